@@ -1,0 +1,66 @@
+"""A small autodiff engine for recurrent networks: import tinygrad_rnn as tg."""
+
+from .check import check_grads as check_grads
+from .grad import backward as _backward
+from .grad import grad as grad
+from .ops import abs as abs
+from .ops import add as add
+from .ops import astype as astype
+from .ops import concat as concat
+from .ops import cross_entropy as cross_entropy
+from .ops import div as div
+from .ops import embedding as embedding
+from .ops import equal as equal
+from .ops import exp as exp
+from .ops import expand as expand
+from .ops import flip as flip
+from .ops import greater as greater
+from .ops import greater_equal as greater_equal
+from .ops import less as less
+from .ops import less_equal as less_equal
+from .ops import log as log
+from .ops import log_softmax as log_softmax
+from .ops import logsumexp as logsumexp
+from .ops import matmul as matmul
+from .ops import max as max
+from .ops import maximum as maximum
+from .ops import mean as mean
+from .ops import mean_squared_error as mean_squared_error
+from .ops import min as min
+from .ops import minimum as minimum
+from .ops import mul as mul
+from .ops import neg as neg
+from .ops import not_equal as not_equal
+from .ops import power as power
+from .ops import relu as relu
+from .ops import reshape as reshape
+from .ops import sigmoid as sigmoid
+from .ops import sign as sign
+from .ops import softmax as softmax
+from .ops import softplus as softplus
+from .ops import split as split
+from .ops import sqrt as sqrt
+from .ops import stack as stack
+from .ops import sub as sub
+from .ops import sum as sum
+from .ops import sum_to as sum_to
+from .ops import swapaxes as swapaxes
+from .ops import tanh as tanh
+from .ops import transpose as transpose
+from .ops import unstack as unstack
+from .ops import where as where
+from .tensor import Op as Op
+from .tensor import Tensor as Tensor
+from .tensor import detect_anomaly as detect_anomaly
+from .tensor import is_recording as is_recording
+from .tensor import no_grad as no_grad
+from .tensor import pointwise as pointwise
+from .tensor import primitive as primitive
+from .tensor import recording as recording
+from .tensor import scope as scope
+from .tensor import tensor as tensor
+from .tensor import variadic as variadic
+
+Tensor.backward = _backward  # type: ignore[method-assign]
+
+__version__ = "0.1.0"

@@ -1,0 +1,210 @@
+"""The one walk backwards, from a result to its causes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .ops import astype, sum_to
+from .tensor import (
+    Operand,
+    Parts,
+    Tensor,
+    _place,
+    _thread,
+    describe,
+    has_nan,
+    history,
+    owned,
+    recording,
+)
+
+
+def pullback(
+    outputs: Sequence[Tensor],
+    cotangents: Sequence[Any],
+    wrt: Sequence[Tensor] | None = None,
+    *,
+    create_graph: bool = False,
+    retain_graph: bool = True,
+) -> dict[Tensor, Any]:
+    """Carry the outputs' cotangents back to the tensors in `wrt`, or to every leaf.
+
+    Returns the cotangents found: arrays, or tensors with a history under `create_graph`. With
+    `retain_graph` those of the tensors in between are returned too; without, each part of the graph
+    is freed as soon as the walk has left it.
+    """
+    order = history(outputs)
+    targets = None if wrt is None else set(wrt)
+    wanted = None if targets is None else _leading_to(targets, order)
+    found: dict[Tensor, Any] = {}
+    own: set[Tensor] = set()  # whose sum we made ourselves, so that we may add to it in place
+
+    def add(x: Tensor, g: Any, source: Tensor | None) -> None:
+        if g.__class__ is Parts:
+            for i, part in g.items():
+                found.setdefault(x, Parts())
+                found[x][i] = found[x][i] + part if i in found[x] else part
+            return
+        if g.__class__ is not np.ndarray or g.shape != x._data.shape or g.dtype != x._data.dtype:
+            g = _fitted(g, x, source)
+        before = found.get(x)
+        if before is None:
+            found[x] = g
+        elif x in own:
+            np.add(before, g, out=before)
+        else:
+            found[x] = before + g
+            if not create_graph and g.ndim:
+                own.add(x)
+
+    with recording(create_graph), np.errstate(all="ignore"):
+        for y, g in zip(outputs, cotangents, strict=True):
+            add(y, g, None)
+        for k, y in enumerate(order):
+            if y in found and y.op is not None:
+                g = found[y]
+                if g.__class__ is np.ndarray:
+                    g.setflags(write=False)  # a rule must not write into what others may share
+                for x, gx in zip(y.inputs, _pulled(y, g, wanted), strict=True):
+                    if gx is not None and (x.tracked if wanted is None else x in wanted):
+                        add(x, gx, y)
+                if not retain_graph:
+                    if targets is None or y not in targets:
+                        del found[y]
+                    y.inputs = None  # type: ignore[assignment]
+            order[k] = None  # type: ignore[call-overload]
+    return found
+
+
+def _leading_to(targets: set[Tensor], order: list[Tensor]) -> set[Tensor]:
+    """The part of a history through which a cotangent reaches the targets."""
+    wanted = set(targets)
+    for y in reversed(order):
+        if y not in wanted and any(x in wanted for x in y.inputs):
+            wanted.add(y)
+    return wanted
+
+
+def _pulled(y: Tensor, g: Any, wanted: set[Tensor] | None) -> list[Any]:
+    for x in y.inputs:
+        if x.born > y.born:
+            raise RuntimeError(
+                f"{describe(x)} was given new values after {y.op.name} used it, so the gradient "  # type: ignore[union-attr]
+                "would mix old and new. Call backward() before optimizer.step() or assigning "
+                "x.data, or compute the loss again."
+            )
+    try:
+        pulled = y.op.pull(g, y, wanted)  # type: ignore[union-attr]
+    except Exception as error:
+        error.add_note(f"while pulling a gradient back through {y.op.name}{_place(y)}")  # type: ignore[union-attr]
+        raise
+    if len(pulled) != len(y.inputs):
+        raise ValueError(
+            f"{y.op.name}: its derivative returned {len(pulled)} cotangents for "  # type: ignore[union-attr]
+            f"{len(y.inputs)} inputs. Return one each, None where there is none."
+        )
+    if _thread.anomaly:
+        _watch_pull(y, g, pulled)
+    return pulled
+
+
+def _watch_pull(y: Tensor, g: Any, pulled: list[Any]) -> None:
+    arrays = [p.data if isinstance(p, Tensor) else p for p in pulled]
+    if any(has_nan(np.asarray(a)) for a in arrays if a is not None and not isinstance(a, dict)):
+        came = "" if isinstance(g, Parts) or not has_nan(np.asarray(g)) else ", passed on"
+        raise RuntimeError(f"NaN in the gradient of {y.op.name}{_place(y)}{came}.")  # type: ignore[union-attr]
+
+
+def _fitted(g: Any, x: Tensor, source: Tensor | None) -> Any:
+    """Undo broadcasting and promotion: a cotangent has the shape and dtype of its tensor."""
+    if not isinstance(g, Tensor):
+        g = np.asarray(g)
+    shape = x._data.shape
+    if g.shape != shape:
+        try:
+            broadcast = np.broadcast_shapes(shape, g.shape)
+        except ValueError:
+            broadcast = None
+        if broadcast != g.shape:
+            raise ValueError(
+                f"{source.op.name if source and source.op else 'backward'}: the cotangent of "
+                f"{describe(x)} has shape {g.shape}, expected {shape}."
+            )
+        g = sum_to(g, shape=shape)
+    return g if g.dtype == x._data.dtype else astype(g, dtype=x._data.dtype)
+
+
+def _seed(y: Tensor, cotangent: Operand | None, who: str) -> Tensor:
+    if not y.tracked:
+        raise RuntimeError(
+            f"{who}: {describe(y)} does not require gradients: nothing it came from was made with "
+            "requires_grad=True, or it was computed under no_grad()."
+        )
+    if cotangent is None:
+        if y.size != 1:
+            raise RuntimeError(
+                f"{who}: the gradient is implicit only for a result of one element, got shape "
+                f"{y.shape}. Reduce it (y.sum()), or give the cotangent: y.backward(gradient)."
+            )
+        return owned(np.ones(y.shape, y.dtype))
+    seed = cotangent if isinstance(cotangent, Tensor) else Tensor(cotangent)
+    if seed.shape != y.shape or seed.dtype.kind not in "fiu":
+        raise ValueError(
+            f"{who}: gradient: expected shape {y.shape} like the result, got shape {seed.shape} "
+            f"and dtype {seed.dtype}."
+        )
+    return seed
+
+
+def backward(y: Tensor, gradient: Operand | None = None, *, retain_graph: bool = False) -> None:
+    """Add to the `.grad` of every leaf that requires it the gradient of `y`.
+
+    `gradient` is the cotangent of `y`; 1 when `y` has one element. The graph is freed on the way,
+    so that a second call raises RuntimeError; `retain_graph=True` keeps it, and leaves on every
+    tensor in between its own gradient, for looking at. When a rule raises, no `.grad` changes.
+    """
+    seed = _seed(y, gradient, "backward")
+    found = pullback([y], [seed._data], retain_graph=retain_graph)
+    for x, g in found.items():
+        if x.tracked and type(x._data) is not tuple:
+            g = np.asarray(g)
+            x._grad = owned(g if x.op or x._grad is None else x._grad._data + g)
+
+
+def grad(
+    y: Tensor,
+    xs: Tensor | Sequence[Tensor],
+    cotangent: Operand | None = None,
+    *,
+    create_graph: bool = False,
+    retain_graph: bool | None = None,
+    allow_unused: bool = False,
+) -> Any:
+    """The gradient of `y` with respect to a tensor, or to each of several (then a list).
+
+    Each is the total derivative, whether or not one of `xs` depends on another; `.grad` is left
+    alone. `create_graph` gives gradients a history, so that they can be differentiated again;
+    `retain_graph` (by default as `create_graph`) keeps the graph of `y`. Raises RuntimeError when
+    one of `xs` was not used, unless `allow_unused`: then its gradient is None.
+    """
+    single = isinstance(xs, Tensor)
+    wrt = [xs] if isinstance(xs, Tensor) else list(xs)
+    seed = _seed(y, cotangent, "grad")
+    keep = create_graph if retain_graph is None else retain_graph
+    start = seed if create_graph else seed._data
+    found = pullback([y], [start], wrt, create_graph=create_graph, retain_graph=keep)
+    for k, x in enumerate(wrt):
+        if x not in found and not allow_unused:
+            raise RuntimeError(
+                f"grad: {describe(x)} (number {k}) was not used to compute {describe(y)}, or does "
+                "not require gradients. Pass allow_unused=True to get None for it."
+            )
+    out = [_tensor(found[x]) if x in found else None for x in wrt]
+    return out[0] if single else out
+
+
+def _tensor(g: Any) -> Tensor:
+    return g if isinstance(g, Tensor) else owned(g)

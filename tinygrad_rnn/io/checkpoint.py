@@ -1,0 +1,204 @@
+"""A checkpoint is names, arrays and a few facts in a safetensors file: it cannot run code."""
+
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from .atomic import plain_path, write_atomically
+from .header import DTYPES, MAX_HEADER, assemble, check_header, check_names, metadata_as_text
+
+# safetensors is imported where it is first needed: reading the package should stay quick.
+
+_NAMES_OF_DTYPES = [np.dtype(code).name for code in DTYPES.values()]
+_FOREIGN = {
+    b"PK\x03\x04": "a zip archive (.npz or .pt)",
+    b"\x93NUMPY": "a NumPy .npy file",
+    b"\x80\x02": "a pickle",
+    b"\x80\x03": "a pickle",
+    b"\x80\x04": "a pickle",
+    b"\x80\x05": "a pickle",
+    b"\x89HDF": "an HDF5 file",
+}
+
+
+class CheckpointError(ValueError):
+    """A file that cannot be believed, or that does not fit the model: nothing was loaded."""
+
+
+def save(
+    path: str | os.PathLike[str],
+    arrays: Mapping[str, np.ndarray],
+    metadata: Mapping[str, Any] | None = None,
+) -> None:
+    """Write named arrays and metadata to a safetensors file, whole or not at all.
+
+    The same content gives the same bytes, in whatever order it comes. Views, strides and byte
+    orders are fine; arrays that share memory are written once for each name.
+
+    path: where to write; its folder must exist. Links and permissions: see `write_atomically`.
+    arrays: float32, float64, integers or bool, by name. A name is any text of 1 to 1,000
+        characters without NUL, newline and lone surrogates; it is never used as a path.
+    metadata: what JSON can carry (finite numbers, text, None, lists, dicts with str keys), by
+        name. Tuples come back as lists.
+
+    Raises TypeError or ValueError naming the argument and the array, before anything is written;
+    OSError as `write_atomically` does.
+
+    Source: https://github.com/huggingface/safetensors#format
+    """
+    for argument, value in (("arrays", arrays), ("metadata", metadata or {})):
+        if not isinstance(value, Mapping):
+            got = f"expected a mapping from names, got {type(value).__name__}"
+            raise TypeError(f"save({argument}): {got}; give a dict")
+    check_names("arrays", arrays)
+    texts = metadata_as_text(metadata or {})
+    plain = {name: _savable(name, arrays[name]) for name in sorted(arrays)}
+    from safetensors.numpy import save as serialise
+
+    write_atomically(path, assemble(serialise(plain), texts), who="save")
+
+
+def load(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The arrays and the metadata of a safetensors file, all of it or an error.
+
+    Nothing in the file is run, and nothing is allocated before the file is known to be that long.
+    The arrays own their memory: the file may change or vanish afterwards. Metadata that another
+    program wrote comes back as the strings it is.
+
+    path: a file written by `save`, or by any safetensors writer in the dtypes `save` knows, with
+        a header of at most 16 MiB.
+
+    Raises CheckpointError naming the file and the reason, FileNotFoundError, or OSError.
+    """
+    name = plain_path("load", path)
+    from safetensors import SafetensorError
+
+    refused = f"load(path): expected a safetensors checkpoint, got {name!r}"
+    try:
+        with _open_regular(name) as file:
+            views, metadata = _read(file)
+        arrays = {key: _owned(key, view) for key, view in _in_turn(views)}
+    except FileNotFoundError:
+        hint = "check the name, or save a checkpoint there first"
+        raise FileNotFoundError(f"load(path): there is no file {name!r}; {hint}") from None
+    except MemoryError as error:
+        raise CheckpointError(f"{refused}, and it is larger than the free memory") from error
+    except (ValueError, OverflowError, RecursionError, SafetensorError) as error:
+        raise CheckpointError(f"{refused}, but {error}") from error
+    return dict(sorted(arrays.items())), metadata
+
+
+def compare_names(
+    expected: Mapping[str, Any], found: Mapping[str, np.ndarray], *, strict: bool = True
+) -> tuple[list[str], list[str]]:
+    """The names a file lacks and the names it has too many, checked before a model is touched.
+
+    expected: by name, an array (or anything with a shape and a dtype), a shape, or a pair of a
+        shape and a dtype.
+    found: the arrays of the file.
+    strict: whether missing and unexpected names are errors.
+
+    Raises one CheckpointError with everything that does not fit. A wrong shape or kind of number
+    is an error even when not strict. Any float fits any float (the caller casts the values);
+    an integer fits an integer of the same sign at least as wide, and bool only bool.
+    """
+    missing = sorted(expected.keys() - found.keys())
+    unexpected = sorted(found.keys() - expected.keys())
+    trouble = [
+        f"{name!r}: {reason}"
+        for name in sorted(expected.keys() & found.keys())
+        if (reason := _misfit(expected[name], found[name]))
+    ]
+    if strict:
+        trouble += [f"{name!r}: missing in the file" for name in missing]
+        trouble += [f"{name!r}: unexpected, the model has no such name" for name in unexpected]
+    if trouble:
+        hint = "build the model with the sizes it was saved with"
+        hint += ", or give strict=False to skip names" if strict else ""
+        listed = "".join(f"\n  {line}" for line in trouble)
+        raise CheckpointError(f"the checkpoint does not fit the model; {hint}:{listed}")
+    return missing, unexpected
+
+
+def _savable(name: str, array: np.ndarray) -> np.ndarray:
+    """The array as the library wants it: contiguous (it copies raw memory) and of a known dtype."""
+    who = f"save(arrays): arrays[{name!r}]"
+    if not isinstance(array, np.ndarray) or isinstance(array, np.ma.MaskedArray):
+        got = f"expected a NumPy array, got {type(array).__name__}"
+        raise TypeError(f"{who}: {got}; give its .data, or np.asarray of it")
+    if array.dtype.name not in _NAMES_OF_DTYPES:
+        got = f"expected one of {', '.join(_NAMES_OF_DTYPES)}, got {array.dtype}"
+        raise ValueError(f"{who}: {got}; cast it first, for example by .astype(np.float64)")
+    # asarray, because ascontiguousarray would turn a number without axes into a list of one
+    return np.asarray(array, dtype=array.dtype.newbyteorder("="), order="C")
+
+
+def _open_regular(name: str) -> BinaryIO:
+    """Open a file, but no folder, and no pipe that would wait for ever."""
+    mode = os.stat(name).st_mode
+    if stat.S_ISDIR(mode):
+        raise ValueError("it is a folder; name a file in it")
+    if not stat.S_ISREG(mode):
+        raise ValueError("it is not a regular file")
+    return open(name, "rb")
+
+
+def _read(file: BinaryIO) -> tuple[list[Any], dict[str, Any]]:
+    """Every array's bytes and the metadata; the header is checked before the rest is read."""
+    from safetensors import deserialize
+
+    size = os.fstat(file.fileno()).st_size
+    start = file.read(8)
+    if len(start) < 8:
+        raise ValueError(f"it has only {size} bytes and was cut off")
+    length = int.from_bytes(start, "little")
+    if length > min(MAX_HEADER, size - 8):
+        foreign = next((what for magic, what in _FOREIGN.items() if start.startswith(magic)), "")
+        looks = f"; it looks like {foreign}, which is never opened here" if foreign else ""
+        room = f"with {size - 8} bytes behind it and {MAX_HEADER} allowed"
+        raise ValueError(f"it claims a header of {length} bytes, {room}{looks}")
+    start += file.read(length)
+    metadata = check_header(start[8:], size - 8 - length)
+    file.seek(0)
+    blob = file.read(size)
+    if len(blob) != size or not blob.startswith(start):
+        raise ValueError("it changed while it was read; try again")
+    return deserialize(blob), metadata
+
+
+def _in_turn(views: list[Any]) -> Iterator[Any]:
+    """Hand out the views and let go of each, so that the memory is not needed twice."""
+    while views:
+        yield views.pop()
+
+
+def _owned(name: str, view: Mapping[str, Any]) -> np.ndarray:
+    """An array of its own in this machine's byte order."""
+    dtype = np.dtype(DTYPES[view["dtype"]])
+    raw = np.frombuffer(view["data"], np.uint8)
+    if dtype == np.bool_ and raw.max(initial=0) > 1:  # NumPy would compute nonsense with it
+        raise ValueError(f"array {name!r} is bool and holds a byte other than 0 and 1")
+    return raw.view(dtype).reshape(view["shape"]).astype(dtype.newbyteorder("="))
+
+
+def _misfit(expected: Any, found: np.ndarray) -> str:
+    """Why an array cannot stand where another is expected, or nothing."""
+    shape, dtype = _shape_and_dtype(expected)
+    if shape != found.shape:
+        return f"expected shape {shape}, got {found.shape}"
+    if dtype is None or (dtype.kind == found.dtype.kind == "f"):
+        return ""
+    fits = dtype.kind == found.dtype.kind and np.can_cast(found.dtype, dtype, "safe")
+    return "" if fits else f"expected dtype {dtype}, got {found.dtype}"
+
+
+def _shape_and_dtype(expected: Any) -> tuple[tuple[int, ...], np.dtype | None]:
+    """Read the three ways to say what is expected."""
+    if hasattr(expected, "shape"):
+        return tuple(expected.shape), np.dtype(expected.dtype)
+    if len(expected) == 2 and not isinstance(expected[0], int | np.integer):
+        return tuple(expected[0]), np.dtype(expected[1])
+    return tuple(expected), None

@@ -1,0 +1,170 @@
+"""Arithmetic and elementary functions, one element at a time: z = f(x, y) and y = f(x)."""
+
+import numpy as np
+
+from .. import kernels
+from ..tensor import pointwise
+
+# -- arithmetic -------------------------------------------------------------------------------
+
+
+@pointwise(lambda g, z, x, y: g, lambda g, z, x, y: g)
+def add(x, y):
+    return x + y
+
+
+@pointwise(lambda g, z, x, y: g, lambda g, z, x, y: -g)
+def sub(x, y):
+    return x - y
+
+
+@pointwise(lambda g, z, x, y: g * y, lambda g, z, x, y: g * x)
+def mul(x, y):
+    return x * y
+
+
+@pointwise(lambda g, z, x, y: g / y, lambda g, z, x, y: -g * z / y, quiet=True)
+def div(x, y):
+    return x / y
+
+
+@pointwise(
+    lambda g, z, x, y: g * y * power(x, where(equal(y, 0), 1, y) - 1),
+    lambda g, z, x, y: g * where(equal(z, 0), 0, z * log(where(equal(z, 0), 1, x))),
+    quiet=True,
+)
+def power(x, y):
+    """x to the power y. At 0 the derivative by y is taken as 0, and 0⁰ is constant."""
+    return x**y
+
+
+@pointwise(lambda g, y, x: -g)
+def neg(x):
+    return -x
+
+
+# -- functions --------------------------------------------------------------------------------
+
+
+@pointwise(lambda g, y, x: g * y)
+def exp(x):
+    return kernels.exp(x)
+
+
+@pointwise(lambda g, y, x: g / x, quiet=True)
+def log(x):
+    return np.log(x)
+
+
+@pointwise(lambda g, y, x: g / (y + y), quiet=True)
+def sqrt(x):
+    return np.sqrt(x)
+
+
+@pointwise(lambda g, y, x: g - g * y * y)
+def tanh(x):
+    return kernels.tanh(x)
+
+
+@pointwise(lambda g, y, x: g * (y - y * y))
+def sigmoid(x):
+    """1 / (1 + e⁻ˣ), without overflow at either end."""
+    return kernels.sigmoid(x)
+
+
+@pointwise(lambda g, y, x: g * sigmoid(x))
+def softplus(x):
+    """log(1 + eˣ), without overflow; log sigmoid(x) is -softplus(-x)."""
+    return np.logaddexp(x, 0 * x)
+
+
+@pointwise(lambda g, y, x: g * sign(x))
+def abs(x):
+    """|x|; the derivative at 0 is taken as 0."""
+    return np.abs(x)
+
+
+@pointwise(None)
+def sign(x):
+    """-1, 0 or 1; NaN stays."""
+    return np.sign(x)
+
+
+# -- choices ----------------------------------------------------------------------------------
+
+
+@pointwise(lambda g, y, x: where(x > 0, g, 0))
+def relu(x):
+    """The larger of x and 0; the derivative at 0 is taken as 0. NaN stays."""
+    return np.maximum(x, 0)
+
+
+@pointwise(
+    lambda g, z, x, y: g * (astype(x > y, dtype=g.dtype) + 0.5 * astype(equal(x, y), dtype=g.dtype)),
+    lambda g, z, x, y: g * (astype(y > x, dtype=g.dtype) + 0.5 * astype(equal(x, y), dtype=g.dtype)),
+)
+def maximum(x, y):
+    """The larger of two; where they tie, each gets half of the cotangent. NaN stays."""
+    return np.maximum(x, y)
+
+
+@pointwise(
+    lambda g, z, x, y: g * (astype(x < y, dtype=g.dtype) + 0.5 * astype(equal(x, y), dtype=g.dtype)),
+    lambda g, z, x, y: g * (astype(y < x, dtype=g.dtype) + 0.5 * astype(equal(x, y), dtype=g.dtype)),
+)
+def minimum(x, y):
+    """The smaller of two; where they tie, each gets half of the cotangent. NaN stays."""
+    return np.minimum(x, y)
+
+
+@pointwise(
+    None,
+    lambda g, z, condition, x, y: where(condition, g, 0),
+    lambda g, z, condition, x, y: where(condition, 0, g),
+)
+def where(condition, x, y):
+    """x where the condition holds, else y.
+
+    Both are computed: keep the side that is not taken finite, or its 0·∞ makes a NaN gradient.
+    """
+    return np.where(condition, x, y)
+
+
+@pointwise(lambda g, y, x, dtype: astype(g, dtype=x.dtype))
+def astype(x, dtype):
+    """The same values in another dtype."""
+    return np.asarray(x).astype(dtype)
+
+
+# -- comparisons: True or False, no derivative ---------------------------------------------------
+
+
+@pointwise(None, None)
+def less(x, y):
+    return x < y
+
+
+@pointwise(None, None)
+def less_equal(x, y):
+    return x <= y
+
+
+@pointwise(None, None)
+def greater(x, y):
+    return x > y
+
+
+@pointwise(None, None)
+def greater_equal(x, y):
+    return x >= y
+
+
+@pointwise(None, None)
+def equal(x, y):
+    """Element by element; `==` between tensors asks whether they are the same tensor."""
+    return x == y
+
+
+@pointwise(None, None)
+def not_equal(x, y):
+    return x != y

@@ -1,0 +1,39 @@
+"""Products of matrices."""
+
+from .. import kernels
+from ..tensor import as_array, primitive
+from .shape import reshape, swapaxes
+
+
+@primitive(
+    lambda g, z, x, y: product(g, swapaxes(y, axis1=-2, axis2=-1)),
+    lambda g, z, x, y: product(swapaxes(flat(x, y), axis1=-2, axis2=-1), flat(g, y)),
+)
+def product(x, y):
+    """The matrix product of two stacks of matrices, or of a stack and one matrix."""
+    return kernels.matmul(x, y)
+
+
+def flat(x, y):
+    """A stack of matrices under each other, when they all meet the same matrix y."""
+    return reshape(x, shape=(-1, x.shape[-1])) if y.ndim == 2 and x.ndim > 2 else x
+
+
+def matmul(x, y):
+    """x @ y, as NumPy has it: a vector is a row on the left, a column on the right."""
+    left, right = getattr(x, "ndim", None), getattr(y, "ndim", None)
+    if left is None:
+        x = as_array(x)
+        left = x.ndim
+    if right is None:
+        y = as_array(y)
+        right = y.ndim
+    if left > 1 and right > 1:
+        return product(x, y)
+    if not left or not right:
+        raise ValueError("matmul: a number has no matrix product; use * instead")
+    z = product(
+        reshape(x, shape=(1, -1)) if left == 1 else x, reshape(y, shape=(-1, 1)) if right == 1 else y
+    )
+    shape = z.shape[: len(z.shape) - 2] + z.shape[-2:-1] * (left > 1) + z.shape[-1:] * (right > 1)
+    return reshape(z, shape=shape)

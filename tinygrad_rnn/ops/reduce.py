@@ -1,0 +1,84 @@
+"""Verbs that make one number of many."""
+
+import math
+
+import numpy as np
+
+from .. import kernels
+from ..tensor import primitive
+from .arithmetic import astype, div, equal, exp
+from .shape import add_up, expand, reshape
+
+
+def kept(g, x, axis):
+    """A result with the axes it lost put back as 1, so that it broadcasts against x."""
+    shape = list(x.shape)
+    for k in axes_of(x, axis):
+        shape[k] = 1
+    return reshape(g, shape=tuple(shape))
+
+
+def axes_of(x, axis):
+    if axis is None:
+        return range(x.ndim)
+    return [k % x.ndim for k in (axis if isinstance(axis, tuple | list) else (axis,))]
+
+
+@primitive(lambda g, y, x, axis, keepdims: expand(kept(g, x, axis), shape=x.shape))
+def sum(x, axis=None, keepdims=False):
+    """The sum over an axis, several, or all. float32 keeps its digits over a million terms."""
+    return add_up(x, axis, keepdims)
+
+
+def mean(x, axis=None, keepdims=False):
+    """The mean over an axis, several, or all; over nothing it is NaN."""
+    total = sum(x, axis=axis, keepdims=keepdims)
+    count = math.prod(x.shape[k] for k in axes_of(x, axis))
+    return div(total, count)
+
+
+def _share(g, y, x, axis):
+    """Where x is the extreme: its part of the cotangent, in equal parts where several tie."""
+    peak = astype(equal(x, kept(y, x, axis)), dtype=g.dtype)
+    return peak * kept(g, x, axis) / sum(peak, axis=axis, keepdims=True)
+
+
+@primitive(lambda g, y, x, axis, keepdims: _share(g, y, x, axis))
+def max(x, axis=None, keepdims=False):
+    """The largest over an axis, several, or all; ties share the cotangent. NaN wins."""
+    return x.max(axis, keepdims=keepdims)
+
+
+@primitive(lambda g, y, x, axis, keepdims: _share(g, y, x, axis))
+def min(x, axis=None, keepdims=False):
+    """The smallest over an axis, several, or all; ties share the cotangent. NaN wins."""
+    return x.min(axis, keepdims=keepdims)
+
+
+# -- softmax and its relatives, along one axis ---------------------------------------------------
+
+
+def _along(kernel, x, axis):
+    """Run a kernel that works on the last axis along another one."""
+    if axis in (-1, x.ndim - 1):
+        return kernel(x)
+    return np.swapaxes(kernel(np.swapaxes(x, axis, -1)), axis, -1)
+
+
+@primitive(lambda g, y, x, axis: y * (g - sum(g * y, axis=axis, keepdims=True)))
+def softmax(x, axis=-1):
+    """eˣ / Σ eˣ along an axis, without overflow; -inf has probability 0."""
+    return _along(kernels.softmax, x, axis)
+
+
+@primitive(lambda g, y, x, axis: g - exp(y) * sum(g, axis=axis, keepdims=True))
+def log_softmax(x, axis=-1):
+    """The logarithm of `softmax`, also where that is too small for a float."""
+    return _along(kernels.log_softmax, x, axis)
+
+
+@primitive(lambda g, y, x, axis: kept(g, x, axis) * softmax(x, axis=axis))
+def logsumexp(x, axis=-1):
+    """log Σ eˣ along an axis, without overflow; over nothing it is -inf."""
+    return kernels.logsumexp(x if axis in (-1, x.ndim - 1) else np.moveaxis(x, axis, -1))
+

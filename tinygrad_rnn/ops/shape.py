@@ -1,0 +1,191 @@
+"""Verbs that move elements about without changing them."""
+
+import numpy as np
+
+from .. import kernels
+from ..tensor import Tensor, as_array, primitive, variadic
+
+
+@primitive(lambda g, y, x, shape: reshape(g, shape=x.shape))
+def reshape(x, shape):
+    return x.reshape(shape)
+
+
+@primitive(lambda g, y, x, axes: transpose(g, axes=inverse(axes)))
+def transpose(x, axes=None):
+    """The axes in another order; reversed when no order is given."""
+    return np.transpose(x, axes)
+
+
+def inverse(axes):
+    return None if axes is None else tuple(int(k) for k in np.argsort([a % len(axes) for a in axes]))
+
+
+@primitive(lambda g, y, x, axis1, axis2: swapaxes(g, axis1=axis1, axis2=axis2))
+def swapaxes(x, axis1, axis2):
+    return np.swapaxes(x, axis1, axis2)
+
+
+@primitive(lambda g, y, x, shape: sum_to(g, shape=x.shape))
+def expand(x, shape):
+    """Repeat along axes of size 1, and along new ones in front, up to `shape`."""
+    return np.broadcast_to(x, shape)
+
+
+@primitive(lambda g, y, x, shape: expand(g, shape=x.shape))
+def sum_to(x, shape):
+    """Sum over what broadcasting `shape` would have repeated: the reverse of `expand`."""
+    extra = x.ndim - len(shape)
+    axes = tuple(range(extra)) + tuple(
+        k + extra for k, n in enumerate(shape) if n == 1 and x.shape[k + extra] != 1
+    )
+    return add_up(x, axes).reshape(shape)
+
+
+def add_up(x, axis, keepdims=False):
+    """A sum that keeps its digits: NumPy adds pairwise along the last axis only."""
+    if x.dtype == np.float32 and x.ndim > 1 and x.size > 1024 * max(1, x.shape[-1]):
+        return np.add.reduce(x, axis, dtype=np.float64, keepdims=keepdims).astype(np.float32)
+    return np.add.reduce(x, axis, keepdims=keepdims)
+
+
+@primitive(lambda g, y, x, axis: flip(g, axis=axis))
+def flip(x, axis=None):
+    """The other way round along an axis, several, or all."""
+    return np.flip(x, axis)
+
+
+@variadic(lambda g, y, *xs, axis: split(g, sections=[x.shape[axis] for x in xs], axis=axis))
+def _concat(*xs, axis):
+    return np.concatenate(xs, axis)
+
+
+@variadic(lambda g, y, *xs, axis: unstack(g, axis=axis))
+def _stack(*xs, axis):
+    return np.stack(xs, axis)
+
+
+def concat(xs, axis=0):
+    """Join along an axis. Raises ValueError naming the first whose other axes disagree."""
+    xs = _joined("concat", xs)
+    for k, x in enumerate(xs):
+        if x.ndim != xs[0].ndim or _without(x.shape, axis) != _without(xs[0].shape, axis):
+            raise ValueError(
+                f"concat: number {k} has shape {x.shape}, which does not fit {xs[0].shape} "
+                f"of number 0 along axis {axis}"
+            )
+    return _concat(*xs, axis=axis)
+
+
+def stack(xs, axis=0):
+    """Join along a new axis. Raises ValueError naming the first of another shape."""
+    xs = _joined("stack", xs)
+    for k, x in enumerate(xs):
+        if x.shape != xs[0].shape:
+            raise ValueError(f"stack: number {k} has shape {x.shape}, expected {xs[0].shape}")
+    return _stack(*xs, axis=axis)
+
+
+def _joined(who, xs):
+    if isinstance(xs, Tensor | np.ndarray):
+        xs = unstack(xs)
+    xs = [x if isinstance(x, Tensor) else as_array(x) for x in xs]
+    if not xs:
+        raise ValueError(f"{who}: expected at least one tensor, got an empty list")
+    return xs
+
+
+def _without(shape, axis):
+    k = axis % max(1, len(shape))
+    return shape[:k] + shape[k + 1 :]
+
+
+@primitive(lambda g, y, x, sections, axis: _concat(*g, axis=axis))
+def split(x, sections, axis=-1):
+    """Cut along an axis into equal `sections`, or into sections of the sizes listed."""
+    size = x.shape[axis]
+    if isinstance(sections, int | np.integer):
+        if sections < 1 or size % sections:
+            raise ValueError(f"cannot cut an axis of {size} into {sections} equal sections")
+        sections = [size // sections] * int(sections)
+    if sum(sections) != size:
+        raise ValueError(f"sections {list(sections)} do not add up to {size}")
+    before = (slice(None),) * (axis % x.ndim)
+    ends = np.cumsum([0, *sections]).tolist()
+    return tuple(x[(*before, slice(a, b))] for a, b in zip(ends, ends[1:], strict=False))
+
+
+@primitive(lambda g, y, x, axis: _stack(*g, axis=axis))
+def unstack(x, axis=0):
+    """The slices along an axis, each without that axis."""
+    return tuple(np.moveaxis(x, axis, 0))
+
+
+# -- indexing ---------------------------------------------------------------------------------
+
+ARRAY = "array"  # in an index: here goes the next integer array
+
+
+@variadic(lambda g, y, x, *arrays, index: [put(g, *arrays, index=index, shape=x.shape)] + [None] * len(arrays))
+def take(x, *arrays, index):
+    """x[index], where each "array" in the index stands for the next of the arrays."""
+    return x[_index(index, arrays)]
+
+
+@variadic(lambda g, y, x, *arrays, index, shape: [take(g, *arrays, index=index)] + [None] * len(arrays))
+def put(x, *arrays, index, shape):
+    """Zeros of a shape with x added at the index; what is indexed twice gets both."""
+    y = np.zeros(shape, x.dtype)
+    if arrays:
+        np.add.at(y, _index(index, arrays), x)
+    else:
+        y[_index(index)] = x
+    return y
+
+
+def _index(index, arrays=()):
+    arrays = iter(arrays)
+    return tuple(next(arrays) if isinstance(i, str) else i for i in index)
+
+
+def getitem(x, index):
+    """`x[index]`: slices, integers, None, ..., and arrays or tensors of integers or bools."""
+    index = index if isinstance(index, tuple) else (index,)
+    plain, arrays = [], []
+    for i in index:
+        if isinstance(i, slice | int | np.integer) and not isinstance(i, bool):
+            plain.append(i)
+        elif i is None or i is Ellipsis:
+            plain.append(i)
+        else:
+            array = as_array(i)
+            if array.dtype.kind not in "iub":
+                raise IndexError(f"an index: expected integers or bools, got dtype {array.dtype}")
+            plain.append(ARRAY)
+            arrays.append(i if isinstance(i, Tensor) else array)
+    return take(x, *arrays, index=tuple(plain))
+
+
+@primitive(lambda g, y, table, index: scatter_rows(g, index, rows=table.shape[0]), None)
+def embedding(table, index):
+    """The rows of `table` that `index` names. Raises IndexError outside 0 <= index < rows."""
+    check_index("index", index, len(table), IndexError)
+    return table[index]
+
+
+@primitive(lambda g, y, x, index, rows: embedding(g, index), None)
+def scatter_rows(x, index, rows):
+    """A table of zeros with x added to the rows that `index` names: the reverse of `embedding`."""
+    flat = index.reshape(-1).astype(np.int64)
+    table = kernels.scatter_rows(np.ascontiguousarray(x).reshape(len(flat), -1), flat, rows)
+    return table.reshape(rows, *x.shape[index.ndim :])
+
+
+def check_index(word, index, size, error):
+    """Refuse indices that are not integers in 0 <= index < size: a kernel would read past the end."""
+    if index.dtype.kind not in "iu":
+        raise TypeError(f"{word}: expected integers, got dtype {index.dtype}")
+    if index.size and not (0 <= index.min() and index.max() < size):
+        raise error(
+            f"{word}: expected 0 <= {word} < {size}, got values from {index.min()} to {index.max()}"
+        )

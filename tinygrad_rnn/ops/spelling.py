@@ -1,0 +1,50 @@
+"""How tensors spell the verbs: operators and methods, each attached once, here."""
+
+from ..tensor import Tensor
+from . import arithmetic, linear, reduce, shape
+
+Tensor.__add__ = lambda x, y: arithmetic.add(x, y)
+Tensor.__radd__ = lambda x, y: arithmetic.add(y, x)
+Tensor.__sub__ = lambda x, y: arithmetic.sub(x, y)
+Tensor.__rsub__ = lambda x, y: arithmetic.sub(y, x)
+Tensor.__mul__ = lambda x, y: arithmetic.mul(x, y)
+Tensor.__rmul__ = lambda x, y: arithmetic.mul(y, x)
+Tensor.__truediv__ = lambda x, y: arithmetic.div(x, y)
+Tensor.__rtruediv__ = lambda x, y: arithmetic.div(y, x)
+Tensor.__pow__ = lambda x, y: arithmetic.power(x, y)
+Tensor.__rpow__ = lambda x, y: arithmetic.power(y, x)
+Tensor.__matmul__ = linear.matmul
+Tensor.__rmatmul__ = lambda x, y: linear.matmul(y, x)
+Tensor.__neg__ = lambda x: arithmetic.neg(x)
+Tensor.__abs__ = lambda x: arithmetic.abs(x)
+Tensor.__lt__ = lambda x, y: arithmetic.less(x, y)
+Tensor.__le__ = lambda x, y: arithmetic.less_equal(x, y)
+Tensor.__gt__ = lambda x, y: arithmetic.greater(x, y)
+Tensor.__ge__ = lambda x, y: arithmetic.greater_equal(x, y)
+Tensor.__getitem__ = shape.getitem
+Tensor.__iter__ = lambda x: iter(shape.unstack(x))
+
+Tensor.T = property(lambda x: shape.transpose(x))
+Tensor.reshape = lambda x, *shape_: shape.reshape(x, shape=_unwrapped(shape_))
+Tensor.transpose = lambda x, *axes: shape.transpose(x, axes=_unwrapped(axes) or None)
+
+Tensor.abs = lambda x: arithmetic.abs(x)
+Tensor.exp = lambda x: arithmetic.exp(x)
+Tensor.log = lambda x: arithmetic.log(x)
+Tensor.sqrt = lambda x: arithmetic.sqrt(x)
+Tensor.tanh = lambda x: arithmetic.tanh(x)
+Tensor.sigmoid = lambda x: arithmetic.sigmoid(x)
+Tensor.relu = lambda x: arithmetic.relu(x)
+Tensor.astype = lambda x, dtype: arithmetic.astype(x, dtype=dtype)
+
+Tensor.sum = lambda x, axis=None, keepdims=False: reduce.sum(x, axis, keepdims)
+Tensor.mean = lambda x, axis=None, keepdims=False: reduce.mean(x, axis, keepdims)
+Tensor.max = lambda x, axis=None, keepdims=False: reduce.max(x, axis, keepdims)
+Tensor.min = lambda x, axis=None, keepdims=False: reduce.min(x, axis, keepdims)
+Tensor.softmax = lambda x, axis=-1: reduce.softmax(x, axis)
+Tensor.log_softmax = lambda x, axis=-1: reduce.log_softmax(x, axis)
+
+
+def _unwrapped(numbers):
+    """`x.reshape(2, 3)` and `x.reshape((2, 3))` say the same."""
+    return numbers[0] if len(numbers) == 1 and not isinstance(numbers[0], int) else numbers

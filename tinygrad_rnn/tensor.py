@@ -1,0 +1,602 @@
+"""A tensor is an array that remembers where it came from; an op is a verb that makes one."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ContextDecorator
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+Operand: TypeAlias = "Tensor | np.ndarray | float | int | Sequence[Any]"
+Axis: TypeAlias = "int | tuple[int, ...] | None"
+
+_births = itertools.count(1)
+_package = os.path.dirname(os.path.abspath(__file__))
+
+
+# -- what each thread has switched on ---------------------------------------------------------
+
+
+class _Thread(threading.local):
+    recording = True
+    scope = ""
+    anomaly = False
+
+
+_thread = _Thread()
+
+
+class _Switch(ContextDecorator):
+    """Set one of the thread's switches for a while; nests, and is put back on an exception too."""
+
+    def __init__(self, **switches: Any):
+        self.switches, self.before = switches, []
+
+    def __enter__(self) -> None:
+        self.before.append({name: getattr(_thread, name) for name in self.switches})
+        _thread.__dict__.update(self.switches)
+
+    def __exit__(self, *_: object) -> None:
+        _thread.__dict__.update(self.before.pop())
+
+
+def recording(on: bool) -> _Switch:
+    """In this block, on this thread, ops remember (or don't) what they were made from."""
+    return _Switch(recording=on)
+
+
+def no_grad() -> _Switch:
+    """In this block (or decorated function), on this thread, tensors keep no history."""
+    return _Switch(recording=False)
+
+
+def is_recording() -> bool:
+    """Whether ops on this thread remember what they were made from."""
+    return _thread.recording
+
+
+def detect_anomaly() -> _Switch:
+    """In this block, a NaN raises at the op that made it, forward or backward, naming its line.
+
+    Slow: every result is looked at, and every op notes the line that called it.
+    """
+    return _Switch(anomaly=True)
+
+
+class scope:
+    """Name the part of the model that ops in this block belong to; scopes nest with a slash.
+
+    The core carries the string and does not understand it. Pictures do: `t=3` is a time step.
+    """
+
+    __slots__ = ("before", "name")
+
+    def __init__(self, name: str):
+        self.name, self.before = name, ""
+
+    def __enter__(self) -> None:
+        self.before = _thread.scope
+        _thread.scope = f"{self.before}/{self.name}" if self.before else self.name
+
+    def __exit__(self, *_: object) -> None:
+        _thread.scope = self.before
+
+
+# -- the noun ---------------------------------------------------------------------------------
+
+
+class Tensor:
+    """An n-dimensional array that remembers where it came from.
+
+    `data` is a read-only NumPy array: an array in a graph never changes, so a derivative is always
+    that of the values the forward pass saw. A leaf may be given a *new* array (`x.data = array`,
+    same shape and dtype); a graph that had used the old one then refuses to be differentiated.
+
+    - `grad`: the gradient left by `backward()`, a tensor, or None when there is none yet.
+    - `op, inputs, attrs`: the verb that made it and what from; a leaf has no `op`.
+    - `born`: a counter; inputs are always born before outputs, so birth order is a topological
+      order of every graph.
+    - `name, scope`: words for people, carried along.
+
+    Data are copied on the way in (D08). Floats are float32 or float64 (float16 becomes float32),
+    integers and bools are as given; anything else is refused. Raises TypeError for other dtypes and
+    for masked arrays, ValueError for a ragged list, OverflowError for an integer beyond 64 bits.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_data",
+        "_grad",
+        "attrs",
+        "born",
+        "inputs",
+        "line",
+        "name",
+        "op",
+        "scope",
+        "tracked",
+    )
+    __array_ufunc__ = None  # `array * tensor` asks the tensor; `np.tanh(tensor)` is refused
+
+    _data: Any  # a read-only array; inside a graph also a tuple of them, see `pick`
+    op: Op | None
+    inputs: tuple[Tensor, ...]
+    attrs: dict[str, Any]
+
+    def __init__(
+        self,
+        data: Operand,
+        requires_grad: bool = False,
+        dtype: Any = None,
+        name: str | None = None,
+    ):
+        _settle(self, as_array(data, dtype, copy=True))
+        self.name = name
+        self.requires_grad = requires_grad
+
+    @property
+    def data(self) -> np.ndarray:
+        return self._data
+
+    @data.setter
+    def data(self, data: Operand) -> None:
+        if self.op is not None:
+            raise RuntimeError(
+                f"tensor.data: {describe(self)} was computed by {self.op.name}, and a computed "
+                "tensor does not change. Assign to a leaf, or build a new tensor."
+            )
+        array = as_array(data, copy=True)
+        if array.shape != self.shape or array.dtype != self.dtype:
+            raise ValueError(
+                f"tensor.data: expected shape {self.shape} and dtype {self.dtype}, got shape "
+                f"{array.shape} and dtype {array.dtype}. Build a new tensor to change them."
+            )
+        replace(self, array)
+
+    @property
+    def grad(self) -> Tensor | None:
+        return self._grad
+
+    @grad.setter
+    def grad(self, gradient: Operand | None) -> None:
+        if gradient is not None:
+            gradient = gradient if isinstance(gradient, Tensor) else Tensor(gradient)
+            if gradient.shape != self.shape or gradient.dtype != self.dtype:
+                raise ValueError(
+                    f"tensor.grad: expected shape {self.shape} and dtype {self.dtype}, got shape "
+                    f"{gradient.shape} and dtype {gradient.dtype}, or None to clear it."
+                )
+        self._grad = gradient
+
+    @property
+    def requires_grad(self) -> bool:
+        return self.tracked
+
+    @requires_grad.setter
+    def requires_grad(self, on: bool) -> None:
+        if self.op is not None:
+            raise RuntimeError(
+                f"requires_grad: {describe(self)} was computed by {self.op.name}; only a leaf's "
+                "can be set. Use x.detach() to cut it from its history."
+            )
+        if on and self._data.dtype.kind != "f":
+            raise TypeError(
+                f"requires_grad: expected float32 or float64 data, got {self.dtype}: only floats "
+                "have gradients. Give dtype=np.float32, or write the numbers with a point."
+            )
+        self.tracked = bool(on)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._data.shape
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self._data.dtype
+
+    @property
+    def ndim(self) -> int:
+        return self._data.ndim
+
+    @property
+    def size(self) -> int:
+        return self._data.size
+
+    def numpy(self) -> np.ndarray:
+        """The array itself, read-only; take `.copy()` of it to write."""
+        return self._data
+
+    def item(self) -> float | int | bool:
+        """The only element of a tensor of size 1, as a Python number."""
+        if self._data.size != 1:
+            raise ValueError(f"item: expected one element, got shape {self.shape}. Index it first.")
+        return self._data.item()
+
+    def detach(self) -> Tensor:
+        """The same values without the past: gradients stop here."""
+        return _settle(object.__new__(Tensor), self._data)
+
+    def __bool__(self) -> bool:
+        raise TypeError(
+            "a tensor has no truth value, because a branch on data is not part of the graph. "
+            "Use tg.where(condition, x, y), or branch on x.item()."
+        )
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __index__(self) -> int:
+        return self._data.__index__()
+
+    def __len__(self) -> int:
+        if not self._data.ndim:
+            raise TypeError("len: a tensor without axes has no length")
+        return len(self._data)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self._data, dtype=dtype, copy=copy)
+
+    def __repr__(self) -> str:
+        lines = np.array2string(self._data, separator=", ", prefix="tensor(", threshold=100)
+        past = f", op={self.op.name}" if self.op else ", requires_grad=True" if self.tracked else ""
+        name = f", name={self.name!r}" if self.name else ""
+        return f"tensor({lines}, dtype={self.dtype}{past}{name})"
+
+    def __format__(self, specification: str) -> str:
+        return format(self.item(), specification) if specification else repr(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.op is not None:
+            raise RuntimeError(
+                f"copy or pickle: {describe(self)} has a history; only leaves can be copied. "
+                "Use x.detach()."
+            )
+        return Tensor, (self._data, self.tracked, None, self.name)
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        raise TypeError(
+            "x[...] = y: a tensor does not change in place, so that gradients stay right. "
+            "Use tg.where(mask, y, x) or tg.concat, or build the array first in NumPy."
+        )
+
+    if TYPE_CHECKING:  # spelled in ops/spelling.py, next to the verbs; a test compares the two
+        T: Tensor
+
+        def __add__(self, other: Operand) -> Tensor: ...
+        def __radd__(self, other: Operand) -> Tensor: ...
+        def __sub__(self, other: Operand) -> Tensor: ...
+        def __rsub__(self, other: Operand) -> Tensor: ...
+        def __mul__(self, other: Operand) -> Tensor: ...
+        def __rmul__(self, other: Operand) -> Tensor: ...
+        def __truediv__(self, other: Operand) -> Tensor: ...
+        def __rtruediv__(self, other: Operand) -> Tensor: ...
+        def __pow__(self, other: Operand) -> Tensor: ...
+        def __rpow__(self, other: Operand) -> Tensor: ...
+        def __matmul__(self, other: Operand) -> Tensor: ...
+        def __rmatmul__(self, other: Operand) -> Tensor: ...
+        def __neg__(self) -> Tensor: ...
+        def __abs__(self) -> Tensor: ...
+        def __lt__(self, other: Operand) -> Tensor: ...
+        def __le__(self, other: Operand) -> Tensor: ...
+        def __gt__(self, other: Operand) -> Tensor: ...
+        def __ge__(self, other: Operand) -> Tensor: ...
+        def __getitem__(self, index: Any) -> Tensor: ...
+        def __iter__(self) -> Iterator[Tensor]: ...
+        def abs(self) -> Tensor: ...
+        def exp(self) -> Tensor: ...
+        def log(self) -> Tensor: ...
+        def sqrt(self) -> Tensor: ...
+        def tanh(self) -> Tensor: ...
+        def sigmoid(self) -> Tensor: ...
+        def relu(self) -> Tensor: ...
+        def astype(self, dtype: Any) -> Tensor: ...
+        def sum(self, axis: Axis = None, keepdims: bool = False) -> Tensor: ...
+        def mean(self, axis: Axis = None, keepdims: bool = False) -> Tensor: ...
+        def max(self, axis: Axis = None, keepdims: bool = False) -> Tensor: ...
+        def min(self, axis: Axis = None, keepdims: bool = False) -> Tensor: ...
+        def softmax(self, axis: int = -1) -> Tensor: ...
+        def log_softmax(self, axis: int = -1) -> Tensor: ...
+        def reshape(self, *shape: Any) -> Tensor: ...
+        def transpose(self, *axes: Any) -> Tensor: ...
+        def backward(
+            self, gradient: Operand | None = None, *, retain_graph: bool = False
+        ) -> None: ...
+
+
+def tensor(
+    data: Operand, requires_grad: bool = False, dtype: Any = None, name: str | None = None
+) -> Tensor:
+    """A tensor holding a copy of `data`, with no past; see `Tensor` for dtypes and refusals."""
+    return Tensor(data, requires_grad, dtype, name)
+
+
+def _settle(x: Tensor, array: Any) -> Tensor:
+    """Make `x` a leaf that owns `array` from now on: nothing may write to it any more."""
+    array.setflags(write=False)
+    x._data, x._grad, x.tracked = array, None, False
+    x.op, x.inputs, x.attrs = None, (), {}
+    x.born, x.name, x.scope, x.line = next(_births), None, _thread.scope, None
+    return x
+
+
+def owned(array: np.ndarray) -> Tensor:
+    """A tensor around an array nobody else writes to, without a copy."""
+    return _settle(object.__new__(Tensor), np.asarray(array))
+
+
+def replace(x: Tensor, array: np.ndarray) -> None:
+    """Give a leaf new values. It is born anew, so a graph that used the old ones can tell."""
+    array.setflags(write=False)
+    x._data, x.born = array, next(_births)
+
+
+def describe(x: Tensor) -> str:
+    """A tensor in a few words, for messages: its name or op, its shape, its dtype."""
+    word = x.name or (x.op.name if x.op else "a tensor")
+    if type(x._data) is tuple:
+        return f"{word} of {len(x._data)} parts"
+    return f"{word} {x.dtype}{list(x.shape)}"
+
+
+def as_array(data: Operand, dtype: Any = None, copy: bool = False) -> np.ndarray:
+    """The data as a native array of floats, integers or bools, or a refusal that says why."""
+    if isinstance(data, Tensor):
+        data = data._data
+    if isinstance(data, np.ma.MaskedArray):
+        raise TypeError(
+            "tensor: got a masked array, whose mask would be lost. Use x.filled(value)."
+        )
+    try:
+        array = np.asarray(data)
+    except ValueError as error:
+        raise ValueError(f"tensor: the nested list is ragged or uneven: {error}") from None
+    if array.dtype == object and isinstance(data, int):
+        raise OverflowError(f"tensor: an integer of {len(str(data))} digits does not fit 64 bits")
+    kind = array.dtype.kind
+    if kind not in "biuf" or (kind == "f" and array.itemsize > 8):
+        raise TypeError(
+            f"tensor: cannot build a tensor from dtype {array.dtype} ({type(data).__name__}). "
+            "Expected floats of at most 64 bits, integers or bools."
+        )
+    wanted = np.dtype(dtype) if dtype is not None else array.dtype.newbyteorder("=")
+    if wanted.kind == "f" and wanted.itemsize == 2:
+        wanted = np.dtype(np.float32)
+    if wanted.kind not in "biuf" or (wanted.kind == "f" and wanted.itemsize > 8):
+        raise TypeError(f"tensor: dtype: expected a float32, float64, integer or bool, got {dtype}")
+    return np.array(array, dtype=wanted, copy=True if copy else None, order="C", subok=False)
+
+
+def history(outputs: Iterable[Tensor]) -> list[Tensor]:
+    """Everything the outputs came from, themselves included, youngest first.
+
+    Inputs are older than outputs, so this is a topological order, found without recursion.
+    Raises RuntimeError where a graph was already spent by `backward()`.
+    """
+    seen, stack = set(), list(outputs)
+    while stack:
+        y = stack.pop()
+        if y not in seen:
+            seen.add(y)
+            if y.inputs is None:
+                raise RuntimeError(
+                    f"the history of {describe(y)} was freed: backward() went through the graph "
+                    "before. Call backward(retain_graph=True) the first time; or, if this is a "
+                    "state carried from one sequence to the next, carry x.detach()."
+                )
+            stack.extend(y.inputs)
+    return sorted(seen, key=lambda y: y.born, reverse=True)
+
+
+# -- the verb ---------------------------------------------------------------------------------
+
+
+class Op:
+    """A verb: how to do it to arrays, and how to pull a cotangent back through it.
+
+    Made by `pointwise`, `primitive` or `variadic` around a body that takes arrays and returns an
+    array (or a tuple of arrays). Called with tensors it gives a tensor that remembers; called with
+    arrays only, the plain array. Inputs come first, attributes (`axis=...`) after them.
+    """
+
+    def __init__(
+        self,
+        body: Callable[..., Any],
+        rules: Sequence[Callable[..., Any] | None],
+        *,
+        pointwise: bool = False,
+        variadic: bool = False,
+        quiet: bool = False,
+    ):
+        self.name = self.__name__ = body.__name__.strip("_")
+        self.__doc__, self.__module__, self.__wrapped__ = body.__doc__, body.__module__, body
+        self.body, self.rules = body, tuple(rules)
+        self.pointwise, self.variadic, self.quiet = pointwise, variadic, quiet
+        parameters = [
+            p for p in inspect.signature(body).parameters.values() if p.kind != p.VAR_POSITIONAL
+        ]
+        self.arity = -1 if variadic else len(rules)
+        self.attributes = [p.name for p in parameters[0 if variadic else len(rules) :]]
+        self.defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
+        if not variadic and len(parameters) < len(rules):
+            raise TypeError(f"{self.name}: {len(rules)} derivatives for {len(parameters)} inputs")
+
+    def __repr__(self) -> str:
+        return f"<op {self.name}>"
+
+    def __call__(self, *inputs: Any, **attrs: Any) -> Any:
+        if len(inputs) != self.arity or len(attrs) != len(self.attributes):
+            inputs, attrs = self._sorted(inputs, attrs)
+        tensors = 0
+        for x in inputs:
+            if x.__class__ is Tensor:
+                tensors += 1
+        if tensors != len(inputs):
+            if not tensors:
+                return self.body(*map(_plain, inputs), **attrs)
+            inputs = _as_tensors(inputs)
+        try:
+            if self.quiet:
+                with np.errstate(all="ignore"):
+                    out = self.body(*[x._data for x in inputs], **attrs)
+            else:
+                out = self.body(*[x._data for x in inputs], **attrs)
+        except (ValueError, TypeError, IndexError) as error:
+            raise self._refusal(error, inputs, attrs) from error
+        y = object.__new__(Tensor)
+        if out.__class__ is tuple:
+            y._data = tuple(map(np.asarray, out))
+            for array in y._data:
+                array.setflags(write=False)
+        else:
+            if out.__class__ is not np.ndarray:
+                out = np.asarray(out)
+            out.setflags(write=False)
+            y._data = out
+        y._grad, y.tracked, y.op, y.inputs, y.attrs = None, False, None, (), {}
+        y.born, y.name, y.scope, y.line = next(_births), None, _thread.scope, None
+        if _thread.recording:
+            for x in inputs:
+                if x.tracked:
+                    y.tracked, y.op, y.inputs, y.attrs = True, self, inputs, attrs
+                    break
+            if y.tracked and out.__class__ is not tuple and out.dtype.kind != "f":
+                y.tracked, y.op, y.inputs, y.attrs = False, None, (), {}  # a comparison: no slope
+        if _thread.anomaly:
+            _watch(self, inputs, y)
+        if out.__class__ is tuple:
+            return tuple([pick(y, i=i) for i in range(len(out))])
+        return y
+
+    def pull(self, g: Any, y: Tensor, wanted: set[Tensor] | None = None) -> list[Any]:
+        """The cotangent of each input, given `g`, that of `y`; None for those nobody waits for.
+
+        A rule is written once. Here it is run on arrays; when history is being recorded, on
+        tensors, so that what it does can be differentiated again.
+        """
+        inputs = y.inputs
+        if type(y._data) is tuple:
+            g = g.filled(y._data)
+        if _thread.recording:
+            answer, values = y, inputs
+        else:
+            answer, values = y._data, [x._data for x in inputs]
+        if self.variadic:
+            return self.rules[0](g, answer, *values, **y.attrs)  # type: ignore[misc]
+        return [
+            rule(g, answer, *values, **y.attrs)
+            if rule is not None and (x.tracked if wanted is None else x in wanted)
+            else None
+            for rule, x in zip(self.rules, inputs, strict=True)
+        ]
+
+    def _sorted(self, inputs: tuple[Any, ...], attrs: dict[str, Any]) -> tuple[Any, Any]:
+        """Tell inputs from attributes given by position, and fill in the defaults."""
+        if not self.variadic:
+            if len(inputs) < self.arity:
+                raise TypeError(f"{self.name}: expected {self.arity} inputs, got {len(inputs)}")
+            rest = inputs[self.arity :]
+            if len(rest) > len(self.attributes):
+                raise TypeError(
+                    f"{self.name}: expected {self.arity} inputs"
+                    + (f" and then {', '.join(self.attributes)}" if self.attributes else "")
+                    + f", got {len(inputs)} arguments"
+                )
+            inputs, attrs = inputs[: self.arity], dict(zip(self.attributes, rest)) | attrs  # noqa: B905
+        return inputs, {**self.defaults, **attrs}
+
+    def _refusal(self, error: Exception, inputs: Sequence[Tensor], attrs: Any) -> Exception:
+        given = ", ".join(map(describe, inputs)) + "".join(
+            f", {name}={value!r}" for name, value in attrs.items()
+        )
+        return type(error)(f"{self.name}: {error} (given {given})")
+
+
+def pointwise(*rules: Callable[..., Any] | None, quiet: bool = False) -> Callable[..., Op]:
+    """Make an op of a function of one element at a time, broadcasting like NumPy.
+
+    The body must read the same for an array and for a number. Give one derivative per input:
+    `rule(g, answer, *inputs, **attributes)` returns that input's cotangent, written in tensor
+    arithmetic; None where the input has no derivative. `quiet` silences NumPy's overflow, division
+    and domain warnings in the body.
+    """
+    return lambda body: Op(body, rules, pointwise=True, quiet=quiet)
+
+
+def primitive(*rules: Callable[..., Any] | None, quiet: bool = False) -> Callable[..., Op]:
+    """Make an op of a function of whole arrays; derivatives as in `pointwise`."""
+    return lambda body: Op(body, rules, quiet=quiet)
+
+
+def variadic(rule: Callable[..., Any]) -> Callable[..., Op]:
+    """Make an op of any number of inputs; `rule` returns the cotangents of all of them."""
+    return lambda body: Op(body, [rule], variadic=True)
+
+
+class Parts(dict):
+    """The cotangent of a tuple: only of those of its parts that were used."""
+
+    def filled(self, like: tuple[np.ndarray, ...]) -> tuple[Any, ...]:
+        zeros = owned if _thread.recording else np.asarray
+        return tuple(
+            self[i] if i in self else zeros(np.zeros(array.shape, array.dtype))
+            for i, array in enumerate(like)
+        )
+
+
+@primitive(lambda g, y, x, i: Parts({i: g}))
+def pick(x, i):
+    """One part of the tuple that an op with several results returned."""
+    return x[i]
+
+
+def _plain(x: Any) -> Any:
+    """An input of an op among arrays; a Python number stays one, and takes its company's dtype."""
+    return x if isinstance(x, _PLAIN) else as_array(x)
+
+
+_PLAIN = (np.ndarray, np.generic, float, int, tuple)
+
+
+def _as_tensors(inputs: Sequence[Any]) -> tuple[Tensor, ...]:
+    """Inputs as tensors. A Python number takes the dtype of its company, as in NumPy (NEP 50)."""
+    others = [x if type(x) in _NUMBERS + (Tensor,) else Tensor(x) for x in inputs]
+    dtypes = {x._data.dtype for x in others if type(x) is Tensor}
+    dtype = next(iter(dtypes)) if len(dtypes) == 1 else None
+    if dtype is None or dtype.kind != "f":
+        dtype = np.result_type(*(x._data.dtype if type(x) is Tensor else x for x in others))
+    return tuple([x if type(x) is Tensor else owned(np.array(x, dtype)) for x in others])
+
+
+_NUMBERS = (int, float, bool)
+
+
+# -- looking for NaN --------------------------------------------------------------------------
+
+
+def _watch(op: Op, inputs: Sequence[Tensor], y: Tensor) -> None:
+    frame = sys._getframe(2)
+    while frame.f_back and os.path.abspath(frame.f_code.co_filename).startswith(_package):
+        frame = frame.f_back
+    y.line = f"{frame.f_code.co_filename}:{frame.f_lineno}, in {frame.f_code.co_name}"
+    if has_nan(y._data) and not any(has_nan(x._data) for x in inputs):
+        raise RuntimeError(f"NaN from {op.name}{_place(y)}. Its inputs had none.")
+
+
+def has_nan(data: Any) -> bool:
+    """Whether there is a NaN in an array, or in one of a tuple of arrays."""
+    arrays = data if isinstance(data, tuple) else (data,)
+    return any(a.dtype.kind == "f" and bool(np.isnan(a).any()) for a in arrays)
+
+
+def _place(y: Tensor) -> str:
+    where = f" in {y.scope}" if y.scope else ""
+    return where + (f", called at {y.line}" if y.line else "")
