@@ -1,5 +1,8 @@
 """A small autodiff engine for recurrent networks: import tinygrad_rnn as tg."""
 
+from . import data as data
+from . import nn as nn
+from . import optim as optim
 from .check import check_grads as check_grads
 from .grad import backward as _backward
 from .grad import grad as grad
@@ -49,8 +52,10 @@ from .ops import tanh as tanh
 from .ops import transpose as transpose
 from .ops import unstack as unstack
 from .ops import where as where
+from .scan import unroll as unroll
 from .tensor import Op as Op
 from .tensor import Tensor as Tensor
+from .tensor import detach as detach
 from .tensor import detect_anomaly as detect_anomaly
 from .tensor import is_recording as is_recording
 from .tensor import no_grad as no_grad

@@ -319,6 +319,17 @@ def tensor(
     return Tensor(data, requires_grad, dtype, name)
 
 
+def detach(state: Any) -> Any:
+    """The same tensors without their past: a tensor, or tuples, lists and dicts of them."""
+    if isinstance(state, Tensor):
+        return state.detach()
+    if isinstance(state, dict):
+        return {name: detach(part) for name, part in state.items()}
+    if isinstance(state, tuple | list):
+        return type(state)(detach(part) for part in state)
+    return state
+
+
 def _settle(x: Tensor, array: Any) -> Tensor:
     """Make `x` a leaf that owns `array` from now on: nothing may write to it any more."""
     array.setflags(write=False)

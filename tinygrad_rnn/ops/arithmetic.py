@@ -100,8 +100,12 @@ def relu(x):
 
 
 @pointwise(
-    lambda g, z, x, y: g * (astype(x > y, dtype=g.dtype) + 0.5 * astype(equal(x, y), dtype=g.dtype)),
-    lambda g, z, x, y: g * (astype(y > x, dtype=g.dtype) + 0.5 * astype(equal(x, y), dtype=g.dtype)),
+    lambda g, z, x, y: (
+        g * (astype(x > y, dtype=g.dtype) + 0.5 * astype(equal(x, y), dtype=g.dtype))
+    ),
+    lambda g, z, x, y: (
+        g * (astype(y > x, dtype=g.dtype) + 0.5 * astype(equal(x, y), dtype=g.dtype))
+    ),
 )
 def maximum(x, y):
     """The larger of two; where they tie, each gets half of the cotangent. NaN stays."""
@@ -109,8 +113,12 @@ def maximum(x, y):
 
 
 @pointwise(
-    lambda g, z, x, y: g * (astype(x < y, dtype=g.dtype) + 0.5 * astype(equal(x, y), dtype=g.dtype)),
-    lambda g, z, x, y: g * (astype(y < x, dtype=g.dtype) + 0.5 * astype(equal(x, y), dtype=g.dtype)),
+    lambda g, z, x, y: (
+        g * (astype(x < y, dtype=g.dtype) + 0.5 * astype(equal(x, y), dtype=g.dtype))
+    ),
+    lambda g, z, x, y: (
+        g * (astype(y < x, dtype=g.dtype) + 0.5 * astype(equal(x, y), dtype=g.dtype))
+    ),
 )
 def minimum(x, y):
     """The smaller of two; where they tie, each gets half of the cotangent. NaN stays."""

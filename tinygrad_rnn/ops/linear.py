@@ -33,7 +33,8 @@ def matmul(x, y):
     if not left or not right:
         raise ValueError("matmul: a number has no matrix product; use * instead")
     z = product(
-        reshape(x, shape=(1, -1)) if left == 1 else x, reshape(y, shape=(-1, 1)) if right == 1 else y
+        reshape(x, shape=(1, -1)) if left == 1 else x,
+        reshape(y, shape=(-1, 1)) if right == 1 else y,
     )
     shape = z.shape[: len(z.shape) - 2] + z.shape[-2:-1] * (left > 1) + z.shape[-1:] * (right > 1)
     return reshape(z, shape=shape)

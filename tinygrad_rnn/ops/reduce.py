@@ -81,4 +81,3 @@ def log_softmax(x, axis=-1):
 def logsumexp(x, axis=-1):
     """log Σ eˣ along an axis, without overflow; over nothing it is -inf."""
     return kernels.logsumexp(x if axis in (-1, x.ndim - 1) else np.moveaxis(x, axis, -1))
-

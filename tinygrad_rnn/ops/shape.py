@@ -18,7 +18,9 @@ def transpose(x, axes=None):
 
 
 def inverse(axes):
-    return None if axes is None else tuple(int(k) for k in np.argsort([a % len(axes) for a in axes]))
+    return (
+        None if axes is None else tuple(int(k) for k in np.argsort([a % len(axes) for a in axes]))
+    )
 
 
 @primitive(lambda g, y, x, axis1, axis2: swapaxes(g, axis1=axis1, axis2=axis2))
@@ -126,13 +128,19 @@ def unstack(x, axis=0):
 ARRAY = "array"  # in an index: here goes the next integer array
 
 
-@variadic(lambda g, y, x, *arrays, index: [put(g, *arrays, index=index, shape=x.shape)] + [None] * len(arrays))
+@variadic(
+    lambda g, y, x, *arrays, index: (
+        [put(g, *arrays, index=index, shape=x.shape)] + [None] * len(arrays)
+    )
+)
 def take(x, *arrays, index):
     """x[index], where each "array" in the index stands for the next of the arrays."""
     return x[_index(index, arrays)]
 
 
-@variadic(lambda g, y, x, *arrays, index, shape: [take(g, *arrays, index=index)] + [None] * len(arrays))
+@variadic(
+    lambda g, y, x, *arrays, index, shape: [take(g, *arrays, index=index)] + [None] * len(arrays)
+)
 def put(x, *arrays, index, shape):
     """Zeros of a shape with x added at the index; what is indexed twice gets both."""
     y = np.zeros(shape, x.dtype)

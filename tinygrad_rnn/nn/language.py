@@ -1,0 +1,90 @@
+"""A model of text: what comes next?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..ops import cross_entropy, softmax
+from ..tensor import Operand, Tensor, no_grad, scope
+from .cells import GRU, LSTM, RNN
+from .init import Random
+from .layers import Dropout, Embedding, Linear
+from .module import Module
+from .recurrent import Recurrent, State
+
+CELLS = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
+
+
+class LanguageModel(Module):
+    """Embedding → recurrent cells → linear: logits for the next of `symbols` symbols.
+
+    cell: "rnn", "lstm" or "gru"; `layers` of them, each of size `hidden`; dropout acts on the
+    feed-forward links only (S25; Zaremba et al. 2014). Indices are (T, B).
+    """
+
+    def __init__(
+        self,
+        symbols: int,
+        *,
+        cell: str = "lstm",
+        embedding: int = 64,
+        hidden: int = 256,
+        layers: int = 1,
+        dropout: float = 0.0,
+        dtype: Any = np.float32,
+        rng: Random = None,
+    ):
+        if cell not in CELLS:
+            raise ValueError(f"LanguageModel: cell: expected one of {list(CELLS)}, got {cell!r}")
+        rng = np.random.default_rng(rng)
+        kind, sizes = CELLS[cell], [embedding] + [hidden] * layers
+        self.embedding = Embedding(symbols, embedding, dtype=dtype, rng=rng)
+        cells = [kind(i, h, dtype=dtype, rng=rng) for i, h in zip(sizes, sizes[1:], strict=False)]
+        self.recurrent = Recurrent(*cells, dropout=dropout, rng=rng)
+        self.dropout = Dropout(dropout, rng=rng)
+        self.output = Linear(hidden, symbols, dtype=dtype, rng=rng)
+
+    def __call__(self, index: Operand, state: Any = None) -> tuple[Tensor, State]:
+        """Logits (T, B, symbols) of what follows each index, and the state to go on with."""
+        ys, state = self.recurrent(self.embedding(index), state)
+        return self.output(self.dropout(ys)), state
+
+    def loss(self, index: Operand, target: Operand, state: Any = None) -> tuple[Tensor, State]:
+        """The mean of -log p(target) over all steps, in nats, and the state to go on with."""
+        logits, state = self(index, state)
+        with scope("loss"):
+            return cross_entropy(logits, target), state
+
+    def sample(
+        self,
+        prompt: Sequence[int],
+        length: int,
+        *,
+        temperature: float = 1.0,
+        rng: Random = None,
+    ) -> Iterator[int]:
+        """Go on from a prompt, one symbol after another, each drawn from softmax(logits / T).
+
+        At temperature 0 the likeliest is taken. Raises ValueError for an empty prompt or a
+        negative temperature. The model is used as it stands: call `eval()` first.
+        """
+        if not len(prompt):
+            raise ValueError("sample: prompt: expected at least one symbol to begin from")
+        if not temperature >= 0:
+            raise ValueError(f"sample: temperature: expected 0 or more, got {temperature}")
+        rng = np.random.default_rng(rng)
+        index, state = np.asarray(prompt).reshape(-1, 1), None
+        for _ in range(length):
+            with no_grad():
+                logits, state = self(index, state)
+            scores = logits.data[-1, 0].astype(np.float64)
+            if temperature:
+                chances = softmax(scores / temperature)
+                symbol = int(rng.choice(len(chances), p=chances / chances.sum()))
+            else:
+                symbol = int(scores.argmax())
+            yield symbol
+            index = np.array([[symbol]])

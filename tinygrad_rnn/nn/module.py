@@ -1,0 +1,115 @@
+"""A module is an object whose tensors can be named, counted, saved and put back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from ..tensor import Tensor, replace
+
+
+class Module:
+    """Plain attributes hold the parts: tensors that require gradients are its parameters.
+
+    Modules nest through attributes, lists, tuples and dicts. Order is the order of assignment.
+    A subclass defines `__call__`. `training` is switched by `train()` and `eval()`.
+    """
+
+    training: bool = True
+
+    def named_parameters(self) -> dict[str, Tensor]:
+        """Every parameter by its path, such as "layer.0.Wx"; a shared one once, by its first."""
+        found: dict[str, Tensor] = {}
+        seen: set[Any] = set()
+        for path, x in _walk(self, ""):
+            if isinstance(x, Tensor) and x.op is None and x.requires_grad and x not in seen:
+                seen.add(x)
+                if path in found:
+                    raise ValueError(f"two parameters have the path {path!r}: rename an attribute")
+                found[path] = x
+        return found
+
+    def parameters(self) -> list[Tensor]:
+        """The tensors that training changes, in order."""
+        return list(self.named_parameters().values())
+
+    def modules(self) -> list[Module]:
+        """This module and all inside it."""
+        return [x for _, x in _walk(self, "") if isinstance(x, Module)]
+
+    def train(self, on: bool = True) -> Module:
+        """Switch what differs in training (dropout) on, here and in every module inside."""
+        for module in self.modules():
+            module.training = on
+        return self
+
+    def eval(self) -> Module:
+        """Switch to use: no dropout, here and in every module inside."""
+        return self.train(False)
+
+    def zero_grad(self) -> None:
+        """Forget the gradients; `backward()` adds to them otherwise."""
+        for x in self.parameters():
+            x.grad = None
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """The parameters' arrays by path: a snapshot, since arrays of tensors never change."""
+        return {path: x.data for path, x in self.named_parameters().items()}
+
+    def load_state_dict(self, state: Mapping[str, np.ndarray], *, strict: bool = True) -> None:
+        """Put saved arrays back, all or (on a ValueError that lists every misfit) none.
+
+        Paths and shapes must agree; `strict=False` ignores missing and unexpected paths. Values
+        are cast to the parameter's dtype.
+        """
+        parameters = self.named_parameters()
+        wrong = [f"missing {path!r}" for path in parameters if path not in state and strict]
+        wrong += [f"unexpected {path!r}" for path in state if path not in parameters and strict]
+        new = {}
+        for path, x in parameters.items():
+            if path in state:
+                array = np.asarray(state[path])
+                if array.shape != x.shape or array.dtype.kind != "f":
+                    wrong.append(
+                        f"{path!r} is {array.dtype}{list(array.shape)}, expected "
+                        f"{x.dtype}{list(x.shape)}"
+                    )
+                new[path] = np.array(array, dtype=x.dtype, copy=True)
+        if wrong:
+            raise ValueError("load_state_dict: nothing was loaded: " + "; ".join(wrong))
+        for path, array in new.items():
+            replace(parameters[path], array)
+
+
+def _walk(x: Any, path: str, inside: tuple[int, ...] = ()) -> Iterator[tuple[str, Any]]:
+    """Everything within a module by path; a module that contains itself is entered once."""
+    if isinstance(x, Tensor):
+        yield path, x
+    elif isinstance(x, Module | list | tuple | dict) and id(x) not in inside:
+        yield path, x
+        parts: Any = enumerate(x) if isinstance(x, list | tuple) else None
+        for name, part in parts or (x if isinstance(x, dict) else vars(x)).items():
+            yield from _walk(part, f"{path}.{name}" if path else str(name), (*inside, id(x)))
+
+
+def count_parameters(module: Module) -> int:
+    """How many numbers training changes; a shared tensor counts once."""
+    return sum(x.size for x in module.parameters())
+
+
+def parameter(array: np.ndarray, name: str) -> Tensor:
+    """A leaf that training changes, named for pictures and messages."""
+    return Tensor(array, requires_grad=True, name=name)
+
+
+def positive(who: str, **sizes: Any) -> None:
+    """Refuse sizes that are not whole numbers of at least 1."""
+    for name, size in sizes.items():
+        if isinstance(size, bool) or not isinstance(size, int | np.integer):
+            raise TypeError(
+                f"{who}: {name}: expected a whole number, got {size!r} ({type(size).__name__})"
+            )
+        if size < 1:
+            raise ValueError(f"{who}: {name}: expected at least 1, got {size}")

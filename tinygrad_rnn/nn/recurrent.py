@@ -1,0 +1,105 @@
+"""A layer folds cells over time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+from ..ops import swapaxes
+from ..scan import unroll
+from ..tensor import Operand, Tensor, scope
+from .cells import Cell
+from .init import Random
+from .layers import Dropout
+from .module import Module
+
+State: TypeAlias = "tuple[tuple[Tensor, ...], ...]"
+
+
+class Recurrent(Module):
+    """Cells folded over time, each reading the outputs of the one before.
+
+    `ys, state = layer(xs, state)`: xs is (T, B, inputs), or (B, T, inputs) with `batch_first`, or
+    (T, inputs) for one sequence; ys has the last cell's hidden size instead. `state` is one tuple
+    per cell of its states, each (B, hidden): pass it on to continue a sequence, None for zeros.
+    With T = 0 the state comes back as it was. `dropout` cuts what goes into each cell from below,
+    anew at every step, never the state (S25; Zaremba et al. 2014).
+
+    Raises ValueError for shapes that do not fit and TypeError for inputs that are not floats.
+    """
+
+    def __init__(
+        self, *cells: Cell, batch_first: bool = False, dropout: float = 0.0, rng: Random = None
+    ):
+        if not cells:
+            raise ValueError("Recurrent: expected at least one cell, such as nn.LSTM(64, 128)")
+        for k, cell in enumerate(cells):
+            if not isinstance(cell, Cell):
+                raise TypeError(f"Recurrent: cell {k}: expected a Cell, got {type(cell).__name__}")
+        for k, (below, above) in enumerate(zip(cells, cells[1:], strict=False)):
+            if above.inputs != below.hidden:
+                raise ValueError(
+                    f"Recurrent: cell {k + 1} expects {above.inputs} inputs, but cell {k} gives "
+                    f"{below.hidden}"
+                )
+        self.cells, self.batch_first = list(cells), batch_first
+        self.dropout = Dropout(dropout, rng=rng)
+
+    def __call__(
+        self, xs: Operand, state: Sequence[Sequence[Operand]] | None = None
+    ) -> tuple[Tensor, State]:
+        xs = self._check_inputs(xs if isinstance(xs, Tensor) else Tensor(xs))
+        single = xs.ndim == 2
+        if single:
+            xs = xs.reshape(len(xs), 1, xs.shape[1])
+        elif self.batch_first:
+            xs = swapaxes(xs, axis1=0, axis2=1)
+        begin = self._check_state(state, xs.shape[1], single)
+        end = []
+        for k, cell in enumerate(self.cells):
+            with scope(f"layer{k}"):
+                path = unroll(cell.step, begin[k], self.dropout(xs))
+            end.append(tuple(p[-1] for p in path) if len(xs) else begin[k])
+            xs = path[0]
+        if single:
+            return xs[:, 0], tuple(tuple(s[0] for s in states) for states in end)
+        return swapaxes(xs, axis1=0, axis2=1) if self.batch_first else xs, tuple(end)
+
+    def _check_inputs(self, xs: Tensor) -> Tensor:
+        inputs = self.cells[0].inputs
+        layout = "(B, T, inputs)" if self.batch_first else "(T, B, inputs)"
+        if xs.ndim not in (2, 3) or xs.shape[-1] != inputs:
+            raise ValueError(
+                f"Recurrent: xs: expected {layout} or (T, inputs) with inputs = {inputs}, got "
+                f"shape {xs.shape} (batch_first={self.batch_first})"
+            )
+        if xs.dtype.kind != "f":
+            raise TypeError(
+                f"Recurrent: xs: expected floats, got {xs.dtype}. Indices go through nn.Embedding."
+            )
+        return xs
+
+    def _check_state(self, state: Any, batch: int, single: bool) -> list[tuple[Tensor, ...]]:
+        if state is None:
+            return [cell.begin(batch) for cell in self.cells]
+        if isinstance(state, Tensor) or len(state) != len(self.cells):
+            raise ValueError(
+                f"Recurrent: state: expected one tuple for each of {len(self.cells)} cells, got "
+                f"{'a tensor' if isinstance(state, Tensor) else len(state)}"
+            )
+        return [self._check_cell_state(k, own, batch, single) for k, own in enumerate(state)]
+
+    def _check_cell_state(self, k: int, state: Any, batch: int, single: bool) -> tuple[Tensor, ...]:
+        cell = self.cells[k]
+        shape = (cell.hidden,) if single else (batch, cell.hidden)
+        names = ", ".join(cell.state)
+        if isinstance(state, Tensor):
+            raise ValueError(f"Recurrent: state of cell {k}: expected the tuple ({names},)")
+        tensors = [s if isinstance(s, Tensor) else Tensor(s) for s in state]
+        shapes = [s.shape for s in tensors]
+        if shapes != [shape] * len(cell.state):
+            raise ValueError(
+                f"Recurrent: state of cell {k}: expected ({names}) each of shape {shape}, got "
+                f"shapes {shapes} (batch_first={self.batch_first}; a state is never time-first)"
+            )
+        return tuple(s.reshape(1, -1) if single else s for s in tensors)

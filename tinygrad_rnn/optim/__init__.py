@@ -1,0 +1,11 @@
+"""Training: what to do with gradients."""
+
+from .clip import clip_grad_norm as clip_grad_norm
+from .optimizers import SGD as SGD
+from .optimizers import Adam as Adam
+from .optimizers import AdamW as AdamW
+from .optimizers import Optimizer as Optimizer
+from .optimizers import RMSprop as RMSprop
+from .schedule import cosine as cosine
+from .truncated import Update as Update
+from .truncated import truncated_bptt as truncated_bptt

@@ -1,0 +1,206 @@
+"""Rules that turn a gradient into a change of weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from ..tensor import Tensor, describe, replace
+
+Parameters: TypeAlias = "Mapping[str, Tensor] | Iterable[Tensor] | Any"
+Memory: TypeAlias = "dict[str, np.ndarray]"
+
+
+class Optimizer:
+    """Holds parameters by name, and what a rule remembers of each between steps.
+
+    `parameters` is a module, a mapping of names to tensors, or tensors (read once; named by their
+    place). A parameter without a gradient is left alone, its memory too. `step()` computes every
+    new value before it changes the first, and leaves the arrays that others may hold untouched.
+
+    Raises ValueError for no parameters, one given twice, or a number out of range; TypeError for
+    what is not a leaf that requires gradients.
+    """
+
+    def __init__(self, parameters: Parameters, lr: float):
+        self.parameters = _named(parameters, type(self).__name__)
+        self.lr, self.steps = _number(self, "lr", lr, 0, math.inf), 0
+        self.memory: dict[str, Memory] = {name: {} for name in self.parameters}
+
+    def update(self, x: np.ndarray, g: np.ndarray, memory: Memory) -> tuple[np.ndarray, Memory]:
+        """The new values of a parameter and the new memory of it; the old ones stay as they are."""
+        raise NotImplementedError(f"{type(self).__name__} has no update(x, g, memory)")
+
+    def step(self) -> None:
+        """Change every parameter that has a gradient."""
+        self.steps += 1
+        new = {}
+        with np.errstate(all="ignore"):
+            for name, x in self.parameters.items():
+                if x.grad is not None:
+                    array, memory = self.update(x.data, x.grad.data, self.memory[name])
+                    new[name] = array.astype(x.dtype, copy=False), memory
+        for name, (array, memory) in new.items():
+            replace(self.parameters[name], array)
+            self.memory[name] = memory
+
+    def zero_grad(self) -> None:
+        """Forget the gradients; `backward()` adds to them otherwise."""
+        for x in self.parameters.values():
+            x.grad = None
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """What it remembers, as arrays by name, with the number of steps and the learning rate."""
+        arrays = {
+            f"{kind}/{name}": array
+            for name, memory in self.memory.items()
+            for kind, array in memory.items()
+        }
+        return {"steps": np.array(self.steps), "lr": np.array(self.lr), **arrays}
+
+    def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
+        """Remember again; raises ValueError, changing nothing, when names or shapes differ."""
+        memory: dict[str, Memory] = {name: {} for name in self.parameters}
+        wrong = [f"missing {key!r}" for key in ("steps", "lr") if key not in state]
+        for key, array in state.items():
+            kind, _, name = key.partition("/")
+            if key in ("steps", "lr"):
+                continue
+            if name not in memory or array.shape not in ((), self.parameters[name].shape):
+                wrong.append(f"{key!r} of shape {array.shape} fits no parameter")
+            else:
+                memory[name][kind] = np.array(array)
+        if wrong:
+            raise ValueError(f"{type(self).__name__}: nothing was loaded: " + "; ".join(wrong))
+        self.memory, self.steps, self.lr = memory, int(state["steps"]), float(state["lr"])
+
+
+class SGD(Optimizer):
+    """x ← x - lr v, with v ← momentum v + g (+ weight_decay x in g)."""
+
+    def __init__(
+        self, parameters: Parameters, lr: float, *, momentum: float = 0.0, weight_decay: float = 0.0
+    ):
+        super().__init__(parameters, lr)
+        self.momentum = _number(self, "momentum", momentum, 0, 1, open_end=True)
+        self.weight_decay = _number(self, "weight_decay", weight_decay, 0, math.inf)
+
+    def update(self, x: np.ndarray, g: np.ndarray, memory: Memory) -> tuple[np.ndarray, Memory]:
+        g = g + self.weight_decay * x if self.weight_decay else g
+        if not self.momentum:
+            return x - self.lr * g, memory
+        v = self.momentum * memory["v"] + g if "v" in memory else g
+        return x - self.lr * v, {"v": v}
+
+
+class RMSprop(Optimizer):
+    """x ← x - lr g / (√s + eps), with s ← decay s + (1 - decay) g² (Tieleman & Hinton 2012)."""
+
+    def __init__(
+        self, parameters: Parameters, lr: float = 1e-3, *, decay: float = 0.99, eps: float = 1e-8
+    ):
+        super().__init__(parameters, lr)
+        self.decay = _number(self, "decay", decay, 0, 1, open_end=True)
+        self.eps = _number(self, "eps", eps, 0, math.inf, open_start=True)
+
+    def update(self, x: np.ndarray, g: np.ndarray, memory: Memory) -> tuple[np.ndarray, Memory]:
+        s = self.decay * memory.get("s", 0) + (1 - self.decay) * (g * g)
+        return x - self.lr * g / (np.sqrt(s) + self.eps), {"s": s}
+
+
+class Adam(Optimizer):
+    """x ← x - lr m̂ / (√v̂ + eps), moments corrected for their start at 0 (Kingma & Ba 2015).
+
+    The correction counts the steps this parameter had a gradient in.
+    """
+
+    decoupled = 0.0
+
+    def __init__(
+        self,
+        parameters: Parameters,
+        lr: float = 1e-3,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+    ):
+        super().__init__(parameters, lr)
+        self.betas = tuple(_number(self, "betas", b, 0, 1, open_end=True) for b in betas)
+        self.eps = _number(self, "eps", eps, 0, math.inf, open_start=True)
+
+    def update(self, x: np.ndarray, g: np.ndarray, memory: Memory) -> tuple[np.ndarray, Memory]:
+        first, second = self.betas
+        m = first * memory.get("m", 0) + (1 - first) * g
+        v = second * memory.get("v", 0) + (1 - second) * (g * g)
+        count = int(memory.get("count", 0)) + 1
+        size = self.lr / (1 - first**count)
+        scale = np.sqrt(v)
+        scale *= 1 / math.sqrt(1 - second**count)
+        scale += self.eps
+        kept = x * (1 - self.lr * self.decoupled) if self.decoupled else x
+        return kept - size * m / scale, {"m": m, "v": v, "count": np.array(count)}
+
+
+class AdamW(Adam):
+    """Adam, with weights drawn towards 0 by lr · weight_decay (Loshchilov & Hutter 2019)."""
+
+    def __init__(
+        self,
+        parameters: Parameters,
+        lr: float = 1e-3,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+    ):
+        super().__init__(parameters, lr, betas=betas, eps=eps)
+        self.decoupled = _number(self, "weight_decay", weight_decay, 0, math.inf)
+
+
+def _named(parameters: Parameters, who: str) -> dict[str, Tensor]:
+    if hasattr(parameters, "named_parameters"):
+        named = parameters.named_parameters()
+    elif isinstance(parameters, Mapping):
+        named = dict(parameters)
+    elif isinstance(parameters, Tensor):
+        raise TypeError(f"{who}: parameters: expected a module or a list, got one tensor")
+    else:
+        named = {str(k): x for k, x in enumerate(parameters)}
+    if not named:
+        raise ValueError(
+            f"{who}: parameters: got none. A generator is used up by its first reader: pass "
+            "module.parameters() itself."
+        )
+    for name, x in named.items():
+        if not isinstance(x, Tensor) or x.op is not None or not x.requires_grad:
+            got = describe(x) if isinstance(x, Tensor) else type(x).__name__
+            raise TypeError(
+                f"{who}: parameter {name!r}: expected a leaf with requires_grad=True, got {got}"
+            )
+    if len(set(named.values())) != len(named):
+        raise ValueError(f"{who}: parameters: the same tensor is there twice")
+    return named
+
+
+def _number(
+    who: object,
+    name: str,
+    value: float,
+    low: float,
+    high: float,
+    *,
+    open_start: bool = False,
+    open_end: bool = False,
+) -> float:
+    """A hyper-parameter in its range; NaN is in no range."""
+    inside = low <= value <= high and math.isfinite(value)
+    if not inside or (open_start and value == low) or (open_end and value == high):
+        start, end = "(" if open_start else "[", ")" if open_end or high == math.inf else "]"
+        raise ValueError(
+            f"{type(who).__name__}: {name}: expected a number in {start}{low}, {high}{end}, "
+            f"got {value}"
+        )
+    return float(value)

@@ -1,0 +1,23 @@
+"""Learning rates that change with time."""
+
+from __future__ import annotations
+
+import math
+
+
+def cosine(step: int, *, peak: float, total: int, warmup: int = 0, floor: float = 0.0) -> float:
+    """The learning rate at a step: up to `peak` in `warmup` steps, then half a cosine to `floor`.
+
+    Use it as `optimizer.lr = cosine(optimizer.steps, peak=2e-3, total=1000, warmup=50)`. From
+    `total` on it stays at the floor (Loshchilov & Hutter 2017, without restarts). Raises ValueError
+    unless 0 <= warmup <= total, total >= 1 and step >= 0.
+    """
+    if total < 1 or not 0 <= warmup <= total or step < 0:
+        raise ValueError(
+            f"cosine: expected total >= 1, 0 <= warmup <= total and step >= 0, got total={total}, "
+            f"warmup={warmup}, step={step}"
+        )
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    done = min(1.0, (step - warmup) / max(1, total - warmup))
+    return floor + (peak - floor) * 0.5 * (1 + math.cos(math.pi * done))

@@ -1,0 +1,3 @@
+"""Time: a step, folded over a sequence."""
+
+from .loop import unroll as unroll

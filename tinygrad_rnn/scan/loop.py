@@ -1,0 +1,48 @@
+"""Run a step over time, and keep every state it went through."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..ops import reshape, stack, unstack
+from ..tensor import Tensor, scope
+
+
+def unroll(
+    step: Callable[..., Any], carry: Sequence[Tensor], xs: Tensor | None, *, length: int = 0
+) -> list[Tensor]:
+    """Fold `step` over time: h(t) = step(x(t), h(t-1)), every op recorded (S4).
+
+    `step(x, *carry)` returns the new carry, a tensor or a tuple of them; xs is (T, ...), or None for
+    a system without inputs (S5), which then runs `length` steps and calls `step(*carry)`. Returns
+    one tensor (T, ...) per carry, its value after each step. Raises TypeError when a step changes
+    the number, shape or dtype of its carry.
+    """
+    slices = [(x,) for x in unstack(xs)] if xs is not None else [()] * length
+    path = []
+    for t, x in enumerate(slices):
+        with scope(f"t={t}"):
+            new = step(*x, *carry)
+        new = tuple(new) if isinstance(new, tuple | list) else (new,)
+        _check_carry(t, carry, new)
+        carry = new
+        path.append(carry)
+    if not path:
+        return [reshape(c, shape=(1, *c.shape))[:0] for c in carry]
+    return [stack(states) for states in zip(*path, strict=True)]
+
+
+def _check_carry(t: int, before: Sequence[Tensor], after: Sequence[Tensor]) -> None:
+    if len(before) != len(after):
+        raise TypeError(
+            f"unroll: step t={t} returned {len(after)} states, expected {len(before)} as it was "
+            "given. Return all of them, in the same order."
+        )
+    for k, (old, new) in enumerate(zip(before, after, strict=True)):
+        if old.shape != new.shape or old.dtype != new.dtype:
+            raise TypeError(
+                f"unroll: step t={t} turned state {k} from {old.dtype}{list(old.shape)} into "
+                f"{new.dtype}{list(new.shape)}. A state keeps its shape and dtype; give the first "
+                "one the dtype of the inputs (or use astype)."
+            )
