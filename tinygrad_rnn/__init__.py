@@ -66,6 +66,6 @@ from .tensor import scope as scope
 from .tensor import tensor as tensor
 from .tensor import variadic as variadic
 
-Tensor.backward = _backward  # type: ignore[method-assign]
+Tensor.backward = _backward  # type: ignore[method-assign, assignment]
 
 __version__ = "0.1.0"

@@ -36,7 +36,8 @@ class _Switch(ContextDecorator):
     """Set one of the thread's switches for a while; nests, and is put back on an exception too."""
 
     def __init__(self, **switches: Any):
-        self.switches, self.before = switches, []
+        self.switches = switches
+        self.before: list[dict[str, Any]] = []
 
     def __enter__(self) -> None:
         self.before.append({name: getattr(_thread, name) for name in self.switches})
@@ -125,6 +126,12 @@ class Tensor:
     __array_ufunc__ = None  # `array * tensor` asks the tensor; `np.tanh(tensor)` is refused
 
     _data: Any  # a read-only array; inside a graph also a tuple of them, see `pick`
+    _grad: Tensor | None
+    tracked: bool
+    born: int
+    name: str | None
+    scope: str
+    line: str | None
     op: Op | None
     inputs: tuple[Tensor, ...]
     attrs: dict[str, Any]
@@ -496,10 +503,8 @@ class Op:
         inputs = y.inputs
         if type(y._data) is tuple:
             g = g.filled(y._data)
-        if _thread.recording:
-            answer, values = y, inputs
-        else:
-            answer, values = y._data, [x._data for x in inputs]
+        answer: Any = y if _thread.recording else y._data
+        values: Any = inputs if _thread.recording else [x._data for x in inputs]
         if self.variadic:
             return self.rules[0](g, answer, *values, **y.attrs)  # type: ignore[misc]
         return [
@@ -579,7 +584,7 @@ _PLAIN = (np.ndarray, np.generic, float, int, tuple)
 
 def _as_tensors(inputs: Sequence[Any]) -> tuple[Tensor, ...]:
     """Inputs as tensors. A Python number takes the dtype of its company, as in NumPy (NEP 50)."""
-    others = [x if type(x) in _NUMBERS + (Tensor,) else Tensor(x) for x in inputs]
+    others = [x if type(x) in (Tensor, *_NUMBERS) else Tensor(x) for x in inputs]
     dtypes = {x._data.dtype for x in others if type(x) is Tensor}
     dtype = next(iter(dtypes)) if len(dtypes) == 1 else None
     if dtype is None or dtype.kind != "f":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,7 @@ class LanguageModel(Module):
         rng = np.random.default_rng(rng)
         kind, sizes = CELLS[cell], [embedding] + [hidden] * layers
         self.embedding = Embedding(symbols, embedding, dtype=dtype, rng=rng)
-        cells = [kind(i, h, dtype=dtype, rng=rng) for i, h in zip(sizes, sizes[1:], strict=False)]
+        cells = [kind(i, h, dtype=dtype, rng=rng) for i, h in pairwise(sizes)]
         self.recurrent = Recurrent(*cells, dropout=dropout, rng=rng)
         self.dropout = Dropout(dropout, rng=rng)
         self.output = Linear(hidden, symbols, dtype=dtype, rng=rng)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, TypeAlias
 
 from ..ops import swapaxes
@@ -36,7 +37,7 @@ class Recurrent(Module):
         for k, cell in enumerate(cells):
             if not isinstance(cell, Cell):
                 raise TypeError(f"Recurrent: cell {k}: expected a Cell, got {type(cell).__name__}")
-        for k, (below, above) in enumerate(zip(cells, cells[1:], strict=False)):
+        for k, (below, above) in enumerate(pairwise(cells)):
             if above.inputs != below.hidden:
                 raise ValueError(
                     f"Recurrent: cell {k + 1} expects {above.inputs} inputs, but cell {k} gives "
@@ -48,22 +49,22 @@ class Recurrent(Module):
     def __call__(
         self, xs: Operand, state: Sequence[Sequence[Operand]] | None = None
     ) -> tuple[Tensor, State]:
-        xs = self._check_inputs(xs if isinstance(xs, Tensor) else Tensor(xs))
-        single = xs.ndim == 2
+        x = self._check_inputs(xs if isinstance(xs, Tensor) else Tensor(xs))
+        single = x.ndim == 2
         if single:
-            xs = xs.reshape(len(xs), 1, xs.shape[1])
+            x = x.reshape(len(x), 1, x.shape[1])
         elif self.batch_first:
-            xs = swapaxes(xs, axis1=0, axis2=1)
-        begin = self._check_state(state, xs.shape[1], single)
+            x = swapaxes(x, axis1=0, axis2=1)
+        begin = self._check_state(state, x.shape[1], single)
         end = []
         for k, cell in enumerate(self.cells):
             with scope(f"layer{k}"):
-                path = unroll(cell.step, begin[k], self.dropout(xs))
-            end.append(tuple(p[-1] for p in path) if len(xs) else begin[k])
-            xs = path[0]
+                path = unroll(cell.step, begin[k], self.dropout(x))
+            end.append(tuple(p[-1] for p in path) if len(x) else begin[k])
+            x = path[0]
         if single:
-            return xs[:, 0], tuple(tuple(s[0] for s in states) for states in end)
-        return swapaxes(xs, axis1=0, axis2=1) if self.batch_first else xs, tuple(end)
+            return x[:, 0], tuple(tuple(s[0] for s in states) for states in end)
+        return swapaxes(x, axis1=0, axis2=1) if self.batch_first else x, tuple(end)
 
     def _check_inputs(self, xs: Tensor) -> Tensor:
         inputs = self.cells[0].inputs

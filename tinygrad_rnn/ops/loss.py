@@ -44,7 +44,8 @@ def cross_entropy(
     Shapes: logits (..., C), target (...) of integers in 0 <= target < C, or `ignore_index`.
     reduction: "mean" over the targets that are not ignored (0 when all are), "sum" (the notes'
     L = Σ_t, S6), or "none" for one number per target.
-    Raises ValueError for shapes that disagree and targets out of range, TypeError for float targets.
+    Raises ValueError for shapes that disagree and for targets out of range, TypeError for targets
+    that are not integers.
     """
     logits = logits if isinstance(logits, Tensor) else Tensor(logits)
     target = target if isinstance(target, Tensor) else Tensor(target)
@@ -96,4 +97,6 @@ def mean_squared_error(prediction: Operand, target: Operand, *, reduction: str =
         )
     error = prediction - target
     square = error * error
-    return {"mean": reduce.mean, "sum": reduce.sum, "none": lambda s: s}[reduction](square)
+    if reduction == "none":
+        return square
+    return reduce.sum(square) if reduction == "sum" else reduce.mean(square)

@@ -1,5 +1,8 @@
 """Verbs that move elements about without changing them."""
 
+from itertools import pairwise
+from math import prod
+
 import numpy as np
 
 from .. import kernels
@@ -114,7 +117,7 @@ def split(x, sections, axis=-1):
         raise ValueError(f"sections {list(sections)} do not add up to {size}")
     before = (slice(None),) * (axis % x.ndim)
     ends = np.cumsum([0, *sections]).tolist()
-    return tuple(x[(*before, slice(a, b))] for a, b in zip(ends, ends[1:], strict=False))
+    return tuple(x[(*before, slice(a, b))] for a, b in pairwise(ends))
 
 
 @primitive(lambda g, y, x, axis: _stack(*g, axis=axis))
@@ -161,9 +164,8 @@ def getitem(x, index):
     index = index if isinstance(index, tuple) else (index,)
     plain, arrays = [], []
     for i in index:
-        if isinstance(i, slice | int | np.integer) and not isinstance(i, bool):
-            plain.append(i)
-        elif i is None or i is Ellipsis:
+        whole = isinstance(i, int | np.integer) and not isinstance(i, bool)
+        if whole or i is None or i is Ellipsis or isinstance(i, slice):
             plain.append(i)
         else:
             array = as_array(i)
@@ -184,16 +186,17 @@ def embedding(table, index):
 @primitive(lambda g, y, x, index, rows: embedding(g, index), None)
 def scatter_rows(x, index, rows):
     """A table of zeros with x added to the rows that `index` names: the reverse of `embedding`."""
-    flat = index.reshape(-1).astype(np.int64)
-    table = kernels.scatter_rows(np.ascontiguousarray(x).reshape(len(flat), -1), flat, rows)
-    return table.reshape(rows, *x.shape[index.ndim :])
+    row = x.shape[index.ndim :]
+    flat = np.ascontiguousarray(x).reshape(index.size, prod(row))
+    table = kernels.scatter_rows(flat, index.reshape(-1).astype(np.int64), rows)
+    return table.reshape(rows, *row)
 
 
 def check_index(word, index, size, error):
-    """Refuse indices that are not integers in 0 <= index < size: a kernel would read past the end."""
+    """Refuse what is not integers in 0 <= index < size: a kernel would read past the end."""
     if index.dtype.kind not in "iu":
         raise TypeError(f"{word}: expected integers, got dtype {index.dtype}")
-    if index.size and not (0 <= index.min() and index.max() < size):
+    if index.size and (index.min() < 0 or index.max() >= size):
         raise error(
             f"{word}: expected 0 <= {word} < {size}, got values from {index.min()} to {index.max()}"
         )

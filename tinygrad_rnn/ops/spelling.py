@@ -1,5 +1,7 @@
 """How tensors spell the verbs: operators and methods, each attached once, here."""
 
+# mypy: disable-error-code="method-assign,assignment,misc"
+
 from ..tensor import Tensor
 from . import arithmetic, linear, reduce, shape
 

@@ -31,7 +31,7 @@ def truncated_bptt(
 
     `forward(x, y, state)` returns the loss and the new state. Between windows the state keeps its
     values and loses its history (Williams & Peng 1990), so time and memory are those of one window.
-    `schedule(step)` gives the learning rate. Ends with the windows; stop earlier by leaving the loop.
+    `schedule(step)` gives the learning rate. Leave the loop to stop before the windows end.
     """
     for x, y in windows:
         loss, state = forward(x, y, state)

@@ -14,9 +14,9 @@ def unroll(
 ) -> list[Tensor]:
     """Fold `step` over time: h(t) = step(x(t), h(t-1)), every op recorded (S4).
 
-    `step(x, *carry)` returns the new carry, a tensor or a tuple of them; xs is (T, ...), or None for
-    a system without inputs (S5), which then runs `length` steps and calls `step(*carry)`. Returns
-    one tensor (T, ...) per carry, its value after each step. Raises TypeError when a step changes
+    `step(x, *carry)` returns the new carry, a tensor or a tuple of them. xs is (T, ...), or None
+    for a system without inputs (S5): then `length` steps of `step(*carry)` are run. Returns one
+    tensor (T, ...) per carry, its value after each step. Raises TypeError when a step changes
     the number, shape or dtype of its carry.
     """
     slices = [(x,) for x in unstack(xs)] if xs is not None else [()] * length

@@ -1,0 +1,222 @@
+"""Each layer equals its formula in plain NumPy, and its gradients the sums of BPTT, to 1e-12."""
+
+import numpy as np
+import pytest
+import references as by_hand
+
+import tinygrad_rnn as tg
+from tinygrad_rnn import nn
+
+T, B, I, H = 7, 3, 4, 5
+
+
+def close(ours, theirs):
+    ours = ours.data if isinstance(ours, tg.Tensor) else ours
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-12 * max(1, np.abs(theirs).max()))
+
+
+def randomised(cell, seed=0):
+    """Random, unequal weights everywhere, biases too: nothing hides behind a zero."""
+    rng = np.random.default_rng(seed)
+    for x in cell.parameters():
+        x.data = rng.normal(size=x.shape) * 0.5
+    return cell
+
+
+CELLS = {
+    "rnn": lambda: nn.RNN(I, H, dtype=np.float64),
+    "lstm": lambda: nn.LSTM(I, H, dtype=np.float64),
+    "gru": lambda: nn.GRU(I, H, bias=True, dtype=np.float64),
+}
+
+
+def reference(kind, xs, state, w, g):
+    """Every state by the formula, and every gradient by hand, for cotangents g of the outputs."""
+    if kind == "rnn":
+        hs = by_hand.rnn(xs, *state, w["Wx"], w["Wh"], w["b"])
+        return (hs,), by_hand.rnn_bptt(xs, hs, g, w["Wx"], w["Wh"])
+    if kind == "lstm":
+        hs, cs, gates = by_hand.lstm(xs, *state, w["Wx"], w["Wh"], w["b"])
+        return (hs, cs), by_hand.lstm_bptt(xs, hs, cs, gates, g, w["Wx"], w["Wh"])
+    hs, gates = by_hand.gru(xs, *state, w["Wx"], w["Wh"], w["Wn"], w["b"])
+    return (hs,), by_hand.gru_bptt(xs, hs, gates, g, w["Wx"], w["Wh"], w["Wn"])
+
+
+@pytest.mark.parametrize("kind", CELLS)
+@pytest.mark.parametrize("steps", [1, 2, T])
+def test_layer_equals_formula_and_bptt_by_hand(kind, steps):
+    """S2, S20, S21 forward; S12-S15 backward, the bias gradient Σ δ_k included."""
+    rng = np.random.default_rng(steps)
+    cell = randomised(CELLS[kind]())
+    xs = tg.tensor(rng.normal(size=(steps, B, I)), requires_grad=True)
+    state = tuple(tg.tensor(rng.normal(size=(B, H)), requires_grad=True) for _ in cell.state)
+    g = rng.normal(size=(steps, B, H))
+    ys, end = cell(xs, state)
+    ys.backward(g)
+    weights = {name: x.data for name, x in cell.named_parameters().items()}
+    paths, gradients = reference(kind, xs.data, [s.data for s in state], weights, g)
+    close(ys, paths[0][1:])
+    for ours, theirs in zip(end, paths, strict=True):
+        close(ours, theirs[-1])
+    close(xs.grad, gradients["x"])
+    for name, s in zip(cell.state, state, strict=True):
+        close(s.grad, gradients[name])
+    for name, x in cell.named_parameters().items():
+        close(x.grad, gradients[name])
+
+
+def test_language_model_of_pattern_one():
+    """S6 and S12: L = Σ_t -log softmax(c + V h)[y], with ∂L/∂V = Σ_t h_tᵀ (ŷ_t - y_t)."""
+    rng = np.random.default_rng(0)
+    cell, output = randomised(CELLS["rnn"]()), nn.Linear(H, 6, dtype=np.float64, rng=0)
+    xs, y = rng.normal(size=(T, B, I)), rng.integers(0, 6, (T, B))
+    hs, _ = cell(xs)
+    loss = tg.cross_entropy(output(hs), y, reduction="sum")
+    loss.backward()
+    path = by_hand.rnn(xs, np.zeros((B, H)), cell.Wx.data, cell.Wh.data, cell.b.data)
+    p = by_hand.softmax(path[1:] @ output.W.data + output.b.data)
+    picked = np.take_along_axis(p, y[..., None], -1)[..., 0]
+    close(loss, -np.log(picked).sum())
+    error = p - np.eye(6)[y]
+    close(output.W.grad, sum(h.T @ e for h, e in zip(path[1:], error, strict=True)))
+    close(output.b.grad, error.sum((0, 1)))
+    g = error @ output.W.data.T
+    close(cell.Wh.grad, by_hand.rnn_bptt(xs, path, g, cell.Wx.data, cell.Wh.data)["Wh"])
+
+
+def test_softmax_needs_the_whole_jacobian():
+    """S12's erratum: an elementwise φ' gives (0, -.923, 0, 0) where the truth is ŷ - y."""
+    logits = tg.tensor([0.7, -1.1, 0.2, 1.3], requires_grad=True)
+    p = by_hand.softmax(logits.data)
+    tg.cross_entropy(logits, 1).backward()
+    whole = p - np.eye(4)[1]
+    diagonal = -np.eye(4)[1] / p * p * (1 - p)
+    close(logits.grad, whole)
+    assert np.abs(logits.grad.data - diagonal).max() > 0.1
+
+
+@pytest.mark.parametrize("kind", CELLS)
+def test_second_derivatives_of_a_layer(kind):
+    cell = randomised(CELLS[kind]())
+    weights = cell.parameters()
+    rng = np.random.default_rng(0)
+    xs = rng.normal(size=(3, 2, I))
+
+    def f(xs, *values):
+        names = list(cell.named_parameters())
+        for name, value in zip(names, values, strict=True):
+            setattr(cell, name, value)
+        ys, end = cell(xs)
+        return (ys, *end)
+
+    tg.check_grads(f, [xs, *weights], order=2)
+
+
+@pytest.mark.parametrize("kind", CELLS)
+@pytest.mark.parametrize("steps, batch", [(0, 2), (2, 0), (1, 1)])
+def test_empty_and_single_sequences(kind, steps, batch):
+    cell = randomised(CELLS[kind]())
+    state = tuple(tg.tensor(np.ones((batch, H)), requires_grad=True) for _ in cell.state)
+    ys, end = cell(tg.tensor(np.ones((steps, batch, I))), state)
+    assert ys.shape == (steps, batch, H)
+    (ys.sum() + end[0].sum()).backward()
+    assert all(x.grad is None or np.isfinite(x.grad.data).all() for x in cell.parameters())
+    if steps == 0:
+        assert np.array_equal(end[0].data, state[0].data)
+        assert np.array_equal(state[0].grad.data, np.ones((batch, H)))
+
+
+def test_parameter_counts():
+    """S22, with the erratum: 4[(e+h)h + h] also where e and h differ."""
+    assert nn.count_parameters(nn.LSTM(128, 128)) == 131_584
+    assert nn.count_parameters(nn.LSTM(100, 128)) == 117_248
+    assert nn.count_parameters(nn.GRU(128, 128)) == 98_304
+    assert nn.count_parameters(nn.GRU(128, 128, bias=True)) == 98_688
+    assert nn.count_parameters(nn.RNN(3, 5, bias=2)) == 15 + 25 + 10
+
+
+def test_rnn_takes_any_activation_and_number_of_biases():
+    xs = np.random.default_rng(0).normal(size=(T, B, I))
+    for f in ("relu", tg.sigmoid, lambda a: a):
+        for bias in (0, 1, 2, True, False):
+            cell = randomised(nn.RNN(I, H, activation=f, bias=bias, dtype=np.float64))
+            assert len(cell.parameters()) == 2 + int(bias)
+            h, act = np.zeros((B, H)), (tg.relu if f == "relu" else f)
+            for x in xs:
+                a = x @ cell.Wx.data + h @ cell.Wh.data
+                a = a + sum(b.data for b in (cell.b, cell.bh) if b is not None)
+                h = np.asarray(act(a))
+            close(cell(xs)[1][0], h)
+
+
+def test_good_beginnings():
+    """Orthogonal for each gate by itself, Glorot inputs, forget bias 1, float32."""
+    cell = nn.LSTM(30, 20, rng=0)
+    for block in np.split(cell.Wh.data.astype(np.float64), 4, axis=1):
+        np.testing.assert_allclose(block.T @ block, np.eye(20), atol=1e-6)
+    assert cell.b.data.tolist() == [0] * 20 + [1] * 20 + [0] * 40
+    bound = np.sqrt(6 / 50)
+    assert np.abs(cell.Wx.data).max() <= bound < 1.1 * np.abs(cell.Wx.data).max()
+    for cell in (nn.RNN(3, 4), nn.LSTM(3, 4), nn.GRU(3, 4, bias=True)):
+        assert all(x.dtype == np.float32 for x in cell.parameters())
+        assert cell(np.ones((2, 1, 3), np.float32))[0].dtype == np.float32
+
+
+def test_a_cell_of_ones_own():
+    """Five lines of formula: the minimal gated unit, folded, stacked and differentiated."""
+
+    class Minimal(nn.Cell):
+        def __init__(self):
+            self.inputs, self.hidden, self.dtype = I, I, np.float64
+            self.W = tg.tensor(np.full((2 * I, 2 * I), 0.1), requires_grad=True, name="W")
+
+        def step(self, x, h):
+            f, n = tg.split(tg.concat([x, h], axis=-1) @ self.W, 2)
+            f = f.sigmoid()
+            return h + f * (n.tanh() - h)
+
+    layer = nn.Recurrent(Minimal(), Minimal())
+    xs = np.random.default_rng(0).normal(size=(T, B, I))
+    tg.check_grads(lambda xs: layer(xs)[0], [xs], order=2)
+    assert list(layer.named_parameters()) == ["cells.0.W", "cells.1.W"]
+
+
+def test_dropout_is_off_in_use_and_keeps_the_mean_in_training():
+    layer = nn.Dropout(0.25, rng=0)
+    x = tg.tensor(np.ones(100_000, np.float32), requires_grad=True)
+    y = layer(x)
+    kept = y.data != 0
+    assert abs(kept.mean() - 0.75) < 0.01 and np.allclose(y.data[kept], 1 / 0.75)
+    y.sum().backward()
+    assert np.array_equal(x.grad.data, y.data)
+    assert layer.eval()(x) is x
+    assert not nn.Dropout(1.0)(x).data.any() and nn.Dropout(0.0)(x) is x
+
+
+def test_a_recurrent_layer_drops_below_every_cell_even_a_single_one():
+    layer = nn.Recurrent(nn.RNN(I, H, rng=0), dropout=0.5, rng=1)
+    xs = np.ones((T, 400, I), np.float32)
+    assert not np.allclose(layer(xs)[0].data, layer(xs)[0].data)
+    layer.eval()
+    assert np.array_equal(layer(xs)[0].data, layer(xs)[0].data)
+
+
+def test_scopes_name_the_layer_and_the_step():
+    layer = nn.Recurrent(nn.RNN(I, H), nn.RNN(H, H))
+    ys, _ = layer(np.ones((2, B, I), np.float32))
+    from tinygrad_rnn.tensor import history
+
+    scopes = {y.scope for y in history([ys]) if y.op and y.op.name == "tanh"}
+    assert scopes == {f"layer{k}/t={t}" for k in (0, 1) for t in (0, 1)}
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+def test_a_language_model_learns_to_count(cell):
+    text = np.arange(400) % 5
+    model = nn.LanguageModel(5, cell=cell, hidden=16, embedding=8, layers=2, rng=0)
+    optimizer = tg.optim.Adam(model, lr=0.02)
+    for _ in range(4):
+        updates = list(tg.optim.truncated_bptt(model.loss, tg.data.windows(text, 4, 10), optimizer))
+    assert updates[-1].loss < 0.1
+    assert list(model.eval().sample([0, 1], 6, temperature=0)) == [2, 3, 4, 0, 1, 2]
+    assert len(list(model.sample([3], 4, rng=0))) == 4
