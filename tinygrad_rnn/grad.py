@@ -12,12 +12,12 @@ from .tensor import (
     Operand,
     Parts,
     Tensor,
-    _place,
-    _thread,
     describe,
     has_nan,
     history,
+    mode,
     owned,
+    place,
     recording,
 )
 
@@ -37,18 +37,16 @@ def pullback(
     is freed as soon as the walk has left it.
     """
     order = history(outputs)
-    targets = None if wrt is None else set(wrt)
-    wanted = None if targets is None else _leading_to(targets, order)
+    wanted = None if wrt is None else _leading_to(wrt, order)
     found: dict[Tensor, Any] = {}
-    own: set[Tensor] = set()  # whose sum we made ourselves, so that we may add to it in place
+    own: set[Tensor] = set()  # whose sum was made here, and may be added to in place
 
-    def add(x: Tensor, g: Any, source: Tensor | None) -> None:
+    def add(x: Tensor, g: Any, source: Tensor | None = None) -> None:
         if g.__class__ is Parts:
-            for i, part in g.items():
-                found.setdefault(x, Parts())
-                found[x][i] = found[x][i] + part if i in found[x] else part
+            found[x] = found[x].merged(g) if x in found else g
             return
-        if g.__class__ is not np.ndarray or g.shape != x._data.shape or g.dtype != x._data.dtype:
+        array = x._array
+        if g.__class__ is not np.ndarray or g.dtype is not array.dtype or g.shape != array.shape:
             g = _fitted(g, x, source)
         before = found.get(x)
         if before is None:
@@ -62,24 +60,32 @@ def pullback(
 
     with recording(create_graph), np.errstate(all="ignore"):
         for y, g in zip(outputs, cotangents, strict=True):
-            add(y, g, None)
+            add(y, g)
         for k, y in enumerate(order):
-            if y in found and y.op is not None:
-                g = found[y]
-                if g.__class__ is np.ndarray:
-                    g.setflags(write=False)  # a rule must not write into what others may share
-                for x, gx in zip(y.inputs, _pulled(y, g, wanted), strict=True):
+            g, op, inputs = found.get(y), y.op, y.inputs
+            if g is not None and op is not None:
+                for x in inputs:
+                    if x.born > y.born:
+                        raise _stale(x, y)
+                try:
+                    pulled = op.pull(g, y, wanted)
+                except Exception as error:
+                    error.add_note(f"while pulling a gradient back through {op.name}{place(y)}")
+                    raise
+                if mode.anomaly:
+                    _watch(y, g, pulled)
+                for x, gx in zip(inputs, pulled):  # noqa: B905 (this loop is hot)
                     if gx is not None and (x.tracked if wanted is None else x in wanted):
                         add(x, gx, y)
                 if not retain_graph:
-                    if targets is None or y not in targets:
-                        del found[y]
                     y.inputs = None  # type: ignore[assignment]
+                    if wrt is None:
+                        del found[y]
             order[k] = None  # type: ignore[call-overload]
     return found
 
 
-def _leading_to(targets: set[Tensor], order: list[Tensor]) -> set[Tensor]:
+def _leading_to(targets: Sequence[Tensor], order: list[Tensor]) -> set[Tensor]:
     """The part of a history through which a cotangent reaches the targets."""
     wanted = set(targets)
     for y in reversed(order):
@@ -88,53 +94,35 @@ def _leading_to(targets: set[Tensor], order: list[Tensor]) -> set[Tensor]:
     return wanted
 
 
-def _pulled(y: Tensor, g: Any, wanted: set[Tensor] | None) -> list[Any]:
-    for x in y.inputs:
-        if x.born > y.born:
-            raise RuntimeError(
-                f"{describe(x)} was given new values after {y.op.name} used it, so the gradient "  # type: ignore[union-attr]
-                "would mix old and new. Call backward() before optimizer.step() or assigning "
-                "x.data, or compute the loss again."
-            )
-    try:
-        pulled = y.op.pull(g, y, wanted)  # type: ignore[union-attr]
-    except Exception as error:
-        error.add_note(f"while pulling a gradient back through {y.op.name}{_place(y)}")  # type: ignore[union-attr]
-        raise
-    if len(pulled) != len(y.inputs):
-        raise ValueError(
-            f"{y.op.name}: its derivative returned {len(pulled)} cotangents for "  # type: ignore[union-attr]
-            f"{len(y.inputs)} inputs. Return one each, None where there is none."
-        )
-    if _thread.anomaly:
-        _watch_pull(y, g, pulled)
-    return pulled
+def _stale(x: Tensor, y: Tensor) -> RuntimeError:
+    return RuntimeError(
+        f"{describe(x)} was given new values after {describe(y)} was computed from it, so the "
+        "gradient would mix old and new. Call backward() before optimizer.step() or assigning "
+        "x.data, or compute the loss again."
+    )
 
 
-def _watch_pull(y: Tensor, g: Any, pulled: list[Any]) -> None:
+def _watch(y: Tensor, g: Any, pulled: list[Any]) -> None:
     arrays = [p.data if isinstance(p, Tensor) else p for p in pulled]
-    if any(has_nan(np.asarray(a)) for a in arrays if a is not None and not isinstance(a, dict)):
-        came = "" if isinstance(g, Parts) or not has_nan(np.asarray(g)) else ", passed on"
-        raise RuntimeError(f"NaN in the gradient of {y.op.name}{_place(y)}{came}.")  # type: ignore[union-attr]
+    if any(has_nan(np.asarray(a)) for a in arrays if a is not None and not isinstance(a, Parts)):
+        word = y.op.name if y.op else ""
+        raise RuntimeError(f"NaN in the gradient of {word}{place(y)}.")
 
 
 def _fitted(g: Any, x: Tensor, source: Tensor | None) -> Any:
     """Undo broadcasting and promotion: a cotangent has the shape and dtype of its tensor."""
     if not isinstance(g, Tensor):
         g = np.asarray(g)
-    shape = x._data.shape
+    shape = x._array.shape
     if g.shape != shape:
-        try:
-            broadcast = np.broadcast_shapes(shape, g.shape)
-        except ValueError:
-            broadcast = None
-        if broadcast != g.shape:
+        extra = len(g.shape) - len(shape)
+        if extra < 0 or any(n not in (1, m) for n, m in zip(shape, g.shape[extra:], strict=True)):
             raise ValueError(
                 f"{source.op.name if source and source.op else 'backward'}: the cotangent of "
                 f"{describe(x)} has shape {g.shape}, expected {shape}."
             )
         g = sum_to(g, shape=shape)
-    return g if g.dtype == x._data.dtype else astype(g, dtype=x._data.dtype)
+    return g if g.dtype == x._array.dtype else astype(g, dtype=x._array.dtype)
 
 
 def _seed(y: Tensor, cotangent: Operand | None, who: str) -> Tensor:
@@ -167,11 +155,11 @@ def backward(y: Tensor, gradient: Operand | None = None, *, retain_graph: bool =
     tensor in between its own gradient, for looking at. When a rule raises, no `.grad` changes.
     """
     seed = _seed(y, gradient, "backward")
-    found = pullback([y], [seed._data], retain_graph=retain_graph)
+    found = pullback([y], [seed._array], retain_graph=retain_graph)
     for x, g in found.items():
-        if x.tracked and type(x._data) is not tuple:
+        if x.tracked and type(x._array) is not tuple:
             g = np.asarray(g)
-            x._grad = owned(g if x.op or x._grad is None else x._grad._data + g)
+            x._grad = owned(g if x.op or x._grad is None else x._grad._array + g)
 
 
 def grad(
@@ -194,7 +182,7 @@ def grad(
     wrt = [xs] if isinstance(xs, Tensor) else list(xs)
     seed = _seed(y, cotangent, "grad")
     keep = create_graph if retain_graph is None else retain_graph
-    start = seed if create_graph else seed._data
+    start = seed if create_graph else seed._array
     found = pullback([y], [start], wrt, create_graph=create_graph, retain_graph=keep)
     for k, x in enumerate(wrt):
         if x not in found and not allow_unused:

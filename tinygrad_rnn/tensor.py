@@ -23,28 +23,30 @@ _package = os.path.dirname(os.path.abspath(__file__))
 # -- what each thread has switched on ---------------------------------------------------------
 
 
-class _Thread(threading.local):
+class Mode(threading.local):
+    """What is on in this thread: keeping history, looking for NaN; and the scope it is in."""
+
     recording = True
-    scope = ""
     anomaly = False
+    scope = ""
 
 
-_thread = _Thread()
+mode = Mode()
 
 
 class _Switch(ContextDecorator):
-    """Set one of the thread's switches for a while; nests, and is put back on an exception too."""
+    """Set a switch of this thread for a while; nests, and is put back on an exception too."""
 
-    def __init__(self, **switches: Any):
+    def __init__(self, **switches: bool):
         self.switches = switches
-        self.before: list[dict[str, Any]] = []
+        self.before: list[dict[str, bool]] = []
 
     def __enter__(self) -> None:
-        self.before.append({name: getattr(_thread, name) for name in self.switches})
-        _thread.__dict__.update(self.switches)
+        self.before.append({name: getattr(mode, name) for name in self.switches})
+        mode.__dict__.update(self.switches)
 
     def __exit__(self, *_: object) -> None:
-        _thread.__dict__.update(self.before.pop())
+        mode.__dict__.update(self.before.pop())
 
 
 def recording(on: bool) -> _Switch:
@@ -59,7 +61,7 @@ def no_grad() -> _Switch:
 
 def is_recording() -> bool:
     """Whether ops on this thread remember what they were made from."""
-    return _thread.recording
+    return mode.recording
 
 
 def detect_anomaly() -> _Switch:
@@ -82,11 +84,11 @@ class scope:
         self.name, self.before = name, ""
 
     def __enter__(self) -> None:
-        self.before = _thread.scope
-        _thread.scope = f"{self.before}/{self.name}" if self.before else self.name
+        self.before = mode.scope
+        mode.scope = f"{self.before}/{self.name}" if self.before else self.name
 
     def __exit__(self, *_: object) -> None:
-        _thread.scope = self.before
+        mode.scope = self.before
 
 
 # -- the noun ---------------------------------------------------------------------------------
@@ -112,7 +114,7 @@ class Tensor:
 
     __slots__ = (
         "__weakref__",
-        "_data",
+        "_array",
         "_grad",
         "attrs",
         "born",
@@ -123,9 +125,10 @@ class Tensor:
         "scope",
         "tracked",
     )
+    _data = property(lambda self: self._array)
     __array_ufunc__ = None  # `array * tensor` asks the tensor; `np.tanh(tensor)` is refused
 
-    _data: Any  # a read-only array; inside a graph also a tuple of them, see `pick`
+    _array: Any  # a read-only array; inside a graph also a tuple of them, see `pick`
     _grad: Tensor | None
     tracked: bool
     born: int
@@ -143,13 +146,14 @@ class Tensor:
         dtype: Any = None,
         name: str | None = None,
     ):
-        _settle(self, as_array(data, dtype, copy=True))
+        _born(self, as_array(data, dtype, copy=True))
         self.name = name
         self.requires_grad = requires_grad
 
     @property
     def data(self) -> np.ndarray:
-        return self._data
+        self._array.setflags(write=False)  # before anyone outside can hold it
+        return self._array
 
     @data.setter
     def data(self, data: Operand) -> None:
@@ -192,7 +196,7 @@ class Tensor:
                 f"requires_grad: {describe(self)} was computed by {self.op.name}; only a leaf's "
                 "can be set. Use x.detach() to cut it from its history."
             )
-        if on and self._data.dtype.kind != "f":
+        if on and self._array.dtype.kind != "f":
             raise TypeError(
                 f"requires_grad: expected float32 or float64 data, got {self.dtype}: only floats "
                 "have gradients. Give dtype=np.float32, or write the numbers with a point."
@@ -201,33 +205,33 @@ class Tensor:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return self._data.shape
+        return self._array.shape
 
     @property
     def dtype(self) -> np.dtype:
-        return self._data.dtype
+        return self._array.dtype
 
     @property
     def ndim(self) -> int:
-        return self._data.ndim
+        return self._array.ndim
 
     @property
     def size(self) -> int:
-        return self._data.size
+        return self._array.size
 
     def numpy(self) -> np.ndarray:
         """The array itself, read-only; take `.copy()` of it to write."""
-        return self._data
+        return self.data
 
     def item(self) -> float | int | bool:
         """The only element of a tensor of size 1, as a Python number."""
-        if self._data.size != 1:
+        if self._array.size != 1:
             raise ValueError(f"item: expected one element, got shape {self.shape}. Index it first.")
-        return self._data.item()
+        return self._array.item()
 
     def detach(self) -> Tensor:
         """The same values without the past: gradients stop here."""
-        return _settle(object.__new__(Tensor), self._data)
+        return _born(object.__new__(Tensor), self._array)
 
     def __bool__(self) -> bool:
         raise TypeError(
@@ -242,18 +246,18 @@ class Tensor:
         return int(self.item())
 
     def __index__(self) -> int:
-        return self._data.__index__()
+        return self._array.__index__()
 
     def __len__(self) -> int:
-        if not self._data.ndim:
+        if not self._array.ndim:
             raise TypeError("len: a tensor without axes has no length")
-        return len(self._data)
+        return len(self._array)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return np.array(self._data, dtype=dtype, copy=copy)
+        return np.array(self.data, dtype=dtype, copy=copy)
 
     def __repr__(self) -> str:
-        lines = np.array2string(self._data, separator=", ", prefix="tensor(", threshold=100)
+        lines = np.array2string(self._array, separator=", ", prefix="tensor(", threshold=100)
         past = f", op={self.op.name}" if self.op else ", requires_grad=True" if self.tracked else ""
         name = f", name={self.name!r}" if self.name else ""
         return f"tensor({lines}, dtype={self.dtype}{past}{name})"
@@ -267,7 +271,7 @@ class Tensor:
                 f"copy or pickle: {describe(self)} has a history; only leaves can be copied. "
                 "Use x.detach()."
             )
-        return Tensor, (self._data, self.tracked, None, self.name)
+        return Tensor, (self.data, self.tracked, None, self.name)
 
     def __setitem__(self, index: Any, value: Any) -> None:
         raise TypeError(
@@ -337,38 +341,39 @@ def detach(state: Any) -> Any:
     return state
 
 
-def _settle(x: Tensor, array: Any) -> Tensor:
-    """Make `x` a leaf that owns `array` from now on: nothing may write to it any more."""
-    array.setflags(write=False)
-    x._data, x._grad, x.tracked = array, None, False
-    x.op, x.inputs, x.attrs = None, (), {}
-    x.born, x.name, x.scope, x.line = next(_births), None, _thread.scope, None
+def _born(x: Tensor, array: Any) -> Tensor:
+    """Make `x` a leaf that owns `array`, or a tuple of arrays, from now on."""
+    x._array, x._grad, x.tracked = array, None, False
+    x.op, x.inputs, x.attrs = None, (), _NONE
+    x.born, x.name, x.scope, x.line = next(_births), None, mode.scope, None
     return x
+
+
+_NONE: dict[str, Any] = {}
 
 
 def owned(array: np.ndarray) -> Tensor:
     """A tensor around an array nobody else writes to, without a copy."""
-    return _settle(object.__new__(Tensor), np.asarray(array))
+    return _born(object.__new__(Tensor), np.asarray(array))
 
 
 def replace(x: Tensor, array: np.ndarray) -> None:
     """Give a leaf new values. It is born anew, so a graph that used the old ones can tell."""
-    array.setflags(write=False)
-    x._data, x.born = array, next(_births)
+    x._array, x.born = array, next(_births)
 
 
 def describe(x: Tensor) -> str:
     """A tensor in a few words, for messages: its name or op, its shape, its dtype."""
     word = x.name or (x.op.name if x.op else "a tensor")
-    if type(x._data) is tuple:
-        return f"{word} of {len(x._data)} parts"
+    if type(x._array) is tuple:
+        return f"{word} of {len(x._array)} parts"
     return f"{word} {x.dtype}{list(x.shape)}"
 
 
 def as_array(data: Operand, dtype: Any = None, copy: bool = False) -> np.ndarray:
     """The data as a native array of floats, integers or bools, or a refusal that says why."""
     if isinstance(data, Tensor):
-        data = data._data
+        data = data._array
     if isinstance(data, np.ma.MaskedArray):
         raise TypeError(
             "tensor: got a masked array, whose mask would be lost. Use x.filled(value)."
@@ -437,7 +442,9 @@ class Op:
         self.name = self.__name__ = body.__name__.strip("_")
         self.__doc__, self.__module__, self.__wrapped__ = body.__doc__, body.__module__, body
         self.body, self.rules = body, tuple(rules)
-        self.pointwise, self.variadic, self.quiet = pointwise, variadic, quiet
+        self.pointwise, self.variadic = pointwise, variadic
+        self.own = body.__module__.startswith(f"{__package__}.")
+        self.trusted = self.own and not quiet
         parameters = [
             p for p in inspect.signature(body).parameters.values() if p.kind != p.VAR_POSITIONAL
         ]
@@ -453,46 +460,46 @@ class Op:
     def __call__(self, *inputs: Any, **attrs: Any) -> Any:
         if len(inputs) != self.arity or len(attrs) != len(self.attributes):
             inputs, attrs = self._sorted(inputs, attrs)
-        tensors = 0
         for x in inputs:
-            if x.__class__ is Tensor:
-                tensors += 1
-        if tensors != len(inputs):
-            if not tensors:
-                return self.body(*map(_plain, inputs), **attrs)
-            inputs = _as_tensors(inputs)
+            if x.__class__ is not Tensor:
+                if Tensor not in map(type, inputs):
+                    return self.body(*map(_plain, inputs), **attrs)
+                inputs = _as_tensors(inputs)
+                break
+        arrays = [x._array for x in inputs]
         try:
-            if self.quiet:
-                with np.errstate(all="ignore"):
-                    out = self.body(*[x._data for x in inputs], **attrs)
-            else:
-                out = self.body(*[x._data for x in inputs], **attrs)
+            out = self.body(*arrays, **attrs) if self.trusted else self._guarded(arrays, attrs)
         except (ValueError, TypeError, IndexError) as error:
             raise self._refusal(error, inputs, attrs) from error
-        y = object.__new__(Tensor)
         if out.__class__ is tuple:
-            y._data = tuple(map(np.asarray, out))
-            for array in y._data:
-                array.setflags(write=False)
-        else:
-            if out.__class__ is not np.ndarray:
-                out = np.asarray(out)
-            out.setflags(write=False)
-            y._data = out
-        y._grad, y.tracked, y.op, y.inputs, y.attrs = None, False, None, (), {}
-        y.born, y.name, y.scope, y.line = next(_births), None, _thread.scope, None
-        if _thread.recording:
+            whole = self._remember(tuple(map(np.asarray, out)), inputs, attrs)
+            return tuple(
+                [pick._remember(a, (whole,), {"i": i}) for i, a in enumerate(whole._array)]
+            )
+        return self._remember(
+            out if out.__class__ is np.ndarray else np.asarray(out), inputs, attrs
+        )
+
+    def _remember(self, out: Any, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> Tensor:
+        """The only place where a tensor with a past is born."""
+        y = _born(object.__new__(Tensor), out)
+        if mode.recording:
             for x in inputs:
                 if x.tracked:
-                    y.tracked, y.op, y.inputs, y.attrs = True, self, inputs, attrs
+                    if out.__class__ is tuple or out.dtype.kind == "f":  # a comparison has no slope
+                        y.tracked, y.op, y.inputs, y.attrs = True, self, inputs, attrs
                     break
-            if y.tracked and out.__class__ is not tuple and out.dtype.kind != "f":
-                y.tracked, y.op, y.inputs, y.attrs = False, None, (), {}  # a comparison: no slope
-        if _thread.anomaly:
+        if mode.anomaly:
             _watch(self, inputs, y)
-        if out.__class__ is tuple:
-            return tuple([pick(y, i=i) for i in range(len(out))])
         return y
+
+    def _guarded(self, arrays: list[Any], attrs: dict[str, Any]) -> Any:
+        """Run a body that may warn, or that is not ours and might write into its inputs."""
+        if not self.own:
+            for array in arrays:
+                array.setflags(write=False)
+        with np.errstate(all="ignore"):
+            return self.body(*arrays, **attrs)
 
     def pull(self, g: Any, y: Tensor, wanted: set[Tensor] | None = None) -> list[Any]:
         """The cotangent of each input, given `g`, that of `y`; None for those nobody waits for.
@@ -500,19 +507,37 @@ class Op:
         A rule is written once. Here it is run on arrays; when history is being recorded, on
         tensors, so that what it does can be differentiated again.
         """
-        inputs = y.inputs
-        if type(y._data) is tuple:
-            g = g.filled(y._data)
-        answer: Any = y if _thread.recording else y._data
-        values: Any = inputs if _thread.recording else [x._data for x in inputs]
+        inputs, attrs, answer = y.inputs, y.attrs, y._array
+        values: Any = [x._array for x in inputs]
+        if answer.__class__ is tuple:
+            g = g.filled(answer)
+        if not self.own:
+            for array in (g, answer, *values):
+                getattr(array, "setflags", bool)(write=False)
+        if mode.recording:
+            answer, values = y, inputs
         if self.variadic:
-            return self.rules[0](g, answer, *values, **y.attrs)  # type: ignore[misc]
-        return [
-            rule(g, answer, *values, **y.attrs)
-            if rule is not None and (x.tracked if wanted is None else x in wanted)
-            else None
-            for rule, x in zip(self.rules, inputs, strict=True)
-        ]
+            return self._pull_all(g, answer, values, attrs)
+        pulled = []
+        for rule, x in zip(self.rules, inputs):  # noqa: B905 (this loop is hot)
+            if rule is None or not (x.tracked if wanted is None else x in wanted):
+                pulled.append(None)
+            elif attrs:
+                pulled.append(rule(g, answer, *values, **attrs))
+            else:
+                pulled.append(rule(g, answer, *values))
+        return pulled
+
+    def _pull_all(self, g: Any, answer: Any, values: Any, attrs: dict[str, Any]) -> list[Any]:
+        rule = self.rules[0]
+        assert rule is not None
+        pulled = rule(g, answer, *values, **attrs)
+        if len(pulled) != len(values):
+            raise ValueError(
+                f"{self.name}: its derivative returned {len(pulled)} cotangents for "
+                f"{len(values)} inputs. Return one each, None where there is none."
+            )
+        return pulled
 
     def _sorted(self, inputs: tuple[Any, ...], attrs: dict[str, Any]) -> tuple[Any, Any]:
         """Tell inputs from attributes given by position, and fill in the defaults."""
@@ -561,11 +586,18 @@ class Parts(dict):
     """The cotangent of a tuple: only of those of its parts that were used."""
 
     def filled(self, like: tuple[np.ndarray, ...]) -> tuple[Any, ...]:
-        zeros = owned if _thread.recording else np.asarray
+        """One cotangent for every part, zeros for the unused."""
+        zeros = owned if mode.recording else np.asarray
         return tuple(
             self[i] if i in self else zeros(np.zeros(array.shape, array.dtype))
             for i, array in enumerate(like)
         )
+
+    def merged(self, other: Parts) -> Parts:
+        """Both together; used in place, since a walk merges what it made itself."""
+        for i, g in other.items():
+            self[i] = self[i] + g if i in self else g
+        return self
 
 
 @primitive(lambda g, y, x, i: Parts({i: g}))
@@ -585,10 +617,10 @@ _PLAIN = (np.ndarray, np.generic, float, int, tuple)
 def _as_tensors(inputs: Sequence[Any]) -> tuple[Tensor, ...]:
     """Inputs as tensors. A Python number takes the dtype of its company, as in NumPy (NEP 50)."""
     others = [x if type(x) in (Tensor, *_NUMBERS) else Tensor(x) for x in inputs]
-    dtypes = {x._data.dtype for x in others if type(x) is Tensor}
+    dtypes = {x._array.dtype for x in others if type(x) is Tensor}
     dtype = next(iter(dtypes)) if len(dtypes) == 1 else None
     if dtype is None or dtype.kind != "f":
-        dtype = np.result_type(*(x._data.dtype if type(x) is Tensor else x for x in others))
+        dtype = np.result_type(*(x._array.dtype if type(x) is Tensor else x for x in others))
     return tuple([x if type(x) is Tensor else owned(np.array(x, dtype)) for x in others])
 
 
@@ -603,8 +635,8 @@ def _watch(op: Op, inputs: Sequence[Tensor], y: Tensor) -> None:
     while frame.f_back and os.path.abspath(frame.f_code.co_filename).startswith(_package):
         frame = frame.f_back
     y.line = f"{frame.f_code.co_filename}:{frame.f_lineno}, in {frame.f_code.co_name}"
-    if has_nan(y._data) and not any(has_nan(x._data) for x in inputs):
-        raise RuntimeError(f"NaN from {op.name}{_place(y)}. Its inputs had none.")
+    if has_nan(y._array) and not any(has_nan(x._array) for x in inputs):
+        raise RuntimeError(f"NaN from {op.name}{place(y)}. Its inputs had none.")
 
 
 def has_nan(data: Any) -> bool:
@@ -613,6 +645,7 @@ def has_nan(data: Any) -> bool:
     return any(a.dtype.kind == "f" and bool(np.isnan(a).any()) for a in arrays)
 
 
-def _place(y: Tensor) -> str:
+def place(y: Tensor) -> str:
+    """Where in the model, and on which line, a tensor was made, as far as it is known."""
     where = f" in {y.scope}" if y.scope else ""
     return where + (f", called at {y.line}" if y.line else "")

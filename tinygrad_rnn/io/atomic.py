@@ -13,23 +13,20 @@ def write_atomically(
 ) -> None:
     """Replace the file at `path` by `data` so that every reader sees the old or the new, whole.
 
-    The data goes to a hidden file of a unique name in the same folder (`.name.<random>.part`), is
-    flushed to the disk, and renamed over the target; then the folder is flushed. Of several writers
-    the last to finish wins. Only a killed process or a power cut can leave the hidden file behind,
-    and it may be deleted. A new file's permissions follow the umask; a replaced file's are kept. A
-    symlink is followed: the file it points to is replaced and the link stays. A hard link is not:
-    the other names keep the old content.
+    The data goes to a hidden file in the same folder (`.name.<random>.part`), is flushed to the
+    disk and renamed over the target. The last of several writers wins; only a killed process leaves
+    its hidden file behind. A new file's permissions follow the umask, a replaced file's are kept.
+    A symlink is followed and stays; the other names of a hard link keep the old content.
 
     path: where to write; its folder must exist.
     data: the whole content.
     who: the caller's name, for the errors.
 
-    Raises FileNotFoundError (no such folder), IsADirectoryError, PermissionError (read-only file),
-    and OSError (not a regular file, full disk, ...). After any error before the rename, the old
-    file is as it was and the hidden one is gone; only flushing the folder can fail after it.
+    Raises FileNotFoundError (no such folder), IsADirectoryError, PermissionError (a read-only
+    file), OSError (a device, a full disk). After an error the old file is as it was; only flushing
+    the folder can still fail once the new one is in place.
 
-    Source: Pillai et al. 2014, "All File Systems Are Not Created Equal" (write, fsync, rename,
-    fsync the folder).
+    Source: Pillai et al. 2014, "All File Systems Are Not Created Equal".
     """
     name = plain_path(who, path)
     if not isinstance(data, bytes):

@@ -117,7 +117,8 @@ def compare_names(
         trouble += [f"{name!r}: unexpected, the model has no such name" for name in unexpected]
     if trouble:
         hint = "build the model with the sizes it was saved with"
-        hint += ", or give strict=False to skip names" if strict else ""
+        if strict and (missing or unexpected):
+            hint += ", or give strict=False to skip names"
         listed = "".join(f"\n  {line}" for line in trouble)
         raise CheckpointError(f"the checkpoint does not fit the model; {hint}:{listed}")
     return missing, unexpected

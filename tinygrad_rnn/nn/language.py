@@ -61,7 +61,7 @@ class LanguageModel(Module):
 
     def sample(
         self,
-        prompt: Sequence[int],
+        prompt: Sequence[int] | np.ndarray,
         length: int,
         *,
         temperature: float = 1.0,

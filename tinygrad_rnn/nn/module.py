@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -39,13 +39,13 @@ class Module:
         """This module and all inside it."""
         return [x for _, x in _walk(self, "") if isinstance(x, Module)]
 
-    def train(self, on: bool = True) -> Module:
+    def train(self, on: bool = True) -> Self:
         """Switch what differs in training (dropout) on, here and in every module inside."""
         for module in self.modules():
             module.training = on
         return self
 
-    def eval(self) -> Module:
+    def eval(self) -> Self:
         """Switch to use: no dropout, here and in every module inside."""
         return self.train(False)
 

@@ -6,12 +6,17 @@ from .shape import reshape, swapaxes
 
 
 @primitive(
-    lambda g, z, x, y: product(g, swapaxes(y, axis1=-2, axis2=-1)),
-    lambda g, z, x, y: product(swapaxes(flat(x, y), axis1=-2, axis2=-1), flat(g, y)),
+    lambda g, z, x, y: product(g, turned(y)),
+    lambda g, z, x, y: product(turned(flat(x, y)), flat(g, y)),
 )
 def product(x, y):
     """The matrix product of two stacks of matrices, or of a stack and one matrix."""
     return kernels.matmul(x, y)
+
+
+def turned(x):
+    """Each matrix with its rows as columns."""
+    return x.T if x.ndim == 2 else swapaxes(x, axis1=-2, axis2=-1)
 
 
 def flat(x, y):

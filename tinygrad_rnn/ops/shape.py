@@ -1,6 +1,6 @@
 """Verbs that move elements about without changing them."""
 
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from math import prod
 
 import numpy as np
@@ -109,15 +109,15 @@ def _without(shape, axis):
 def split(x, sections, axis=-1):
     """Cut along an axis into equal `sections`, or into sections of the sizes listed."""
     size = x.shape[axis]
-    if isinstance(sections, int | np.integer):
+    if isinstance(sections, int):
         if sections < 1 or size % sections:
             raise ValueError(f"cannot cut an axis of {size} into {sections} equal sections")
-        sections = [size // sections] * int(sections)
-    if sum(sections) != size:
+        sections = [size // sections] * sections
+    ends = list(accumulate(sections, initial=0))
+    if ends[-1] != size:
         raise ValueError(f"sections {list(sections)} do not add up to {size}")
     before = (slice(None),) * (axis % x.ndim)
-    ends = np.cumsum([0, *sections]).tolist()
-    return tuple(x[(*before, slice(a, b))] for a, b in pairwise(ends))
+    return tuple([x[(*before, slice(a, b))] for a, b in pairwise(ends)])
 
 
 @primitive(lambda g, y, x, axis: _stack(*g, axis=axis))

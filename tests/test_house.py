@@ -1,0 +1,194 @@
+"""The house rules: who may import whom, what loads when, how long things are, what has a sentence."""
+
+import ast
+import io
+import re
+import subprocess
+import sys
+import tokenize
+from pathlib import Path
+
+import pytest
+
+import tinygrad_rnn as tg
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "tinygrad_rnn"
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+# A file may import from floors below its own; inside one folder, files share the room.
+FLOORS = [
+    {"tensor", "kernels"},
+    {"ops"},
+    {"grad"},
+    {"check"},
+    {"scan"},
+    {"nn", "optim", "data"},
+    {"draw", "io"},
+    {"cli"},
+]
+
+
+def room(path):
+    first = path.relative_to(PACKAGE).parts[0]
+    return first.removesuffix(".py")
+
+
+def imports(path):
+    """The rooms of this package, and the other libraries, that a file imports anywhere."""
+    inside, outside = set(), set()
+    here = ("tinygrad_rnn", *path.relative_to(PACKAGE).parts[:-1])
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = (*here[: len(here) - node.level + 1], *filter(None, [node.module]))
+            names = [node.module.split(".")[0]] if node.module else [a.name for a in node.names]
+            inside |= {base[1].split(".")[0]} if len(base) > 1 else set(names)
+        elif isinstance(node, ast.ImportFrom):
+            outside.add(node.module.split(".")[0])
+        elif isinstance(node, ast.Import):
+            outside |= {a.name.split(".")[0] for a in node.names}
+    return inside, outside
+
+
+def floor(name):
+    return next((k for k, rooms in enumerate(FLOORS) if name in rooms), None)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_floors(path):
+    here = room(path)
+    if here.startswith("__"):
+        return
+    assert floor(here) is not None, f"{here} has no floor: add it to the house"
+    for other in imports(path)[0] - {here, "__version__"}:
+        assert floor(other) < floor(here), f"{path.name} ({here}) may not import {other}"
+
+
+SOLE_IMPORTERS = {
+    "numba": {"kernels"},
+    "llvmlite": {"kernels"},
+    "graphviz": {"draw"},
+    "safetensors": {"io"},
+    "tqdm": {"cli"},
+}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_one_room_per_foreign_library(path):
+    outside = imports(path)[1]
+    for library in outside - set(sys.stdlib_module_names) - {"numpy", "tinygrad_rnn"}:
+        assert room(path) in SOLE_IMPORTERS.get(library, ()), f"{library} in {path.name}"
+
+
+def test_import_is_light():
+    heavy = ("numba", "llvmlite", "graphviz", "safetensors", "tqdm", "matplotlib", "hypothesis")
+    code = f"import tinygrad_rnn, sys; print([m for m in {heavy} if m in sys.modules])"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]" and not out.stderr
+
+
+def test_import_and_use_leave_no_trace():
+    """Promise 13: random state, error state, warning filters stay as they were."""
+    code = """
+import numpy as np, random, warnings
+before = (np.random.get_state()[1].tolist(), random.getstate(), np.geterr(), list(warnings.filters))
+import tinygrad_rnn as tg
+ys, _ = tg.nn.LSTM(2, 3)(np.ones((2, 1, 2), np.float32))
+tg.nn.Dropout(.5)(ys).sum().backward()
+after = (np.random.get_state()[1].tolist(), random.getstate(), np.geterr())
+assert before[:3] == after
+print(len(warnings.filters) - len(before[3]))
+"""
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not out.stderr
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_every_file_opens_with_a_sentence(path):
+    assert (ast.get_docstring(ast.parse(path.read_text("utf-8"))) or "").strip()
+
+
+def test_every_public_name_has_a_sentence():
+    silent = [
+        name
+        for name in dir(tg)
+        if not name.startswith("_") and not (getattr(tg, name).__doc__ or "").strip()
+    ]
+    assert set(silent) <= VERBS, silent
+
+
+# Verbs whose name is their whole meaning.
+VERBS = set(
+    "add sub mul div neg exp log sqrt tanh less less_equal greater greater_equal not_equal "
+    "reshape swapaxes".split()
+)
+
+
+def code_lines(path):
+    """Lines that hold code, and the tokens on them: no comments, no docstrings."""
+    tokens = list(tokenize.tokenize(io.BytesIO(path.read_bytes()).readline))
+    skip = {
+        tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT,
+        tokenize.ENCODING, tokenize.ENDMARKER,
+    }  # fmt: skip
+    lines, count, begins = set(), 0, True
+    for token in tokens:
+        text = token.type == tokenize.STRING and begins
+        if token.type not in skip and not text:
+            lines |= set(range(token.start[0], token.end[0] + 1))
+            count += 1
+        if token.type in (tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT):
+            begins = True
+        elif token.type not in (tokenize.NL, tokenize.COMMENT, tokenize.ENCODING):
+            begins = False
+    return len(lines), count
+
+
+def test_the_core_stays_an_evening_long():
+    core = [p for p in FILES if room(p) in ("tensor", "ops", "grad", "check", "scan")]
+    lines, tokens = map(sum, zip(*map(code_lines, core), strict=True))
+    assert lines <= 1500, f"the core has {lines} lines of code"
+    assert tokens / lines <= 12, f"{tokens / lines:.1f} tokens a line"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_functions_are_short(path):
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            body = node.body[1:] if ast.get_docstring(node) else node.body
+            length = (body[-1].end_lineno - body[0].lineno + 1) if body else 0
+            assert length <= 45, f"{path.name}: {node.name} has {length} lines"
+
+
+def test_what_tensors_spell_is_declared_for_type_checkers():
+    tree = ast.parse((PACKAGE / "tensor.py").read_text("utf-8"))
+    tensor = next(n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == "Tensor")
+    block = next(n for n in tensor.body if isinstance(n, ast.If))
+    declared = {getattr(n, "name", None) or n.target.id for n in block.body}
+    spelled = re.findall(
+        r"^Tensor\.(\w+) =", (PACKAGE / "ops/spelling.py").read_text("utf-8"), re.M
+    )
+    assert declared == {*spelled, "backward"}
+    assert all(hasattr(tg.Tensor, name) for name in declared)
+
+
+def blocks(path, language):
+    return re.findall(rf"```{language}\n(.*?)```", path.read_text("utf-8"), re.S)
+
+
+@pytest.mark.parametrize(
+    "page", ["README.md", *sorted(p.name for p in (ROOT / "docs").glob("*.md"))]
+)
+def test_code_in_the_docs_runs(page, tmp_path, monkeypatch):
+    path = ROOT / page if page == "README.md" else ROOT / "docs" / page
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    for block in blocks(path, "python"):
+        exec(compile(block, page, "exec"), names)
+
+
+def test_readme_has_one_command_each_to_run_and_to_test():
+    text = (ROOT / "README.md").read_text("utf-8")
+    for heading in ("## Run", "## Test"):
+        section = text.split(f"{heading}\n")[1].split("\n## ")[0]
+        assert len(re.findall(r"```sh\n.*?```", section, re.S)) == 1

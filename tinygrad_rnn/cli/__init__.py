@@ -1,0 +1,1 @@
+"""The command line: train on a text, sample from what was learnt, draw a graph."""

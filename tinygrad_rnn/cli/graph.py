@@ -1,0 +1,30 @@
+"""`tinygrad-rnn graph`: draw the graph that backpropagation through time walks."""
+
+from __future__ import annotations
+
+import argparse
+
+import numpy as np
+
+from .. import draw, nn
+
+
+def graph(options: argparse.Namespace) -> int:
+    """Unroll a small network on random symbols, take the gradient, and draw what it walked."""
+    rng = np.random.default_rng(options.seed)
+    symbols = 10
+    model = nn.LanguageModel(
+        symbols,
+        cell=options.cell,
+        embedding=options.hidden,
+        hidden=options.hidden,
+        layers=options.layers,
+        rng=rng,
+    )
+    x, y = rng.integers(0, symbols, (2, options.steps, options.batch))
+    loss, _ = model.loss(x, y)
+    loss.backward(retain_graph=True)
+    title = f"{options.cell.upper()}, unrolled over {options.steps} steps"
+    draw.draw(loss, title=title).save(options.output)
+    print(f"wrote {options.output}")
+    return 0

@@ -1,0 +1,131 @@
+"""`tinygrad-rnn`: what may be said on the command line, and how a refusal reads there."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from .. import __version__
+
+STOPPED = 130  # what a shell reports of a program ended by Ctrl-C
+
+
+def parser() -> argparse.ArgumentParser:
+    """Every subcommand with its options and defaults."""
+    top = argparse.ArgumentParser(
+        prog="tinygrad-rnn",
+        description="Train a recurrent network on a text, sample from it, draw its graph.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="examples:\n"
+        "  tinygrad-rnn train                      learn the text that Python carries\n"
+        "  tinygrad-rnn train book.txt --cell gru  learn a text of yours\n"
+        "  tinygrad-rnn sample runs/lstm-1         go on writing\n"
+        "  tinygrad-rnn graph --cell lstm --steps 4 -o lstm.svg",
+    )
+    top.add_argument("--version", action="version", version=f"tinygrad-rnn {__version__}")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_train(commands)
+    _add_sample(commands)
+    _add_graph(commands)
+    return top
+
+
+def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    train = commands.add_parser(
+        "train",
+        help="learn to continue a text, character by character",
+        description="Learn to continue a text, character by character. Leaves in the run's folder "
+        "the checkpoint, the loss curve and the drawn graph of a few steps. Ctrl-C saves and ends.",
+    )
+    train.add_argument(
+        "text", nargs="?", metavar="TEXT", help="a UTF-8 file (default: Python's own reference)"
+    )
+    train.add_argument("--resume", metavar="RUN", help="go on with a run where it was left")
+    train.add_argument("--out", metavar="FOLDER", help="the run's folder (default: runs/CELL-N)")
+    train.add_argument("--cell", choices=("rnn", "lstm", "gru"), help="default lstm")
+    train.add_argument("--hidden", type=_count, metavar="N", help="size of the state, default 256")
+    train.add_argument("--layers", type=_count, metavar="N", help="cells stacked, default 1")
+    train.add_argument("--embedding", type=_count, metavar="N", help="size of a symbol, default 64")
+    train.add_argument("--dropout", type=float, metavar="P", help="0 to 1, default 0")
+    train.add_argument("--batch", type=_count, metavar="N", help="streams side by side, default 32")
+    train.add_argument("--window", type=_count, metavar="T", help="steps a gradient goes back")
+    train.add_argument("--epochs", type=_count, metavar="N", help="times through the text")
+    train.add_argument("--lr", type=float, metavar="X", help="highest learning rate")
+    train.add_argument("--seed", type=int, metavar="N", help="same seed, same run; default 0")
+    train.add_argument("--quiet", action="store_true", help="no progress bar and no samples")
+
+
+def _add_sample(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    sample = commands.add_parser("sample", help="continue a prompt with what a run has learnt")
+    sample.add_argument("run", metavar="RUN", help="a run's folder, or a checkpoint file")
+    sample.add_argument("--prompt", default="\n", metavar="S", help="what to begin from")
+    sample.add_argument("--length", type=_count, default=500, metavar="N", help="default 500")
+    sample.add_argument(
+        "--temperature",
+        type=float,
+        default=0.7,
+        metavar="X",
+        help="0 is the likeliest; default 0.7",
+    )
+    sample.add_argument("--seed", type=int, metavar="N", help="for the same text again")
+
+
+def _add_graph(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    graph = commands.add_parser(
+        "graph",
+        help="draw the unrolled graph that backpropagation through time walks",
+        description="Draw the unrolled graph that backpropagation through time walks. The ending "
+        "of FILE says what it becomes: .svg and .dot need no other program, .png and .pdf "
+        "are made by graphviz.",
+    )
+    graph.add_argument("--cell", choices=("rnn", "lstm", "gru"), default="lstm")
+    graph.add_argument("--steps", type=_count, default=4, metavar="T", help="default 4")
+    graph.add_argument("--layers", type=_count, default=1, metavar="N", help="default 1")
+    graph.add_argument("--hidden", type=_count, default=8, metavar="N", help="default 8")
+    graph.add_argument("--batch", type=_count, default=2, metavar="N", help="default 2")
+    graph.add_argument("--seed", type=int, default=0, metavar="N", help="default 0")
+    graph.add_argument("-o", "--output", default="graph.svg", metavar="FILE")
+
+
+def _count(word: str) -> int:
+    try:
+        number = int(word)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a whole number, got {word!r}") from None
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected at least 1, got {number}")
+    return number
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; 0 when it went well, 2 when it was refused, 130 when it was stopped."""
+    options = parser().parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):  # a terminal that lacks a letter shows a stand-in
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    try:
+        if options.command == "train":
+            from .train import train
+
+            return train(options)
+        if options.command == "sample":
+            from .sample import sample
+
+            return sample(options)
+        from .graph import graph
+
+        return graph(options)
+    except KeyboardInterrupt:
+        return STOPPED
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (ValueError, OSError) as error:
+        print(f"tinygrad-rnn: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,308 @@
+"""The main job: learn to continue a text, and leave a model, a curve and a picture."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+
+from .. import data, draw, optim
+from ..tensor import detach, no_grad
+from .run import CHECKPOINT, CURVE, GRAPH, Corpus, Run, Settings, fresh_folder
+
+Say: TypeAlias = Callable[[str], None]
+
+SAVE_EVERY = 20.0  # seconds; what a power cut can cost
+STOPPED = 130
+
+
+def train(options: argparse.Namespace) -> int:
+    """`tinygrad-rnn train`: 0 when done, 130 when Ctrl-C ended it (everything is saved)."""
+    run, corpus = _begin(options)
+    say = _nothing if options.quiet else partial(print, flush=True)
+    _introduce(run, corpus, say)
+    with _interruption() as stopped:
+        for _ in _epochs(run, corpus, say, stopped, quiet=options.quiet):
+            run.save()
+            _draw_curve(run)
+    run.save()
+    if run.losses:
+        _draw_curve(run)
+    if stopped:
+        print(f"stopped; go on with: tinygrad-rnn train --resume {run.folder}", flush=True)
+        return STOPPED
+    _draw_graph(run, corpus)
+    _conclude(run)
+    return 0
+
+
+# -- beginning --------------------------------------------------------------------------------
+
+
+def _begin(options: argparse.Namespace) -> tuple[Run, Corpus]:
+    given = {
+        name: getattr(options, name)
+        for name in asdict(Settings())
+        if getattr(options, name) is not None
+    }
+    if options.resume:
+        return _resume(options, given)
+    settings = _checked(Settings(**given))
+    corpus = Corpus.of(settings)
+    folder = Path(options.out) if options.out else fresh_folder(settings.cell)
+    if (folder / CHECKPOINT).exists():
+        raise ValueError(
+            f"--out: {folder} already holds a run. Go on with it by --resume {folder}, or name "
+            "another folder."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    return Run.new(folder, settings, corpus), corpus
+
+
+def _resume(options: argparse.Namespace, given: dict[str, object]) -> tuple[Run, Corpus]:
+    extra = sorted(set(given) - {"epochs", "text"})
+    if extra or options.out:
+        raise ValueError(
+            f"--resume continues a run as it is: --{(extra or ['out'])[0]} cannot change. Only "
+            "--epochs can."
+        )
+    run = Run.load(options.resume)
+    run.settings = _checked(replace(run.settings, **given))  # type: ignore[arg-type]
+    corpus = Corpus.of(run.settings)
+    if corpus.digest != run.digest:
+        raise ValueError(
+            f"--resume: {run.settings.text or 'the default text'} is not the text that "
+            f"{run.folder} was learning: it has changed. Give the old one, or begin a new run."
+        )
+    if run.epoch >= run.settings.epochs:
+        raise ValueError(
+            f"--resume: {run.folder} has finished its {run.epoch} epochs. Give more: "
+            f"--epochs {2 * run.epoch}"
+        )
+    return run, corpus
+
+
+def _checked(settings: Settings) -> Settings:
+    if not 0 < settings.lr < math.inf:
+        raise ValueError(f"--lr: expected a positive number, got {settings.lr}")
+    if not 0 <= settings.dropout <= 1:
+        raise ValueError(f"--dropout: expected a number from 0 to 1, got {settings.dropout}")
+    if settings.seed < 0:
+        raise ValueError(f"--seed: expected 0 or more, got {settings.seed}")
+    return settings
+
+
+def _introduce(run: Run, corpus: Corpus, say: Say) -> None:
+    s = run.settings
+    count = sum(x.size for x in run.model.parameters())
+    source = s.text or "Python's language reference (pydoc_data.topics)"
+    say(
+        f"text      {source}: {len(corpus.learnt) + len(corpus.held_out):,} characters, "
+        f"{len(run.characters)} different; the last {len(corpus.held_out):,} are held out\n"
+        f"model     {s.cell} {s.embedding} → {' → '.join([str(s.hidden)] * s.layers)}, "
+        f"{count:,} parameters\n"
+        f"training  {s.epochs} epochs of {s.batch} streams, {s.window} steps a window\n"
+        f"folder    {run.folder}"
+    )
+
+
+def _nothing(text: str) -> None:
+    """What --quiet says."""
+
+
+# -- learning ---------------------------------------------------------------------------------
+
+
+def _epochs(run: Run, corpus: Corpus, say: Say, stopped: list[int], *, quiet: bool) -> Iterator:
+    """Learn; yields where it is good to save, and ends early once `stopped` holds something."""
+    s = run.settings
+    steps = (len(corpus.learnt) - 1) // s.batch
+    an_epoch = -(-steps // s.window)
+    total = an_epoch * s.epochs
+    schedule = partial(
+        optim.cosine, peak=s.lr, total=total, warmup=min(50, total // 10), floor=s.lr / 50
+    )
+    saved = time.monotonic()
+    with _Progress(steps * s.batch * s.epochs, quiet) as progress:
+        progress.skip(steps * s.batch * run.epoch + run.window * s.window * s.batch)
+        while run.epoch < s.epochs:
+            windows = data.windows(corpus.learnt, s.batch, s.window, start=run.window)
+            updates = optim.truncated_bptt(
+                run.model.train().loss,
+                windows,
+                run.optimizer,
+                state=run.state,
+                max_norm=1.0,
+                schedule=schedule,
+            )
+            for update in updates:
+                run.state, run.window = update.state, run.window + 1
+                run.losses.append(update.loss / math.log(2))
+                progress.advance(min(s.window, steps - (run.window - 1) * s.window) * s.batch, run)
+                if stopped:
+                    return
+                if time.monotonic() - saved > SAVE_EVERY:
+                    saved = time.monotonic()
+                    yield
+            run.epoch, run.window, run.state = run.epoch + 1, 0, None
+            run.held_out.append((len(run.losses), judge(run, corpus.held_out)))
+            if not quiet:
+                progress.say(_report(run))
+            yield
+
+
+def judge(run: Run, index: np.ndarray) -> float:
+    """Bits per character on a text the model has not learnt."""
+    model, s = run.model.eval(), run.settings
+    batch = min(s.batch, max(1, (len(index) - 1) // s.window))
+    state, total, count = None, 0.0, 0
+    for x, y in data.windows(index, batch, 4 * s.window):
+        with no_grad():
+            loss, state = model.loss(x, y, state)
+        state = detach(state)
+        total, count = total + float(loss.item()) * y.size, count + y.size
+    return total / count / math.log(2)
+
+
+def _report(run: Run) -> str:
+    """How well it does, and a few lines in its own words."""
+    vocabulary = data.Vocabulary(run.characters)
+    rng = np.random.default_rng([run.settings.seed, run.epoch])
+    prompt = vocabulary.encode(run.characters[0])
+    symbols = list(run.model.eval().sample(prompt, 200, temperature=0.7, rng=rng))
+    text = vocabulary.decode(np.array(symbols)).strip("\n")
+    quoted = "\n".join(f"    {line}" for line in text.splitlines())
+    return (
+        f"epoch {run.epoch}/{run.settings.epochs}: {run.held_out[-1][1]:.3f} bits per character "
+        f"on the held-out text\n{quoted}\n"
+    )
+
+
+@contextmanager
+def _interruption() -> Iterator[list[int]]:
+    """Ctrl-C is written down, so that a step is finished first; a second one ends at once."""
+    seen: list[int] = []
+
+    def note(number: int, frame: object) -> None:
+        if seen:
+            raise KeyboardInterrupt
+        seen.append(number)
+
+    try:
+        before = signal.signal(signal.SIGINT, note)
+    except ValueError:  # not the main thread, which is the only one that gets signals
+        yield seen
+        return
+    try:
+        yield seen
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+class _Progress:
+    """A bar on a terminal, a line now and then elsewhere."""
+
+    FORMAT = "{percentage:3.0f}%|{bar}| {postfix} {rate_fmt}, {remaining} left"
+
+    def __init__(self, total: int, quiet: bool):
+        from tqdm import tqdm
+
+        self.quiet, self.terminal = quiet, sys.stderr.isatty()
+        self.bar = tqdm(
+            total=total,
+            unit=" char",
+            unit_scale=True,
+            disable=quiet or not self.terminal,
+            bar_format=self.FORMAT,
+            smoothing=0.1,
+            dynamic_ncols=True,
+        )
+        self.total, self.done, self.at_start = total, 0, 0
+        self.began = self.spoke = time.monotonic()
+
+    def __enter__(self) -> _Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.close()
+
+    def skip(self, characters: int) -> None:
+        """Begin where an earlier session ended."""
+        self.done = self.at_start = characters
+        self.bar.initial = self.bar.n = characters
+
+    def advance(self, characters: int, run: Run) -> None:
+        """So many characters more were learnt."""
+        self.done += characters
+        recent = run.losses[-50:]
+        bits = sum(recent) / len(recent)
+        if self.terminal:
+            self.bar.set_postfix_str(f"{bits:.3f} bits/char,", refresh=False)
+            self.bar.update(characters)
+        elif not self.quiet and time.monotonic() - self.spoke > 10:
+            self.spoke = time.monotonic()
+            rate = (self.done - self.at_start) / (self.spoke - self.began)
+            left = (self.total - self.done) / rate
+            print(
+                f"{100 * self.done / self.total:3.0f}%  {bits:.3f} bits/char, "
+                f"{rate:,.0f} char/s, {left:.0f} s left",
+                flush=True,
+            )
+
+    def say(self, text: str) -> None:
+        """Print without breaking the bar."""
+        self.bar.write(text, file=sys.stdout)
+        sys.stdout.flush()
+
+
+# -- ending -----------------------------------------------------------------------------------
+
+
+def _draw_curve(run: Run) -> None:
+    smooth, recent = [], 0.0
+    for k, bits in enumerate(run.losses):
+        recent = bits if not k else 0.97 * recent + 0.03 * bits
+        smooth.append(recent)
+    windows = list(range(1, len(smooth) + 1))
+    series = {"training (smoothed)": (windows, smooth)}
+    if run.held_out:
+        series["held-out text"] = ([k for k, _ in run.held_out], [b for _, b in run.held_out])
+    draw.curve(
+        series,
+        title=f"{run.settings.cell}: bits per character",
+        x_label="windows learnt",
+        y_label="bits per character",
+    ).save(run.folder / CURVE)
+
+
+def _draw_graph(run: Run, corpus: Corpus) -> None:
+    """The first steps of the text through the model, with the gradients that they give."""
+    model = run.model.eval()
+    x, y = next(data.windows(corpus.learnt[:9], 2, 4))
+    run.optimizer.zero_grad()
+    loss, _ = model.loss(x, y)
+    loss.backward(retain_graph=True)
+    title = f"backpropagation through {len(x)} steps of {run.settings.cell}"
+    draw.draw(loss, title=title).save(run.folder / GRAPH)
+    run.optimizer.zero_grad()
+
+
+def _conclude(run: Run) -> None:
+    print(
+        f"done: {run.held_out[-1][1]:.3f} bits per character on the held-out text\n"
+        f"  {run.folder / CHECKPOINT}   the model; continue a text with: "
+        f"tinygrad-rnn sample {run.folder}\n"
+        f"  {run.folder / CURVE}                 how it learnt\n"
+        f"  {run.folder / GRAPH}                the graph of a few of its steps",
+        flush=True,
+    )

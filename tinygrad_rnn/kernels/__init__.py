@@ -1,0 +1,226 @@
+"""Fast arithmetic on arrays: arrays in, fresh C-contiguous arrays out, and no tensors anywhere.
+
+Compiled code is loaded, and Numba imported, by the first call that needs it; without Numba, or
+with NUMBA_DISABLE_JIT=1, the same doors lead to plain NumPy formulas.
+"""
+
+import itertools
+import math
+
+import numpy as np
+from numpy import empty
+
+__all__ = [
+    "cross_entropy",
+    "cross_entropy_pull",
+    "exp",
+    "log_softmax",
+    "logsumexp",
+    "matmul",
+    "scatter_rows",
+    "sigmoid",
+    "softmax",
+    "tanh",
+]
+
+NAMES = ("product", *(name for name in __all__ if name != "matmul"))
+SINGLE, DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
+
+NATIVE = {SINGLE, DOUBLE}
+
+# By name, then by dtype: what has been loaded so far. A door looks here first, and nowhere else.
+_loaded: dict[str, dict] = {name: {} for name in NAMES}
+_product = _loaded["product"]
+
+
+def _load(name, dtype):
+    """Find the kernel, compiled if it can be, and remember it. float16 and such stay in NumPy."""
+    table = _loaded[name]
+    if dtype not in table:
+        table[dtype] = (dtype in NATIVE and _compiled(name, dtype)) or _plain(name)
+    return table[dtype]
+
+
+def _compiled(name, dtype):
+    try:
+        import numba
+    except ImportError:
+        return None
+    if numba.config.DISABLE_JIT:
+        return None
+    real = numba.from_dtype(dtype)
+    if name == "product":
+        from . import product
+
+        return product.kernel(real)
+    from . import pointwise, rows
+
+    return (pointwise if name in pointwise.LOOPS else rows).kernel(name, real)
+
+
+def _plain(name):
+    from . import plain
+
+    return plain.kernel(name)
+
+
+def _floats(x):
+    """x as a packed array of native floats: what every kernel but the product reads."""
+    x = np.asarray(x)
+    if x.dtype in NATIVE and x.flags.c_contiguous and x.flags.aligned:
+        return x
+    dtype = x.dtype.newbyteorder("=") if x.dtype.kind == "f" else DOUBLE
+    return np.require(x, dtype, ("C", "A"))
+
+
+def _curve(name, meaning):
+    """The door of a function of each number by itself."""
+    table = _loaded[name]
+
+    def door(x):
+        kernel = table.get(x.dtype)
+        flags = x.flags
+        if kernel is None or not (flags.c_contiguous and flags.aligned):
+            x = _floats(x)
+            kernel = _load(name, x.dtype)
+        out = empty(x.shape, x.dtype)
+        kernel(x.ravel(), out.ravel())
+        return out
+
+    door.__name__ = door.__qualname__ = name
+    door.__doc__ = f"{meaning} of every number; integers become float64."
+    return door
+
+
+exp = _curve("exp", "e to the power")
+tanh = _curve("tanh", "The hyperbolic tangent")
+sigmoid = _curve("sigmoid", "The logistic function 1 / (1 + e^-x)")
+
+
+def _by_rows(x):
+    """x as packed floats, and as a matrix whose rows are its last axis."""
+    x = _floats(x)
+    if not x.ndim:
+        raise ValueError("expected at least one axis, got a number")
+    return x, x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
+
+
+def _reweighed(name, x):
+    x, matrix = _by_rows(x)
+    out = empty(matrix.shape, x.dtype)
+    if x.size:
+        _load(name, x.dtype)(matrix, out)
+    return out.reshape(x.shape)
+
+
+def softmax(x):
+    """exp(x) / sum(exp(x)) over the last axis."""
+    return _reweighed("softmax", x)
+
+
+def log_softmax(x):
+    """x - log(sum(exp(x))) over the last axis."""
+    return _reweighed("log_softmax", x)
+
+
+def logsumexp(x):
+    """log(sum(exp(x))) over the last axis, which goes; -inf where there is nothing to sum."""
+    x, matrix = _by_rows(x)
+    out = empty(len(matrix), x.dtype)
+    if x.size:
+        _load("logsumexp", x.dtype)(matrix, out)
+    else:
+        out.fill(-np.inf)
+    return out.reshape(x.shape[:-1])
+
+
+def _classes(logits, target):
+    logits, target = _floats(logits), np.ascontiguousarray(target, np.int64)
+    if logits.ndim != 2 or target.shape != logits.shape[:1]:
+        raise ValueError(
+            f"expected logits (N, C) and target (N,), got {logits.shape} and {target.shape}"
+        )
+    return logits, target
+
+
+def cross_entropy(logits, target, ignore_index):
+    """-log softmax(row)[target] of each row of logits (N, C); 0 where target is ignore_index.
+
+    The caller has checked that every other target is in 0 .. C - 1.
+    """
+    logits, target = _classes(logits, target)
+    out = empty(len(logits), logits.dtype)
+    _load("cross_entropy", logits.dtype)(logits, target, int(ignore_index), out)
+    return out
+
+
+def cross_entropy_pull(g, logits, target, ignore_index):
+    """The cotangent of logits, g (softmax(logits) - onehot(target)); zero in ignored rows."""
+    logits, target = _classes(logits, target)
+    g = np.ascontiguousarray(g, logits.dtype)
+    if g.shape != target.shape:
+        raise ValueError(f"expected one cotangent for each target {target.shape}, got {g.shape}")
+    out = empty(logits.shape, logits.dtype)
+    _load("cross_entropy_pull", logits.dtype)(g, logits, target, int(ignore_index), out)
+    return out
+
+
+def scatter_rows(g, index, rows):
+    """Zeros with `rows` rows, to which g[i] is added at index[i], in the order of i.
+
+    The caller has checked that every index is in 0 .. rows - 1.
+    """
+    g = g if g.flags.c_contiguous and g.flags.aligned else np.require(g, None, ("C", "A"))
+    index = np.ascontiguousarray(index, np.int64)
+    if index.shape != g.shape[:1]:
+        raise ValueError(f"expected one index for each row, got {index.shape} for {g.shape}")
+    out = empty((rows, *g.shape[1:]), g.dtype)
+    wide = math.prod(g.shape[1:])
+    _load("scatter_rows", g.dtype)(g.reshape(len(g), wide), index, out.reshape(rows, wide))
+    return out
+
+
+def matmul(x, y):
+    """The matrix product of two matrices, of a stack and a matrix, or of two stacks."""
+    dtype = x.dtype
+    kernel = _product.get(dtype)
+    if kernel is None or dtype is not y.dtype or x.ndim != 2 or y.ndim != 2:
+        return _stacked(x, y)
+    rows, depth = x.shape
+    inner, columns = y.shape
+    if depth != inner or not depth:
+        return _stacked(x, y)
+    out = empty((rows, columns), dtype)
+    kernel(x, y, out)
+    return out
+
+
+def _stacked(x, y):
+    """The general case of `matmul`: other dtypes, stacks of matrices, nothing to sum over."""
+    x, y = np.asarray(x), np.asarray(y)
+    if x.ndim < 2 or y.ndim < 2 or x.shape[-1] != y.shape[-2]:
+        raise ValueError(f"matmul: inner sizes differ: {x.shape} @ {y.shape}")
+    dtype = np.result_type(x, y)
+    if dtype not in NATIVE:
+        with np.errstate(all="ignore"):
+            return np.matmul(x, y, order="C")
+    x, y = x.astype(dtype, copy=False), y.astype(dtype, copy=False)
+    columns = y.shape[-1]
+    if y.ndim == 2:  # a stack of matrices under each other is one tall matrix
+        lead = x.shape[:-1]
+        x = x.reshape(math.prod(lead), x.shape[-1])
+    else:
+        lead = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
+        x = np.broadcast_to(x, lead + x.shape[-2:])
+        y = np.broadcast_to(y, lead + y.shape[-2:])
+        lead += x.shape[-2:-1]
+    if not x.shape[-1]:
+        return np.zeros((*lead, columns), dtype)
+    kernel = _load("product", dtype)
+    out = empty((*lead, columns), dtype)
+    if y.ndim == 2:
+        kernel(x, y, out.reshape(len(x), columns))
+    else:
+        for at in itertools.product(*map(range, lead[:-1])):
+            kernel(x[at], y[at], out[at])
+    return out

@@ -1,0 +1,218 @@
+"""exp, tanh and sigmoid of one number, without a branch, and the loops that run them over arrays.
+
+Every curve is built on one reduction: exp(x) = 2^n (1 + q), n the whole number nearest to
+x / ln 2, q = exp(r) - 1 for the rest |r| <= ln(2) / 2. A loop over such a body is vectorised by
+LLVM, and vector lanes and leftovers run the same operations: an element's answer depends on
+that element only.
+"""
+
+import math
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic, overload
+
+from .compiled import FUSED, LLVM_REAL, OPTIONS, SUFFIX, helper, read, specialised, written
+
+# exp(r) = 1 + r + r^2 p(r). The coefficients of p are a minimax fit (Remez exchange in 300-bit
+# mpmath on |r| <= 1.0005 ln(2) / 2, weighted for the relative error of exp), rounded to the type:
+# 0.05 and 0.03 units in the last place. ln 2 is split so that n * LN2_HIGH is exact.
+SINGLE = (
+    0.4999999403953552,
+    0.1666652113199234,
+    0.04166838899254799,
+    0.00836874544620514,
+    0.0013814542908221483,
+)
+DOUBLE = (
+    0.5000000000000011,
+    0.1666666666666641,
+    0.04166666666652973,
+    0.008333333333494973,
+    0.0013888888943759106,
+    0.0001984126950578215,
+    2.4801492950554886e-05,
+    2.7557586796652136e-06,
+    2.7630305918894667e-07,
+    2.5000021104060197e-08,
+)
+MANTISSA = {types.float32: 23, types.float64: 52}
+BIAS = {types.float32: 127, types.float64: 1023}
+
+
+def _fma(builder, real, a, b, c):
+    """a * b + c, rounded once where the host can: asked for by name, LLVM never decides it."""
+    if not FUSED:
+        return builder.fadd(builder.fmul(a, b), c)
+    kind = LLVM_REAL[real]
+    signature = ir.FunctionType(kind, [kind] * 3)
+    name = f"llvm.fma.{SUFFIX[real]}"
+    return builder.call(cgutils.get_or_insert_function(builder.module, signature, name), [a, b, c])
+
+
+@intrinsic
+def fused(typing, a, b, c):
+    """a * b + c."""
+
+    def generate(context, builder, signature, arguments):
+        return _fma(builder, signature.return_type, *arguments)
+
+    return a(a, a, a), generate
+
+
+@intrinsic
+def polynomial(typing, x, coefficients):
+    """The sum of coefficients[i] * x^i, by Horner's rule."""
+
+    def generate(context, builder, signature, arguments):
+        x, terms = arguments
+        *rest, total = cgutils.unpack_tuple(builder, terms)
+        for term in reversed(rest):
+            total = _fma(builder, signature.return_type, total, x, term)
+        return total
+
+    return x(x, coefficients), generate
+
+
+@intrinsic
+def with_sign(typing, size, sign):
+    """`size` with the sign of `sign`, zero's sign included."""
+
+    def generate(context, builder, signature, arguments):
+        kind = LLVM_REAL[signature.return_type]
+        name = f"llvm.copysign.{SUFFIX[signature.return_type]}"
+        call = ir.FunctionType(kind, [kind, kind])
+        return builder.call(cgutils.get_or_insert_function(builder.module, call, name), arguments)
+
+    return size(size, size), generate
+
+
+@intrinsic
+def scaled(typing, x, shifted, shift):
+    """x * 2^n for n = shifted - shift, read from the low bits of `shifted`.
+
+    In two steps, so that results beyond the normal range overflow or go denormal with one rounding.
+    """
+
+    def generate(context, builder, signature, arguments):
+        real = signature.return_type
+        whole = ir.IntType(real.bitwidth)
+        x, shifted, shift = arguments
+        n = builder.sub(builder.bitcast(shifted, whole), builder.bitcast(shift, whole))
+        half = builder.ashr(n, ir.Constant(whole, 1))
+        for power in (half, builder.sub(n, half)):
+            exponent = builder.add(power, ir.Constant(whole, BIAS[real]))
+            factor = builder.shl(exponent, ir.Constant(whole, MANTISSA[real]))
+            x = builder.fmul(x, builder.bitcast(factor, LLVM_REAL[real]))
+        return x
+
+    return x(x, x, x), generate
+
+
+def curves(real, coefficients, mantissa, ln2_high, ln2_low, low, high, flat):
+    """exp, tanh and sigmoid for one float type.
+
+    exp is 0 below `low` and inf above `high`; tanh is 1 above `flat`. A comparison with NaN is
+    false, so NaN passes every clamp.
+    """
+    coefficients = tuple(real(c) for c in coefficients)
+    shift = real(1.5 * 2.0**mantissa)  # adding it rounds to a whole number, kept in the low bits
+    per_ln2, ln2_high, ln2_low = real(1 / math.log(2.0)), real(ln2_high), real(ln2_low)
+    low, high, flat = real(low), real(high), real(flat)
+    zero, one, two = real(0), real(1), real(2)
+
+    @helper
+    def split(x):
+        """q and the shifted n of exp(x) = 2^n (1 + q)."""
+        shifted = fused(x, per_ln2, shift)
+        n = shifted - shift
+        r = fused(-n, ln2_low, fused(-n, ln2_high, x))
+        return fused(r * r, polynomial(r, coefficients), r), shifted
+
+    def exp(x):
+        x = low if x < low else x
+        x = high if x > high else x
+        q, shifted = split(x)
+        return scaled(one + q, shifted, shift)
+
+    def tanh(x):
+        y = abs(x)
+        y = two * (flat if y > flat else y)
+        q, shifted = split(y)
+        power = scaled(one, shifted, shift)
+        t = fused(power, q, power - one)  # exp(2|x|) - 1, accurate for small x too
+        return with_sign(t / (t + two), x)
+
+    natural = helper(exp)
+
+    def sigmoid(x):
+        e = natural(-abs(x))
+        return (one if x >= zero else e) / (one + e)
+
+    return {"exp": exp, "tanh": tanh, "sigmoid": sigmoid}
+
+
+CURVES = {
+    types.float32: curves(
+        np.float32, SINGLE, 23, 0.693145751953125, 1.428606765330187e-06, -104.0, 89.0, 10.0
+    ),
+    types.float64: curves(
+        np.float64, DOUBLE, 52, 0.693147180559663, 2.8235290563031577e-13, -746.0, 710.0, 20.0
+    ),
+}
+
+
+def exp_number(x):
+    """exp of a float32 or float64 number, for use inside compiled code."""
+    return np.exp(x)
+
+
+def tanh_number(x):
+    """tanh of a float32 or float64 number, for use inside compiled code."""
+    return np.tanh(x)
+
+
+def sigmoid_number(x):
+    """1 / (1 + exp(-x)) of a float32 or float64 number, for use inside compiled code."""
+    e = np.exp(-abs(x))
+    return (1 if x >= 0 else e) / (1 + e)
+
+
+@overload(exp_number, jit_options=OPTIONS)
+def _exp_number(x):
+    return CURVES[x]["exp"] if x in CURVES else None
+
+
+@overload(tanh_number, jit_options=OPTIONS)
+def _tanh_number(x):
+    return CURVES[x]["tanh"] if x in CURVES else None
+
+
+@overload(sigmoid_number, jit_options=OPTIONS)
+def _sigmoid_number(x):
+    return CURVES[x]["sigmoid"] if x in CURVES else None
+
+
+def exp(x, out):
+    for i in range(x.size):
+        out[i] = exp_number(x[i])
+
+
+def tanh(x, out):
+    for i in range(x.size):
+        out[i] = tanh_number(x[i])
+
+
+def sigmoid(x, out):
+    for i in range(x.size):
+        out[i] = sigmoid_number(x[i])
+
+
+LOOPS = {"exp": exp, "tanh": tanh, "sigmoid": sigmoid}
+
+
+def kernel(name, real):
+    """The compiled loop of a curve, for one float type."""
+    return specialised(LOOPS[name], read(real, 1), written(real, 1))
