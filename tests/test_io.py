@@ -16,7 +16,6 @@ import unicodedata
 from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -30,7 +29,6 @@ from tinygrad_rnn.io import (
     CheckpointError,
     atomic,
     checkpoint,
-    compare_names,
     load,
     save,
     write_atomically,
@@ -553,55 +551,6 @@ def test_random_bytes(tmp_path):
         assert_refused(craft(tmp_path / "a", start + header, dice.randbytes(9)), "but ")
         (tmp_path / "a").write_bytes(header)
         assert_refused(tmp_path / "a", "but ")
-
-
-# --- does the file fit the model ----------------------------------------------------------------
-
-
-def test_names_that_fit():
-    model = {"w": np.zeros((2, 3)), "b": (4,), "n": ((), "int64")}
-    found = {"w": np.ones((2, 3), np.float32), "b": np.ones(4, bool), "n": np.array(1, np.int32)}
-    assert compare_names(model, found) == ([], [])
-
-
-def test_one_error_lists_everything():
-    model = {"a": (2,), "b": (2,), "w": (3, 4), "v": ((2,), np.float64)}
-    found = {"w": np.ones((4, 3)), "v": np.ones(2, int), "x": np.ones(1), "y": np.ones(1)}
-    with pytest.raises(CheckpointError) as caught:
-        compare_names(model, found)
-    for line in (
-        "'a': missing",
-        "'b': missing",
-        "'x': unexpected",
-        "'y': unexpected",
-        "'w': expected shape (3, 4), got (4, 3)",
-        "'v': expected dtype float64, got int64",
-    ):
-        assert line in str(caught.value)
-
-
-def test_not_strict_returns_the_lists():
-    model = {"a": (2,), "b": (2,)}
-    found = {"b": np.ones(2), "x": np.ones(1)}
-    assert compare_names(model, found, strict=False) == (["a"], ["x"])
-    with pytest.raises(CheckpointError, match="expected shape"):
-        compare_names(model, {"b": np.ones((2, 1))}, strict=False)
-
-
-@pytest.mark.parametrize(
-    ("into", "given_", "fits"),
-    [
-        *[("f8", "f4", True), ("f4", "f8", True), ("f4", "i8", False), ("f8", "?", False)],
-        *[("i8", "i4", True), ("i4", "i8", False), ("i8", "f8", False), ("i8", "?", False)],
-        *[("i8", "u4", False), ("?", "?", True), ("?", "u1", False)],
-    ],
-)
-def test_which_dtype_fits_which(into, given_, fits):
-    tensor = SimpleNamespace(shape=(2,), dtype=np.dtype(into))
-    try:
-        assert compare_names({"w": tensor}, {"w": np.ones(2, given_)}) == ([], []) and fits
-    except CheckpointError:
-        assert not fits
 
 
 # --- whole or not at all ------------------------------------------------------------------------

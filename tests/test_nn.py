@@ -220,3 +220,58 @@ def test_a_language_model_learns_to_count(cell):
     assert updates[-1].loss < 0.1
     assert list(model.eval().sample([0, 1], 6, temperature=0)) == [2, 3, 4, 0, 1, 2]
     assert len(list(model.sample([3], 4, rng=0))) == 4
+
+
+# -- parameters in and out ----------------------------------------------------------------------
+
+
+def test_a_state_dict_goes_back_in_and_snapshots_do_not_change():
+    cell, other = nn.LSTM(2, 3, rng=0), nn.LSTM(2, 3, rng=1)
+    snapshot = cell.state_dict()
+    before = {path: array.copy() for path, array in snapshot.items()}
+    assert other.load_state_dict(snapshot) == ([], [])
+    optimizer = tg.optim.SGD(cell, lr=0.1)
+    cell(np.ones((2, 1, 2), np.float32))[0].sum().backward()
+    optimizer.step()
+    for path, array in other.state_dict().items():
+        assert np.array_equal(array, before[path]) and np.array_equal(snapshot[path], array)
+        assert not np.array_equal(cell.state_dict()[path], array)
+
+
+def test_one_error_lists_every_misfit_and_nothing_is_loaded():
+    cell = nn.LSTM(2, 3, rng=0)
+    state = {path: array + 1 for path, array in cell.state_dict().items()}
+    state["Wx"], state["extra"] = np.ones((12, 2), np.float32), np.ones(1)
+    state["Wh"] = np.ones((3, 12), int)
+    del state["b"]
+    before = cell.state_dict()
+    with pytest.raises(ValueError, match="nothing was loaded") as refusal:
+        cell.load_state_dict(state)
+    for word in (
+        "missing 'b'",
+        "unexpected 'extra'",
+        "[12, 2]",
+        "expected float32[2, 12]",
+        "int64",
+    ):
+        assert word in str(refusal.value)
+    assert all(np.array_equal(cell.state_dict()[p], a) for p, a in before.items())
+
+
+def test_not_strict_loads_what_there_is_and_says_what_there_is_not():
+    cell = nn.LSTM(2, 3, rng=0)
+    found = {"b": np.arange(12.0), "x": np.ones(1)}
+    assert cell.load_state_dict(found, strict=False) == (["Wh", "Wx"], ["x"])
+    assert cell.b.data.tolist() == list(range(12)) and cell.b.dtype == np.float32
+
+
+def test_modules_nest_in_lists_and_dicts_share_and_even_contain_themselves():
+    class Odd(nn.Module):
+        def __init__(self):
+            self.one = nn.Linear(2, 2)
+            self.more = [nn.Linear(2, 2), {"deep": nn.Linear(2, 2)}]
+            self.tied, self.me = self.one, self
+
+    names = list(Odd().named_parameters())
+    assert names == ["one.W", "one.b", "more.0.W", "more.0.b", "more.1.deep.W", "more.1.deep.b"]
+    assert not any(m.training for m in Odd().eval().modules())

@@ -131,7 +131,7 @@ CASES = {
         ([*smooth((3, 2)), np.array([1, 1, 0])], {"rows": 4}),
         ([*smooth((2, 0, 2)), np.zeros((2, 0), int)], {"rows": 1}),
     ],
-    "product": [
+    "matmul": [
         smooth(a, b)
         for a, b in [
             ((2, 3), (3, 4)),

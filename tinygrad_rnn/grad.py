@@ -21,6 +21,8 @@ from .tensor import (
     recording,
 )
 
+BLOCK = 64  # terms of a sum that are added up before they join the rest
+
 
 def pullback(
     outputs: Sequence[Tensor],
@@ -39,7 +41,8 @@ def pullback(
     order = history(outputs)
     wanted = None if wrt is None else _leading_to(wrt, order)
     found: dict[Tensor, Any] = {}
-    own: set[Tensor] = set()  # whose sum was made here, and may be added to in place
+    own: dict[Tensor, int] = {}  # how many terms of a sum made here, to be added to in place
+    blocks: dict[Tensor, np.ndarray] = {}  # sums of full blocks: a long sum keeps its digits
 
     def add(x: Tensor, g: Any, source: Tensor | None = None) -> None:
         if g.__class__ is Parts:
@@ -53,15 +56,21 @@ def pullback(
             found[x] = g
         elif x in own:
             np.add(before, g, out=before)
+            own[x] += 1
+            if own[x] == BLOCK:
+                blocks[x] = blocks[x] + before if x in blocks else before
+                del found[x], own[x]
         else:
             found[x] = before + g
             if not create_graph and g.ndim:
-                own.add(x)
+                own[x] = 2
 
     with recording(create_graph), np.errstate(all="ignore"):
         for y, g in zip(outputs, cotangents, strict=True):
             add(y, g)
         for k, y in enumerate(order):
+            if y in blocks:
+                found[y] = blocks[y] + found[y] if y in found else blocks[y]
             g, op, inputs = found.get(y), y.op, y.inputs
             if g is not None and op is not None:
                 for x in inputs:
@@ -96,7 +105,8 @@ def _leading_to(targets: Sequence[Tensor], order: list[Tensor]) -> set[Tensor]:
 
 def _stale(x: Tensor, y: Tensor) -> RuntimeError:
     return RuntimeError(
-        f"{describe(x)} was given new values after {describe(y)} was computed from it, so the "
+        f"{describe(x)} was given new values, or began to require gradients, after "
+        f"{describe(y)} was computed from it, so the "
         "gradient would mix old and new. Call backward() before optimizer.step() or assigning "
         "x.data, or compute the loss again."
     )
@@ -113,16 +123,29 @@ def _fitted(g: Any, x: Tensor, source: Tensor | None) -> Any:
     """Undo broadcasting and promotion: a cotangent has the shape and dtype of its tensor."""
     if not isinstance(g, Tensor):
         g = np.asarray(g)
+        if g.dtype.kind not in "biuf":
+            raise _unfit(g, x, source)
     shape = x._array.shape
     if g.shape != shape:
-        extra = len(g.shape) - len(shape)
-        if extra < 0 or any(n not in (1, m) for n, m in zip(shape, g.shape[extra:], strict=True)):
-            raise ValueError(
-                f"{source.op.name if source and source.op else 'backward'}: the cotangent of "
-                f"{describe(x)} has shape {g.shape}, expected {shape}."
-            )
+        foreign = source is not None and source.op is not None and not source.op.own
+        if not _grows(shape, g.shape) or (foreign and g.shape != source.shape):  # type: ignore[union-attr]
+            raise _unfit(g, x, source)
         g = sum_to(g, shape=shape)
     return g if g.dtype == x._array.dtype else astype(g, dtype=x._array.dtype)
+
+
+def _grows(shape: tuple[int, ...], larger: tuple[int, ...]) -> bool:
+    """Whether broadcasting may have made the larger shape of the other."""
+    extra = len(larger) - len(shape)
+    return extra >= 0 and all(n in (1, m) for n, m in zip(shape, larger[extra:], strict=True))
+
+
+def _unfit(g: Any, x: Tensor, source: Tensor | None) -> ValueError:
+    word = source.op.name if source is not None and source.op is not None else "backward"
+    return ValueError(
+        f"{word}: the cotangent of {describe(x)}: expected shape {x.shape}, got {g.dtype} of shape "
+        f"{g.shape}. A derivative returns one number for each element of its input."
+    )
 
 
 def _seed(y: Tensor, cotangent: Operand | None, who: str) -> Tensor:
@@ -185,12 +208,12 @@ def grad(
     start = seed if create_graph else seed._array
     found = pullback([y], [start], wrt, create_graph=create_graph, retain_graph=keep)
     for k, x in enumerate(wrt):
-        if x not in found and not allow_unused:
+        if not (x in found and x.tracked) and not allow_unused:
             raise RuntimeError(
                 f"grad: {describe(x)} (number {k}) was not used to compute {describe(y)}, or does "
                 "not require gradients. Pass allow_unused=True to get None for it."
             )
-    out = [_tensor(found[x]) if x in found else None for x in wrt]
+    out = [_tensor(found[x]) if x in found and x.tracked else None for x in wrt]
     return out[0] if single else out
 
 

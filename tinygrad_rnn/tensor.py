@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ContextDecorator
+from contextlib import ContextDecorator, nullcontext
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -48,6 +48,9 @@ class _Switch(ContextDecorator):
     def __exit__(self, *_: object) -> None:
         mode.__dict__.update(self.before.pop())
 
+    def _recreate_cm(self) -> _Switch:
+        return _Switch(**self.switches)  # each call of a decorated function has its own
+
 
 def recording(on: bool) -> _Switch:
     """In this block, on this thread, ops remember (or don't) what they were made from."""
@@ -81,14 +84,16 @@ class scope:
     __slots__ = ("before", "name")
 
     def __init__(self, name: str):
-        self.name, self.before = name, ""
+        self.name = name
+        self.before: list[str] = []
 
     def __enter__(self) -> None:
-        self.before = mode.scope
-        mode.scope = f"{self.before}/{self.name}" if self.before else self.name
+        before = mode.scope
+        self.before.append(before)
+        mode.scope = f"{before}/{self.name}" if before else self.name
 
     def __exit__(self, *_: object) -> None:
-        mode.scope = self.before
+        mode.scope = self.before.pop()
 
 
 # -- the noun ---------------------------------------------------------------------------------
@@ -201,6 +206,8 @@ class Tensor:
                 f"requires_grad: expected float32 or float64 data, got {self.dtype}: only floats "
                 "have gradients. Give dtype=np.float32, or write the numbers with a point."
             )
+        if on and not self.tracked:
+            self.born = next(_births)  # a graph made before does not lead here
         self.tracked = bool(on)
 
     @property
@@ -238,6 +245,16 @@ class Tensor:
             "a tensor has no truth value, because a branch on data is not part of the graph. "
             "Use tg.where(condition, x, y), or branch on x.item()."
         )
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, int | float | np.ndarray | np.generic):
+            raise TypeError(
+                "x == number: between tensors == asks whether they are the same tensor, so that "
+                "they can be kept in sets and dicts. Use tg.equal(x, y) to compare elements."
+            )
+        return self is other
+
+    __hash__ = object.__hash__
 
     def __float__(self) -> float:
         return float(self.item())
@@ -359,7 +376,7 @@ def owned(array: np.ndarray) -> Tensor:
 
 def replace(x: Tensor, array: np.ndarray) -> None:
     """Give a leaf new values. It is born anew, so a graph that used the old ones can tell."""
-    x._array, x.born = array, next(_births)
+    x._array, x.born = np.asarray(array), next(_births)
 
 
 def describe(x: Tensor) -> str:
@@ -383,19 +400,26 @@ def as_array(data: Operand, dtype: Any = None, copy: bool = False) -> np.ndarray
     except ValueError as error:
         raise ValueError(f"tensor: the nested list is ragged or uneven: {error}") from None
     if array.dtype == object and isinstance(data, int):
-        raise OverflowError(f"tensor: an integer of {len(str(data))} digits does not fit 64 bits")
+        digits = int(data.bit_length() * 0.30103) + 1  # str() refuses the longest ones
+        raise OverflowError(f"tensor: an integer of {digits} digits does not fit in 64 bits")
     kind = array.dtype.kind
     if kind not in "biuf" or (kind == "f" and array.itemsize > 8):
         raise TypeError(
             f"tensor: cannot build a tensor from dtype {array.dtype} ({type(data).__name__}). "
             "Expected floats of at most 64 bits, integers or bools."
         )
-    wanted = np.dtype(dtype) if dtype is not None else array.dtype.newbyteorder("=")
-    if wanted.kind == "f" and wanted.itemsize == 2:
-        wanted = np.dtype(np.float32)
+    wanted = as_dtype(array.dtype if dtype is None else dtype)
+    if copy or type(array) is not np.ndarray or array.dtype != wanted:
+        return np.array(array, dtype=wanted, order="C", subok=False)
+    return array
+
+
+def as_dtype(dtype: Any) -> np.dtype:
+    """A dtype that a tensor can have, in this machine's byte order; float16 becomes float32."""
+    wanted = np.dtype(dtype).newbyteorder("=")
     if wanted.kind not in "biuf" or (wanted.kind == "f" and wanted.itemsize > 8):
-        raise TypeError(f"tensor: dtype: expected a float32, float64, integer or bool, got {dtype}")
-    return np.array(array, dtype=wanted, copy=True if copy else None, order="C", subok=False)
+        raise TypeError(f"dtype: expected float32, float64, an integer or bool, got {wanted}")
+    return np.dtype(np.float32) if wanted.char == "e" else wanted
 
 
 def history(outputs: Iterable[Tensor]) -> list[Tensor]:
@@ -463,8 +487,9 @@ class Op:
         for x in inputs:
             if x.__class__ is not Tensor:
                 if Tensor not in map(type, inputs):
-                    return self.body(*map(_plain, inputs), **attrs)
-                inputs = _as_tensors(inputs)
+                    with nullcontext() if self.trusted else np.errstate(all="ignore"):
+                        return self.body(*map(_plain, inputs), **attrs)
+                inputs = self._as_tensors(inputs)
                 break
         arrays = [x._array for x in inputs]
         try:
@@ -494,12 +519,17 @@ class Op:
         return y
 
     def _guarded(self, arrays: list[Any], attrs: dict[str, Any]) -> Any:
-        """Run a body that may warn, or that is not ours and might write into its inputs."""
+        """Run a body that may warn, or that is not ours and may do and return anything."""
         if not self.own:
-            for array in arrays:
-                array.setflags(write=False)
+            _freeze(*arrays)
         with np.errstate(all="ignore"):
-            return self.body(*arrays, **attrs)
+            out = self.body(*arrays, **attrs)
+        if self.own:
+            return out.astype(np.float32) if out.dtype.char == "e" else out
+        parts = [as_array(part) for part in (out if out.__class__ is tuple else (out,))]
+        parts = [part if part.flags.owndata else part.copy() for part in parts]
+        _freeze(*parts)  # an op that keeps its buffer must not write to it again
+        return tuple(parts) if out.__class__ is tuple else parts[0]
 
     def pull(self, g: Any, y: Tensor, wanted: set[Tensor] | None = None) -> list[Any]:
         """The cotangent of each input, given `g`, that of `y`; None for those nobody waits for.
@@ -512,13 +542,12 @@ class Op:
         if answer.__class__ is tuple:
             g = g.filled(answer)
         if not self.own:
-            for array in (g, answer, *values):
-                getattr(array, "setflags", bool)(write=False)
+            _freeze(*(g if g.__class__ is tuple else (g,)), answer, *values)
         if mode.recording:
             answer, values = y, inputs
-        if self.variadic:
+        if not self.own or self.variadic:
             return self._pull_all(g, answer, values, attrs)
-        pulled = []
+        pulled: list[Any] = []
         for rule, x in zip(self.rules, inputs):  # noqa: B905 (this loop is hot)
             if rule is None or not (x.tracked if wanted is None else x in wanted):
                 pulled.append(None)
@@ -529,9 +558,13 @@ class Op:
         return pulled
 
     def _pull_all(self, g: Any, answer: Any, values: Any, attrs: dict[str, Any]) -> list[Any]:
-        rule = self.rules[0]
-        assert rule is not None
-        pulled = rule(g, answer, *values, **attrs)
+        """As above, for one rule for all inputs, and for rules that are not ours."""
+        if self.variadic:
+            pulled = list(self.rules[0](g, answer, *values, **attrs))  # type: ignore[misc]
+        else:
+            pulled = [r and r(g, answer, *values, **attrs) for r in self.rules]
+        if not self.own:
+            _freeze(*pulled)
         if len(pulled) != len(values):
             raise ValueError(
                 f"{self.name}: its derivative returned {len(pulled)} cotangents for "
@@ -558,7 +591,27 @@ class Op:
         given = ", ".join(map(describe, inputs)) + "".join(
             f", {name}={value!r}" for name, value in attrs.items()
         )
-        return type(error)(f"{self.name}: {error} (given {given})")
+        kind = next(k for k in (IndexError, TypeError, ValueError) if isinstance(error, k))
+        return kind(f"{self.name}: {error} (given {given})")
+
+    def _as_tensors(self, inputs: Sequence[Any]) -> tuple[Tensor, ...]:
+        """Inputs as tensors. A Python number takes its company's dtype, as in NumPy (NEP 50)."""
+        weak = [
+            type(x) in (int, float, bool)
+            and (self.variadic or self.pointwise or self.rules[k] is not None)
+            for k, x in enumerate(inputs)
+        ]
+        kept = [
+            x if w or type(x) is Tensor else Tensor(x) for x, w in zip(inputs, weak, strict=True)
+        ]
+        dtypes = {x._array.dtype for x in kept if type(x) is Tensor}
+        dtype = next(iter(dtypes)) if len(dtypes) == 1 else None
+        try:
+            if dtype is None or dtype.kind != "f":
+                dtype = np.result_type(*(x._array.dtype if type(x) is Tensor else x for x in kept))
+            return tuple([x if type(x) is Tensor else owned(np.array(x, dtype)) for x in kept])
+        except OverflowError as error:
+            raise OverflowError(f"{self.name}: a number beside the tensor: {error}") from None
 
 
 def pointwise(*rules: Callable[..., Any] | None, quiet: bool = False) -> Callable[..., Op]:
@@ -606,25 +659,18 @@ def pick(x, i):
     return x[i]
 
 
+def _freeze(*arrays: Any) -> None:
+    for array in arrays:
+        if array.__class__ is np.ndarray:
+            array.setflags(write=False)
+
+
 def _plain(x: Any) -> Any:
     """An input of an op among arrays; a Python number stays one, and takes its company's dtype."""
-    return x if isinstance(x, _PLAIN) else as_array(x)
+    return x if x.__class__ is np.ndarray or isinstance(x, _PLAIN) else as_array(x)
 
 
-_PLAIN = (np.ndarray, np.generic, float, int, tuple)
-
-
-def _as_tensors(inputs: Sequence[Any]) -> tuple[Tensor, ...]:
-    """Inputs as tensors. A Python number takes the dtype of its company, as in NumPy (NEP 50)."""
-    others = [x if type(x) in (Tensor, *_NUMBERS) else Tensor(x) for x in inputs]
-    dtypes = {x._array.dtype for x in others if type(x) is Tensor}
-    dtype = next(iter(dtypes)) if len(dtypes) == 1 else None
-    if dtype is None or dtype.kind != "f":
-        dtype = np.result_type(*(x._array.dtype if type(x) is Tensor else x for x in others))
-    return tuple([x if type(x) is Tensor else owned(np.array(x, dtype)) for x in others])
-
-
-_NUMBERS = (int, float, bool)
+_PLAIN = (np.generic, float, int, tuple)
 
 
 # -- looking for NaN --------------------------------------------------------------------------

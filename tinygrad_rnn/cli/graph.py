@@ -6,7 +6,8 @@ import argparse
 
 import numpy as np
 
-from .. import draw, nn
+from .. import nn
+from ..draw import draw
 
 
 def graph(options: argparse.Namespace) -> int:
@@ -25,6 +26,6 @@ def graph(options: argparse.Namespace) -> int:
     loss, _ = model.loss(x, y)
     loss.backward(retain_graph=True)
     title = f"{options.cell.upper()}, unrolled over {options.steps} steps"
-    draw.draw(loss, title=title).save(options.output)
+    draw(loss, title=title).save(options.output)
     print(f"wrote {options.output}")
     return 0

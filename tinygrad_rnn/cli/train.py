@@ -16,7 +16,8 @@ from typing import TypeAlias
 
 import numpy as np
 
-from .. import data, draw, optim
+from .. import data, optim
+from ..draw import curve, draw
 from ..tensor import detach, no_grad
 from .run import CHECKPOINT, CURVE, GRAPH, Corpus, Run, Settings, fresh_folder
 
@@ -277,7 +278,7 @@ def _draw_curve(run: Run) -> None:
     series = {"training (smoothed)": (windows, smooth)}
     if run.held_out:
         series["held-out text"] = ([k for k, _ in run.held_out], [b for _, b in run.held_out])
-    draw.curve(
+    curve(
         series,
         title=f"{run.settings.cell}: bits per character",
         x_label="windows learnt",
@@ -293,7 +294,7 @@ def _draw_graph(run: Run, corpus: Corpus) -> None:
     loss, _ = model.loss(x, y)
     loss.backward(retain_graph=True)
     title = f"backpropagation through {len(x)} steps of {run.settings.cell}"
-    draw.draw(loss, title=title).save(run.folder / GRAPH)
+    draw(loss, title=title).save(run.folder / GRAPH)
     run.optimizer.zero_grad()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +69,7 @@ class Vocabulary:
             )
         return index.astype(np.int64)
 
-    def decode(self, index: np.ndarray) -> str:
+    def decode(self, index: np.ndarray | Sequence[int] | int) -> str:
         """The characters of some numbers."""
         return "".join(self.characters[i] for i in np.asarray(index).reshape(-1))
 
@@ -107,5 +107,5 @@ def windows(
     if length < 1:
         raise ValueError(f"windows: length: expected at least 1, got {length}")
     x, y = streams(index, batch)
-    for t in range(start * length, len(x), length):
-        yield x[t : t + length], y[t : t + length]
+    starts = range(start * length, len(x), length)
+    return ((x[t : t + length], y[t : t + length]) for t in starts)

@@ -5,11 +5,10 @@ layer.
 """
 
 from .atomic import write_atomically, write_text_atomically
-from .checkpoint import CheckpointError, compare_names, load, save
+from .checkpoint import CheckpointError, load, save
 
 __all__ = [
     "CheckpointError",
-    "compare_names",
     "load",
     "save",
     "write_atomically",

@@ -91,39 +91,6 @@ def load(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str,
     return dict(sorted(arrays.items())), metadata
 
 
-def compare_names(
-    expected: Mapping[str, Any], found: Mapping[str, np.ndarray], *, strict: bool = True
-) -> tuple[list[str], list[str]]:
-    """The names a file lacks and the names it has too many, checked before a model is touched.
-
-    expected: by name, an array (or anything with a shape and a dtype), a shape, or a pair of a
-        shape and a dtype.
-    found: the arrays of the file.
-    strict: whether missing and unexpected names are errors.
-
-    Raises one CheckpointError with everything that does not fit. A wrong shape or kind of number
-    is an error even when not strict. Any float fits any float (the caller casts the values);
-    an integer fits an integer of the same sign at least as wide, and bool only bool.
-    """
-    missing = sorted(expected.keys() - found.keys())
-    unexpected = sorted(found.keys() - expected.keys())
-    trouble = [
-        f"{name!r}: {reason}"
-        for name in sorted(expected.keys() & found.keys())
-        if (reason := _misfit(expected[name], found[name]))
-    ]
-    if strict:
-        trouble += [f"{name!r}: missing in the file" for name in missing]
-        trouble += [f"{name!r}: unexpected, the model has no such name" for name in unexpected]
-    if trouble:
-        hint = "build the model with the sizes it was saved with"
-        if strict and (missing or unexpected):
-            hint += ", or give strict=False to skip names"
-        listed = "".join(f"\n  {line}" for line in trouble)
-        raise CheckpointError(f"the checkpoint does not fit the model; {hint}:{listed}")
-    return missing, unexpected
-
-
 def _savable(name: str, array: np.ndarray) -> np.ndarray:
     """The array as the library wants it: contiguous (it copies raw memory) and of a known dtype."""
     who = f"save(arrays): arrays[{name!r}]"
@@ -183,23 +150,3 @@ def _owned(name: str, view: Mapping[str, Any]) -> np.ndarray:
     if dtype == np.bool_ and raw.max(initial=0) > 1:  # NumPy would compute nonsense with it
         raise ValueError(f"array {name!r} is bool and holds a byte other than 0 and 1")
     return raw.view(dtype).reshape(view["shape"]).astype(dtype.newbyteorder("="))
-
-
-def _misfit(expected: Any, found: np.ndarray) -> str:
-    """Why an array cannot stand where another is expected, or nothing."""
-    shape, dtype = _shape_and_dtype(expected)
-    if shape != found.shape:
-        return f"expected shape {shape}, got {found.shape}"
-    if dtype is None or (dtype.kind == found.dtype.kind == "f"):
-        return ""
-    fits = dtype.kind == found.dtype.kind and np.can_cast(found.dtype, dtype, "safe")
-    return "" if fits else f"expected dtype {dtype}, got {found.dtype}"
-
-
-def _shape_and_dtype(expected: Any) -> tuple[tuple[int, ...], np.dtype | None]:
-    """Read the three ways to say what is expected."""
-    if hasattr(expected, "shape"):
-        return tuple(expected.shape), np.dtype(expected.dtype)
-    if len(expected) == 2 and not isinstance(expected[0], int | np.integer):
-        return tuple(expected[0]), np.dtype(expected[1])
-    return tuple(expected), None

@@ -199,7 +199,7 @@ def _stacked(x, y):
     """The general case of `matmul`: other dtypes, stacks of matrices, nothing to sum over."""
     x, y = np.asarray(x), np.asarray(y)
     if x.ndim < 2 or y.ndim < 2 or x.shape[-1] != y.shape[-2]:
-        raise ValueError(f"matmul: inner sizes differ: {x.shape} @ {y.shape}")
+        raise ValueError(f"inner sizes differ: {x.shape} @ {y.shape}")
     dtype = np.result_type(x, y)
     if dtype not in NATIVE:
         with np.errstate(all="ignore"):

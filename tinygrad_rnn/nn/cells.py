@@ -75,8 +75,9 @@ class RNN(Cell):
         rng = np.random.default_rng(rng)
         self.inputs, self.hidden, self.dtype = inputs, hidden, np.dtype(dtype)
         self.activation = activation if callable(activation) else named[activation]
-        self.Wx = parameter(glorot(rng, inputs, hidden).astype(dtype), "Wx")
+        # The largest first: a size far too large fails at once, before it fills the memory.
         self.Wh = parameter(orthogonal(rng, hidden).astype(dtype), "Wh")
+        self.Wx = parameter(glorot(rng, inputs, hidden).astype(dtype), "Wx")
         self.b = parameter(np.zeros(hidden, dtype), "b") if bias else None
         self.bh = parameter(np.zeros(hidden, dtype), "bh") if bias == 2 else None
 
@@ -109,8 +110,8 @@ class LSTM(Cell):
         positive("LSTM", inputs=inputs, hidden=hidden)
         rng = np.random.default_rng(rng)
         self.inputs, self.hidden, self.dtype = inputs, hidden, np.dtype(dtype)
-        self.Wx = parameter(glorot(rng, inputs, hidden, gates=4).astype(dtype), "Wx")
         self.Wh = parameter(orthogonal(rng, hidden, gates=4).astype(dtype), "Wh")
+        self.Wx = parameter(glorot(rng, inputs, hidden, gates=4).astype(dtype), "Wx")
         forget = np.repeat([0.0, 1.0, 0.0, 0.0], hidden)
         self.b = parameter(forget.astype(dtype), "b") if bias else None
 
@@ -142,8 +143,8 @@ class GRU(Cell):
         positive("GRU", inputs=inputs, hidden=hidden)
         rng = np.random.default_rng(rng)
         self.inputs, self.hidden, self.dtype = inputs, hidden, np.dtype(dtype)
-        self.Wx = parameter(glorot(rng, inputs, hidden, gates=3).astype(dtype), "Wx")
         self.Wh = parameter(orthogonal(rng, hidden, gates=2).astype(dtype), "Wh")
+        self.Wx = parameter(glorot(rng, inputs, hidden, gates=3).astype(dtype), "Wx")
         self.Wn = parameter(orthogonal(rng, hidden).astype(dtype), "Wn")
         self.b = parameter(np.zeros(3 * hidden, dtype), "b") if bias else None
 

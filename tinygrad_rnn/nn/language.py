@@ -13,7 +13,7 @@ from ..tensor import Operand, Tensor, no_grad, scope
 from .cells import GRU, LSTM, RNN
 from .init import Random
 from .layers import Dropout, Embedding, Linear
-from .module import Module
+from .module import Module, positive
 from .recurrent import Recurrent, State
 
 CELLS = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
@@ -40,6 +40,7 @@ class LanguageModel(Module):
     ):
         if cell not in CELLS:
             raise ValueError(f"LanguageModel: cell: expected one of {list(CELLS)}, got {cell!r}")
+        positive("LanguageModel", layers=layers)
         rng = np.random.default_rng(rng)
         kind, sizes = CELLS[cell], [embedding] + [hidden] * layers
         self.embedding = Embedding(symbols, embedding, dtype=dtype, rng=rng)
@@ -76,7 +77,15 @@ class LanguageModel(Module):
             raise ValueError("sample: prompt: expected at least one symbol to begin from")
         if not temperature >= 0:
             raise ValueError(f"sample: temperature: expected 0 or more, got {temperature}")
-        rng = np.random.default_rng(rng)
+        return self._continued(prompt, length, temperature, np.random.default_rng(rng))
+
+    def _continued(
+        self,
+        prompt: Sequence[int] | np.ndarray,
+        length: int,
+        temperature: float,
+        rng: np.random.Generator,
+    ) -> Iterator[int]:
         index, state = np.asarray(prompt).reshape(-1, 1), None
         for _ in range(length):
             with no_grad():

@@ -9,7 +9,7 @@ import numpy as np
 from ..ops import embedding
 from ..tensor import Operand, Tensor, scope
 from .init import Random, glorot
-from .module import Module, parameter, positive
+from .module import Module, as_floats, parameter, positive
 
 
 class Linear(Module):
@@ -30,7 +30,7 @@ class Linear(Module):
         self.b = parameter(np.zeros(outputs, dtype), "b") if bias else None
 
     def __call__(self, x: Operand) -> Tensor:
-        x = x if isinstance(x, Tensor) else Tensor(x)
+        x = as_floats("Linear", "x", x, self.W.dtype)
         if x.ndim < 1 or x.shape[-1] != self.W.shape[0]:
             raise ValueError(
                 f"Linear: x: expected {self.W.shape[0]} features on the last axis, got shape "
@@ -64,11 +64,15 @@ class Dropout(Module):
     """
 
     def __init__(self, p: float, *, rng: Random = None):
+        if not isinstance(p, int | float | np.number):
+            raise TypeError(f"Dropout: p: expected a probability in [0, 1], got {p!r}")
         if not 0 <= p <= 1:
             raise ValueError(f"Dropout: p: expected a probability in [0, 1], got {p}")
         self.p, self.rng = float(p), np.random.default_rng(rng)
 
     def __call__(self, x: Tensor) -> Tensor:
+        if x.dtype.kind != "f":
+            raise TypeError(f"Dropout: x: expected floats, got {x.dtype}")
         if not self.training or self.p == 0:
             return x
         kept = self.rng.random(x.shape, np.float32) >= self.p

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from ..tensor import Tensor, replace
+from ..tensor import Operand, Tensor, replace
 
 
 class Module:
@@ -58,40 +58,52 @@ class Module:
         """The parameters' arrays by path: a snapshot, since arrays of tensors never change."""
         return {path: x.data for path, x in self.named_parameters().items()}
 
-    def load_state_dict(self, state: Mapping[str, np.ndarray], *, strict: bool = True) -> None:
+    def load_state_dict(
+        self, state: Mapping[str, np.ndarray], *, strict: bool = True
+    ) -> tuple[list[str], list[str]]:
         """Put saved arrays back, all or (on a ValueError that lists every misfit) none.
 
-        Paths and shapes must agree; `strict=False` ignores missing and unexpected paths. Values
-        are cast to the parameter's dtype.
+        Shapes must agree, and with `strict` the paths too; values are cast to the parameter's
+        dtype. Returns the paths that `state` lacked and those that the module does not have.
         """
         parameters = self.named_parameters()
-        wrong = [f"missing {path!r}" for path in parameters if path not in state and strict]
-        wrong += [f"unexpected {path!r}" for path in state if path not in parameters and strict]
+        missing = [path for path in parameters if path not in state]
+        unexpected = [path for path in state if path not in parameters]
+        wrong = [f"missing {path!r}" for path in missing if strict]
+        wrong += [f"unexpected {path!r}" for path in unexpected if strict]
         new = {}
         for path, x in parameters.items():
-            if path in state:
-                array = np.asarray(state[path])
-                if array.shape != x.shape or array.dtype.kind != "f":
-                    wrong.append(
-                        f"{path!r} is {array.dtype}{list(array.shape)}, expected "
-                        f"{x.dtype}{list(x.shape)}"
-                    )
-                new[path] = np.array(array, dtype=x.dtype, copy=True)
+            if path not in state:
+                continue
+            array = np.asarray(state[path])
+            if array.shape != x.shape or array.dtype.kind != "f":
+                wrong.append(
+                    f"{path!r} is {array.dtype}{list(array.shape)}, expected "
+                    f"{x.dtype}{list(x.shape)}"
+                )
+            else:
+                new[path] = np.array(array, dtype=x.dtype)
         if wrong:
-            raise ValueError("load_state_dict: nothing was loaded: " + "; ".join(wrong))
+            raise ValueError(
+                f"{type(self).__name__}.load_state_dict: nothing was loaded: {'; '.join(wrong)}. "
+                "Build the module with the sizes it was saved with."
+            )
         for path, array in new.items():
             replace(parameters[path], array)
+        return missing, unexpected
 
 
-def _walk(x: Any, path: str, inside: tuple[int, ...] = ()) -> Iterator[tuple[str, Any]]:
-    """Everything within a module by path; a module that contains itself is entered once."""
+def _walk(x: Any, path: str, seen: set[int] | None = None) -> Iterator[tuple[str, Any]]:
+    """Everything within a module by its first path; each part is entered once."""
+    seen = set() if seen is None else seen
     if isinstance(x, Tensor):
         yield path, x
-    elif isinstance(x, Module | list | tuple | dict) and id(x) not in inside:
+    elif isinstance(x, Module | list | tuple | dict) and id(x) not in seen:
+        seen.add(id(x))
         yield path, x
         parts: Any = enumerate(x) if isinstance(x, list | tuple) else None
         for name, part in parts or (x if isinstance(x, dict) else vars(x)).items():
-            yield from _walk(part, f"{path}.{name}" if path else str(name), (*inside, id(x)))
+            yield from _walk(part, f"{path}.{name}" if path else str(name), seen)
 
 
 def count_parameters(module: Module) -> int:
@@ -102,6 +114,20 @@ def count_parameters(module: Module) -> int:
 def parameter(array: np.ndarray, name: str) -> Tensor:
     """A leaf that training changes, named for pictures and messages."""
     return Tensor(array, requires_grad=True, name=name)
+
+
+def as_floats(who: str, word: str, x: Operand, dtype: Any) -> Tensor:
+    """An input of a layer as a tensor, refused unless it has the dtype of the layer's weights."""
+    x = x if isinstance(x, Tensor) else Tensor(x)
+    if x.dtype != dtype:
+        hint = (
+            f"Use {word}.astype(...)" if x.dtype.kind == "f" else "Indices go through nn.Embedding"
+        )
+        raise TypeError(
+            f"{who}: {word}: expected floats, {np.dtype(dtype)} like the weights, got {x.dtype}. "
+            f"{hint}, or make the layer with another dtype."
+        )
+    return x
 
 
 def positive(who: str, **sizes: Any) -> None:

@@ -12,7 +12,7 @@ from ..tensor import Operand, Tensor, scope
 from .cells import Cell
 from .init import Random
 from .layers import Dropout
-from .module import Module
+from .module import Module, as_floats
 
 State: TypeAlias = "tuple[tuple[Tensor, ...], ...]"
 
@@ -74,33 +74,35 @@ class Recurrent(Module):
                 f"Recurrent: xs: expected {layout} or (T, inputs) with inputs = {inputs}, got "
                 f"shape {xs.shape} (batch_first={self.batch_first})"
             )
-        if xs.dtype.kind != "f":
-            raise TypeError(
-                f"Recurrent: xs: expected floats, got {xs.dtype}. Indices go through nn.Embedding."
-            )
-        return xs
+        return as_floats("Recurrent", "xs", xs, self.cells[0].dtype)
 
     def _check_state(self, state: Any, batch: int, single: bool) -> list[tuple[Tensor, ...]]:
         if state is None:
             return [cell.begin(batch) for cell in self.cells]
-        if isinstance(state, Tensor) or len(state) != len(self.cells):
-            raise ValueError(
-                f"Recurrent: state: expected one tuple for each of {len(self.cells)} cells, got "
-                f"{'a tensor' if isinstance(state, Tensor) else len(state)}"
+        if not isinstance(state, tuple | list) or len(state) != len(self.cells):
+            got = len(state) if isinstance(state, tuple | list) else type(state).__name__
+            kind = ValueError if isinstance(state, tuple | list | Tensor) else TypeError
+            raise kind(
+                f"Recurrent: state: expected a tuple with one tuple for each of "
+                f"{len(self.cells)} cells, got {got}"
             )
         return [self._check_cell_state(k, own, batch, single) for k, own in enumerate(state)]
 
     def _check_cell_state(self, k: int, state: Any, batch: int, single: bool) -> tuple[Tensor, ...]:
         cell = self.cells[k]
         shape = (cell.hidden,) if single else (batch, cell.hidden)
-        names = ", ".join(cell.state)
+        names = ", ".join(cell.state) + "," * (len(cell.state) == 1)
         if isinstance(state, Tensor):
-            raise ValueError(f"Recurrent: state of cell {k}: expected the tuple ({names},)")
+            raise ValueError(
+                f"Recurrent: state of cell {k}: expected the tuple ({names}), got one tensor of "
+                f"shape {state.shape}"
+            )
         tensors = [s if isinstance(s, Tensor) else Tensor(s) for s in state]
         shapes = [s.shape for s in tensors]
         if shapes != [shape] * len(cell.state):
             raise ValueError(
-                f"Recurrent: state of cell {k}: expected ({names}) each of shape {shape}, got "
-                f"shapes {shapes} (batch_first={self.batch_first}; a state is never time-first)"
+                f"Recurrent: state of cell {k}: expected ({names}) of shape {shape} each, for a "
+                f"batch of {batch}, got shapes {shapes}. A state has no time axis, and comes from "
+                f"a sequence of the same batch size (batch_first={self.batch_first})."
             )
         return tuple(s.reshape(1, -1) if single else s for s in tensors)

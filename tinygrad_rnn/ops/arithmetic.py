@@ -3,7 +3,7 @@
 import numpy as np
 
 from .. import kernels
-from ..tensor import pointwise
+from ..tensor import as_dtype, pointwise
 
 # -- arithmetic -------------------------------------------------------------------------------
 
@@ -30,7 +30,7 @@ def div(x, y):
 
 @pointwise(
     lambda g, z, x, y: g * y * power(x, where(equal(y, 0), 1, y) - 1),
-    lambda g, z, x, y: g * where(equal(z, 0), 0, z * log(where(equal(z, 0), 1, x))),
+    lambda g, z, x, y: g * where(equal(x, 0), 0, z * log(where(equal(x, 0), 1, x))),
     quiet=True,
 )
 def power(x, y):
@@ -72,10 +72,10 @@ def sigmoid(x):
     return kernels.sigmoid(x)
 
 
-@pointwise(lambda g, y, x: g * sigmoid(x))
+@pointwise(lambda g, y, x: g * sigmoid(x), quiet=True)
 def softplus(x):
     """log(1 + eˣ), without overflow; log sigmoid(x) is -softplus(-x)."""
-    return np.logaddexp(x, 0 * x)
+    return np.logaddexp(x, x.dtype.type(0))
 
 
 @pointwise(lambda g, y, x: g * sign(x))
@@ -141,7 +141,7 @@ def where(condition, x, y):
 @pointwise(lambda g, y, x, dtype: astype(g, dtype=x.dtype))
 def astype(x, dtype):
     """The same values in another dtype."""
-    return np.asarray(x).astype(dtype)
+    return np.asarray(x).astype(as_dtype(dtype))
 
 
 # -- comparisons: True or False, no derivative ---------------------------------------------------

@@ -1,15 +1,17 @@
 """Products of matrices."""
 
+from math import prod
+
 from .. import kernels
 from ..tensor import as_array, primitive
 from .shape import reshape, swapaxes
 
 
 @primitive(
-    lambda g, z, x, y: product(g, turned(y)),
-    lambda g, z, x, y: product(turned(flat(x, y)), flat(g, y)),
+    lambda g, z, x, y: _matmul(g, turned(y)),
+    lambda g, z, x, y: _matmul(turned(flat(x, y)), flat(g, y)),
 )
-def product(x, y):
+def _matmul(x, y):
     """The matrix product of two stacks of matrices, or of a stack and one matrix."""
     return kernels.matmul(x, y)
 
@@ -21,7 +23,7 @@ def turned(x):
 
 def flat(x, y):
     """A stack of matrices under each other, when they all meet the same matrix y."""
-    return reshape(x, shape=(-1, x.shape[-1])) if y.ndim == 2 and x.ndim > 2 else x
+    return reshape(x, shape=(prod(x.shape[:-1]), x.shape[-1])) if y.ndim == 2 < x.ndim else x
 
 
 def matmul(x, y):
@@ -34,10 +36,10 @@ def matmul(x, y):
         y = as_array(y)
         right = y.ndim
     if left > 1 and right > 1:
-        return product(x, y)
+        return _matmul(x, y)
     if not left or not right:
         raise ValueError("matmul: a number has no matrix product; use * instead")
-    z = product(
+    z = _matmul(
         reshape(x, shape=(1, -1)) if left == 1 else x,
         reshape(y, shape=(-1, 1)) if right == 1 else y,
     )

@@ -114,8 +114,8 @@ def split(x, sections, axis=-1):
             raise ValueError(f"cannot cut an axis of {size} into {sections} equal sections")
         sections = [size // sections] * sections
     ends = list(accumulate(sections, initial=0))
-    if ends[-1] != size:
-        raise ValueError(f"sections {list(sections)} do not add up to {size}")
+    if ends[-1] != size or any(not isinstance(n, int | np.integer) or n < 0 for n in sections):
+        raise ValueError(f"sections {list(sections)} are not whole numbers that add up to {size}")
     before = (slice(None),) * (axis % x.ndim)
     return tuple([x[(*before, slice(a, b))] for a, b in pairwise(ends)])
 
@@ -168,7 +168,7 @@ def getitem(x, index):
         if whole or i is None or i is Ellipsis or isinstance(i, slice):
             plain.append(i)
         else:
-            array = as_array(i)
+            array = as_array(i) if len(np.shape(i)) != 1 or len(i) else as_array(i, np.int64)
             if array.dtype.kind not in "iub":
                 raise IndexError(f"an index: expected integers or bools, got dtype {array.dtype}")
             plain.append(ARRAY)

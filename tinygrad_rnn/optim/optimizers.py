@@ -25,6 +25,8 @@ class Optimizer:
     what is not a leaf that requires gradients.
     """
 
+    remembers: tuple[str, ...] = ()  # what `memory` holds of a parameter after its first step
+
     def __init__(self, parameters: Parameters, lr: float):
         self.parameters = _named(parameters, type(self).__name__)
         self.lr, self.steps = _number(self, "lr", lr, 0, math.inf), 0
@@ -36,16 +38,26 @@ class Optimizer:
 
     def step(self) -> None:
         """Change every parameter that has a gradient."""
-        self.steps += 1
         new = {}
         with np.errstate(all="ignore"):
             for name, x in self.parameters.items():
                 if x.grad is not None:
-                    array, memory = self.update(x.data, x.grad.data, self.memory[name])
-                    new[name] = array.astype(x.dtype, copy=False), memory
+                    new[name] = self._updated(name, x, x.grad)
         for name, (array, memory) in new.items():
             replace(self.parameters[name], array)
             self.memory[name] = memory
+        self.steps += 1
+
+    def _updated(self, name: str, x: Tensor, g: Tensor) -> tuple[np.ndarray, Memory]:
+        array, memory = self.update(x.data, g.data, self.memory[name])
+        array = np.asarray(array, x.dtype)
+        if array.shape != x.shape:
+            raise ValueError(
+                f"{type(self).__name__}.update: expected the new values of {name!r} in shape "
+                f"{x.shape}, got {array.shape}"
+            )
+        memory = {kind: np.asarray(part) for kind, part in memory.items()}
+        return (array if self.lr else x.data), memory  # 0 · ∞ is not 0, and -0 - 0 is not -0
 
     def zero_grad(self) -> None:
         """Forget the gradients; `backward()` adds to them otherwise."""
@@ -69,10 +81,15 @@ class Optimizer:
             kind, _, name = key.partition("/")
             if key in ("steps", "lr"):
                 continue
-            if name not in memory or array.shape not in ((), self.parameters[name].shape):
-                wrong.append(f"{key!r} of shape {array.shape} fits no parameter")
+            if name not in memory or kind not in self.remembers:
+                wrong.append(f"unexpected {key!r}")
+            elif array.shape != (() if kind == "count" else self.parameters[name].shape):
+                wrong.append(f"{key!r} has shape {array.shape}")
             else:
                 memory[name][kind] = np.array(array)
+        for name, parts in memory.items():
+            if parts and len(parts) < len(self.remembers):
+                wrong.append(f"{name!r} has only {sorted(parts)} of {list(self.remembers)}")
         if wrong:
             raise ValueError(f"{type(self).__name__}: nothing was loaded: " + "; ".join(wrong))
         self.memory, self.steps, self.lr = memory, int(state["steps"]), float(state["lr"])
@@ -80,6 +97,8 @@ class Optimizer:
 
 class SGD(Optimizer):
     """x ← x - lr v, with v ← momentum v + g (+ weight_decay x in g)."""
+
+    remembers = ("v",)
 
     def __init__(
         self, parameters: Parameters, lr: float, *, momentum: float = 0.0, weight_decay: float = 0.0
@@ -99,6 +118,8 @@ class SGD(Optimizer):
 class RMSprop(Optimizer):
     """x ← x - lr g / (√s + eps), with s ← decay s + (1 - decay) g² (Tieleman & Hinton 2012)."""
 
+    remembers = ("s",)
+
     def __init__(
         self, parameters: Parameters, lr: float = 1e-3, *, decay: float = 0.99, eps: float = 1e-8
     ):
@@ -117,6 +138,7 @@ class Adam(Optimizer):
     The correction counts the steps this parameter had a gradient in.
     """
 
+    remembers = ("m", "v", "count")
     decoupled = 0.0
 
     def __init__(
@@ -128,6 +150,8 @@ class Adam(Optimizer):
         eps: float = 1e-8,
     ):
         super().__init__(parameters, lr)
+        if not isinstance(betas, tuple | list) or len(betas) != 2:
+            raise ValueError(f"{type(self).__name__}: betas: expected two numbers, got {betas!r}")
         self.betas = tuple(_number(self, "betas", b, 0, 1, open_end=True) for b in betas)
         self.eps = _number(self, "eps", eps, 0, math.inf, open_start=True)
 
@@ -180,8 +204,12 @@ def _named(parameters: Parameters, who: str) -> dict[str, Tensor]:
             raise TypeError(
                 f"{who}: parameter {name!r}: expected a leaf with requires_grad=True, got {got}"
             )
-    if len(set(named.values())) != len(named):
-        raise ValueError(f"{who}: parameters: the same tensor is there twice")
+    first: dict[Tensor, str] = {}
+    for name, x in named.items():
+        if first.setdefault(x, name) != name:
+            raise ValueError(
+                f"{who}: parameters {first[x]!r} and {name!r} are one tensor given twice"
+            )
     return named
 
 
@@ -196,6 +224,8 @@ def _number(
     open_end: bool = False,
 ) -> float:
     """A hyper-parameter in its range; NaN is in no range."""
+    if not isinstance(value, int | float | np.number) or isinstance(value, bool):
+        raise TypeError(f"{type(who).__name__}: {name}: expected a number, got {value!r}")
     inside = low <= value <= high and math.isfinite(value)
     if not inside or (open_start and value == low) or (open_end and value == high):
         start, end = "(" if open_start else "[", ")" if open_end or high == math.inf else "]"

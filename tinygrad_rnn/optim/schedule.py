@@ -17,7 +17,9 @@ def cosine(step: int, *, peak: float, total: int, warmup: int = 0, floor: float 
             f"cosine: expected total >= 1, 0 <= warmup <= total and step >= 0, got total={total}, "
             f"warmup={warmup}, step={step}"
         )
+    if step >= total:
+        return floor
     if step < warmup:
         return peak * (step + 1) / warmup
-    done = min(1.0, (step - warmup) / max(1, total - warmup))
+    done = (step - warmup) / (total - warmup)
     return floor + (peak - floor) * 0.5 * (1 + math.cos(math.pi * done))

@@ -19,6 +19,8 @@ def unroll(
     tensor (T, ...) per carry, its value after each step. Raises TypeError when a step changes
     the number, shape or dtype of its carry.
     """
+    if isinstance(carry, Tensor):
+        carry = (carry,)
     slices = [(x,) for x in unstack(xs)] if xs is not None else [()] * length
     path = []
     for t, x in enumerate(slices):
