@@ -1,9 +1,12 @@
 """A small autodiff engine for recurrent networks: import tinygrad_rnn as tg."""
 
 from . import data as data
+from . import io as io
 from . import nn as nn
 from . import optim as optim
 from .check import check_grads as check_grads
+from .draw import Figure as Figure
+from .draw import draw as draw
 from .grad import backward as _backward
 from .grad import grad as grad
 from .ops import abs as abs

@@ -24,6 +24,50 @@ from .tensor import (
 BLOCK = 64  # terms of a sum that are added up before they join the rest
 
 
+class Cotangents:
+    """What has arrived at each tensor so far, added up."""
+
+    def __init__(self, in_place: bool):
+        self.sums: dict[Tensor, Any] = {}
+        self.in_place = in_place  # a sum made here may be added to, unless it has a history
+        self.terms: dict[Tensor, int] = {}  # how many are in a sum made here
+        self.blocks: dict[Tensor, Any] = {}  # sums of full blocks: a long sum keeps its digits
+
+    def add(self, x: Tensor, g: Any, source: Tensor | None = None) -> None:
+        """One more term for x, with broadcasting and promotion undone: here, and only here."""
+        sums = self.sums
+        if g.__class__ is Parts:
+            sums[x] = sums[x].merged(g) if x in sums else g
+            return
+        array = x._array
+        if g.__class__ is not np.ndarray or g.dtype is not array.dtype or g.shape != array.shape:
+            g = _fitted(g, x, source)
+        before = sums.get(x)
+        if before is None:
+            sums[x] = g
+        elif x in self.terms:
+            np.add(before, g, out=before)
+            self.terms[x] += 1
+            if self.terms[x] == BLOCK:
+                self._close_block(x)
+        else:
+            sums[x] = before + g
+            if self.in_place and g.ndim:
+                self.terms[x] = 2
+
+    def _close_block(self, x: Tensor) -> None:
+        block = self.sums.pop(x)
+        self.blocks[x] = self.blocks[x] + block if x in self.blocks else block
+        del self.terms[x]
+
+    def arrived(self, x: Tensor) -> Any:
+        """The whole sum; None when nothing has come this way."""
+        if x in self.blocks:
+            block = self.blocks.pop(x)
+            self.sums[x] = block + self.sums[x] if x in self.sums else block
+        return self.sums.get(x)
+
+
 def pullback(
     outputs: Sequence[Tensor],
     cotangents: Sequence[Any],
@@ -40,58 +84,39 @@ def pullback(
     """
     order = history(outputs)
     wanted = None if wrt is None else _leading_to(wrt, order)
-    found: dict[Tensor, Any] = {}
-    own: dict[Tensor, int] = {}  # how many terms of a sum made here, to be added to in place
-    blocks: dict[Tensor, np.ndarray] = {}  # sums of full blocks: a long sum keeps its digits
-
-    def add(x: Tensor, g: Any, source: Tensor | None = None) -> None:
-        if g.__class__ is Parts:
-            found[x] = found[x].merged(g) if x in found else g
-            return
-        array = x._array
-        if g.__class__ is not np.ndarray or g.dtype is not array.dtype or g.shape != array.shape:
-            g = _fitted(g, x, source)
-        before = found.get(x)
-        if before is None:
-            found[x] = g
-        elif x in own:
-            np.add(before, g, out=before)
-            own[x] += 1
-            if own[x] == BLOCK:
-                blocks[x] = blocks[x] + before if x in blocks else before
-                del found[x], own[x]
-        else:
-            found[x] = before + g
-            if not create_graph and g.ndim:
-                own[x] = 2
-
+    found = Cotangents(in_place=not create_graph)
     with recording(create_graph), np.errstate(all="ignore"):
         for y, g in zip(outputs, cotangents, strict=True):
-            add(y, g)
+            found.add(y, g)
         for k, y in enumerate(order):
-            if y in blocks:
-                found[y] = blocks[y] + found[y] if y in found else blocks[y]
-            g, op, inputs = found.get(y), y.op, y.inputs
-            if g is not None and op is not None:
-                for x in inputs:
-                    if x.born > y.born:
-                        raise _stale(x, y)
-                try:
-                    pulled = op.pull(g, y, wanted)
-                except Exception as error:
-                    error.add_note(f"while pulling a gradient back through {op.name}{place(y)}")
-                    raise
-                if mode.anomaly:
-                    _watch(y, g, pulled)
-                for x, gx in zip(inputs, pulled):  # noqa: B905 (this loop is hot)
-                    if gx is not None and (x.tracked if wanted is None else x in wanted):
-                        add(x, gx, y)
+            g = found.arrived(y)
+            if g is not None and y.op is not None:
+                _step(y, g, found, wanted)
                 if not retain_graph:
                     y.inputs = None  # type: ignore[assignment]
                     if wrt is None:
-                        del found[y]
+                        del found.sums[y]
             order[k] = None  # type: ignore[call-overload]
-    return found
+    return found.sums
+
+
+def _step(y: Tensor, g: Any, found: Cotangents, wanted: set[Tensor] | None) -> None:
+    """One step of the walk: from a tensor to what it was made from."""
+    op, inputs, born = y.op, y.inputs, y.born
+    assert op is not None
+    for x in inputs:
+        if x.born > born:
+            raise _stale(x, y)
+    try:
+        pulled = op.pull(g, y, wanted)
+    except Exception as error:
+        error.add_note(f"while pulling a gradient back through {op.name}{place(y)}")
+        raise
+    if mode.anomaly:
+        _watch(y, pulled)
+    for x, gx in zip(inputs, pulled):  # noqa: B905 (this loop is hot)
+        if gx is not None and (x.tracked if wanted is None else x in wanted):
+            found.add(x, gx, y)
 
 
 def _leading_to(targets: Sequence[Tensor], order: list[Tensor]) -> set[Tensor]:
@@ -112,7 +137,7 @@ def _stale(x: Tensor, y: Tensor) -> RuntimeError:
     )
 
 
-def _watch(y: Tensor, g: Any, pulled: list[Any]) -> None:
+def _watch(y: Tensor, pulled: list[Any]) -> None:
     arrays = [p.data if isinstance(p, Tensor) else p for p in pulled]
     if any(has_nan(np.asarray(a)) for a in arrays if a is not None and not isinstance(a, Parts)):
         word = y.op.name if y.op else ""

@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ContextDecorator, nullcontext
+from contextlib import ContextDecorator
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -130,7 +130,6 @@ class Tensor:
         "scope",
         "tracked",
     )
-    _data = property(lambda self: self._array)
     __array_ufunc__ = None  # `array * tensor` asks the tensor; `np.tanh(tensor)` is refused
 
     _array: Any  # a read-only array; inside a graph also a tuple of them, see `pick`
@@ -467,7 +466,7 @@ class Op:
         self.__doc__, self.__module__, self.__wrapped__ = body.__doc__, body.__module__, body
         self.body, self.rules = body, tuple(rules)
         self.pointwise, self.variadic = pointwise, variadic
-        self.own = body.__module__.startswith(f"{__package__}.")
+        self.own = str(body.__module__).startswith(f"{__package__}.")
         self.trusted = self.own and not quiet
         parameters = [
             p for p in inspect.signature(body).parameters.values() if p.kind != p.VAR_POSITIONAL
@@ -487,8 +486,7 @@ class Op:
         for x in inputs:
             if x.__class__ is not Tensor:
                 if Tensor not in map(type, inputs):
-                    with nullcontext() if self.trusted else np.errstate(all="ignore"):
-                        return self.body(*map(_plain, inputs), **attrs)
+                    return self._plainly(inputs, attrs)
                 inputs = self._as_tensors(inputs)
                 break
         arrays = [x._array for x in inputs]
@@ -504,6 +502,13 @@ class Op:
         return self._remember(
             out if out.__class__ is np.ndarray else np.asarray(out), inputs, attrs
         )
+
+    def _plainly(self, inputs: Sequence[Any], attrs: dict[str, Any]) -> Any:
+        """Arrays in, array out: the verb as a function of NumPy's."""
+        if self.trusted:
+            return self.body(*map(_plain, inputs), **attrs)
+        with np.errstate(all="ignore"):
+            return self.body(*map(_plain, inputs), **attrs)
 
     def _remember(self, out: Any, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> Tensor:
         """The only place where a tensor with a past is born."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import asdict, dataclass, field, fields
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -46,16 +47,20 @@ class Corpus:
         text = data.read_text(settings.text) if settings.text else data.default_text()
         vocabulary = data.Vocabulary(text)
         index = vocabulary.encode(text)
-        cut = len(index) - len(index) // 10
-        least = 2 * settings.batch + 2
-        if cut < least or len(index) - cut < 2:
+        cut = _cut(len(index))
+        least = next(n for n in count(20) if _cut(n) > 2 * settings.batch)
+        if len(index) < least:
             raise data.TextError(
                 f"{settings.text} is too short: {len(text)} characters, while {settings.batch} "
-                f"streams of at least two steps need {max(20, least * 10 // 9 + 1)}. Give a longer "
-                "text or a smaller --batch."
+                f"streams of two steps need {least}. Give a longer text or a smaller --batch."
             )
         digest = hashlib.sha256(text.encode("utf-8")).hexdigest()
         return cls(vocabulary, index[:cut], index[cut:], digest)
+
+
+def _cut(length: int) -> int:
+    """Where the last tenth of a text begins."""
+    return length - length // 10
 
 
 @dataclass

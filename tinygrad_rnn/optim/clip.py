@@ -16,9 +16,10 @@ def clip_grad_norm(
 ) -> float:
     """Scale all gradients down together so that their joint norm is at most `max_norm`.
 
-    `parameters` is a module, or tensors. Returns the norm before. Direction is kept (Pascanu et al. 2013); parameters without a
-    gradient do not count, and of none at all the norm is 0. A NaN or infinite norm is returned and
-    the gradients are left as they are; `error_if_nonfinite` raises RuntimeError instead.
+    `parameters` is a module, or tensors. Returns the norm before. Direction is kept (Pascanu et
+    al. 2013); parameters without a gradient do not count, and of none at all the norm is 0. A NaN
+    or infinite norm is returned and the gradients are left as they are; `error_if_nonfinite`
+    raises RuntimeError instead.
     """
     if not max_norm > 0:
         raise ValueError(f"clip_grad_norm: max_norm: expected a positive number, got {max_norm}")

@@ -1,0 +1,250 @@
+"""The command line as a person meets it: runs, refusals, Ctrl-C, and going on bit for bit."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from tinygrad_rnn import io
+from tinygrad_rnn.cli.main import main
+from tinygrad_rnn.cli.run import Corpus, Run, Settings
+
+SMALL = ["--hidden", "12", "--embedding", "4", "--batch", "4", "--window", "8", "--quiet"]
+
+
+@pytest.fixture
+def text(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "text.txt"
+    path.write_text("the quick brown fox jumps over the lazy dog\n" * 40, encoding="utf-8")
+    return str(path)
+
+
+def started(*arguments, **options):
+    """A process of its own, as a shell would start it."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "tinygrad_rnn", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        **options,
+    )
+
+
+def same_checkpoint(one, other):
+    arrays, facts = io.load(one)
+    others, other_facts = io.load(other)
+    assert arrays.keys() == others.keys()
+    for name in arrays:
+        assert arrays[name].tobytes() == others[name].tobytes(), name
+    assert facts == other_facts
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+def test_a_run_leaves_a_model_a_curve_and_a_graph(text, cell, capsys, tmp_path):
+    assert main(["train", text, *SMALL, "--cell", cell, "--epochs", "2"]) == 0
+    folder = tmp_path / "runs" / f"{cell}-1"
+    kept = ["checkpoint.safetensors", "graph.svg", "loss.svg"]
+    assert sorted(p.name for p in folder.iterdir()) == kept
+    for name in kept[1:]:
+        assert (folder / name).read_text("utf-8").startswith("<svg")
+    out = capsys.readouterr().out
+    assert re.search(r"done: \d\.\d{3} bits per character on the held-out text", out)
+    run = Run.load(folder)
+    assert run.epoch == 2 and run.losses[-1] < run.losses[0]
+    assert main(["sample", str(folder), "--prompt", "the", "--length", "20", "--seed", "1"]) == 0
+    sampled = capsys.readouterr().out
+    assert sampled.startswith("the") and len(sampled) == 24
+    main(["sample", str(folder), "--prompt", "the", "--length", "20", "--seed", "1"])
+    assert capsys.readouterr().out == sampled
+    assert main(["train", text, *SMALL, "--cell", cell, "--epochs", "1"]) == 0
+    assert (tmp_path / "runs" / f"{cell}-2").is_dir()
+
+
+def test_it_talks_while_it_trains(text, capsys):
+    arguments = [a for a in SMALL if a != "--quiet"]
+    assert main(["train", text, *arguments, "--epochs", "1", "--out", "here"]) == 0
+    out = capsys.readouterr().out
+    for words in ("1,760 characters", "28 different", "176 are held out", "epoch 1/1", "    "):
+        assert words in out
+
+
+def test_resuming_continues_bit_for_bit(text, tmp_path):
+    """Promise 6: dropout's generator, Adam's moments and the carried state go on too."""
+    whole = ["train", text, *SMALL, "--dropout", "0.3", "--epochs", "2", "--out", "whole"]
+    assert main(whole) == 0
+    settings = Run.load(tmp_path / "whole").settings
+    corpus = Corpus.of(settings)
+    (tmp_path / "parts").mkdir()
+    run = Run.new(tmp_path / "parts", settings, corpus)
+    from tinygrad_rnn.cli import train
+
+    seen = []
+    for _ in train._epochs(run, corpus, print, seen, quiet=True):
+        pass
+    assert not seen and run.epoch == 2
+    # The same again, stopped after every window and continued from the file.
+    run = Run.new(tmp_path / "parts", settings, corpus)
+    while run.epoch < 2:
+        for _ in train._epochs(run, corpus, print, ["stop"], quiet=True):
+            pass
+        run.save()
+        run = Run.load(tmp_path / "parts")
+    same_checkpoint("whole/checkpoint.safetensors", "parts/checkpoint.safetensors")
+
+
+def test_more_epochs_after_the_end(text, capsys):
+    assert main(["train", text, *SMALL, "--epochs", "1", "--out", "run"]) == 0
+    assert main(["train", "--resume", "run", "--quiet"]) == 2
+    assert "finished its 1 epochs" in capsys.readouterr().err
+    assert main(["train", "--resume", "run", "--epochs", "2", "--quiet"]) == 0
+    assert Run.load("run").epoch == 2
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(text, tmp_path):
+    with started("train", text, "--epochs", "100000", "--out", "run", *SMALL) as process:
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "run/checkpoint.safetensors").exists():
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        asked = time.monotonic()
+        out, err = process.communicate(timeout=20)
+        assert time.monotonic() - asked < 5  # a second on a quiet machine
+    assert process.returncode == 130 and not err
+    assert "go on with: tinygrad-rnn train --resume run" in out
+    run = Run.load(tmp_path / "run")
+    assert len(run.losses) >= 49 and len(run.held_out) == run.epoch
+    assert not list((tmp_path / "run").glob(".*"))
+
+
+def test_a_killed_run_keeps_its_last_checkpoint(text, tmp_path):
+    with started("train", text, "--epochs", "100000", "--out", "run", *SMALL) as process:
+        deadline = time.monotonic() + 60
+        while not (tmp_path / "run/checkpoint.safetensors").exists():
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.05)
+        process.kill()
+    assert Run.load(tmp_path / "run").epoch >= 1
+
+
+def refusal(capsys, *arguments):
+    assert main(list(arguments)) == 2
+    said = capsys.readouterr()
+    lines = said.err.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith("tinygrad-rnn: ") and not said.out
+    return lines[0]
+
+
+def test_texts_that_cannot_be_learnt(text, tmp_path, capsys):
+    assert "there is no text at nowhere.txt" in refusal(capsys, "train", "nowhere.txt")
+    (tmp_path / "empty.txt").write_text("")
+    assert "empty.txt is empty" in refusal(capsys, "train", "empty.txt")
+    (tmp_path / "short.txt").write_text("abc" * 10)
+    assert "too short: 30 characters" in refusal(capsys, "train", "short.txt")
+    (tmp_path / "latin.txt").write_bytes(b"caf\xe9 " * 1000)
+    message = refusal(capsys, "train", "latin.txt")
+    assert "not UTF-8 (byte 3 is 0xe9)" in message and "iconv" in message
+    assert "is a folder" in refusal(capsys, "train", ".")
+    assert not (tmp_path / "runs").exists()  # a refused run leaves nothing behind
+
+
+def test_a_text_just_long_enough_is_learnt(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "t").write_text("ab" * 10)
+    message = refusal(capsys, "train", "t", "--batch", "32")
+    least = int(re.search(r"need (\d+)", message)[1])
+    (tmp_path / "t").write_text("a" * (least - 1))
+    refusal(capsys, "train", "t")
+    (tmp_path / "t").write_text("a" * least)
+    assert main(["train", "t", "--epochs", "1", "--quiet", "--hidden", "4"]) == 0
+
+
+def test_unicode_texts(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "诗.txt").write_text("床前明月光，疑是地上霜。\r\n" * 40, encoding="utf-8-sig")
+    assert main(["train", "诗.txt", *SMALL, "--epochs", "1", "--out", "run"]) == 0
+    assert "\ufeff" not in Run.load("run").characters and "\r" not in Run.load("run").characters
+    assert main(["sample", "run", "--prompt", "明月", "--length", "5"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] or True
+    assert "'x' does not occur" in refusal(capsys, "sample", "run", "--prompt", "x")
+    assert "--prompt" in refusal(capsys, "sample", "run", "--prompt", "")
+
+
+def test_runs_that_cannot_be_continued(text, tmp_path, capsys):
+    assert main(["train", text, *SMALL, "--epochs", "1", "--out", "run"]) == 0
+    capsys.readouterr()
+    assert "already holds a run" in refusal(capsys, "train", text, "--out", "run")
+    assert "--hidden cannot change" in refusal(capsys, "train", "--resume", "run", "--hidden", "3")
+    assert "no file" in refusal(capsys, "train", "--resume", "nowhere")
+    (tmp_path / "text.txt").write_text("another text altogether " * 100)
+    assert "it has changed" in refusal(capsys, "train", "--resume", "run", "--epochs", "2")
+    io.save("other.safetensors", {"a": np.ones(2)}, {"b": 1})
+    assert "not of a run" in refusal(capsys, "sample", "other.safetensors")
+    whole = (tmp_path / "run/checkpoint.safetensors").read_bytes()
+    (tmp_path / "run/checkpoint.safetensors").write_bytes(whole[:-10])
+    assert "checkpoint" in refusal(capsys, "sample", "run")
+
+
+@pytest.mark.parametrize(
+    "option, value", [("--lr", "0"), ("--lr", "nan"), ("--dropout", "2"), ("--seed", "-1")]
+)
+def test_numbers_out_of_range(text, capsys, option, value):
+    assert option in refusal(capsys, "train", text, option, value)
+
+
+@pytest.mark.parametrize("option, value", [("--hidden", "0"), ("--batch", "x"), ("--cell", "cnn")])
+def test_options_that_make_no_sense(option, value, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["train", option, value])
+    assert stop.value.code == 2 and option in capsys.readouterr().err
+
+
+def test_settings_and_defaults_agree_with_the_help(capsys):
+    for command in (["--help"], ["train", "--help"], ["sample", "--help"], ["graph", "--help"]):
+        with pytest.raises(SystemExit) as stop:
+            main(command)
+        assert stop.value.code == 0
+    defaults = Settings()
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    for name in ("cell", "hidden", "layers", "embedding", "dropout", "batch", "window", "epochs"):
+        assert f"default {getattr(defaults, name):g}" in said if name != "cell" else True, name
+
+
+@pytest.mark.parametrize("name", ["lstm.svg", "gru.dot"])
+def test_graph_draws(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["graph", "--cell", name.split(".")[0], "--steps", "2", "-o", name]) == 0
+    written = (tmp_path / name).read_text("utf-8")
+    assert written.startswith("<svg" if name.endswith("svg") else "digraph") and "t = 1" in written
+    assert f"wrote {name}" in capsys.readouterr().out
+
+
+def test_graph_refuses_what_it_cannot_write(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert ".svg" in refusal(capsys, "graph", "-o", "picture.xyz")
+    assert "folder" in refusal(capsys, "graph", "-o", "no/such/folder/a.svg")
+
+
+def test_a_reader_that_has_seen_enough(text):
+    assert main(["train", text, *SMALL, "--epochs", "1", "--out", "run"]) == 0
+    with started("sample", "run", "--length", "100000") as process:
+        process.stdout.read(10)
+        process.stdout.close()
+        err = process.stderr.read()
+    assert process.returncode == 0 and not err
+
+
+def test_a_terminal_without_the_letters(text):
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}
+    process = started("train", text, "--epochs", "1", *SMALL[:-1], env=environment)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0 and not err and "?" in out

@@ -1,0 +1,789 @@
+"""The picture of a graph: everything that is there, once, where it belongs, and nothing touched."""
+
+import gc
+import importlib
+import os
+import re
+import shutil
+import stat
+import subprocess
+import weakref
+import xml.etree.ElementTree as ElementTree
+
+import numpy as np
+import pytest
+
+import tinygrad_rnn as tg
+from tinygrad_rnn.draw import Figure, GraphvizNotFound, curve, draw
+from tinygrad_rnn.draw import render as render_module
+from tinygrad_rnn.draw.path import smooth
+
+core = importlib.import_module("tinygrad_rnn.tensor")  # `tg.tensor` is the function
+SVG = "{http://www.w3.org/2000/svg}"
+PROGRAM = shutil.which("neato")
+needs_graphviz = pytest.mark.skipif(PROGRAM is None, reason="graphviz is not installed")
+
+
+# -- networks to draw -------------------------------------------------------------------------
+
+
+def parameter(name, *shape):
+    values = np.sin(np.arange(np.prod(shape, dtype=int)) + len(name)).reshape(shape)
+    return tg.tensor(values, requires_grad=True, name=name)
+
+
+def rnn_step(x, state, p):
+    (h,) = state
+    return (tg.tanh(x @ p["Wx"] + h @ p["Wh"] + p["b"]),)
+
+
+def lstm_step(x, state, p):
+    h, c = state
+    i, f, g, o = tg.split(x @ p["Wx"] + h @ p["Wh"] + p["b"], 4)
+    c = tg.sigmoid(f) * c + tg.sigmoid(i) * tg.tanh(g)
+    return tg.sigmoid(o) * tg.tanh(c), c
+
+
+def gru_step(x, state, p):
+    (h,) = state
+    rx, zx, nx = tg.split(x @ p["Wx"] + p["b"], 3)
+    rh, zh, nh = tg.split(h @ p["Wh"], 3)
+    r, z = tg.sigmoid(rx + rh), tg.sigmoid(zx + zh)
+    return (((1 - z) * tg.tanh(nx + r * nh)) + z * h,)
+
+
+CELLS = {"rnn": (rnn_step, 1, 1), "lstm": (lstm_step, 2, 4), "gru": (gru_step, 1, 3)}
+
+
+def network(cell="lstm", T=3, layers=1, prefix="", name=lambda word: word):
+    """Embedding, layers over T steps, a product and a loss; the loss and the parameters."""
+    step, states, gates = CELLS[cell]
+    E = parameter(name("E"), 5, 4)
+    xs = list(tg.unstack(tg.embedding(E, tg.tensor(np.arange(2 * T).reshape(T, 2) % 5))))
+    parameters = {"E": E}
+    for k in range(layers):
+        p = {"Wx": parameter(name("Wx"), 4, 4 * gates), "Wh": parameter(name("Wh"), 4, 4 * gates)}
+        p["b"] = parameter(name("b"), 4 * gates)
+        parameters |= {f"{word}{k}": x for word, x in p.items()}
+        state = tuple(tg.tensor(np.zeros((2, 4)), name=name("h0")) for _ in range(states))
+        path = []
+        with tg.scope(f"{prefix}layer{k}"):
+            for t in range(T):
+                with tg.scope(f"t={t}"):
+                    state = step(xs[t], state, p)
+                path.append(state[0])
+        xs = path
+    Wy = parameters["Wy"] = parameter(name("Wy"), 4, 5)
+    return tg.cross_entropy(tg.stack(xs) @ Wy, np.arange(2 * T).reshape(T, 2) % 5), parameters
+
+
+# -- reading a picture ------------------------------------------------------------------------
+
+
+def groups(figure, kind):
+    """The groups of the SVG whose class has this word."""
+    root = ElementTree.fromstring(figure.svg)
+    return [g for g in root.iter(f"{SVG}g") if kind in g.get("class", "").split()]
+
+
+def words(element):
+    """The words that an element shows, without those for hovering."""
+    return ["".join(text.itertext()) for text in element.iter(f"{SVG}text")]
+
+
+def shown(figure):
+    return "\n".join(words(ElementTree.fromstring(figure.svg)))
+
+
+def dot_counts(text):
+    return len(re.findall(r"^ *n\d+ \[", text, re.M)), len(re.findall(r"^ *n\d+ -> n", text, re.M))
+
+
+def place(scope):
+    """Layer and step of a scope, or neither: written anew here, to be compared."""
+    parts = scope.split("/")
+    times = [k for k, part in enumerate(parts) if part.startswith("t=")]
+    return ("/".join(parts[: times[0]]), int(parts[times[0]][2:])) if times else None
+
+
+def expected_counts(outputs, hidden=()):
+    """The counting rule of draw/graph.py, from the history alone (no step feeds what is before)."""
+    order = core.history(outputs)
+    ops = [y for y in order if y.op is not None and y.op is not core.pick]
+
+    def source(x):
+        return x.inputs[0] if x.op is core.pick else x
+
+    def is_hidden(y):
+        return bool(place(y.scope)) and place(y.scope)[1] in hidden
+
+    def side(y):  # the unstack and the embedding come before the steps, the rest after them
+        return place(y.scope) or ("before" if y.op.name in ("embedding", "unstack") else "after")
+
+    drawn = [y for y in ops if not is_hidden(y)]
+    leaves = {(x, side(y)) for y in drawn for x in map(source, y.inputs) if x.op is None}
+    pairs = {("gap", y) for y in drawn if any(is_hidden(source(x)) for x in y.inputs)}
+    into = {source(x) for y in ops if is_hidden(y) for x in y.inputs if source(x).op}
+    pairs |= {(x, "gap") for x in into if not is_hidden(x)}
+    plain = sum(not is_hidden(source(x)) for y in drawn for x in y.inputs)
+    return len(drawn) + len(leaves) + bool(hidden), plain + len(pairs), len(pairs)
+
+
+# -- structure --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("T, layers", [(1, 1), (3, 1), (3, 2)])
+def test_draws_every_tensor_of_the_history_and_every_input_once(cell, T, layers):
+    loss, _ = network(cell, T, layers)
+    figure = draw(loss)
+    nodes, edges, _ = expected_counts([loss])
+    assert (figure.nodes, figure.edges) == (nodes, edges)
+    assert (len(groups(figure, "node")), len(groups(figure, "edge"))) == (nodes, edges)
+    assert dot_counts(figure.dot) == (nodes, edges)
+    assert len(groups(figure, "step")) == T + 2  # and what is before and after
+    assert len(groups(figure, "layer")) == T * layers
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize(
+    "T, first, last", [(10, 3, 1), (10, 1, 2), (10, 0, 1), (10, 2, 0), (6, 3, 1)]
+)
+def test_hidden_steps_are_one_node_and_what_they_touch_is_dashed(cell, T, first, last):
+    loss, _ = network(cell, T, 2)
+    figure = draw(loss, first=first, last=last)
+    hidden = range(first, T - last)
+    nodes, edges, dashed = expected_counts([loss], hidden)
+    assert (figure.nodes, figure.edges) == (nodes, edges)
+    assert dot_counts(figure.dot) == (nodes, edges)
+    assert figure.hidden_steps == len(hidden)
+    assert f"… {len(hidden)} steps …" in shown(figure)
+    assert (
+        len(
+            [
+                g
+                for g in groups(figure, "edge")
+                if g.find(f"{SVG}path[@stroke-dasharray]") is not None
+            ]
+        )
+        == dashed
+    )
+    labels = [words(g)[0] for g in groups(figure, "step")]
+    steps = [f"t = {t}" for t in range(T) if t not in hidden]
+    assert labels == ["before the steps", *steps, "after the steps"]
+
+
+def test_a_gap_of_one_step_is_not_worth_hiding():
+    loss, _ = network("rnn", 5)
+    assert draw(loss).hidden_steps == 0
+    assert draw(network("rnn", 6)[0]).hidden_steps == 2
+
+
+def test_equal_steps_stand_alike_and_in_line():
+    figure = draw(network("lstm", 4, 2)[0])
+    nodes, frames = figure._sheet.graph.nodes, figure._sheet.frames
+    columns = [frame for frame in frames if frame.label.startswith("t =")]
+    wide = {round(frame.right - frame.left, 3) for frame in columns}
+    assert len(wide) == 1
+    outlines = []
+    for frame in columns:
+        members = [n for layer in frame.inner for n in layer.members if nodes[n].kind == "op"]
+        outlines.append(
+            [
+                (nodes[n].glyph, round(nodes[n].x - frame.left, 3), round(nodes[n].y, 3))
+                for n in members
+            ]
+        )
+    assert len(outlines[0]) == 2 * 14  # split is one box, its parts are none
+    assert outlines[0] == outlines[1] == outlines[2] == outlines[3]
+    assert [f.left for f in columns] == sorted(f.left for f in columns)
+    lower, upper = columns[0].inner
+    assert (lower.label, upper.label) == ("layer0", "layer1") and upper.bottom < lower.top
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("retain", [False, True])
+def test_boxes_do_not_overlap_and_edges_go_around_them(cell, retain):
+    loss, _ = network(cell, 6, 2)
+    if retain:
+        loss.backward(retain_graph=True)
+    sheet = draw(loss)._sheet
+    boxes = [
+        (n.x - n.w / 2, n.y - n.h / 2, n.x + n.w / 2, n.y + n.h / 2) for n in sheet.graph.nodes
+    ]
+    for k, (left, top, right, bottom) in enumerate(boxes):
+        assert left >= 0 and top >= 0 and right <= sheet.width and bottom <= sheet.height
+        for other in boxes[k + 1 :]:
+            assert right <= other[0] or other[2] <= left or bottom <= other[1] or other[3] <= top
+    for edge in sheet.graph.edges:
+        line = smooth(edge.route, sheet.sideways)
+        for x, y in (
+            point for k in range(0, len(line) - 3, 3) for point in bezier(*line[k : k + 4])
+        ):
+            inside = [
+                k for k, (a, b, c, d) in enumerate(boxes) if a + 1 < x < c - 1 and b + 1 < y < d - 1
+            ]
+            assert set(inside) <= {edge.source, edge.target, *gap_of(sheet)}
+
+
+def bezier(a, b, c, d):
+    for s in np.linspace(0, 1, 9):
+        weights = (1 - s) ** 3, 3 * s * (1 - s) ** 2, 3 * s**2 * (1 - s), s**3
+        yield tuple(
+            sum(w * p[k] for w, p in zip(weights, (a, b, c, d), strict=True)) for k in (0, 1)
+        )
+
+
+def gap_of(sheet):  # a bus between two layers passes behind the gap
+    return [k for k, node in enumerate(sheet.graph.nodes) if node.kind == "gap"]
+
+
+def test_arrows_begin_and_end_at_their_boxes():
+    for outputs in (network("gru", 8, 2)[0], parameter("x", 2) * parameter("y", 2)):
+        graph = draw(outputs)._sheet.graph
+        for edge in graph.edges:
+            for n, (x, y) in ((edge.source, edge.route[0]), (edge.target, edge.route[-1])):
+                node = graph.nodes[n]
+                across = abs(x - node.x) - node.w / 2, abs(y - node.y) - node.h / 2
+                assert max(across) == pytest.approx(0, abs=0.1)
+
+
+def test_without_time_steps_depth_runs_to_the_right():
+    x, y = parameter("x", 3), parameter("y", 3)
+    figure = draw((x * y + x).sum())
+    graph = figure._sheet.graph
+    assert (figure.nodes, figure.edges, figure.steps) == (5, 5, 0)
+    assert all(graph.nodes[e.source].x < graph.nodes[e.target].x for e in graph.edges)
+    assert not groups(figure, "step")
+
+
+def test_what_is_squared_has_two_arrows():
+    x = parameter("x", 3)
+    assert draw(x * x).edges == 2
+
+
+def test_several_outputs_and_a_part_of_a_tuple():
+    x = parameter("x", 4)
+    a, _ = tg.split(x, 2)
+    figure = draw([a, x.sum()])
+    assert (figure.nodes, figure.edges) == (3, 2)
+    assert len([node for node in figure._sheet.graph.nodes if node.output]) == 2
+
+
+def test_parts_are_numbered_at_their_arrows():
+    figure = draw(network("lstm", 1)[0])
+    parts = [edge.part for edge in figure._sheet.graph.edges if edge.part >= 0]
+    assert sorted(parts) == [0, 0, 1, 2, 3]  # of the unstack, and of the split
+
+
+def test_ops_that_only_hidden_steps_use_are_hidden_with_them():
+    x, w = parameter("x", 20, 3), parameter("w", 3)
+    h, losses = tg.tensor(np.zeros(3)), []
+    for t in range(20):
+        row = x[t]
+        with tg.scope(f"rnn/t={t}"):
+            h = tg.tanh(row + h * w)
+        losses.append((h * h).sum())
+    figure = draw(tg.stack(losses).sum())
+    names = [node.glyph for node in figure._sheet.graph.nodes]
+    assert names.count("take") == 4 and names.count("Σ") == 4 + 1
+
+
+# -- chips and the legend ---------------------------------------------------------------------
+
+
+def test_a_shared_parameter_is_a_chip_in_every_step_and_a_line_of_the_legend():
+    figure = draw(network("lstm", 100, 2)[0])
+    nodes = figure._sheet.graph.nodes
+    chips = [node for node in nodes if node.kind == "parameter" and node.chip]
+    assert sorted(node.glyph for node in chips) == sorted(["Wx", "Wh", "b"] * 4 * 2)
+    assert len({(node.glyph, node.hue) for node in chips}) == 6
+    legend = ["  ".join(words(key)) for key in groups(figure, "key")]
+    assert len(legend) == 6
+    assert "Wh  4×16, in layer0, shared by 100 steps, no grad yet" in legend
+    assert "Wh  4×16, in layer1, shared by 100 steps, no grad yet" in legend
+    whole = [node.glyph for node in nodes if node.kind == "parameter" and not node.chip]
+    assert sorted(whole) == ["E", "Wy"]  # outside the steps: drawn once, in full
+
+
+def test_shapes_and_values_stand_on_the_nodes():
+    text = shown(draw(network("lstm", 3)[0]))
+    assert "@ 2×16" in text and "σ 2×4" in text and "split 4 parts" in text
+    assert "÷ = " in text  # a single number shows its value
+
+
+# -- gradients --------------------------------------------------------------------------------
+
+
+def test_before_backward_there_is_no_gradient_and_never_a_zero():
+    text = shown(draw(network("lstm", 10)[0]))
+    assert text.count("no grad yet") == 2 + 3  # E and Wy on their nodes, the shared ones below
+    assert "grad 0" not in text
+
+
+def test_after_backward_every_node_shows_its_norm():
+    loss, parameters = network("lstm", 10)
+    loss.backward(retain_graph=True)
+    figure = draw(loss)
+    text = shown(figure)
+    assert "no grad yet" not in text and "grad 1" in text.splitlines()
+    for word in ("Wh0", "E"):
+        size = np.linalg.norm(parameters[word].grad.data)
+        found = [float(g) for g in re.findall(r"grad ([-\de.]+)", text)]
+        assert any(abs(g - size) <= 0.05 * size for g in found)
+    ops = [node for node in figure._sheet.graph.nodes if node.kind == "op"]
+    assert all(node.grad.startswith("grad ") for node in ops)
+
+
+def test_a_gradient_of_zero_is_told_from_none():
+    x, y = parameter("x", 2), parameter("y", 2)
+    x.grad = np.zeros(2)
+    text = shown(draw(x * y)).splitlines()
+    assert text.count("grad 0") == 1 and text.count("no grad yet") == 1
+
+
+@pytest.mark.parametrize("bad, word", [(np.nan, "NaN"), (np.inf, "∞"), (-np.inf, "∞")])
+def test_a_gradient_that_is_not_finite_is_loud(bad, word):
+    loss, parameters = network("rnn", 10)
+    parameters["Wh0"].grad = np.full(parameters["Wh0"].shape, bad)
+    figure = draw(loss)
+    (alarm,) = [
+        t
+        for t in ElementTree.fromstring(figure.svg).iter(f"{SVG}text")
+        if t.get("class") == "alarm"
+    ]
+    assert "Wh" in alarm.text and word in alarm.text
+    assert any(node.loud for node in figure._sheet.graph.nodes)
+    assert f"grad has {word}!" in shown(figure)
+
+
+def test_a_huge_gradient_does_not_overflow_on_the_way_to_the_label():
+    x = parameter("x", 2)
+    x.grad = np.full(2, 1e300)
+    assert "grad 1.4e300" in shown(draw(x * x))
+
+
+def test_a_freed_graph_says_so():
+    loss, _ = network("rnn", 2)
+    loss.backward()
+    with pytest.raises(RuntimeError, match="retain_graph"):
+        draw(loss)
+
+
+# -- touches nothing --------------------------------------------------------------------------
+
+
+def test_drawing_changes_nothing_and_runs_nothing(monkeypatch):
+    loss, parameters = network("lstm", 10, 2)
+    loss.backward(retain_graph=True)
+    before = [(y.born, y.grad, y.op, y.inputs, y._data) for y in core.history([loss])]
+
+    def refuse(*_, **__):
+        raise AssertionError("a picture runs no ops")
+
+    monkeypatch.setattr(core.Op, "__call__", refuse)
+    born = next(core._births)
+    figure = draw(loss)
+    assert figure.svg and figure.dot
+    assert next(core._births) == born + 1
+    after = [(y.born, y.grad, y.op, y.inputs, y._data) for y in core.history([loss])]
+    assert all(
+        a is b
+        for x, y in zip(before, after, strict=True)
+        for a, b in zip(x[1:], y[1:], strict=True)
+    )
+    assert [x[0] for x in before] == [y[0] for y in after]
+
+
+def test_a_figure_keeps_no_tensor_alive():
+    loss, parameters = network("lstm", 10)
+    loss.backward(retain_graph=True)
+    gone = [weakref.ref(y) for y in core.history([loss])]
+    gc.collect()
+    gc.disable()
+    try:
+        figure = draw(loss)
+        assert figure.dot
+        del loss, parameters
+        assert not [ref for ref in gone if ref() is not None]
+    finally:
+        gc.enable()
+
+
+def test_the_same_program_gives_the_same_text():
+    def texts():
+        loss, _ = network("gru", 10, 2)
+        loss.backward(retain_graph=True)
+        figure = draw(loss, title="one")
+        return figure.svg, figure.dot
+
+    one = texts()
+    kept = [tg.tensor(np.zeros(3)) for _ in range(100)]  # other births, other addresses
+    assert texts() == one
+    assert kept and not re.search(r"0x[0-9a-f]{6,}", "".join(one))
+
+
+def test_given_new_values_after_its_use_a_leaf_is_still_drawn():
+    x = parameter("x", 2)
+    y = x * x
+    x.data = np.ones(2)
+    assert draw(y).nodes == 2
+
+
+# -- hostile words ----------------------------------------------------------------------------
+
+HOSTILE = [
+    '"',
+    '"];n0->n1;x[label="',
+    "\\",
+    "\\N\\G\\n\\l",
+    'a\\"b',
+    "<b>bold</b>",
+    "<script>alert(1)</script>",
+    "&lt;&#65;&amp;",
+    "]]><!-- & &amp; &lt; &#65;",
+    "{a|b}",
+    "a\0b\x1b[31m\x7f",
+    "\ud800 lone",
+    "\u202eright to left\u2066",
+    "\ufffe\uffff",
+    "x" * 20_000,
+    "线\U0001f600é",
+    "node",
+    "subgraph",
+    "graph",
+    "a\nb\r\tc",
+    "t=",
+    "t=99999999999999999999",
+    "",
+]
+
+
+@pytest.mark.parametrize("word", HOSTILE, ids=[ascii(word)[:20] for word in HOSTILE])
+def test_hostile_words_are_shown_literally_and_change_no_count(word):
+    tame = draw(network("lstm", 6, 2)[0])
+    figure = draw(network("lstm", 6, 2, word.replace("/", "|"), lambda name: word)[0], title=word)
+    counts = tame.nodes, tame.edges
+    assert (figure.nodes, figure.edges) == counts
+    root = ElementTree.fromstring(figure.svg)
+    assert (len(groups(figure, "node")), len(groups(figure, "edge"))) == counts
+    kinds = {element.tag.removeprefix(SVG) for element in root.iter()}
+    assert kinds <= {"svg", "title", "rect", "g", "path", "polygon", "text", "tspan"}
+    assert not any(
+        name.startswith("on") or "href" in name for e in root.iter() for name in e.attrib
+    )
+    assert len(figure.svg) < 2 * len(tame.svg)
+    assert dot_counts(figure.dot) == counts
+    assert max(map(len, figure.dot.splitlines())) < 4000
+    figure.svg.encode("utf-8"), figure.dot.encode("utf-8")
+    assert all(c == "\n" or c.isprintable() for c in figure.svg + figure.dot)
+    if word.isprintable() and 0 < len(word) < 14:
+        assert word in shown(figure)
+
+
+@needs_graphviz
+@pytest.mark.parametrize("word", HOSTILE, ids=[ascii(word)[:20] for word in HOSTILE])
+def test_graphviz_reads_hostile_words_literally(word):
+    figure = draw(network("rnn", 2, 1, word.replace("/", "|"), lambda name: word)[0], title=word)
+    root = ElementTree.fromstring(neato(figure.dot, "svg"))
+    count = [g.get("class") for g in root.iter(f"{SVG}g")].count
+    legend, notes = len(figure._sheet.keys), len(figure._sheet.texts)
+    assert (count("node"), count("edge")) == (figure.nodes + 2 * legend + notes, figure.edges)
+    assert not list(root.iter(f"{SVG}script"))
+    if word.isprintable() and 0 < len(word) < 14 and "\U0001f600" not in word:
+        assert any(word in text.replace("\xa0", " ") for text in words(root))
+
+
+def neato(text, format):
+    arguments = [PROGRAM, "-n2", f"-T{format}"]
+    return subprocess.run(
+        arguments, input=text.encode(), capture_output=True, check=True, timeout=60
+    ).stdout
+
+
+def test_equal_names_are_two_tensors():
+    assert draw(parameter("x", 2) * parameter("x", 2)).nodes == 3
+
+
+def test_a_scope_that_only_looks_like_a_step_is_none():
+    x = parameter("x", 2)
+    with tg.scope("t=x"), tg.scope("cat=3"):
+        y = x + x
+    assert draw(y).steps == 0
+
+
+# -- sizes ------------------------------------------------------------------------------------
+
+
+def long_chain(T):
+    w = parameter("w", 2)
+    h = tg.tensor(np.ones(2))
+    for t in range(T):
+        with tg.scope(f"rnn/t={t}"):
+            h = tg.tanh(h * w)
+    return h.sum()
+
+
+def test_a_very_long_sequence_folds():
+    figure = draw(long_chain(20_000))
+    assert (figure.steps, figure.hidden_steps, figure.nodes) == (20_000, 19_996, 4 * 3 + 1 + 2)
+    assert "… 19996 steps …" in shown(figure)
+    assert repr(figure) == f"figure: 20,000 steps (4 shown), 15 nodes, {figure.edges} edges"
+
+
+def test_too_many_nodes_are_refused_with_advice():
+    with pytest.raises(ValueError, match="first=1, last=1"):
+        draw(long_chain(2000), first=2000)
+    x = parameter("x", 2)
+    for _ in range(4000):
+        x = x + 1.0
+    with pytest.raises(ValueError, match="scope"):
+        draw(x)
+
+
+# -- bad input --------------------------------------------------------------------------------
+
+
+def test_a_leaf_alone_is_one_node():
+    figure = draw(parameter("x", 2))
+    assert (figure.nodes, figure.edges, repr(figure)) == (1, 0, "figure: 1 node, 0 edges")
+    assert draw(tg.tensor(1.0)).nodes == 1 and draw([tg.tensor([]), tg.tensor(2)]).nodes == 2
+
+
+def test_a_leaf_beside_steps_is_drawn_after_them():
+    loss, _ = network("rnn", 2)
+    assert draw([loss, parameter("x", 2)]).nodes == draw(loss).nodes + 1
+
+
+@pytest.mark.parametrize(
+    "arguments, options, error",
+    [
+        ([], {}, ValueError),
+        ([1.0], {}, TypeError),
+        (None, {"first": -1}, ValueError),
+        (None, {"first": 1.5}, ValueError),
+        (None, {"first": 0, "last": 0}, ValueError),
+    ],
+)
+def test_bad_arguments_are_refused(arguments, options, error):
+    with pytest.raises(error, match="draw"):
+        draw(parameter("x", 2) if arguments is None else arguments, **options)
+
+
+# -- programs ---------------------------------------------------------------------------------
+
+
+def figure_of_one():
+    return draw(parameter("x", 2).sum())
+
+
+@pytest.mark.parametrize("named", [None, "/nowhere/dot"])
+def test_a_missing_program_is_an_error_that_lists_the_cures(monkeypatch, tmp_path, named):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("TINYGRAD_RNN_DOT", raising=False)
+    if named:
+        monkeypatch.setenv("TINYGRAD_RNN_DOT", named)
+    figure = figure_of_one()
+    with pytest.raises(GraphvizNotFound) as caught:
+        figure.save(tmp_path / "x.png")
+    for cure in (
+        ".svg",
+        "apt install graphviz",
+        "brew",
+        "choco",
+        "conda",
+        "TINYGRAD_RNN_DOT",
+        "figure.dot",
+    ):
+        assert cure in str(caught.value)
+    figure.save(tmp_path / "x.svg")
+    figure.save(tmp_path / "x.dot")
+    assert figure._repr_svg_() and figure._repr_mimebundle_()
+    assert sorted(os.listdir(tmp_path)) == ["x.dot", "x.svg"]
+
+
+def program(tmp_path, monkeypatch, script):
+    path = tmp_path / "fake dot"
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("TINYGRAD_RNN_DOT", str(path))
+
+
+def test_a_program_that_fails_is_quoted(monkeypatch, tmp_path):
+    program(tmp_path, monkeypatch, "cat > /dev/null; echo 'cairo is broken' >&2; exit 3")
+    with pytest.raises(RuntimeError, match=r"code 3.*cairo is broken"):
+        figure_of_one().render("png")
+
+
+def test_a_program_that_hangs_is_stopped(monkeypatch, tmp_path):
+    program(tmp_path, monkeypatch, "exec sleep 30")
+    monkeypatch.setattr(render_module, "TIMEOUT", 0.3)
+    with pytest.raises(RuntimeError, match="longer than"):
+        figure_of_one().render("png")
+
+
+def test_a_program_that_warns_is_believed(monkeypatch, tmp_path):
+    program(tmp_path, monkeypatch, "cat > /dev/null; echo warning >&2; echo picture")
+    assert figure_of_one().render("pdf") == b"picture\n"
+
+
+def test_the_program_is_asked_for_finished_coordinates(monkeypatch, tmp_path):
+    program(tmp_path, monkeypatch, 'cat > /dev/null; echo "$@"')
+    assert figure_of_one().render("png").split() == [b"-Kneato", b"-Tpng", b"-n2"]
+
+
+@needs_graphviz
+@pytest.mark.parametrize("format, start", [("png", b"\x89PNG"), ("pdf", b"%PDF")])
+def test_graphviz_paints_the_picture(tmp_path, format, start):
+    figure = draw(network("lstm", 10, 2)[0])
+    figure.save(tmp_path / f"x.{format}")
+    assert (tmp_path / f"x.{format}").read_bytes().startswith(start)
+
+
+@needs_graphviz
+def test_graphviz_keeps_the_places_it_is_given():
+    figure = draw(network("lstm", 10)[0])
+    rows = [line.split() for line in neato(figure.dot, "plain").decode().splitlines()]
+    places = {row[1]: (float(row[2]) * 72, float(row[3]) * 72) for row in rows if row[0] == "node"}
+    zero = [
+        places["n0"][k] - p
+        for k, p in enumerate((figure._sheet.graph.nodes[0].x, -figure._sheet.graph.nodes[0].y))
+    ]
+    for n, node in enumerate(figure._sheet.graph.nodes):
+        assert places[f"n{n}"][0] - zero[0] == pytest.approx(node.x, abs=1)
+        assert places[f"n{n}"][1] - zero[1] == pytest.approx(-node.y, abs=1)
+
+
+# -- files and notebooks ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", [".svg", ".SVG", ".dot", ".gv"])
+def test_text_is_saved_as_utf_8_and_replaces_what_was_there(tmp_path, suffix):
+    path = tmp_path / f"a picture{suffix}"
+    path.write_text("old")
+    figure = draw(parameter("重み", 2).sum())
+    figure.save(str(path))
+    expected = figure.svg if suffix.lower() == ".svg" else figure.dot
+    assert path.read_bytes() == expected.encode() == figure.render(suffix[1:].lower())
+    assert "重み" in expected and b"\r" not in path.read_bytes()
+    assert os.listdir(tmp_path) == [path.name]
+
+
+def test_a_name_like_an_option_is_a_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    figure_of_one().save("-Tsvg.svg")
+    assert os.listdir(tmp_path) == ["-Tsvg.svg"]
+
+
+@pytest.mark.parametrize(
+    "name, error, word",
+    [
+        ("x.bmp2", ValueError, ".svg, .dot"),
+        ("x", ValueError, ".png"),
+        ("nowhere/x.svg", FileNotFoundError, "create it"),
+        ("folder.svg", IsADirectoryError, "folder"),
+    ],
+)
+def test_what_cannot_be_saved_is_said(tmp_path, name, error, word):
+    (tmp_path / "folder.svg").mkdir()
+    with pytest.raises(error, match=re.escape(word)):
+        figure_of_one().save(tmp_path / name)
+    assert os.listdir(tmp_path) == ["folder.svg"]
+
+
+@pytest.mark.parametrize("format", ["exe", ".svg", None, "-o/etc/passwd"])
+def test_an_unknown_format_is_refused(format):
+    with pytest.raises(ValueError, match="expected one of svg, dot"):
+        figure_of_one().render(format)
+
+
+def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "x.svg"
+    path.write_text("old")
+    monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError("full")))
+    with pytest.raises(OSError, match="full"):
+        figure_of_one().save(path)
+    assert path.read_text() == "old" and os.listdir(tmp_path) == ["x.svg"]
+
+
+def test_a_notebook_gets_svg_and_text_and_nothing_else():
+    figure = figure_of_one()
+    assert figure._repr_mimebundle_() == {"image/svg+xml": figure.svg, "text/plain": repr(figure)}
+    assert figure._repr_mimebundle_(include={"text/plain"}) == {"text/plain": repr(figure)}
+    assert figure._repr_mimebundle_(exclude={"text/plain"}) == {"image/svg+xml": figure.svg}
+    assert isinstance(figure, Figure) and figure._repr_svg_() == figure.svg
+
+
+# -- curves -----------------------------------------------------------------------------------
+
+
+def lines_of(picture):
+    root = ElementTree.fromstring(picture.svg)
+    return [element for element in root.iter() if element.get("class") == "line"]
+
+
+def test_a_curve_goes_through_its_points():
+    picture = curve({"loss": ([0, 1, 2], [4, 1, 2])}, title="Loss", x_label="step", y_label="nats")
+    (line,) = lines_of(picture)
+    points = [tuple(map(float, p.split(","))) for p in line.get("points").split()]
+    xs, ys = zip(*points, strict=True)
+    assert xs[1] - xs[0] == pytest.approx(xs[2] - xs[1], abs=0.02)
+    assert ys[0] < ys[2] < ys[1]  # y runs downwards on paper
+    assert (ys[1] - ys[2]) / (ys[1] - ys[0]) == pytest.approx(1 / 3, abs=1e-3)
+    assert {"Loss", "step", "nats", "loss", "0.0", "2.0"} <= set(
+        words(ElementTree.fromstring(picture.svg))
+    )
+    assert repr(picture) == "curve: 1 series, 3 points"
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_is_a_gap(bad):
+    picture = curve({"a": (range(6), [1, 2, bad, 3, bad, 5])})
+    tags = [line.tag.removeprefix(SVG) for line in lines_of(picture)]
+    assert tags == ["polyline", "circle", "circle"]
+    assert "nan" not in picture.svg.lower().replace("finance", "") and "inf" not in picture.svg
+
+
+@pytest.mark.parametrize(
+    "series", [{}, {"a": ([], [])}, {"a": ([1], [np.nan])}], ids=["none", "empty", "nan"]
+)
+def test_a_chart_without_points_says_so(series):
+    picture = curve(series)
+    assert not lines_of(picture) and "no finite points" in picture.svg
+
+
+@pytest.mark.parametrize("y", [0.0, 3.0, -2e-9, 1e30])
+def test_a_single_point_and_a_flat_line_stand_in_the_chart(y):
+    (dot,) = lines_of(curve({"a": ([5], [y])}))
+    assert 60 < float(dot.get("cx")) < 720 and 0 < float(dot.get("cy")) < 400
+    assert len(lines_of(curve({"a": ([1, 2], [y, y])}))) == 1
+
+
+def test_the_ticks_of_a_curve_are_round():
+    from tinygrad_rnn.draw.curve import round_ticks
+
+    assert round_ticks((0.0, 6.0)) == [0, 1, 2, 3, 4, 5, 6]
+    assert round_ticks((0.0, 1.0))[1] == pytest.approx(0.2)
+    assert round_ticks((-130.0, 130.0))[0] == -150
+
+
+def test_four_lines_are_told_apart_and_five_are_refused():
+    four = {f"<{k}>": ([0, 1], [k, k + 1]) for k in range(4)}
+    looks = {(e.get("stroke"), e.get("stroke-dasharray")) for e in lines_of(curve(four))}
+    assert len(looks) == 4 and len({dashes for _, dashes in looks}) == 4
+    with pytest.raises(ValueError, match="at most 4"):
+        curve(four | {"5": ([], [])})
+    with pytest.raises(ValueError, match="as many ys"):
+        curve({"a": ([1, 2], [1])})
+
+
+def test_a_curve_is_saved_as_svg_only(tmp_path):
+    curve({"a": ([0, 1], [1, 2])}).save(tmp_path / "loss.svg")
+    ElementTree.parse(tmp_path / "loss.svg")
+    with pytest.raises(ValueError, match=r"\.svg"):
+        curve({}).save(tmp_path / "loss.png")
+
+
+def test_importing_the_package_starts_no_graphviz():
+    code = "import sys, tinygrad_rnn.draw; assert 'graphviz' not in sys.modules"
+    subprocess.run([os.sys.executable, "-c", code], check=True, timeout=60)
