@@ -270,6 +270,49 @@ def test_several_outputs_and_a_part_of_a_tuple():
     assert len([node for node in figure._sheet.graph.nodes if node.output]) == 2
 
 
+def two_layers_with_a_stack_between(T):
+    w, v, path = parameter("w", 2), parameter("v", 2), []
+    h = tg.tensor(np.ones(2))
+    for t in range(T):
+        with tg.scope(f"layer0/t={t}"):
+            h = tg.tanh(h * w)
+        path.append(h)
+    between, h = tg.stack(path, axis=1), tg.tensor(np.ones(2))
+    with tg.scope("layer1"):
+        for t, x in enumerate(tg.unstack(between, axis=-1)):
+            with tg.scope(f"t={t}"):
+                h = tg.tanh(x + h * v)
+    return h, between
+
+
+def test_what_is_stacked_and_unstacked_again_is_an_edge():
+    h, between = two_layers_with_a_stack_between(3)
+    graph = draw(h)._sheet.graph
+    assert sorted({n.glyph for n in graph.nodes}) == ["+", "input", "tanh", "v", "w", "×"]
+    assert [column.label for column in graph.columns] == ["t = 0", "t = 1", "t = 2"]
+    rising = [
+        e for e in graph.edges if graph.nodes[e.source].spot[1] < graph.nodes[e.target].spot[1]
+    ]
+    assert [graph.nodes[e.target].glyph for e in rising] == ["+", "+", "+"]
+    assert [graph.nodes[e.source].spot[0] for e in rising] == [0, 1, 2]
+    names = [node.glyph for node in draw([h, between])._sheet.graph.nodes]
+    assert names.count("stack") == 1 and "unstack" not in names
+
+
+def test_an_unstack_along_another_axis_is_drawn():
+    x, y = parameter("x", 2), parameter("y", 2)
+    a, b = tg.unstack(tg.stack([x, y]), axis=1)
+    names = [node.glyph for node in draw(a * b)._sheet.graph.nodes]
+    assert sorted(names) == ["stack", "unstack", "x", "y", "×"]
+
+
+def test_what_a_decoder_reads_of_an_encoder_is_said_to_be_between():
+    h, between = two_layers_with_a_stack_between(3)
+    with tg.scope("decoder/t=0"):
+        y = h * between.sum(axis=1)
+    assert draw(y)._sheet.graph.columns[0].label == "before and between"
+
+
 def test_parts_are_numbered_at_their_arrows():
     figure = draw(network("lstm", 1)[0])
     parts = [edge.part for edge in figure._sheet.graph.edges if edge.part >= 0]
@@ -374,9 +417,9 @@ def test_a_freed_graph_says_so():
 
 
 def test_drawing_changes_nothing_and_runs_nothing(monkeypatch):
-    loss, parameters = network("lstm", 10, 2)
+    loss, _ = network("lstm", 10, 2)
     loss.backward(retain_graph=True)
-    before = [(y.born, y.grad, y.op, y.inputs, y._data) for y in core.history([loss])]
+    before = [(y.born, y.grad, y.op, y.inputs, y._array) for y in core.history([loss])]
 
     def refuse(*_, **__):
         raise AssertionError("a picture runs no ops")
@@ -386,7 +429,7 @@ def test_drawing_changes_nothing_and_runs_nothing(monkeypatch):
     figure = draw(loss)
     assert figure.svg and figure.dot
     assert next(core._births) == born + 1
-    after = [(y.born, y.grad, y.op, y.inputs, y._data) for y in core.history([loss])]
+    after = [(y.born, y.grad, y.op, y.inputs, y._array) for y in core.history([loss])]
     assert all(
         a is b
         for x, y in zip(before, after, strict=True)

@@ -62,7 +62,7 @@ class Cotangents:
 
     def arrived(self, x: Tensor) -> Any:
         """The whole sum; None when nothing has come this way."""
-        if x in self.blocks:
+        if self.blocks and x in self.blocks:
             block = self.blocks.pop(x)
             self.sums[x] = block + self.sums[x] if x in self.sums else block
         return self.sums.get(x)

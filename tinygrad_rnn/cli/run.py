@@ -26,10 +26,10 @@ class Settings:
     layers: int = 1
     embedding: int = 64
     dropout: float = 0.0
-    batch: int = 32
-    window: int = 64
+    batch: int = 24
+    window: int = 48
     epochs: int = 6
-    lr: float = 3e-3
+    lr: float = 5e-3
     seed: int = 0
 
 

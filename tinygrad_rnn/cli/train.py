@@ -158,7 +158,7 @@ def _epochs(run: Run, corpus: Corpus, say: Say, stopped: list[int], *, quiet: bo
             run.epoch, run.window, run.state = run.epoch + 1, 0, None
             run.held_out.append((len(run.losses), judge(run, corpus.held_out)))
             if not quiet:
-                progress.say(_report(run))
+                progress.say(_report(run, corpus.held_out[:20]))
             yield
 
 
@@ -175,13 +175,12 @@ def judge(run: Run, index: np.ndarray) -> float:
     return total / count / math.log(2)
 
 
-def _report(run: Run) -> str:
-    """How well it does, and a few lines in its own words."""
+def _report(run: Run, prompt: np.ndarray) -> str:
+    """How well it does, and a prompt continued in its own words."""
     vocabulary = data.Vocabulary(run.characters)
     rng = np.random.default_rng([run.settings.seed, run.epoch])
-    prompt = vocabulary.encode(run.characters[0])
-    symbols = list(run.model.eval().sample(prompt, 200, temperature=0.7, rng=rng))
-    text = vocabulary.decode(np.array(symbols)).strip("\n")
+    symbols = run.model.eval().sample(prompt, 240, temperature=0.7, rng=rng)
+    text = vocabulary.decode([*prompt, *symbols])
     quoted = "\n".join(f"    {line}" for line in text.splitlines())
     return (
         f"epoch {run.epoch}/{run.settings.epochs}: {run.held_out[-1][1]:.3f} bits per character "
@@ -213,7 +212,7 @@ def _interruption() -> Iterator[list[int]]:
 class _Progress:
     """A bar on a terminal, a line now and then elsewhere."""
 
-    FORMAT = "{percentage:3.0f}%|{bar}| {postfix} {rate_fmt}, {remaining} left"
+    FORMAT = "{percentage:3.0f}%|{bar}| {desc}{rate_fmt}, {remaining} left"
 
     def __init__(self, total: int, quiet: bool):
         from tqdm import tqdm
@@ -227,6 +226,7 @@ class _Progress:
             bar_format=self.FORMAT,
             smoothing=0.1,
             dynamic_ncols=True,
+            leave=False,
         )
         self.total, self.done, self.at_start = total, 0, 0
         self.began = self.spoke = time.monotonic()
@@ -248,7 +248,7 @@ class _Progress:
         recent = run.losses[-50:]
         bits = sum(recent) / len(recent)
         if self.terminal:
-            self.bar.set_postfix_str(f"{bits:.3f} bits/char,", refresh=False)
+            self.bar.set_description_str(f"{bits:.3f} bits/char, ", refresh=False)
             self.bar.update(characters)
         elif not self.quiet and time.monotonic() - self.spoke > 10:
             self.spoke = time.monotonic()

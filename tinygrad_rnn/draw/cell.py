@@ -1,0 +1,145 @@
+"""One place of the picture: its boxes on rows, the chips at their sides, the inputs below."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable
+from itertools import pairwise
+
+from .graph import Edge, Graph, Node
+from .lattice import Lattice, depths, nearest
+
+DOCK = 14.0  # between a box and the chips at its side
+BELOW = 12.0  # between the boxes that stand below, and the lanes that pass them
+
+
+class Cell:
+    """One layer at one step, or everything before the steps, or after them, or without steps.
+
+    u: where each node's centre is along its row, once arranged.
+    left, right: how far the cell reaches on that scale.
+    """
+
+    def __init__(self, graph: Graph, spot: tuple[int, int], members: list[int], inner: list[Edge]):
+        self.graph, self.spot, self.members, self.inner = graph, spot, members, inner
+        self.is_step = graph.columns[spot[0]].kind == "step"
+        self.users: defaultdict[int, list[int]] = defaultdict(list)
+        for edge in inner:
+            self.users[edge.source].append(edge.target)
+        self.docks: defaultdict[int, list[int]] = defaultdict(list)
+        self.below: list[int] = []
+        self.row = self._rows()
+        self.boxes = list(self.row)
+        self.index = {n: k for k, n in enumerate(self.boxes)}
+        self.passing: set[int] = set()  # boxes reached by edges that pass below the cell
+        self.enters: set[int] = set()  # those, and boxes reached from what stands below
+        self.exits: set[int] = set()
+        self.pulls: dict[int, int] = {}
+        self._enter_from_below()
+        self.u: dict[int, float] = {}
+        self.left = self.right = 0.0
+
+    # -- rows ----------------------------------------------------------------------------------
+
+    def _rows(self) -> dict[int, int]:
+        """The row of each node that stands on one; the others become chips, or stand below."""
+        nodes = self.graph.nodes
+        ops = [n for n in self.members if nodes[n].kind == "op"]
+        order = {n: k for k, n in enumerate(ops)}
+        links = [(order[e.source], order[e.target]) for e in self.inner if e.source in order]
+        rows = dict(zip(ops, depths(len(ops), links), strict=True))
+        standing = [n for n in self.members if n not in rows and not self._settled(n, rows)]
+        if not self.is_step:
+            rows |= self._late(rows)
+        for n in standing:
+            rows[n] = min((rows[m] for m in self.users[n]), default=0) - 1
+        lowest = min(rows.values(), default=0)
+        return {n: rows[n] - lowest for n in self.members if n in rows}
+
+    def _settled(self, n: int, rows: dict[int, int]) -> bool:
+        """Whether a leaf found its place as a chip beside its only user, or below the rows."""
+        node, users = self.graph.nodes[n], set(self.users[n])
+        if len(users) == 1 and (node.kind == "constant" or self._is_small(node, users, rows)):
+            self.docks[min(users)].append(n)
+            node.chip = True
+            return True
+        if self.is_step:
+            self.below.append(n)
+        return self.is_step
+
+    def _is_small(self, node: Node, users: set[int], rows: dict[int, int]) -> bool:
+        return self.is_step and (node.kind == "parameter" or rows[min(users)] > 0)
+
+    def _late(self, rows: dict[int, int]) -> dict[int, int]:
+        """Ops that wait for no op stand right before the first that waits for them."""
+        firsts = [n for n in rows if rows[n] == 0 and self.users.get(n)]
+        return {n: min(rows[m] for m in self.users[n]) - 1 for n in firsts}
+
+    def _enter_from_below(self) -> None:
+        """What stands below reaches the higher rows through lanes."""
+        for n in self.below:
+            self.enters.update(m for m in self.users[n] if self.row[m] > 0)
+
+    # -- arrangement ---------------------------------------------------------------------------
+
+    def kind(self) -> Hashable:
+        """Equal for cells that compute the same, whatever their leaves and neighbours are."""
+        if not self.is_step:
+            return self.spot
+        return self.spot[1], tuple(self.graph.nodes[n].glyph for n in self.boxes), self.links()
+
+    def enter(self, n: int) -> None:
+        """Note that an edge from outside reaches this box from below."""
+        self.passing.add(n)
+        self.enters.add(n)
+
+    def links(self) -> tuple[tuple[int, int], ...]:
+        return tuple(
+            (self.index[e.source], self.index[e.target])
+            for e in self.inner
+            if e.source in self.index
+        )
+
+    def reach(self, n: int, sideways: bool) -> float:
+        """How far a box and the chips at its side reach to the left of its centre."""
+        nodes = self.graph.nodes
+        chips = max((2 * half(nodes[c], sideways) + DOCK for c in self.docks[n]), default=0.0)
+        return half(nodes[n], sideways) + chips
+
+    def take(self, lattice: Lattice, sideways: bool) -> None:
+        """Stand on an arrangement that was made for all cells of this kind."""
+        self.lattice = lattice
+        for n, k in self.index.items():
+            self.u[n] = lattice.u["box", k, lattice.rows[k]]
+            for chip in self.docks[n]:
+                u = self.u[n] - half(self.graph.nodes[n], sideways) - DOCK
+                self.u[chip] = u - half(self.graph.nodes[chip], sideways)
+        self._place_below()
+        centre = lattice.width / 2
+        reach = [abs(self.u[n] - centre) + self.graph.nodes[n].w / 2 for n in self.below]
+        self.left = min([0.0, *(centre - r for r in reach)])
+        self.right = max([lattice.width, *(centre + r for r in reach)])
+
+    def _place_below(self) -> None:
+        """Inputs stand under their users, out of the way of the lanes that pass them."""
+        lanes = [self.lane_u(n) for n in sorted(self.passing)]
+        wishes = [(u, -1) for u in lanes]
+        for n in self.below:
+            places = [self.lane_u(m) for m in self.users[n]] or [0.0]
+            wishes.append((sum(places) / len(places), n))
+        wishes.sort()
+        own = {n for _, n in wishes if n >= 0}
+        halves = [self.graph.nodes[n].w / 2 if n in own else 0.0 for _, n in wishes]
+        gaps = [a + b + (BELOW if a or b else 0.0) for a, b in pairwise(halves)]
+        weights = [1.0 if n in own else 1e6 for _, n in wishes]
+        places = nearest([u for u, _ in wishes], weights, gaps)
+        self.u |= {n: u for (_, n), u in zip(wishes, places, strict=True) if n in own}
+
+    def lane_u(self, n: int) -> float:
+        """Where an edge from below reaches the rows on its way to this box."""
+        return self.lattice.u.get(("in", self.index[n], 0), self.u[n])
+
+
+def half(node: Node, sideways: bool) -> float:
+    """Half of what a node takes along its row; rows run down the page in a plain graph."""
+    return (node.h if sideways else node.w) / 2

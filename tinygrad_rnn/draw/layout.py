@@ -1,0 +1,200 @@
+"""What every layout shares: sizes of boxes, arrangement of a cell, edges within a cell."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+
+from .cell import Cell, half
+from .graph import Edge, Entry, Graph, Node
+from .lattice import Lattice
+from .text import width
+
+FONT, SMALL = 12.0, 10.0  # sizes of letters
+TALL, LOW, CHIP = 40.0, 26.0, 18.0  # heights of boxes
+ROOM = 30.0  # between two rows of boxes
+PAD = 10.0  # between a frame and what is in it
+HEADER = 20.0  # what the label of a frame takes
+MARGIN = 20.0
+
+
+@dataclass
+class Frame:
+    """A rectangle around a column, or around one layer in a column; y runs downwards."""
+
+    label: str
+    left: float
+    top: float
+    right: float
+    bottom: float
+    members: list[int]
+    inner: list[Frame] = field(default_factory=list)
+
+
+@dataclass
+class Text:
+    """A line of the caption."""
+
+    x: float
+    y: float
+    words: str
+    size: float
+    kind: str  # "title", "note" or "alarm"
+
+
+@dataclass
+class Key:
+    """An entry of the legend: a chip, centred at x and y, and words to the right of it."""
+
+    x: float
+    y: float
+    w: float
+    h: float
+    entry: Entry
+
+
+@dataclass
+class Sheet:
+    """A graph whose nodes and edges have coordinates, and the frames around its columns."""
+
+    graph: Graph
+    width: float
+    height: float
+    frames: list[Frame]
+    sideways: bool = False  # whether depth runs to the right
+    texts: list[Text] = field(default_factory=list)
+    keys: list[Key] = field(default_factory=list)
+
+
+class Layout:
+    """The work on one sheet.
+
+    A cell is laid out in `u` along its rows and `v` across them, in the direction of flow;
+    `at` says where that is on the paper.
+    """
+
+    sideways = False
+
+    def __init__(self, graph: Graph):
+        self.graph, self.nodes = graph, graph.nodes
+        self.cells = self._gather_cells()
+        self.cell_of = {n: cell for cell in self.cells.values() for n in cell.members}
+        self._size_boxes()
+        self.v: dict[int, float] = {}  # where each node's centre is, across the rows
+        self.rims: dict[tuple[Hashable, int], tuple[float, float]] = {}  # of a row of a cell
+
+    def _gather_cells(self) -> dict[tuple[int, int], Cell]:
+        members: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
+        inner: defaultdict[tuple[int, int], list[Edge]] = defaultdict(list)
+        for n, node in enumerate(self.nodes):
+            if node.kind != "gap":
+                members[node.spot].append(n)
+        for edge in self.graph.edges:
+            spot = self.nodes[edge.source].spot
+            if spot == self.nodes[edge.target].spot and not edge.hidden:
+                inner[spot].append(edge)
+        return {spot: Cell(self.graph, spot, members[spot], inner[spot]) for spot in members}
+
+    def _size_boxes(self) -> None:
+        """Boxes in one kind of column are equally wide, and so are all chips: they line up."""
+        widths: defaultdict[str, float] = defaultdict(float)
+        for node in self.nodes:
+            font = SMALL if node.chip else FONT
+            need = width(node.lines[0], font) + (12 if node.chip else 14)
+            need = max([need, *(width(line, SMALL) + 14 for line in node.lines[1:])])
+            widths[self._family(node)] = max(widths[self._family(node)], need)
+        for node in self.nodes:
+            node.w = max(28.0 if node.chip else 50.0, widths[self._family(node)])
+            node.h = CHIP if node.chip else TALL if len(node.lines) > 1 else LOW
+
+    def _family(self, node: Node) -> str:
+        return "chip" if node.chip else self.graph.columns[node.spot[0]].kind
+
+    def _arrange(self, cells: list[Cell]) -> None:
+        """Make one arrangement that has room for what any of these equal cells needs."""
+        first = cells[0]
+        halves = [half(self.nodes[n], self.sideways) for n in first.boxes]
+        left = [
+            max(cell.reach(cell.boxes[k], self.sideways) for cell in cells)
+            for k in range(len(first.boxes))
+        ]
+        lattice = Lattice([first.row[n] for n in first.boxes], list(first.links()), left, halves)
+        for cell in cells:
+            lattice.enters |= {cell.index[n] for n in cell.enters}
+            lattice.exits |= {cell.index[n] for n in cell.exits}
+            lattice.pulls |= {cell.index[n]: side for n, side in cell.pulls.items()}
+        lattice.light = {first.index[n] for n in first.boxes if self.nodes[n].kind != "op"}
+        lattice.arrange()
+        for cell in cells:
+            cell.take(lattice, self.sideways)
+
+    def _stand(self, cell: Cell, centres: list[float], heights: list[float]) -> None:
+        """Put the boxes of a cell on rows with these centres and heights."""
+        for row, (v, height) in enumerate(zip(centres, heights, strict=False)):
+            self.rims[cell.spot, row] = v - height / 2, v + height / 2
+        for n, row in cell.row.items():
+            self.v[n] = centres[row]
+            chips = cell.docks[n]
+            step = max((self._thick(c) for c in chips), default=0.0) + 4
+            for k, chip in enumerate(chips):
+                self.v[chip] = centres[row] - step * (k - (len(chips) - 1) / 2)
+
+    def _thick(self, n: int) -> float:
+        """What a node takes across the rows."""
+        return self.nodes[n].w if self.sideways else self.nodes[n].h
+
+    def _row_height(self, cell: Cell, row: int) -> float:
+        heights = [LOW]
+        for n in cell.boxes:
+            if cell.row[n] == row:
+                chips = cell.docks[n]
+                heights += [self._thick(n), sum(self._thick(c) + 4 for c in chips) - 4]
+        return max(heights)
+
+    # -- edges within a cell -------------------------------------------------------------------
+
+    def _inner_route(self, cell: Cell, edge: Edge, port: float) -> list[tuple[float, float]]:
+        """From the box, through the lanes, into the next box: in (u, v), bends still angular."""
+        a, b = edge.source, edge.target
+        if a in cell.docks[b]:
+            start = cell.u[a] + half(self.nodes[a], self.sideways)
+            end = cell.u[b] - half(self.nodes[b], self.sideways)
+            return [(start, self.v[a]), (end, self._beside(cell, a, b))]
+        points = [(cell.u[a], self.v[a] + self._thick(a) / 2)]
+        if a in cell.row:
+            points.append((cell.u[a], self.rims[cell.spot, cell.row[a]][1]))
+            lanes, what, whose = range(cell.row[a] + 1, cell.row[b]), "out", cell.index[a]
+        else:
+            lanes, what, whose = range(cell.row[b]), "in", cell.index[b]
+        for row in lanes:
+            u = cell.lattice.u.get((what, whose, row))
+            if u is not None and u == points[-1][0] and len(points) > 1:
+                points[-1] = u, self.rims[cell.spot, row][1]  # further along the same line
+            elif u is not None:
+                points += [(u, rim) for rim in self.rims[cell.spot, row]]
+        points.append((port, self.rims[cell.spot, cell.row[b]][0]))
+        points.append((port, self.v[b] - self._thick(b) / 2))
+        return points
+
+    def _beside(self, cell: Cell, chip: int, box: int) -> float:
+        """Where an arrow from a chip meets the side of its box: level, if that is on the box."""
+        reach = self._thick(box) / 2 - 5
+        return min(max(self.v[chip], self.v[box] - reach), self.v[box] + reach)
+
+    def _came_from(self, cell: Cell, edge: Edge) -> float:
+        """The `u` from which an edge within a cell comes to its target: the order of the ports."""
+        a, b = edge.source, edge.target
+        before = cell.row[b] - 1
+        if a in cell.row:
+            return cell.lattice.u.get(("out", cell.index[a], before), cell.u[a])
+        return cell.lattice.u.get(("in", cell.index[b], before), cell.u[a])
+
+    def _ports(self, box: int, keys: list[tuple[float, int]]) -> dict[int, float]:
+        """Where on the rim of a box its edges end: those from the left, left."""
+        size = 2 * half(self.nodes[box], self.sideways)
+        step = min(24.0, size / (len(keys) + 1))
+        middle = self.cell_of[box].u[box]
+        return {
+            e: middle + step * (k - (len(keys) - 1) / 2) for k, (_, e) in enumerate(sorted(keys))
+        }

@@ -1,0 +1,113 @@
+"""Words and numbers as they may stand in a picture: literal, short, and measured without a font."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import Any
+
+import numpy as np
+
+from ..tensor import Tensor
+
+# Control characters, bidi controls, lone surrogates, unassigned code points, line separators:
+# none of them has a picture, some would break the file, some would reorder the text around them.
+_unprintable = {"Cc", "Cf", "Cs", "Cn", "Co", "Zl", "Zp"}
+
+
+def literal(text: object, limit: int = 24) -> str:
+    """The text as one short line of printable characters; what is not printable shows as \ufffd."""
+    given = str(text)
+    if len(given) > 4 * limit:
+        given = given[: 2 * limit] + given[-2 * limit :]
+    clean = "".join(_printable(letter) for letter in given)
+    if len(clean) <= limit:
+        return clean
+    tail = limit // 3
+    return f"{clean[: limit - tail - 1]}…{clean[len(clean) - tail :]}"
+
+
+def _printable(letter: str) -> str:
+    if letter in "\t\n\r":
+        return " "
+    return "\ufffd" if unicodedata.category(letter) in _unprintable else letter
+
+
+def width(text: str, size: float) -> float:
+    """About how wide a line of this text is in a sans-serif font of this size."""
+    return size * sum(map(_em, text))
+
+
+def _em(letter: str) -> float:
+    if unicodedata.east_asian_width(letter) in "WF":
+        return 1.0
+    if letter in "il.,:;|!'`jI ":
+        return 0.3
+    if letter in 'ftr()[]{}-/\\"·':
+        return 0.4
+    return 0.9 if letter in "mwMW@%…" else 0.7 if letter.isupper() else 0.58
+
+
+def number(value: float) -> str:
+    """A number in a few characters: 0.25, 12.5, 1.2e-3, NaN, ∞."""
+    if np.isnan(value):
+        return "NaN"
+    if np.isinf(value):
+        return "∞" if value > 0 else "-∞"
+    size = abs(value)
+    if size == 0 or 0.01 <= size < 1000:
+        return f"{value:.3g}"
+    if 1000 <= size < 1e6:
+        return f"{value:.0f}"
+    mantissa, exponent = f"{value:.1e}".split("e")
+    return f"{mantissa}e{int(exponent)}"
+
+
+def shape_words(x: Tensor) -> str:
+    """The shape as 32×128; of a tuple, how many parts; of a single number, nothing."""
+    if type(x._array) is tuple:
+        return f"{len(x._array)} parts"
+    return "×".join(map(str, x.shape))
+
+
+def attribute_words(attrs: dict[str, Any]) -> str:
+    """An op's attributes in one line; a big or strange one only by its type."""
+    return ", ".join(f"{literal(name)}={_value(value)}" for name, value in attrs.items())
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return f"array {'×'.join(map(str, value.shape))}"
+    if isinstance(value, tuple | list):
+        inside = ", ".join(_value(part) for part in value[:6])
+        return f"({inside}{', …' if len(value) > 6 else ''})"
+    if isinstance(value, slice):
+        return ":".join("" if v is None else _value(v) for v in (value.start, value.stop))
+    if value is None or isinstance(value, bool | int | float | str | np.generic | np.dtype):
+        return literal(value, 40)
+    return literal(getattr(value, "__name__", type(value).__name__), 40)
+
+
+def gradient_words(gradients: list[Tensor]) -> tuple[str, bool]:
+    """The state of a tensor's gradient, and whether it is bad news: (words, loud).
+
+    gradients: its `.grad`, or those of its parts; an empty list says there is none yet.
+    """
+    if not gradients:
+        return "no grad yet", False
+    size = norm([g.data for g in gradients])
+    if np.isfinite(size):
+        return f"grad {number(size)}", False
+    return f"grad has {number(size)}!", True
+
+
+def norm(arrays: list[np.ndarray]) -> float:
+    """The Euclidean norm of some arrays together; NaN or ∞ only if there is one in them."""
+    largest = max((_largest(a) for a in arrays if a.size), default=0.0)
+    if largest == 0 or not np.isfinite(largest):
+        return largest
+    total = sum(float(np.sum((np.asarray(a, np.float64) / largest) ** 2)) for a in arrays)
+    return largest * float(np.sqrt(total))
+
+
+def _largest(array: np.ndarray) -> float:
+    return float("nan") if np.isnan(array).any() else float(np.abs(array).max())
