@@ -161,9 +161,9 @@ def test_a_text_just_long_enough_is_learnt(tmp_path, monkeypatch, capsys):
     message = refusal(capsys, "train", "t", "--batch", "32")
     least = int(re.search(r"need (\d+)", message)[1])
     (tmp_path / "t").write_text("a" * (least - 1))
-    refusal(capsys, "train", "t")
+    refusal(capsys, "train", "t", "--batch", "32")
     (tmp_path / "t").write_text("a" * least)
-    assert main(["train", "t", "--epochs", "1", "--quiet", "--hidden", "4"]) == 0
+    assert main(["train", "t", "--epochs", "1", "--batch", "32", "--hidden", "4"]) == 0
 
 
 def test_unicode_texts(tmp_path, monkeypatch, capsys):

@@ -24,7 +24,8 @@ FLOORS = [
     {"check"},
     {"scan"},
     {"nn", "optim", "data"},
-    {"draw", "io"},
+    {"io"},
+    {"draw"},
     {"cli"},
 ]
 

@@ -50,8 +50,12 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     train.add_argument("--embedding", type=_count, metavar="N", help="size of a symbol, default 64")
     train.add_argument("--dropout", type=float, metavar="P", help="0 to 1, default 0")
     train.add_argument("--batch", type=_count, metavar="N", help="streams side by side, default 24")
-    train.add_argument("--window", type=_count, metavar="T", help="steps a gradient goes back, default 48")
-    train.add_argument("--epochs", type=_count, metavar="N", help="times through the text, default 6")
+    train.add_argument(
+        "--window", type=_count, metavar="T", help="steps a gradient goes back, default 48"
+    )
+    train.add_argument(
+        "--epochs", type=_count, metavar="N", help="times through the text, default 6"
+    )
     train.add_argument("--lr", type=float, metavar="X", help="highest learning rate, default 0.005")
     train.add_argument("--seed", type=int, metavar="N", help="same seed, same run; default 0")
     train.add_argument("--quiet", action="store_true", help="no progress bar and no samples")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from html import escape
 from typing import TypeAlias
-from xml.sax.saxutils import escape
 
 from . import colours
 from .figure import Picture

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Container
-from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ..io import write_atomically
 from .dot import dot
 from .layout import Sheet
 from .render import FORMATS, render
@@ -40,7 +39,7 @@ class Picture:
                 f"save: expected a file name ending in {', '.join(self.suffixes)}, "
                 f"got {str(target)!r}"
             )
-        _write(target, self._content(suffix))
+        write_atomically(target, self._content(suffix), who="save")
 
     def _content(self, suffix: str) -> bytes:
         return self.svg.encode("utf-8")
@@ -114,20 +113,3 @@ def _summary(figure: Figure) -> str:
             0, count(figure.steps, "step") + (f" ({shown} shown)" * (shown < figure.steps))
         )
     return f"figure: {', '.join(words)}"
-
-
-def _write(target: Path, content: bytes) -> None:
-    """Write beside the target, then rename: a reader sees the old file or the new one, whole."""
-    folder = target.parent
-    if not folder.is_dir():
-        raise FileNotFoundError(f"save: there is no folder {str(folder)!r}; create it first")
-    if target.is_dir():
-        raise IsADirectoryError(f"save: {str(target)!r} is a folder; add a file name to it")
-    part = folder / f".{target.name[:40]}.{secrets.token_hex(8)}.part"
-    try:
-        part.write_bytes(content)
-        os.replace(part, target)
-    except BaseException:
-        with suppress(OSError):
-            part.unlink()
-        raise
