@@ -23,6 +23,7 @@ from .run import CHECKPOINT, CURVE, GRAPH, Corpus, Run, Settings, fresh_folder
 
 Say: TypeAlias = Callable[[str], None]
 
+PROMPT = "The "  # what samples begin with, in a text that has these letters
 SAVE_EVERY = 20.0  # seconds; what a power cut can cost
 STOPPED = 130
 
@@ -158,7 +159,7 @@ def _epochs(run: Run, corpus: Corpus, say: Say, stopped: list[int], *, quiet: bo
             run.epoch, run.window, run.state = run.epoch + 1, 0, None
             run.held_out.append((len(run.losses), judge(run, corpus.held_out)))
             if not quiet:
-                progress.say(_report(run, corpus.held_out[:20]))
+                progress.say(_report(run, corpus))
             yield
 
 
@@ -175,13 +176,15 @@ def judge(run: Run, index: np.ndarray) -> float:
     return total / count / math.log(2)
 
 
-def _report(run: Run, prompt: np.ndarray) -> str:
+def _report(run: Run, corpus: Corpus) -> str:
     """How well it does, and a prompt continued in its own words."""
     vocabulary = data.Vocabulary(run.characters)
     rng = np.random.default_rng([run.settings.seed, run.epoch])
+    known = set(PROMPT) <= set(run.characters)
+    prompt = vocabulary.encode(PROMPT) if known else corpus.held_out[:20]
     symbols = run.model.eval().sample(prompt, 240, temperature=0.7, rng=rng)
     text = vocabulary.decode([*prompt, *symbols])
-    quoted = "\n".join(f"    {line}" for line in text.splitlines())
+    quoted = "\n".join(f"    {line}".rstrip() for line in text.splitlines())
     return (
         f"epoch {run.epoch}/{run.settings.epochs}: {run.held_out[-1][1]:.3f} bits per character "
         f"on the held-out text\n{quoted}\n"

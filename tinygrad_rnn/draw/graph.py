@@ -334,14 +334,15 @@ class _Reader:
         words = shape_words(y)
         if not words and type(y._array) is not tuple:
             words = f"= {number(y.item())}"
+        glyph = _glyph(y.op.name)
         if y.name:
-            words = f"{words}  {literal(y.name, 12)}"
+            glyph = f"{literal(y.name, 12)} = {glyph}"
         target = self._add(
             y,
             Node(
                 "op",
                 self.spots[y],
-                _glyph(y.op.name),
+                glyph,
                 words,
                 grad,
                 self._op_title(y, grad),

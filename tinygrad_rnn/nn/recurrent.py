@@ -59,7 +59,7 @@ class Recurrent(Module):
         end = []
         for k, cell in enumerate(self.cells):
             with scope(f"layer{k}"):
-                path = unroll(cell.step, begin[k], self.dropout(x))
+                path = unroll(cell.step, begin[k], self.dropout(x), names=cell.state)
             end.append(tuple(p[-1] for p in path) if len(x) else begin[k])
             x = path[0]
         if single:

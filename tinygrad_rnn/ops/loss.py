@@ -70,7 +70,7 @@ def cross_entropy(
     except ValueError as error:
         raise ValueError(f"cross_entropy: {error} (or ignore_index={ignore_index})") from None
     rows = reshape(logits, shape=(indices.size, logits.shape[-1]))
-    flat = Tensor(indices.reshape(-1), dtype=np.int64)
+    flat = Tensor(indices.reshape(-1), dtype=np.int64, name="target")
     losses = _cross_entropy(rows, flat, ignore_index=ignore_index)
     if reduction == "none":
         return reshape(losses, shape=target.shape)

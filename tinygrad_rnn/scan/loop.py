@@ -10,14 +10,19 @@ from ..tensor import Tensor, scope
 
 
 def unroll(
-    step: Callable[..., Any], carry: Sequence[Tensor], xs: Tensor | None, *, length: int = 0
+    step: Callable[..., Any],
+    carry: Tensor | Sequence[Tensor],
+    xs: Tensor | None,
+    *,
+    length: int = 0,
+    names: Sequence[str] = (),
 ) -> list[Tensor]:
     """Fold `step` over time: h(t) = step(x(t), h(t-1)), every op recorded (S4).
 
     `step(x, *carry)` returns the new carry, a tensor or a tuple of them. xs is (T, ...), or None
     for a system without inputs (S5): then `length` steps of `step(*carry)` are run. Returns one
-    tensor (T, ...) per carry, its value after each step. Raises TypeError when a step changes
-    the number, shape or dtype of its carry.
+    tensor (T, ...) per carry, its value after each step; in pictures the values go by `names`.
+    Raises TypeError when a step changes the number, shape or dtype of its carry.
     """
     if isinstance(carry, Tensor):
         carry = (carry,)
@@ -28,6 +33,9 @@ def unroll(
             new = step(*x, *carry)
         new = tuple(new) if isinstance(new, tuple | list) else (new,)
         _check_carry(t, carry, new)
+        for state, name in zip(new, names, strict=False):
+            if state.op is not None:  # a leaf handed on as it is keeps its own name
+                state.name = name
         carry = new
         path.append(carry)
     if not path:
