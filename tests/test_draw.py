@@ -803,7 +803,7 @@ def test_a_single_point_and_a_flat_line_stand_in_the_chart(y):
 
 
 def test_the_ticks_of_a_curve_are_round():
-    from tinygrad_rnn.draw.curve import round_ticks
+    from tinygrad_rnn.draw.chart import round_ticks
 
     assert round_ticks((0.0, 6.0)) == [0, 1, 2, 3, 4, 5, 6]
     assert round_ticks((0.0, 1.0))[1] == pytest.approx(0.2)

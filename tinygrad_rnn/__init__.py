@@ -1,11 +1,12 @@
 """A small autodiff engine for recurrent networks: import tinygrad_rnn as tg."""
 
+import typing as _typing
+from importlib import import_module as _import_module
+
 from . import data as data
-from . import io as io
 from . import nn as nn
 from . import optim as optim
 from .check import check_grads as check_grads
-from .draw import Figure as Figure
 from .draw import draw as draw
 from .grad import backward as _backward
 from .grad import grad as grad
@@ -69,6 +70,16 @@ from .tensor import scope as scope
 from .tensor import tensor as tensor
 from .tensor import variadic as variadic
 
+if _typing.TYPE_CHECKING:
+    from . import io as io
+
 Tensor.backward = _backward  # type: ignore[method-assign, assignment]
+
+
+def __getattr__(name: str) -> _typing.Any:
+    if name == "io":  # checkpoints: imported when first used
+        return _import_module(".io", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 __version__ = "0.1.0"

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from ..tensor import Tensor
-from .caption import add_caption
-from .curve import curve
-from .figure import Figure, Picture
-from .graph import read
-from .plain import Plain
-from .render import GraphvizNotFound
-from .unrolled import Unrolled
+
+if TYPE_CHECKING:
+    from .chart import curve
+    from .figure import Figure, Picture
+    from .render import GraphvizNotFound
 
 __all__ = ["Figure", "GraphvizNotFound", "Picture", "curve", "draw"]
+
+# What draws is imported when something is drawn: most programs never do.
+_homes = {"curve": "chart", "Figure": "figure", "Picture": "figure", "GraphvizNotFound": "render"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _homes:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_homes[name]}", __name__), name)
 
 
 def draw(
@@ -44,6 +53,12 @@ def draw(
             raise ValueError(f"draw: {word}: expected a number of steps, 0 or more, got {steps!r}")
     if first + last == 0:
         raise ValueError("draw: first and last are both 0, so that no step would be shown")
+    from .caption import add_caption
+    from .figure import Figure
+    from .graph import read
+    from .plain import Plain
+    from .unrolled import Unrolled
+
     graph = read(outputs, first, last)
     sheet = (Unrolled(graph) if graph.steps else Plain(graph)).sheet()
     add_caption(sheet, title)
