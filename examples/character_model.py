@@ -44,7 +44,7 @@ print(f"{len(index):,} characters, {nn.count_parameters(model):,} parameters, {t
 
 
 def schedule(step):
-    return optim.cosine(step, peak=4e-3, total=total, warmup=20)
+    return optim.cosine(step, peak=4e-3, total=total, warmup=total // 30)
 
 
 for epoch in range(EPOCHS):

@@ -193,3 +193,14 @@ def test_readme_has_one_command_each_to_run_and_to_test():
     for heading in ("## Run", "## Test"):
         section = text.split(f"{heading}\n")[1].split("\n## ")[0]
         assert len(re.findall(r"```sh\n.*?```", section, re.S)) == 1
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.py")), ids=lambda p: p.stem)
+def test_examples_run_and_fit_on_a_page(path, tmp_path):
+    text = tmp_path / "text.txt"
+    text.write_text("to be or not to be, that is the question\n" * 80)
+    argument = {"character_model": text, "tiny_rnn_drawn": tmp_path / "drawn.svg"}.get(path.stem)
+    command = [sys.executable, str(path), *([str(argument)] if argument else [])]
+    out = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert out.stdout and not out.stderr
+    assert len(path.read_text("utf-8").splitlines()) <= 65

@@ -495,24 +495,27 @@ class Op:
         except (ValueError, TypeError, IndexError) as error:
             raise self._refusal(error, inputs, attrs) from error
         if out.__class__ is tuple:
-            whole = self._remember(tuple(map(np.asarray, out)), inputs, attrs)
-            return tuple(
-                [pick._remember(a, (whole,), {"i": i}) for i, a in enumerate(whole._array)]
-            )
-        return self._remember(
-            out if out.__class__ is np.ndarray else np.asarray(out), inputs, attrs
-        )
+            whole = self._remember(tuple([np.asarray(part) for part in out]), inputs, attrs)
+            parts = enumerate(whole._array)
+            return tuple([pick._remember(part, (whole,), {"i": i}) for i, part in parts])
+        return self._remember(out, inputs, attrs)
 
     def _plainly(self, inputs: Sequence[Any], attrs: dict[str, Any]) -> Any:
         """Arrays in, array out: the verb as a function of NumPy's."""
+        arrays = [x if x.__class__ is np.ndarray else _plain(x) for x in inputs]
         if self.trusted:
-            return self.body(*map(_plain, inputs), **attrs)
+            return self.body(*arrays, **attrs)
         with np.errstate(all="ignore"):
-            return self.body(*map(_plain, inputs), **attrs)
+            return self.body(*arrays, **attrs)
 
     def _remember(self, out: Any, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> Tensor:
         """The only place where a tensor with a past is born."""
-        y = _born(object.__new__(Tensor), out)
+        if out.__class__ is not np.ndarray and out.__class__ is not tuple:
+            out = np.asarray(out)
+        y = object.__new__(Tensor)
+        y._array, y._grad, y.name, y.line = out, None, None, None
+        y.tracked, y.op, y.inputs, y.attrs = False, None, (), _NONE
+        y.born, y.scope = next(_births), mode.scope
         if mode.recording:
             for x in inputs:
                 if x.tracked:
@@ -672,7 +675,7 @@ def _freeze(*arrays: Any) -> None:
 
 def _plain(x: Any) -> Any:
     """An input of an op among arrays; a Python number stays one, and takes its company's dtype."""
-    return x if x.__class__ is np.ndarray or isinstance(x, _PLAIN) else as_array(x)
+    return x if isinstance(x, _PLAIN) else as_array(x)
 
 
 _PLAIN = (np.generic, float, int, tuple)

@@ -27,6 +27,8 @@ def unroll(
     if isinstance(carry, Tensor):
         carry = (carry,)
     slices = [(x,) for x in unstack(xs)] if xs is not None else [()] * length
+    for (x,) in slices if xs is not None and not xs.tracked else ():
+        x.name = xs.name or "x"
     path = []
     for t, x in enumerate(slices):
         with scope(f"t={t}"):
