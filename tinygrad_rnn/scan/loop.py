@@ -26,11 +26,8 @@ def unroll(
     """
     if isinstance(carry, Tensor):
         carry = (carry,)
-    slices = [(x,) for x in unstack(xs)] if xs is not None else [()] * length
-    for (x,) in slices if xs is not None and not xs.tracked else ():
-        x.name = xs.name or "x"
     path = []
-    for t, x in enumerate(slices):
+    for t, x in enumerate(_slices(xs, length)):
         with scope(f"t={t}"):
             new = step(*x, *carry)
         new = tuple(new) if isinstance(new, tuple | list) else (new,)
@@ -43,6 +40,17 @@ def unroll(
     if not path:
         return [reshape(c, shape=(1, *c.shape))[:0] for c in carry]
     return [stack(states) for states in zip(*path, strict=True)]
+
+
+def _slices(xs: Tensor | None, length: int) -> list[tuple[Tensor, ...]]:
+    """What each step reads: its slice of the inputs, or nothing."""
+    if xs is None:
+        return [()] * length
+    slices = unstack(xs)
+    for x in slices:
+        if x.op is None:
+            x.name = xs.name or "x"
+    return [(x,) for x in slices]
 
 
 def _check_carry(t: int, before: Sequence[Tensor], after: Sequence[Tensor]) -> None:
