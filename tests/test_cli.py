@@ -124,6 +124,19 @@ def test_ctrl_c_saves_and_says_how_to_go_on(text, tmp_path):
     assert not list((tmp_path / "run").glob(".*"))
 
 
+def test_a_run_stopped_by_ctrl_c_and_resumed_ends_in_the_same_bits(text, tmp_path):
+    options = [text, "--dropout", "0.2", "--epochs", "40", *SMALL]
+    assert main(["train", *options, "--out", "whole"]) == 0
+    with started("train", *options, "--out", "parts") as process:
+        while not (tmp_path / "parts/checkpoint.safetensors").exists() and process.poll() is None:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+    done = Run.load(tmp_path / "parts")
+    assert process.returncode == 130 and 1 <= done.epoch < 40, "stopped too late to be a test"
+    assert main(["train", "--resume", "parts", "--quiet"]) == 0
+    same_checkpoint("whole/checkpoint.safetensors", "parts/checkpoint.safetensors")
+
+
 def test_a_killed_run_keeps_its_last_checkpoint(text, tmp_path):
     with started("train", text, "--epochs", "100000", "--out", "run", *SMALL) as process:
         deadline = time.monotonic() + 60

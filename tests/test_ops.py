@@ -83,6 +83,28 @@ def binary(domain):
 smooth = lambda *shapes: away_from(0.0, *shapes)
 
 COMPARISONS = ["less", "less_equal", "greater", "greater_equal", "equal", "not_equal"]
+TARGET = [[0, 2], [-100, 1]]
+
+# What the public functions add to the verbs they are made of.
+WRAPPED = {
+    "vector @ vector": (ops.matmul, smooth((3,), (3,))),
+    "vector @ matrix": (ops.matmul, smooth((3,), (3, 2))),
+    "matrix @ vector": (ops.matmul, smooth((2, 3), (3,))),
+    "stack @ vector": (ops.matmul, smooth((4, 2, 3), (3,))),
+    "vector @ stack": (ops.matmul, smooth((3,), (4, 3, 2))),
+    "mean": (lambda x: ops.mean(x, (0, 2), keepdims=True), smooth((2, 3, 4))),
+    "mean of all": (lambda x: ops.mean(x), smooth((2, 3))),
+    "cross entropy": (lambda x: ops.cross_entropy(x, TARGET), smooth((2, 2, 3))),
+    "its sum": (lambda x: ops.cross_entropy(x, TARGET, reduction="sum"), smooth((2, 2, 3))),
+    "each": (lambda x: ops.cross_entropy(x, TARGET, reduction="none"), smooth((2, 2, 3))),
+    "none": (lambda x: ops.cross_entropy(x, np.zeros((0, 2), int)), smooth((0, 2, 3))),
+    "squares": (ops.mean_squared_error, smooth((2, 3), (2, 3))),
+    "their sum": (lambda x, y: ops.mean_squared_error(x, y, reduction="sum"), smooth((3,), (3,))),
+    "index": (lambda x: x[np.array([0, 0, 1]), 1:] * x[1, ..., None, 1:], smooth((2, 3))),
+    "mask": (lambda x: x[np.array([True, False])], smooth((2, 3))),
+    "iteration": (lambda x: ops.stack([row * k for k, row in enumerate(x)]), smooth((3, 2))),
+    "numbers beside": (lambda x: (2 - x) / 3 + 1 / x + 2**x, smooth((3,))),
+}
 
 # For each op: the inputs, or (inputs, attributes), to check it on. An op without a row fails.
 CASES = {
@@ -188,6 +210,11 @@ def test_first_and_second_derivative(op, inputs, attrs):
     def f(*xs):
         return op(*xs, **attrs)
 
+    tg.check_grads(f, inputs, order=2)
+
+
+@pytest.mark.parametrize("f, inputs", WRAPPED.values(), ids=WRAPPED)
+def test_wrapped_verbs(f, inputs):
     tg.check_grads(f, inputs, order=2)
 
 
