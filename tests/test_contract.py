@@ -40,16 +40,20 @@ def refused(kind, *words):
     assert not missing, f"{str(caught.value)!r} does not say {missing}"
 
 
+def plain(x):
+    return x.data if isinstance(x, tg.Tensor) else np.asarray(x)
+
+
 def same(found, expected):
     """The same bits, the same shape, the same dtype."""
-    found, expected = np.asarray(found), np.asarray(expected)
+    found, expected = plain(found), plain(expected)
     assert found.dtype == expected.dtype and found.shape == expected.shape
     assert found.tobytes() == expected.tobytes()
 
 
 def close(found, expected, tolerance=1e-12):
     """Equal to a tolerance, measured against the largest number expected."""
-    found, expected = np.asarray(found), np.asarray(expected)
+    found, expected = plain(found), plain(expected)
     assert found.shape == expected.shape
     scale = np.abs(expected).max(initial=1.0)
     np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * scale)
@@ -666,13 +670,26 @@ def test_D09_what_a_graph_needs_cannot_be_written():
     x = leaf([1.0, 2.0])
     y = x * x
     y.sum().backward(retain_graph=True)
-    arrays = [x.data, y.data, x.numpy(), x.grad.data, y.grad.data, np.asarray(y), x.detach().data]
+    held = np.asarray(y.detach())
+    arrays = [x.data, y.data, x.numpy(), x.grad.data, y.grad.data, held, x.detach().data]
     for array in arrays:
         with refused(ValueError, "read-only"):
             array[0] = 7
-    fresh = np.array(y, copy=True)
+    fresh = np.array(y.detach(), copy=True)
     fresh[0] = 7
     assert y.data[0] == 1
+
+
+@pytest.mark.parametrize(
+    "forget",
+    [
+        *(np.asarray, np.sum, np.exp, lambda x: np.stack([x, x]), lambda x: tg.tensor([x, x])),
+        *(lambda x: tg.sum([x, x]), lambda x: x * [x, x], lambda x: tg.add([x, x], 1.0)),
+    ],
+)
+def test_D09_numpy_does_not_get_what_it_would_forget(forget):
+    with pytest.raises(TypeError):
+        forget(leaf([1.0, 2.0]) * 1)
 
 
 @pytest.mark.parametrize("kind", CELLS)

@@ -1,4 +1,4 @@
-"""Promise 14: memory is flat over 1,000 training steps with the garbage collector off."""
+"""Memory is flat over 1,000 training steps with the garbage collector off."""
 
 import subprocess
 import sys

@@ -72,6 +72,7 @@ from .tensor import variadic as variadic
 
 if _typing.TYPE_CHECKING:
     from . import io as io
+    from .draw import curve as curve
 
 Tensor.backward = _backward  # type: ignore[method-assign, assignment]
 
@@ -79,6 +80,8 @@ Tensor.backward = _backward  # type: ignore[method-assign, assignment]
 def __getattr__(name: str) -> _typing.Any:
     if name == "io":  # checkpoints: imported when first used
         return _import_module(".io", __name__)
+    if name == "curve":  # so that `tg.draw` may be the function
+        return _import_module(".draw.chart", __name__).curve
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -55,7 +55,8 @@ def _check_slope(f, arrays, what, step, tolerance, rng):
             exact += float((g.data * v).sum())
             scale += float(np.abs(g.data * v).sum())
     error = abs(numeric - exact)
-    assert error <= tolerance * scale, f"{what}: numerically {numeric:.12g}, got {exact:.12g}"
+    if not error <= tolerance * scale:
+        raise AssertionError(f"{what}: numerically {numeric:.12g}, got {exact:.12g}")
 
 
 def _gradient_of(f, rng):

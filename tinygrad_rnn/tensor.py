@@ -26,9 +26,9 @@ _package = os.path.dirname(os.path.abspath(__file__))
 class Mode(threading.local):
     """What is on in this thread: keeping history, looking for NaN; and the scope it is in."""
 
-    recording = True
-    anomaly = False
-    scope = ""
+    def __init__(self) -> None:
+        self.recording, self.anomaly, self.scope = True, False, ""
+        self.before: list[Any] = []  # what the blocks that are open will put back, last first
 
 
 mode = Mode()
@@ -39,17 +39,21 @@ class _Switch(ContextDecorator):
 
     def __init__(self, **switches: bool):
         self.switches = switches
-        self.before: list[dict[str, bool]] = []
 
     def __enter__(self) -> None:
-        self.before.append({name: getattr(mode, name) for name in self.switches})
+        mode.before.append({name: getattr(mode, name) for name in self.switches})
         mode.__dict__.update(self.switches)
 
     def __exit__(self, *_: object) -> None:
-        mode.__dict__.update(self.before.pop())
+        mode.__dict__.update(mode.before.pop())
 
-    def _recreate_cm(self) -> _Switch:
-        return _Switch(**self.switches)  # each call of a decorated function has its own
+    def __call__(self, function: Any) -> Any:
+        if inspect.isgeneratorfunction(function):
+            raise TypeError(
+                f"{function.__name__} is a generator: it would be left before its body runs. Put "
+                "the block inside it, around what is not a yield."
+            )
+        return super().__call__(function)
 
 
 def recording(on: bool) -> _Switch:
@@ -81,19 +85,18 @@ class scope:
     The core carries the string and does not understand it. Pictures do: `t=3` is a time step.
     """
 
-    __slots__ = ("before", "name")
+    __slots__ = ("name",)
 
     def __init__(self, name: str):
         self.name = name
-        self.before: list[str] = []
 
     def __enter__(self) -> None:
         before = mode.scope
-        self.before.append(before)
+        mode.before.append(before)
         mode.scope = f"{before}/{self.name}" if before else self.name
 
     def __exit__(self, *_: object) -> None:
-        mode.scope = self.before.pop()
+        mode.scope = mode.before.pop()
 
 
 # -- the noun ---------------------------------------------------------------------------------
@@ -112,7 +115,7 @@ class Tensor:
       order of every graph.
     - `name, scope`: words for people, carried along.
 
-    Data are copied on the way in (D08). Floats are float32 or float64 (float16 becomes float32),
+    Data are copied on the way in. Floats are float32 or float64 (float16 becomes float32),
     integers and bools are as given; anything else is refused. Raises TypeError for other dtypes and
     for masked arrays, ValueError for a ragged list, OverflowError for an integer beyond 64 bits.
     """
@@ -246,12 +249,15 @@ class Tensor:
         )
 
     def __eq__(self, other: object) -> bool:
-        if isinstance(other, int | float | np.ndarray | np.generic):
+        if isinstance(other, int | float | list | tuple | np.ndarray | np.generic):
             raise TypeError(
                 "x == number: between tensors == asks whether they are the same tensor, so that "
                 "they can be kept in sets and dicts. Use tg.equal(x, y) to compare elements."
             )
         return self is other
+
+    def __init_subclass__(cls) -> None:
+        raise TypeError("a Tensor is not subclassed: give it a name, or hold it in a Module")
 
     __hash__ = object.__hash__
 
@@ -270,9 +276,16 @@ class Tensor:
         return len(self._array)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        if self.tracked:
+            raise TypeError(
+                "a tensor that remembers was given to NumPy, which would forget where it came "
+                "from. Use the verbs of tg (tg.stack for a list of tensors), or x.data."
+            )
         return np.array(self.data, dtype=dtype, copy=copy)
 
     def __repr__(self) -> str:
+        if self._array.__class__ is tuple:
+            return f"<{describe(self)}>"
         lines = np.array2string(self._array, separator=", ", prefix="tensor(", threshold=100)
         past = f", op={self.op.name}" if self.op else ", requires_grad=True" if self.tracked else ""
         name = f", name={self.name!r}" if self.name else ""
@@ -352,8 +365,10 @@ def detach(state: Any) -> Any:
         return state.detach()
     if isinstance(state, dict):
         return {name: detach(part) for name, part in state.items()}
+    if isinstance(state, tuple) and hasattr(state, "_fields"):
+        return type(state)(*map(detach, state))
     if isinstance(state, tuple | list):
-        return type(state)(detach(part) for part in state)
+        return type(state)(map(detach, state))
     return state
 
 
@@ -466,8 +481,8 @@ class Op:
         self.__doc__, self.__module__, self.__wrapped__ = body.__doc__, body.__module__, body
         self.body, self.rules = body, tuple(rules)
         self.pointwise, self.variadic = pointwise, variadic
-        self.own = str(body.__module__).startswith(f"{__package__}.")
-        self.trusted = self.own and not quiet
+        self.ours = str(body.__module__).startswith(f"{__package__}.")
+        self.trusted = self.ours and not quiet
         parameters = [
             p for p in inspect.signature(body).parameters.values() if p.kind != p.VAR_POSITIONAL
         ]
@@ -482,7 +497,7 @@ class Op:
 
     def __call__(self, *inputs: Any, **attrs: Any) -> Any:
         if len(inputs) != self.arity or len(attrs) != len(self.attributes):
-            inputs, attrs = self._sorted(inputs, attrs)
+            inputs, attrs = self._bound(inputs, attrs)
         for x in inputs:
             if x.__class__ is not Tensor:
                 if Tensor not in map(type, inputs):
@@ -503,6 +518,8 @@ class Op:
     def _plainly(self, inputs: Sequence[Any], attrs: dict[str, Any]) -> Any:
         """Arrays in, array out: the verb as a function of NumPy's."""
         arrays = [x if x.__class__ is np.ndarray else _plain(x) for x in inputs]
+        if not any(isinstance(x, np.ndarray | np.generic) for x in arrays):
+            arrays = [as_array(x) for x in arrays]
         if self.trusted:
             return self.body(*arrays, **attrs)
         with np.errstate(all="ignore"):
@@ -528,11 +545,11 @@ class Op:
 
     def _guarded(self, arrays: list[Any], attrs: dict[str, Any]) -> Any:
         """Run a body that may warn, or that is not ours and may do and return anything."""
-        if not self.own:
+        if not self.ours:
             _freeze(*arrays)
         with np.errstate(all="ignore"):
             out = self.body(*arrays, **attrs)
-        if self.own:
+        if self.ours:
             return out.astype(np.float32) if out.dtype.char == "e" else out
         parts = [as_array(part) for part in (out if out.__class__ is tuple else (out,))]
         parts = [part if part.flags.owndata else part.copy() for part in parts]
@@ -549,38 +566,29 @@ class Op:
         values: Any = [x._array for x in inputs]
         if answer.__class__ is tuple:
             g = g.filled(answer)
-        if not self.own:
+        if not self.ours:
             _freeze(*(g if g.__class__ is tuple else (g,)), answer, *values)
         if mode.recording:
             answer, values = y, inputs
-        if not self.own or self.variadic:
-            return self._pull_all(g, answer, values, attrs)
-        pulled: list[Any] = []
-        for rule, x in zip(self.rules, inputs):  # noqa: B905 (this loop is hot)
-            if rule is None or not (x.tracked if wanted is None else x in wanted):
-                pulled.append(None)
-            elif attrs:
-                pulled.append(rule(g, answer, *values, **attrs))
-            else:
-                pulled.append(rule(g, answer, *values))
-        return pulled
-
-    def _pull_all(self, g: Any, answer: Any, values: Any, attrs: dict[str, Any]) -> list[Any]:
-        """As above, for one rule for all inputs, and for rules that are not ours."""
         if self.variadic:
             pulled = list(self.rules[0](g, answer, *values, **attrs))  # type: ignore[misc]
+            if len(pulled) != len(inputs):
+                raise ValueError(
+                    f"{self.name}: its derivative returned {len(pulled)} cotangents for "
+                    f"{len(inputs)} inputs. Return one each, None where there is none."
+                )
         else:
-            pulled = [r and r(g, answer, *values, **attrs) for r in self.rules]
-        if not self.own:
+            pulled = [
+                rule(g, answer, *values, **attrs)
+                if rule is not None and (x.tracked if wanted is None else x in wanted)
+                else None
+                for rule, x in zip(self.rules, inputs, strict=True)
+            ]
+        if not self.ours:
             _freeze(*pulled)
-        if len(pulled) != len(values):
-            raise ValueError(
-                f"{self.name}: its derivative returned {len(pulled)} cotangents for "
-                f"{len(values)} inputs. Return one each, None where there is none."
-            )
         return pulled
 
-    def _sorted(self, inputs: tuple[Any, ...], attrs: dict[str, Any]) -> tuple[Any, Any]:
+    def _bound(self, inputs: tuple[Any, ...], attrs: dict[str, Any]) -> tuple[Any, Any]:
         """Tell inputs from attributes given by position, and fill in the defaults."""
         if not self.variadic:
             if len(inputs) < self.arity:
@@ -604,22 +612,23 @@ class Op:
 
     def _as_tensors(self, inputs: Sequence[Any]) -> tuple[Tensor, ...]:
         """Inputs as tensors. A Python number takes its company's dtype, as in NumPy (NEP 50)."""
-        weak = [
-            type(x) in (int, float, bool)
-            and (self.variadic or self.pointwise or self.rules[k] is not None)
-            for k, x in enumerate(inputs)
-        ]
-        kept = [
-            x if w or type(x) is Tensor else Tensor(x) for x, w in zip(inputs, weak, strict=True)
-        ]
-        dtypes = {x._array.dtype for x in kept if type(x) is Tensor}
-        dtype = next(iter(dtypes)) if len(dtypes) == 1 else None
+        company = [self.variadic or r is not None or not any(self.rules) for r in self.rules]
+        company *= len(inputs) // len(company)  # a condition or an index is none
+        weak = [type(x) in (int, float, bool) and c for x, c in zip(inputs, company, strict=True)]
         try:
+            kept = [
+                x if w or type(x) is Tensor else Tensor(x)
+                for x, w in zip(inputs, weak, strict=True)
+            ]
+            friends = [x for x, c in zip(kept, company, strict=True) if c]
+            dtypes = {x._array.dtype for x in friends if type(x) is Tensor}
+            dtype = next(iter(dtypes)) if len(dtypes) == 1 else None
             if dtype is None or dtype.kind != "f":
-                dtype = np.result_type(*(x._array.dtype if type(x) is Tensor else x for x in kept))
+                kinds = [x._array.dtype if type(x) is Tensor else x for x in friends]
+                dtype = np.result_type(*kinds)
             return tuple([x if type(x) is Tensor else owned(np.array(x, dtype)) for x in kept])
-        except OverflowError as error:
-            raise OverflowError(f"{self.name}: a number beside the tensor: {error}") from None
+        except (TypeError, ValueError, OverflowError) as error:
+            raise type(error)(f"{self.name}: {error}") from None
 
 
 def pointwise(*rules: Callable[..., Any] | None, quiet: bool = False) -> Callable[..., Op]:
@@ -628,7 +637,7 @@ def pointwise(*rules: Callable[..., Any] | None, quiet: bool = False) -> Callabl
     The body must read the same for an array and for a number. Give one derivative per input:
     `rule(g, answer, *inputs, **attributes)` returns that input's cotangent, written in tensor
     arithmetic; None where the input has no derivative. `quiet` silences NumPy's overflow, division
-    and domain warnings in the body.
+    and domain warnings in a body of the library's; in those of others they always are silent.
     """
     return lambda body: Op(body, rules, pointwise=True, quiet=quiet)
 
@@ -678,7 +687,7 @@ def _plain(x: Any) -> Any:
     return x if isinstance(x, _PLAIN) else as_array(x)
 
 
-_PLAIN = (np.generic, float, int, tuple)
+_PLAIN = (np.generic, float, int)
 
 
 # -- looking for NaN --------------------------------------------------------------------------

@@ -26,6 +26,9 @@ def graph(options: argparse.Namespace) -> int:
     loss, _ = model.loss(x, y)
     loss.backward(retain_graph=True)
     title = f"{options.cell.upper()}, unrolled over {options.steps} steps"
-    draw(loss, title=title).save(options.output)
+    try:
+        draw(loss, title=title).save(options.output)
+    except RuntimeError as error:  # graphviz is missing, or failed
+        raise OSError(error) from None
     print(f"wrote {options.output}")
     return 0

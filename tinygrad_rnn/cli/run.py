@@ -76,9 +76,9 @@ class Run:
     rng: np.random.Generator
     state: Any = None
     epoch: int = 0
-    window: int = 0
-    losses: list[float] = field(default_factory=list)  # bits per character, one a window
-    held_out: list[tuple[int, float]] = field(default_factory=list)  # (windows so far, bits)
+    done: int = 0  # windows of this epoch
+    bits: list[float] = field(default_factory=list)  # a character, in each window
+    judged: list[tuple[int, float]] = field(default_factory=list)  # (windows, held-out bits)
 
     @classmethod
     def new(cls, folder: Path, settings: Settings, corpus: Corpus) -> Run:
@@ -105,14 +105,14 @@ class Run:
         arrays |= {f"adam/{name}": array for name, array in self.optimizer.state_dict().items()}
         for k, cell in enumerate(self.state or ()):
             arrays |= {f"state/{k}/{i}": x.data for i, x in enumerate(cell)}
-        arrays["losses"] = np.array(self.losses)
-        arrays["held_out"] = np.array(self.held_out, np.float64).reshape(-1, 2)
+        arrays["bits"] = np.array(self.bits)
+        arrays["judged"] = np.array(self.judged, np.float64).reshape(-1, 2)
         metadata = {
             "settings": asdict(self.settings),
             "characters": self.characters,
             "digest": self.digest,
             "epoch": self.epoch,
-            "window": self.window,
+            "done": self.done,
             "random": self.rng.bit_generator.state,
         }
         io.save(self.folder / CHECKPOINT, arrays, metadata)
@@ -129,10 +129,10 @@ class Run:
             run = cls._made(file.parent, settings, metadata["characters"], metadata["digest"])
             run.model.load_state_dict(_under("model/", arrays))
             run.optimizer.load_state_dict(_under("adam/", arrays))
-            run.epoch, run.window = int(metadata["epoch"]), int(metadata["window"])
+            run.epoch, run.done = int(metadata["epoch"]), int(metadata["done"])
             run.rng.bit_generator.state = metadata["random"]
-            run.losses = arrays["losses"].tolist()
-            run.held_out = [(int(k), bits) for k, bits in arrays["held_out"]]
+            run.bits = arrays["bits"].tolist()
+            run.judged = [(int(k), bits) for k, bits in arrays["judged"]]
             run.state = _state(_under("state/", arrays), run.model)
         except (KeyError, TypeError, AttributeError) as error:
             raise io.CheckpointError(

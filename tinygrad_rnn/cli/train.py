@@ -19,13 +19,13 @@ import numpy as np
 from .. import data, optim
 from ..draw import curve, draw
 from ..tensor import detach, no_grad
+from .main import STOPPED
 from .run import CHECKPOINT, CURVE, GRAPH, Corpus, Run, Settings, fresh_folder
 
 Say: TypeAlias = Callable[[str], None]
 
 PROMPT = "The "  # what samples begin with, in a text that has these letters
 SAVE_EVERY = 20.0  # seconds; what a power cut can cost
-STOPPED = 130
 
 
 def train(options: argparse.Namespace) -> int:
@@ -38,9 +38,9 @@ def train(options: argparse.Namespace) -> int:
             run.save()
             _draw_curve(run)
     run.save()
-    if run.losses:
+    if run.bits:
         _draw_curve(run)
-    if stopped:
+    if stopped and run.epoch < run.settings.epochs:
         print(f"stopped; go on with: tinygrad-rnn train --resume {run.folder}", flush=True)
         return STOPPED
     _draw_graph(run, corpus)
@@ -76,7 +76,7 @@ def _resume(options: argparse.Namespace, given: dict[str, object]) -> tuple[Run,
     if extra or options.out:
         raise ValueError(
             f"--resume continues a run as it is: --{(extra or ['out'])[0]} cannot change. Only "
-            "--epochs can."
+            "--epochs and the place of TEXT can."
         )
     run = Run.load(options.resume)
     run.settings = _checked(replace(run.settings, **given))  # type: ignore[arg-type]
@@ -136,9 +136,9 @@ def _epochs(run: Run, corpus: Corpus, say: Say, stopped: list[int], *, quiet: bo
     )
     saved = time.monotonic()
     with _Progress(steps * s.batch * s.epochs, quiet) as progress:
-        progress.skip(steps * s.batch * run.epoch + run.window * s.window * s.batch)
+        progress.skip(steps * s.batch * run.epoch + run.done * s.window * s.batch)
         while run.epoch < s.epochs:
-            windows = data.windows(corpus.learnt, s.batch, s.window, start=run.window)
+            windows = data.windows(corpus.learnt, s.batch, s.window, start=run.done)
             updates = optim.truncated_bptt(
                 run.model.train().loss,
                 windows,
@@ -148,16 +148,16 @@ def _epochs(run: Run, corpus: Corpus, say: Say, stopped: list[int], *, quiet: bo
                 schedule=schedule,
             )
             for update in updates:
-                run.state, run.window = update.state, run.window + 1
-                run.losses.append(update.loss / math.log(2))
-                progress.advance(min(s.window, steps - (run.window - 1) * s.window) * s.batch, run)
+                run.state, run.done = update.state, run.done + 1
+                run.bits.append(update.loss / math.log(2))
+                progress.advance(min(s.window, steps - (run.done - 1) * s.window) * s.batch, run)
                 if stopped:
                     return
                 if time.monotonic() - saved > SAVE_EVERY:
                     saved = time.monotonic()
                     yield
-            run.epoch, run.window, run.state = run.epoch + 1, 0, None
-            run.held_out.append((len(run.losses), judge(run, corpus.held_out)))
+            run.epoch, run.done, run.state = run.epoch + 1, 0, None
+            run.judged.append((len(run.bits), judge(run, corpus.held_out)))
             if not quiet:
                 progress.say(_report(run, corpus))
             yield
@@ -186,7 +186,7 @@ def _report(run: Run, corpus: Corpus) -> str:
     text = vocabulary.decode([*prompt, *symbols])
     quoted = "\n".join(f"    {line}".rstrip() for line in text.splitlines())
     return (
-        f"epoch {run.epoch}/{run.settings.epochs}: {run.held_out[-1][1]:.3f} bits per character "
+        f"epoch {run.epoch}/{run.settings.epochs}: {run.judged[-1][1]:.3f} bits per character "
         f"on the held-out text\n{quoted}\n"
     )
 
@@ -248,7 +248,7 @@ class _Progress:
     def advance(self, characters: int, run: Run) -> None:
         """So many characters more were learnt."""
         self.done += characters
-        recent = run.losses[-50:]
+        recent = run.bits[-50:]
         bits = sum(recent) / len(recent)
         if self.terminal:
             self.bar.set_description_str(f"{bits:.3f} bits/char, ", refresh=False)
@@ -274,13 +274,13 @@ class _Progress:
 
 def _draw_curve(run: Run) -> None:
     smooth, recent = [], 0.0
-    for k, bits in enumerate(run.losses):
+    for k, bits in enumerate(run.bits):
         recent = bits if not k else 0.97 * recent + 0.03 * bits
         smooth.append(recent)
     windows = list(range(1, len(smooth) + 1))
     series = {"training (smoothed)": (windows, smooth)}
-    if run.held_out:
-        series["held-out text"] = ([k for k, _ in run.held_out], [b for _, b in run.held_out])
+    if run.judged:
+        series["held-out text"] = ([k for k, _ in run.judged], [b for _, b in run.judged])
     curve(
         series,
         title=f"{run.settings.cell}: bits per character",
@@ -303,7 +303,7 @@ def _draw_graph(run: Run, corpus: Corpus) -> None:
 
 def _conclude(run: Run) -> None:
     print(
-        f"done: {run.held_out[-1][1]:.3f} bits per character on the held-out text\n"
+        f"done: {run.judged[-1][1]:.3f} bits per character on the held-out text\n"
         f"  {run.folder / CHECKPOINT}   the model; continue a text with: "
         f"tinygrad-rnn sample {run.folder}\n"
         f"  {run.folder / CURVE}                 how it learnt\n"

@@ -160,10 +160,10 @@ def whole(x: Tensor) -> tuple[Tensor, int]:
 
 def is_restacked(y: Tensor) -> bool:
     """Whether this is the unstacking of a stack along its own axis, which moves nothing."""
-    if y.op is None or y.op.name != "unstack" or not y.op.own:
+    if y.op is None or y.op.name != "unstack" or not y.op.ours:
         return False
     stack = y.inputs[0]
-    if stack.op is None or stack.op.name != "stack" or not stack.op.own:
+    if stack.op is None or stack.op.name != "stack" or not stack.op.ours:
         return False
     return (stack.attrs["axis"] - y.attrs["axis"]) % stack.ndim == 0
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..optim.clip import euclidean
 from ..tensor import Tensor
 
 # Control characters, bidi controls, lone surrogates, unassigned code points, line separators:
@@ -94,20 +95,7 @@ def gradient_words(gradients: list[Tensor]) -> tuple[str, bool]:
     """
     if not gradients:
         return "no grad yet", False
-    size = norm([g.data for g in gradients])
+    size = euclidean([g.data for g in gradients])
     if np.isfinite(size):
         return f"grad {number(size)}", False
     return f"grad has {number(size)}!", True
-
-
-def norm(arrays: list[np.ndarray]) -> float:
-    """The Euclidean norm of some arrays together; NaN or ∞ only if there is one in them."""
-    largest = max((_largest(a) for a in arrays if a.size), default=0.0)
-    if largest == 0 or not np.isfinite(largest):
-        return largest
-    total = sum(float(np.sum((np.asarray(a, np.float64) / largest) ** 2)) for a in arrays)
-    return largest * float(np.sqrt(total))
-
-
-def _largest(array: np.ndarray) -> float:
-    return float("nan") if np.isnan(array).any() else float(np.abs(array).max())

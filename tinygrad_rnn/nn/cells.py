@@ -8,42 +8,10 @@ from typing import Any
 import numpy as np
 
 from ..ops import relu, sigmoid, split, tanh
-from ..tensor import Operand, Tensor
+from ..tensor import Tensor
 from .init import Random, glorot, orthogonal
-from .module import Module, parameter, positive
-
-
-class Cell(Module):
-    """One step of a recurrence: `step(x, *state)` returns the new state.
-
-    To write your own, set `inputs` and `hidden`, name the `state`, and write `step`; the first
-    state is also the output. Nothing is hidden in a cell between calls. Calling a cell folds it
-    over a sequence (see `Recurrent`): `ys, state = cell(xs)`.
-    """
-
-    state: tuple[str, ...] = ("h",)
-    inputs: int
-    hidden: int
-    dtype: Any = np.float32
-
-    def step(self, x: Tensor, *state: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """The state after seeing x (B, inputs), each state (B, hidden)."""
-        raise NotImplementedError(f"{type(self).__name__} has no step(x, {', '.join(self.state)})")
-
-    def begin(self, batch: int) -> tuple[Tensor, ...]:
-        """The state before the first step: zeros (batch, hidden)."""
-        zeros = np.zeros((batch, self.hidden), self.dtype)
-        return tuple(Tensor(zeros, name=f"{name}0") for name in self.state)
-
-    def __call__(
-        self, xs: Operand, state: Any = None, *, batch_first: bool = False
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Every output and the last state, of this cell folded over `xs`; see `Recurrent`."""
-        from .recurrent import Recurrent
-
-        layer = Recurrent(self, batch_first=batch_first)
-        ys, states = layer(xs, None if state is None else (state,))
-        return ys, states[0]
+from .module import parameter, positive
+from .recurrent import Cell
 
 
 class RNN(Cell):

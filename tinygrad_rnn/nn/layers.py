@@ -68,13 +68,15 @@ class Dropout(Module):
             raise TypeError(f"Dropout: p: expected a probability in [0, 1], got {p!r}")
         if not 0 <= p <= 1:
             raise ValueError(f"Dropout: p: expected a probability in [0, 1], got {p}")
-        self.p, self.rng = float(p), np.random.default_rng(rng)
+        self.p = float(p)
+        self.rng = np.random.default_rng(rng) if p else None  # what never draws needs none
 
     def __call__(self, x: Tensor) -> Tensor:
         if x.dtype.kind != "f":
             raise TypeError(f"Dropout: x: expected floats, got {x.dtype}")
         if not self.training or self.p == 0:
             return x
+        assert self.rng is not None
         kept = self.rng.random(x.shape, np.float32) >= self.p
         scale = 1 / (1 - self.p) if self.p < 1 else 0.0
         return x * Tensor((kept * scale).astype(x.dtype), name="mask")

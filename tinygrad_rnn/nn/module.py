@@ -21,10 +21,14 @@ class Module:
 
     def named_parameters(self) -> dict[str, Tensor]:
         """Every parameter by its path, such as "layer.0.Wx"; a shared one once, by its first."""
+        return {path: x for path, x in self._leaves().items() if x.requires_grad}
+
+    def _leaves(self) -> dict[str, Tensor]:
+        """The parameters, and the tensors that are kept but not (or no longer) trained."""
         found: dict[str, Tensor] = {}
-        seen: set[Any] = set()
+        seen: set[Tensor] = set()
         for path, x in _walk(self, ""):
-            if isinstance(x, Tensor) and x.op is None and x.requires_grad and x not in seen:
+            if isinstance(x, Tensor) and x.op is None and x not in seen:
                 seen.add(x)
                 if path in found:
                     raise ValueError(f"two parameters have the path {path!r}: rename an attribute")
@@ -55,8 +59,11 @@ class Module:
             x.grad = None
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        """The parameters' arrays by path: a snapshot, since arrays of tensors never change."""
-        return {path: x.data for path, x in self.named_parameters().items()}
+        """The arrays of parameters and other leaf tensors, frozen ones too, by path.
+
+        It is a snapshot, since arrays of tensors never change.
+        """
+        return {path: x.data for path, x in self._leaves().items()}
 
     def load_state_dict(
         self, state: Mapping[str, np.ndarray], *, strict: bool = True
@@ -66,7 +73,7 @@ class Module:
         Shapes must agree, and with `strict` the paths too; values are cast to the parameter's
         dtype. Returns the paths that `state` lacked and those that the module does not have.
         """
-        parameters = self.named_parameters()
+        parameters = self._leaves()
         missing = [path for path in parameters if path not in state]
         unexpected = [path for path in state if path not in parameters]
         wrong = [f"missing {path!r}" for path in missing if strict]
@@ -76,7 +83,7 @@ class Module:
             if path not in state:
                 continue
             array = np.asarray(state[path])
-            if array.shape != x.shape or array.dtype.kind != "f":
+            if array.shape != x.shape or array.dtype.kind != x.dtype.kind:
                 wrong.append(
                     f"{path!r} is {array.dtype}{list(array.shape)}, expected "
                     f"{x.dtype}{list(x.shape)}"

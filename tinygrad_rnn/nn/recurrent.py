@@ -1,4 +1,4 @@
-"""A layer folds cells over time."""
+"""A cell is one step of a recurrence; a layer folds cells over time."""
 
 from __future__ import annotations
 
@@ -6,15 +6,47 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from ..ops import swapaxes
 from ..scan import unroll
 from ..tensor import Operand, Tensor, scope
-from .cells import Cell
 from .init import Random
 from .layers import Dropout
 from .module import Module, as_floats
 
 State: TypeAlias = "tuple[tuple[Tensor, ...], ...]"
+
+
+class Cell(Module):
+    """One step of a recurrence: `step(x, *state)` returns the new state.
+
+    To write your own, set `inputs` and `hidden`, name the `state`, and write `step`; the first
+    state is also the output. Nothing is hidden in a cell between calls. Calling a cell folds it
+    over a sequence (see `Recurrent`): `ys, state = cell(xs)`.
+    """
+
+    state: tuple[str, ...] = ("h",)
+    inputs: int
+    hidden: int
+    dtype: Any = np.float32
+
+    def step(self, x: Tensor, *state: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """The state after seeing x (B, inputs), each state (B, hidden)."""
+        raise NotImplementedError(f"{type(self).__name__} has no step(x, {', '.join(self.state)})")
+
+    def begin(self, batch: int) -> tuple[Tensor, ...]:
+        """The state before the first step: zeros (batch, hidden)."""
+        zeros = np.zeros((batch, self.hidden), self.dtype)
+        return tuple(Tensor(zeros, name=f"{name}0") for name in self.state)
+
+    def __call__(
+        self, xs: Operand, state: Any = None, *, batch_first: bool = False
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Every output and the last state, of this cell folded over `xs`; see `Recurrent`."""
+        layer = Recurrent(self, batch_first=batch_first)
+        ys, states = layer(xs, None if state is None else (state,))
+        return ys, states[0]
 
 
 class Recurrent(Module):
@@ -49,6 +81,7 @@ class Recurrent(Module):
     def __call__(
         self, xs: Operand, state: Sequence[Sequence[Operand]] | None = None
     ) -> tuple[Tensor, State]:
+        """Every output of the last cell, and the last states of all: shapes as above."""
         x = self._check_inputs(xs if isinstance(xs, Tensor) else Tensor(xs))
         single = x.ndim == 2
         if single:
@@ -97,8 +130,11 @@ class Recurrent(Module):
                 f"Recurrent: state of cell {k}: expected the tuple ({names}), got one tensor of "
                 f"shape {state.shape}"
             )
-        tensors = [s if isinstance(s, Tensor) else Tensor(s) for s in state]
-        shapes = [s.shape for s in tensors]
+        tensors = [
+            as_floats("Recurrent", name, s, cell.dtype)
+            for name, s in zip(cell.state, state, strict=False)
+        ]
+        shapes = [np.shape(s) for s in state]
         if shapes != [shape] * len(cell.state):
             raise ValueError(
                 f"Recurrent: state of cell {k}: expected ({names}) of shape {shape} each, for a "

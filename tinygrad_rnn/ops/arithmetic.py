@@ -99,27 +99,18 @@ def relu(x):
     return np.maximum(x, 0)
 
 
-@pointwise(
-    lambda g, z, x, y: (
-        g * (astype(x > y, dtype=g.dtype) + 0.5 * astype(equal(x, y), dtype=g.dtype))
-    ),
-    lambda g, z, x, y: (
-        g * (astype(y > x, dtype=g.dtype) + 0.5 * astype(equal(x, y), dtype=g.dtype))
-    ),
-)
+def _chosen(g, wins, x, y):
+    """The cotangent of x where it was chosen over y, and half of it where they tie."""
+    return g * (astype(wins, dtype=g.dtype) + 0.5 * astype(equal(x, y), dtype=g.dtype))
+
+
+@pointwise(lambda g, z, x, y: _chosen(g, x > y, x, y), lambda g, z, x, y: _chosen(g, y > x, y, x))
 def maximum(x, y):
     """The larger of two; where they tie, each gets half of the cotangent. NaN stays."""
     return np.maximum(x, y)
 
 
-@pointwise(
-    lambda g, z, x, y: (
-        g * (astype(x < y, dtype=g.dtype) + 0.5 * astype(equal(x, y), dtype=g.dtype))
-    ),
-    lambda g, z, x, y: (
-        g * (astype(y < x, dtype=g.dtype) + 0.5 * astype(equal(x, y), dtype=g.dtype))
-    ),
-)
+@pointwise(lambda g, z, x, y: _chosen(g, x < y, x, y), lambda g, z, x, y: _chosen(g, y < x, y, x))
 def minimum(x, y):
     """The smaller of two; where they tie, each gets half of the cotangent. NaN stays."""
     return np.minimum(x, y)

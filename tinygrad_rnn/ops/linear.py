@@ -28,13 +28,8 @@ def flat(x, y):
 
 def matmul(x, y):
     """x @ y, as NumPy has it: a vector is a row on the left, a column on the right."""
-    left, right = getattr(x, "ndim", None), getattr(y, "ndim", None)
-    if left is None:
-        x = as_array(x)
-        left = x.ndim
-    if right is None:
-        y = as_array(y)
-        right = y.ndim
+    x, y = (v if hasattr(v, "ndim") else as_array(v) for v in (x, y))
+    left, right = x.ndim, y.ndim
     if left > 1 and right > 1:
         return _matmul(x, y)
     if not left or not right:
@@ -43,5 +38,5 @@ def matmul(x, y):
         reshape(x, shape=(1, -1)) if left == 1 else x,
         reshape(y, shape=(-1, 1)) if right == 1 else y,
     )
-    shape = z.shape[: len(z.shape) - 2] + z.shape[-2:-1] * (left > 1) + z.shape[-1:] * (right > 1)
+    shape = z.shape[:-2] + z.shape[-2:-1] * (left > 1) + z.shape[-1:] * (right > 1)
     return reshape(z, shape=shape)

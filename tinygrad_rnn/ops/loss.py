@@ -50,15 +50,12 @@ def cross_entropy(
     logits = logits if isinstance(logits, Tensor) else Tensor(logits)
     target = target if isinstance(target, Tensor) else Tensor(target)
     indices = target.data
-    if reduction not in ("mean", "sum", "none"):
-        raise ValueError(
-            f"cross_entropy: reduction: expected 'mean', 'sum' or 'none', got {reduction!r}"
-        )
+    _check_reduction("cross_entropy", reduction)
     if not logits.ndim or target.shape != logits.shape[:-1]:
         raise ValueError(
             f"cross_entropy: target: expected shape {logits.shape[:-1]} for logits of shape "
             f"{logits.shape} (class last), got {target.shape}."
-            + (" One-hot? Use target.argmax(-1)." if target.shape == logits.shape else "")
+            + (" One-hot? Use target.data.argmax(-1)." if target.shape == logits.shape else "")
         )
     if indices.dtype.kind not in "iu":
         raise TypeError(
@@ -78,8 +75,13 @@ def cross_entropy(
     return total if reduction == "sum" else total / float(max(1, counted.sum()))
 
 
+def _check_reduction(who: str, reduction: str) -> None:
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f"{who}: reduction: expected 'mean', 'sum' or 'none', got {reduction!r}")
+
+
 def mean_squared_error(prediction: Operand, target: Operand, *, reduction: str = "mean") -> Tensor:
-    """(prediction - target)², averaged or summed over all elements.
+    """(prediction - target)², averaged or summed over all elements, or ("none") each by itself.
 
     Raises ValueError when the shapes differ: (N, 1) against (N,) would broadcast to a plausible
     and wrong (N, N).
@@ -91,10 +93,7 @@ def mean_squared_error(prediction: Operand, target: Operand, *, reduction: str =
             f"mean_squared_error: target: expected shape {prediction.shape} like the prediction, "
             f"got {target.shape}. Reshape one of them."
         )
-    if reduction not in ("mean", "sum", "none"):
-        raise ValueError(
-            f"mean_squared_error: reduction: expected 'mean', 'sum' or 'none', got {reduction!r}"
-        )
+    _check_reduction("mean_squared_error", reduction)
     error = prediction - target
     square = error * error
     if reduction == "none":

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from .. import kernels
-from ..tensor import primitive
+from ..tensor import as_array, primitive
 from .arithmetic import astype, div, equal, exp
 from .shape import add_up, expand, reshape
 
@@ -27,11 +27,12 @@ def axes_of(x, axis):
 @primitive(lambda g, y, x, axis, keepdims: expand(kept(g, x, axis), shape=x.shape))
 def sum(x, axis=None, keepdims=False):
     """The sum over an axis, several, or all. float32 keeps its digits over a million terms."""
-    return add_up(x, axis, keepdims)
+    return add_up(x, tuple(axis) if isinstance(axis, list) else axis, keepdims)
 
 
 def mean(x, axis=None, keepdims=False):
     """The mean over an axis, several, or all; over nothing it is NaN."""
+    x = x if hasattr(x, "ndim") else as_array(x)
     total = sum(x, axis=axis, keepdims=keepdims)
     count = math.prod(x.shape[k] for k in axes_of(x, axis))
     return div(total, count)

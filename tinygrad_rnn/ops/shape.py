@@ -71,7 +71,10 @@ def _stack(*xs, axis):
 
 
 def concat(xs, axis=0):
-    """Join along an axis. Raises ValueError naming the first whose other axes disagree."""
+    """Join tensors along an axis, in which alone their sizes may differ.
+
+    Raises ValueError naming the first whose other axes disagree.
+    """
     xs = _joined("concat", xs)
     for k, x in enumerate(xs):
         if x.ndim != xs[0].ndim or _without(x.shape, axis) != _without(xs[0].shape, axis):
@@ -83,7 +86,10 @@ def concat(xs, axis=0):
 
 
 def stack(xs, axis=0):
-    """Join along a new axis. Raises ValueError naming the first of another shape."""
+    """Join N tensors of one shape along a new axis of size N.
+
+    Raises ValueError naming the first of another shape.
+    """
     xs = _joined("stack", xs)
     for k, x in enumerate(xs):
         if x.shape != xs[0].shape:

@@ -47,6 +47,15 @@ Tensor.softmax = lambda x, axis=-1: reduce.softmax(x, axis)
 Tensor.log_softmax = lambda x, axis=-1: reduce.log_softmax(x, axis)
 
 
+for _name, _method in vars(Tensor).copy().items():
+    if getattr(_method, "__module__", None) == __name__:  # the verb's own words, for help()
+        _verb = next(
+            (vars(m)[_name] for m in (arithmetic, reduce, shape) if _name in vars(m)), None
+        )
+        _method.__name__ = _method.__qualname__ = _name
+        _method.__doc__ = getattr(_verb, "__doc__", None)
+
+
 def _unwrapped(numbers):
     """`x.reshape(2, 3)` and `x.reshape((2, 3))` say the same."""
     return numbers[0] if len(numbers) == 1 and not isinstance(numbers[0], int) else numbers

@@ -1,5 +1,6 @@
 """Training: what to do with gradients."""
 
+from .clip import Diverged as Diverged
 from .clip import clip_grad_norm as clip_grad_norm
 from .optimizers import SGD as SGD
 from .optimizers import Adam as Adam

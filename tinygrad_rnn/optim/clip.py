@@ -11,6 +11,10 @@ import numpy as np
 from ..tensor import Tensor
 
 
+class Diverged(RuntimeError):
+    """Gradients are NaN or infinite: a step would throw the weights away."""
+
+
 def clip_grad_norm(
     parameters: Iterable[Tensor] | Any, max_norm: float, *, error_if_nonfinite: bool = False
 ) -> float:
@@ -19,7 +23,7 @@ def clip_grad_norm(
     `parameters` is a module, or tensors. Returns the norm before. Direction is kept (Pascanu et
     al. 2013); parameters without a gradient do not count, and of none at all the norm is 0. A NaN
     or infinite norm is returned and the gradients are left as they are; `error_if_nonfinite`
-    raises RuntimeError instead.
+    raises Diverged instead.
     """
     if not max_norm > 0:
         raise ValueError(f"clip_grad_norm: max_norm: expected a positive number, got {max_norm}")
@@ -28,12 +32,12 @@ def clip_grad_norm(
     if isinstance(parameters, Tensor):
         raise TypeError("clip_grad_norm: parameters: expected a list of tensors, got one tensor")
     found = [x for x in parameters if x.grad is not None]
-    norm = _norm([x.grad.data for x in found if x.grad is not None])
+    norm = euclidean([x.grad.data for x in found if x.grad is not None])
     if not math.isfinite(norm):
         if error_if_nonfinite:
-            raise RuntimeError(
-                f"clip_grad_norm: the norm of the gradients is {norm}. tg.detect_anomaly() finds "
-                "the op a NaN comes from."
+            raise Diverged(
+                f"the norm of the gradients is {norm}. Try a smaller learning rate; "
+                "tg.detect_anomaly() finds the op that a NaN comes from."
             )
         return norm
     if norm > max_norm:
@@ -42,9 +46,12 @@ def clip_grad_norm(
     return norm
 
 
-def _norm(arrays: list[np.ndarray]) -> float:
-    """The joint Euclidean norm, where even the squares of its parts would overflow."""
-    largest = max((float(np.abs(a).max(initial=0)) for a in arrays), default=0.0)
+def euclidean(arrays: list[np.ndarray]) -> float:
+    """The Euclidean norm of arrays together, also where their squares would overflow.
+
+    NaN or infinite only if there is one in them; of nothing it is 0.
+    """
+    largest = float(np.max([np.abs(a).max(initial=0) for a in arrays], initial=0))
     if largest == 0 or not math.isfinite(largest):
         return largest
     with np.errstate(all="ignore"):

@@ -67,7 +67,7 @@ class Optimizer:
     def state_dict(self) -> dict[str, np.ndarray]:
         """What it remembers, as arrays by name, with the number of steps and the learning rate."""
         arrays = {
-            f"{kind}/{name}": array
+            f"{kind}/{name}": array.copy()
             for name, memory in self.memory.items()
             for kind, array in memory.items()
         }
@@ -86,13 +86,15 @@ class Optimizer:
             elif array.shape != (() if kind == "count" else self.parameters[name].shape):
                 wrong.append(f"{key!r} has shape {array.shape}")
             else:
-                memory[name][kind] = np.array(array)
+                dtype = None if kind == "count" else self.parameters[name].dtype
+                memory[name][kind] = np.array(array, dtype)
         for name, parts in memory.items():
             if parts and len(parts) < len(self.remembers):
                 wrong.append(f"{name!r} has only {sorted(parts)} of {list(self.remembers)}")
         if wrong:
             raise ValueError(f"{type(self).__name__}: nothing was loaded: " + "; ".join(wrong))
-        self.memory, self.steps, self.lr = memory, int(state["steps"]), float(state["lr"])
+        lr = _number(self, "lr", float(state["lr"]), 0, math.inf)
+        self.memory, self.steps, self.lr = memory, int(state["steps"]), lr
 
 
 class SGD(Optimizer):

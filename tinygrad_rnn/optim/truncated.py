@@ -31,14 +31,17 @@ def truncated_bptt(
 
     `forward(x, y, state)` returns the loss and the new state. Between windows the state keeps its
     values and loses its history (Williams & Peng 1990), so time and memory are those of one window.
-    `schedule(step)` gives the learning rate. Leave the loop to stop before the windows end.
+    Nothing happens until the result is iterated. Raises Diverged, before the weights are touched,
+    when a gradient is NaN or infinite. `schedule(step)` gives the learning rate. Leave the loop to
+    stop before the windows end.
     """
     for x, y in windows:
         loss, state = forward(x, y, state)
         optimizer.zero_grad()
         loss.backward()
         state = detach(state)
-        norm = clip_grad_norm(optimizer.parameters.values(), max_norm)
+        parameters = optimizer.parameters.values()
+        norm = clip_grad_norm(parameters, max_norm, error_if_nonfinite=True)
         if schedule is not None:
             optimizer.lr = schedule(optimizer.steps)
         optimizer.step()

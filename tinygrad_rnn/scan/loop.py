@@ -6,15 +6,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..ops import reshape, stack, unstack
-from ..tensor import Tensor, scope
+from ..tensor import Operand, Tensor, scope
 
 
 def unroll(
     step: Callable[..., Any],
-    carry: Tensor | Sequence[Tensor],
-    xs: Tensor | None,
+    carry: Operand | Sequence[Operand],
+    xs: Operand | None,
     *,
-    length: int = 0,
+    length: int | None = None,
     names: Sequence[str] = (),
 ) -> list[Tensor]:
     """Fold `step` over time: h(t) = step(x(t), h(t-1)), every op recorded (S4).
@@ -24,28 +24,31 @@ def unroll(
     tensor (T, ...) per carry, its value after each step; in pictures the values go by `names`.
     Raises TypeError when a step changes the number, shape or dtype of its carry.
     """
-    if isinstance(carry, Tensor):
-        carry = (carry,)
+    given = carry if isinstance(carry, tuple | list) else (carry,)
+    state = tuple(c if isinstance(c, Tensor) else Tensor(c) for c in given)
     path = []
     for t, x in enumerate(_slices(xs, length)):
         with scope(f"t={t}"):
-            new = step(*x, *carry)
+            new = step(*x, *state)
         new = tuple(new) if isinstance(new, tuple | list) else (new,)
-        _check_carry(t, carry, new)
-        for state, name in zip(new, names, strict=False):
-            if state.op is not None:  # a leaf handed on as it is keeps its own name
-                state.name = name
-        carry = new
-        path.append(carry)
+        _check_carry(t, state, new)
+        for part, name in zip(new, names, strict=False):
+            if part.op is not None:  # a leaf handed on as it is keeps its own name
+                part.name = name
+        state = new
+        path.append(state)
     if not path:
-        return [reshape(c, shape=(1, *c.shape))[:0] for c in carry]
+        return [reshape(c, shape=(1, *c.shape))[:0] for c in state]
     return [stack(states) for states in zip(*path, strict=True)]
 
 
-def _slices(xs: Tensor | None, length: int) -> list[tuple[Tensor, ...]]:
+def _slices(xs: Operand | None, length: int | None) -> list[tuple[Tensor, ...]]:
     """What each step reads: its slice of the inputs, or nothing."""
+    if (xs is None) == (length is None):
+        raise ValueError("unroll: expected either xs, or length=T for steps that read nothing")
     if xs is None:
-        return [()] * length
+        return [()] * (length or 0)
+    xs = xs if isinstance(xs, Tensor) else Tensor(xs)
     slices = unstack(xs)
     for x in slices:
         if x.op is None:
