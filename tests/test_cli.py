@@ -110,7 +110,7 @@ def test_more_epochs_after_the_end(text, capsys):
 def test_ctrl_c_saves_and_says_how_to_go_on(text, tmp_path):
     with started("train", text, "--epochs", "100000", "--out", "run", *SMALL) as process:
         deadline = time.monotonic() + 60
-        while not (tmp_path / "run/checkpoint.safetensors").exists():
+        while not (tmp_path / "run/loss.svg").exists():
             assert time.monotonic() < deadline and process.poll() is None
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
@@ -128,7 +128,7 @@ def test_a_run_stopped_by_ctrl_c_and_resumed_ends_in_the_same_bits(text, tmp_pat
     options = [text, "--dropout", "0.2", "--epochs", "40", *SMALL]
     assert main(["train", *options, "--out", "whole"]) == 0
     with started("train", *options, "--out", "parts") as process:
-        while not (tmp_path / "parts/checkpoint.safetensors").exists() and process.poll() is None:
+        while not (tmp_path / "parts/loss.svg").exists() and process.poll() is None:
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=20)
@@ -141,7 +141,7 @@ def test_a_run_stopped_by_ctrl_c_and_resumed_ends_in_the_same_bits(text, tmp_pat
 def test_a_killed_run_keeps_its_last_checkpoint(text, tmp_path):
     with started("train", text, "--epochs", "100000", "--out", "run", *SMALL) as process:
         deadline = time.monotonic() + 60
-        while not (tmp_path / "run/checkpoint.safetensors").exists():
+        while not (tmp_path / "run/loss.svg").exists():
             assert time.monotonic() < deadline and process.poll() is None
             time.sleep(0.05)
         process.kill()
@@ -166,6 +166,9 @@ def test_texts_that_cannot_be_learnt(text, tmp_path, capsys):
     message = refusal(capsys, "train", "latin.txt")
     assert "not UTF-8 (byte 3 is 0xe9)" in message and "iconv" in message
     assert "is a folder" in refusal(capsys, "train", ".")
+    assert "TEXT is empty" in refusal(capsys, "train", "")
+    (tmp_path / "binary").write_bytes(b"\0\1\2" * 1000)
+    assert "NUL characters" in refusal(capsys, "train", "binary")
     assert not (tmp_path / "runs").exists()  # a refused run leaves nothing behind
 
 
@@ -178,6 +181,33 @@ def test_a_text_just_long_enough_is_learnt(tmp_path, monkeypatch, capsys):
     refusal(capsys, "train", "t", "--batch", "32")
     (tmp_path / "t").write_text("a" * least)
     assert main(["train", "t", "--epochs", "1", "--batch", "32", "--hidden", "4"]) == 0
+
+
+def test_a_run_is_resumed_from_anywhere_and_its_text_may_have_moved(
+    text, tmp_path, monkeypatch, capsys
+):
+    assert main(["train", "text.txt", *SMALL, "--epochs", "1", "--out", "my run"]) == 0
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert main(["train", "--resume", "../my run", "--epochs", "2", "--quiet"]) == 0
+    (tmp_path / "text.txt").rename(tmp_path / "moved.txt")
+    capsys.readouterr()
+    message = refusal(capsys, "train", "--resume", "../my run", "--epochs", "3")
+    assert "train TEXT --resume '../my run'" in message
+    assert main(["train", "../moved.txt", "--resume", "../my run", "--epochs", "3", "--quiet"]) == 0
+
+
+def test_a_training_that_diverges_says_so_and_keeps_a_checkpoint(text, tmp_path, capsys):
+    assert main(["train", text, *SMALL, "--lr", "1e9", "--epochs", "3", "--out", "run"]) == 1
+    assert "diverged" in capsys.readouterr().err
+    assert np.isfinite(Run.load(tmp_path / "run").model.output.W.data).all()
+
+
+def test_folders_and_sizes_that_do_not_do(text, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert "is a file; name a folder" in refusal(capsys, "train", text, "--out", "file")
+    assert "does not fit in memory" in refusal(capsys, "train", text, "--hidden", "99999999")
+    assert not (tmp_path / "runs").exists()
 
 
 def test_unicode_texts(tmp_path, monkeypatch, capsys):
@@ -196,7 +226,8 @@ def test_runs_that_cannot_be_continued(text, tmp_path, capsys):
     capsys.readouterr()
     assert "already holds a run" in refusal(capsys, "train", text, "--out", "run")
     assert "--hidden cannot change" in refusal(capsys, "train", "--resume", "run", "--hidden", "3")
-    assert "no file" in refusal(capsys, "train", "--resume", "nowhere")
+    assert "no run at nowhere" in refusal(capsys, "train", "--resume", "nowhere")
+    assert "no run at nowhere" in refusal(capsys, "sample", "nowhere")
     (tmp_path / "text.txt").write_text("another text altogether " * 100)
     assert "it has changed" in refusal(capsys, "train", "--resume", "run", "--epochs", "2")
     io.save("other.safetensors", {"a": np.ones(2)}, {"b": 1})

@@ -53,7 +53,7 @@ def test_layer_equals_formula_and_bptt_by_hand(kind, steps):
     g = rng.normal(size=(steps, B, H))
     ys, end = cell(xs, state)
     ys.backward(g)
-    weights = {name: x.data for name, x in cell.named_parameters().items()}
+    weights = {name: x.data for name, x in cell.named_parameters()}
     paths, gradients = reference(kind, xs.data, [s.data for s in state], weights, g)
     close(ys, paths[0][1:])
     for ours, theirs in zip(end, paths, strict=True):
@@ -61,7 +61,7 @@ def test_layer_equals_formula_and_bptt_by_hand(kind, steps):
     close(xs.grad, gradients["x"])
     for name, s in zip(cell.state, state, strict=True):
         close(s.grad, gradients[name])
-    for name, x in cell.named_parameters().items():
+    for name, x in cell.named_parameters():
         close(x.grad, gradients[name])
 
 
@@ -103,7 +103,7 @@ def test_second_derivatives_of_a_layer(kind):
     xs = rng.normal(size=(3, 2, I))
 
     def f(xs, *values):
-        names = list(cell.named_parameters())
+        names = [name for name, _ in cell.named_parameters()]
         for name, value in zip(names, values, strict=True):
             setattr(cell, name, value)
         ys, end = cell(xs)
@@ -178,7 +178,7 @@ def test_a_cell_of_ones_own():
     layer = nn.Recurrent(Minimal(), Minimal())
     xs = np.random.default_rng(0).normal(size=(T, B, I))
     tg.check_grads(lambda xs: layer(xs)[0], [xs], order=2)
-    assert list(layer.named_parameters()) == ["cells.0.W", "cells.1.W"]
+    assert [name for name, _ in layer.named_parameters()] == ["cells.0.W", "cells.1.W"]
 
 
 def test_dropout_is_off_in_use_and_keeps_the_mean_in_training():
@@ -272,6 +272,39 @@ def test_modules_nest_in_lists_and_dicts_share_and_even_contain_themselves():
             self.more = [nn.Linear(2, 2), {"deep": nn.Linear(2, 2)}]
             self.tied, self.me = self.one, self
 
-    names = list(Odd().named_parameters())
+    names = [name for name, _ in Odd().named_parameters()]
     assert names == ["one.W", "one.b", "more.0.W", "more.0.b", "more.1.deep.W", "more.1.deep.b"]
     assert not any(m.training for m in Odd().eval().modules())
+
+
+def test_a_parameter_is_not_replaced_by_what_is_none():
+    """`m.W -= 0.1 * m.W.grad` would make W a computed tensor, and stop its training unseen."""
+    layer = nn.Linear(2, 2, rng=0)
+    for value in (layer.W - 1, np.ones((2, 2)), tg.tensor(np.ones((2, 2)))):
+        with pytest.raises(TypeError, match=r"Linear\.W is a parameter.*\.data = "):
+            layer.W = value
+    layer.W = tg.tensor(np.ones((2, 2), np.float32), requires_grad=True)
+    layer.b = None
+    assert [name for name, _ in layer.named_parameters()] == ["W"]
+
+
+def test_frozen_parameters_are_kept_but_not_trained():
+    layer = nn.Linear(2, 3, rng=0)
+    layer.b.requires_grad = False
+    assert set(layer.state_dict()) == {"W", "b"} and nn.count_parameters(layer) == 6
+    other = nn.Linear(2, 3, rng=1)
+    assert other.load_state_dict(layer.state_dict()) == ([], [])
+
+
+def test_modules_and_optimizers_show_what_they_are():
+    layer = nn.Recurrent(nn.LSTM(2, 3), nn.GRU(3, 4))
+    cells = "LSTM(Wh=3×12, Wx=2×12, b=12), GRU(Wh=4×8, Wx=3×12, Wn=4×4)"
+    assert repr(layer) == f"Recurrent(cells=[{cells}], dropout=Dropout(0))"
+    assert repr(tg.optim.Adam(layer, lr=0.01)) == "Adam(lr=0.01, 6 parameters, 0 steps done)"
+
+
+def test_a_state_of_another_dtype_is_refused():
+    with pytest.raises(TypeError, match=r"Recurrent: h: expected floats, float32 .* got float64"):
+        nn.RNN(2, 3)(np.ones((2, 1, 2), np.float32), (np.zeros((1, 3)),))
+    with pytest.raises(TypeError, match="dtype: expected float32 or float64, got int32"):
+        nn.GRU(2, 3, dtype=np.int32)

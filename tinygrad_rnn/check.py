@@ -27,6 +27,8 @@ def check_grads(
     is asked of the gradient itself, up to `order`. Work is in float64; integer and bool arguments
     are held fixed. Raises AssertionError saying at which order, and both numbers.
     """
+    if not isinstance(args, list | tuple):
+        raise TypeError(f"check_grads: args: expected a list of arrays, got {type(args).__name__}")
     rng = np.random.default_rng(rng)
     arrays = [a.data if isinstance(a, Tensor) else np.asarray(a) for a in args]
     arrays = [a.astype(np.float64) if a.dtype.kind == "f" else a for a in arrays]

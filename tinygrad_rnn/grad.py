@@ -181,13 +181,14 @@ def _seed(y: Tensor, cotangent: Operand | None, who: str) -> Tensor:
     if not y.tracked:
         raise RuntimeError(
             f"{who}: {describe(y)} does not require gradients: nothing it came from was made with "
-            "requires_grad=True, or it was computed under no_grad()."
+            "requires_grad=True, or it was computed under no_grad(), or is itself a gradient taken "
+            "without create_graph=True."
         )
     if cotangent is None:
         if y.size != 1:
             raise RuntimeError(
                 f"{who}: the gradient is implicit only for a result of one element, got shape "
-                f"{y.shape}. Reduce it (y.sum()), or give the cotangent: y.backward(gradient)."
+                f"{y.shape}. Reduce it (y.sum()), or give the cotangent too."
             )
         return owned(np.ones(y.shape, y.dtype))
     seed = cotangent if isinstance(cotangent, Tensor) else Tensor(cotangent)
@@ -232,6 +233,9 @@ def grad(
     """
     single = isinstance(xs, Tensor)
     wrt = [xs] if isinstance(xs, Tensor) else list(xs)
+    for x in [y, *wrt]:
+        if not isinstance(x, Tensor):
+            raise TypeError(f"grad: expected tensors, got {type(x).__name__}")
     seed = _seed(y, cotangent, "grad")
     keep = create_graph if retain_graph is None else retain_graph
     if not allow_unused:

@@ -302,6 +302,10 @@ class Tensor:
             )
         return Tensor, (self.data, self.tracked, None, self.name)
 
+    def __getattr__(self, name: str) -> Any:
+        hint = f"; use {_ELSEWHERE[name]}" if name in _ELSEWHERE else ""
+        raise AttributeError(f"a tensor has no attribute {name!r}{hint}")
+
     def __setitem__(self, index: Any, value: Any) -> None:
         raise TypeError(
             "x[...] = y: a tensor does not change in place, so that gradients stay right. "
@@ -350,6 +354,28 @@ class Tensor:
         def backward(
             self, gradient: Operand | None = None, *, retain_graph: bool = False
         ) -> None: ...
+
+
+_ELSEWHERE = {  # what other libraries call it
+    "view": "x.reshape(...)",
+    "flatten": "x.reshape(-1)",
+    "permute": "x.transpose(...)",
+    "unsqueeze": "x[None]",
+    "squeeze": "x.reshape(...), or x[0]",
+    "requires_grad_": "x.requires_grad = True",
+    "float": "x.astype(np.float32)",
+    "double": "x.astype(np.float64)",
+    "to": "x.astype(dtype): there are no devices",
+    "argmax": "x.data.argmax(...)",
+    "tolist": "x.data.tolist()",
+    "clone": "tg.tensor(x)",
+    "copy": "x.data.copy()",
+    "pow": "x ** y",
+    "matmul": "x @ y",
+    "dot": "x @ y",
+    "std": "x.data.std()",
+    "var": "((x - x.mean()) ** 2).mean()",
+}
 
 
 def tensor(
@@ -451,7 +477,8 @@ def history(outputs: Iterable[Tensor]) -> list[Tensor]:
                 raise RuntimeError(
                     f"the history of {describe(y)} was freed: backward() went through the graph "
                     "before. Call backward(retain_graph=True) the first time; or, if this is a "
-                    "state carried from one sequence to the next, carry x.detach()."
+                    "state carried from one sequence to the next, carry x.detach() (of a tuple, "
+                    "tg.detach(state))."
                 )
             stack.extend(y.inputs)
     return sorted(seen, key=lambda y: y.born, reverse=True)
@@ -477,6 +504,11 @@ class Op:
         variadic: bool = False,
         quiet: bool = False,
     ):
+        if not callable(body):
+            raise TypeError(
+                f"an op is made of a function, got {type(body).__name__}. Give one derivative per "
+                "input first: @tg.pointwise(lambda g, y, x: ...)"
+            )
         self.name = self.__name__ = body.__name__.strip("_")
         self.__doc__, self.__module__, self.__wrapped__ = body.__doc__, body.__module__, body
         self.body, self.rules = body, tuple(rules)

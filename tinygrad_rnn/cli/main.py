@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from .. import __version__
+from ..optim import Diverged
 
 STOPPED = 130  # what a shell reports of a program ended by Ctrl-C
 
@@ -84,13 +85,17 @@ def _add_graph(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "of FILE says what it becomes: .svg and .dot need no other program, .png and .pdf "
         "are made by graphviz.",
     )
-    graph.add_argument("--cell", choices=("rnn", "lstm", "gru"), default="lstm")
+    graph.add_argument(
+        "--cell", choices=("rnn", "lstm", "gru"), default="lstm", help="default lstm"
+    )
     graph.add_argument("--steps", type=_count, default=4, metavar="T", help="default 4")
     graph.add_argument("--layers", type=_count, default=1, metavar="N", help="default 1")
     graph.add_argument("--hidden", type=_count, default=8, metavar="N", help="default 8")
     graph.add_argument("--batch", type=_count, default=2, metavar="N", help="default 2")
     graph.add_argument("--seed", type=int, default=0, metavar="N", help="default 0")
-    graph.add_argument("-o", "--output", default="graph.svg", metavar="FILE")
+    graph.add_argument(
+        "-o", "--output", default="graph.svg", metavar="FILE", help="default graph.svg"
+    )
 
 
 def _count(word: str) -> int:
@@ -104,7 +109,11 @@ def _count(word: str) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; 0 when it went well, 2 when it was refused, 130 when it was stopped."""
+    """Run a command.
+
+    Returns 0 when it went well, 1 when training diverged, 2 when it was refused, 130 when it was
+    stopped by Ctrl-C.
+    """
     options = parser().parse_args(arguments)
     for stream in (sys.stdout, sys.stderr):  # a terminal that lacks a letter shows a stand-in
         if hasattr(stream, "reconfigure"):
@@ -126,8 +135,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `| head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except Diverged as error:
+        print(f"tinygrad-rnn: training diverged: {error}", file=sys.stderr)
+        return 1
     except (ValueError, OSError) as error:
-        print(f"tinygrad-rnn: {error}", file=sys.stderr)
+        words = str(error)
+        if isinstance(error, OSError) and error.strerror and error.filename:
+            words = f"{error.filename}: {error.strerror}"
+        print(f"tinygrad-rnn: {words}", file=sys.stderr)
         return 2
 
 

@@ -44,7 +44,7 @@ class Corpus:
 
     @classmethod
     def of(cls, settings: Settings) -> Corpus:
-        text = data.read_text(settings.text) if settings.text else data.default_text()
+        text = data.default_text() if settings.text is None else data.read_text(settings.text)
         vocabulary = data.Vocabulary(text)
         index = vocabulary.encode(text)
         cut = _cut(len(index))
@@ -122,6 +122,8 @@ class Run:
         """A run from its folder or checkpoint file; CheckpointError says what is wrong."""
         path = Path(path)
         file = path / CHECKPOINT if path.is_dir() else path
+        if not file.exists():
+            raise io.CheckpointError(f"there is no run at {path}; tinygrad-rnn train makes one")
         arrays, metadata = io.load(file)
         try:
             known = {f.name for f in fields(Settings)}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
+import shlex
 import signal
 import sys
 import time
@@ -33,15 +35,15 @@ def train(options: argparse.Namespace) -> int:
     run, corpus = _begin(options)
     say = _nothing if options.quiet else partial(print, flush=True)
     _introduce(run, corpus, say)
+    run.save()  # a folder that cannot be written to is found out now, not after an epoch
     with _interruption() as stopped:
         for _ in _epochs(run, corpus, say, stopped, quiet=options.quiet):
             run.save()
             _draw_curve(run)
     run.save()
-    if run.bits:
-        _draw_curve(run)
+    _draw_curve(run)
     if stopped and run.epoch < run.settings.epochs:
-        print(f"stopped; go on with: tinygrad-rnn train --resume {run.folder}", flush=True)
+        print(f"stopped; go on with: tinygrad-rnn train --resume {_quoted(run)}", flush=True)
         return STOPPED
     _draw_graph(run, corpus)
     _conclude(run)
@@ -61,14 +63,31 @@ def _begin(options: argparse.Namespace) -> tuple[Run, Corpus]:
         return _resume(options, given)
     settings = _checked(Settings(**given))
     corpus = Corpus.of(settings)
-    folder = Path(options.out) if options.out else fresh_folder(settings.cell)
+    settings = _placed(settings)
+    if options.out is not None:
+        _check_folder(Path(options.out))
+    try:
+        run = Run.new(Path(), settings, corpus)
+    except MemoryError as error:
+        raise ValueError(f"a model of these sizes does not fit in memory: {error}") from None
+    run.folder = Path(options.out) if options.out else fresh_folder(settings.cell)
+    run.folder.mkdir(parents=True, exist_ok=True)
+    return run, corpus
+
+
+def _placed(settings: Settings) -> Settings:
+    """With the text's whole path, so that the run can be resumed from anywhere."""
+    return replace(settings, text=settings.text and str(Path(settings.text).absolute()))
+
+
+def _check_folder(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"--out: {folder} is a file; name a folder")
     if (folder / CHECKPOINT).exists():
         raise ValueError(
             f"--out: {folder} already holds a run. Go on with it by --resume {folder}, or name "
             "another folder."
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    return Run.new(folder, settings, corpus), corpus
 
 
 def _resume(options: argparse.Namespace, given: dict[str, object]) -> tuple[Run, Corpus]:
@@ -80,7 +99,12 @@ def _resume(options: argparse.Namespace, given: dict[str, object]) -> tuple[Run,
         )
     run = Run.load(options.resume)
     run.settings = _checked(replace(run.settings, **given))  # type: ignore[arg-type]
-    corpus = Corpus.of(run.settings)
+    try:
+        corpus = Corpus.of(run.settings)
+    except data.TextError as error:
+        command = f"tinygrad-rnn train TEXT --resume {shlex.quote(options.resume)}"
+        raise data.TextError(f"--resume: {error}. Say where it is now: {command}") from None
+    run.settings = _placed(run.settings)
     if corpus.digest != run.digest:
         raise ValueError(
             f"--resume: {run.settings.text or 'the default text'} is not the text that "
@@ -99,6 +123,8 @@ def _checked(settings: Settings) -> Settings:
         raise ValueError(f"--lr: expected a positive number, got {settings.lr}")
     if not 0 <= settings.dropout <= 1:
         raise ValueError(f"--dropout: expected a number from 0 to 1, got {settings.dropout}")
+    if settings.text == "":
+        raise ValueError("TEXT is empty; leave it out to learn Python's own reference")
     if settings.seed < 0:
         raise ValueError(f"--seed: expected 0 or more, got {settings.seed}")
     return settings
@@ -158,6 +184,11 @@ def _epochs(run: Run, corpus: Corpus, say: Say, stopped: list[int], *, quiet: bo
                     yield
             run.epoch, run.done, run.state = run.epoch + 1, 0, None
             run.judged.append((len(run.bits), judge(run, corpus.held_out)))
+            if not run.judged[-1][1] < 2 * math.log2(len(run.characters) + 1):
+                raise optim.Diverged(
+                    f"{run.judged[-1][1]:.3g} bits per character on the held-out text is far worse "
+                    "than guessing. Try a smaller learning rate."
+                )
             if not quiet:
                 progress.say(_report(run, corpus))
             yield
@@ -212,6 +243,14 @@ def _interruption() -> Iterator[list[int]]:
         signal.signal(signal.SIGINT, before)
 
 
+def _columns() -> int:
+    """How wide the terminal is; 0 when there is none, or it does not say."""
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns
+    except (OSError, ValueError):
+        return 0
+
+
 class _Progress:
     """A bar on a terminal, a line now and then elsewhere."""
 
@@ -220,7 +259,7 @@ class _Progress:
     def __init__(self, total: int, quiet: bool):
         from tqdm import tqdm
 
-        self.quiet, self.terminal = quiet, sys.stderr.isatty()
+        self.quiet, self.terminal = quiet, _columns() > 30
         self.bar = tqdm(
             total=total,
             unit=" char",
@@ -301,11 +340,15 @@ def _draw_graph(run: Run, corpus: Corpus) -> None:
     run.optimizer.zero_grad()
 
 
+def _quoted(run: Run) -> str:
+    return shlex.quote(str(run.folder))
+
+
 def _conclude(run: Run) -> None:
     print(
         f"done: {run.judged[-1][1]:.3f} bits per character on the held-out text\n"
         f"  {run.folder / CHECKPOINT}   the model; continue a text with: "
-        f"tinygrad-rnn sample {run.folder}\n"
+        f"tinygrad-rnn sample {_quoted(run)}\n"
         f"  {run.folder / CURVE}                 how it learnt\n"
         f"  {run.folder / GRAPH}                the graph of a few of its steps",
         flush=True,

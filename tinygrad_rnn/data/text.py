@@ -28,6 +28,8 @@ def read_text(path: str | Path) -> str:
 
     Raises TextError for a file that is missing, a folder, empty, or not UTF-8.
     """
+    if not str(path):
+        raise TextError("the name of the text is empty")
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -44,6 +46,8 @@ def read_text(path: str | Path) -> str:
         raise TextError(f"{path} cannot be read: {error.strerror or error}") from None
     if not text:
         raise TextError(f"{path} is empty")
+    if "\0" in text:
+        raise TextError(f"{path} holds NUL characters: it is a binary file, not a text")
     return text
 
 

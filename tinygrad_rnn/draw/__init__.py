@@ -42,6 +42,8 @@ def draw(
     Raises RuntimeError for a graph that `backward()` has freed, ValueError when there is nothing to
     draw or more than 3000 nodes, TypeError when something is not a tensor.
     """
+    if not isinstance(outputs, Tensor | list | tuple):
+        raise TypeError(f"draw: outputs: expected tensors, got {type(outputs).__name__}")
     outputs = [outputs] if isinstance(outputs, Tensor) else list(outputs)
     if not outputs:
         raise ValueError("draw: expected at least one tensor, got an empty sequence")

@@ -52,7 +52,8 @@ def save(
     for argument, value in (("arrays", arrays), ("metadata", metadata or {})):
         if not isinstance(value, Mapping):
             got = f"expected a mapping from names, got {type(value).__name__}"
-            raise TypeError(f"save({argument}): {got}; give a dict")
+            swapped = "; save(path, arrays): are the two swapped?" * (argument == "arrays")
+            raise TypeError(f"save({argument}): {got}; give a dict{swapped}")
     check_names("arrays", arrays)
     texts = metadata_as_text(metadata or {})
     plain = {name: _savable(name, arrays[name]) for name in sorted(arrays)}

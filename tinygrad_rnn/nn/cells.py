@@ -10,7 +10,7 @@ import numpy as np
 from ..ops import relu, sigmoid, split, tanh
 from ..tensor import Tensor
 from .init import Random, glorot, orthogonal
-from .module import parameter, positive
+from .module import floating, parameter, positive
 from .recurrent import Cell
 
 
@@ -32,6 +32,7 @@ class RNN(Cell):
         rng: Random = None,
     ):
         positive("RNN", inputs=inputs, hidden=hidden)
+        dtype = floating("RNN", dtype)
         if bias not in (0, 1, 2):
             raise ValueError(f"RNN: bias: expected 0, 1 or 2 of them, got {bias!r}")
         named = {"tanh": tanh, "relu": relu}
@@ -41,7 +42,7 @@ class RNN(Cell):
                 f"got {activation!r}"
             )
         rng = np.random.default_rng(rng)
-        self.inputs, self.hidden, self.dtype = inputs, hidden, np.dtype(dtype)
+        self.inputs, self.hidden, self.dtype = inputs, hidden, dtype
         self.activation = activation if callable(activation) else named[activation]
         # The largest first: a size far too large fails at once, before it fills the memory.
         self.Wh = parameter(orthogonal(rng, hidden).astype(dtype), "Wh")
@@ -76,8 +77,9 @@ class LSTM(Cell):
         rng: Random = None,
     ):
         positive("LSTM", inputs=inputs, hidden=hidden)
+        dtype = floating("LSTM", dtype)
         rng = np.random.default_rng(rng)
-        self.inputs, self.hidden, self.dtype = inputs, hidden, np.dtype(dtype)
+        self.inputs, self.hidden, self.dtype = inputs, hidden, dtype
         self.Wh = parameter(orthogonal(rng, hidden, gates=4).astype(dtype), "Wh")
         self.Wx = parameter(glorot(rng, inputs, hidden, gates=4).astype(dtype), "Wx")
         forget = np.repeat([0.0, 1.0, 0.0, 0.0], hidden)
@@ -109,8 +111,9 @@ class GRU(Cell):
         rng: Random = None,
     ):
         positive("GRU", inputs=inputs, hidden=hidden)
+        dtype = floating("GRU", dtype)
         rng = np.random.default_rng(rng)
-        self.inputs, self.hidden, self.dtype = inputs, hidden, np.dtype(dtype)
+        self.inputs, self.hidden, self.dtype = inputs, hidden, dtype
         self.Wh = parameter(orthogonal(rng, hidden, gates=2).astype(dtype), "Wh")
         self.Wx = parameter(glorot(rng, inputs, hidden, gates=3).astype(dtype), "Wx")
         self.Wn = parameter(orthogonal(rng, hidden).astype(dtype), "Wn")

@@ -9,7 +9,7 @@ import numpy as np
 from ..ops import embedding
 from ..tensor import Operand, Tensor, scope
 from .init import Random, glorot
-from .module import Module, as_floats, parameter, positive
+from .module import Module, as_floats, floating, parameter, positive
 
 
 class Linear(Module):
@@ -25,6 +25,7 @@ class Linear(Module):
         rng: Random = None,
     ):
         positive("Linear", inputs=inputs, outputs=outputs)
+        dtype = floating("Linear", dtype)
         weights = glorot(np.random.default_rng(rng), inputs, outputs)
         self.W = parameter(weights.astype(dtype), "W")
         self.b = parameter(np.zeros(outputs, dtype), "b") if bias else None
@@ -49,6 +50,7 @@ class Embedding(Module):
 
     def __init__(self, count: int, size: int, *, dtype: Any = np.float32, rng: Random = None):
         positive("Embedding", count=count, size=size)
+        dtype = floating("Embedding", dtype)
         rows = np.random.default_rng(rng).normal(size=(count, size)) / np.sqrt(size)
         self.table = parameter(rows.astype(dtype), "table")
 
@@ -70,6 +72,9 @@ class Dropout(Module):
             raise ValueError(f"Dropout: p: expected a probability in [0, 1], got {p}")
         self.p = float(p)
         self.rng = np.random.default_rng(rng) if p else None  # what never draws needs none
+
+    def __repr__(self) -> str:
+        return f"Dropout({self.p:g})"
 
     def __call__(self, x: Tensor) -> Tensor:
         if x.dtype.kind != "f":

@@ -19,9 +19,23 @@ class Module:
 
     training: bool = True
 
-    def named_parameters(self) -> dict[str, Tensor]:
-        """Every parameter by its path, such as "layer.0.Wx"; a shared one once, by its first."""
-        return {path: x for path, x in self._leaves().items() if x.requires_grad}
+    def __setattr__(self, name: str, value: Any) -> None:
+        old = vars(self).get(name)
+        parameter = isinstance(value, Tensor) and value.op is None and value.requires_grad
+        if isinstance(old, Tensor) and old.requires_grad and not parameter and value is not None:
+            raise TypeError(
+                f"{type(self).__name__}.{name} is a parameter. Give it new values by "
+                f"module.{name}.data = ..., or a new tensor with requires_grad=True, or None."
+            )
+        super().__setattr__(name, value)
+
+    def __repr__(self) -> str:
+        parts = [f"{k}={_shown(v)}" for k, v in vars(self).items() if _shown(v)]
+        return f"{type(self).__name__}({', '.join(parts)})"
+
+    def named_parameters(self) -> list[tuple[str, Tensor]]:
+        """Every parameter after its path, such as "cells.0.Wx"; a shared one once, by its first."""
+        return [(path, x) for path, x in self._leaves().items() if x.requires_grad]
 
     def _leaves(self) -> dict[str, Tensor]:
         """The parameters, and the tensors that are kept but not (or no longer) trained."""
@@ -37,7 +51,7 @@ class Module:
 
     def parameters(self) -> list[Tensor]:
         """The tensors that training changes, in order."""
-        return list(self.named_parameters().values())
+        return [x for _, x in self.named_parameters()]
 
     def modules(self) -> list[Module]:
         """This module and all inside it."""
@@ -73,6 +87,12 @@ class Module:
         Shapes must agree, and with `strict` the paths too; values are cast to the parameter's
         dtype. Returns the paths that `state` lacked and those that the module does not have.
         """
+        if not isinstance(state, Mapping):
+            raise TypeError(
+                f"{type(self).__name__}.load_state_dict: state: expected arrays by name, got "
+                f"{type(state).__name__}. tg.io.load(path) returns arrays and metadata: pass the "
+                "first."
+            )
         parameters = self._leaves()
         missing = [path for path in parameters if path not in state]
         unexpected = [path for path in state if path not in parameters]
@@ -98,6 +118,16 @@ class Module:
         for path, array in new.items():
             replace(parameters[path], array)
         return missing, unexpected
+
+
+def _shown(x: Any) -> str:
+    """A part of a module in its repr: sizes of tensors, modules within, nothing else."""
+    if isinstance(x, Tensor):
+        return "×".join(map(str, x.shape)) or "1"
+    if isinstance(x, Module):
+        return repr(x)
+    inside = [_shown(part) for part in x] if isinstance(x, list | tuple) else []
+    return f"[{', '.join(inside)}]" if any(inside) else ""
 
 
 def _walk(x: Any, path: str, seen: set[int] | None = None) -> Iterator[tuple[str, Any]]:
@@ -127,14 +157,22 @@ def as_floats(who: str, word: str, x: Operand, dtype: Any) -> Tensor:
     """An input of a layer as a tensor, refused unless it has the dtype of the layer's weights."""
     x = x if isinstance(x, Tensor) else Tensor(x)
     if x.dtype != dtype:
-        hint = (
-            f"Use {word}.astype(...)" if x.dtype.kind == "f" else "Indices go through nn.Embedding"
-        )
+        wanted = np.dtype(dtype)
+        hint = f"Use {word}.astype(np.{wanted}), or {who} with dtype=np.{x.dtype}."
+        if x.dtype.kind != "f":
+            hint = f"Indices go through nn.Embedding; numbers through {word}.astype(np.{wanted})."
         raise TypeError(
-            f"{who}: {word}: expected floats, {np.dtype(dtype)} like the weights, got {x.dtype}. "
-            f"{hint}, or make the layer with another dtype."
+            f"{who}: {word}: expected floats, {wanted} like the weights, got {x.dtype}. {hint}"
         )
     return x
+
+
+def floating(who: str, dtype: Any) -> np.dtype:
+    """The dtype of a layer's weights: float32 or float64."""
+    wanted = np.dtype(dtype)
+    if wanted not in (np.float32, np.float64):
+        raise TypeError(f"{who}: dtype: expected float32 or float64, got {wanted}")
+    return wanted
 
 
 def positive(who: str, **sizes: Any) -> None:

@@ -69,6 +69,10 @@ class Recurrent(Module):
         for k, cell in enumerate(cells):
             if not isinstance(cell, Cell):
                 raise TypeError(f"Recurrent: cell {k}: expected a Cell, got {type(cell).__name__}")
+            if not hasattr(cell, "inputs") or not hasattr(cell, "hidden"):
+                raise TypeError(
+                    f"{type(cell).__name__}: set self.inputs and self.hidden in __init__"
+                )
         for k, (below, above) in enumerate(pairwise(cells)):
             if above.inputs != below.hidden:
                 raise ValueError(

@@ -75,7 +75,7 @@ def concat(xs, axis=0):
 
     Raises ValueError naming the first whose other axes disagree.
     """
-    xs = _joined("concat", xs)
+    xs = _joined("concat", xs, axis)
     for k, x in enumerate(xs):
         if x.ndim != xs[0].ndim or _without(x.shape, axis) != _without(xs[0].shape, axis):
             raise ValueError(
@@ -90,14 +90,18 @@ def stack(xs, axis=0):
 
     Raises ValueError naming the first of another shape.
     """
-    xs = _joined("stack", xs)
+    xs = _joined("stack", xs, axis)
     for k, x in enumerate(xs):
         if x.shape != xs[0].shape:
             raise ValueError(f"stack: number {k} has shape {x.shape}, expected {xs[0].shape}")
     return _stack(*xs, axis=axis)
 
 
-def _joined(who, xs):
+def _joined(who, xs, axis):
+    if not isinstance(axis, int | np.integer):
+        raise TypeError(f"{who}: expected a list of tensors and an axis: tg.{who}([x, y], axis=0)")
+    if not isinstance(xs, list | tuple | Tensor | np.ndarray):
+        xs = list(xs)
     if isinstance(xs, Tensor | np.ndarray):
         xs = unstack(xs)
     xs = [x if isinstance(x, Tensor) else as_array(x) for x in xs]

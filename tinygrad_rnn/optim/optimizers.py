@@ -36,6 +36,10 @@ class Optimizer:
         """The new values of a parameter and the new memory of it; the old ones stay as they are."""
         raise NotImplementedError(f"{type(self).__name__} has no update(x, g, memory)")
 
+    def __repr__(self) -> str:
+        kind, count = type(self).__name__, len(self.parameters)
+        return f"{kind}(lr={self.lr:g}, {count} parameters, {self.steps} steps done)"
+
     def step(self) -> None:
         """Change every parameter that has a gradient."""
         new = {}
@@ -188,7 +192,7 @@ class AdamW(Adam):
 
 def _named(parameters: Parameters, who: str) -> dict[str, Tensor]:
     if hasattr(parameters, "named_parameters"):
-        named = parameters.named_parameters()
+        named = dict(parameters.named_parameters())
     elif isinstance(parameters, Mapping):
         named = dict(parameters)
     elif isinstance(parameters, Tensor):
