@@ -66,7 +66,7 @@ class Cotangents:
 
     def arrived(self, x: Tensor) -> Any:
         """The whole sum; None when nothing has come this way."""
-        if self.blocks and x in self.blocks:
+        if x in self.blocks:
             block = self.blocks.pop(x)
             self.sums[x] = block + self.sums[x] if x in self.sums else block
         return self.sums.get(x)
@@ -93,7 +93,7 @@ def pullback(
         for y, g in zip(outputs, cotangents, strict=True):
             found.add(y, g)
         for k, y in enumerate(order):
-            g = found.arrived(y)
+            g = found.arrived(y) if found.blocks else found.sums.get(y)
             if g is not None and y.op is not None:
                 _step(y, g, found, wanted)
                 if not retain_graph:

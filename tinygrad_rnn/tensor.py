@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ContextDecorator
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -481,7 +482,7 @@ def history(outputs: Iterable[Tensor]) -> list[Tensor]:
                     "tg.detach(state))."
                 )
             stack.extend(y.inputs)
-    return sorted(seen, key=lambda y: y.born, reverse=True)
+    return sorted(seen, key=attrgetter("born"), reverse=True)
 
 
 # -- the verb ---------------------------------------------------------------------------------
@@ -536,9 +537,11 @@ class Op:
                     return self._plainly(inputs, attrs)
                 inputs = self._as_tensors(inputs)
                 break
-        arrays = [x._array for x in inputs]
         try:
-            out = self.body(*arrays, **attrs) if self.trusted else self._guarded(arrays, attrs)
+            if self.trusted:
+                out = self.body(*map(_array_of, inputs), **attrs)
+            else:
+                out = self._guarded([x._array for x in inputs], attrs)
         except (ValueError, TypeError, IndexError) as error:
             raise self._refusal(error, inputs, attrs) from error
         if out.__class__ is tuple:
@@ -610,12 +613,12 @@ class Op:
                     f"{len(inputs)} inputs. Return one each, None where there is none."
                 )
         else:
-            pulled = [
-                rule(g, answer, *values, **attrs)
-                if rule is not None and (x.tracked if wanted is None else x in wanted)
-                else None
-                for rule, x in zip(self.rules, inputs, strict=True)
-            ]
+            pulled = []
+            for rule, x in zip(self.rules, inputs):  # noqa: B905 (this loop is hot)
+                waited_for = x.tracked if wanted is None else x in wanted
+                pulled.append(
+                    rule(g, answer, *values, **attrs) if waited_for and rule is not None else None
+                )
         if not self.ours:
             _freeze(*pulled)
         return pulled
@@ -706,6 +709,9 @@ class Parts(dict):
 def pick(x, i):
     """One part of the tuple that an op with several results returned."""
     return x[i]
+
+
+_array_of = attrgetter("_array")
 
 
 def _freeze(*arrays: Any) -> None:

@@ -1,5 +1,6 @@
 """Verbs that move elements about without changing them."""
 
+from functools import lru_cache
 from itertools import accumulate, pairwise
 from math import prod
 
@@ -118,16 +119,22 @@ def _without(shape, axis):
 @primitive(lambda g, y, x, sections, axis: _concat(*g, axis=axis))
 def split(x, sections, axis=-1):
     """Cut along an axis into equal `sections`, or into sections of the sizes listed."""
-    size = x.shape[axis]
+    sections = sections if isinstance(sections, int) else tuple(sections)
+    return tuple([x[cut] for cut in _cuts(x.shape[axis], sections, axis % x.ndim)])
+
+
+@lru_cache
+def _cuts(size, sections, axis):
+    """The index of each section."""
     if isinstance(sections, int):
         if sections < 1 or size % sections:
             raise ValueError(f"cannot cut an axis of {size} into {sections} equal sections")
-        sections = [size // sections] * sections
+        sections = (size // sections,) * sections
     ends = list(accumulate(sections, initial=0))
     if ends[-1] != size or any(not isinstance(n, int | np.integer) or n < 0 for n in sections):
         raise ValueError(f"sections {list(sections)} are not whole numbers that add up to {size}")
-    before = (slice(None),) * (axis % x.ndim)
-    return tuple([x[(*before, slice(a, b))] for a, b in pairwise(ends)])
+    before = (slice(None),) * axis
+    return [(*before, slice(a, b)) for a, b in pairwise(ends)]
 
 
 @primitive(lambda g, y, x, axis: _stack(*g, axis=axis))

@@ -63,7 +63,7 @@ def _check_carry(t: int, before: Sequence[Tensor], after: Sequence[Tensor]) -> N
             "given. Return all of them, in the same order."
         )
     for k, (old, new) in enumerate(zip(before, after, strict=True)):
-        if old.shape != new.shape or old.dtype != new.dtype:
+        if old._array.shape != new._array.shape or old._array.dtype != new._array.dtype:
             raise TypeError(
                 f"unroll: step t={t} turned state {k} from {old.dtype}{list(old.shape)} into "
                 f"{new.dtype}{list(new.shape)}. A state keeps its shape and dtype; give the first "
