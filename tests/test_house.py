@@ -203,3 +203,12 @@ def test_examples_run_and_fit_on_a_page(path, tmp_path):
     out = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
     assert out.stdout and not out.stderr
     assert len(path.read_text("utf-8").splitlines()) <= 65
+
+
+def test_systems_that_the_code_refers_to_are_on_the_page_of_notes():
+    listed = set(re.findall(r"^\| (S\d+) \|", (ROOT / "docs/notes.md").read_text("utf-8"), re.M))
+    named = set()
+    for path in [*FILES, *(ROOT / "examples").glob("*.py")]:
+        for start, end in re.findall(r"\b(S\d{1,2})(?:-(S\d{1,2}))?\b", path.read_text("utf-8")):
+            named |= {start, end or start}
+    assert named and named <= listed

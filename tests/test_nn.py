@@ -201,6 +201,18 @@ def test_a_recurrent_layer_drops_below_every_cell_even_a_single_one():
     assert np.array_equal(layer(xs)[0].data, layer(xs)[0].data)
 
 
+def test_a_system_without_inputs():
+    """S5: s(t) = f(s(t-1)); here a rotation, whose gradient turns back."""
+    turn = np.array([[np.cos(0.1), np.sin(0.1)], [-np.sin(0.1), np.cos(0.1)]])
+    start = tg.tensor([[1.0, 0.0]], requires_grad=True)
+    (path,) = tg.unroll(lambda s: s @ tg.tensor(turn), start, None, length=10)
+    close(path[-1], [[np.cos(1.0), np.sin(1.0)]])
+    close(tg.grad(path[-1][0, 0], start), [[np.cos(1.0), -np.sin(1.0)]])
+    for wrong in ({}, {"length": 3, "xs": np.ones((3, 1, 2))}):
+        with pytest.raises(ValueError, match="either xs, or length"):
+            tg.unroll(lambda s: s, start, wrong.pop("xs", None), **wrong)
+
+
 def test_scopes_name_the_layer_and_the_step():
     layer = nn.Recurrent(nn.RNN(I, H), nn.RNN(H, H))
     ys, _ = layer(np.ones((2, B, I), np.float32))
