@@ -19,6 +19,7 @@ from tinygrad_rnn.draw import render as render_module
 from tinygrad_rnn.draw.path import smooth
 
 core = importlib.import_module("tinygrad_rnn.tensor")  # `tg.tensor` is the function
+verbs = importlib.import_module("tinygrad_rnn.op")
 SVG = "{http://www.w3.org/2000/svg}"
 PROGRAM = shutil.which("neato")
 needs_graphviz = pytest.mark.skipif(PROGRAM is None, reason="graphviz is not installed")
@@ -109,10 +110,10 @@ def place(scope):
 def expected_counts(outputs, hidden=()):
     """The counting rule of draw/graph.py, from the history alone (no step feeds what is before)."""
     order = core.history(outputs)
-    ops = [y for y in order if y.op is not None and y.op is not core.pick]
+    ops = [y for y in order if y.op is not None and y.op is not verbs.pick]
 
     def source(x):
-        return x.inputs[0] if x.op is core.pick else x
+        return x.inputs[0] if x.op is verbs.pick else x
 
     def is_hidden(y):
         return bool(place(y.scope)) and place(y.scope)[1] in hidden
@@ -424,7 +425,7 @@ def test_drawing_changes_nothing_and_runs_nothing(monkeypatch):
     def refuse(*_, **__):
         raise AssertionError("a picture runs no ops")
 
-    monkeypatch.setattr(core.Op, "__call__", refuse)
+    monkeypatch.setattr(verbs.Op, "__call__", refuse)
     born = next(core._births)
     figure = draw(loss)
     assert figure.svg and figure.dot

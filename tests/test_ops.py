@@ -7,8 +7,9 @@ import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import ops
+from tinygrad_rnn.op import Op, pick
 from tinygrad_rnn.ops import arithmetic, linear, loss, reduce, shape
-from tinygrad_rnn.tensor import Op, Tensor, pick
+from tinygrad_rnn.tensor import Tensor
 
 MODULES = (arithmetic, linear, loss, reduce, shape)
 OPS = {op.name: op for module in MODULES for op in vars(module).values() if isinstance(op, Op)}

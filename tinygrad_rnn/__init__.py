@@ -10,6 +10,10 @@ from .check import check_grads as check_grads
 from .draw import draw as draw
 from .grad import backward as _backward
 from .grad import grad as grad
+from .op import Op as Op
+from .op import pointwise as pointwise
+from .op import primitive as primitive
+from .op import variadic as variadic
 from .ops import abs as abs
 from .ops import add as add
 from .ops import astype as astype
@@ -57,18 +61,14 @@ from .ops import transpose as transpose
 from .ops import unstack as unstack
 from .ops import where as where
 from .scan import unroll as unroll
-from .tensor import Op as Op
 from .tensor import Tensor as Tensor
 from .tensor import detach as detach
 from .tensor import detect_anomaly as detect_anomaly
 from .tensor import is_recording as is_recording
 from .tensor import no_grad as no_grad
-from .tensor import pointwise as pointwise
-from .tensor import primitive as primitive
 from .tensor import recording as recording
 from .tensor import scope as scope
 from .tensor import tensor as tensor
-from .tensor import variadic as variadic
 
 if _typing.TYPE_CHECKING:
     from . import io as io

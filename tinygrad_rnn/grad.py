@@ -7,19 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from .op import Parts, has_nan, place
 from .ops import astype, sum_to
-from .tensor import (
-    Operand,
-    Parts,
-    Tensor,
-    describe,
-    has_nan,
-    history,
-    mode,
-    owned,
-    place,
-    recording,
-)
+from .tensor import Operand, Tensor, describe, history, mode, owned, recording
 
 BLOCK = 64  # terms of a sum that are added up before they join the rest
 

@@ -18,7 +18,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
-from ..tensor import Tensor, history, pick
+from ..op import pick
+from ..tensor import Tensor, history
 from .text import attribute_words, gradient_words, literal, number, shape_words
 
 BUDGET = 3000  # nodes; more than that is neither readable nor quick to open

@@ -3,7 +3,8 @@
 import numpy as np
 
 from .. import kernels
-from ..tensor import as_dtype, pointwise
+from ..op import pointwise
+from ..tensor import as_dtype
 
 # -- arithmetic -------------------------------------------------------------------------------
 

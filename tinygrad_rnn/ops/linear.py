@@ -3,7 +3,8 @@
 from math import prod
 
 from .. import kernels
-from ..tensor import as_array, primitive
+from ..op import primitive
+from ..tensor import as_array
 from .shape import reshape, swapaxes
 
 

@@ -3,7 +3,8 @@
 import numpy as np
 
 from .. import kernels
-from ..tensor import Operand, Tensor, primitive
+from ..op import primitive
+from ..tensor import Operand, Tensor
 from . import reduce
 from .arithmetic import astype, not_equal
 from .reduce import softmax

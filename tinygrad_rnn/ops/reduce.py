@@ -5,7 +5,8 @@ import math
 import numpy as np
 
 from .. import kernels
-from ..tensor import as_array, primitive
+from ..op import primitive
+from ..tensor import as_array
 from .arithmetic import astype, div, equal, exp
 from .shape import add_up, expand, reshape
 

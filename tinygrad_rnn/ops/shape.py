@@ -7,7 +7,8 @@ from math import prod
 import numpy as np
 
 from .. import kernels
-from ..tensor import Tensor, as_array, primitive, variadic
+from ..op import primitive, variadic
+from ..tensor import Tensor, as_array
 
 
 @primitive(lambda g, y, x, shape: reshape(g, shape=x.shape))

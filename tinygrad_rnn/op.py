@@ -1,0 +1,280 @@
+"""An op is a verb: how to do it to arrays, and how to pull a cotangent back through it."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+from collections.abc import Callable, Sequence
+from operator import attrgetter
+from typing import Any
+
+import numpy as np
+
+from .tensor import _NONE, Tensor, _births, as_array, describe, mode, owned
+
+_package = os.path.dirname(os.path.abspath(__file__))
+
+
+class Op:
+    """A verb: how to do it to arrays, and how to pull a cotangent back through it.
+
+    Made by `pointwise`, `primitive` or `variadic` around a body that takes arrays and returns an
+    array (or a tuple of arrays). Called with tensors it gives a tensor that remembers; called with
+    arrays only, the plain array. Inputs come first, attributes (`axis=...`) after them.
+    """
+
+    def __init__(
+        self,
+        body: Callable[..., Any],
+        rules: Sequence[Callable[..., Any] | None],
+        *,
+        pointwise: bool = False,
+        variadic: bool = False,
+        quiet: bool = False,
+    ):
+        if not callable(body):
+            raise TypeError(
+                f"an op is made of a function, got {type(body).__name__}. Give one derivative per "
+                "input first: @tg.pointwise(lambda g, y, x: ...)"
+            )
+        self.name = self.__name__ = body.__name__.strip("_")
+        self.__doc__, self.__module__, self.__wrapped__ = body.__doc__, body.__module__, body
+        self.body, self.rules = body, tuple(rules)
+        self.pointwise, self.variadic = pointwise, variadic
+        self.ours = str(body.__module__).startswith(f"{__package__}.")
+        self.trusted = self.ours and not quiet
+        parameters = [
+            p for p in inspect.signature(body).parameters.values() if p.kind != p.VAR_POSITIONAL
+        ]
+        self.arity = -1 if variadic else len(rules)
+        self.attributes = [p.name for p in parameters[0 if variadic else len(rules) :]]
+        self.defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
+        if not variadic and len(parameters) < len(rules):
+            raise TypeError(f"{self.name}: {len(rules)} derivatives for {len(parameters)} inputs")
+
+    def __repr__(self) -> str:
+        return f"<op {self.name}>"
+
+    def __call__(self, *inputs: Any, **attrs: Any) -> Any:
+        if len(inputs) != self.arity or len(attrs) != len(self.attributes):
+            inputs, attrs = self._bound(inputs, attrs)
+        for x in inputs:
+            if x.__class__ is not Tensor:
+                if Tensor not in map(type, inputs):
+                    return self._plainly(inputs, attrs)
+                inputs = self._as_tensors(inputs)
+                break
+        try:
+            if self.trusted:
+                out = self.body(*map(_array_of, inputs), **attrs)
+            else:
+                out = self._guarded([x._array for x in inputs], attrs)
+        except (ValueError, TypeError, IndexError) as error:
+            raise self._refusal(error, inputs, attrs) from error
+        if out.__class__ is tuple:
+            whole = self._remember(tuple([np.asarray(part) for part in out]), inputs, attrs)
+            parts = enumerate(whole._array)
+            return tuple([pick._remember(part, (whole,), {"i": i}) for i, part in parts])
+        return self._remember(out, inputs, attrs)
+
+    def _plainly(self, inputs: Sequence[Any], attrs: dict[str, Any]) -> Any:
+        """Arrays in, array out: the verb as a function of NumPy's."""
+        arrays = [x if x.__class__ is np.ndarray else _plain(x) for x in inputs]
+        if not any(isinstance(x, np.ndarray | np.generic) for x in arrays):
+            arrays = [as_array(x) for x in arrays]
+        if self.trusted:
+            return self.body(*arrays, **attrs)
+        with np.errstate(all="ignore"):
+            return self.body(*arrays, **attrs)
+
+    def _remember(self, out: Any, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> Tensor:
+        """The only place where a tensor with a past is born."""
+        if out.__class__ is not np.ndarray and out.__class__ is not tuple:
+            out = np.asarray(out)
+        y = object.__new__(Tensor)
+        y._array, y._grad, y.name, y.line = out, None, None, None
+        y.tracked, y.op, y.inputs, y.attrs = False, None, (), _NONE
+        y.born, y.scope = next(_births), mode.scope
+        if mode.recording:
+            for x in inputs:
+                if x.tracked:
+                    if out.__class__ is tuple or out.dtype.kind == "f":  # a comparison has no slope
+                        y.tracked, y.op, y.inputs, y.attrs = True, self, inputs, attrs
+                    break
+        if mode.anomaly:
+            _watch(self, inputs, y)
+        return y
+
+    def _guarded(self, arrays: list[Any], attrs: dict[str, Any]) -> Any:
+        """Run a body that may warn, or that is not ours and may do and return anything."""
+        if not self.ours:
+            _freeze(*arrays)
+        with np.errstate(all="ignore"):
+            out = self.body(*arrays, **attrs)
+        if self.ours:
+            return out.astype(np.float32) if out.dtype.char == "e" else out
+        parts = [as_array(part) for part in (out if out.__class__ is tuple else (out,))]
+        parts = [part if part.flags.owndata else part.copy() for part in parts]
+        _freeze(*parts)  # an op that keeps its buffer must not write to it again
+        return tuple(parts) if out.__class__ is tuple else parts[0]
+
+    def pull(self, g: Any, y: Tensor, wanted: set[Tensor] | None = None) -> list[Any]:
+        """The cotangent of each input, given `g`, that of `y`; None for those nobody waits for.
+
+        A rule is written once. Here it is run on arrays; when history is being recorded, on
+        tensors, so that what it does can be differentiated again.
+        """
+        inputs, attrs, answer = y.inputs, y.attrs, y._array
+        values: Any = [x._array for x in inputs]
+        if answer.__class__ is tuple:
+            g = g.filled(answer)
+        if not self.ours:
+            _freeze(*(g if g.__class__ is tuple else (g,)), answer, *values)
+        if mode.recording:
+            answer, values = y, inputs
+        if self.variadic:
+            pulled = list(self.rules[0](g, answer, *values, **attrs))  # type: ignore[misc]
+            if len(pulled) != len(inputs):
+                raise ValueError(
+                    f"{self.name}: its derivative returned {len(pulled)} cotangents for "
+                    f"{len(inputs)} inputs. Return one each, None where there is none."
+                )
+        else:
+            pulled = []
+            for rule, x in zip(self.rules, inputs):  # noqa: B905 (this loop is hot)
+                waited_for = x.tracked if wanted is None else x in wanted
+                pulled.append(
+                    rule(g, answer, *values, **attrs) if waited_for and rule is not None else None
+                )
+        if not self.ours:
+            _freeze(*pulled)
+        return pulled
+
+    def _bound(self, inputs: tuple[Any, ...], attrs: dict[str, Any]) -> tuple[Any, Any]:
+        """Tell inputs from attributes given by position, and fill in the defaults."""
+        if not self.variadic:
+            if len(inputs) < self.arity:
+                raise TypeError(f"{self.name}: expected {self.arity} inputs, got {len(inputs)}")
+            rest = inputs[self.arity :]
+            if len(rest) > len(self.attributes):
+                raise TypeError(
+                    f"{self.name}: expected {self.arity} inputs"
+                    + (f" and then {', '.join(self.attributes)}" if self.attributes else "")
+                    + f", got {len(inputs)} arguments"
+                )
+            inputs, attrs = inputs[: self.arity], dict(zip(self.attributes, rest)) | attrs  # noqa: B905
+        return inputs, {**self.defaults, **attrs}
+
+    def _refusal(self, error: Exception, inputs: Sequence[Tensor], attrs: Any) -> Exception:
+        given = ", ".join(map(describe, inputs)) + "".join(
+            f", {name}={value!r}" for name, value in attrs.items()
+        )
+        kind = next(k for k in (IndexError, TypeError, ValueError) if isinstance(error, k))
+        return kind(f"{self.name}: {error} (given {given})")
+
+    def _as_tensors(self, inputs: Sequence[Any]) -> tuple[Tensor, ...]:
+        """Inputs as tensors. A Python number takes its company's dtype, as in NumPy (NEP 50)."""
+        company = [self.variadic or r is not None or not any(self.rules) for r in self.rules]
+        company *= len(inputs) // len(company)  # a condition or an index is none
+        weak = [type(x) in (int, float, bool) and c for x, c in zip(inputs, company, strict=True)]
+        try:
+            kept = [
+                x if w or type(x) is Tensor else Tensor(x)
+                for x, w in zip(inputs, weak, strict=True)
+            ]
+            friends = [x for x, c in zip(kept, company, strict=True) if c]
+            dtypes = {x._array.dtype for x in friends if type(x) is Tensor}
+            dtype = next(iter(dtypes)) if len(dtypes) == 1 else None
+            if dtype is None or dtype.kind != "f":
+                kinds = [x._array.dtype if type(x) is Tensor else x for x in friends]
+                dtype = np.result_type(*kinds)
+            return tuple([x if type(x) is Tensor else owned(np.array(x, dtype)) for x in kept])
+        except (TypeError, ValueError, OverflowError) as error:
+            raise type(error)(f"{self.name}: {error}") from None
+
+
+def pointwise(*rules: Callable[..., Any] | None, quiet: bool = False) -> Callable[..., Op]:
+    """Make an op of a function of one element at a time, broadcasting like NumPy.
+
+    The body must read the same for an array and for a number. Give one derivative per input:
+    `rule(g, answer, *inputs, **attributes)` returns that input's cotangent, written in tensor
+    arithmetic; None where the input has no derivative. `quiet` silences NumPy's overflow, division
+    and domain warnings in a body of the library's; in those of others they always are silent.
+    """
+    return lambda body: Op(body, rules, pointwise=True, quiet=quiet)
+
+
+def primitive(*rules: Callable[..., Any] | None, quiet: bool = False) -> Callable[..., Op]:
+    """Make an op of a function of whole arrays; derivatives as in `pointwise`."""
+    return lambda body: Op(body, rules, quiet=quiet)
+
+
+def variadic(rule: Callable[..., Any]) -> Callable[..., Op]:
+    """Make an op of any number of inputs; `rule` returns the cotangents of all of them."""
+    return lambda body: Op(body, [rule], variadic=True)
+
+
+class Parts(dict):
+    """The cotangent of a tuple: only of those of its parts that were used."""
+
+    def filled(self, like: tuple[np.ndarray, ...]) -> tuple[Any, ...]:
+        """One cotangent for every part, zeros for the unused."""
+        zeros = owned if mode.recording else np.asarray
+        return tuple(
+            self[i] if i in self else zeros(np.zeros(array.shape, array.dtype))
+            for i, array in enumerate(like)
+        )
+
+    def merged(self, other: Parts) -> Parts:
+        """Both together; used in place, since a walk merges what it made itself."""
+        for i, g in other.items():
+            self[i] = self[i] + g if i in self else g
+        return self
+
+
+@primitive(lambda g, y, x, i: Parts({i: g}))
+def pick(x, i):
+    """One part of the tuple that an op with several results returned."""
+    return x[i]
+
+
+_array_of = attrgetter("_array")
+
+
+def _freeze(*arrays: Any) -> None:
+    for array in arrays:
+        if array.__class__ is np.ndarray:
+            array.setflags(write=False)
+
+
+def _plain(x: Any) -> Any:
+    """An input of an op among arrays; a Python number stays one, and takes its company's dtype."""
+    return x if isinstance(x, _PLAIN) else as_array(x)
+
+
+_PLAIN = (np.generic, float, int)
+
+
+# -- looking for NaN --------------------------------------------------------------------------
+
+
+def _watch(op: Op, inputs: Sequence[Tensor], y: Tensor) -> None:
+    frame = sys._getframe(2)
+    while frame.f_back and os.path.abspath(frame.f_code.co_filename).startswith(_package):
+        frame = frame.f_back
+    y.line = f"{frame.f_code.co_filename}:{frame.f_lineno}, in {frame.f_code.co_name}"
+    if has_nan(y._array) and not any(has_nan(x._array) for x in inputs):
+        raise RuntimeError(f"NaN from {op.name}{place(y)}. Its inputs had none.")
+
+
+def has_nan(data: Any) -> bool:
+    """Whether there is a NaN in an array, or in one of a tuple of arrays."""
+    arrays = data if isinstance(data, tuple) else (data,)
+    return any(a.dtype.kind == "f" and bool(np.isnan(a).any()) for a in arrays)
+
+
+def place(y: Tensor) -> str:
+    """Where in the model, and on which line, a tensor was made, as far as it is known."""
+    where = f" in {y.scope}" if y.scope else ""
+    return where + (f", called at {y.line}" if y.line else "")
