@@ -320,3 +320,13 @@ def test_a_state_of_another_dtype_is_refused():
         nn.RNN(2, 3)(np.ones((2, 1, 2), np.float32), (np.zeros((1, 3)),))
     with pytest.raises(TypeError, match="dtype: expected float32 or float64, got int32"):
         nn.GRU(2, 3, dtype=np.int32)
+
+
+def test_parameters_of_layers_within_are_named_after_them():
+    class Two(nn.Module):
+        def __init__(self):
+            self.f, self.n = nn.Linear(2, 2), nn.Linear(2, 2)
+            self.again = self.f
+
+    two = Two()
+    assert [x.name for x in two.parameters()] == ["f.W", "f.b", "n.W", "n.b"]

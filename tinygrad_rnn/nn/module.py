@@ -27,6 +27,9 @@ class Module:
                 f"{type(self).__name__}.{name} is a parameter. Give it new values by "
                 f"module.{name}.data = ..., or a new tensor with requires_grad=True, or None."
             )
+        for x in vars(value).values() if isinstance(value, Module) else ():
+            if isinstance(x, Tensor) and x.name and "." not in x.name:
+                x.name = f"{name}.{x.name}"  # so that pictures tell two layers' W apart
         super().__setattr__(name, value)
 
     def __repr__(self) -> str:
