@@ -81,7 +81,7 @@ class Op:
     def _plainly(self, inputs: Sequence[Any], attrs: dict[str, Any]) -> Any:
         """Arrays in, array out: the verb as a function of NumPy's."""
         arrays = [x if x.__class__ is np.ndarray else _plain(x) for x in inputs]
-        if not any(isinstance(x, np.ndarray | np.generic) for x in arrays):
+        if arrays and arrays[0].__class__ is not np.ndarray and not any(map(_is_array, arrays)):
             arrays = [as_array(x) for x in arrays]
         if self.trusted:
             return self.body(*arrays, **attrs)
@@ -246,6 +246,10 @@ def _freeze(*arrays: Any) -> None:
     for array in arrays:
         if array.__class__ is np.ndarray:
             array.setflags(write=False)
+
+
+def _is_array(x: Any) -> bool:
+    return isinstance(x, (np.ndarray, np.generic))
 
 
 def _plain(x: Any) -> Any:
