@@ -78,6 +78,7 @@ def pullback(
     """
     order = history(outputs)
     wanted = None if wrt is None else _leading_to(wrt, order)
+    kept = set(wrt or ())
     found = Cotangents(in_place=not create_graph)
     with recording(create_graph), np.errstate(all="ignore"):
         for y, g in zip(outputs, cotangents, strict=True):
@@ -88,7 +89,7 @@ def pullback(
                 _step(y, g, found, wanted)
                 if not retain_graph:
                     y.inputs = None  # type: ignore[assignment]
-                    if wrt is None:
+                    if y not in kept:
                         del found.sums[y]
             order[k] = None  # type: ignore[call-overload]
     return found.sums
