@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -67,6 +67,7 @@ def pullback(
     cotangents: Sequence[Any],
     wrt: Sequence[Tensor] | None = None,
     *,
+    until: Collection[Tensor] = (),
     create_graph: bool = False,
     retain_graph: bool = True,
 ) -> dict[Tensor, Any]:
@@ -74,10 +75,10 @@ def pullback(
 
     Returns the cotangents found: arrays, or tensors with a history under `create_graph`. With
     `retain_graph` those of the tensors in between are returned too; without, each part of the graph
-    is freed as soon as the walk has left it.
+    is freed as soon as the walk has left it. The walk stops at the tensors in `until`.
     """
-    order = history(outputs)
-    wanted = None if wrt is None else _leading_to(wrt, order)
+    order = history(outputs, until)
+    wanted = None if wrt is None else _leading_to(wrt, order, until)
     kept = set(wrt or ())
     found = Cotangents(in_place=not create_graph)
     with recording(create_graph), np.errstate(all="ignore"):
@@ -85,7 +86,7 @@ def pullback(
             found.add(y, g)
         for k, y in enumerate(order):
             g = found.arrived(y) if found.blocks else found.sums.get(y)
-            if g is not None and y.op is not None:
+            if g is not None and y.op is not None and y not in until:
                 _step(y, g, found, wanted)
                 if not retain_graph:
                     y.inputs = None  # type: ignore[assignment]
@@ -114,11 +115,13 @@ def _step(y: Tensor, g: Any, found: Cotangents, wanted: set[Tensor] | None) -> N
             found.add(x, gx, y)
 
 
-def _leading_to(targets: Sequence[Tensor], order: list[Tensor]) -> set[Tensor]:
+def _leading_to(
+    targets: Sequence[Tensor], order: list[Tensor], until: Collection[Tensor]
+) -> set[Tensor]:
     """The part of a history through which a cotangent reaches the targets."""
     wanted = set(targets)
     for y in reversed(order):
-        if y not in wanted and any(x in wanted for x in y.inputs):
+        if y not in wanted and y not in until and any(x in wanted for x in y.inputs):
             wanted.add(y)
     return wanted
 

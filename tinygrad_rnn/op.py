@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import inspect
-import os
-import sys
 from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Any
 
 import numpy as np
 
-from .tensor import _NONE, Tensor, _births, as_array, describe, mode, owned
-
-_package = os.path.dirname(os.path.abspath(__file__))
+from .tensor import _NONE, Tensor, _births, as_array, caller, describe, mode, owned
 
 
 class Op:
@@ -65,6 +61,10 @@ class Op:
                     return self._plainly(inputs, attrs)
                 inputs = self._as_tensors(inputs)
                 break
+        if mode.trace is not None:
+            y = mode.trace.record(self, inputs, attrs)
+            if y is not None:
+                return y
         try:
             if self.trusted:
                 out = self.body(*map(_array_of, inputs), **attrs)
@@ -73,10 +73,13 @@ class Op:
         except (ValueError, TypeError, IndexError) as error:
             raise self._refusal(error, inputs, attrs) from error
         if out.__class__ is tuple:
-            whole = self._remember(tuple([np.asarray(part) for part in out]), inputs, attrs)
-            parts = enumerate(whole._array)
-            return tuple([pick._remember(part, (whole,), {"i": i}) for i, part in parts])
+            return self.several(tuple([np.asarray(part) for part in out]), inputs, attrs)
         return self._remember(out, inputs, attrs)
+
+    def several(self, out: tuple[np.ndarray, ...], inputs: Any, attrs: Any) -> tuple[Tensor, ...]:
+        """A tuple becomes one node, and each of its parts another."""
+        whole = self._remember(out, inputs, attrs)
+        return tuple([pick._remember(part, (whole,), {"i": i}) for i, part in enumerate(out)])
 
     def _plainly(self, inputs: Sequence[Any], attrs: dict[str, Any]) -> Any:
         """Arrays in, array out: the verb as a function of NumPy's."""
@@ -264,10 +267,7 @@ _PLAIN = (np.generic, float, int)
 
 
 def _watch(op: Op, inputs: Sequence[Tensor], y: Tensor) -> None:
-    frame = sys._getframe(2)
-    while frame.f_back and os.path.abspath(frame.f_code.co_filename).startswith(_package):
-        frame = frame.f_back
-    y.line = f"{frame.f_code.co_filename}:{frame.f_lineno}, in {frame.f_code.co_name}"
+    y.line = caller()
     if has_nan(y._array) and not any(has_nan(x._array) for x in inputs):
         raise RuntimeError(f"NaN from {op.name}{place(y)}. Its inputs had none.")
 

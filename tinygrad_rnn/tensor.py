@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import math
+import os
+import sys
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import ContextDecorator
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -16,16 +19,18 @@ Operand: TypeAlias = "Tensor | np.ndarray | float | int | Sequence[Any]"
 Axis: TypeAlias = "int | tuple[int, ...] | None"
 
 _births = itertools.count(1)
+_package = os.path.dirname(os.path.abspath(__file__))
 
 
 # -- what each thread has switched on ---------------------------------------------------------
 
 
 class Mode(threading.local):
-    """What is on in this thread: keeping history, looking for NaN; and the scope it is in."""
+    """What is on in this thread: keeping history, looking for NaN, tracing; and the scope it is in."""
 
     def __init__(self) -> None:
         self.recording, self.anomaly, self.scope = True, False, ""
+        self.trace: Any = None  # the list that is being made of a step's ops, see scan/step.py
         self.before: list[Any] = []  # what the blocks that are open will put back, last first
 
 
@@ -100,6 +105,42 @@ class scope:
 # -- the noun ---------------------------------------------------------------------------------
 
 
+class Outline:
+    """What is known of an array before there is one: its shape and dtype, while a step is traced."""
+
+    __slots__ = ("dtype", "ndim", "shape", "size")
+
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype):
+        self.shape, self.dtype = shape, dtype
+        self.ndim, self.size = len(shape), math.prod(shape)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+
+class Untraceable(TypeError):
+    """A step reads the numbers of a tensor, or draws new ones: a compiled loop cannot follow."""
+
+
+def caller() -> str:
+    """The line outside this package that led here."""
+    frame = sys._getframe(1)
+    while frame.f_back and os.path.abspath(frame.f_code.co_filename).startswith(_package):
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}, in {frame.f_code.co_name}"
+
+
+def seen(x: Tensor, wish: str) -> Any:
+    """The numbers of a tensor; refused while a step is traced, when there are none yet."""
+    if x._array.__class__ is Outline:
+        raise Untraceable(
+            f"scan: the step {wish} {describe(x)}, at {caller()}. The loop is compiled before "
+            "there are numbers. Choose with tg.where(condition, x, y), give what changes with time "
+            "as xs, or run the steps one by one with unroll=True."
+        )
+    return x._array
+
+
 class Tensor:
     """An n-dimensional array that remembers where it came from.
 
@@ -157,8 +198,9 @@ class Tensor:
 
     @property
     def data(self) -> np.ndarray:
-        self._array.setflags(write=False)  # before anyone outside can hold it
-        return self._array
+        array = seen(self, "reads the numbers of") if mode.trace else self._array
+        array.setflags(write=False)  # before anyone outside can hold it
+        return array
 
     @data.setter
     def data(self, data: Operand) -> None:
@@ -234,13 +276,16 @@ class Tensor:
         """The only element of a tensor of size 1, as a Python number."""
         if self._array.size != 1:
             raise ValueError(f"item: expected one element, got shape {self.shape}. Index it first.")
-        return self._array.item()
+        return seen(self, "reads the number of").item()
 
     def detach(self) -> Tensor:
         """The same values without the past: gradients stop here."""
+        if self._array.__class__ is Outline:
+            return mode.trace.detach(self)
         return _born(object.__new__(Tensor), self._array)
 
     def __bool__(self) -> bool:
+        seen(self, "branches on")
         raise TypeError(
             "a tensor has no truth value, because a branch on data is not part of the graph. "
             "Use tg.where(condition, x, y), or branch on x.item()."
@@ -266,7 +311,7 @@ class Tensor:
         return int(self.item())
 
     def __index__(self) -> int:
-        return self._array.__index__()
+        return seen(self, "indexes with").__index__()
 
     def __len__(self) -> int:
         if not self._array.ndim:
@@ -282,7 +327,7 @@ class Tensor:
         return np.array(self.data, dtype=dtype, copy=copy)
 
     def __repr__(self) -> str:
-        if self._array.__class__ is tuple:
+        if self._array.__class__ is not np.ndarray:
             return f"<{describe(self)}>"
         lines = np.array2string(self._array, separator=", ", prefix="tensor(", threshold=100)
         past = f", op={self.op.name}" if self.op else ", requires_grad=True" if self.tracked else ""
@@ -428,7 +473,7 @@ def describe(x: Tensor) -> str:
 def as_array(data: Operand, dtype: Any = None, copy: bool = False) -> np.ndarray:
     """The data as a native array of floats, integers or bools, or a refusal that says why."""
     if isinstance(data, Tensor):
-        data = data._array
+        data = seen(data, "copies the numbers of")
     if isinstance(data, np.ma.MaskedArray):
         raise TypeError(
             "tensor: got a masked array, whose mask would be lost. Use x.filled(value)."
@@ -460,17 +505,19 @@ def as_dtype(dtype: Any) -> np.dtype:
     return np.dtype(np.float32) if wanted.char == "e" else wanted
 
 
-def history(outputs: Iterable[Tensor]) -> list[Tensor]:
+def history(outputs: Iterable[Tensor], until: Collection[Tensor] = ()) -> list[Tensor]:
     """Everything the outputs came from, themselves included, youngest first.
 
-    Inputs are older than outputs, so this is a topological order, found without recursion.
-    Raises RuntimeError where a graph was already spent by `backward()`.
+    Inputs are older than outputs, so this is a topological order, found without recursion. What
+    the tensors in `until` came from is left out. Raises RuntimeError where a graph was already spent by `backward()`.
     """
-    seen, stack = set(), list(outputs)
+    known, stack = set(), list(outputs)
     while stack:
         y = stack.pop()
-        if y not in seen:
-            seen.add(y)
+        if y not in known:
+            known.add(y)
+            if y in until:
+                continue
             if y.inputs is None:
                 raise RuntimeError(
                     f"the history of {describe(y)} was freed: backward() went through the graph "
@@ -479,4 +526,4 @@ def history(outputs: Iterable[Tensor]) -> list[Tensor]:
                     "tg.detach(state))."
                 )
             stack.extend(y.inputs)
-    return sorted(seen, key=attrgetter("born"), reverse=True)
+    return sorted(known, key=attrgetter("born"), reverse=True)

@@ -10,7 +10,10 @@ import math
 import numpy as np
 from numpy import empty
 
+from .threads import spread
+
 __all__ = [
+    "column_sums",
     "cross_entropy",
     "cross_entropy_pull",
     "exp",
@@ -20,13 +23,20 @@ __all__ = [
     "scatter_rows",
     "sigmoid",
     "softmax",
+    "square_sum",
     "tanh",
+    "update",
 ]
 
-NAMES = ("product", *(name for name in __all__ if name != "matmul"))
+RULES = ("adam", "descent", "momentum", "rmsprop")  # what `update` can do
+UPDATES = (*RULES, "column_sums", "square_sum")
+NAMES = ("product", *(name for name in __all__ if name not in ("matmul", "update")), *RULES)
 SINGLE, DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 
 NATIVE = {SINGLE, DOUBLE}
+
+LARGE = 1 << 24  # multiplications from which a product is shared between threads
+TILE, PANELS = 8, 64  # rows or columns that stay on one thread
 
 # By name, then by dtype: what has been loaded so far. A door looks here first, and nowhere else.
 _loaded: dict[str, dict] = {name: {} for name in NAMES}
@@ -53,6 +63,10 @@ def _compiled(name, dtype):
         from . import product
 
         return product.kernel(real)
+    if name in UPDATES:
+        from . import updates
+
+        return updates.kernel(name, real)
     from . import pointwise, rows
 
     return (pointwise if name in pointwise.LOOPS else rows).kernel(name, real)
@@ -180,6 +194,46 @@ def scatter_rows(g, index, rows):
     return out
 
 
+def column_sums(x):
+    """The sum of the rows of a matrix, each added up in float64 and rounded once."""
+    x = _floats(x)
+    if x.ndim != 2:
+        raise ValueError(f"expected a matrix, got shape {x.shape}")
+    out = empty(x.shape[1], x.dtype)
+    _load("column_sums", x.dtype)(x, out)
+    return out
+
+
+def _packed(x, dtype):
+    if x.dtype == dtype and x.flags.c_contiguous and x.flags.aligned:
+        return x
+    return np.require(x, dtype, ("C", "A"))
+
+
+def square_sum(x):
+    """The sum of the squares of all numbers, as a float; it may overflow or lose small squares."""
+    x = np.asarray(x)
+    x = _floats(x if x.flags.c_contiguous else x.T)  # the order of memory is as good as any
+    out = empty(1)
+    _load("square_sum", x.dtype)(x.ravel(), out)
+    return float(out[0])
+
+
+def update(rule, settings, old, new):
+    """One step of an optimiser's rule, from old arrays into new ones, which share no memory.
+
+    old: weights, gradient, then what the rule remembers; new: weights and memory, packed arrays
+    of the old weights' shape and dtype. settings: as many numbers as the rule has.
+    """
+    x = new[0]
+    for array in old:
+        if array.shape != x.shape:
+            raise ValueError(f"expected arrays of shape {x.shape}, got {array.shape}")
+    packed = [_packed(array, x.dtype).ravel() for array in old]
+    settings = tuple(map(float, settings))
+    _load(rule, x.dtype)(*packed, settings, *[array.ravel() for array in new])
+
+
 def matmul(x, y):
     """The matrix product of two matrices, of a stack and a matrix, or of two stacks."""
     dtype = x.dtype
@@ -191,8 +245,29 @@ def matmul(x, y):
     if depth != inner or not depth:
         return _stacked(x, y)
     out = empty((rows, columns), dtype)
-    kernel(x, y, out)
+    if rows * depth * columns < LARGE:
+        kernel(x, y, out)
+    else:
+        _shared(kernel, x, y, out)
     return out
+
+
+def _shared(kernel, x, y, out):
+    """out = x @ y on several threads: each entry is one chain, so it is the same on any number."""
+    rows, columns = out.shape
+
+    def some_rows(start, stop):
+        part = slice(TILE * start, TILE * stop)
+        kernel(x[part], y, out[part])
+
+    def some_columns(start, stop):
+        part = slice(PANELS * start, PANELS * stop)
+        kernel(x, y[:, part], out[:, part])
+
+    if rows < columns:
+        spread(some_columns, -(-columns // PANELS))
+    else:
+        spread(some_rows, -(-rows // TILE))
 
 
 def _stacked(x, y):

@@ -66,6 +66,42 @@ def scatter_rows(g, index, out):
     np.add.at(out, index, g)
 
 
+def adam(x, g, m, v, settings, new_x, new_m, new_v):
+    first, rest, second, rest_squared, keep, size, scale, eps = settings
+    new_m[:] = first * m + rest * g
+    new_v[:] = second * v + rest_squared * (g * g)
+    new_x[:] = keep * x - size * new_m / (scale * np.sqrt(new_v) + eps)
+
+
+def rmsprop(x, g, s, settings, new_x, new_s):
+    decay, rest, size, eps = settings
+    new_s[:] = decay * s + rest * (g * g)
+    new_x[:] = x - size * g / (np.sqrt(new_s) + eps)
+
+
+def drawn(g, x, decay):
+    return g + decay * x if decay else g
+
+
+def momentum(x, g, v, settings, new_x, new_v):
+    keep, decay, size = settings
+    new_v[:] = keep * v + drawn(g, x, decay)
+    new_x[:] = x - size * new_v
+
+
+def descent(x, g, settings, new_x):
+    decay, size = settings
+    new_x[:] = x - size * drawn(g, x, decay)
+
+
+def square_sum(x, out):
+    out[0] = np.square(x, dtype=np.float64).sum()
+
+
+def column_sums(x, out):
+    out[:] = x.sum(axis=0, dtype=np.float64)
+
+
 def quiet(function):
     """`function` without NumPy's warnings: overflow to inf and NaN in, NaN out are answers here."""
 

@@ -9,7 +9,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from .compiled import FUSED, HOST, LLVM_REAL, SUFFIX, helper, inlined, read, specialised, written
+from .compiled import FUSED, HOST, LLVM_REAL, SUFFIX, helper, inlined, read, specialised
 
 VECTOR_BYTES = 64 if "avx512f" in HOST else 32 if "avx" in HOST else 16
 # The tile: as many rows of two vectors as the host's registers hold (32 of them, else 16).
@@ -87,6 +87,34 @@ class Block:
         return self.builder.call(call, [a, b, c])
 
 
+def sum_up(block, height, width, a, a_row, a_k, b, b_k, b_next, c, c_row, depth, fresh):
+    """Write the code of one tile, `height` by `width`: what `tile` says."""
+    builder = block.builder
+    cells = [(r, v) for r in range(height) for v in range(width)]
+    sums = {cell: cgutils.alloca_once(builder, block.vector) for cell in cells}
+    places = [builder.add(c, block.times(c_row, r)) for r in range(height)]
+    with builder.if_else(fresh) as (from_zero, from_c):
+        with from_zero:
+            for cell in cells:
+                builder.store(ir.Constant(block.vector, None), sums[cell])
+        with from_c:
+            for r, v in cells:
+                builder.store(block.load(block.offset(places[r], v)), sums[r, v])
+    lines = [builder.add(a, block.times(a_row, r)) for r in range(height)]
+    pairs = [builder.add(b, block.times(b_next, v // 2)) for v in range(width)]
+    with cgutils.for_range(builder, depth) as loop:
+        down, along = builder.mul(loop.index, b_k), builder.mul(loop.index, a_k)
+        columns = [block.offset(builder.add(pairs[v], down), v % 2) for v in range(width)]
+        columns = [block.load(column) for column in columns]
+        for r in range(height):
+            x = block.broadcast(builder.add(lines[r], along))
+            for v in range(width):
+                total = block.fma(x, columns[v], builder.load(sums[r, v]))
+                builder.store(total, sums[r, v])
+    for r, v in cells:
+        block.store(builder.load(sums[r, v]), block.offset(places[r], v))
+
+
 @intrinsic(prefer_literal=True)
 def tile(typing, rows, vectors, like, a, a_row, a_k, b, b_k, c, c_row, depth, fresh):
     """C tile (+)= A tile @ B tile, `rows` by `vectors`; a fresh one starts from zero.
@@ -98,28 +126,8 @@ def tile(typing, rows, vectors, like, a, a_row, a_k, b, b_k, c, c_row, depth, fr
     def generate(context, builder, signature, arguments):
         a, a_row, a_k, b, b_k, c, c_row, depth, fresh = arguments[3:]
         block = Block(builder, signature.args[2].dtype)
-        cells = [(r, v) for r in range(height) for v in range(width)]
-        sums = {cell: cgutils.alloca_once(builder, block.vector) for cell in cells}
-        places = [builder.add(c, block.times(c_row, r)) for r in range(height)]
-        with builder.if_else(fresh) as (from_zero, from_c):
-            with from_zero:
-                for cell in cells:
-                    builder.store(ir.Constant(block.vector, None), sums[cell])
-            with from_c:
-                for r, v in cells:
-                    builder.store(block.load(block.offset(places[r], v)), sums[r, v])
-        lines = [builder.add(a, block.times(a_row, r)) for r in range(height)]
-        with cgutils.for_range(builder, depth) as loop:
-            b_line = builder.add(b, builder.mul(loop.index, b_k))
-            columns = [block.load(block.offset(b_line, v)) for v in range(width)]
-            along = builder.mul(loop.index, a_k)
-            for r in range(height):
-                x = block.broadcast(builder.add(lines[r], along))
-                for v in range(width):
-                    total = block.fma(x, columns[v], builder.load(sums[r, v]))
-                    builder.store(total, sums[r, v])
-        for r, v in cells:
-            block.store(builder.load(sums[r, v]), block.offset(places[r], v))
+        b_next = ir.Constant(I64, 2 * VECTOR_BYTES)
+        sum_up(block, height, width, a, a_row, a_k, b, b_k, b_next, c, c_row, depth, fresh)
         return context.get_dummy_value()
 
     arguments = (rows, vectors, like, a, a_row, a_k, b, b_k, c, c_row, depth, fresh)
@@ -150,6 +158,19 @@ def move_one(typing, like, source, target):
         return context.get_dummy_value()
 
     return types.void(like, source, target), generate
+
+
+@intrinsic
+def set_zero(typing, like, target):
+    """Write one zero."""
+
+    def generate(context, builder, signature, arguments):
+        block = Block(builder, signature.args[0].dtype)
+        zero = ir.Constant(block.real, 0.0)
+        builder.store(zero, block.pointer(arguments[1], block.real)).align = 1
+        return context.get_dummy_value()
+
+    return types.void(like, target), generate
 
 
 @intrinsic
@@ -350,7 +371,7 @@ def multiply(
 
 
 def product(x, y, out):
-    """out = x @ y for matrices of any strides; `out` is C-contiguous."""
+    """out = x @ y for matrices of any strides."""
     (rows, depth), columns = x.shape, y.shape[1]
     item = out.itemsize
     lanes = VECTOR_BYTES // item
@@ -387,4 +408,4 @@ def product(x, y, out):
 
 def kernel(real):
     """The compiled product, for one float type."""
-    return specialised(product, read(real, 2), read(real, 2), written(real, 2))
+    return specialised(product, read(real, 2), read(real, 2), types.Array(real, 2, "A"))

@@ -12,21 +12,11 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .compiled import LLVM_REAL, SUFFIX, helper, read, rows, specialised, written
+from .compiled import SUFFIX, helper, read, rows, specialised, written
 from .pointwise import exp_number
+from .product import I32, I64, VECTOR_BYTES, Block
 
-
-@intrinsic
-def larger(typing, x, y):
-    """The larger of two numbers; NaN if either is."""
-
-    def generate(context, builder, signature, arguments):
-        real = signature.return_type
-        kind, name = LLVM_REAL[real], f"llvm.maximum.{SUFFIX[real]}"
-        call = ir.FunctionType(kind, [kind, kind])
-        return builder.call(cgutils.get_or_insert_function(builder.module, call, name), arguments)
-
-    return x(x, x), generate
+LINE = 2048  # numbers raised together: one long line has few leftovers, and fits the first cache
 
 
 @intrinsic
@@ -39,76 +29,181 @@ def plus(typing, total, x):
     return total(total, total), generate
 
 
-@helper
-def largest(row):
-    """The largest entry of a row; -inf if it is empty, NaN if it holds one."""
-    top = row.dtype.type(-np.inf)
-    for j in range(row.size):
-        top = larger(top, row[j])
-    return top
+class Sweep(Block):
+    """A packed row in vectors. The last is masked: leftovers one by one would take the longest."""
+
+    def __init__(self, context, builder, kind, row):
+        super().__init__(builder, kind.dtype)
+        row = context.make_array(kind)(context, builder, row)
+        self.start = builder.ptrtoint(row.data, I64)
+        self.size = builder.extract_value(row.shape, 0)
+        self.name = f"v{self.lanes}{SUFFIX[kind.dtype]}"
+
+    def splat(self, kind, value):
+        whole = ir.VectorType(kind, self.lanes)
+        one = self.builder.insert_element(ir.Constant(whole, ir.Undefined), value, I32(0))
+        zeros = ir.Constant(ir.VectorType(I32, self.lanes), [0] * self.lanes)
+        return self.builder.shuffle_vector(one, ir.Constant(whole, ir.Undefined), zeros)
+
+    def each(self, number, join):
+        """join(vector) for every vector of the row; `number` stands where the row has ended."""
+        builder = self.builder
+        whole = builder.sdiv(self.size, I64(self.lanes))
+        with cgutils.for_range(builder, whole) as loop:
+            join(self.load(builder.add(self.start, self.times(loop.index, VECTOR_BYTES))))
+        left = builder.trunc(builder.sub(self.size, self.times(whole, self.lanes)), I32)
+        places = ir.Constant(ir.VectorType(I32, self.lanes), list(range(self.lanes)))
+        mask = builder.icmp_signed("<", places, self.splat(I32, left))
+        end = builder.add(self.start, self.times(whole, VECTOR_BYTES))
+        rest = ir.Constant(self.vector, [number] * self.lanes)
+        join(self.masked(self.pointer(end, self.vector), mask, rest))
+
+    def masked(self, pointer, mask, rest):
+        kinds = [pointer.type, I32, mask.type, self.vector]
+        call = ir.FunctionType(self.vector, kinds)
+        name = f"llvm.masked.load.{self.name}.p0"
+        load = cgutils.get_or_insert_function(self.builder.module, call, name)
+        return self.builder.call(load, [pointer, I32(1), mask, rest])
+
+
+@intrinsic
+def largest(typing, row):
+    """The largest entry of a row that is a number; -inf if there is none."""
+
+    def generate(context, builder, signature, arguments):
+        sweep = Sweep(context, builder, signature.args[0], *arguments)
+        lowest = ir.Constant(sweep.vector, [-math.inf] * sweep.lanes)
+        top = cgutils.alloca_once_value(builder, lowest)
+
+        def join(x):
+            before = builder.load(top)
+            builder.store(builder.select(builder.fcmp_ordered(">", x, before), x, before), top)
+
+        sweep.each(-math.inf, join)
+        call = ir.FunctionType(sweep.real, [sweep.vector])
+        name = f"llvm.vector.reduce.fmax.{sweep.name}"
+        reduce = cgutils.get_or_insert_function(builder.module, call, name)
+        return builder.call(reduce, [builder.load(top)])
+
+    return row.dtype(row), generate
+
+
+@intrinsic
+def mass(typing, row):
+    """The sum of a row, in float64."""
+
+    def generate(context, builder, signature, arguments):
+        sweep = Sweep(context, builder, signature.args[0], *arguments)
+        double = ir.DoubleType()
+        wide = ir.VectorType(double, sweep.lanes)
+        total = cgutils.alloca_once_value(builder, ir.Constant(wide, [0.0] * sweep.lanes))
+
+        def join(x):
+            x = x if x.type == wide else builder.fpext(x, wide)
+            builder.store(builder.fadd(builder.load(total), x), total)
+
+        sweep.each(0.0, join)
+        call = ir.FunctionType(double, [double, wide])
+        name = f"llvm.vector.reduce.fadd.v{sweep.lanes}f64"
+        reduce = cgutils.get_or_insert_function(builder.module, call, name)
+        numbers = [ir.Constant(double, 0.0), builder.load(total)]
+        return builder.call(reduce, numbers, fastmath=("reassoc",))
+
+    return types.float64(row), generate
 
 
 @helper
-def mass(row, top):
-    """The sum of exp(row - top)."""
-    total = 0.0
-    for j in range(row.size):
-        total = plus(total, np.float64(exp_number(row[j] - top)))
-    return total
+def together(x):
+    """How many rows of x are raised together."""
+    return max(1, min(x.shape[0], LINE // x.shape[1]))
 
 
 @helper
-def raise_row(row, top, out):
-    """out = exp(row - top); returns its sum."""
-    total = 0.0
-    for j in range(row.size):
-        e = exp_number(row[j] - top)
-        out[j] = e
-        total = plus(total, np.float64(e))
-    return total
+def raise_rows(x, first, tops, out, finite=False):
+    """out = exp(x - top) for as many rows of x, from the first, as out has.
+
+    `finite` says that an infinite top is to be left alone: inf - inf would be NaN.
+    """
+    for i in range(out.shape[0]):
+        row, raised = x[first + i], out[i]
+        top = largest(row)
+        if finite and math.isinf(top):
+            top = row.dtype.type(0)
+        tops[i] = top
+        if row.size > LINE:  # leftovers weigh little, and another pass would leave the cache
+            for j in range(row.size):
+                raised[j] = exp_number(row[j] - top)
+        else:
+            for j in range(row.size):
+                raised[j] = row[j] - top
+    if x.shape[1] <= LINE:
+        flat = out.reshape(out.size)
+        for k in range(flat.size):
+            flat[k] = exp_number(flat[k])
 
 
 def softmax(x, out):
-    for i in range(x.shape[0]):
-        share = 1.0 / raise_row(x[i], largest(x[i]), out[i])
-        for j in range(x.shape[1]):
-            out[i, j] = out[i, j] * share
+    count = together(x)
+    tops = np.empty(count, x.dtype)
+    for first in range(0, x.shape[0], count):
+        some = out[first : first + count]
+        raise_rows(x, first, tops, some)
+        for i in range(some.shape[0]):
+            share = 1.0 / mass(some[i])
+            for j in range(x.shape[1]):
+                some[i, j] = some[i, j] * share
 
 
 def log_softmax(x, out):
-    for i in range(x.shape[0]):
-        top = largest(x[i])
-        log_mass = math.log(mass(x[i], top))
-        for j in range(x.shape[1]):
-            out[i, j] = np.float64(x[i, j] - top) - log_mass
+    count = together(x)
+    tops = np.empty(count, x.dtype)
+    for first in range(0, x.shape[0], count):
+        some = out[first : first + count]
+        raise_rows(x, first, tops, some)
+        for i in range(some.shape[0]):
+            log_mass = math.log(mass(some[i]))
+            for j in range(x.shape[1]):
+                some[i, j] = np.float64(x[first + i, j] - tops[i]) - log_mass
 
 
 def logsumexp(x, out):
-    for i in range(x.shape[0]):
-        top = largest(x[i])
-        if math.isinf(top):  # inf - inf would be NaN
-            top = x.dtype.type(0)
-        out[i] = np.float64(top) + math.log(mass(x[i], top))
+    count = together(x)
+    tops, work = np.empty(count, x.dtype), np.empty((count, x.shape[1]), x.dtype)
+    for first in range(0, x.shape[0], count):
+        some = work[: x.shape[0] - first]
+        raise_rows(x, first, tops, some, True)
+        for i in range(some.shape[0]):
+            out[first + i] = np.float64(tops[i]) + math.log(mass(some[i]))
 
 
 def cross_entropy(logits, target, ignore_index, out):
-    for i in range(logits.shape[0]):
-        out[i] = 0.0
-        if target[i] != ignore_index:
-            top = largest(logits[i])
-            log_mass = math.log(mass(logits[i], top))
-            out[i] = log_mass - np.float64(logits[i, target[i]] - top)
+    count = together(logits)
+    tops, work = np.empty(count, logits.dtype), np.empty((count, logits.shape[1]), logits.dtype)
+    for first in range(0, logits.shape[0], count):
+        some = work[: logits.shape[0] - first]
+        raise_rows(logits, first, tops, some)
+        for i in range(some.shape[0]):
+            aim, out[first + i] = target[first + i], 0.0
+            if aim != ignore_index:
+                low = np.float64(logits[first + i, aim] - tops[i])
+                out[first + i] = math.log(mass(some[i])) - low
 
 
 def cross_entropy_pull(g, logits, target, ignore_index, out):
-    for i in range(logits.shape[0]):
-        if target[i] == ignore_index:
-            out[i] = 0.0
-        else:
-            share = g[i] / raise_row(logits[i], largest(logits[i]), out[i])
-            for j in range(logits.shape[1]):
-                out[i, j] = out[i, j] * share
-            out[i, target[i]] -= g[i]
+    count = together(logits)
+    tops = np.empty(count, logits.dtype)
+    for first in range(0, logits.shape[0], count):
+        some = out[first : first + count]
+        raise_rows(logits, first, tops, some)
+        for i in range(some.shape[0]):
+            aim, weight = target[first + i], g[first + i]
+            if aim == ignore_index:
+                some[i] = 0.0
+            else:
+                share = weight / mass(some[i])
+                for j in range(logits.shape[1]):
+                    some[i, j] = some[i, j] * share
+                some[i, aim] -= weight
 
 
 def scatter_rows(g, index, out):

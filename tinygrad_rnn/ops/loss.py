@@ -4,7 +4,7 @@ import numpy as np
 
 from .. import kernels
 from ..op import primitive
-from ..tensor import Operand, Tensor
+from ..tensor import Operand, Tensor, owned
 from . import reduce
 from .arithmetic import astype, not_equal
 from .reduce import softmax
@@ -62,18 +62,30 @@ def cross_entropy(
         raise TypeError(
             f"cross_entropy: target: expected class indices (integers), got dtype {target.dtype}"
         )
-    counted = indices != ignore_index
-    try:
-        check_index("target", indices[counted], logits.shape[-1], ValueError)
-    except ValueError as error:
-        raise ValueError(f"cross_entropy: {error} (or ignore_index={ignore_index})") from None
-    rows = reshape(logits, shape=(indices.size, logits.shape[-1]))
-    flat = Tensor(indices.reshape(-1), dtype=np.int64, name="target")
+    count = _count(indices, logits.shape[-1], ignore_index)
+    rows = logits
+    if logits.ndim != 2:
+        rows = reshape(logits, shape=(indices.size, logits.shape[-1]))
+    flat = owned(indices.astype(np.int64, copy=False).reshape(-1))  # a tensor's array stays
+    flat.name = "target"
     losses = _cross_entropy(rows, flat, ignore_index=ignore_index)
     if reduction == "none":
         return reshape(losses, shape=target.shape)
     total = reduce.sum(losses)
-    return total if reduction == "sum" else total / float(max(1, counted.sum()))
+    return total if reduction == "sum" else total / float(max(1, count))
+
+
+def _count(indices: np.ndarray, classes: int, ignore_index: int) -> int:
+    """How many targets count, once none of them is out of range."""
+    ignored = 0
+    if indices.size and (indices.min() < 0 or indices.max() >= classes or ignore_index >= 0):
+        counted = indices != ignore_index
+        ignored = indices.size - int(counted.sum())
+        try:
+            check_index("target", indices[counted], classes, ValueError)
+        except ValueError as error:
+            raise ValueError(f"cross_entropy: {error} (or ignore_index={ignore_index})") from None
+    return indices.size - ignored
 
 
 def _check_reduction(who: str, reduction: str) -> None:

@@ -52,6 +52,9 @@ def sum_to(x, shape):
 def add_up(x, axis, keepdims=False):
     """A sum that keeps its digits: NumPy adds pairwise along the last axis only."""
     if x.dtype == np.float32 and x.ndim > 1 and x.size > 1024 * max(1, x.shape[-1]):
+        if axis == tuple(range(x.ndim - 1)) or (axis == 0 and x.ndim == 2):
+            sums = kernels.column_sums(x.reshape(-1, x.shape[-1]))
+            return sums.reshape((1,) * (x.ndim - 1) + sums.shape) if keepdims else sums
         return np.add.reduce(x, axis, dtype=np.float64, keepdims=keepdims).astype(np.float32)
     return np.add.reduce(x, axis, keepdims=keepdims)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import kernels
 from ..tensor import Tensor
 
 
@@ -46,11 +47,17 @@ def clip_grad_norm(
     return norm
 
 
+SAFE = 1e-280  # a sum of squares above it has lost no digits to squares too small for a float64
+
+
 def euclidean(arrays: list[np.ndarray]) -> float:
     """The Euclidean norm of arrays together, also where their squares would overflow.
 
     NaN or infinite only if there is one in them; of nothing it is 0.
     """
+    total = sum(map(kernels.square_sum, arrays))
+    if SAFE < total < math.inf:
+        return math.sqrt(total)
     largest = float(np.max([np.abs(a).max(initial=0) for a in arrays], initial=0))
     if largest == 0 or not math.isfinite(largest):
         return largest

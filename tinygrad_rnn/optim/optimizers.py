@@ -8,7 +8,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from .. import kernels
 from ..tensor import Tensor, describe, replace
+from .spare import Spare
 
 Parameters: TypeAlias = "Mapping[str, Tensor] | Iterable[Tensor] | Any"
 Memory: TypeAlias = "dict[str, np.ndarray]"
@@ -31,6 +33,7 @@ class Optimizer:
         self.parameters = _named(parameters, type(self).__name__)
         self.lr, self.steps = _number(self, "lr", lr, 0, math.inf), 0
         self.memory: dict[str, Memory] = {name: {} for name in self.parameters}
+        self._spare = Spare(2 * (1 + len(self.remembers)) * len(self.parameters))
 
     def update(self, x: np.ndarray, g: np.ndarray, memory: Memory) -> tuple[np.ndarray, Memory]:
         """The new values of a parameter and the new memory of it; the old ones stay as they are."""
@@ -51,6 +54,14 @@ class Optimizer:
             replace(self.parameters[name], array)
             self.memory[name] = memory
         self.steps += 1
+
+    def _ruled(
+        self, rule: str, settings: tuple[float, ...], x: np.ndarray, *rest: np.ndarray
+    ) -> list[np.ndarray]:
+        """One pass of a kernel over weights, gradient and memory: new weights and memory."""
+        new = [self._spare(x) for _ in rest]  # in place of the gradient, the new weights
+        kernels.update(rule, settings, [x, *rest], new)
+        return new
 
     def _updated(self, name: str, x: Tensor, g: Tensor) -> tuple[np.ndarray, Memory]:
         array, memory = self.update(x.data, g.data, self.memory[name])
@@ -114,11 +125,12 @@ class SGD(Optimizer):
         self.weight_decay = _number(self, "weight_decay", weight_decay, 0, math.inf)
 
     def update(self, x: np.ndarray, g: np.ndarray, memory: Memory) -> tuple[np.ndarray, Memory]:
-        g = g + self.weight_decay * x if self.weight_decay else g
         if not self.momentum:
-            return x - self.lr * g, memory
-        v = self.momentum * memory["v"] + g if "v" in memory else g
-        return x - self.lr * v, {"v": v}
+            (x,) = self._ruled("descent", (self.weight_decay, self.lr), x, g)
+            return x, memory
+        settings = self.momentum, self.weight_decay, self.lr
+        x, v = self._ruled("momentum", settings, x, g, _begun(memory, "v", x))
+        return x, {"v": v}
 
 
 class RMSprop(Optimizer):
@@ -134,8 +146,9 @@ class RMSprop(Optimizer):
         self.eps = _number(self, "eps", eps, 0, math.inf, open_start=True)
 
     def update(self, x: np.ndarray, g: np.ndarray, memory: Memory) -> tuple[np.ndarray, Memory]:
-        s = self.decay * memory.get("s", 0) + (1 - self.decay) * (g * g)
-        return x - self.lr * g / (np.sqrt(s) + self.eps), {"s": s}
+        settings = self.decay, 1 - self.decay, self.lr, self.eps
+        x, s = self._ruled("rmsprop", settings, x, g, _begun(memory, "s", x))
+        return x, {"s": s}
 
 
 class Adam(Optimizer):
@@ -163,15 +176,17 @@ class Adam(Optimizer):
 
     def update(self, x: np.ndarray, g: np.ndarray, memory: Memory) -> tuple[np.ndarray, Memory]:
         first, second = self.betas
-        m = first * memory.get("m", 0) + (1 - first) * g
-        v = second * memory.get("v", 0) + (1 - second) * (g * g)
         count = int(memory.get("count", 0)) + 1
-        size = self.lr / (1 - first**count)
-        scale = np.sqrt(v)
-        scale *= 1 / math.sqrt(1 - second**count)
-        scale += self.eps
-        kept = x * (1 - self.lr * self.decoupled) if self.decoupled else x
-        return kept - size * m / scale, {"m": m, "v": v, "count": np.array(count)}
+        settings = (
+            *(first, 1 - first, second, 1 - second),
+            1 - self.lr * self.decoupled,
+            self.lr / (1 - first**count),
+            1 / math.sqrt(1 - second**count),
+            self.eps,
+        )
+        m, v = _begun(memory, "m", x), _begun(memory, "v", x)
+        x, m, v = self._ruled("adam", settings, x, g, m, v)
+        return x, {"m": m, "v": v, "count": np.array(count)}
 
 
 class AdamW(Adam):
@@ -188,6 +203,11 @@ class AdamW(Adam):
     ):
         super().__init__(parameters, lr, betas=betas, eps=eps)
         self.decoupled = _number(self, "weight_decay", weight_decay, 0, math.inf)
+
+
+def _begun(memory: Memory, kind: str, x: np.ndarray) -> np.ndarray:
+    """What is remembered of a parameter: zeros before its first step."""
+    return memory[kind] if kind in memory else np.zeros_like(x)
 
 
 def _named(parameters: Parameters, who: str) -> dict[str, Tensor]:

@@ -1,0 +1,214 @@
+"""Against the machine, and how time and memory grow: each section returns its tables."""
+
+import threading
+
+import numpy as np
+from measure import paired
+from plan import CELL, HOW, OURS, SIZE, ours, settle
+from problem import SIZES, problem
+from table import Column, Ratio, Table
+
+
+def product_builder(threads, calls):
+    """Every thread multiplies matrices of its own, (256, 512) @ (512, 2048)."""
+    from tinygrad_rnn import kernels
+
+    rng = np.random.default_rng(0)
+    x, y = (rng.standard_normal(s).astype(np.float32) for s in ((256, 512), (512, 2048)))
+
+    def work():
+        for _ in range(calls):
+            kernels.matmul(x, y)
+
+    def run():
+        crew = [threading.Thread(target=work) for _ in range(threads)]
+        for one in crew:
+            one.start()
+        for one in crew:
+            one.join()
+
+    return run
+
+
+def share(plan):
+    """How much of what the machine can multiply an LSTM uses."""
+    calls = 10
+    work = 2 * 256 * 512 * 2048 * calls * plan.threads
+
+    def case(size):
+        B, T, I, H = size
+        flops = 2 * T * B * (I + H) * 4 * H * 3
+        builders = {
+            "ours": ours("layer", problem("LSTM", size)),
+            "product": lambda: product_builder(plan.threads, calls),
+        }
+        result = paired(builders, plan.effort)
+        if result.errors:
+            return {"errors": result.errors}
+        rate, peak = (
+            n / 1e9 / result.seconds(k, min) for n, k in ((flops, "ours"), (work, "product"))
+        )
+        usual = result.ratio("product", "ours") * flops / work
+        return result.row(rate=rate, peak=peak, usual=usual, share=Ratio(rate / peak, 0.8))
+
+    cases = [({"size": s}, lambda s=s: case(s)) for s in plan.some(SIZES[3:], 1)]
+    columns = [
+        SIZE,
+        OURS,
+        Column("rate", "best GFLOP/s", ".0f", 13),
+        Column("peak", "peak GFLOP/s", ".0f", 13),
+        Column("share", "best / peak", ".0%", 14),
+        Column("usual", "median share", ".0%", 13),
+        *HOW,
+    ]
+    note = f"""Layers' products, 2·T·B·(I+H)·4H·3 operations forward and backward, against the best
+        of our product (256×512)@(512×2048) on {plan.threads} threads at once, timed in turn."""
+    return [Table("Share of the peak, LSTM", note, columns, cases)]
+
+
+def threads(plan):
+    """One thread against two."""
+
+    def build(kind, size, count):
+        from ours import layer
+
+        import tinygrad_rnn as tg
+
+        run = layer(problem(kind, size))
+
+        def counted():
+            tg.set_num_threads(count)
+            return run()
+
+        return counted
+
+    def case(kind, size):
+        builders = {n: lambda n=n: build(kind, size, int(n)) for n in ("1", "2")}
+        try:
+            result = paired(builders, plan.effort, list(builders))
+        finally:
+            settle(plan.threads)
+        return result.row(gain=Ratio(result.ratio("1", "2"), 1.8))
+
+    cases = [
+        ({"cell": kind, "size": size}, lambda kind=kind, size=size: case(kind, size))
+        for kind in plan.some(("LSTM", "RNN", "GRU"), 1)
+        for size in plan.some(SIZES[2:])
+    ]
+    columns = [
+        CELL,
+        SIZE,
+        Column("1", "1 thread ms", "", 12),
+        Column("2", "2 threads ms", "", 13),
+        Column("gain", "gain", "", 12),
+        *HOW,
+    ]
+    note = "Ours, forward and backward, with set_num_threads(1) and (2) in turn."
+    return [Table("Two threads against one", note, columns, cases)]
+
+
+def grown(sizes, along, plan):
+    """Rows of one series; a size is compared with the one before it, per unit of its growth."""
+    seen = {}
+
+    def case(size):
+        result = paired({"ours": ours("layer", problem("LSTM", size))}, plan.effort)
+        if result.errors:
+            return {"errors": result.errors}
+        best = result.seconds("ours", min)
+        seen[size] = best / size[along]
+        before = sizes[sizes.index(size) - 1] if size != sizes[0] else None
+        ratio = seen[size] / seen[before] if before in seen else None
+        unit = best / (size[0] * size[1]) * 1e6
+        return result.row(best=best * 1e3, unit=unit, linear=Ratio(ratio, 1.25, most=True))
+
+    return [({"size": size}, lambda size=size: case(size)) for size in sizes]
+
+
+def growth(plan):
+    """Time for longer sequences and larger batches."""
+    steps = plan.some([100, 1_000, 10_000, 100_000])
+    long = [grown([(B, T, H, H) for T in steps], 1, plan) for B, H in ((1, 16), (8, 64))]
+    batches = plan.some([1, 2, 4, 8, 16, 32, 64, 128, 256])
+    wide = grown([(B, 100, 64, 64) for B in batches], 0, plan)
+    columns = [
+        Column("size", "B×T×I×H", "<", 18),
+        Column("best", "best ms", "", 10),
+        Column("unit", "µs a row and step", "", 18),
+        Column("linear", "growth / linear", "", 17),
+        *HOW,
+    ]
+    note = """LSTM, forward and backward. growth / linear: the time of a row over that of the row
+        above, divided by how many times longer (or wider) it is; 1 is linear."""
+    return [
+        Table("Longer sequences", note, columns, [*long[0], *long[1]]),
+        Table("Larger batches", note, columns, wide),
+    ]
+
+
+def memory(plan):
+    """Peak memory of a long sequence."""
+
+    def case(steps):
+        from measure import said
+        from memory import measured
+
+        row, errors = {}, {}
+        for who in ("ours", "sqrt", "torch"):
+            try:
+                row[who] = measured(who, steps)
+            except Exception as error:
+                errors[who] = said(error)
+        for who in ("ours", "sqrt"):
+            known = who in row and "torch" in row
+            value = row[who] / row["torch"] if known else None
+            row[f"{who}_over"] = Ratio(value, 0.7, most=True)
+        return row | {"errors": errors}
+
+    sizes = plan.some([1_000, 4_000, 250], 1)
+    cases = [({"size": (32, T, 128, 128)}, lambda T=T: case(T)) for T in sorted(sizes)]
+    columns = [
+        SIZE,
+        Column("ours", "ours MB", ".0f", 9),
+        Column("sqrt", "checkpoint MB", ".0f", 14),
+        Column("torch", "torch MB", ".0f", 9),
+        Column("ours_over", "ours / torch", "", 13),
+        Column("sqrt_over", "checkpoint / torch", "", 19),
+    ]
+    note = """LSTM, forward and backward: how far the high-water mark of a fresh process rises
+        after a warm-up on a tiny size. checkpoint: Recurrent(cell, checkpoint="sqrt")."""
+    return [Table("Peak memory", note, columns, cases)]
+
+
+def startup(plan):
+    """Imports, and the first gradient of a new process."""
+    import startup as fresh
+
+    counts = (3, 1) if plan.quick else (9, 5)
+
+    def imports(library, goal=None):
+        return {"seconds": Ratio(fresh.imported(library, counts[0]), goal, most=True)}
+
+    def gradient(who, goal=None):
+        return {"seconds": Ratio(fresh.first_gradient(who, counts[1]), goal, most=True)}
+
+    both = []
+
+    def ours_with(which, goal):
+        if not both:
+            both.append(fresh.empty_and_warm(counts[1]))
+        return {"seconds": Ratio(both[0][which], goal, most=True)}
+
+    cases = [
+        ({"what": "import tinygrad_rnn"}, lambda: imports("tinygrad_rnn", 0.12)),
+        ({"what": "import torch"}, lambda: imports("torch")),
+        ({"what": "import jax"}, lambda: imports("jax")),
+        ({"what": "ours, first gradient, warm cache"}, lambda: ours_with(1, 1)),
+        ({"what": "ours, first gradient, empty cache"}, lambda: ours_with(0, 8)),
+        ({"what": "torch, first gradient"}, lambda: gradient("torch")),
+        ({"what": "jax, first gradient"}, lambda: gradient("jax")),
+    ]
+    columns = [Column("what", "what", "<", 36), Column("seconds", "seconds", ".2f", 14)]
+    note = """Fresh processes: seconds of an import, and from the start of Python to its end with
+        one gradient of an LSTM layer (32×35×64×64). An empty cache means Numba compiles it all."""
+    return [Table("Start", note, columns, cases)]

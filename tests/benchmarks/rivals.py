@@ -1,0 +1,151 @@
+"""Against PyTorch and JAX: each section returns its tables."""
+
+from measure import mean, paired
+from plan import (
+    CELL,
+    HOW,
+    JAX,
+    OURS,
+    OVER_JAX,
+    OVER_TORCH,
+    SIZE,
+    TORCH,
+    in_jax,
+    in_torch,
+    ours,
+    settle,
+)
+from problem import SIZES, problem
+from table import Column, Ratio, Table
+
+
+def compared(builders, plan, torch_goal=None, jax_goal=None, agree=()):
+    """The row of one comparison: milliseconds of each, and the ratios with their goals."""
+    result = paired(builders, plan.effort, agree)
+    goals = {"torch": torch_goal, "jax": jax_goal}
+    ratios = {
+        f"over_{name}": Ratio(result.ratio(name, "ours"), goal)
+        for name, goal in goals.items()
+        if name in builders
+    }
+    return result.row(**ratios)
+
+
+def layers(plan):
+    """Forward and backward of a built-in cell over a sequence."""
+
+    def case(kind, size):
+        given = problem(kind, size)
+        builders = {
+            "ours": ours("layer", given),
+            "torch": in_torch("layer", given),
+            "jax": in_jax(given),
+        }
+        # PyTorch's GRU resets after the product: near the same work, but another formula.
+        agree = ["ours", "jax"] if kind == "GRU" else list(builders)
+        return compared(builders, plan, 1.2 if kind == "LSTM" else 2.5, 1.3, agree)
+
+    def means(rows):
+        kinds = dict.fromkeys(row["cell"] for row in rows)
+        parts = {kind: [row for row in rows if row["cell"] == kind] for kind in kinds}
+        closing = [_means(k, p, 1.5 if k == "LSTM" else 2.5) for k, p in parts.items()]
+        return [*closing, _means("all", rows, None)]
+
+    cases = [
+        ({"cell": kind, "size": size}, lambda kind=kind, size=size: case(kind, size))
+        for kind in ("RNN", "LSTM", "GRU")
+        for size in plan.some(SIZES)
+    ]
+    note = """Forward and backward of one layer, float32, gradients of every weight and of the
+        inputs. PyTorch: nn.RNN, nn.LSTM (oneDNN), nn.GRU; JAX: jit(grad(lax.scan)). Ratios are
+        medians over rounds in which all run in turn: above 1 ours is faster."""
+    columns = [CELL, SIZE, OURS, TORCH, JAX, OVER_TORCH, OVER_JAX, *HOW]
+    return [Table("Layers, forward + backward", note, columns, cases, means)]
+
+
+def _means(kind, rows, torch_goal):
+    ratios = {
+        key: mean(row[key].value for row in rows if key in row)
+        for key in ("over_torch", "over_jax")
+    }
+    return {
+        "cell": kind,
+        "size": "geometric mean",
+        "over_torch": Ratio(ratios["over_torch"], torch_goal),
+        "over_jax": Ratio(ratios["over_jax"], 2.2),
+        "others": max((row.get("others") or 0 for row in rows), default=0),
+    }
+
+
+OWN_SIZES = [(32, 35, 64, 64), (32, 100, 128, 128)]
+
+
+def own(plan):
+    """Cells a user writes: as fast as the built-in one, and against others' hand-written ones."""
+
+    def beside(size):
+        given = problem("LSTM", size)
+        builders = {"ours": ours("own", given), "built-in": ours("layer", given)}
+        result = paired(builders, plan.effort, list(builders))
+        return result.row(over=Ratio(result.ratio("built-in", "ours"), 0.95))
+
+    def against(kind, size):
+        given = problem(kind, size)
+        builders = {
+            "ours": ours("own", given),
+            "torch": in_torch("own", given),
+            "jax": in_jax(given),
+        }
+        return compared(builders, plan, 10, 2, list(builders))
+
+    first = [({"cell": "LSTM", "size": s}, lambda s=s: beside(s)) for s in plan.some(OWN_SIZES, 1)]
+    second = [
+        ({"cell": kind, "size": size}, lambda kind=kind, size=size: against(kind, size))
+        for kind in ("zoneout", "layer norm", "peephole")
+        for size in plan.some(OWN_SIZES, 1)
+    ]
+    built_in = Column("built-in", "built-in ms", "", 12)
+    over = Column("over", "built-in / own", "", 16)
+    columns = [CELL, SIZE, Column("ours", "own ms", "", 10), built_in, over, *HOW]
+    note = "An LSTM as five lines of a user's own, folded with scan, against the built-in layer."
+    others = """LSTMs changed by a user, against the same lines written by hand in PyTorch (a Python
+        loop of eager ops) and in JAX (lax.scan under jit). The masks of zoneout are inputs."""
+    rivals = [CELL, SIZE, OURS, TORCH, JAX, OVER_TORCH, OVER_JAX, *HOW]
+    return [
+        Table("A cell of one's own beside the built-in one", note, columns, first),
+        Table("Cells of one's own, elsewhere", others, rivals, second),
+    ]
+
+
+def training(plan):
+    """Whole training steps of a character model."""
+
+    def case(batch, steps, hidden):
+        sizes = (batch, steps, hidden, 103, 64)
+        builders = {"ours": ours("training", *sizes), "torch": in_torch("training", *sizes)}
+        return compared(builders, plan, 1.5)
+
+    shapes = plan.some([(32, 64, 256), (24, 48, 256), (64, 100, 512)], 1)
+    cases = [({"size": shape}, lambda shape=shape: case(*shape)) for shape in shapes]
+    note = """One step: embedding 64, LSTM, linear to 103 symbols, mean cross-entropy, clipping by
+        the norm of all gradients, Adam; the same in PyTorch with its own modules."""
+    size = Column("size", "B×T×H", "<", 15)
+    columns = [size, OURS, TORCH, OVER_TORCH, *HOW]
+    return [Table("Training a character model", note, columns, cases)]
+
+
+def eager(plan):
+    """What eager.py measures: one op after the other, on one thread."""
+    import eager as steps
+
+    def case(size):
+        builders = {"ours": lambda: steps.ours(*size), "torch": lambda: steps.theirs(*size)}
+        try:
+            settle(1)
+            return compared(builders, plan, 1)
+        finally:
+            settle(plan.threads)
+
+    cases = [({"size": size}, lambda size=size: case(size)) for size in plan.some(steps.SIZES)]
+    note = "The tape itself: an LSTM op by op, forward and backward, one thread, no compiled loop."
+    return [Table("Eager", note, [SIZE, OURS, TORCH, OVER_TORCH, *HOW], cases)]

@@ -1,0 +1,444 @@
+"""Products on packed weights and the threads that share them, each promise by itself."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from tinygrad_rnn import kernels
+from tinygrad_rnn.kernels import threads
+
+DTYPES = (np.float32, np.float64)
+SIZES = (0, 1, 2, 3, 5, 7, 8, 9, 17, 31, 32, 33, 65)
+compiled = pytest.mark.skipif(
+    os.environ.get("NUMBA_DISABLE_JIT", "0") != "0", reason="promised of compiled kernels only"
+)
+
+
+def numbers(*shape, dtype=np.float64, seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype(dtype)
+
+
+def bits(x):
+    return np.ascontiguousarray(x).tobytes()
+
+
+class Doors:
+    """Every intrinsic behind a small function, for arrays of any strides and one float type."""
+
+    def __init__(self, dtype):
+        import numba
+
+        from tinygrad_rnn.kernels import panels
+
+        real = numba.from_dtype(np.dtype(dtype))
+        panels.load(real)
+        a1, a2, a3 = (numba.types.Array(real, n, "A") for n in (1, 2, 3))
+
+        def function(body, *kinds):
+            return numba.njit(numba.void(*kinds))(body)
+
+        def read(kind):
+            return kind.copy(readonly=True)
+
+        self.panels, self.dtype = panels, np.dtype(dtype)
+        self.pack = function(lambda w, p: panels.pack(w, p), read(a2), a1)
+        self.pack_rows = function(lambda g, p: panels.pack_rows(g, p), read(a3), a1)
+        self.multiply = function(
+            lambda x, p, out, fresh: panels.multiply(x, p, out, fresh),
+            *(read(a3), read(a1), a3, numba.boolean),
+        )
+        self.gather = function(
+            lambda x, g, out, scratch: panels.gather(x, g, out, scratch),
+            *(read(a3), read(a3), a2, a1),
+        )
+        self.gather_packed = function(
+            lambda x, p, out, scratch: panels.gather_packed(x, p, out, scratch),
+            *(read(a3), read(a1), a2, a1),
+        )
+
+    def packed(self, w):
+        buffer = np.full(self.panels.packed_size(*w.shape, self.dtype), np.nan, self.dtype)
+        self.pack(w, buffer)
+        return buffer
+
+    def product(self, x, w):
+        out = np.full((*x.shape[:2], w.shape[1]), np.nan, self.dtype)
+        self.multiply(x, self.packed(w), out, True)
+        return out
+
+    def scratch(self, *sides):
+        return np.full(self.panels.gather_size(*sides, self.dtype), np.nan, self.dtype)
+
+
+@pytest.fixture(scope="module", params=DTYPES, ids=lambda dtype: dtype.__name__)
+def doors(request):
+    if os.environ.get("NUMBA_DISABLE_JIT", "0") != "0":
+        pytest.skip("promised of compiled kernels only")
+    return Doors(request.param)
+
+
+def close(z, x, y, start=0.0):
+    """z within the rounding of k additions of the sum of |x| |y|."""
+    x, y, start = (np.asarray(a, np.float64) for a in (x, y, start))
+    scale = np.abs(start) + np.abs(x) @ np.abs(y)
+    slack = (x.shape[-1] + 2) * np.finfo(z.dtype).eps
+    return np.all(np.abs(z - (start + x @ y)) <= slack * scale)
+
+
+def guarded(steps, rows, columns, dtype):
+    """A view inside a larger array, and the larger array."""
+    whole = numbers(steps + 2, rows + 2, columns + 2, dtype=dtype, seed=5)
+    return whole[1:-1, 1:-1, 1:-1], whole
+
+
+# --- packing --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("depth", SIZES)
+def test_packing_is_exact_and_filled_up_with_zeros(doors, depth):
+    wide = doors.panels.width(doors.dtype)
+    for columns in SIZES:
+        w = numbers(depth, columns, dtype=doors.dtype)
+        count = -(-columns // wide)
+        expected = np.zeros((depth, count * wide), doors.dtype)
+        expected[:, :columns] = w
+        expected = expected.reshape(depth, count, wide).swapaxes(0, 1)
+        double = np.repeat(np.repeat(w, 2, 0), 3, 1)[::2, ::3]
+        for same in (w, np.asfortranarray(w), double, w[::-1, ::-1].copy()[::-1, ::-1]):
+            assert_array_equal(doors.packed(same).reshape(expected.shape), expected)
+        stacked = np.repeat(w[None], 3, 0)
+        for lines in (stacked, np.repeat(stacked, 2, 1)[:, ::2]):
+            buffer = np.full(doors.panels.packed_size(3 * depth, columns, doors.dtype), np.nan)
+            buffer = buffer.astype(doors.dtype)
+            doors.pack_rows(lines, buffer)
+            tall = np.concatenate([expected] * 3, axis=1)
+            assert_array_equal(buffer.reshape(tall.shape), tall)
+
+
+# --- multiply -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rows", SIZES)
+def test_multiply_is_right_at_every_edge_and_writes_nowhere_else(doors, rows):
+    for depth in SIZES:
+        for columns in SIZES:
+            w = numbers(depth, columns, dtype=doors.dtype, seed=1)
+            panels = doors.packed(w)
+            for steps in (0, 1, 3):
+                x = numbers(steps, rows, depth, dtype=doors.dtype)
+                out, whole = guarded(steps, rows, columns, doors.dtype)
+                before = whole.copy()
+                doors.multiply(x, panels, out, False)
+                assert close(out, x, w, before[1:-1, 1:-1, 1:-1])
+                doors.multiply(x, panels, out, True)
+                assert close(out, x, w)
+                out[...] = before[1:-1, 1:-1, 1:-1]
+                assert bits(whole) == bits(before)
+
+
+def spreads(x):
+    """The same values in memory in several ways."""
+    wide = np.repeat(np.repeat(np.repeat(x, 2, 0), 3, 1), 2, 2)
+    turned = np.ascontiguousarray(x.transpose(2, 1, 0)).transpose(2, 1, 0)
+    return x, wide[::2, ::3, ::2], turned, x[::-1, ::-1, ::-1].copy()[::-1, ::-1, ::-1]
+
+
+@pytest.mark.parametrize("rows", (1, 2, 3, 5, 10, 20))
+def test_strides_do_not_matter(doors, rows):
+    for depth, columns in ((40, 70), (300, 129), (513, 33)):
+        x = numbers(3, rows, depth, dtype=doors.dtype)
+        w = numbers(depth, columns, dtype=doors.dtype, seed=1)
+        panels, expected = doors.packed(w), doors.product(x, w)
+        more = numbers(3, rows, columns, dtype=doors.dtype, seed=2)
+        added = more.copy()
+        doors.multiply(x, panels, added, False)
+        for x_view in spreads(x):
+            for out in spreads(more.copy()):
+                doors.multiply(x_view, panels, out, False)
+                assert bits(out) == bits(added)
+                doors.multiply(x_view, panels, out, True)
+                assert bits(out) == bits(expected)
+
+
+def test_a_row_does_not_depend_on_its_mates_or_its_place(doors):
+    for depth, columns in ((40, 65), (700, 300)):
+        x = numbers(4, 21, depth, dtype=doors.dtype)
+        w = numbers(depth, columns, dtype=doors.dtype, seed=1)
+        whole = doors.product(x, w)
+        for rows in (1, 2, 3, 4, 5, 7, 9, 13, 20):
+            assert bits(doors.product(x[:, :rows], w)) == bits(whole[:, :rows])
+            assert bits(doors.product(x[2:3, -rows:], w)) == bits(whole[2:3, -rows:])
+        for count in (1, 31, 64):
+            assert bits(doors.product(x, w[:, :count])) == bits(whole[..., :count])
+
+
+def test_a_long_batch_is_cut_into_blocks_and_stays_the_same(doors):
+    x = numbers(9, 300, 700, dtype=doors.dtype)
+    w = numbers(700, 40, dtype=doors.dtype, seed=1)
+    whole = doors.product(x, w)
+    assert close(whole, x, w)
+    view = np.concatenate([x, x], axis=1)[:, :300]
+    assert bits(doors.product(view, w)) == bits(whole)
+
+
+def test_multiply_is_the_chain_that_matmul_is(doors):
+    for rows, depth, columns in ((1, 33, 40), (3, 300, 70), (37, 600, 130)):
+        x = numbers(1, rows, depth, dtype=doors.dtype)
+        w = numbers(depth, columns, dtype=doors.dtype, seed=1)
+        assert bits(doors.product(x, w)[0]) == bits(kernels.matmul(x[0], w))
+
+
+@pytest.mark.parametrize("bad", (np.nan, np.inf))
+def test_what_is_not_finite_stays_in_its_row(doors, bad):
+    x = numbers(2, 21, 40, dtype=doors.dtype)
+    w = numbers(40, 37, dtype=doors.dtype, seed=1)
+    clean = doors.product(x, w)
+    x[1, 7, 5] = bad
+    out = doors.product(x, w)
+    assert not np.isfinite(out[1, 7]).any()
+    out[1, 7] = clean[1, 7]
+    assert bits(out) == bits(clean)
+    w[3, 36] = bad
+    assert np.isfinite(doors.product(x[:1], w)[..., :36]).all()
+
+
+# --- gather ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("columns", SIZES)
+def test_gather_is_right_at_every_edge_and_writes_nowhere_else(doors, columns):
+    for wide in SIZES:
+        for steps, rows in ((0, 3), (1, 1), (3, 7), (1, 33), (3, 0)):
+            x = numbers(steps, rows, wide, dtype=doors.dtype)
+            g = numbers(steps, rows, columns, dtype=doors.dtype, seed=1)
+            whole = numbers(wide + 2, columns + 2, dtype=doors.dtype, seed=2)
+            before = whole.copy()
+            out, start = whole[1:-1, 1:-1], before[1:-1, 1:-1]
+            doors.gather(x, g, out, doors.scratch(wide, columns))
+            lines = x.reshape(steps * rows, wide), g.reshape(steps * rows, columns)
+            assert close(out, lines[0].T, lines[1], start)
+            out[...] = start
+            assert bits(whole) == bits(before)
+
+
+@pytest.mark.parametrize("steps,rows", ((3, 10), (35, 20), (700, 1), (2, 600)))
+def test_gather_does_not_care_for_strides_or_packing(doors, steps, rows):
+    x = numbers(steps, rows, 37, dtype=doors.dtype)
+    g = numbers(steps, rows, 70, dtype=doors.dtype, seed=1)
+    expected, scratch = np.zeros((37, 70), doors.dtype), doors.scratch(37, 70)
+    doors.gather(x, g, expected, scratch)
+    for x_view, g_view in zip(spreads(x), spreads(g), strict=True):
+        out = np.zeros_like(expected)
+        doors.gather(x_view, g_view, out, scratch)
+        assert bits(out) == bits(expected)
+    panels = np.empty(doors.panels.packed_size(steps * rows, 70, doors.dtype), doors.dtype)
+    doors.pack_rows(g, panels)
+    out = np.zeros_like(expected)
+    doors.gather_packed(x, panels, out, scratch)
+    assert bits(out) == bits(expected)
+
+
+@compiled
+def test_wrong_arguments_are_refused_when_compiling():
+    import numba
+
+    from tinygrad_rnn.kernels import panels
+
+    f = numba.njit(lambda w, p: panels.pack(w, p))
+    with pytest.raises(numba.TypingError, match="dimensions"):
+        f(np.ones(3), np.ones(3))
+    with pytest.raises(numba.TypingError, match="float32"):
+        f(np.ones((3, 3), np.float32), np.ones(96))
+    with pytest.raises(numba.TypingError, match="float32"):
+        f(np.ones((3, 3), int), np.ones(96, int))
+
+
+@compiled
+def test_loading_from_many_threads_at_once():
+    import numba
+
+    from tinygrad_rnn.kernels import panels
+
+    several = [threading.Thread(target=panels.load, args=(numba.float32,)) for _ in range(4)]
+    for thread in several:
+        thread.start()
+    for thread in several:
+        thread.join()
+    assert numba.float32 in panels._loaded
+
+
+# --- threads --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def four():
+    before = threads.get_num_threads()
+    threads.set_num_threads(4)
+    yield
+    threads.set_num_threads(before)
+
+
+@pytest.mark.parametrize("count", (0, 1, 2, 3, 4, 5, 10, 101))
+def test_spread_covers_the_range_once(four, count):
+    parts = []
+    threads.spread(lambda start, stop: parts.append((start, stop, threading.get_ident())), count)
+    parts.sort()
+    assert [i for start, stop, _ in parts for i in range(start, stop)] == list(range(count))
+    assert len(parts) == min(count, 4)
+    if count:
+        assert parts[0][2] == threading.get_ident()
+    sizes = {stop - start for start, stop, _ in parts}
+    assert not sizes or max(sizes) - min(sizes) <= 1
+
+
+@pytest.mark.parametrize("n", (0, -1))
+def test_fewer_than_one_thread_is_refused(n):
+    with pytest.raises(ValueError, match="at least one"):
+        threads.set_num_threads(n)
+
+
+@pytest.mark.parametrize("n", (1.0, "2", None, True))
+def test_threads_are_counted_with_an_int(n):
+    with pytest.raises(TypeError, match="int"):
+        threads.set_num_threads(n)
+
+
+@pytest.mark.parametrize("where", range(4))
+@pytest.mark.parametrize("kind", (ValueError, KeyboardInterrupt, SystemExit))
+def test_an_error_waits_for_the_other_parts(four, where, kind):
+    ended = []
+
+    def run(start, stop):
+        if start == where:
+            raise kind("here")
+        time.sleep(0.02)
+        ended.append(start)
+
+    with pytest.raises(kind, match="here"):
+        threads.spread(run, 4)
+    assert sorted(ended) == sorted({0, 1, 2, 3} - {where})
+    threads.spread(lambda start, stop: ended.append(start), 4)
+    assert len(ended) == 7
+
+
+def test_a_part_may_spread_its_own_work(four):
+    seen = []
+
+    def inner(start, stop):
+        seen.extend(range(start, stop))
+
+    threads.spread(lambda start, stop: threads.spread(inner, 8), 4)
+    assert sorted(seen) == sorted([*range(8)] * 4)
+
+
+def test_several_callers_at_once(four):
+    totals = [[] for _ in range(6)]
+
+    def caller(mine):
+        for _ in range(100):
+            threads.spread(lambda start, stop: mine.append(stop - start), 10)
+
+    callers = [threading.Thread(target=caller, args=(mine,)) for mine in totals]
+    for thread in callers:
+        thread.start()
+    for thread in callers:
+        thread.join()
+    assert [sum(mine) for mine in totals] == [1000] * 6
+
+
+def python(code, **environment):
+    return subprocess.run(
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", code],
+        capture_output=True, text=True, timeout=60, env={**os.environ, **environment},
+    )  # fmt: skip
+
+
+def test_an_interrupt_waits_for_the_other_parts():
+    code = """
+import _thread, threading, time
+from tinygrad_rnn.kernels import threads
+threads.set_num_threads(2)
+ended = []
+def run(start, stop):
+    if start:
+        time.sleep(0.1); _thread.interrupt_main(); time.sleep(0.3); ended.append(start)
+try:
+    threads.spread(run, 2)
+except KeyboardInterrupt:
+    print("interrupted", ended)
+"""
+    out = python(code)
+    assert (out.stdout, out.stderr) == ("interrupted [1]\n", "")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_forked_child_has_workers_of_its_own():
+    code = """
+import os, threading
+from tinygrad_rnn.kernels import threads
+threads.set_num_threads(3)
+def seen():
+    ids = []
+    barrier = threading.Barrier(3)
+    threads.spread(lambda a, b: (barrier.wait(20), ids.append(threading.get_ident())), 3)
+    return len(set(ids))
+assert seen() == 3
+child = os.fork()
+if not child:
+    os._exit(0 if seen() == 3 else 1)
+assert os.waitpid(child, 0)[1] == 0 and seen() == 3
+print("good")
+"""
+    out = python(code)
+    assert (out.stdout, out.stderr) == ("good\n", "")
+
+
+def test_leaving_is_silent_even_while_a_part_runs():
+    code = """
+import threading, time
+from tinygrad_rnn.kernels import threads
+threads.set_num_threads(2)
+threads.spread(lambda a, b: None, 2)
+slow = lambda a, b: time.sleep(30)
+threading.Thread(target=threads.spread, args=(slow, 2), daemon=True).start()
+time.sleep(0.1)
+"""
+    start = time.monotonic()
+    out = python(code)
+    assert (out.returncode, out.stdout, out.stderr) == (0, "", "")
+    assert time.monotonic() - start < 20
+
+
+def test_the_environment_caps_the_threads():
+    code = "from tinygrad_rnn.kernels import threads; print(threads.get_num_threads())"
+    assert python(code, TINYGRAD_RNN_NUM_THREADS="1").stdout == "1\n"
+    assert int(python(code, TINYGRAD_RNN_NUM_THREADS="999").stdout) <= os.cpu_count()
+
+
+@compiled
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_large_product_is_the_same_on_any_number_of_threads(dtype):
+    before = threads.get_num_threads()
+    try:
+        for rows, depth, columns in (
+            (1, 700, 6000),
+            (2, 900, 3001),
+            (7, 600, 1500),
+            (301, 150, 90),
+        ):
+            x = numbers(rows, depth, dtype=dtype)
+            y = numbers(depth, columns, dtype=dtype, seed=1)
+            for right in (y, np.asfortranarray(y)):
+                answers = set()
+                for n in (1, 2, 3):
+                    threads.set_num_threads(n)
+                    answers.add(bits(kernels.matmul(x, right)))
+                assert len(answers) == 1
+    finally:
+        threads.set_num_threads(before)

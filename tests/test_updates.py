@@ -1,0 +1,203 @@
+"""The kernels of a training step: optimisers' rules, norms, sums of columns, spare memory."""
+
+import copy
+import math
+import pickle
+
+import numpy as np
+import pytest
+from test_kernels import compiled, layouts
+
+from tinygrad_rnn import kernels, optim, tensor
+from tinygrad_rnn.kernels import plain
+from tinygrad_rnn.ops.shape import add_up
+from tinygrad_rnn.optim.clip import euclidean
+from tinygrad_rnn.optim.spare import SMALL, Spare
+
+DTYPES = (np.float32, np.float64)
+SIZES = (0, 1, 7, 15, 16, 17, 64, 65, 1000)
+SETTINGS = {  # and how many arrays a rule reads and writes
+    "adam": ((0.9, 0.1, 0.999, 0.001, 0.99, 2e-3, 1.5, 1e-8), 4, 3),
+    "rmsprop": ((0.9, 0.1, 1e-3, 1e-8), 3, 2),
+    "momentum": ((0.9, 0.01, 1e-3), 3, 2),
+    "descent": ((0.01, 1e-3), 2, 1),
+}
+rules = pytest.mark.parametrize("rule", SETTINGS)
+dtypes = pytest.mark.parametrize("dtype", DTYPES)
+
+
+def numbers(*shape, dtype, seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype(dtype)
+
+
+def prepared(rule, *shape, dtype):
+    settings, reads, writes = SETTINGS[rule]
+    old = [numbers(*shape, dtype=dtype, seed=k) for k in range(reads)]
+    old[2:] = [abs(x) for x in old[2:]]  # of which a rule may take the root
+    return settings, old, [np.empty(shape, dtype) for _ in range(writes)]
+
+
+def updated(rule, settings, old):
+    new = [np.empty(old[0].shape, old[0].dtype) for _ in range(SETTINGS[rule][2])]
+    kernels.update(rule, settings, old, new)
+    return new
+
+
+@rules
+@dtypes
+@pytest.mark.parametrize("size", SIZES)
+def test_rules_agree_with_numpy(rule, dtype, size):
+    settings, old, expected = prepared(rule, size, dtype=dtype)
+    before = [x.copy() for x in old]
+    plain.kernel(rule)(*old, settings, *expected)
+    eps = np.finfo(dtype).eps
+    for found, answer in zip(updated(rule, settings, old), expected, strict=True):
+        assert found.dtype == dtype
+        np.testing.assert_allclose(found, answer, rtol=4 * eps, atol=2 * eps)
+    for x, kept in zip(old, before, strict=True):
+        np.testing.assert_array_equal(x, kept)
+
+
+@rules
+@dtypes
+def test_rules_take_any_layout_and_do_an_element_by_itself(rule, dtype):
+    settings, old, _ = prepared(rule, 13, 17, dtype=dtype)
+    expected = updated(rule, settings, old)
+    for layout in layouts(old[0]):
+        views = [layouts(x)[layout] for x in old]
+        for found, answer in zip(updated(rule, settings, views), expected, strict=True):
+            assert found.tobytes() == answer.tobytes(), layout
+    for some in (slice(0, 1), slice(3, 8)):
+        parts = updated(rule, settings, [x[some] for x in old])
+        for found, answer in zip(parts, expected, strict=True):
+            assert found.tobytes() == answer[some].tobytes()
+    for found in updated(rule, [np.float32(0.5), *[1] * (len(settings) - 1)], old):
+        assert found.dtype == dtype and np.isfinite(found).all()
+    for number in updated(rule, settings, [x[0, 0] for x in map(np.asarray, old)]):
+        assert number.shape == ()
+    with pytest.raises(ValueError, match=r"\(13, 17\), got \(2,\)"):
+        kernels.update(rule, settings, [old[0], np.ones(2)], expected)
+
+
+@rules
+@dtypes
+def test_rules_keep_nan_where_it_is(rule, dtype):
+    settings, old, _ = prepared(rule, 40, dtype=dtype)
+    old[1][5] = np.nan
+    for found in updated(rule, settings, old):
+        assert np.isnan(found[5]) and np.isnan(found).sum() == 1
+
+
+@dtypes
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_an_infinite_weight_is_not_multiplied_by_zero(decay, dtype):
+    x, g = np.full(20, np.inf, dtype), np.ones(20, dtype)
+    (found,) = updated("descent", (decay, 1e-3), [x, g])
+    assert np.isnan(found).all() == bool(decay) and not np.isfinite(found).any()
+
+
+@dtypes
+@pytest.mark.parametrize("rows", (0, 1, 3, 4, 5, 63, 64, 1001))
+@pytest.mark.parametrize("columns", (0, 1, 15, 16, 17, 103))
+def test_column_sums_round_once(rows, columns, dtype):
+    x = numbers(rows, columns, dtype=dtype)
+    wide = x.astype(np.longdouble)
+    room = np.finfo(dtype).eps * abs(wide.sum(axis=0))
+    room += rows * np.finfo(np.float64).eps * abs(wide).sum(axis=0)
+    for layout, view in layouts(x).items() if x.size else [("C", x)]:
+        found = kernels.column_sums(view)
+        assert found.shape == (columns,) and found.dtype == dtype
+        assert np.all(abs(found - wide.sum(axis=0)) <= room), layout
+
+
+def test_column_sums_agree_with_numpy_and_keep_nan():
+    x = numbers(50, 9, dtype=np.float32)
+    x[7, 3], x[9, 4] = np.nan, np.inf
+    expected = np.empty(9, np.float32)
+    plain.kernel("column_sums")(x, expected)
+    np.testing.assert_allclose(kernels.column_sums(x), expected, rtol=1e-7)
+    with pytest.raises(ValueError, match=r"a matrix, got shape \(3,\)"):
+        kernels.column_sums(np.ones(3))
+
+
+@pytest.mark.parametrize("keepdims", [False, True])
+@pytest.mark.parametrize("shape, axis", [((300_000, 3), 0), ((3000, 100, 3), (0, 1))])
+def test_a_tall_float32_sum_keeps_its_digits(shape, axis, keepdims):
+    x = np.full(shape, 0.1, np.float32)
+    found = add_up(x, axis, keepdims)
+    assert found.shape == x.sum(axis=axis, keepdims=keepdims).shape
+    np.testing.assert_allclose(found, 300_000 * np.float64(np.float32(0.1)), rtol=1e-7)
+
+
+@dtypes
+@pytest.mark.parametrize("size", SIZES)
+def test_square_sums(size, dtype):
+    x = numbers(size, dtype=dtype)
+    exact = float((x.astype(np.longdouble) ** 2).sum())
+    found, out = kernels.square_sum(x), np.empty(1)
+    plain.kernel("square_sum")(x, out)
+    assert type(found) is float and found == pytest.approx(exact, rel=1e-13)
+    assert found == pytest.approx(out[0], rel=1e-13)
+    if size:
+        for view in layouts(np.stack([x, x])).values():
+            assert kernels.square_sum(view) == pytest.approx(2 * exact, rel=1e-13)
+
+
+@dtypes
+def test_norms_of_every_size(dtype):
+    x = numbers(1000, dtype=dtype)
+    exact = math.sqrt((x.astype(np.longdouble) ** 2).sum())
+    least = 1e-30 if dtype == np.float32 else 1e-300
+    for scale in (1.0, least, 1 / least, 1e-20, 1e20):
+        with np.errstate(all="raise"):
+            norm = euclidean([x[:300] * dtype(scale), x[300:] * dtype(scale)])
+        assert norm / scale == pytest.approx(exact, rel=1e-6 if dtype == np.float32 else 1e-12)
+    assert euclidean([]) == euclidean([x[:0]]) == euclidean([x * 0]) == 0.0
+    x[5] = np.inf
+    assert euclidean([x]) == np.inf
+    x[7] = np.nan
+    assert math.isnan(euclidean([x]))
+
+
+def test_spare_memory_is_lent_to_one_at_a_time():
+    spare, like = Spare(2), np.zeros((64, SMALL), np.float32)
+    x = spare(like)
+    corner = x[1:, ::2].T[3:]  # a view of a view holds the memory as well
+    start = x.ctypes.data
+    del x
+    y = spare(like)
+    assert y.ctypes.data != start and y.flags.carray and y.shape == like.shape
+    del corner
+    z = spare(like)
+    assert z.ctypes.data == start
+    beyond = spare(like)  # the limit is reached, and both are held
+    assert beyond.base is None and not np.shares_memory(beyond, y)
+    assert spare(like[:0]).shape == (0, SMALL)
+    for twin in (copy.deepcopy(spare), pickle.loads(pickle.dumps(spare))):
+        assert twin.limit == 2 and not twin.lent
+
+
+@pytest.mark.parametrize("rule", [optim.SGD, optim.RMSprop, optim.Adam, optim.AdamW])
+def test_arrays_that_somebody_holds_are_never_written_again(rule):
+    x = tensor(numbers(100, 100, dtype=np.float32), requires_grad=True)
+    optimizer, held, copies = rule([x], lr=0.1), [], []
+    for step in range(12):
+        x.grad = numbers(100, 100, dtype=np.float32, seed=step)
+        optimizer.step()
+        if step % 3:
+            mine = [x.data[5:, 3:], *optimizer.memory["0"].values()]
+            held += mine
+            copies += [array.copy() for array in mine]
+    for array, kept in zip(held, copies, strict=True):
+        np.testing.assert_array_equal(array, kept)
+
+
+@compiled
+def test_training_does_not_ask_for_fresh_memory():
+    x = tensor(np.zeros((100, 100), np.float32), requires_grad=True)
+    optimizer, places = optim.Adam([x]), set()
+    for _ in range(10):
+        x.grad = np.ones((100, 100), np.float32)
+        optimizer.step()
+        places |= {x.data.ctypes.data, optimizer.memory["0"]["m"].ctypes.data}
+    assert len(places) <= 6

@@ -1,0 +1,145 @@
+"""What a generated loop is written with, and how its text becomes a compiled function.
+
+A text is kept as a file named after its content, so that Numba can keep the compiled code beside
+it, and the next process loads both.
+"""
+
+import hashlib
+import importlib.util
+import math
+import os
+import stat
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+import numpy as np
+from numba import njit, types, from_dtype
+
+from . import panels
+from .compiled import _STAMP, OPTIONS, _warn_once, helper, inlined
+from .panels import gather, multiply
+from .pointwise import exp_number as exp
+from .pointwise import sigmoid_number as sigmoid
+from .pointwise import tanh_number as tanh
+from .rows import larger, plus
+
+__all__ = [
+    "abs", "exp", "f32", "f64", "gather", "log", "maximum", "minimum", "multiply", "np", "plus",
+    "relu", "sigmoid", "sign", "softplus", "sqrt", "tanh",
+]  # fmt: skip
+
+f32, f64 = np.float32, np.float64
+log, sqrt, abs = np.log, np.sqrt, np.abs
+maximum = larger
+
+
+@inlined
+def minimum(x, y):
+    return -larger(-x, -y)
+
+
+@inlined
+def relu(x):
+    return larger(x, x * 0 if x == x and x * 0 == 0 else type(x)(0))
+
+
+@helper
+def sign(x):
+    return x if x != x else x * 0 + ((x > 0) - (x < 0))
+
+
+@helper
+def softplus(x):
+    return larger(x, x - x) + math.log1p(exp(-abs(x)))
+
+
+HEADER = '''"""A loop written by tinygrad_rnn from a step of a recurrence."""
+
+from tinygrad_rnn.kernels.generated import *
+
+'''
+
+_functions: dict = {}
+_lock = threading.Lock()
+
+
+def function(source, counts, arguments, foreign):
+    """The compiled function of a text: from memory, from disk, or compiled now."""
+    kinds = (
+        *[types.int64] * len(counts),
+        types.Array(types.float64, 1, "C", readonly=True),
+        *[_array_of(a) for a in arguments],
+    )
+    key = (source, kinds, *sorted((name, id(body)) for name, body in foreign.items()))
+    with _lock:
+        if key not in _functions:
+            for real in {a.dtype for a in arguments if a.dtype.kind == "f"}:
+                panels.load(from_dtype(real))
+            _functions[key] = _compiled(source, kinds, foreign)
+        return _functions[key]
+
+
+def _array_of(argument):
+    return types.Array(
+        from_dtype(argument.dtype), argument.ndim, "C", readonly=not argument.written
+    )
+
+
+def _compiled(source, kinds, foreign):
+    name = source.split("def ", 1)[1].split("(", 1)[0]
+    if foreign:  # somebody's own op: its code may be anywhere, so it is compiled in this process
+        space: dict = {}
+        exec(compile(HEADER + source, f"<{name}>", "exec"), space)
+        space |= {word: njit(**OPTIONS)(body) for word, body in foreign.items()}
+        return _closed(njit(**OPTIONS)(space[name]), kinds)
+    try:
+        module = _module(source)
+        return _closed(njit(cache=True, **OPTIONS)(getattr(module, name)), kinds)
+    except (RuntimeError, OSError) as error:
+        if isinstance(error, RuntimeError) and "locator" not in str(error):
+            raise
+        _warn_once(str(error).splitlines()[0])
+        space = {}
+        exec(compile(HEADER + source, f"<{name}>", "exec"), space)
+        return _closed(njit(**OPTIONS)(space[name]), kinds)
+
+
+def _closed(dispatcher, kinds):
+    dispatcher.compile(kinds)
+    dispatcher.disable_compile()
+    return dispatcher
+
+
+def folder():
+    """Where texts and their compiled code are kept: our own, and nobody else's to write."""
+    base = os.environ.get("NUMBA_CACHE_DIR")
+    if base:
+        path = Path(base) / "tinygrad_rnn"
+    else:
+        home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+        path = Path(home) / "tinygrad_rnn"
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    status = path.stat()
+    if hasattr(os, "getuid") and (status.st_uid != os.getuid() or status.st_mode & stat.S_IWOTH):
+        raise OSError(f"{path} can be written by others, and compiled code is kept there")
+    return path
+
+
+def _module(source):
+    """The text as a module with a file of its own."""
+    stamp = hashlib.sha256((_STAMP + source).encode()).hexdigest()[:20]
+    name = f"tinygrad_rnn_loop_{stamp}"
+    path = folder() / f"{name}.py"
+    text = HEADER + source
+    if not path.exists() or path.read_text("utf-8") != text:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(temporary, path)
+    specification = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(specification)
+    sys.modules[name] = module
+    specification.loader.exec_module(module)
+    return module

@@ -1,0 +1,145 @@
+"""A few threads that wait for work: parts of a range, run at the same time.
+
+The work must let go of the interpreter, as compiled kernels do, or nothing is gained.
+"""
+
+import os
+import queue
+import threading
+
+__all__ = ["get_num_threads", "set_num_threads", "spread"]
+
+
+def _cores():
+    """How many cores this process may use, or as many as the environment allows."""
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:  # not every system can tell
+        cores = os.cpu_count() or 1
+    text = os.environ.get("TINYGRAD_RNN_NUM_THREADS", "")
+    return min(cores, max(1, int(text))) if text.isdecimal() else cores
+
+
+_count = _cores()
+
+
+def set_num_threads(n):
+    """Run compiled loops and large products on n threads from now on."""
+    global _count
+    if isinstance(n, bool) or not hasattr(n, "__index__"):
+        raise TypeError(f"the number of threads is an int, not {n!r}")
+    if n < 1:
+        raise ValueError(f"expected at least one thread, got {n}")
+    _count = n.__index__()
+
+
+def get_num_threads():
+    """How many threads a compiled loop or a large product may use."""
+    return _count
+
+
+class _Pool:
+    """The workers of this process, and the one queue that they all take their work from."""
+
+    def __init__(self):
+        self.jobs = queue.SimpleQueue()
+        self.workers = set()
+        self.growing = threading.Lock()
+
+    def grow(self, wanted):
+        """Have so many workers if the system lets us; say how many there are."""
+        if len(self.workers) >= wanted:
+            return len(self.workers)
+        with self.growing:
+            try:
+                while len(self.workers) < wanted:
+                    worker = threading.Thread(target=_work, args=(self,), daemon=True)
+                    worker.start()
+                    self.workers.add(worker.ident)
+            except RuntimeError:  # no more threads, or the interpreter is leaving
+                pass
+        return len(self.workers)
+
+
+_pool = _Pool()
+
+
+def _work(pool):
+    while True:
+        job, start, stop = pool.jobs.get()
+        job.run_part(start, stop)
+        del job  # or its arrays would live until the next one
+
+
+class _Job:
+    """One call of `spread`: what to run, and how it went so far."""
+
+    def __init__(self, run):
+        self.run = run
+        self.sent = []
+        self.ended = []
+        self.news = queue.SimpleQueue()
+
+    def run_part(self, start, stop):
+        error = None
+        try:
+            self.run(start, stop)
+        except BaseException as raised:  # the caller raises it
+            error = raised
+        self.ended.append(error)
+        self.news.put(None)
+
+    def wait(self):
+        """Come back when no part is running any more, whatever is raised meanwhile.
+
+        News only wake us up, and what has ended is counted: an interrupt may swallow news.
+        """
+        interrupt = None
+        while len(self.ended) < len(self.sent):
+            try:
+                self.news.get()
+            except BaseException as raised:  # the other parts still use the caller's arrays
+                interrupt = raised
+        if interrupt is not None:
+            raise interrupt
+
+
+def spread(run, count):
+    """Call run(start, stop) for consecutive parts of range(count), one for each thread.
+
+    The caller runs the first part. Whatever a part raises is raised here when all have ended.
+    """
+    pool = _pool
+    parts = min(_count, count)
+    if parts > 1:
+        inside = threading.get_ident() in pool.workers
+        parts = 1 if inside else min(parts, 1 + pool.grow(parts - 1))
+    if parts <= 1:
+        if count > 0:
+            run(0, count)
+        return
+    job = _Job(run)
+    ends = [count * i // parts for i in range(parts + 1)]
+    rest = [(job, *ends[i : i + 2]) for i in range(1, parts)]
+    try:
+        try:
+            # Filled by one call that no interrupt can split: what is sent is what is waited for.
+            job.sent.extend(map(pool.jobs.put, rest))
+            run(0, ends[1])
+        finally:
+            job.wait()
+    finally:
+        job.wait()  # again, if an interrupt came between the two
+    for error in job.ended:
+        if error is not None:
+            raise error
+
+
+def _begin_again():
+    """A forked child has the memory of its parent, but not the threads."""
+    global _pool
+    _pool = _Pool()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_again)

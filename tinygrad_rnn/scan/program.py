@@ -1,0 +1,515 @@
+"""A compiled step: the text of its loop ahead and of its loop back, and the arrays they run on."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .emit import CHEAP, Place, Store, Text, gathered, ordered, whole
+from .lower import Coupled, Lowering, Node, Sizes, Unsupported, turned
+from .step import Step, is_written
+
+
+class Plan:
+    """One direction of a step: its text, and where every array in it comes from."""
+
+    def __init__(self, text: Text, source: str, numbers: list[Any], fixed: list[Any]):
+        self.source, self.numbers, self.fixed = source, numbers, fixed
+        self.sizes = dict(text.sizes.words)
+        self.arguments = list(text.arguments.values())
+        self.foreign = text.foreign
+        self.function: Any = None
+        self.lock = threading.Lock()
+
+    def compiled(self) -> Any:
+        if self.function is None:
+            from ..kernels import generated
+
+            with self.lock:
+                if self.function is None:
+                    self.function = generated.function(
+                        self.source,
+                        [*["way"] * (5 + len(self.sizes))],
+                        self.arguments,
+                        self.foreign,
+                    )
+        return self.function
+
+
+def program_of(step: Step) -> Program:
+    """The program of a step; batched where the rows of its batch are independent."""
+    batch = common_batch([*step.xs, *step.carry])
+    if batch is not None:
+        try:
+            return Program(step, batch)
+        except Coupled:
+            pass
+    try:
+        return Program(step, None)
+    except Coupled as error:
+        raise Unsupported("a step whose rows depend on each other") from error
+
+
+def common_batch(leaves: Sequence[Any]) -> int | None:
+    sizes = {x.shape[0] if x.ndim >= 2 else None for x in leaves}
+    return next(iter(sizes)) if len(sizes) == 1 else None
+
+
+class Program:
+    """A step and its two loops. `batch` is None where the loop sees the arrays as they are."""
+
+    def __init__(self, step: Step, batch: int | None):
+        self.step, self.batch = step, batch
+        self.names = carry_names(step)
+        self.tracked = any(x.tracked for x in [*step.xs, *step.captured]) or any(
+            x.tracked for x in step.carry
+        )
+        self.notes = find_notes(step, batch) if self.tracked else []
+        self.ahead = ahead_plan(step, batch, self.names, self.notes)
+        self.backs: dict[tuple[bool, ...], Plan] = {}
+        if self.tracked:
+            self.back(tuple([True] * len(step.results)))
+
+    def back(self, incoming: tuple[bool, ...]) -> Plan:
+        plan = self.backs.get(incoming)
+        if plan is None:
+            plan = back_plan(self.step, self.batch, self.names, self.notes, incoming)
+            self.backs[incoming] = plan
+        return plan
+
+
+def carry_names(step: Step) -> list[str]:
+    usual = ["h", "c"]
+    return [
+        (x.name or (usual[k] if k < 2 else f"h{k}")).rstrip("0") or f"h{k}"
+        for k, x in enumerate(step.carry)
+    ]
+
+
+def begin(step: Step, batch: int | None, text_name: str, head: Sequence[str]) -> Any:
+    """A lowering and a text that know the leaves of a step."""
+    sizes = Sizes()
+    for x in step.carry:
+        for n in x.shape[batch is not None :][::-1]:
+            sizes.add(n, "H")
+    for x in step.xs:
+        for n in x.shape[batch is not None :][::-1]:
+            sizes.add(n, "I")
+    for x in step.captured:
+        for n in x.shape[::-1]:
+            if n != batch or batch is None:
+                sizes.add(n, "N")
+    lowering = Lowering(sizes, batch)
+    text = Text(text_name, sizes, batch is not None, head)
+    text.filled, text.begun, text.carried, text.given = {}, {}, {}, set()
+    numbers: list[Any] = []
+    for k, x in enumerate(step.captured):
+        captured_leaf(lowering, text, numbers, x, ("captured", k), x.name or f"w{k}")
+    return lowering, text, numbers
+
+
+def captured_leaf(lowering, text, numbers, x, role, name):
+    if is_written(x):
+        return lowering.node(x)
+    node = lowering.leaf(x, role, False)
+    if x.ndim == 0:
+        node.data = ("number", len(numbers))
+        numbers.append(role)
+        text.numbers[node] = text.fresh("number")
+        return node
+    node.name = name
+    text.given.add(node)
+    return node
+
+
+def place_captured(lowering: Lowering, text: Text) -> None:
+    """Arguments for the fixed arrays that the loop reads number by number."""
+    for node in list(text.given):
+        if node not in text.places:
+            name = text.argument(node.name, node.data, node.dtype, len(node.shape), False)
+            text.places[node] = Place(name)
+            text.full[name] = node.shape
+
+
+def drop_unused(text: Text, source: str) -> str:
+    """Leave out arguments that the text does not mention."""
+    import re
+
+    body = source.split('"""', 2)[2]
+    words = set(re.findall(r"\w+", body))
+    for name in [n for n in text.arguments if n not in words]:
+        del text.arguments[name]
+    return text.source(text.lines)
+
+
+def ahead_plan(step: Step, batch: int | None, names: list[str], notes: list[Any]) -> Plan:
+    lowering, text, numbers = begin(
+        step, batch, "ahead", ["The step, ahead in time.", "0 if way > 0 else 1"]
+    )
+    leaves(step, lowering, text, names)
+    place_captured(lowering, text)
+    lowering.tensors(step.ahead)
+    outputs: list[tuple[Node, Place]] = []
+    for k, y in enumerate(step.results):
+        node = lowering.node(y)
+        if k < len(step.carry):
+            outputs.append((node, Place(text.names[k], "after", batch is not None)))
+        else:
+            outputs.append((node, sequence(text, f"y{k}", ("out", k), node, "t", True, batch)))
+    for k, y in enumerate(notes):
+        node = lowering.node(y)
+        name = f"{getattr(y.op, 'name', 'note')}_note"
+        outputs.append((node, sequence(text, name, ("note", k), node, "t", True, batch)))
+    text.given = set(text.places)
+    became = gathered([n for n, _ in outputs], text.is_early, text.given)
+    outputs = [(became.get(n, n), p) for n, p in outputs]
+    for node in ordered([n for n, _ in outputs], text.given):
+        if node.kind == "product" and any(text.is_early(x) for x in node.inputs[: 2 * node.data : 2]):
+            text.in_blocks.add(node)
+    finish(text, outputs)
+    return planned(text, numbers, [])
+
+
+def finish(text: Text, outputs: list[tuple[Node, Place]]) -> None:
+    """Give outputs their places, make what they need, and store them."""
+    first: dict[Node, Place] = {}
+    for node, place in outputs:
+        if node.kind not in ("leaf", "written") and node not in text.places:
+            text.places[node] = first[node] = place
+    made = [n for n, _ in outputs]
+    text.make(made)
+    for node, place in outputs:
+        direct = first.get(node) == place
+        if direct and node.kind not in ("pointwise", "view"):
+            continue
+        text.stores.append(Store(node, place, whole(node), "=", node if direct else None))
+
+
+def planned(text: Text, numbers: list[Any], fixed: list[Any]) -> Plan:
+    for _ in range(4):
+        text.lines = text.body()
+        costly = [n for n, groups in text.expensive.items() if len(groups) > 1]
+        if not costly:
+            break
+        for node in costly:
+            text.places[node] = text.buffer(node, False)
+            text.stores.append(Store(node, text.places[node], whole(node), "=", node))
+    source = drop_unused(text, text.source(text.lines))
+    return Plan(text, source, numbers, fixed)
+
+
+def sequence(text, name, role, node, time, written, batch):
+    """An argument with an axis of time in front."""
+    shape = node.shape
+    word = text.argument(name, role, node.dtype, len(shape) + 1, written)
+    text.full[word] = shape
+    return Place(word, time, batch is not None and node.batched)
+
+
+def leaves(step: Step, lowering: Lowering, text: Text, names: list[str]) -> None:
+    batch = lowering.batch
+    text.names = []
+    for k, x in enumerate(step.carry):
+        node = lowering.leaf(x, ("carry", k), True)
+        place = sequence(text, names[k], ("path", k), node, "before", True, batch)
+        text.places[node] = place
+        text.names.append(place.array)
+    for k, x in enumerate(step.xs):
+        node = lowering.leaf(x, ("x", k), True)
+        name = x.name or ("x" if len(step.xs) == 1 else f"x{k}")
+        text.places[node] = sequence(text, name, ("x", k), node, "t", False, batch)
+
+
+# -- back in time ---------------------------------------------------------------------------------
+
+
+def back_nodes(step: Step, batch: int | None, names: list[str], incoming: Sequence[bool]) -> Any:
+    """The derivative of a step as nodes, and the text that will hold them."""
+    lowering, text, numbers = begin(
+        step, batch, "back", ["The derivative of the step, back in time.", "0 if way < 0 else 1"]
+    )
+    leaves(step, lowering, text, names)
+    lowering.tensors(step.ahead)
+    gs, pulled, nodes = step.pull(incoming)
+    fixed = back_constants(step, lowering, text, numbers, nodes)
+    place_captured(lowering, text)
+    text.carried = {}
+    for k, (y, g) in enumerate(zip(step.results, gs, strict=True)):
+        if g is None:
+            continue
+        node = None
+        if incoming[k]:
+            node = lowering.leaf(g, ("incoming", k), True)
+            text.places[node] = sequence(
+                text, f"g{k}", ("incoming", k), node, "t", False, batch
+            )
+        if k < len(step.carry):
+            node = carried_leaf(lowering, text, k, g, node, names)
+        lowering.known[g] = node
+        del y
+    lowering.tensors(nodes)
+    return lowering, text, numbers, fixed, pulled
+
+
+def carried_leaf(lowering, text, k, g, incoming, names):
+    """The cotangent of a new carry: what the step after passed back, and what came from outside."""
+    from ..ops import add
+
+    shape = lowering.shape(g.shape, True)
+    leaf = Node("leaf", [], shape, g.dtype, ("carried", k), True)
+    name = text.argument(f"d{names[k]}", ("carried", k), g.dtype, len(shape) + 1, True)
+    text.full[name] = shape
+    text.places[leaf] = Place(name, "0", False)
+    text.carried[leaf] = k
+    if incoming is None:
+        return leaf
+    return Node("pointwise", [leaf, incoming], shape, g.dtype, add, True)
+
+
+def back_constants(step, lowering, text, numbers, nodes):
+    """What of the derivative depends on fixed arrays only: done once, before the loop."""
+    fixed: list[Any] = []
+    known: dict[Any, Any] = {x: ("captured", k) for k, x in enumerate(step.captured)}
+    ahead = {*step.ahead, *step.xs, *step.carry}
+    for y in nodes:
+        for x in y.inputs:
+            if x not in known and x.op is None and type(x._array) is np.ndarray:
+                known[x] = ("constant", x._array)
+                if not x.ndim and not is_written(x):
+                    captured_leaf(lowering, text, numbers, x, known[x], "number")
+        if y.inputs and all(x in known for x in y.inputs) and y not in ahead:
+            known[y] = ("fixed", len(fixed))
+            fixed.append((y.op, [known[x] for x in y.inputs], y.attrs))
+            if type(y._array) is not tuple:
+                captured_leaf(lowering, text, numbers, y, known[y], f"{y.op.name}{len(fixed)}")
+    return fixed
+
+
+def find_notes(step: Step, batch: int | None) -> list[Any]:
+    """What the derivative reads of the way ahead and cannot cheaply work out again."""
+    names = carry_names(step)
+    lowering, text, _, _, pulled = back_nodes(step, batch, names, [True] * len(step.results))
+    mine = {lowering.known[y]: y for y in step.ahead if isinstance(lowering.known[y], Node)}
+    outputs = [lowering.node(p) for p in pulled if p is not None]
+    there = {lowering.known[y] for y in step.results if y in lowering.known}
+    needed = set()
+    for n in ordered(outputs):
+        for x in [*n.inputs, n]:
+            if x in mine and x not in there and (n not in mine or n in outputs):
+                needed.add(x)
+    stored = set(needed)
+    for n in sorted(needed, key=lambda n: -n.born):
+        stored.discard(n)
+        if not derivable(n, stored | there):
+            stored.add(n)
+    return [mine[n] for n in sorted(stored, key=lambda n: n.born)]
+
+
+def derivable(node: Node, known: set[Node]) -> bool:
+    """Whether a node costs little to work out from what is known."""
+    stack, seen = [node], set()
+    while stack:
+        n = stack.pop()
+        if n in seen or n in known or n.kind in ("leaf", "written"):
+            continue
+        seen.add(n)
+        cheap = n.kind == "view" or (n.kind == "pointwise" and n.data.name in CHEAP)
+        if not cheap or len(seen) > 64:
+            return False
+        stack += n.inputs
+    return True
+
+
+def back_plan(
+    step: Step, batch: int | None, names: list[str], notes: list[Any], incoming: tuple[bool, ...]
+) -> Plan:
+    lowering, text, numbers, fixed, pulled = back_nodes(step, batch, names, incoming)
+    for k, y in enumerate(step.results):
+        node = lowering.known.get(y)
+        if isinstance(node, Node) and node.kind not in ("leaf", "written"):
+            if k < len(step.carry):
+                text.places.setdefault(node, Place(text.names[k], "after", batch is not None))
+            elif node not in text.places:
+                text.places[node] = sequence(text, f"y{k}", ("out", k), node, "t", False, batch)
+    for k, y in enumerate(notes):
+        node = lowering.known[y]
+        name = f"{getattr(y.op, 'name', 'note')}_note"
+        text.places[node] = sequence(text, name, ("note", k), node, "t", False, batch)
+    text.given = set(text.places)
+    back_outputs(step, lowering, text, pulled, batch, names)
+    return planned(text, numbers, fixed)
+
+
+def back_outputs(step, lowering, text, pulled, batch, names):
+    inputs, carry = len(step.xs), len(step.carry)
+    nodes = [None if p is None else lowering.node(p) for p in pulled]
+    if batch is not None and any(
+        n is not None and n.kind != "written" and (not n.batched or not n.shape)
+        for n in nodes[: inputs + carry]
+    ):
+        raise Coupled
+    became = gathered([n for n in nodes if n is not None], text.is_early, text.given)
+    nodes = [None if n is None else became.get(n, n) for n in nodes]
+    terms: list[Any] = []
+    for k, n in enumerate(nodes[inputs + carry :]):
+        if n is not None:
+            target = tuple(range(len(step.captured[k].shape)))
+            accumulated(text, n, target, k, step.captured[k], batch, terms)
+    dxs = [(k, n) for k, n in enumerate(nodes[:inputs]) if n is not None]
+    places = {}
+    for k, n in dxs:
+        like = text.places[lowering.known[step.xs[k]]]
+        word = text.argument(f"d{like.array}", ("dx", k), n.dtype, len(n.shape) + 1, True)
+        text.full[word] = n.shape
+        places[k] = Place(word, "t", batch is not None)
+    readers = count_readers([*[n for n in nodes[: inputs + carry] if n], *[t[0] for t in terms]], text.given)
+    late = [(k, n) for k, n in dxs if is_late(n, readers)]
+    mark_blocks(text, [x for _, n in late for x in n.inputs[: 2 * n.data : 2]])
+    mark_blocks(text, [x for t in terms if t[1] == "gather" for x in t[2]])
+    outputs = [(n, places[k]) for k, n in dxs if (k, n) not in late]
+    outputs += carried_outputs(text, nodes[inputs : inputs + carry], lowering, step)
+    for k, n in late:
+        for x in n.inputs[: 2 * n.data : 2]:
+            outputs.append((x, None))
+        outputs += [(x, None) for x in n.inputs[2 * n.data :]]
+    outputs += [(x, None) for t in terms for x in t[2]]
+    placed = [(n, p) for n, p in outputs if p is not None]
+    first = {}
+    for node, place in placed:
+        if node.kind not in ("leaf", "written") and node not in text.places:
+            text.places[node] = first[node] = place
+    text.make([n for n, _ in outputs])
+    for node, place in placed:
+        if first.get(node) == place and node.kind not in ("pointwise", "view"):
+            continue
+        makes = node if first.get(node) == place else None
+        text.stores.append(Store(node, place, whole(node), "=", makes))
+    for k, n in late:
+        for x in n.inputs[: 2 * n.data : 2]:
+            text.settle(x)
+        text.places[n] = places[k]
+        text.late_product(n)
+    for term in terms:
+        accumulate(text, term)
+
+
+def is_late(n: Node, readers: dict[Node, int]) -> bool:
+    return n.kind == "product" and readers[n] == 1
+
+
+def count_readers(outputs: list[Node], until: Any) -> dict[Node, int]:
+    readers: dict[Node, int] = {}
+    for n in outputs:
+        readers[n] = readers.get(n, 0) + 1
+    for n in ordered(outputs, until):
+        readers.setdefault(n, 0)
+        for x in n.inputs if n not in until else ():
+            readers[x] = readers.get(x, 0) + 1
+    return readers
+
+
+def mark_blocks(text: Text, operands: list[Node]) -> None:
+    for x in operands:
+        base = text.base(x)
+        text.in_blocks.add(base if base is not None else x)
+
+
+def carried_outputs(text, nodes, lowering, step):
+    """Where the carry's cotangents go: over the old ones, once everybody has read those."""
+    places = {k: text.places[leaf] for leaf, k in text.carried.items()}
+    out = []
+    for k, n in enumerate(nodes):
+        if k in places:
+            if n is None:
+                shape = lowering.shape(step.carry[k].shape, True)
+                n = Node("written", [], shape, step.carry[k].dtype, 0, True)
+            out.append((n, places[k]))
+    return out
+
+
+def accumulated(text, n, target, k, captured, batch, terms):
+    """Take the cotangent of something fixed apart into terms that the loop can add up.
+
+    `target`: for each of its axes, the axis of `n` that goes along it, or None.
+    """
+    if n.kind == "written" and n.data == 0:
+        return
+    if n.kind == "pointwise" and n.data.name == "add" and not n.batched:
+        if all(x.shape == n.shape for x in n.inputs):
+            for x in n.inputs:
+                accumulated(text, x, target, k, captured, batch, terms)
+            return
+    if n.kind == "view" and not n.batched and n not in text.places:
+        to = {way[0]: a for a, way in enumerate(n.data) if way[0] is not None}
+        plain = all(way[1:] in (("0", 1), ("0", 0)) for way in n.data)
+        if plain and all(axis in to or axis is None or n.shape[axis] == "1" for axis in target):
+            target = tuple(None if a is None else to.get(a) for a in target)
+            accumulated(text, n.inputs[0], target, k, captured, batch, terms)
+            return
+    if n.kind == "reduce" and n.data[0] == "sum":
+        target = tuple(None if a in n.data[1] else a for a in target)
+        terms.append((n.inputs[0], "sum", (n.inputs[0],), target, k, captured))
+        return
+    if n.kind == "dot" and target in ((0, 1), (1, 0)):
+        x = turned(n.inputs[0])
+        g = n.inputs[1]
+        real = n.dtype == n.inputs[0].dtype == g.dtype and n.dtype.kind == "f"
+        if x is not None and real:
+            pair = (x, g) if target == (0, 1) else (g, x)
+            terms.append((n, "gather", pair, target, k, captured))
+            return
+    if n.kind == "add_rows" and target == tuple(range(len(n.shape))):
+        terms.append((n, "rows", tuple(n.inputs), target, k, captured))
+        return
+    if batch is not None and not n.batched:
+        raise Coupled
+    terms.append((n, "sum", (n,), target, k, captured))
+
+
+def accumulate(text: Text, term: Any) -> None:
+    node, how, operands, target, k, captured = term
+    acc = accumulator(text, k, captured)
+    if how == "gather":
+        x, g = operands
+        text.settle(x)
+        text.settle(g)
+        text.late.append(f"gather({text.array(x, True)}, {text.array(g, True)}, {acc}, scratch)")
+        if not any(a.role[0] == "scratch" for a in text.arguments.values()):
+            text.arguments["scratch"] = scratch(captured)
+        return
+    if how == "rows":
+        rows_added(text, acc, *operands)
+        return
+    batched = operands[0].batched and text.batched
+    place = Place(acc)
+    ways = []
+    for a, n in zip(target, captured.shape, strict=True):
+        if a is None:
+            ways.append((None, "0", 0))
+        elif a == 0 and batched and n != 1:
+            ways.append((0, "start", 1))
+        else:
+            ways.append((a, "0", 1))
+    text.full[acc] = text.sizes_of(captured)
+    text.stores.append(Store(operands[0], place, tuple(ways) or ((None, "0", 0),), "+=", None))
+
+
+def rows_added(text, acc, x, index):
+    raise Unsupported("embedding inside a step")
+
+
+def scratch(captured: Any) -> Any:
+    from .emit import Argument
+
+    return Argument("scratch", ("scratch",), captured.dtype, 1, True)
+
+
+def accumulator(text: Text, k: int, captured: Any) -> str:
+    for name, argument in text.arguments.items():
+        if argument.role == ("acc", k):
+            return name
+    word = f"d{captured.name or f'w{k}'}"
+    return text.argument(word, ("acc", k), captured.dtype, max(1, captured.ndim), True)

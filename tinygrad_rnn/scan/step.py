@@ -1,0 +1,291 @@
+"""A step of a recurrence, run without numbers and written down: its ops, ahead and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..grad import pullback
+from ..op import Op, pick, pointwise
+from ..tensor import Outline, Tensor, Untraceable, _births, mode, owned, recording, scope
+
+Key = tuple[Any, ...]
+
+
+@pointwise(None)
+def detached(x):
+    """The same values without the past, as `x.detach()` spells it inside a step."""
+    return x + 0
+
+
+class Trace:
+    """What a step does, in the order it does it, found by running it on outlines of arrays.
+
+    `nodes` are the ops, as tensors without numbers; `captured` what they read from outside: weights
+    the step closes over and numbers it mentions. Running the step anew is cheap (no arithmetic is
+    done), so it happens at every call, and what has changed since is always seen.
+    """
+
+    def __init__(self, leaves: Sequence[Tensor]):
+        self.nodes: list[Tensor] = []
+        self.calls: list[Key] = []  # what was done, in numbers: the key of a compiled program
+        self.captured: list[Tensor] = []
+        self.leaves = [_outlined(x) for x in leaves]
+        self.number: dict[Tensor, int] = {x: k for k, x in enumerate(self.leaves)}
+
+    def __enter__(self) -> Trace:
+        mode.before.append(mode.trace)
+        mode.trace = self
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        mode.trace = mode.before.pop()
+
+    def record(self, op: Op, inputs: Sequence[Tensor], attrs: dict[str, Any]) -> Any:
+        """The outline of an op's answer; None where all inputs have numbers, to be used at once."""
+        arrays = [x._array for x in inputs]
+        if Outline not in map(type, arrays):
+            return None
+        entry = _entry(op, arrays, attrs)
+        if entry is None:
+            entry = _found(op, inputs, attrs)
+        answer, tag = entry
+        if answer.__class__ is not tuple:
+            return self.add(op, inputs, attrs, answer, tag)
+        whole = self.add(op, inputs, attrs, answer, tag)
+        return tuple(
+            self.add(pick, (whole,), {"i": i}, part, i) for i, part in enumerate(answer)
+        )
+
+    def add(self, op: Op, inputs: Any, attrs: Any, answer: Any, tag: Any) -> Tensor:
+        """One more node, and what it adds to the key."""
+        y = object.__new__(Tensor)
+        y._array, y._grad, y.name, y.line = answer, None, None, None
+        y.op, y.inputs, y.attrs = op, inputs, attrs
+        y.born, y.scope, y.tracked = next(_births), mode.scope, False
+        number = self.number
+        call = [tag]
+        for x in inputs:
+            k = number.get(x)
+            if k is None:
+                k = number[x] = ~len(self.captured)
+                self.captured.append(x)
+            call.append(k)
+            if x.tracked and op is not detached:
+                y.tracked = answer.__class__ is tuple or answer.dtype.kind == "f"
+        number[y] = len(number)
+        self.nodes.append(y)
+        self.calls.append(tuple(call))
+        return y
+
+    def detach(self, x: Tensor) -> Tensor:
+        return self.add(detached, (x,), {}, x._array, ("detached", x._array))
+
+    def key(self, results: Sequence[Tensor]) -> Key:
+        """What decides the program: ops, shapes, dtypes, attributes, and the constants it writes."""
+        for x in results:
+            if x not in self.number:
+                self.number[x] = ~len(self.captured)
+                self.captured.append(x)
+        return (
+            tuple(self.calls),
+            tuple([self.number[x] for x in results]),
+            tuple([(x._array, x.tracked) for x in self.leaves]),
+            tuple([_specification(x) for x in self.captured]),
+        )
+
+
+def _outlined(x: Tensor) -> Tensor:
+    y = owned(np.empty(0))
+    y._array, y.tracked, y.name = outline(x._array.shape, x._array.dtype), x.tracked, x.name
+    return y
+
+
+def outline(shape: tuple[int, ...], dtype: np.dtype) -> Outline:
+    """The outline of that shape and dtype: always the same one, so that it can be in a key."""
+    known = _outlines.get((shape, dtype))
+    if known is None:
+        known = _outlines.setdefault((shape, dtype), Outline(shape, dtype))
+    return known
+
+
+_outlines: dict[Any, Outline] = {}
+_entries: dict[Any, tuple[Any, Any]] = {}
+MANY = 20_000  # outlines and entries that are remembered before we begin anew
+
+
+def _entry_key(op: Op, arrays: Sequence[Any], attrs: dict[str, Any]) -> Any:
+    shapes = [
+        a if a.__class__ is Outline or a.__class__ is tuple else (a.shape, a.dtype) for a in arrays
+    ]
+    return (op, *shapes, *attrs.values())
+
+
+def _entry(op: Op, arrays: Sequence[Any], attrs: dict[str, Any]) -> Any:
+    try:
+        return _entries.get(_entry_key(op, arrays, attrs))
+    except TypeError:  # an index with slices in it has no hash
+        return _entries.get(_entry_key(op, arrays, {"attrs": repr(attrs)}))
+
+
+def _found(op: Op, inputs: Sequence[Tensor], attrs: dict[str, Any]) -> tuple[Any, Any]:
+    """The shape rule of an op is its body, run; once for each set of shapes."""
+    arrays = [x._array for x in inputs]
+    blanks = [_blank(a) for a in arrays]
+    try:
+        with np.errstate(all="ignore"):
+            out = op.body(*blanks, **attrs)
+    except (ValueError, TypeError, IndexError) as error:
+        raise op._refusal(error, inputs, attrs) from error
+    if out.__class__ is tuple:
+        answer: Any = tuple(_outline_of(part) for part in out)
+    else:
+        answer = _outline_of(out)
+    if len(_entries) > MANY:
+        _entries.clear()
+    entry = (answer, (op, len(_entries), object()))
+    try:
+        _entries[_entry_key(op, arrays, attrs)] = entry
+    except TypeError:
+        _entries[_entry_key(op, arrays, {"attrs": repr(attrs)})] = entry
+    return entry
+
+
+def _blank(a: Any) -> Any:
+    if a.__class__ is tuple:
+        return tuple(_blank(part) for part in a)
+    return np.zeros(a.shape, a.dtype)
+
+
+def _outline_of(out: Any) -> Outline:
+    out = np.asarray(out)
+    return outline(out.shape, np.dtype(np.float32) if out.dtype.char == "e" else out.dtype)
+
+
+def _specification(x: Tensor) -> Key:
+    if is_written(x):
+        return ("written", x._array.dtype, x._array.item())
+    return (x._array.shape, x._array.dtype, x.tracked)
+
+
+def is_written(x: Tensor) -> bool:
+    """Whether a constant is written into the program: small whole numbers, halves, flags.
+
+    Other numbers are handed over at every call, so that one that changes compiles nothing.
+    """
+    array = x._array
+    if x.tracked or x.op is not None or array.ndim or array.__class__ is Outline:
+        return False
+    value = array.item()
+    return array.dtype.kind in "b" or (abs(value) <= 16 and value * 2 == int(value * 2))
+
+
+class Step:
+    """A step as a list of ops that hold on to nobody's tensors: what a program is made of.
+
+    `xs, carry, captured` are outlines; `ahead` the ops; `results` the new carry and then the
+    outputs. `pull` gives the ops of its derivative.
+    """
+
+    def __init__(self, trace: Trace, results: Sequence[Tensor], inputs: int):
+        self.trace = Trace(trace.leaves)
+        known = dict(zip(trace.leaves, self.trace.leaves, strict=True))
+        for x in trace.captured:
+            known[x] = x if is_written(x) else _outlined(x)
+            known[x].name = x.name
+        self.captured = [known[x] for x in trace.captured]
+        for k, x in enumerate(self.captured):
+            self.trace.number[x] = ~k
+        self.trace.captured = list(self.captured)
+        for y in trace.nodes:
+            new = self.trace.add(
+                y.op, tuple(known[x] for x in y.inputs), y.attrs, y._array, None
+            )
+            new.name, new.scope, known[y] = y.name, y.scope, new
+        self.xs, self.carry = self.trace.leaves[:inputs], self.trace.leaves[inputs:]
+        self.ahead = list(self.trace.nodes)
+        self.results = [known[x] for x in results]
+
+    def pull(self, incoming: Sequence[bool]) -> tuple[list[Any], list[Any], list[Tensor]]:
+        """Cotangents of each of (xs, carry, captured), or None, as functions of those coming in.
+
+        A result k has a cotangent from outside where `incoming[k]`; a new carry always has that of
+        the step after. Returns the leaves that stand for the cotangents of the results (None for
+        an output nobody used), the cotangents pulled back, and the ops in between.
+        """
+        wrt = [x for x in [*self.xs, *self.carry, *self.captured] if x.tracked]
+        trace = Trace([])
+        trace.number = dict.fromkeys([*self.trace.number], 0)
+        with trace, recording(True), scope(""):
+            gs: list[Tensor | None] = []
+            for k, y in enumerate(self.results):
+                wanted = k < len(self.carry) or incoming[k]
+                gs.append(_outlined(y) if wanted and y._array.dtype.kind == "f" else None)
+                if gs[-1] is not None:
+                    gs[-1].tracked, trace.number[gs[-1]] = True, 0
+            pairs = [(y, g) for y, g in zip(self.results, gs, strict=True) if g is not None and y.tracked]
+            found = pullback(
+                [y for y, _ in pairs], [g for _, g in pairs], wrt, create_graph=True
+            )
+        pulled = [
+            found.get(x) if x.tracked else None for x in [*self.xs, *self.carry, *self.captured]
+        ]
+        return gs, pulled, trace.nodes
+
+    def run(self, inputs: Sequence[Tensor], base: str = "") -> tuple[Tensor, ...]:
+        """The step on tensors with numbers: op by op, as `unroll` needs it."""
+        known = dict(zip([*self.xs, *self.carry, *self.captured], inputs, strict=True))
+        for y in self.ahead:
+            if y.op is pick and y.inputs[0] in known:
+                known[y] = known[y.inputs[0]][y.attrs["i"]]  # type: ignore[index]
+                continue
+            with scope_of(y.scope.removeprefix(base).strip("/")):
+                known[y] = y.op(*[known[x] for x in y.inputs], **y.attrs)
+        return tuple(known[x] for x in self.results)
+
+
+def scope_of(name: str) -> Any:
+    return scope(name) if name else _NOWHERE
+
+
+class _Nowhere:
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+_NOWHERE = _Nowhere()
+
+
+def trace(step: Callable[..., Any], xs: Sequence[Tensor], carry: Sequence[Tensor]) -> Any:
+    """Run a step on outlines: its trace, and its results; states that may be learned from count."""
+    with Trace([*xs, *carry]) as made:
+        for leaf in made.leaves[len(xs) :]:
+            leaf.tracked = leaf._array.dtype.kind == "f"
+        new = step(*made.leaves)
+    new = tuple(new) if isinstance(new, tuple | list) else (new,)
+    return made, tuple(y if isinstance(y, Tensor) else Tensor(y) for y in new)
+
+
+TRIES = 8
+
+
+def check_repeatable(first: Trace, again: Callable[[], Trace]) -> None:
+    """Refuse a step that makes other numbers each time it runs: a loop would repeat the first."""
+    for _ in range(TRIES):
+        second = again()
+        same = len(first.captured) == len(second.captured) and len(first.calls) == len(second.calls)
+        pairs = zip(first.captured, second.captured, strict=False)
+        for x, y in pairs:
+            if x is not y and x.op is None and not np.array_equal(x._array, y._array, True):
+                same = False
+        if not same:
+            raise Untraceable(
+                "scan: the step does not do the same each time it runs: it draws random numbers, or "
+                "changes something outside. Draw them for all steps and give them as xs (one more "
+                "array, sliced with the others), or run the steps one by one with unroll=True."
+            )
