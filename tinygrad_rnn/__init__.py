@@ -60,6 +60,8 @@ from .ops import tanh as tanh
 from .ops import transpose as transpose
 from .ops import unstack as unstack
 from .ops import where as where
+from .scan import ScanWarning as ScanWarning
+from .scan import scan as scan
 from .scan import unroll as unroll
 from .tensor import Tensor as Tensor
 from .tensor import detach as detach

@@ -143,3 +143,29 @@ def _module(source):
     sys.modules[name] = module
     specification.loader.exec_module(module)
     return module
+
+
+_packers: dict = {}
+
+
+def pack_weights(w, out):
+    panels.pack(w, out)
+
+
+def packed(w):
+    """A matrix of weights as `multiply` reads it."""
+    w = np.asarray(w)
+    if w.dtype not in _packers:
+        with _lock:
+            panels.load(from_dtype(w.dtype))
+            if w.dtype not in _packers:
+                from .compiled import read, specialised, written
+
+                real = from_dtype(w.dtype)
+                _packers[w.dtype] = specialised(pack_weights, read(real, 2), written(real, 1))
+    spare = 64 // w.itemsize
+    room = np.empty(panels.packed_size(*w.shape, w.dtype) + spare, w.dtype)
+    skip = -room.ctypes.data % 64 // w.itemsize
+    out = room[skip : room.size - spare + skip]
+    _packers[w.dtype](w, out)
+    return out

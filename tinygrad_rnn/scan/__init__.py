@@ -1,3 +1,5 @@
 """Time: a step, folded over a sequence."""
 
+from .loop import ScanWarning as ScanWarning
+from .loop import scan as scan
 from .loop import unroll as unroll

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -387,6 +388,7 @@ class Text:
         self.foreign: dict[str, Any] = {}
         self.count = 0
         self.in_blocks: set[Node] = set()
+        self.products: dict[str, int] = {}
         self.rewritten: dict[Node, set[Node]] = {}
 
     def fresh(self, stem: str) -> str:
@@ -526,8 +528,9 @@ class Text:
         for name, argument in self.arguments.items():
             if argument.role == ("packed", w.data):
                 return name
-        word = f"{w.name or 'W'}_packed"
-        return self.argument(word, ("packed", w.data), w.dtype, 1, False)
+        name = self.argument(f"{w.name or 'W'}_packed", ("packed", w.data), w.dtype, 1, False)
+        self.products[name] = math.prod(w.source.shape)
+        return name
 
     def is_early(self, x: Node) -> bool:
         base = self.base(x)

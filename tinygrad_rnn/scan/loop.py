@@ -1,71 +1,333 @@
-"""Run a step over time, and keep every state it went through."""
+"""Run a step over time: `unroll` says what it means, `scan` does it in one compiled loop."""
 
 from __future__ import annotations
 
+import math
+import threading
+import warnings
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..ops import reshape, stack, unstack
-from ..tensor import Operand, Tensor, scope
+import numpy as np
+
+from ..grad import pullback
+from ..op import Op
+from ..ops import flip, reshape, stack, unstack
+from ..tensor import Operand, Tensor, describe, mode, recording, scope
+from .lower import Unsupported
+from .machine import Run
+from .program import Program, program_of
+from .step import Step, check_repeatable, trace
+
+Steps = Callable[..., Any]
 
 
 def unroll(
-    step: Callable[..., Any],
+    step: Steps,
     carry: Operand | Sequence[Operand],
-    xs: Operand | None,
+    xs: Any,
     *,
+    reverse: bool = False,
     length: int | None = None,
     names: Sequence[str] = (),
 ) -> list[Tensor]:
     """Fold `step` over time: h(t) = step(x(t), h(t-1)), every op recorded (S4).
 
-    `step(x, *carry)` returns the new carry, a tensor or a tuple of them. xs is (T, ...), or None
-    for a system without inputs (S5): then `length` steps of `step(*carry)` are run. Returns one
-    tensor (T, ...) per carry, its value after each step; in pictures the values go by `names`.
+    `step(*x, *carry)` returns the new carry, and after it any outputs, each a tensor. xs is
+    (T, ...), several such arrays, or None for a system without inputs (S5): then `length` steps of
+    `step(*carry)` are run. `reverse` goes from the last x to the first. Returns one tensor (T, ...)
+    per result, its value at each step; in pictures the values go by `names`.
     Raises TypeError when a step changes the number, shape or dtype of its carry.
     """
-    given = carry if isinstance(carry, tuple | list) else (carry,)
-    state = tuple(c if isinstance(c, Tensor) else Tensor(c) for c in given)
-    path = []
-    for t, x in enumerate(_slices(xs, length)):
+    state, inputs, steps = _given("unroll", carry, xs, length)
+    slices = [_slices(x) for x in inputs]
+    path: list[tuple[Tensor, ...]] = []
+    for t in range(steps)[:: -1 if reverse else 1]:
         with scope(f"t={t}"):
-            new = step(*x, *state)
-        new = tuple(new) if isinstance(new, tuple | list) else (new,)
-        _check_carry(t, state, new)
+            new = step(*[s[t] for s in slices], *state)
+        new = _results(t, state, new)
         for part, name in zip(new, names, strict=False):
             if part.op is not None:  # a leaf handed on as it is keeps its own name
                 part.name = name
-        state = new
-        path.append(state)
+        path.append(new)
+        state = new[: len(state)]
     if not path:
         return [reshape(c, shape=(1, *c.shape))[:0] for c in state]
-    return [stack(states) for states in zip(*path, strict=True)]
+    return [stack(states[:: -1 if reverse else 1]) for states in zip(*path, strict=True)]
 
 
-def _slices(xs: Operand | None, length: int | None) -> list[tuple[Tensor, ...]]:
-    """What each step reads: its slice of the inputs, or nothing."""
-    if (xs is None) == (length is None):
-        raise ValueError("unroll: expected either xs, or length=T for steps that read nothing")
+def scan(
+    step: Steps,
+    carry: Operand | Sequence[Operand],
+    xs: Any,
+    *,
+    reverse: bool = False,
+    length: int | None = None,
+    checkpoint: str | int | None = None,
+    unroll: bool = False,
+) -> list[Tensor]:
+    """The same as `unroll`, in one compiled loop that is one op in the graph.
+
+    `step(*x, *carry)` returns the new carry, and after it any outputs. It is run once at every
+    call, on tensors without numbers, and must do the same at every t: it may read tensors from
+    outside, which get their gradients, but not branch on numbers (`tg.where`), draw random ones
+    (give them as xs), or change anything. `checkpoint` keeps only every n-th carry for the way
+    back, "sqrt" every √T-th, and works out the rest again. `unroll=True` records every step.
+
+    Shapes and results as for `unroll`. An op without a compiled form runs unrolled, with a
+    ScanWarning; under `detect_anomaly()` every scan does. Raises Untraceable (a TypeError) for a
+    step that reads numbers or does not repeat itself, ValueError for lengths that disagree.
+    """
+    return fold(
+        step, carry, xs, reverse=reverse, length=length, checkpoint=checkpoint, unrolled=unroll
+    )
+
+
+class ScanWarning(RuntimeWarning):
+    """A step is run op by op, because something in it has no compiled form."""
+
+
+def fold(
+    step: Steps,
+    carry: Any,
+    xs: Any,
+    *,
+    reverse: bool = False,
+    length: int | None = None,
+    checkpoint: str | int | None = None,
+    unrolled: bool = False,
+    names: Sequence[str] = (),
+) -> list[Tensor]:
+    """`scan`, with names for the carry in texts and pictures."""
+    state, inputs, steps = _given("scan", carry, xs, length)
+    every = _interval(checkpoint, steps)
+    if not (unrolled or mode.anomaly or mode.trace or not steps or _inert(state, inputs)):
+        out = _compiled(step, state, inputs, steps, reverse, every, names)
+        if out is not None:
+            return out
+    given = tuple(inputs) if inputs else None
+    return unroll(
+        step, state, given, reverse=reverse, length=None if inputs else steps, names=names
+    )
+
+
+def _inert(state: Sequence[Tensor], inputs: Sequence[Tensor]) -> bool:
+    return not machine_works() or any(x.dtype.kind not in "fiub" for x in [*state, *inputs])
+
+
+def machine_works() -> bool:
+    """Whether there is a compiler: without Numba, or with it switched off, steps are unrolled."""
+    global _works
+    if _works is None:
+        try:
+            import numba  # type: ignore[import-untyped]  # noqa: F401
+
+            from ..kernels import generated  # noqa: F401
+        except ImportError:
+            _works = False
+        else:
+            _works = not numba.config.DISABLE_JIT
+    return _works
+
+
+_works: bool | None = None
+
+
+# -- what a scan is given -----------------------------------------------------------------------
+
+
+def _given(who: str, carry: Any, xs: Any, length: int | None) -> Any:
+    """The carry and the inputs as tensors, and the number of steps."""
+    given = carry if isinstance(carry, tuple | list) else (carry,)
+    state = tuple(c if isinstance(c, Tensor) else Tensor(c) for c in given)
     if xs is None:
-        return [()] * (length or 0)
-    xs = xs if isinstance(xs, Tensor) else Tensor(xs)
+        if length is None:
+            raise ValueError(f"{who}: expected xs, or length=T for steps that read nothing")
+        if not isinstance(length, int | np.integer) or length < 0:
+            raise ValueError(f"{who}: length: expected a whole number, 0 or more, got {length!r}")
+        return state, [], int(length)
+    several = xs if isinstance(xs, tuple | list) and _is_several(xs) else (xs,)
+    inputs = [x if isinstance(x, Tensor) else Tensor(x) for x in several]
+    for x in inputs:
+        if not x.ndim:
+            raise ValueError(f"{who}: xs: expected an axis of time in front, got {describe(x)}")
+    sizes = [len(x) for x in inputs]
+    wrong = len(set(sizes)) > 1 or not sizes or (length is not None and length != sizes[0])
+    if wrong:
+        asked = "" if length is None else f", length={length}"
+        raise ValueError(f"{who}: lengths disagree: xs have {sizes} steps{asked}")
+    return state, inputs, sizes[0]
+
+
+def _is_several(xs: Sequence[Any]) -> bool:
+    return all(isinstance(x, Tensor | np.ndarray) for x in xs)
+
+
+def _interval(checkpoint: str | int | None, steps: int) -> int | None:
+    if checkpoint is None:
+        return None
+    if checkpoint == "sqrt":
+        return max(1, math.isqrt(max(0, steps - 1)) + 1)
+    if isinstance(checkpoint, bool) or not isinstance(checkpoint, int) or checkpoint < 1:
+        raise ValueError(
+            f"scan: checkpoint: expected None, 'sqrt' or a number of steps, got {checkpoint!r}"
+        )
+    return min(checkpoint, max(1, steps))
+
+
+def _slices(xs: Tensor) -> Sequence[Tensor]:
     slices = unstack(xs)
     for x in slices:
         if x.op is None:
             x.name = xs.name or "x"
-    return [(x,) for x in slices]
+    return slices
 
 
-def _check_carry(t: int, before: Sequence[Tensor], after: Sequence[Tensor]) -> None:
-    if len(before) != len(after):
+def _results(t: int, before: Sequence[Tensor], new: Any) -> tuple[Tensor, ...]:
+    """What a step returned: the carry as it was, in number, shape and dtype; then outputs."""
+    new = tuple(new) if isinstance(new, tuple | list) else (new,)
+    new = tuple(y if isinstance(y, Tensor) else Tensor(y) for y in new)
+    if len(new) < len(before):
         raise TypeError(
-            f"unroll: step t={t} returned {len(after)} states, expected {len(before)} as it was "
-            "given. Return all of them, in the same order."
+            f"scan: step t={t} returned {len(new)} states, expected {len(before)} as it was "
+            "given. Return all of them, in the same order, and outputs after them."
         )
-    for k, (old, new) in enumerate(zip(before, after, strict=True)):
-        if old._array.shape != new._array.shape or old._array.dtype != new._array.dtype:
+    for k, (old, y) in enumerate(zip(before, new, strict=False)):
+        if old._array.shape != y._array.shape or old._array.dtype != y._array.dtype:
             raise TypeError(
-                f"unroll: step t={t} turned state {k} from {old.dtype}{list(old.shape)} into "
-                f"{new.dtype}{list(new.shape)}. A state keeps its shape and dtype; give the first "
+                f"scan: step t={t} turned state {k} from {old.dtype}{list(old.shape)} into "
+                f"{y.dtype}{list(y.shape)}. A state keeps its shape and dtype; give the first "
                 "one the dtype of the inputs (or use astype)."
             )
+    return new
+
+
+# -- the machine ----------------------------------------------------------------------------------
+
+
+class Scan(Op):
+    """A whole loop as one verb: `run` in its attributes holds what it kept for the way back."""
+
+    def __init__(self) -> None:
+        super().__init__(_scan, [_no_rule], variadic=True)
+
+    def pull(self, g: Any, y: Tensor, wanted: set[Tensor] | None = None) -> list[Any]:
+        run, count = y.attrs["run"], len(y.attrs["run"].results)
+        if mode.recording or mode.anomaly:
+            return _pull_unrolled(g, y)
+        return run.back([g.get(i) for i in range(count)])
+
+
+def _scan(*inputs, run):
+    """A step folded over time, in one compiled loop."""
+    raise NotImplementedError
+
+
+def _no_rule(g, y, *inputs, run):
+    raise NotImplementedError
+
+
+scanned = Scan()
+
+
+def _pull_unrolled(g: Any, y: Tensor) -> list[Any]:
+    """The long way round: the steps one by one, so that what is done has a history of its own."""
+    with recording(True):
+        inputs = [reshape(x, shape=x.shape) if x.tracked else x for x in y.inputs]
+        results = expand(y, inputs)
+    wrt = [x for x in inputs if x.tracked]
+    found = pullback(
+        [results[i] for i in g], list(g.values()), wrt, until=set(inputs),
+        create_graph=mode.recording,
+    )  # fmt: skip
+    return [found.get(x) if x.tracked else None for x in inputs]
+
+
+def expand(y: Tensor, inputs: Sequence[Tensor]) -> list[Tensor]:
+    """The results of a scan's node again, from its inputs, every step recorded."""
+    run = y.attrs["run"]
+    step: Step = run.program.step
+    count, carried = len(step.xs), len(step.carry)
+    captured = inputs[count + carried :]
+
+    def one(*leaves: Tensor) -> tuple[Tensor, ...]:
+        return step.run([*leaves, *captured], run.scope)
+
+    return unroll(
+        one, inputs[count : count + carried], tuple(inputs[:count]) or None,
+        reverse=run.way < 0, length=None if count else run.length, names=run.names,
+    )  # fmt: skip
+
+
+def _compiled(
+    step: Steps, state: Any, inputs: Any, steps: int, reverse: bool, every: Any, names: Any
+) -> list[Tensor] | None:
+    leaves = [_first(x) for x in inputs]
+    made, results = _traced(step, leaves, state, names)
+    program = _program(made, results, lambda: _traced(step, leaves, state, names)[0], len(inputs))
+    if program is None:
+        return None
+    captured = made.captured
+    run = Run(
+        program, [x._array for x in inputs], [c._array for c in state],
+        [x._array for x in captured], steps, -1 if reverse else 1, every,
+    )  # fmt: skip
+    given = (*inputs, *state, *captured)
+    keep = mode.recording and any(x.tracked for x in given)
+    run.results, run.names, run.scope = program.step.results, names, mode.scope  # type: ignore[attr-defined]
+    out = run.ahead(keep)
+    return list(scanned.several(tuple(out), given, {"run": run}))
+
+
+def _traced(step: Steps, leaves: Sequence[Tensor], state: Sequence[Tensor], names: Any) -> Any:
+    made, new = trace(step, leaves, state)
+    _results(0, state, new)
+    for leaf, name in zip(made.leaves[len(leaves) :], names, strict=False):
+        leaf.name = name
+    return made, new
+
+
+def _first(x: Tensor) -> Tensor:
+    """What a step sees of a sequence: as it is at one time."""
+    y = object.__new__(Tensor)
+    y._array, y.tracked, y.name = _Slice(x._array), x.tracked, x.name
+    return y
+
+
+class _Slice:
+    __slots__ = ("dtype", "shape")
+
+    def __init__(self, array: np.ndarray):
+        self.shape, self.dtype = array.shape[1:], array.dtype
+
+
+_programs: OrderedDict[Any, Program | None] = OrderedDict()
+_lock = threading.Lock()
+PROGRAMS = 256  # programs that are remembered
+
+
+def _program(made: Any, results: Any, again: Any, inputs: int) -> Program | None:
+    """The program of a trace: known by what the step does, so that it can never be out of date."""
+    key = made.key(results)
+    with _lock:
+        if key in _programs:
+            return _programs[key]
+    check_repeatable(made, again)
+    program: Program | None = None
+    try:
+        program = program_of(Step(made, results, inputs))
+    except Unsupported as reason:
+        warnings.warn(
+            f"scan: {reason} has no compiled form, so the steps run one by one",
+            ScanWarning,
+            stacklevel=4,
+        )
+    with _lock:
+        _programs[key] = program
+        if len(_programs) > PROGRAMS:
+            _programs.popitem(last=False)
+    return program
+
+
+_ = flip

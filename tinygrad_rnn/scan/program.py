@@ -21,6 +21,7 @@ class Plan:
         self.sizes = dict(text.sizes.words)
         self.arguments = list(text.arguments.values())
         self.foreign = text.foreign
+        self.products = text.products  # by packed weights: the numbers in them
         self.function: Any = None
         self.lock = threading.Lock()
 
