@@ -10,6 +10,8 @@ from .check import check_grads as check_grads
 from .draw import draw as draw
 from .grad import backward as _backward
 from .grad import grad as grad
+from .kernels.threads import get_num_threads as get_num_threads
+from .kernels.threads import set_num_threads as set_num_threads
 from .op import Op as Op
 from .op import pointwise as pointwise
 from .op import primitive as primitive
@@ -64,6 +66,7 @@ from .scan import ScanWarning as ScanWarning
 from .scan import scan as scan
 from .scan import unroll as unroll
 from .tensor import Tensor as Tensor
+from .tensor import Untraceable as Untraceable
 from .tensor import detach as detach
 from .tensor import detect_anomaly as detect_anomaly
 from .tensor import is_recording as is_recording

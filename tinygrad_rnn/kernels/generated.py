@@ -6,7 +6,6 @@ it, and the next process loads both.
 
 import hashlib
 import importlib.util
-import math
 import os
 import stat
 import sys
@@ -15,44 +14,46 @@ import threading
 from pathlib import Path
 
 import numpy as np
-from numba import njit, types, from_dtype
+from llvmlite import ir
+from numba import from_dtype, njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
 
 from . import panels
-from .compiled import _STAMP, OPTIONS, _warn_once, helper, inlined
+from .compiled import _STAMP, LLVM_REAL, OPTIONS, SUFFIX, _warn_once, helper, inlined
 from .panels import gather, multiply
 from .pointwise import exp_number as exp
 from .pointwise import sigmoid_number as sigmoid
 from .pointwise import tanh_number as tanh
-from .rows import larger, plus
+from .rows import plus
 
 __all__ = [
     "abs", "exp", "f32", "f64", "gather", "log", "maximum", "minimum", "multiply", "np", "plus",
-    "relu", "sigmoid", "sign", "softplus", "sqrt", "tanh",
+    "log1p", "sigmoid", "sqrt", "tanh",
 ]  # fmt: skip
 
 f32, f64 = np.float32, np.float64
-log, sqrt, abs = np.log, np.sqrt, np.abs
-maximum = larger
+log, log1p, sqrt, abs = np.log, np.log1p, np.sqrt, np.abs
+
+
+@intrinsic
+def maximum(typing, x, y):
+    """The larger of two numbers; NaN if either is."""
+
+    def generate(context, builder, signature, arguments):
+        real = signature.return_type
+        if real not in LLVM_REAL:
+            return builder.select(builder.icmp_signed(">", *arguments), *arguments)
+        kind, name = LLVM_REAL[real], f"llvm.maximum.{SUFFIX[real]}"
+        call = ir.FunctionType(kind, [kind, kind])
+        return builder.call(cgutils.get_or_insert_function(builder.module, call, name), arguments)
+
+    return x(x, x), generate
 
 
 @inlined
 def minimum(x, y):
-    return -larger(-x, -y)
-
-
-@inlined
-def relu(x):
-    return larger(x, x * 0 if x == x and x * 0 == 0 else type(x)(0))
-
-
-@helper
-def sign(x):
-    return x if x != x else x * 0 + ((x > 0) - (x < 0))
-
-
-@helper
-def softplus(x):
-    return larger(x, x - x) + math.log1p(exp(-abs(x)))
+    return -maximum(-x, -y)
 
 
 HEADER = '''"""A loop written by tinygrad_rnn from a step of a recurrence."""

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from ..ops import swapaxes
-from ..scan import unroll
+from ..scan import fold
 from ..tensor import Operand, Tensor, scope
 from .init import Random
 from .layers import Dropout
@@ -41,10 +41,16 @@ class Cell(Module):
         return tuple(Tensor(zeros, name=f"{name}0") for name in self.state)
 
     def __call__(
-        self, xs: Operand, state: Any = None, *, batch_first: bool = False
+        self,
+        xs: Operand,
+        state: Any = None,
+        *,
+        batch_first: bool = False,
+        checkpoint: str | int | None = None,
+        unroll: bool = False,
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Every output and the last state, of this cell folded over `xs`; see `Recurrent`."""
-        layer = Recurrent(self, batch_first=batch_first)
+        layer = Recurrent(self, batch_first=batch_first, checkpoint=checkpoint, unroll=unroll)
         ys, states = layer(xs, None if state is None else (state,))
         return ys, states[0]
 
@@ -56,13 +62,20 @@ class Recurrent(Module):
     (T, inputs) for one sequence; ys has the last cell's hidden size instead. `state` is one tuple
     per cell of its states, each (B, hidden): pass it on to continue a sequence, None for zeros.
     With T = 0 the state comes back as it was. `dropout` cuts what goes into each cell from below,
-    anew at every step, never the state (S25; Zaremba et al. 2014).
+    anew at every step, never the state (S25; Zaremba et al. 2014). The cells run as compiled loops
+    (see `tg.scan`, also for `checkpoint`); `unroll` records every step, for looking at.
 
     Raises ValueError for shapes that do not fit and TypeError for inputs that are not floats.
     """
 
     def __init__(
-        self, *cells: Cell, batch_first: bool = False, dropout: float = 0.0, rng: Random = None
+        self,
+        *cells: Cell,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        checkpoint: str | int | None = None,
+        unroll: bool = False,
+        rng: Random = None,
     ):
         if not cells:
             raise ValueError("Recurrent: expected at least one cell, such as nn.LSTM(64, 128)")
@@ -80,6 +93,7 @@ class Recurrent(Module):
                     f"{below.hidden}"
                 )
         self.cells, self.batch_first = list(cells), batch_first
+        self.checkpoint, self.unroll = checkpoint, unroll
         self.dropout = Dropout(dropout, rng=rng)
 
     def __call__(
@@ -96,7 +110,10 @@ class Recurrent(Module):
         end = []
         for k, cell in enumerate(self.cells):
             with scope(f"layer{k}"):
-                path = unroll(cell.step, begin[k], self.dropout(x), names=cell.state)
+                path = fold(
+                    cell.step, begin[k], self.dropout(x), names=cell.state,
+                    checkpoint=self.checkpoint, unrolled=self.unroll,
+                )  # fmt: skip
             end.append(tuple(p[-1] for p in path) if len(x) else begin[k])
             x = path[0]
         if single:

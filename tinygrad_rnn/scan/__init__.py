@@ -1,5 +1,6 @@
 """Time: a step, folded over a sequence."""
 
 from .loop import ScanWarning as ScanWarning
+from .loop import fold as fold
 from .loop import scan as scan
 from .loop import unroll as unroll

@@ -15,10 +15,7 @@ INFIX = {
     "add": "+", "sub": "-", "mul": "*", "div": "/", "less": "<", "less_equal": "<=",
     "greater": ">", "greater_equal": ">=", "equal": "==", "not_equal": "!=",
 }  # fmt: skip
-CALLS = {
-    "tanh", "sigmoid", "exp", "log", "sqrt", "abs", "sign", "relu", "maximum", "minimum",
-    "softplus",
-}  # fmt: skip
+CALLS = {"tanh", "sigmoid", "exp", "log", "sqrt", "abs", "maximum", "minimum"}
 CHEAP = {*INFIX, "neg", "where", "detached", "relu", "sign", "abs", "maximum", "minimum", "astype"}
 CHEAP -= {"div"}
 
@@ -357,6 +354,14 @@ def formula(node: Node, inputs: list[str]) -> str:
         return f"-{inputs[0]}"
     if name == "detached":
         return inputs[0]
+    x, zero = inputs[0], literal(0, node.dtype)
+    if name == "relu":
+        return f"{zero} if {x} < {zero} else {x}"
+    if name == "sign":
+        one = literal(1, node.dtype)
+        return f"{one} if {x} > {zero} else -{one} if {x} < {zero} else {x}"
+    if name == "softplus":
+        return f"({zero} if {x} < {zero} else {x}) + log1p(exp(-abs({x})))"
     if name == "where":
         return f"{inputs[1]} if {inputs[0]} else {inputs[2]}"
     if name == "astype" and node.dtype in KINDS:
@@ -841,7 +846,7 @@ def _no_operands(node: Node) -> list[Node]:
 RESERVED = {
     "length", "way", "block", "start", "stop", "numbers", "rows", "behind", "done", "count", "low",
     "step", "s", "t", "before", "after", "np", "f32", "f64", "multiply", "gather", "plus",
-    "source", "target", "min", "range", "z", *VARIABLES, *CALLS, "lambda", "in", "is", "if", "for",
+    "source", "target", "min", "range", "z", "log1p", *VARIABLES, *CALLS, "lambda", "in", "is", "if", "for",
 }  # fmt: skip
 
 MAKERS = {
