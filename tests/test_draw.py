@@ -414,6 +414,121 @@ def test_a_freed_graph_says_so():
         draw(loss)
 
 
+# -- compiled loops ---------------------------------------------------------------------------
+
+
+def odd_step(gain):
+    """States handed on, a name and a scope of its own, numbers, a constant and a past left out."""
+
+    def step(x, m, h, held):
+        with tg.scope("inner"):
+            n = tg.tanh(x * m + h * gain)
+        n.name = "n"
+        return 0.5 * n + h.detach() * 2.0, held, (n * n).sum()
+
+    return step
+
+
+def picture_of(kind, unroll, T, retain=False):
+    """The same network, compiled or not: the outputs."""
+    x = tg.tensor(np.sin(np.arange(T * 6.0)).reshape(T, 2, 3), name="data")
+    if kind in ("RNN", "LSTM", "GRU"):
+        cells = [getattr(tg.nn, kind)(3, 3, rng=k, dtype=np.float64) for k in range(2)]
+        with tg.scope("model"):
+            ys, (_, (h, *_)) = tg.nn.Recurrent(*cells, unroll=unroll)(x)
+        outputs = [(ys * ys).sum() + h.mean()]
+    elif kind == "odd":
+        begin = [tg.tensor(np.zeros((2, 3)), name="h0"), parameter("held", 2) * 2.0]
+        several = (x, parameter("mask", T, 2, 3))
+        hs, held, sums = tg.scan(odd_step(parameter("gain", 3)), begin, several, unroll=unroll)
+        outputs = [hs[-1], held, sums.sum() * 2]
+    else:
+        turn, start = parameter("turn", 2, 2), parameter("start", 2)
+        with tg.scope("encoder"):
+            (path,) = tg.scan(lambda s: s @ turn, start, None, length=T, unroll=unroll)
+        with tg.scope("decoder"):
+            bias = path[-1] * 3
+            back = tg.scan(
+                lambda s, h: tg.tanh(s + h + bias), start, path[:3], reverse=True, unroll=unroll
+            )
+        outputs = [(back[0] * path[:3]).sum()]
+    if retain:
+        outputs[0].sum().backward(retain_graph=True)
+    return outputs
+
+
+KINDS = ["RNN", "LSTM", "GRU", "odd", "coder"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("T", [1, 4, 20])
+def test_a_compiled_loop_is_drawn_as_its_steps(kind, T):
+    compiled, recorded = (picture_of(kind, unroll, T) for unroll in (False, True))
+    ops = [{y.op.name for y in core.history(z) if y.op} for z in (compiled, recorded)]
+    assert "scan" in ops[0] and "scan" not in ops[1]
+    one, other = draw(compiled), draw(recorded)
+    assert one.steps == T and one.svg == other.svg and one.dot == other.dot
+    assert "scan" not in one.svg
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_inside_a_compiled_loop_there_is_no_gradient_and_never_a_zero(kind):
+    one, other = (draw(picture_of(kind, u, 4, True))._sheet.graph for u in (False, True))
+    assert [n.glyph for n in one.nodes] == [n.glyph for n in other.nodes]
+    kept = [x.grad == y.grad for x, y in zip(one.nodes, other.nodes, strict=True)]
+    for node, same in zip(one.nodes, kept, strict=True):
+        inside = one.columns[node.spot[0]].kind == "step" and node.kind == "op"
+        assert node.grad == "no grad yet" if inside else same
+    assert [entry.words for entry in one.legend] == [entry.words for entry in other.legend]
+    assert any("grad 0" not in n.grad and n.grad.startswith("grad ") for n in one.nodes)
+
+
+def test_a_compiled_loop_that_was_freed_says_so():
+    (loss,) = picture_of("LSTM", False, 3)
+    loss.backward()
+    with pytest.raises(RuntimeError, match="retain_graph"):
+        draw(loss)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_drawing_a_compiled_loop_changes_nothing_and_keeps_nothing(kind):
+    def words(y):
+        return y.born, y.name, y.scope, y.op, y.inputs, y.tracked, y.grad
+
+    outputs = picture_of(kind, False, 4, retain=True)
+    before = {y: (words(y), y._array) for y in core.history(outputs)}
+    gc.collect()
+    count = sum(isinstance(x, tg.Tensor) for x in gc.get_objects())
+    gc.disable()
+    try:
+        figure = draw(outputs)
+        assert sum(isinstance(x, tg.Tensor) for x in gc.get_objects()) == count
+        assert all((words(y), y._array) == (w, a) for y, (w, a) in before.items() if y.op)
+        gone = [weakref.ref(y) for y in before]
+        del outputs, before
+        assert figure.svg and not [ref for ref in gone if ref() is not None]
+    finally:
+        gc.enable()
+
+
+def test_drawing_a_compiled_loop_does_not_run_its_steps(monkeypatch):
+    (loss,) = picture_of("LSTM", False, 20)
+    called = []
+    usual = verbs.Op.__call__
+    monkeypatch.setattr(
+        verbs.Op, "__call__", lambda op, *x, **o: called.append(op.name) or usual(op, *x, **o)
+    )
+    assert draw(loss).steps == 20
+    assert set(called) <= {"stack", "unstack"}
+
+
+def test_a_run_is_told_without_an_address():
+    (loss,) = picture_of("RNN", False, 3)
+    (node, *_) = (y for y in core.history([loss]) if y.op and y.op.name == "scan")
+    told = repr(node.attrs) + repr(node) + repr(node.op)
+    assert "3 steps" in told and "0x" not in told
+
+
 # -- touches nothing --------------------------------------------------------------------------
 
 

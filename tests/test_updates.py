@@ -12,7 +12,7 @@ from tinygrad_rnn import kernels, optim, tensor
 from tinygrad_rnn.kernels import plain
 from tinygrad_rnn.ops.shape import add_up
 from tinygrad_rnn.optim.clip import euclidean
-from tinygrad_rnn.optim.spare import SMALL, Spare
+from tinygrad_rnn.kernels.spare import PATIENCE, SMALL, Spare
 
 DTYPES = (np.float32, np.float64)
 SIZES = (0, 1, 7, 15, 16, 17, 64, 65, 1000)
@@ -160,21 +160,30 @@ def test_norms_of_every_size(dtype):
 
 
 def test_spare_memory_is_lent_to_one_at_a_time():
-    spare, like = Spare(2), np.zeros((64, SMALL), np.float32)
-    x = spare(like)
-    corner = x[1:, ::2].T[3:]  # a view of a view holds the memory as well
-    start = x.ctypes.data
+    spare, shape = Spare(), (64, SMALL)
+    x = spare(shape, np.float32)
+    x[:] = 1
+    held = x[3:, ::2]  # a view keeps the memory
     del x
-    y = spare(like)
-    assert y.ctypes.data != start and y.flags.carray and y.shape == like.shape
-    del corner
-    z = spare(like)
-    assert z.ctypes.data == start
-    beyond = spare(like)  # the limit is reached, and both are held
-    assert beyond.base is None and not np.shares_memory(beyond, y)
-    assert spare(like[:0]).shape == (0, SMALL)
+    y = spare(shape, np.float32)
+    y[:] = 2
+    assert np.all(held == 1)
+    place = held.__array_interface__["data"][0] - 3 * SMALL * 4
+    del held
+    again = spare(shape, np.float32)
+    assert again.__array_interface__["data"][0] == place and np.all(y == 2)
+    assert spare((0, SMALL), np.float32).shape == (0, SMALL)
     for twin in (copy.deepcopy(spare), pickle.loads(pickle.dumps(spare))):
-        assert twin.limit == 2 and not twin.lent
+        assert twin(shape, np.float32).shape == shape
+
+
+def test_spare_memory_is_given_back():
+    spare = Spare()
+    x = spare((SMALL,), np.float32)
+    for _ in range(PATIENCE * 2):
+        spare((SMALL, 2), np.float32)
+    assert len(spare.lent) == 1
+    del x
 
 
 @pytest.mark.parametrize("rule", [optim.SGD, optim.RMSprop, optim.Adam, optim.AdamW])

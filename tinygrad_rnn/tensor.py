@@ -40,7 +40,7 @@ mode = Mode()
 class _Switch(ContextDecorator):
     """Set a switch of this thread for a while; nests, and is put back on an exception too."""
 
-    def __init__(self, **switches: bool):
+    def __init__(self, **switches: Any):
         self.switches = switches
 
     def __enter__(self) -> None:

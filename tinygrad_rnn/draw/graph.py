@@ -3,6 +3,7 @@
 The counting rule, which the tests repeat:
 
 - every op that is shown is one node; a `pick` is none: its edges start at the tuple it picks from;
+- a compiled loop is none: its steps are drawn, as if they had been run one by one;
 - a `stack` that is only unstacked again along its axis is none, nor is that `unstack`: each part is
   the tensor that was stacked, and so one layer's steps lead straight to the next layer's;
 - every leaf is one node in each cell (one layer at one step; everything before the steps;
@@ -20,6 +21,7 @@ from functools import cache
 
 from ..op import pick
 from ..tensor import Tensor, history
+from .steps import with_steps
 from .text import attribute_words, gradient_words, literal, number, shape_words
 
 BUDGET = 3000  # nodes; more than that is neither readable nor quick to open
@@ -173,6 +175,7 @@ class _Reader:
     """One reading of one history; the tensors are let go when it is done."""
 
     def __init__(self, outputs: Sequence[Tensor], first: int, last: int):
+        outputs = with_steps(outputs)
         self.order = history(outputs)[::-1]
         self.outputs = {whole(x)[0] for x in outputs}
         self.ops = self._drawn_ops()

@@ -21,14 +21,15 @@ from numba.extending import intrinsic
 
 from . import panels
 from .compiled import _STAMP, LLVM_REAL, OPTIONS, SUFFIX, _warn_once, helper, inlined
-from .panels import gather, multiply
+from .panels import gather, gather_packed, multiply, pack_rows
 from .pointwise import exp_number as exp
 from .pointwise import sigmoid_number as sigmoid
 from .pointwise import tanh_number as tanh
 from .rows import plus
+from .spare import spare as lend
 
 __all__ = [
-    "abs", "exp", "f32", "f64", "gather", "log", "maximum", "minimum", "multiply", "np", "plus",
+    "abs", "exp", "f32", "f64", "gather", "gather_packed", "log", "maximum", "minimum", "multiply", "np", "pack_rows", "plus",
     "log1p", "sigmoid", "sqrt", "tanh",
 ]  # fmt: skip
 
@@ -69,7 +70,7 @@ _lock = threading.Lock()
 def function(source, counts, arguments, foreign):
     """The compiled function of a text: from memory, from disk, or compiled now."""
     kinds = (
-        *[types.int64] * len(counts),
+        *[types.int64] * counts,
         types.Array(types.float64, 1, "C", readonly=True),
         *[_array_of(a) for a in arguments],
     )
@@ -164,9 +165,6 @@ def packed(w):
 
                 real = from_dtype(w.dtype)
                 _packers[w.dtype] = specialised(pack_weights, read(real, 2), written(real, 1))
-    spare = 64 // w.itemsize
-    room = np.empty(panels.packed_size(*w.shape, w.dtype) + spare, w.dtype)
-    skip = -room.ctypes.data % 64 // w.itemsize
-    out = room[skip : room.size - spare + skip]
+    out = lend((panels.packed_size(*w.shape, w.dtype),), w.dtype)
     _packers[w.dtype](w, out)
     return out

@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import kernels
 from ..tensor import Tensor, describe, replace
-from .spare import Spare
+from ..kernels.spare import spare
 
 Parameters: TypeAlias = "Mapping[str, Tensor] | Iterable[Tensor] | Any"
 Memory: TypeAlias = "dict[str, np.ndarray]"
@@ -33,7 +33,6 @@ class Optimizer:
         self.parameters = _named(parameters, type(self).__name__)
         self.lr, self.steps = _number(self, "lr", lr, 0, math.inf), 0
         self.memory: dict[str, Memory] = {name: {} for name in self.parameters}
-        self._spare = Spare(2 * (1 + len(self.remembers)) * len(self.parameters))
 
     def update(self, x: np.ndarray, g: np.ndarray, memory: Memory) -> tuple[np.ndarray, Memory]:
         """The new values of a parameter and the new memory of it; the old ones stay as they are."""
@@ -59,7 +58,7 @@ class Optimizer:
         self, rule: str, settings: tuple[float, ...], x: np.ndarray, *rest: np.ndarray
     ) -> list[np.ndarray]:
         """One pass of a kernel over weights, gradient and memory: new weights and memory."""
-        new = [self._spare(x) for _ in rest]  # in place of the gradient, the new weights
+        new = [spare(x.shape, x.dtype) for _ in rest]  # in place of the gradient, the new weights
         kernels.update(rule, settings, [x, *rest], new)
         return new
 

@@ -415,7 +415,7 @@ class Text:
         """Room for what a step computes: of one step, or of a block of them."""
         name = self.argument(
             node.name or f"{_stem(node)}{len(self.arguments)}",
-            ("buffer", blocks, node.shape), node.dtype, len(node.shape) + 1, True,
+            ("buffer", node.shape, blocks), node.dtype, len(node.shape) + 1, True,
         )  # fmt: skip
         self.full[name] = node.shape
         return Place(name, "s" if blocks else "0")
@@ -535,6 +535,15 @@ class Text:
                 return name
         name = self.argument(f"{w.name or 'W'}_packed", ("packed", w.data), w.dtype, 1, False)
         self.products[name] = math.prod(w.source.shape)
+        return name
+
+    def tall(self, g: Node) -> str:
+        """A block of steps as one tall matrix, packed for the products that sum over it."""
+        name = f"{self.places[self.base(g) or g].array}_packed"
+        if name not in self.arguments:
+            rows = 1 if len(g.shape) < 2 or g.shape[0] == ROWS else self.sizes.value(g.shape[0])
+            name = self.argument(name, ("tall", g.shape[-1], rows), g.dtype, 1, True)
+            self.late.append(f"pack_rows({self.array(g, True)}, {name})")
         return name
 
     def is_early(self, x: Node) -> bool:

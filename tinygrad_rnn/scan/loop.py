@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import warnings
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,11 +15,11 @@ import numpy as np
 from ..grad import pullback
 from ..op import Op
 from ..ops import flip, reshape, stack, unstack
-from ..tensor import Operand, Tensor, describe, mode, recording, scope
+from ..tensor import Operand, Tensor, _births, _Switch, describe, mode, owned, recording, scope
 from .lower import Unsupported
 from .machine import Run
 from .program import Program, program_of
-from .step import Step, check_repeatable, trace
+from .step import Follower, Step, check_repeatable, run_on, trace
 
 Steps = Callable[..., Any]
 
@@ -213,7 +214,7 @@ class Scan(Op):
         super().__init__(_scan, [_no_rule], variadic=True)
 
     def pull(self, g: Any, y: Tensor, wanted: set[Tensor] | None = None) -> list[Any]:
-        run, count = y.attrs["run"], len(y.attrs["run"].results)
+        run, count = y.attrs["run"], len(y.attrs["run"].program.step.results)
         if mode.recording or mode.anomaly:
             return _pull_unrolled(g, y)
         return run.back([g.get(i) for i in range(count)])
@@ -244,40 +245,94 @@ def _pull_unrolled(g: Any, y: Tensor) -> list[Any]:
     return [found.get(x) if x.tracked else None for x in inputs]
 
 
-def expand(y: Tensor, inputs: Sequence[Tensor]) -> list[Tensor]:
-    """The results of a scan's node again, from its inputs, every step recorded."""
+def expand(y: Tensor, inputs: Sequence[Tensor], do: Any = None) -> list[Tensor]:
+    """The results of a scan's node again, from its inputs, every step recorded.
+
+    `do` may stand for calling the ops, see `Step.run`.
+    """
     run = y.attrs["run"]
     step: Step = run.program.step
     count, carried = len(step.xs), len(step.carry)
     captured = inputs[count + carried :]
 
     def one(*leaves: Tensor) -> tuple[Tensor, ...]:
-        return step.run([*leaves, *captured], run.scope)
+        outside = [_anew(x) if x.op is None and x.born > run.began else x for x in captured]
+        return step.run([*leaves, *outside], do)
 
-    return unroll(
-        one, inputs[count : count + carried], tuple(inputs[:count]) or None,
-        reverse=run.way < 0, length=None if count else run.length, names=run.names,
-    )  # fmt: skip
+    with _Switch(recording=True, scope=run.scope):
+        return unroll(
+            one, inputs[count : count + carried], tuple(inputs[:count]) or None,
+            reverse=run.way < 0, length=None if count else run.length, names=run.names,
+        )  # fmt: skip
+
+
+def _anew(x: Tensor) -> Tensor:
+    """A number that the step itself mentions is another tensor at each step."""
+    return x if x.tracked or x.name else owned(x._array)
 
 
 def _compiled(
     step: Steps, state: Any, inputs: Any, steps: int, reverse: bool, every: Any, names: Any
 ) -> list[Tensor] | None:
-    leaves = [_first(x) for x in inputs]
-    made, results = _traced(step, leaves, state, names)
-    program = _program(made, results, lambda: _traced(step, leaves, state, names)[0], len(inputs))
+    began = next(_births)
+    began = next(_births)
+    program, captured = _recognised(step, state, inputs)
     if program is None:
-        return None
-    captured = made.captured
+        leaves = [_first(x) for x in inputs]
+        made, results = _traced(step, leaves, state, names)
+        program = _program(
+            made, results, lambda: _traced(step, leaves, state, names)[0], len(inputs)
+        )
+        if program is None:
+            return None
+        _latest[_code(step)] = program
+        captured = made.captured
     run = Run(
         program, [x._array for x in inputs], [c._array for c in state],
         [x._array for x in captured], steps, -1 if reverse else 1, every,
     )  # fmt: skip
+    run.names, run.scope, run.began = names, mode.scope, began
     given = (*inputs, *state, *captured)
     keep = mode.recording and any(x.tracked for x in given)
-    run.results, run.names, run.scope = program.step.results, names, mode.scope  # type: ignore[attr-defined]
     out = run.ahead(keep)
     return list(scanned.several(tuple(out), given, {"run": run}))
+
+
+def _code(step: Steps) -> Any:
+    """What calls of the same step have in common, be it a method or a new lambda each time."""
+    return getattr(step, "__code__", None) or getattr(
+        getattr(step, "__func__", None), "__code__", step
+    )
+
+
+_latest: weakref.WeakKeyDictionary[Any, Program] = weakref.WeakKeyDictionary()
+
+
+def _recognised(step: Steps, state: Any, inputs: Any) -> tuple[Any, Any]:
+    """The program of last time, if the step, run anew, does what it did then."""
+    program = _latest.get(_code(step))
+    if program is None or not _fits(program.step, state, inputs):
+        return None, None
+    made = Follower(program.step)
+    results = run_on(made, step)
+    return (program, made.values) if made.found(results) else (None, None)
+
+
+def _fits(step: Step, state: Sequence[Tensor], inputs: Sequence[Tensor]) -> bool:
+    if len(step.xs) != len(inputs) or len(step.carry) != len(state):
+        return False
+    for leaf, x in zip(step.xs, inputs):  # noqa: B905
+        array, outline = x._array, leaf._array
+        if (
+            array.shape[1:] != outline.shape
+            or array.dtype != outline.dtype
+            or leaf.tracked != x.tracked
+        ):
+            return False
+    for leaf, c in zip(step.carry, state):  # noqa: B905
+        if leaf._array.shape != c._array.shape or leaf._array.dtype != c._array.dtype:
+            return False
+    return True
 
 
 def _traced(step: Steps, leaves: Sequence[Tensor], state: Sequence[Tensor], names: Any) -> Any:

@@ -78,6 +78,9 @@ class Sizes:
     def text(self, value: int) -> str:
         return self.words.get(value, str(value))
 
+    def value(self, text: str) -> int:
+        return next((v for v, word in self.words.items() if word == text), 0) or int(text)
+
 
 class Lowering:
     """Turns tensors without numbers into nodes; `batched` when axis 0 is a batch throughout."""

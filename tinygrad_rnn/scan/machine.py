@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..kernels.spare import spare
 from ..kernels.threads import get_num_threads, spread
 from .program import Plan, Program
 
@@ -30,261 +31,192 @@ class Run:
         every: int | None,
     ):
         self.program, self.length, self.way, self.every = program, length, way, every
-        self.xs = [np.ascontiguousarray(x) for x in xs]
-        self.carry, self.captured = list(carry), list(captured)
-        self.batch = program.batch
+        self.xs = [x if x.flags.c_contiguous else np.ascontiguousarray(x) for x in xs]
+        self.carry, self.captured = carry, captured
+        self.names: Sequence[str] = ()  # what the carry is called, in which scope the loop is, and
+        self.scope, self.began = "", 0  # when it began: for those who run its steps one by one
+        self.paths: list[np.ndarray] = []
+        self.outs: list[np.ndarray] = []
+        self.notes: list[np.ndarray] = []
+
+    def __repr__(self) -> str:
+        return f"{self.length} steps" + (" from last to first" if self.way < 0 else "")
+
+    @property
+    def source(self) -> str:
+        """The text of the loop ahead, and of the loop back."""
+        return self.program.source
 
     # -- ahead -----------------------------------------------------------------------------------
 
     def ahead(self, keep: bool) -> list[np.ndarray]:
         """Run all steps. `keep` what the way back reads, unless it is to be worked out again."""
         program, T = self.program, self.length
-        first = 0 if self.way > 0 else T
-        self.paths = []
-        for c in self.carry:
-            path = np.empty((T + 1, *c.shape), c.dtype)
-            path[first] = c
-            self.paths.append(path)
-        steps = program.step.results[len(self.carry) :]
-        self.outs = [np.empty((T, *y.shape), y.dtype) for y in steps]
-        work = Work(program.ahead, self, ahead=True)
+        self.paths = self.begun(self.carry, T)
+        self.outs = [spare((T, *y.shape), y.dtype) for y in program.outs]
+        work = Work(program.ahead, self, self.way)
         full = keep and self.every is None
         span = T if full else min(T, self.every or max(1, 4 * work.block))
-        self.notes = [np.empty((span, *y.shape), y.dtype) for y in program.notes]
-        for low, high in self.spans(span):
-            notes = [n[: high - low] for n in self.notes]
-            work.run(low, high, self.paths, self.outs, notes)
+        self.notes = [spare((span, *y.shape), y.dtype) for y in program.notes]
+        arrays = {"x": self.xs, "path": self.paths, "out": self.outs, "note": self.notes}
+        if span == T:
+            work.run(0, T, arrays)
+        else:
+            for low, high in self.spans(span):
+                work.run(low, high, arrays | {"note": [n[: high - low] for n in self.notes]}, "note")
+        work.release()
         results = [p[1:] if self.way > 0 else p[:-1] for p in self.paths] + self.outs
         if not full:
             self.forget(keep)
         return results
 
+    def begun(self, carry: Sequence[np.ndarray], steps: int) -> list[np.ndarray]:
+        """Room for the carry at every step, and the first one in it."""
+        paths = []
+        for c in carry:
+            path = spare((steps + 1, *c.shape), c.dtype)
+            path[0 if self.way > 0 else steps] = c
+            paths.append(path)
+        return paths
+
     def forget(self, keep: bool) -> None:
         """Keep of the carry only what each span begins from."""
-        self.notes = []
         self.begins = {}
         if keep:
             for low, high in self.spans(self.every or self.length):
                 at = low if self.way > 0 else high
                 self.begins[low] = [p[at].copy() for p in self.paths]
-        self.paths, self.outs = [], []
+        self.paths, self.outs, self.notes = [], [], []
 
     def spans(self, span: int) -> list[tuple[int, int]]:
         """Stretches of time, in the order of the steps."""
-        starts = range(0, self.length, max(1, span))
-        out = [(low, min(low + span, self.length)) for low in starts]
-        if self.way < 0:
-            out = [(self.length - high, self.length - low) for low, high in out]
-        return out
+        return stretches(0, self.length, span, self.way)
 
     # -- back ------------------------------------------------------------------------------------
 
     def back(self, gs: Sequence[np.ndarray | None]) -> list[np.ndarray | None]:
         """The cotangents of xs, carry and captured, given those of the results."""
         step, T = self.program.step, self.length
-        plan = self.program.back(tuple(g is not None for g in gs))
-        self.gs = [None if g is None else np.ascontiguousarray(g) for g in gs]
-        roles = {a.role for a in plan.arguments}
-        self.dxs = [
-            np.empty((T, *x.shape), x.dtype) if ("dx", k) in roles else None
-            for k, x in enumerate(step.xs)
+        plan = self.program.back(tuple([g is not None for g in gs]))
+        dxs = [
+            spare((T, *x.shape), x.dtype) if k in plan.dxs else None for k, x in enumerate(step.xs)
         ]
-        work = Work(plan, self, ahead=False)
+        work = Work(plan, self, -self.way)
+        arrays: dict[str, Any] = {
+            "x": self.xs, "path": self.paths, "out": self.outs, "note": self.notes, "dx": dxs,
+            "incoming": [None if g is None else np.ascontiguousarray(g) for g in gs],
+        }  # fmt: skip
         if self.every is None:
-            work.run(0, T, self.paths, self.outs, self.notes)
+            work.run(0, T, arrays)
         else:
-            again = Work(self.program.ahead, self, ahead=True)
+            again = Work(self.program.ahead, self, self.way)
             for low, high in reversed(self.spans(self.every)):
-                work.run(low, high, *self.again(again, low, high), local=True)
-        found: list[Any] = list(self.dxs)
-        for k, c in enumerate(step.carry):
-            found.append(work.carried(k, c) if ("carried", k) in roles else None)
-        for k in range(len(step.captured)):
-            found.append(work.total(k) if ("acc", k) in roles else None)
-        self.gs, self.dxs = [], []
+                arrays |= self.again(again, low, high)
+                work.run(low, high, arrays, "path", "out", "note")
+            again.release()
+        found = [*dxs, *work.carried(len(step.carry)), *work.totals(len(step.captured))]
+        work.release()
         return found
 
-    def again(self, work: Work, low: int, high: int) -> Any:
+    def again(self, work: Work, low: int, high: int) -> dict[str, Any]:
         """The steps low .. high once more, from the carry that was kept."""
-        span = high - low
-        paths = []
-        for c in self.begins[low]:
-            path = np.empty((span + 1, *c.shape), c.dtype)
-            path[0 if self.way > 0 else span] = c
-            paths.append(path)
-        step = self.program.step
-        outs = [np.empty((span, *y.shape), y.dtype) for y in step.results[len(paths) :]]
-        notes = [np.empty((span, *y.shape), y.dtype) for y in self.program.notes]
-        work.run(low, high, paths, outs, notes, local=True)
-        return paths, outs, notes
+        span, program = high - low, self.program
+        arrays = {
+            "x": self.xs,
+            "path": self.begun(self.begins[low], span),
+            "out": [spare((span, *y.shape), y.dtype) for y in program.outs],
+            "note": [spare((span, *y.shape), y.dtype) for y in program.notes],
+        }
+        work.run(low, high, arrays, "path", "out", "note")
+        return arrays
+
+
+def stretches(low: int, high: int, span: int, way: int) -> list[tuple[int, int]]:
+    """low .. high in pieces of at most `span`, in the order that `way` goes through them."""
+    starts = range(low, high, span)
+    pieces = [(a, min(a + span, high)) for a in starts]
+    return pieces if way > 0 else [(low + high - b, low + high - a) for a, b in pieces]
 
 
 class Work:
     """A loop with the arrays it needs, its batch cut into one part for each thread."""
 
-    def __init__(self, plan: Plan, run: Run, ahead: bool):
-        self.plan, self.run_, self.way = plan, run, run.way if ahead else -run.way
-        self.function = plan.compiled()
-        self.fixed = _fixed(plan, run.captured)
-        self.numbers = np.array(
-            [np.asarray(self.value(role)).item() for role in plan.numbers], np.float64
-        )
-        self.sizes = tuple(plan.sizes)
-        batch = run.batch
-        rows = 1 if batch is None else batch
-        self.cost = plan_cost(plan) * rows  # nanoseconds a step
+    def __init__(self, plan: Plan, run: Run, way: int):
+        self.plan, self.way = plan, way
+        self.function = plan.function or plan.compiled()
+        fixed = plan.evaluated(run.captured)
+        self.captured, batch = run.captured, run.program.batch
+        self.cost = plan.cost * (batch or 1)  # nanoseconds a step
         self.parts = self.cut(batch, run.length)
-        share = max(1, max((stop - start for start, stop in self.parts), default=1))
-        lines = AHEAD_ROWS if ahead else BACK_ROWS
-        share = share if batch is not None else 1
-        self.block = max(1, min(run.length, -(-lines // share)))
-        self.shared = {a.name: self.once(a) for a in plan.arguments if a.role[0] in ONCE}
-        self.own = [self.room(start, stop) for start, stop in self.parts]
+        share = max([b - a for a, b in self.parts]) if batch else 1
+        self.block = max(1, min(run.length, -(-plan.lines // max(1, share))))
+        self.numbers = plan.numbers_from(run.captured, fixed)
+        self.held = plan.held(run.captured, fixed)
+        self.rooms = [plan.room(b - a if batch is not None else None, self.block, run.captured)
+                      for a, b in self.parts]  # fmt: skip
 
     def cut(self, batch: int | None, length: int) -> list[tuple[int, int]]:
-        if batch is None:
-            return [(0, 0)]
-        threads = get_num_threads()
-        count = min(threads, batch // 4) if self.cost * length > SHORT else 1
-        count = max(1, count)
+        """The rows of each thread: one thread where there is little to do."""
+        if batch is None or batch < 8 or self.cost * length < SHORT:
+            return [(0, batch or 0)]
+        count = max(1, min(get_num_threads(), batch // 4))
         ends = [batch * k // count for k in range(count + 1)]
         return list(zip(ends, ends[1:], strict=False))
 
-    def value(self, role: Any) -> np.ndarray:
-        if role[0] == "captured":
-            return self.run_.captured[role[1]]
-        return role[1] if role[0] == "constant" else self.fixed[role[1]]
-
-    def once(self, argument: Any) -> np.ndarray:
-        """What does not change in time."""
-        role = argument.role
-        if role[0] == "packed":
-            from ..kernels import generated
-
-            return generated.packed(self.value(role[1]))
-        return np.ascontiguousarray(self.value(role)).reshape(
-            self.value(role).shape if argument.ndim else ()
-        )
-
-    def room(self, start: int, stop: int) -> dict[str, np.ndarray]:
-        """The arrays of one thread: buffers of a step or a block, sums, carried cotangents."""
-        words = {word: value for value, word in self.plan.sizes.items()}
-        words["rows"] = stop - start
-        own = {}
-        for a in self.plan.arguments:
-            if a.role[0] == "buffer":
-                shape = [words[n] if n in words else int(n) for n in a.role[2]]
-                own[a.name] = np.empty((self.block if a.role[1] else 1, *shape), a.dtype)
-            elif a.role[0] == "carried":
-                like = self.run_.program.step.carry[a.role[1]]
-                shape = like.shape if self.run_.batch is None else (stop - start, *like.shape[1:])
-                own[a.name] = np.zeros((1, *shape), a.dtype)
-            elif a.role[0] == "acc":
-                own[a.name] = np.zeros(self.run_.captured[a.role[1]].shape or (1,), a.dtype)
-            elif a.role[0] == "scratch":
-                from ..kernels.panels import gather_size
-
-                sizes = [
-                    b.shape for b in self.run_.captured if b.ndim == 2
-                ]
-                need = max(gather_size(*s, a.dtype) for s in sizes)
-                own[a.name] = np.empty(need, a.dtype)
-        return own
-
-    def run(self, low, high, paths, outs, notes, local=False) -> None:
-        """The steps low .. high; `local` arrays hold only those."""
+    def run(self, low: int, high: int, arrays: dict[str, Any], *local: str) -> None:
+        """The steps low .. high; the arrays of kinds in `local` hold only those."""
         room = max(self.block, int(LONG / max(1.0, self.cost)))
-        stretches = [(a, min(a + room, high)) for a in range(low, high, room)]
-        if self.way < 0:
-            stretches = [(low + high - b, low + high - a) for a, b in stretches]
-        for a, b in stretches:
-            shift = low if local else 0
-            given = self.sequences(a, b, a - shift, b - shift, paths, outs, notes)
+        for a, b in stretches(low, high, room, self.way):
+            given = []
+            for k, kind, number in self.plan.timed:
+                first = a - low if kind in local else a
+                last = first + b - a + (kind == "path")
+                array = arrays[kind][number]
+                given.append((k, array if last - first == len(array) else array[first:last]))
             if len(self.parts) == 1:
                 self.call(0, b - a, given)
             else:
+                spread(lambda p, q, n=b - a, g=given: self.calls(p, q, n, g), len(self.parts))
 
-                def part(first: int, last: int, given: Any = given, count: int = b - a) -> None:
-                    for k in range(first, last):
-                        self.call(k, count, given)
+    def calls(self, first: int, last: int, count: int, given: Any) -> None:
+        for part in range(first, last):
+            self.call(part, count, given)
 
-                spread(part, len(self.parts))
-
-    def call(self, part: int, count: int, given: dict[str, Any]) -> None:
-        own, shared = self.own[part], self.shared
-        arrays = [
-            given[n] if n in given else own[n] if n in own else shared[n]
-            for n in self.names
-        ]
+    def call(self, part: int, count: int, given: Any) -> None:
+        arrays = self.held.copy()
+        for k, array in given:
+            arrays[k] = array
+        for k, array in self.rooms[part]:
+            arrays[k] = array
         start, stop = self.parts[part]
         self.function(
-            count, self.way, self.block, start, stop, *self.sizes, self.numbers, *arrays
+            count, self.way, self.block, start, stop, *self.plan.values, self.numbers, *arrays
         )
-
-    @property
-    def names(self) -> list[str]:
-        return [a.name for a in self.plan.arguments]
-
-    def sequences(self, a, b, a_here, b_here, paths, outs, notes) -> dict[str, Any]:
-        """The arrays with an axis of time, cut to the steps a .. b."""
-        run, out = self.run_, {}
-        here = notes and len(notes[0]) == b - a and len(notes[0]) < b_here
-        for argument in self.plan.arguments:
-            kind, k = argument.role[0], argument.role[-1]
-            if kind == "x":
-                out[argument.name] = run.xs[k][a:b]
-            elif kind == "path":
-                out[argument.name] = paths[k][a_here : b_here + 1]
-            elif kind == "out":
-                out[argument.name] = outs[k - len(paths)][a_here:b_here]
-            elif kind == "note":
-                out[argument.name] = notes[k] if here else notes[k][a_here:b_here]
-            elif kind == "incoming":
-                out[argument.name] = run.gs[k][a:b]
-            elif kind == "dx":
-                out[argument.name] = run.dxs[k][a:b]
-        return out
 
     # -- what is left when the loop is done --------------------------------------------------------
 
-    def carried(self, k: int, like: Any) -> np.ndarray:
-        name = next(a.name for a in self.plan.arguments if a.role == ("carried", k))
-        if len(self.parts) == 1:
-            return self.own[0][name][0]
-        return np.concatenate([own[name][0] for own in self.own])
+    def carried(self, count: int) -> list[np.ndarray | None]:
+        found: list[np.ndarray | None] = [None] * count
+        for at, k in self.plan.carried:
+            parts = [dict(room)[at][0] for room in self.rooms]
+            found[k] = parts[0].copy() if len(parts) == 1 else np.concatenate(parts)
+        return found
 
-    def total(self, k: int) -> np.ndarray:
-        name = next(a.name for a in self.plan.arguments if a.role == ("acc", k))
-        total = self.own[0][name]
-        for own in self.own[1:]:
-            total += own[name]
-        return total.reshape(self.run_.captured[k].shape)
+    def totals(self, count: int) -> list[np.ndarray | None]:
+        """The sums of all threads, in the order of their rows."""
+        found: list[np.ndarray | None] = [None] * count
+        for at, k in self.plan.totals:
+            first, *others = [dict(room)[at] for room in self.rooms]
+            for other in others:
+                first += other
+            found[k] = first.reshape(self.captured[k].shape)
+        return found
 
-
-ONCE = {"captured", "fixed", "constant", "packed"}
-
-
-def plan_cost(plan: Plan) -> float:
-    """Nanoseconds a step and row take, roughly: products at their speed, numbers one by one."""
-    words = {word: value for value, word in plan.sizes.items()} | {"rows": 1}
-    cost = 20.0
-    for a in plan.arguments:
-        if a.role[0] in ("buffer", "acc"):
-            shape = a.role[2] if a.role[0] == "buffer" else ()
-            cost += 3 * math.prod(words[n] if n in words else int(n) for n in shape)
-        if a.role[0] == "packed":
-            cost += plan.products.get(a.name, 0) / 100
-    return cost
+    def release(self) -> None:
+        """Leave the rooms to the next call."""
+        for room in self.rooms:
+            self.plan.leave(room)
 
 
-def _fixed(plan: Plan, captured: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """What depends on fixed arrays only."""
-    out: list[Any] = []
-    with np.errstate(all="ignore"):
-        for op, inputs, attrs in plan.fixed:
-            arrays = [
-                captured[k] if kind == "captured" else k if kind == "constant" else out[k]
-                for kind, k in inputs
-            ]
-            out.append(op.body(*arrays, **attrs))
-    return out
+def words_cost(shape: Sequence[str], words: dict[str, int]) -> int:
+    return math.prod(words[n] if n in words else int(n) for n in shape)

@@ -2,42 +2,168 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from ..kernels.spare import spare
 from .emit import CHEAP, Place, Store, Text, gathered, ordered, whole
-from .lower import Coupled, Lowering, Node, Sizes, Unsupported, turned
+from .lower import ROWS, Coupled, Lowering, Node, Sizes, Unsupported, turned
 from .step import Step, is_written
 
 
 class Plan:
     """One direction of a step: its text, and where every array in it comes from."""
 
-    def __init__(self, text: Text, source: str, numbers: list[Any], fixed: list[Any]):
-        self.source, self.numbers, self.fixed = source, numbers, fixed
-        self.sizes = dict(text.sizes.words)
+    def __init__(self, text: Text, source: str, numbers: list[Any], fixed: list[Any], lines: int):
+        self.source, self.numbers, self.fixed, self.lines = source, numbers, fixed, lines
+        self.words = {word: value for value, word in text.sizes.words.items()}
+        self.values = tuple(self.words.values())
         self.arguments = list(text.arguments.values())
         self.foreign = text.foreign
-        self.products = text.products  # by packed weights: the numbers in them
         self.function: Any = None
+        self.gathers: list[Any] = []
         self.lock = threading.Lock()
+        roles = [(k, a.role[0], a.role[-1]) for k, a in enumerate(self.arguments)]
+        self.timed = [r for r in roles if r[1] in TIMED]
+        self.carried = [(k, n) for k, kind, n in roles if kind == "carried"]
+        self.totals = [(k, n) for k, kind, n in roles if kind == "acc"]
+        self.dxs = {n for _, kind, n in roles if kind == "dx"}
+        self.once = [(k, a.role) for k, a in enumerate(self.arguments) if a.role[0] in ONCE]
+        self.own = [(k, a) for k, a in enumerate(self.arguments) if a.role[0] in OWN]
+        self.cost = self.estimate(text)
+        self.rooms: dict[Any, list[Any]] = {}
 
     def compiled(self) -> Any:
-        if self.function is None:
-            from ..kernels import generated
+        """The function of the text, compiled or found when it is first needed."""
+        from ..kernels import generated
 
-            with self.lock:
-                if self.function is None:
-                    self.function = generated.function(
-                        self.source,
-                        [*["way"] * (5 + len(self.sizes))],
-                        self.arguments,
-                        self.foreign,
-                    )
+        with self.lock:
+            if self.function is None:
+                counts = 5 + len(self.values)
+                self.function = generated.function(
+                    self.source, counts, self.arguments, self.foreign
+                )
         return self.function
+
+    def size(self, word: str) -> int:
+        return self.words[word] if word in self.words else int(word)
+
+    def estimate(self, text: Text) -> float:
+        """Nanoseconds a step and row take, roughly: products at their speed, numbers one by one."""
+        cost = 20.0 + sum(text.products.values()) / 100
+        sizes = self.words | {ROWS: 1}
+        for a in self.arguments:
+            if a.role[0] in ("buffer", "note", "path"):
+                shape = text.full[a.name]
+                cost += 2 * math.prod(sizes[n] if n in sizes else int(n) for n in shape)
+        return cost
+
+    # -- the arrays ------------------------------------------------------------------------------
+
+    def evaluated(self, captured: Sequence[np.ndarray]) -> list[Any]:
+        """What depends on fixed arrays only."""
+        out: list[Any] = []
+        if self.fixed:
+            with np.errstate(all="ignore"):
+                for op, inputs, attrs in self.fixed:
+                    arrays = [_value(role, captured, out) for role in inputs]
+                    out.append(op.body(*arrays, **attrs))
+        return out
+
+    def numbers_from(self, captured: Sequence[np.ndarray], fixed: list[Any]) -> np.ndarray:
+        if not self.numbers:
+            return NO_NUMBERS
+        values = [_value(role, captured, fixed) for role in self.numbers]
+        return np.array([np.asarray(v).item() for v in values], np.float64)
+
+    def held(self, captured: Sequence[np.ndarray], fixed: list[Any]) -> list[Any]:
+        """The arguments that are the same at all times, in their places among all."""
+        held: list[Any] = [None] * len(self.arguments)
+        for k, role in self.once:
+            if role[0] == "packed":
+                held[k] = self.packed(_value(role[1], captured, fixed))
+            else:
+                array = np.asarray(_value(role, captured, fixed))
+                held[k] = array if array.flags.c_contiguous else np.ascontiguousarray(array)
+        return held
+
+    def packed(self, w: np.ndarray) -> np.ndarray:
+        from ..kernels import generated
+
+        return generated.packed(w)
+
+    def room(self, rows: int | None, block: int, captured: Sequence[np.ndarray]) -> Room:
+        """The arrays of one thread: buffers of a step or a block, sums, carried cotangents."""
+        waiting = self.rooms.get((rows, block))
+        room = waiting.pop() if waiting else self.build(rows, block)
+        out = []
+        for k, array in room:
+            kind, number = self.arguments[k].role[0], self.arguments[k].role[-1]
+            if kind == "acc":
+                shape = captured[number].shape or (1,)
+                array = spare(shape, self.arguments[k].dtype)
+                array.fill(0)
+            elif kind == "carried":
+                array.fill(0)
+            out.append((k, array))
+        return Room(out, (rows, block))
+
+    def build(self, rows: int | None, block: int) -> list[Any]:
+        sizes = self.words | {ROWS: rows or 0}
+        room: list[Any] = []
+        for k, a in self.own:
+            kind = a.role[0]
+            array: Any = None
+            if kind in ("buffer", "carried"):
+                shape = [sizes[n] if n in sizes else int(n) for n in a.role[1]]
+                array = np.zeros((block if a.role[2] is True else 1, *shape), a.dtype)
+            elif kind == "scratch":
+                array = np.empty(gather_size(self.gathers, a.dtype), a.dtype)
+            elif kind == "tall":
+                lines = block * (rows if rows is not None else a.role[2])
+                array = np.empty(tall_size(lines, self.size(a.role[1]), a.dtype), a.dtype)
+            room.append((k, array))
+        return room
+
+    def leave(self, room: Room) -> None:
+        self.rooms.setdefault(room.key, []).append(list(room))
+
+
+class Room(list):
+    """The arrays of one thread, with their places among the arguments."""
+
+    def __init__(self, arrays: list[Any], key: Any):
+        super().__init__(arrays)
+        self.key = key
+
+
+AHEAD_LINES, BACK_LINES = 128, 256  # rows (of steps times batch) that a block of time has
+NO_NUMBERS = np.zeros(0)
+TIMED = {"x", "path", "out", "note", "incoming", "dx"}
+ONCE = {"captured", "fixed", "constant", "packed"}
+OWN = {"buffer", "carried", "acc", "scratch", "tall"}
+
+
+def _value(role: Any, captured: Sequence[np.ndarray], fixed: list[Any]) -> Any:
+    if role[0] == "captured":
+        return captured[role[1]]
+    return role[1] if role[0] == "constant" else fixed[role[1]]
+
+
+def gather_size(sizes: Any, dtype: Any) -> int:
+    from ..kernels import panels
+
+    return max(panels.gather_size(*size, dtype) for size in sizes)
+
+
+def tall_size(lines: int, columns: int, dtype: Any) -> int:
+    from ..kernels import panels
+
+    return panels.packed_size(max(1, lines), columns, dtype)
 
 
 def program_of(step: Step) -> Program:
@@ -70,9 +196,15 @@ class Program:
         )
         self.notes = find_notes(step, batch) if self.tracked else []
         self.ahead = ahead_plan(step, batch, self.names, self.notes)
+        self.outs = step.results[len(step.carry) :]
         self.backs: dict[tuple[bool, ...], Plan] = {}
         if self.tracked:
             self.back(tuple([True] * len(step.results)))
+
+    @property
+    def source(self) -> str:
+        """The text of the loop ahead, and of the loop back."""
+        return "\n\n".join([self.ahead.source, *(plan.source for plan in self.backs.values())][:2])
 
     def back(self, incoming: tuple[bool, ...]) -> Plan:
         plan = self.backs.get(incoming)
@@ -171,7 +303,7 @@ def ahead_plan(step: Step, batch: int | None, names: list[str], notes: list[Any]
         if node.kind == "product" and any(text.is_early(x) for x in node.inputs[: 2 * node.data : 2]):
             text.in_blocks.add(node)
     finish(text, outputs)
-    return planned(text, numbers, [])
+    return planned(text, numbers, [], AHEAD_LINES)
 
 
 def finish(text: Text, outputs: list[tuple[Node, Place]]) -> None:
@@ -189,7 +321,7 @@ def finish(text: Text, outputs: list[tuple[Node, Place]]) -> None:
         text.stores.append(Store(node, place, whole(node), "=", node if direct else None))
 
 
-def planned(text: Text, numbers: list[Any], fixed: list[Any]) -> Plan:
+def planned(text: Text, numbers: list[Any], fixed: list[Any], lines: int) -> Plan:
     for _ in range(4):
         text.lines = text.body()
         costly = [n for n, groups in text.expensive.items() if len(groups) > 1]
@@ -199,7 +331,7 @@ def planned(text: Text, numbers: list[Any], fixed: list[Any]) -> Plan:
             text.places[node] = text.buffer(node, False)
             text.stores.append(Store(node, text.places[node], whole(node), "=", node))
     source = drop_unused(text, text.source(text.lines))
-    return Plan(text, source, numbers, fixed)
+    return Plan(text, source, numbers, fixed, lines)
 
 
 def sequence(text, name, role, node, time, written, batch):
@@ -261,7 +393,7 @@ def carried_leaf(lowering, text, k, g, incoming, names):
 
     shape = lowering.shape(g.shape, True)
     leaf = Node("leaf", [], shape, g.dtype, ("carried", k), True)
-    name = text.argument(f"d{names[k]}", ("carried", k), g.dtype, len(shape) + 1, True)
+    name = text.argument(f"d{names[k]}", ("carried", shape, k), g.dtype, len(shape) + 1, True)
     text.full[name] = shape
     text.places[leaf] = Place(name, "0", False)
     text.carried[leaf] = k
@@ -341,7 +473,9 @@ def back_plan(
         text.places[node] = sequence(text, name, ("note", k), node, "t", False, batch)
     text.given = set(text.places)
     back_outputs(step, lowering, text, pulled, batch, names)
-    return planned(text, numbers, fixed)
+    plan = planned(text, numbers, fixed, BACK_LINES)
+    plan.gathers = [x.shape for x in step.captured if x.ndim == 2]
+    return plan
 
 
 def back_outputs(step, lowering, text, pulled, batch, names):
@@ -393,8 +527,10 @@ def back_outputs(step, lowering, text, pulled, batch, names):
             text.settle(x)
         text.places[n] = places[k]
         text.late_product(n)
+    shared = [t[2][1] for t in terms if t[1] == "gather"]
+    shared = {g for g in shared if shared.count(g) > 1}
     for term in terms:
-        accumulate(text, term)
+        accumulate(text, term, shared)
 
 
 def is_late(n: Node, readers: dict[Node, int]) -> bool:
@@ -470,14 +606,20 @@ def accumulated(text, n, target, k, captured, batch, terms):
     terms.append((n, "sum", (n,), target, k, captured))
 
 
-def accumulate(text: Text, term: Any) -> None:
+def accumulate(text: Text, term: Any, shared: set[Node]) -> None:
     node, how, operands, target, k, captured = term
     acc = accumulator(text, k, captured)
     if how == "gather":
         x, g = operands
         text.settle(x)
         text.settle(g)
-        text.late.append(f"gather({text.array(x, True)}, {text.array(g, True)}, {acc}, scratch)")
+        if g in shared:  # more than one product reads it: packed once for all
+            packed = text.tall(g)
+            text.late.append(f"gather_packed({text.array(x, True)}, {packed}, {acc}, scratch)")
+        else:
+            text.late.append(
+                f"gather({text.array(x, True)}, {text.array(g, True)}, {acc}, scratch)"
+            )
         if not any(a.role[0] == "scratch" for a in text.arguments.values()):
             text.arguments["scratch"] = scratch(captured)
         return

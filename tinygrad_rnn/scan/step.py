@@ -36,12 +36,12 @@ class Trace:
         self.number: dict[Tensor, int] = {x: k for k, x in enumerate(self.leaves)}
 
     def __enter__(self) -> Trace:
-        mode.before.append(mode.trace)
-        mode.trace = self
+        mode.before.append((mode.trace, mode.scope))
+        mode.trace, mode.scope = self, ""
         return self
 
     def __exit__(self, *_: object) -> None:
-        mode.trace = mode.before.pop()
+        mode.trace, mode.scope = mode.before.pop()
 
     def record(self, op: Op, inputs: Sequence[Tensor], attrs: dict[str, Any]) -> Any:
         """The outline of an op's answer; None where all inputs have numbers, to be used at once."""
@@ -66,7 +66,7 @@ class Trace:
         y.op, y.inputs, y.attrs = op, inputs, attrs
         y.born, y.scope, y.tracked = next(_births), mode.scope, False
         number = self.number
-        call = [tag]
+        call = [tag, mode.scope]
         for x in inputs:
             k = number.get(x)
             if k is None:
@@ -81,7 +81,7 @@ class Trace:
         return y
 
     def detach(self, x: Tensor) -> Tensor:
-        return self.add(detached, (x,), {}, x._array, ("detached", x._array))
+        return self.record(detached, (x,), {})
 
     def key(self, results: Sequence[Tensor]) -> Key:
         """What decides the program: ops, shapes, dtypes, attributes, and the constants it writes."""
@@ -91,9 +91,75 @@ class Trace:
                 self.captured.append(x)
         return (
             tuple(self.calls),
+            tuple([y.name for y in self.nodes]),
             tuple([self.number[x] for x in results]),
             tuple([(x._array, x.tracked) for x in self.leaves]),
             tuple([_specification(x) for x in self.captured]),
+        )
+
+
+class Follower(Trace):
+    """A trace that expects a step to do what it did before, and only checks that it does.
+
+    As long as op after op is the same on the same, nothing is written down; `strayed` tells that
+    something was not. What is captured may be other tensors now, of the same shape and dtype.
+    """
+
+    def __init__(self, step: Step):
+        self.step, self.at, self.strayed = step, 0, False
+        self.leaves = step.trace.leaves
+        self.values: list[Any] = [None] * len(step.captured)
+
+    def record(self, op: Op, inputs: Sequence[Tensor], attrs: dict[str, Any]) -> Any:
+        if not self.strayed:
+            if Outline not in [x._array.__class__ for x in inputs]:
+                return None
+            nodes, at = self.step.ahead, self.at
+            if at < len(nodes) and self.same(nodes[at], op, inputs, attrs):
+                y = nodes[at]
+                if y._array.__class__ is not tuple:
+                    self.at = at + 1
+                    return y
+                self.at = at + 1 + len(y._array)
+                return tuple(nodes[at + 1 : self.at])
+            self.stray()
+        return super().record(op, inputs, attrs)
+
+    def stray(self) -> None:
+        self.strayed = True
+        self.nodes, self.calls, self.captured, self.number = [], [], [], {}
+
+    def same(self, y: Tensor, op: Op, inputs: Sequence[Tensor], attrs: dict[str, Any]) -> bool:
+        if y.op is not op or len(inputs) != len(y.inputs) or y.scope != mode.scope:
+            return False
+        if attrs is not y.attrs and attrs != y.attrs:
+            return False
+        for x, expected in zip(inputs, y.inputs):  # noqa: B905 (this loop is hot)
+            if x is not expected and not self.takes(x, expected):
+                return False
+        return True
+
+    def takes(self, x: Tensor, expected: Tensor) -> bool:
+        """Whether `x` can be what is captured where `expected` was."""
+        k = self.step.place.get(expected)
+        if k is None:
+            return False
+        if self.values[k] is not None:
+            return self.values[k] is x
+        if _specification(x) != self.step.specifications[k]:
+            return False
+        self.values[k] = x
+        return True
+
+    def detach(self, x: Tensor) -> Tensor:
+        return self.record(detached, (x,), {})
+
+    def found(self, results: Sequence[Tensor]) -> bool:
+        """Whether the whole step was as expected, to the end."""
+        if self.strayed or self.at != len(self.step.ahead):
+            return False
+        return len(results) == len(self.step.results) and all(
+            x is y or self.takes(x, y) for x, y in zip(results, self.step.results, strict=True)
         )
 
 
@@ -196,6 +262,8 @@ class Step:
             known[x] = x if is_written(x) else _outlined(x)
             known[x].name = x.name
         self.captured = [known[x] for x in trace.captured]
+        self.place = {x: k for k, x in enumerate(self.captured)}
+        self.specifications = [_specification(x) for x in trace.captured]
         for k, x in enumerate(self.captured):
             self.trace.number[x] = ~k
         self.trace.captured = list(self.captured)
@@ -234,15 +302,24 @@ class Step:
         ]
         return gs, pulled, trace.nodes
 
-    def run(self, inputs: Sequence[Tensor], base: str = "") -> tuple[Tensor, ...]:
-        """The step on tensors with numbers: op by op, as `unroll` needs it."""
+    def run(self, inputs: Sequence[Tensor], do: Any = None) -> tuple[Tensor, ...]:
+        """The step on tensors with numbers: op by op, as `unroll` needs it.
+
+        `do(op, inputs, attrs, outline)`, if given, stands for calling the op.
+        """
+        known: dict[Tensor, Any]
         known = dict(zip([*self.xs, *self.carry, *self.captured], inputs, strict=True))
         for y in self.ahead:
-            if y.op is pick and y.inputs[0] in known:
-                known[y] = known[y.inputs[0]][y.attrs["i"]]  # type: ignore[index]
-                continue
-            with scope_of(y.scope.removeprefix(base).strip("/")):
-                known[y] = y.op(*[known[x] for x in y.inputs], **y.attrs)
+            given = [known[x] for x in y.inputs]
+            if y.op is pick:
+                known[y] = given[0][y.attrs["i"]]
+            elif y.op is detached:
+                known[y] = given[0].detach()
+            else:
+                with scope_of(y.scope):
+                    known[y] = do(y.op, given, y.attrs, y._array) if do else y.op(*given, **y.attrs)
+            if y.name:
+                known[y].name = y.name
         return tuple(known[x] for x in self.results)
 
 
@@ -263,12 +340,18 @@ _NOWHERE = _Nowhere()
 
 def trace(step: Callable[..., Any], xs: Sequence[Tensor], carry: Sequence[Tensor]) -> Any:
     """Run a step on outlines: its trace, and its results; states that may be learned from count."""
-    with Trace([*xs, *carry]) as made:
-        for leaf in made.leaves[len(xs) :]:
-            leaf.tracked = leaf._array.dtype.kind == "f"
+    made = Trace([*xs, *carry])
+    for leaf in made.leaves[len(xs) :]:
+        leaf.tracked = leaf._array.dtype.kind == "f"
+    return made, run_on(made, step)
+
+
+def run_on(made: Trace, step: Callable[..., Any]) -> tuple[Tensor, ...]:
+    """What a step returns when it is run on the leaves of a trace."""
+    with made:
         new = step(*made.leaves)
     new = tuple(new) if isinstance(new, tuple | list) else (new,)
-    return made, tuple(y if isinstance(y, Tensor) else Tensor(y) for y in new)
+    return tuple([y if y.__class__ is Tensor else Tensor(y) for y in new])
 
 
 TRIES = 8

@@ -1,0 +1,77 @@
+"""A compiled loop is drawn as what it means: the steps one by one, without doing them again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from ..op import Op, pick
+from ..scan.loop import expand, scanned
+from ..tensor import Outline, Tensor, _births, _Switch, history
+
+
+def with_steps(outputs: Sequence[Tensor]) -> list[Tensor]:
+    """The outputs, with a history in which every step of every scan is recorded.
+
+    Leaves, and what is older than the first scan, are the tensors themselves; what is younger is
+    copied, so that the graph stays as it is. Only numbers of no dimension, which a picture tells,
+    are computed.
+    """
+    order = history(outputs)[::-1]
+    first = next((k for k, y in enumerate(order) if y.op is scanned), None)
+    if first is None:
+        return list(outputs)
+    image: dict[Tensor, Any] = {y: y for k, y in enumerate(order) if k < first or y.op is None}
+    with _Switch(recording=True, anomaly=False, trace=None), np.errstate(all="ignore"):
+        for y in (y for y in order if y not in image):
+            inputs = [image[x] for x in y.inputs]
+            if y.op is scanned:
+                image[y] = _recorded(y, inputs)
+            elif y.op is pick and y.inputs[0].op is scanned:
+                image[y] = _result(y, inputs[0])
+            else:
+                image[y] = _copy(y, inputs)
+    shown = [image[y] for y in outputs]
+    return [x for y in shown for x in (y if type(y) is list else [y])]
+
+
+def _recorded(y: Tensor, inputs: list[Tensor]) -> list[Tensor]:
+    """The results of a scan, every step of it recorded."""
+    answers = [z._array for z in y.attrs["run"].program.step.ahead]
+    tells = any(type(a) is Outline and not a.shape for a in answers)
+    names = [x.name for x in inputs]
+    results = expand(y, inputs, None if tells else _outlined)
+    for x, name in zip(inputs, names, strict=True):
+        x.name = name  # a step that hands one of them on has given it the name of a state
+    return results
+
+
+def _outlined(op: Op, inputs: Sequence[Tensor], attrs: dict[str, Any], answer: Any) -> Any:
+    """What an op would remember of a call, without doing it."""
+    if type(answer) is tuple:
+        return op.several(tuple(map(_blank, answer)), tuple(inputs), attrs)
+    return op._remember(_blank(answer), tuple(inputs), attrs)
+
+
+@lru_cache(64)
+def _blank(outline: Outline) -> np.ndarray:
+    """An array of that shape that takes no room."""
+    return np.broadcast_to(np.zeros((), outline.dtype), outline.shape)
+
+
+def _result(y: Tensor, results: list[Tensor]) -> Tensor:
+    """What was picked from a scan: with its numbers, its gradient, and its name."""
+    x = results[y.attrs["i"]]
+    x._array, x._grad, x.name = y._array, y._grad, y.name or x.name
+    return x
+
+
+def _copy(y: Tensor, inputs: list[Tensor]) -> Tensor:
+    x = object.__new__(Tensor)
+    for slot in ("_array", "_grad", "tracked", "name", "scope", "line", "op", "attrs"):
+        setattr(x, slot, getattr(y, slot))
+    x.inputs, x.born = tuple(inputs), next(_births)
+    return x
