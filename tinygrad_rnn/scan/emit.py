@@ -75,6 +75,14 @@ def whole(node: Node) -> tuple[Any, ...]:
     return tuple((k, "0", 1) for k in range(len(node.shape)))
 
 
+def here(shape: Sequence[str]) -> tuple[Index, ...]:
+    """The position that a loop over this shape is at: no loop along an axis of size 1."""
+    return tuple(
+        Index(None, "0", 0) if n == "1" else Index(v)
+        for v, n in zip(VARIABLES, shape, strict=False)
+    )
+
+
 # -- sums of products --------------------------------------------------------------------------
 
 
@@ -156,13 +164,28 @@ def _summed(n, pairs, others, readers, became, early):
 # -- one loop over numbers ------------------------------------------------------------------------
 
 
+def nested(loops: Sequence[tuple[str, str]], lines: list[str]) -> list[str]:
+    """Lines inside loops."""
+    for variable, size in loops[::-1]:
+        lines = [f"for {variable} in range({size}):", *("    " + line for line in lines)]
+    return lines
+
+
+def last_only(shape: Sequence[str], axes: Sequence[int]) -> bool:
+    """Whether of all axes with something to loop over, only the last is summed."""
+    loops = [k for k, n in enumerate(shape) if n != "1"]
+    return bool(loops) and [k for k in axes if k in loops] == loops[-1:]
+
+
 class Nest:
     """Loops over one shape, and everything that is computed in them."""
 
     def __init__(self, text: Text, shape: Sequence[str], stores: list[Store]):
         self.text, self.shape, self.stores = text, shape, stores
-        self.variables = VARIABLES[: len(shape)]
-        self.inner = self.variables[-1] if shape else None
+        loops = [(v, n) for v, n in zip(VARIABLES, shape, strict=False) if n != "1"]
+        outer = 1 if shape[:1] == (ROWS,) and len(shape) > 1 == len(loops) else len(loops) - 1
+        self.outer, self.loop = loops[: max(0, outer)], loops[max(0, outer) :]
+        self.inner, self.span = self.loop[0] if self.loop else (None, "")
         self.making = {s.makes for s in stores if s.makes is not None and s.target == whole(s.node)}
         self.making = {m for m in self.making for s in stores if s.makes is m and s.node is m}
         self.hoisted: list[str] = []
@@ -171,21 +194,17 @@ class Nest:
         self.registers: dict[Any, str] = {}
 
     def lines(self) -> list[str]:
-        index = tuple(Index(v) for v in self.variables)
+        """All of it, under its outer loops."""
+        return nested(self.outer, self.core())
+
+    def core(self) -> list[str]:
+        """The innermost loop, with what is looked up before it and summed up after it."""
+        index = here(self.shape)
         values = [self.value(s.node, index) for s in self.stores]
         writes = [self.write(s, v) for s, v in zip(self.stores, values, strict=True)]
         self.body += [w for w in writes if w]
-        out, pad = [], ""
-        for v, n in zip(self.variables[:-1], self.shape[:-1], strict=True):
-            out.append(f"{pad}for {v} in range({n}):")
-            pad += "    "
-        out += [pad + line for line in self.hoisted]
-        if self.inner:
-            out.append(f"{pad}for {self.inner} in range({self.shape[-1]}):")
-            out += [f"{pad}    {line}" for line in self.body or ["pass"]]
-        else:
-            out += [pad + line for line in self.body]
-        return out + [pad + line for line in self.after]
+        inner = nested(self.loop, self.body or ["pass"])
+        return [*self.hoisted, *inner, *self.after]
 
     # -- reading ---------------------------------------------------------------------------------
 
@@ -213,7 +232,7 @@ class Nest:
         return self.registers[key]
 
     def is_here(self, index: tuple[Index, ...]) -> bool:
-        return index == tuple(Index(v) for v in self.variables)
+        return index == here(self.shape)
 
     def read(self, place: Place, index: tuple[Index, ...], shape: Sequence[str]) -> str:
         key = (place, index)
@@ -236,7 +255,7 @@ class Nest:
         last = index[-1]
         if using != [len(index) - 1] or last.step != 1 or (place.shift and len(index) == 1):
             return direct
-        size = self.shape[-1]
+        size = self.span
         if last.offset == "0" and shape[-1] == size:
             parts.pop()
         else:
@@ -254,12 +273,13 @@ class Nest:
 
     def write(self, store: Store, value: str) -> str | None:
         index = tuple(
-            Index(None, offset, 0) if axis is None else Index(self.variables[axis], offset, step)
+            Index(None, offset, 0)
+            if axis is None or self.shape[axis] == "1"
+            else Index(VARIABLES[axis], offset, step)
             for axis, offset, step in store.target
         )
         in_row = self.inner is None or any(i.variable == self.inner for i in index)
-        shape = [self.shape["".join(self.variables).index(i.variable)] if i.variable else "1"
-                 for i in index]  # fmt: skip
+        shape = [self.shape[VARIABLES.index(i.variable)] if i.variable else "1" for i in index]
         if store.how in ("=", "+=") and in_row:
             full = self.text.full.get(store.place.array, shape)
             entry = self._entry(store.place, index, full, hoist=False)
@@ -278,7 +298,8 @@ class Nest:
         total = self.text.fresh("total")
         if store.how in ("sum", "+="):
             self.hoisted.append(f"{total} = 0.0")
-            self.after.append(f"{entry} += {total}")
+            fresh = store.how == "sum" and store.makes not in self.text.filled
+            self.after.append(f"{entry} {'=' if fresh else '+='} {total}")
             return f"{total} = plus({total}, np.float64({value}))"
         word = {"max": "maximum", "min": "minimum"}[store.how]
         self.hoisted.append(f"{total} = {entry}")
@@ -587,6 +608,9 @@ class Text:
         how, axes = node.data
         x = node.inputs[0]
         target = tuple((None, "0", 0) if k in axes else (k, "0", 1) for k in range(len(x.shape)))
+        if how == "sum" and last_only(x.shape, axes):  # a total, written once
+            self.stores.append(Store(x, self.places[node], target, how, node))
+            return
         first = {"sum": 0.0, "max": -np.inf, "min": np.inf}[how]
         if node.dtype.kind != "f":
             raise Unsupported(f"{how} of integers")
@@ -689,7 +713,7 @@ class Text:
 
     # -- order -----------------------------------------------------------------------------------------
 
-    def reads(self, node: Node, index: Any, found: dict[Node, bool], here: Any) -> None:
+    def reads(self, node: Node, index: Any, found: dict[Node, bool], at_home: Any) -> None:
         """The placed nodes a formula reads, and whether each only at the loop's own position."""
         stack = [(node, index, True)]
         seen = set()
@@ -699,7 +723,7 @@ class Text:
                 continue
             seen.add((n, at))
             if n in self.places and not (top and n in self.made):
-                found[n] = found.get(n, True) and at == here
+                found[n] = found.get(n, True) and at == at_home
                 continue
             if n.kind == "view":
                 stack.append((n.inputs[0], tuple(_moved(at, way) for way in n.data), False))
@@ -724,6 +748,7 @@ class Text:
         groups: list[list[str]] = []
         left = list(tasks)
         self.expensive: dict[Any, set[int]] = {}
+        open_rows: list[str] | None = None
         while left:
             group = self.next_group(left, needs, done)
             if not group:
@@ -732,10 +757,17 @@ class Text:
             done |= {id(t) for t in group}
             if isinstance(group[0], Call):
                 groups.append(list(group[0].lines))
+                open_rows = None
             else:
                 shape = group[0].node.shape
                 nest = Nest(self, shape, group)
-                groups.append(nest.lines())
+                by_row = shape[:1] == (ROWS,) and bool(nest.outer)
+                if by_row and open_rows is not None:  # the same row is at hand: one loop for both
+                    rest = nested(nest.outer[1:], nest.core())
+                    open_rows += ["    " + line for line in rest]
+                else:
+                    groups.append(nest.lines())
+                    open_rows = groups[-1] if by_row else None
                 for key in nest.registers:
                     if isinstance(key[0], Node) and key[0].data.name not in CHEAP:
                         self.expensive.setdefault(key[0], set()).add(len(groups))
@@ -745,15 +777,15 @@ class Text:
         """The tasks that come before one, and whether it may share their nest."""
         found: dict[Node, bool] = {}
         if isinstance(task, Store):
-            here = tuple(Index(v) for v in VARIABLES[: len(task.node.shape)])
+            at = here(task.node.shape)
             self.made = {task.node} if task.makes is task.node else set()
-            self.reads(task.node, here, found, here)
+            self.reads(task.node, at, found, at)
             self.made = set()
         else:
             for x in task.reads:
                 found[x if x in self.places else self.base(x) or x] = False
                 inner: dict[Node, bool] = {}
-                self.reads(x, tuple(Index(v) for v in VARIABLES[: len(x.shape)]), inner, None)
+                self.reads(x, here(x.shape), inner, None)
                 found |= dict.fromkeys(inner, False)
         out = [
             (maker, same and maker.makes is getattr(maker, "node", None))
@@ -779,13 +811,12 @@ class Text:
             writers = [t for t in tasks if self.writes(t, place)]
             for task in tasks:
                 found: dict[Node, bool] = {}
-                here = None
                 if isinstance(task, Store):
-                    here = tuple(Index(v) for v in VARIABLES[: len(task.node.shape)])
-                    self.reads(task.node, here, found, here)
+                    at = here(task.node.shape)
+                    self.reads(task.node, at, found, at)
                 else:
                     for x in task.reads:
-                        self.reads(x, tuple(Index(v) for v in "ijklmnpq"[: len(x.shape)]), found, 0)
+                        self.reads(x, here(x.shape), found, None)
                 if leaf in found:
                     for writer in writers:
                         if writer is not task:

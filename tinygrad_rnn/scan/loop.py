@@ -275,7 +275,6 @@ def _compiled(
     step: Steps, state: Any, inputs: Any, steps: int, reverse: bool, every: Any, names: Any
 ) -> list[Tensor] | None:
     began = next(_births)
-    began = next(_births)
     program, captured = _recognised(step, state, inputs)
     if program is None:
         leaves = [_first(x) for x in inputs]

@@ -48,14 +48,21 @@ class Node:
     - join: parts side by side along an axis; copy: the same numbers in another shape;
     - put: zeros, with its input at a place (`data` as in a view, from there to here);
     - rows_of, add_rows: rows of a table by number; call: an op of a user's, on whole arrays.
+
+    `partial` is a sum over the batch, of which each thread knows only its own part: it may be added
+    up when all are done, as cotangents of weights are, but nothing in the loop may read it.
     """
 
-    __slots__ = ("batched", "born", "data", "dtype", "inputs", "kind", "name", "shape", "source")
+    __slots__ = ("batched", "born", "data", "dtype", "inputs", "kind", "name", "partial", "shape",
+                 "source")  # fmt: skip
 
     def __init__(self, kind, inputs, shape, dtype, data=None, batched=True, name=None, source=None):
         self.born = next(_births)
         self.kind, self.inputs, self.shape, self.dtype = kind, list(inputs), tuple(shape), dtype
         self.data, self.batched, self.name, self.source = data, batched, name, source
+        self.partial = not batched and any(x.batched or x.partial for x in self.inputs)
+        if batched and any(x.partial for x in self.inputs):
+            raise Coupled
 
     def __repr__(self):
         data = self.data.name if isinstance(self.data, Op) else self.data
@@ -108,6 +115,14 @@ class Lowering:
             self.known[x] = self.constant(x)
         return self.known[x]
 
+    def result(self, x: Tensor) -> Node:
+        """The node of what a step returns; in a batched program it has the batch in front."""
+        node = self.node(x)
+        if self.batch is not None:
+            node = self.spread(node, x.ndim)
+            self.check_rows_first(node)
+        return node
+
     def constant(self, x: Tensor) -> Node:
         array = x._array
         if array.__class__ is Outline or (array.size and not np.all(array == array.flat[0])):
@@ -139,6 +154,7 @@ class Lowering:
                 raise Unsupported(op.name)
             if self.batch is not None:
                 raise Coupled(op.name)
+            plain(y)
             return Node("call", inputs, self.shape(y.shape, True), y.dtype, (op, y.attrs))
         return rule(self, y, inputs, **y.attrs)
 
@@ -154,6 +170,8 @@ class Lowering:
                     raise Coupled
 
     def pointwise(self, y: Tensor, inputs: list[Node]) -> Node:
+        if not y.op.ours:
+            plain(y)
         self.check_rows_first(*inputs)
         batched = self.is_batched(*inputs)
         if self.batch is not None and batched:
@@ -174,6 +192,17 @@ class Lowering:
 
     def view(self, x: Node, shape: Sequence[str], axes: list[Any]) -> Node:
         return Node("view", [x], shape, x.dtype, axes, x.batched)
+
+
+def plain(y: Tensor) -> None:
+    """Refuse attributes of a user's op that cannot be written into a text."""
+    simple = (bool, int, float, str, type(None))
+    for value in y.attrs.values():
+        parts = value if isinstance(value, tuple) else (value,)
+        if not all(type(part) in simple and part == part for part in parts):
+            raise Unsupported(f"{y.op.name} with an attribute that is no number")
+        if any(isinstance(part, float) and abs(part) == float("inf") for part in parts):
+            raise Unsupported(f"{y.op.name} with an infinite attribute")
 
 
 def _reshape(self, y, inputs, shape):
@@ -213,12 +242,11 @@ def _swapaxes(self, y, inputs, axis1, axis2):
 
 def _expand(self, y, inputs, shape):
     x = inputs[0]
+    self.check_rows_first(x)
     batched = x.batched
     words, extra = self.shape(y.shape, batched), y.ndim - len(x.shape)
-    if self.batch is not None and batched:
-        self.check_rows_first(x)
-        if extra:
-            raise Coupled
+    if self.batch is not None and batched and extra:
+        raise Coupled
     axes = [
         (None, "0", 0) if n == "1" and words[k + extra] != "1" else (k + extra, "0", 1)
         for k, n in enumerate(x.shape)
@@ -228,10 +256,18 @@ def _expand(self, y, inputs, shape):
 
 def _reduced(self, x, axes, how, dtype):
     """A sum or extreme over axes, which are kept as 1."""
+    if x.dtype != dtype:  # a sum of flags is a number
+        x = _cast(self, x, dtype)
     shape = ["1" if k in axes else n for k, n in enumerate(x.shape)]
     batched = x.batched and not (self.batch is not None and 0 in axes)
     self.check_rows_first(x)
     return Node("reduce", [x], shape, dtype, (how, tuple(axes)), batched)
+
+
+def _cast(self, x, dtype):
+    from ..ops import astype
+
+    return Node("pointwise", [x], x.shape, dtype, astype, x.batched)
 
 
 def _without(self, x, axes):
@@ -258,8 +294,10 @@ def _over(how):
         axes = range(n) if axis is None else axis if isinstance(axis, tuple | list) else (axis,)
         axes = sorted({a % n for a in axes})
         if not axes:
-            return x
-        kept = _reduced(self, x, axes, how, y.dtype)
+            return x if x.dtype == y.dtype else _cast(self, x, y.dtype)
+        flags = y.dtype.kind == "b"
+        kept = _reduced(self, x, axes, how, np.dtype(np.int64) if flags else y.dtype)
+        kept = _cast(self, kept, y.dtype) if flags else kept
         return kept if keepdims else _without(self, kept, axes)
 
     return rule
@@ -298,12 +336,28 @@ def _log_softmax(self, y, inputs, axis):
     return _number(self, sub, [low, _number(self, log, [total], total)], x)
 
 
+def _logsumexp(self, y, inputs, axis):
+    from ..ops import abs, add, equal, exp, log, sub, where
+
+    x = inputs[0]
+    k = axis % len(x.shape)
+    self.check_rows_first(x)
+    top = _reduced(self, x, [k], "max", x.dtype)
+    limit, zero = (Node("written", [], (), x.dtype, value, False) for value in (np.inf, 0))
+    is_infinite = Node("pointwise", [_number(self, abs, [top], top), limit], top.shape,
+                       np.dtype(bool), equal, top.batched)  # fmt: skip
+    top = _number(self, where, [is_infinite, zero, top], top)  # inf - inf would be NaN
+    e = _number(self, exp, [_number(self, sub, [x, top], x)], x)
+    mass = _number(self, log, [_reduced(self, e, [k], "sum", x.dtype)], top)
+    return _without(self, _number(self, add, [top, mass], top), [k])
+
+
 def _split(self, y, inputs, sections, axis):
     x = inputs[0]
     k = axis % len(x.shape)
     parts, at = [], 0
     equal = isinstance(sections, int)
-    if self.batch is not None and k == 0 and x.batched:
+    if self.batch is not None and x.batched and x.shape[k] == ROWS:
         raise Coupled
     for i, part in enumerate(y._array):
         size = self.sizes.text(part.shape[k])
@@ -321,7 +375,7 @@ def _split(self, y, inputs, sections, axis):
 def _unstack(self, y, inputs, axis):
     x = inputs[0]
     k = axis % len(x.shape)
-    if self.batch is not None and k == 0 and x.batched:
+    if self.batch is not None and x.batched and x.shape[k] == ROWS:
         raise Coupled
     shape = [n for a, n in enumerate(x.shape) if a != k]
     parts = []
@@ -361,6 +415,7 @@ def _take(self, y, inputs, index):
     x = inputs[0]
     if len(inputs) > 1:
         raise Unsupported("indexing with an array")
+    self.check_rows_first(x)
     ways = _indexed(index, y.inputs[0].shape)
     batched = x.batched
     if self.batch is not None and batched and (not ways or ways[0] != (0, "0", 1)):
@@ -374,6 +429,7 @@ def _put(self, y, inputs, index, shape):
     x = inputs[0]
     if len(inputs) > 1:
         raise Unsupported("indexing with an array")
+    self.check_rows_first(x)
     ways = _indexed(index, shape)
     if self.batch is not None and x.batched and ways[:1] != [(0, "0", 1)]:
         raise Coupled
@@ -385,7 +441,7 @@ def _flip(self, y, inputs, axis):
     n = y.ndim
     axes = range(n) if axis is None else axis if isinstance(axis, tuple | list) else (axis,)
     axes = {a % n for a in axes}
-    if self.batch is not None and x.batched and 0 in axes:
+    if self.batch is not None and x.batched and any(x.shape[a] == ROWS for a in axes):
         raise Coupled
     ways = [(k, f"{x.shape[k]} - 1", -1) if k in axes else (k, "0", 1) for k in range(n)]
     return self.view(x, x.shape, ways)
@@ -408,7 +464,7 @@ def _spread(self, x, ndim):
         return x
     if x.kind == "written":
         return Node("written", [], (ROWS, *x.shape[1:]), x.dtype, x.data, True)
-    if x.source is not None and x.source.shape[:1] == (self.batch,) and x.kind == "leaf":
+    if x.kind == "leaf" and x.source is not None and x.source.shape[:1] == (self.batch,):
         axes = [(0, "start", 1)] + [(k, "0", 1) for k in range(1, ndim)]
         return Node("view", [x], (ROWS, *x.shape[1:]), x.dtype, axes, True)
     raise Coupled
@@ -463,13 +519,15 @@ def _embedding(self, y, inputs):
 
 def _scatter_rows(self, y, inputs, rows):
     x, index = inputs
-    return Node("add_rows", [x, index], self.shape(y.shape, False), y.dtype, None, False)
+    self.check_rows_first(x, index)
+    return Node("add_rows", [x, index], self.shape(y.shape, False), y.dtype, None,
+                self.batch is None)  # fmt: skip
 
 
 RULES: dict[str, Callable[..., Any]] = {
     "reshape": _reshape, "transpose": _transpose, "swapaxes": _swapaxes, "expand": _expand,
     "sum_to": _sum_to, "sum": _over("sum"), "max": _over("max"), "min": _over("min"),
-    "softmax": _softmax, "log_softmax": _log_softmax, "split": _split, "unstack": _unstack,
+    "softmax": _softmax, "log_softmax": _log_softmax, "logsumexp": _logsumexp, "split": _split, "unstack": _unstack,
     "take": _take, "put": _put, "flip": _flip, "concat": _concat, "stack": _stack,
     "matmul": _matmul, "embedding": _embedding, "scatter_rows": _scatter_rows,
 }  # fmt: skip

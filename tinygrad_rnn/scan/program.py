@@ -291,7 +291,8 @@ def ahead_plan(step: Step, batch: int | None, names: list[str], notes: list[Any]
         if k < len(step.carry):
             outputs.append((node, Place(text.names[k], "after", batch is not None)))
         else:
-            outputs.append((node, sequence(text, f"y{k}", ("out", k), node, "t", True, batch)))
+            role = ("out", k - len(step.carry))
+            outputs.append((node, sequence(text, f"y{k}", role, node, "t", True, batch)))
     for k, y in enumerate(notes):
         node = lowering.node(y)
         name = f"{getattr(y.op, 'name', 'note')}_note"
@@ -466,7 +467,8 @@ def back_plan(
             if k < len(step.carry):
                 text.places.setdefault(node, Place(text.names[k], "after", batch is not None))
             elif node not in text.places:
-                text.places[node] = sequence(text, f"y{k}", ("out", k), node, "t", False, batch)
+                role = ("out", k - len(step.carry))
+                text.places[node] = sequence(text, f"y{k}", role, node, "t", False, batch)
     for k, y in enumerate(notes):
         node = lowering.known[y]
         name = f"{getattr(y.op, 'name', 'note')}_note"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -32,6 +33,7 @@ class Trace:
         self.nodes: list[Tensor] = []
         self.calls: list[Key] = []  # what was done, in numbers: the key of a compiled program
         self.captured: list[Tensor] = []
+        self.around: dict[Tensor, Any] = {}  # what an op of somebody else's reads besides inputs
         self.leaves = [_outlined(x) for x in leaves]
         self.number: dict[Tensor, int] = {x: k for k, x in enumerate(self.leaves)}
 
@@ -53,11 +55,15 @@ class Trace:
             entry = _found(op, inputs, attrs)
         answer, tag = entry
         if answer.__class__ is not tuple:
-            return self.add(op, inputs, attrs, answer, tag)
+            return self.cut(op, self.add(op, inputs, attrs, answer, tag))
         whole = self.add(op, inputs, attrs, answer, tag)
-        return tuple(
-            self.add(pick, (whole,), {"i": i}, part, i) for i, part in enumerate(answer)
-        )
+        parts = [self.add(pick, (whole,), {"i": i}, part, i) for i, part in enumerate(answer)]
+        return tuple([self.cut(op, part) for part in parts])
+
+    def cut(self, op: Op, y: Tensor) -> Tensor:
+        """An answer without its past, if the step has switched recording off."""
+        past = y.tracked and not mode.recording and op is not detached
+        return self.record(detached, (y,), {}) if past else y
 
     def add(self, op: Op, inputs: Any, attrs: Any, answer: Any, tag: Any) -> Tensor:
         """One more node, and what it adds to the key."""
@@ -75,6 +81,9 @@ class Trace:
             call.append(k)
             if x.tracked and op is not detached:
                 y.tracked = answer.__class__ is tuple or answer.dtype.kind == "f"
+        if not op.ours:
+            self.around[y] = around = surroundings(op.body)
+            call.append(around)
         number[y] = len(number)
         self.nodes.append(y)
         self.calls.append(tuple(call))
@@ -119,20 +128,25 @@ class Follower(Trace):
                 y = nodes[at]
                 if y._array.__class__ is not tuple:
                     self.at = at + 1
-                    return y
+                    return self.cut(op, y)
                 self.at = at + 1 + len(y._array)
-                return tuple(nodes[at + 1 : self.at])
+                parts = nodes[at + 1 : self.at]
+                return tuple(parts if mode.recording else [self.cut(op, part) for part in parts])
             self.stray()
         return super().record(op, inputs, attrs)
 
     def stray(self) -> None:
         self.strayed = True
-        self.nodes, self.calls, self.captured, self.number = [], [], [], {}
+        self.nodes, self.calls, self.captured, self.number, self.around = [], [], [], {}, {}
 
     def same(self, y: Tensor, op: Op, inputs: Sequence[Tensor], attrs: dict[str, Any]) -> bool:
         if y.op is not op or len(inputs) != len(y.inputs) or y.scope != mode.scope:
             return False
-        if attrs is not y.attrs and attrs != y.attrs:
+        if op.ours and attrs is not y.attrs and attrs != y.attrs:
+            return False
+        if not op.ours and (
+            frozen(attrs) != frozen(y.attrs) or surroundings(op.body) != self.step.around[y]
+        ):
             return False
         for x, expected in zip(inputs, y.inputs):  # noqa: B905 (this loop is hot)
             if x is not expected and not self.takes(x, expected):
@@ -186,14 +200,56 @@ def _entry_key(op: Op, arrays: Sequence[Any], attrs: dict[str, Any]) -> Any:
     shapes = [
         a if a.__class__ is Outline or a.__class__ is tuple else (a.shape, a.dtype) for a in arrays
     ]
-    return (op, *shapes, *attrs.values())
+    return (op, *shapes, *(attrs.values() if op.ours else frozen(attrs)))
 
 
 def _entry(op: Op, arrays: Sequence[Any], attrs: dict[str, Any]) -> Any:
     try:
         return _entries.get(_entry_key(op, arrays, attrs))
     except TypeError:  # an index with slices in it has no hash
-        return _entries.get(_entry_key(op, arrays, {"attrs": repr(attrs)}))
+        return _entries.get(_entry_key(op, arrays, {"attrs": frozen(attrs)}))
+
+
+def frozen(x: Any) -> Any:
+    """A value as it is now, to be compared and hashed: an attribute, what a closure holds."""
+    if isinstance(x, dict):
+        return tuple([(frozen(k), frozen(v)) for k, v in x.items()])
+    if isinstance(x, list | tuple):
+        return (type(x), *[frozen(v) for v in x])
+    if isinstance(x, slice):
+        return ("slice", frozen(x.start), frozen(x.stop), frozen(x.step))
+    if isinstance(x, np.ndarray):
+        return ("array", x.shape, x.dtype.str, x.tobytes())
+    if isinstance(x, float):
+        return (type(x), repr(x))
+    try:
+        hash(x)
+    except TypeError:
+        return (type(x), repr(x))
+    return (type(x), x)
+
+
+def surroundings(body: Any, depth: int = 4) -> Any:
+    """What a function reads that is not its argument: a compiled loop would keep its old values."""
+    body = getattr(body, "py_func", body)
+    code = getattr(body, "__code__", None)
+    if code is None or not depth:
+        return frozen(body)
+    cells = [_cell(c) for c in body.__closure__ or ()]
+    found = [*cells, *[body.__globals__.get(name) for name in code.co_names], body.__defaults__]
+    inner = [
+        surroundings(x, depth - 1) if hasattr(getattr(x, "py_func", x), "__code__") else frozen(x)
+        for x in found
+        if x is not body and not hasattr(x, "__path__")  # a module is not a value
+    ]
+    return (code, *inner)
+
+
+def _cell(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # not yet filled
+        return None
 
 
 def _found(op: Op, inputs: Sequence[Tensor], attrs: dict[str, Any]) -> tuple[Any, Any]:
@@ -215,7 +271,7 @@ def _found(op: Op, inputs: Sequence[Tensor], attrs: dict[str, Any]) -> tuple[Any
     try:
         _entries[_entry_key(op, arrays, attrs)] = entry
     except TypeError:
-        _entries[_entry_key(op, arrays, {"attrs": repr(attrs)})] = entry
+        _entries[_entry_key(op, arrays, {"attrs": frozen(attrs)})] = entry
     return entry
 
 
@@ -245,7 +301,10 @@ def is_written(x: Tensor) -> bool:
     if x.tracked or x.op is not None or array.ndim or array.__class__ is Outline:
         return False
     value = array.item()
-    return array.dtype.kind in "b" or (abs(value) <= 16 and value * 2 == int(value * 2))
+    if array.dtype.kind in "biu":  # beyond 2⁵³ they are not handed over, for lack of digits
+        return array.dtype.kind == "b" or abs(value) <= 16 or abs(value) > 1 << 53
+    zero = value == 0 and math.copysign(1.0, value) < 0  # -0.0 has the hash of 0.0
+    return abs(value) <= 16 and value * 2 == int(value * 2) and not zero
 
 
 class Step:
@@ -267,11 +326,14 @@ class Step:
         for k, x in enumerate(self.captured):
             self.trace.number[x] = ~k
         self.trace.captured = list(self.captured)
+        self.around: dict[Tensor, Any] = {}
         for y in trace.nodes:
             new = self.trace.add(
                 y.op, tuple(known[x] for x in y.inputs), y.attrs, y._array, None
             )
             new.name, new.scope, known[y] = y.name, y.scope, new
+            if y in trace.around:
+                self.around[new] = trace.around[y]
         self.xs, self.carry = self.trace.leaves[:inputs], self.trace.leaves[inputs:]
         self.ahead = list(self.trace.nodes)
         self.results = [known[x] for x in results]
@@ -294,8 +356,9 @@ class Step:
                 if gs[-1] is not None:
                     gs[-1].tracked, trace.number[gs[-1]] = True, 0
             pairs = [(y, g) for y, g in zip(self.results, gs, strict=True) if g is not None and y.tracked]
+            ends = {y for y in self.ahead if not y.tracked}  # numbers without a past, as whole ones
             found = pullback(
-                [y for y, _ in pairs], [g for _, g in pairs], wrt, create_graph=True
+                [y for y, _ in pairs], [g for _, g in pairs], wrt, until=ends, create_graph=True
             )
         pulled = [
             found.get(x) if x.tracked else None for x in [*self.xs, *self.carry, *self.captured]
@@ -348,7 +411,7 @@ def trace(step: Callable[..., Any], xs: Sequence[Tensor], carry: Sequence[Tensor
 
 def run_on(made: Trace, step: Callable[..., Any]) -> tuple[Tensor, ...]:
     """What a step returns when it is run on the leaves of a trace."""
-    with made:
+    with made, recording(True):
         new = step(*made.leaves)
     new = tuple(new) if isinstance(new, tuple | list) else (new,)
     return tuple([y if y.__class__ is Tensor else Tensor(y) for y in new])
@@ -357,18 +420,26 @@ def run_on(made: Trace, step: Callable[..., Any]) -> tuple[Tensor, ...]:
 TRIES = 8
 
 
-def check_repeatable(first: Trace, again: Callable[[], Trace]) -> None:
+def check_repeatable(first: Trace, again: Callable[[], Trace], tries: int = TRIES) -> None:
     """Refuse a step that makes other numbers each time it runs: a loop would repeat the first."""
-    for _ in range(TRIES):
-        second = again()
-        same = len(first.captured) == len(second.captured) and len(first.calls) == len(second.calls)
-        pairs = zip(first.captured, second.captured, strict=False)
-        for x, y in pairs:
-            if x is not y and x.op is None and not np.array_equal(x._array, y._array, True):
-                same = False
-        if not same:
+    for _ in range(tries):
+        if not _alike(first, again()):
             raise Untraceable(
                 "scan: the step does not do the same each time it runs: it draws random numbers, or "
                 "changes something outside. Draw them for all steps and give them as xs (one more "
                 "array, sliced with the others), or run the steps one by one with unroll=True."
             )
+
+
+def _alike(first: Trace, second: Trace) -> bool:
+    """Whether two traces do the same, with the same numbers."""
+    ops = [[y.op for y in made.nodes] for made in (first, second)]
+    calls = [[call[1:] for call in made.calls] for made in (first, second)]
+    if ops[0] != ops[1] or calls[0] != calls[1] or len(first.captured) != len(second.captured):
+        return False
+    pairs = zip(first.captured, second.captured, strict=True)
+    return all(x is y or same_numbers(x._array, y._array) for x, y in pairs)
+
+
+def same_numbers(x: np.ndarray, y: np.ndarray) -> bool:
+    return x.dtype == y.dtype and np.array_equal(x, y, equal_nan=x.dtype.kind == "f")
