@@ -453,7 +453,8 @@ def picture_of(kind, unroll, T, retain=False):
             )
         outputs = [(back[0] * path[:3]).sum()]
     if retain:
-        outputs[0].sum().backward(retain_graph=True)
+        outputs = [sum(y.sum() for y in outputs)]
+        outputs[0].backward(retain_graph=True)
     return outputs
 
 

@@ -205,21 +205,32 @@ def test_a_system_without_inputs():
     """S5: s(t) = f(s(t-1)); here a rotation, whose gradient turns back."""
     turn = np.array([[np.cos(0.1), np.sin(0.1)], [-np.sin(0.1), np.cos(0.1)]])
     start = tg.tensor([[1.0, 0.0]], requires_grad=True)
-    (path,) = tg.unroll(lambda s: s @ tg.tensor(turn), start, None, length=10)
-    close(path[-1], [[np.cos(1.0), np.sin(1.0)]])
-    close(tg.grad(path[-1][0, 0], start), [[np.cos(1.0), -np.sin(1.0)]])
-    for wrong in ({}, {"length": 3, "xs": np.ones((3, 1, 2))}):
+    for fold in (tg.unroll, tg.scan):
+        (path,) = fold(lambda s: s @ tg.tensor(turn), start, None, length=10)
+        close(path[-1], [[np.cos(1.0), np.sin(1.0)]])
+        close(tg.grad(path[-1][0, 0], start), [[np.cos(1.0), -np.sin(1.0)]])
+    xs = np.ones((3, 1, 2))
+    for fold in (tg.unroll, tg.scan):
         with pytest.raises(ValueError, match="either xs, or length"):
-            tg.unroll(lambda s: s, start, wrong.pop("xs", None), **wrong)
+            fold(lambda s: s, start, None)
+        with pytest.raises(ValueError, match="xs has 3 steps, but length=4"):
+            fold(lambda x, s: x + s, start, xs, length=4)
+        with pytest.raises(ValueError, match=r"one length, got lengths \[3, 2\]"):
+            fold(lambda x, y, s: x + y + s, start, (xs, xs[:2]))
+        assert fold(lambda x, s: x + s, start, xs, length=3)[0].shape == (3, 1, 2)
 
 
 def test_scopes_name_the_layer_and_the_step():
-    layer = nn.Recurrent(nn.RNN(I, H), nn.RNN(H, H))
-    ys, _ = layer(np.ones((2, B, I), np.float32))
     from tinygrad_rnn.tensor import history
 
-    scopes = {y.scope for y in history([ys]) if y.op and y.op.name == "tanh"}
-    assert scopes == {f"layer{k}/t={t}" for k in (0, 1) for t in (0, 1)}
+    def scopes(verb, **options):
+        layer = nn.Recurrent(nn.RNN(I, H), nn.RNN(H, H), **options)
+        ys, _ = layer(np.ones((2, B, I), np.float32))
+        return {y.scope for y in history([ys]) if y.op and y.op.name == verb}
+
+    steps = {f"layer{k}/t={t}" for k in (0, 1) for t in (0, 1)}
+    assert scopes("tanh", unroll=True) == steps
+    assert scopes("scan") == {"layer0", "layer1"}
 
 
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])

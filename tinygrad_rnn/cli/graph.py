@@ -22,6 +22,7 @@ def graph(options: argparse.Namespace) -> int:
         layers=options.layers,
         rng=rng,
     )
+    model.recurrent.unroll = True  # every step recorded, and its gradients with it
     x, y = rng.integers(0, symbols, (2, options.steps, options.batch))
     loss, _ = model.loss(x, y)
     loss.backward(retain_graph=True)

@@ -333,7 +333,9 @@ def _draw_graph(run: Run, corpus: Corpus) -> None:
     model = run.model.eval()
     x, y = next(data.windows(corpus.learnt[:9], 2, 4))
     run.optimizer.zero_grad()
+    model.recurrent.unroll = True  # every step recorded, and its gradients with it
     loss, _ = model.loss(x, y)
+    model.recurrent.unroll = False
     loss.backward(retain_graph=True)
     title = f"backpropagation through {len(x)} steps of {run.settings.cell}"
     draw(loss, title=title).save(run.folder / GRAPH)

@@ -813,7 +813,9 @@ class Text:
                 found: dict[Node, bool] = {}
                 if isinstance(task, Store):
                     at = here(task.node.shape)
+                    self.made = {task.node} if task.makes is task.node else set()
                     self.reads(task.node, at, found, at)
+                    self.made = set()
                 else:
                     for x in task.reads:
                         self.reads(x, here(x.shape), found, None)

@@ -144,7 +144,7 @@ def _given(who: str, carry: Any, xs: Any, length: int | None) -> Any:
     state = tuple(c if isinstance(c, Tensor) else Tensor(c) for c in given)
     if xs is None:
         if length is None:
-            raise ValueError(f"{who}: expected xs, or length=T for steps that read nothing")
+            raise ValueError(f"{who}: expected either xs, or length=T for steps that read nothing")
         if not isinstance(length, int | np.integer) or length < 0:
             raise ValueError(f"{who}: length: expected a whole number, 0 or more, got {length!r}")
         return state, [], int(length)
@@ -154,10 +154,13 @@ def _given(who: str, carry: Any, xs: Any, length: int | None) -> Any:
         if not x.ndim:
             raise ValueError(f"{who}: xs: expected an axis of time in front, got {describe(x)}")
     sizes = [len(x) for x in inputs]
-    wrong = len(set(sizes)) > 1 or not sizes or (length is not None and length != sizes[0])
-    if wrong:
-        asked = "" if length is None else f", length={length}"
-        raise ValueError(f"{who}: lengths disagree: xs have {sizes} steps{asked}")
+    if len(set(sizes)) != 1:
+        raise ValueError(f"{who}: xs: expected sequences of one length, got lengths {sizes}")
+    if length is not None and length != sizes[0]:
+        raise ValueError(
+            f"{who}: lengths disagree: xs has {sizes[0]} steps, but length={length}. The length is "
+            "that of xs; give length=T for steps that read nothing."
+        )
     return state, inputs, sizes[0]
 
 

@@ -119,6 +119,8 @@ class Lowering:
         """The node of what a step returns; in a batched program it has the batch in front."""
         node = self.node(x)
         if self.batch is not None:
+            if x.shape[:1] != (self.batch,):
+                raise Coupled
             node = self.spread(node, x.ndim)
             self.check_rows_first(node)
         return node

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from ..kernels.spare import spare
-from .emit import CHEAP, Place, Store, Text, gathered, ordered, whole
+from .emit import CHEAP, Place, Store, Text, gathered, here, ordered, whole
 from .lower import ROWS, Coupled, Lowering, Node, Sizes, Unsupported, turned
-from .step import Step, is_written
+from .step import Step, detached, is_written
 
 
 class Plan:
@@ -287,14 +287,14 @@ def ahead_plan(step: Step, batch: int | None, names: list[str], notes: list[Any]
     lowering.tensors(step.ahead)
     outputs: list[tuple[Node, Place]] = []
     for k, y in enumerate(step.results):
-        node = lowering.node(y)
+        node = lowering.result(y)
         if k < len(step.carry):
             outputs.append((node, Place(text.names[k], "after", batch is not None)))
         else:
             role = ("out", k - len(step.carry))
             outputs.append((node, sequence(text, f"y{k}", role, node, "t", True, batch)))
     for k, y in enumerate(notes):
-        node = lowering.node(y)
+        node = lowering.result(y)
         name = f"{getattr(y.op, 'name', 'note')}_note"
         outputs.append((node, sequence(text, name, ("note", k), node, "t", True, batch)))
     text.given = set(text.places)
@@ -398,8 +398,8 @@ def carried_leaf(lowering, text, k, g, incoming, names):
     text.full[name] = shape
     text.places[leaf] = Place(name, "0", False)
     text.carried[leaf] = k
-    if incoming is None:
-        return leaf
+    if incoming is None:  # read here, so that it may be written over while others read it
+        return Node("pointwise", [leaf], shape, g.dtype, detached, True)
     return Node("pointwise", [leaf, incoming], shape, g.dtype, add, True)
 
 
@@ -565,8 +565,46 @@ def carried_outputs(text, nodes, lowering, step):
             if n is None:
                 shape = lowering.shape(step.carry[k].shape, True)
                 n = Node("written", [], shape, step.carry[k].dtype, 0, True)
-            out.append((n, places[k]))
-    return out
+            out.append((k, n))
+    reads = {k: carried_reads(text, n) for k, n in out}
+    return [(relayed(text, n) if clashes(k, n, reads) else n, places[k]) for k, n in out]
+
+
+def carried_reads(text: Text, node: Node) -> dict[int, bool]:
+    """The carried cotangents that a formula reads, and whether only at the loop's own position."""
+    found: dict[Node, bool] = {}
+    for n in [node, *node.inputs[2 * node.data :]] if node.kind == "product" else [node]:
+        text.reads(n, here(n.shape), found, here(n.shape))
+    return {k: found[leaf] for leaf, k in text.carried.items() if leaf in found}
+
+
+def clashes(k: int, node: Node, reads: dict[int, dict[int, bool]]) -> bool:
+    """Whether to write a carried cotangent where the old one is would spoil what is still read.
+
+    So it is where others' numbers are read from it in turn, as in carries that swap places.
+    """
+    if node.kind not in ("pointwise", "view", "product", "leaf", "written"):
+        return True
+    if not reads[k].get(k, True):
+        return True
+    seen, stack = set(), [j for j in reads[k] if j != k]
+    while stack:
+        j = stack.pop()
+        if j == k:
+            reads[k] = {}  # it is read in time, and waits for nobody
+            return True
+        if j not in seen:
+            seen.add(j)
+            stack += [i for i in reads.get(j, {}) if i != j]
+    return False
+
+
+def relayed(text: Text, node: Node) -> Node:
+    """The same numbers by way of an array of their own."""
+    if node.kind in ("pointwise", "view", "leaf", "written") and node not in text.places:
+        text.places[node] = text.buffer(node, False)
+        text.stores.append(Store(node, text.places[node], whole(node), "=", node))
+    return Node("pointwise", [node], node.shape, node.dtype, detached, node.batched)
 
 
 def accumulated(text, n, target, k, captured, batch, terms):
