@@ -500,11 +500,11 @@ def test_drawing_a_compiled_loop_changes_nothing_and_keeps_nothing(kind):
     outputs = picture_of(kind, False, 4, retain=True)
     before = {y: (words(y), y._array) for y in core.history(outputs)}
     gc.collect()
-    count = sum(isinstance(x, tg.Tensor) for x in gc.get_objects())
+    count = sum(type(x) is tg.Tensor for x in gc.get_objects())
     gc.disable()
     try:
         figure = draw(outputs)
-        assert sum(isinstance(x, tg.Tensor) for x in gc.get_objects()) == count
+        assert sum(type(x) is tg.Tensor for x in gc.get_objects()) == count
         assert all((words(y), y._array) == (w, a) for y, (w, a) in before.items() if y.op)
         gone = [weakref.ref(y) for y in before]
         del outputs, before
@@ -522,6 +522,13 @@ def test_drawing_a_compiled_loop_does_not_run_its_steps(monkeypatch):
     )
     assert draw(loss).steps == 20
     assert set(called) <= {"stack", "unstack"}
+
+
+def test_a_long_compiled_loop_folds():
+    (loss,) = picture_of("RNN", False, 2000)
+    figure = draw(loss)
+    assert (figure.steps, figure.hidden_steps) == (2000, 1996)
+    assert figure.nodes == draw(picture_of("RNN", False, 20)).nodes
 
 
 def test_a_run_is_told_without_an_address():

@@ -56,10 +56,9 @@ def in_jax(given):
 
 
 def settle(threads):
-    """Let both libraries use so many threads; what either lacks is left as it is."""
+    """Let both libraries use so many threads."""
     import tinygrad_rnn as tg
 
-    if hasattr(tg, "set_num_threads"):
-        tg.set_num_threads(threads)
+    tg.set_num_threads(threads)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(threads)

@@ -17,6 +17,7 @@ import numpy as np
 from llvmlite import ir
 from numba import from_dtype, njit, types
 from numba.core import cgutils
+from numba.core.errors import NumbaError
 from numba.core.compiler import Compiler
 from numba.extending import intrinsic
 
@@ -78,6 +79,10 @@ class Apart(Compiler):
 
 GENERATED = {**OPTIONS, "pipeline_class": Apart}
 
+class Uncompilable(Exception):
+    """Numba does not know what to do with a text, or with a user's op in it."""
+
+
 _functions: dict = {}
 _lock = threading.Lock()
 
@@ -89,12 +94,17 @@ def function(source, counts, arguments, foreign):
         types.Array(types.float64, 1, "C", readonly=True),
         *[_array_of(a) for a in arguments],
     )
-    key = (source, kinds, *sorted((name, id(body)) for name, body in foreign.items()))
+    key = (source, kinds, *sorted((name, id(body)) for name, (body, _) in foreign.items()),
+           tuple(around for _, around in foreign.values()))  # fmt: skip
     with _lock:
         if key not in _functions:
             for real in {a.dtype for a in arguments if a.dtype.kind == "f"}:
                 panels.load(from_dtype(real))
-            _functions[key] = _compiled(source, kinds, foreign)
+            try:
+                _functions[key] = _compiled(source, kinds, foreign)
+            except NumbaError as error:
+                names = " and ".join(word.removeprefix("op_") for word in foreign) or "the step"
+                raise Uncompilable(names) from error
         return _functions[key]
 
 
@@ -109,7 +119,7 @@ def _compiled(source, kinds, foreign):
     if foreign:  # somebody's own op: its code may be anywhere, so it is compiled in this process
         space: dict = {}
         exec(compile(HEADER + source, f"<{name}>", "exec"), space)
-        space |= {word: njit(**OPTIONS)(body) for word, body in foreign.items()}
+        space |= {word: njit(**OPTIONS)(body) for word, (body, _) in foreign.items()}
         return _closed(njit(**GENERATED)(space[name]), kinds)
     try:
         module = _module(source)

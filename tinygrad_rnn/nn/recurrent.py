@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from ..ops import swapaxes
+from ..ops.shape import take
 from ..scan import fold
 from ..tensor import Operand, Tensor, scope
 from .init import Random
@@ -114,7 +115,7 @@ class Recurrent(Module):
                     cell.step, begin[k], self.dropout(x), names=cell.state,
                     checkpoint=self.checkpoint, unrolled=self.unroll,
                 )  # fmt: skip
-            end.append(tuple(p[-1] for p in path) if len(x) else begin[k])
+            end.append(tuple([take(p, index=(-1,)) for p in path]) if len(x) else begin[k])
             x = path[0]
         if single:
             return x[:, 0], tuple(tuple(s[0] for s in states) for states in end)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .lower import ROWS, Index, Node, Unsupported, turned
+from .step import surroundings
 
 VARIABLES = "ijklmnpq"
 INFIX = {
@@ -225,7 +226,7 @@ class Nest:
         key = (node, index)
         if key not in self.registers:
             inputs = [self.value(x, _under(x, index)) for x in node.inputs]
-            line = formula(node, inputs)
+            line = formula(node, inputs) if node.data.ours else text.foreign_formula(node, inputs)
             self.registers[key] = name = text.fresh("v")
             hoist = self.inner and all(i.variable != self.inner for i in index)
             (self.hoisted if hoist else self.body).append(f"{name} = {line}")
@@ -297,9 +298,12 @@ class Nest:
         """A reduction along the inner loop, in a register."""
         total = self.text.fresh("total")
         if store.how in ("sum", "+="):
-            self.hoisted.append(f"{total} = 0.0")
+            real = store.node.dtype.kind == "f"
+            self.hoisted.append(f"{total} = {'0.0' if real else '0'}")
             fresh = store.how == "sum" and store.makes not in self.text.filled
             self.after.append(f"{entry} {'=' if fresh else '+='} {total}")
+            if not real:
+                return f"{total} += {value}"
             return f"{total} = plus({total}, np.float64({value}))"
         word = {"max": "maximum", "min": "minimum"}[store.how]
         self.hoisted.append(f"{total} = {entry}")
@@ -350,7 +354,7 @@ def literal(value: Any, dtype: np.dtype) -> str:
     if dtype.kind == "b":
         return str(bool(value))
     if dtype.kind in "iu":
-        return str(int(value))
+        return str(int(value)) if dtype == np.int64 else f"{KINDS[dtype]}({int(value)})"
     word = repr(float(value)).removesuffix(".0")
     word = f"np.{word}" if word.lstrip("-") in ("inf", "nan") else word
     word = word.replace("np.-inf", "-np.inf")
@@ -358,15 +362,43 @@ def literal(value: Any, dtype: np.dtype) -> str:
 
 
 REALS = {np.dtype(np.float32): "f32", np.dtype(np.float64): "f64"}
-KINDS = {**REALS, np.dtype(np.int64): "np.int64", np.dtype(np.int32): "np.int32",
-         np.dtype(np.bool_): "np.bool_"}  # fmt: skip
+WHOLE = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+KINDS = {**REALS, **{np.dtype(n): f"np.{n}" for n in WHOLE}, np.dtype(np.bool_): "np.bool_"}
 
 
 def formula(node: Node, inputs: list[str]) -> str:
     """One op on numbers, as text."""
-    op, name = node.data, node.data.name
-    if not op.ours:
-        return f"{name}({', '.join(inputs)})"
+    name, kind = node.data.name, node.dtype.kind
+    if kind == "f" or name in CHOICES:
+        return real_formula(node, name, inputs)
+    if kind == "b":
+        if name not in FLAGS:
+            raise Unsupported(f"{name} of flags")
+        return FLAGS[name].format(*inputs)
+    if name in ("maximum", "minimum"):
+        return f"{inputs[0]} if {inputs[0]} {'<>'[name == 'maximum']} {inputs[1]} else {inputs[1]}"
+    if name == "power" and (node.inputs[1].kind != "written" or node.inputs[1].data < 0):
+        raise Unsupported("power of integers")
+    if name == "sign" and kind == "u":
+        return f"{literal(1, node.dtype)} if {inputs[0]} else {inputs[0]}"
+    line = real_formula(node, name, inputs)  # NumPy keeps a narrow integer narrow, Numba does not
+    return line if node.dtype == np.int64 else f"{KINDS[node.dtype]}({line})"
+
+
+CHOICES = {"where", "astype", "detached", "less", "less_equal", "greater", "greater_equal", "equal",
+           "not_equal"}  # fmt: skip
+FLAGS = {"add": "{0} or {1}", "mul": "{0} and {1}", "maximum": "{0} or {1}", "abs": "{0}",
+         "minimum": "{0} and {1}"}  # fmt: skip
+
+
+def real_formula(node: Node, name: str, inputs: list[str]) -> str:
+    if node.dtype in REALS and (name in CALLS or name == "softplus"):
+        inputs = [
+            word if x.dtype.kind == "f" else f"{REALS[node.dtype]}({word})"
+            for word, x in zip(inputs, node.inputs, strict=True)
+        ]
+    if name == "div" and node.dtype == np.float32 and all(x.dtype.kind != "f" for x in node.inputs):
+        raise Unsupported("division of small integers")
     if name in INFIX:
         return f"{inputs[0]} {INFIX[name]} {inputs[1]}"
     if name in CALLS:
@@ -425,7 +457,7 @@ class Text:
         word = "".join(c if c.isidentifier() or c.isdigit() else "_" for c in name) or "a"
         if word[0].isdigit() or word in RESERVED or word in self.sizes.words.values():
             word = f"{word}_"
-        while word in self.arguments:
+        while word in self.arguments or word in self.foreign:
             word += "_"
         self.arguments[word] = Argument(word, role, np.dtype(dtype), ndim, written)
         return word
@@ -492,7 +524,7 @@ class Text:
         for node in ordered(outputs, self.given):
             if node.kind in MAKERS and not self.is_leaf(node):
                 for x in OPERANDS.get(node.kind, _no_operands)(node):
-                    self.settle(x)
+                    self.settle(x, node.kind == "call")
                 if node not in self.places:
                     self.places[node] = self.buffer(node, node in self.in_blocks)
                 MAKERS[node.kind](self, node)
@@ -502,9 +534,9 @@ class Text:
 
     given: set[Node] = set()
 
-    def settle(self, x: Node) -> None:
-        """Have an operand in an array."""
-        if self.base(x) is None and x not in self.places:
+    def settle(self, x: Node, alone: bool = False) -> None:
+        """Have an operand in an array, its own or one that it is a plain cut of."""
+        if (alone or self.base(x) is None) and x not in self.places and x not in self.numbers:
             self.places[x] = self.buffer(x, x in self.in_blocks)
             self.stores.append(Store(x, self.places[x], whole(x), "=", x))
 
@@ -611,9 +643,12 @@ class Text:
         if how == "sum" and last_only(x.shape, axes):  # a total, written once
             self.stores.append(Store(x, self.places[node], target, how, node))
             return
-        first = {"sum": 0.0, "max": -np.inf, "min": np.inf}[how]
+        first: Any = {"sum": 0.0, "max": -np.inf, "min": np.inf}[how]
+        if node.dtype.kind == "u" and how != "sum":
+            raise Unsupported(f"{how} of unsigned integers")
         if node.dtype.kind != "f":
-            raise Unsupported(f"{how} of integers")
+            limits = np.iinfo(node.dtype)
+            first = {"sum": 0, "max": limits.min, "min": limits.max}[how]
         self.fill(node, literal(first, node.dtype))
         self.stores.append(Store(x, self.places[node], target, how, node))
 
@@ -692,24 +727,42 @@ class Text:
 
     def call(self, node: Node) -> None:
         op, attrs = node.data
-        self.foreign[op.name] = op.body
+        name = self.foreign_name(op)
         place = self.places[node]
         words = []
         for x in node.inputs:
             if x.kind == "written" or x in self.numbers:
                 words.append(self.numbers.get(x) or literal(x.data, x.dtype))
                 continue
-            p, base = self.places.get(x), x
+            p = self.places.get(x)
             if p is None:
                 raise Unsupported(op.name)
-            words.append(f"{p.array}[{p.time}]" if p.time is not None else p.array)
-            del base
+            copy = ".copy()" if x.shape and self.arguments[p.array].written else ""
+            words.append((f"{p.array}[{p.time}]" if p.time is not None else p.array) + copy)
         words += [f"{k}={v!r}" for k, v in attrs.items()]
         if not node.shape:
-            line = f"{place.array}[{place.time}] = {op.name}({', '.join(words)})"
+            line = f"{place.array}[{place.time}] = {name}({', '.join(words)})"
         else:
-            line = f"{place.array}[{place.time}][:] = {op.name}({', '.join(words)})"
+            line = f"{place.array}[{place.time}][:] = {name}({', '.join(words)})"
         self.calls.append(Call(node, tuple(node.inputs), (line,)))
+
+    def foreign_name(self, op: Any) -> str:
+        """What an op of a user's goes by in the text: two may have one name, or that of an array."""
+        for name, (body, _) in self.foreign.items():
+            if body is op.body:
+                return name
+        word = f"op_{op.name}"
+        while word in self.foreign or word in self.arguments:
+            word += "_"
+        self.foreign[word] = (op.body, surroundings(op.body))
+        return word
+
+    def foreign_formula(self, node: Node, inputs: list[str]) -> str:
+        """A user's op on numbers; it may give another kind of number than NumPy does on arrays."""
+        words = [*inputs, *(f"{k}={v!r}" for k, v in node.source.attrs.items())]
+        if node.dtype not in KINDS:
+            raise Unsupported(node.data.name)
+        return f"{KINDS[node.dtype]}({self.foreign_name(node.data)}({', '.join(words)}))"
 
     # -- order -----------------------------------------------------------------------------------------
 
@@ -898,7 +951,7 @@ MAKERS = {
 OPERANDS = {
     "product": lambda n: n.inputs[: 2 * n.data : 2], "dot": lambda n: n.inputs,
     "copy": lambda n: n.inputs, "call": lambda n: [
-        x for x in n.inputs if x.kind not in ("written",) and x.shape
+        x for x in n.inputs if x.kind != "written"
     ],
 }  # fmt: skip
 _ = turned

@@ -8,18 +8,24 @@ import warnings
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
 from ..grad import pullback
 from ..op import Op
-from ..ops import flip, reshape, stack, unstack
-from ..tensor import Operand, Tensor, _births, _Switch, describe, mode, owned, recording, scope
+from ..ops import reshape, stack, unstack
+from ..ops.shape import check_index
+from ..tensor import (
+    Operand, Tensor, Untraceable, _births, _Switch, describe, mode, owned, recording, scope,
+)  # fmt: skip
 from .lower import Unsupported
 from .machine import Run
 from .program import Program, program_of
-from .step import Follower, Step, check_repeatable, run_on, trace
+from .step import (
+    Follower, Step, check_repeatable, is_written, run_on, same_numbers, trace, unrepeatable,
+)  # fmt: skip
 
 Steps = Callable[..., Any]
 
@@ -54,7 +60,11 @@ def unroll(
         path.append(new)
         state = new[: len(state)]
     if not path:
-        return [reshape(c, shape=(1, *c.shape))[:0] for c in state]
+        outputs: Sequence[Tensor] = ()
+        with suppress(Untraceable):
+            outputs = _traced(step, [_first(x) for x in inputs], state, names)[1][len(state) :]
+        empty = [owned(np.empty((0, *y.shape), y.dtype)) for y in outputs]
+        return [*(reshape(c, shape=(1, *c.shape))[:0] for c in state), *empty]
     return [stack(states[:: -1 if reverse else 1]) for states in zip(*path, strict=True)]
 
 
@@ -115,6 +125,11 @@ def fold(
 
 def _inert(state: Sequence[Tensor], inputs: Sequence[Tensor]) -> bool:
     return not machine_works() or any(x.dtype.kind not in "fiub" for x in [*state, *inputs])
+
+
+def _warn(what: object) -> None:
+    message = f"scan: {what} has no compiled form, so the steps run one by one"
+    warnings.warn(message, ScanWarning, stacklevel=5)
 
 
 def machine_works() -> bool:
@@ -220,7 +235,11 @@ class Scan(Op):
         run, count = y.attrs["run"], len(y.attrs["run"].program.step.results)
         if mode.recording or mode.anomaly:
             return _pull_unrolled(g, y)
-        return run.back([g.get(i) for i in range(count)])
+        try:
+            return run.back([g.get(i) for i in range(count)])
+        except Unsupported as reason:
+            _warn(f"the derivative of {reason}")
+            return _pull_unrolled(g, y)
 
 
 def _scan(*inputs, run):
@@ -287,8 +306,11 @@ def _compiled(
         )
         if program is None:
             return None
-        _latest[_code(step)] = program
+        _remember(step, program)
         captured = made.captured
+    _check_repeats(program, captured, began, lambda: _captured_again(step, inputs, state, names))
+    for k, rows in program.lookups:
+        check_index("index", inputs[k]._array, rows, IndexError)
     run = Run(
         program, [x._array for x in inputs], [c._array for c in state],
         [x._array for x in captured], steps, -1 if reverse else 1, every,
@@ -310,9 +332,40 @@ def _code(step: Steps) -> Any:
 _latest: weakref.WeakKeyDictionary[Any, Program] = weakref.WeakKeyDictionary()
 
 
+def _remember(step: Steps, program: Program) -> None:
+    with suppress(TypeError):  # a step that is an object without a hash, or without weak references
+        _latest[_code(step)] = program
+
+
+def _check_repeats(program: Program, captured: Any, began: int, again: Any) -> None:
+    """Refuse numbers that a step makes anew each time it runs, if they are not always the same."""
+    fresh = [x for x in captured if x.born > began and not is_written(x)]
+    if not fresh or _same(fresh, program.seen):
+        return
+    second = [x for x, old in zip(again(), captured, strict=True) if x is not old]
+    if not _same([x for x in second if not is_written(x)], [x._array for x in fresh]):
+        raise unrepeatable()
+    program.seen = [x._array for x in fresh]
+
+
+def _same(tensors: Sequence[Tensor], arrays: Sequence[np.ndarray]) -> bool:
+    return len(tensors) == len(arrays) and all(
+        same_numbers(x._array, a) for x, a in zip(tensors, arrays, strict=True)
+    )
+
+
+def _captured_again(step: Steps, inputs: Any, state: Any, names: Any) -> list[Tensor]:
+    made, results = _traced(step, [_first(x) for x in inputs], state, names)
+    made.key(results)
+    return made.captured
+
+
 def _recognised(step: Steps, state: Any, inputs: Any) -> tuple[Any, Any]:
     """The program of last time, if the step, run anew, does what it did then."""
-    program = _latest.get(_code(step))
+    try:
+        program = _latest.get(_code(step))
+    except TypeError:
+        return None, None
     if program is None or not _fits(program.step, state, inputs):
         return None, None
     made = Follower(program.step)
@@ -374,17 +427,13 @@ def _program(made: Any, results: Any, again: Any, inputs: int) -> Program | None
     program: Program | None = None
     try:
         program = program_of(Step(made, results, inputs))
+        program.ahead.compiled()
     except Unsupported as reason:
-        warnings.warn(
-            f"scan: {reason} has no compiled form, so the steps run one by one",
-            ScanWarning,
-            stacklevel=4,
-        )
+        program = None
+        _warn(reason)
     with _lock:
         _programs[key] = program
         if len(_programs) > PROGRAMS:
             _programs.popitem(last=False)
     return program
 
-
-_ = flip

@@ -512,7 +512,8 @@ def _matmul(self, y, inputs):
 
 def _embedding(self, y, inputs):
     table, index = inputs
-    if table.kind != "leaf" or index.kind != "leaf" or index.data[0] != "x":
+    kinds = [x.data[0] if x.kind == "leaf" else "" for x in (table, index)]
+    if kinds != ["captured", "x"]:  # whose numbers can be checked before the loop runs
         raise Unsupported("embedding of what the step computes")
     self.check_rows_first(index)
     shape = (*index.shape, *table.shape[1:])

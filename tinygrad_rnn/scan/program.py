@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 import threading
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from ..kernels.spare import spare
-from .emit import CHEAP, Place, Store, Text, gathered, here, ordered, whole
-from .lower import ROWS, Coupled, Lowering, Node, Sizes, Unsupported, turned
+from ..ops import embedding
+from .emit import CHEAP, VARIABLES, Nest, Place, Store, Text, gathered, here, ordered, whole
+from .lower import ROWS, Coupled, Index, Lowering, Node, Sizes, Unsupported, turned
 from .step import Step, detached, is_written
 
 
@@ -25,6 +27,7 @@ class Plan:
         self.arguments = list(text.arguments.values())
         self.foreign = text.foreign
         self.function: Any = None
+        self.refusal: Unsupported | None = None
         self.gathers: list[Any] = []
         self.lock = threading.Lock()
         roles = [(k, a.role[0], a.role[-1]) for k, a in enumerate(self.arguments)]
@@ -36,17 +39,24 @@ class Plan:
         self.own = [(k, a) for k, a in enumerate(self.arguments) if a.role[0] in OWN]
         self.cost = self.estimate(text)
         self.rooms: dict[Any, list[Any]] = {}
+        self.packs: dict[int, Any] = {}
 
     def compiled(self) -> Any:
         """The function of the text, compiled or found when it is first needed."""
         from ..kernels import generated
 
         with self.lock:
+            if self.refusal is not None:
+                raise self.refusal
             if self.function is None:
                 counts = 5 + len(self.values)
-                self.function = generated.function(
-                    self.source, counts, self.arguments, self.foreign
-                )
+                try:
+                    self.function = generated.function(
+                        self.source, counts, self.arguments, self.foreign
+                    )
+                except generated.Uncompilable as error:
+                    self.refusal = Unsupported(str(error))
+                    raise self.refusal from error
         return self.function
 
     def size(self, word: str) -> int:
@@ -85,16 +95,34 @@ class Plan:
         held: list[Any] = [None] * len(self.arguments)
         for k, role in self.once:
             if role[0] == "packed":
-                held[k] = self.packed(_value(role[1], captured, fixed))
+                held[k] = self.packed(k, role[1], captured, fixed)
             else:
                 array = np.asarray(_value(role, captured, fixed))
                 held[k] = array if array.flags.c_contiguous else np.ascontiguousarray(array)
         return held
 
-    def packed(self, w: np.ndarray) -> np.ndarray:
+    def packed(self, k: int, role: Any, captured: Any, fixed: Any) -> np.ndarray:
+        """Weights as the products read them: packed anew when they are other weights.
+
+        An array in a graph never changes, so the same array is the same weights.
+        """
         from ..kernels import generated
 
-        return generated.packed(w)
+        root = self.root(role)
+        known = self.packs.get(k)
+        if known is not None and root is not None and known[0]() is captured[root]:
+            return known[1]
+        out = generated.packed(_value(role, captured, fixed))
+        if root is not None:
+            self.packs[k] = weakref.ref(captured[root]), out
+        return out
+
+    def root(self, role: Any) -> int | None:
+        """The only captured array that something fixed comes from; None if there are several."""
+        if role[0] == "captured":
+            return role[1]
+        roots = {self.root(r) for r in self.fixed[role[1]][1]} if role[0] == "fixed" else {None}
+        return roots.pop() if len(roots) == 1 else None
 
     def room(self, rows: int | None, block: int, captured: Sequence[np.ndarray]) -> Room:
         """The arrays of one thread: buffers of a step or a block, sums, carried cotangents."""
@@ -197,6 +225,12 @@ class Program:
         self.notes = find_notes(step, batch) if self.tracked else []
         self.ahead = ahead_plan(step, batch, self.names, self.notes)
         self.outs = step.results[len(step.carry) :]
+        self.seen: list[np.ndarray] = []  # the numbers that the step itself made, last time
+        self.lookups = [
+            (step.xs.index(y.inputs[1]), y.inputs[0].shape[0])
+            for y in step.ahead
+            if y.op is embedding
+        ]
         self.backs: dict[tuple[bool, ...], Plan] = {}
         if self.tracked:
             self.back(tuple([True] * len(step.results)))
@@ -516,7 +550,8 @@ def back_outputs(step, lowering, text, pulled, batch, names):
     placed = [(n, p) for n, p in outputs if p is not None]
     first = {}
     for node, place in placed:
-        if node.kind not in ("leaf", "written") and node not in text.places:
+        passing = place.time == "0" and node in text.in_blocks  # a sum after the block reads all
+        if node.kind not in ("leaf", "written") and node not in text.places and not passing:
             text.places[node] = first[node] = place
     text.make([n for n, _ in outputs])
     for node, place in placed:
@@ -681,7 +716,15 @@ def accumulate(text: Text, term: Any, shared: set[Node]) -> None:
 
 
 def rows_added(text, acc, x, index):
-    raise Unsupported("embedding inside a step")
+    """Add what comes to the rows that an index names."""
+    text.settle(x, True)
+    n = len(index.shape)
+    nest = Nest(text, (), [])
+    every = [Index(v) for v in VARIABLES[: len(x.shape)]]
+    at = nest._entry(text.places[index], every[:n], index.shape, hoist=False)
+    value = nest._entry(text.places[x], every, x.shape, hoist=False)
+    row = ", ".join([at, *VARIABLES[n : len(x.shape)]])
+    text.looped(None, x.shape, f"{acc}[{row}] += {value}", (x, index))
 
 
 def scratch(captured: Any) -> Any:

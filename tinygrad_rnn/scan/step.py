@@ -45,6 +45,10 @@ class Trace:
     def __exit__(self, *_: object) -> None:
         mode.trace, mode.scope = mode.before.pop()
 
+    def expected(self, op: Op, inputs: Sequence[Any], attrs: dict[str, Any]) -> Any:
+        """What the op is known to give, before anything is looked at; None where nothing is."""
+        return None
+
     def record(self, op: Op, inputs: Sequence[Tensor], attrs: dict[str, Any]) -> Any:
         """The outline of an op's answer; None where all inputs have numbers, to be used at once."""
         arrays = [x._array for x in inputs]
@@ -119,19 +123,31 @@ class Follower(Trace):
         self.leaves = step.trace.leaves
         self.values: list[Any] = [None] * len(step.captured)
 
+    def expected(self, op: Op, inputs: Sequence[Any], attrs: dict[str, Any]) -> Any:
+        nodes, at = self.step.ahead, self.at
+        if self.strayed or at >= len(nodes):
+            return None
+        y = nodes[at]
+        if y.op is not op or attrs != y.attrs or len(inputs) != len(y.inputs):
+            return None
+        if y.scope != mode.scope:
+            return None
+        for x, known in zip(inputs, y.inputs):  # noqa: B905 (this loop is hot)
+            if x is not known and not self.takes(x, known):
+                return None
+        if y._array.__class__ is not tuple:
+            self.at = at + 1
+            return y
+        self.at = at + 1 + len(y._array)
+        return tuple(nodes[at + 1 : self.at])
+
     def record(self, op: Op, inputs: Sequence[Tensor], attrs: dict[str, Any]) -> Any:
         if not self.strayed:
             if Outline not in [x._array.__class__ for x in inputs]:
                 return None
-            nodes, at = self.step.ahead, self.at
-            if at < len(nodes) and self.same(nodes[at], op, inputs, attrs):
-                y = nodes[at]
-                if y._array.__class__ is not tuple:
-                    self.at = at + 1
-                    return self.cut(op, y)
-                self.at = at + 1 + len(y._array)
-                parts = nodes[at + 1 : self.at]
-                return tuple(parts if mode.recording else [self.cut(op, part) for part in parts])
+            y = self.expected(op, inputs, attrs)
+            if y is not None:
+                return y
             self.stray()
         return super().record(op, inputs, attrs)
 
@@ -139,24 +155,16 @@ class Follower(Trace):
         self.strayed = True
         self.nodes, self.calls, self.captured, self.number, self.around = [], [], [], {}, {}
 
-    def same(self, y: Tensor, op: Op, inputs: Sequence[Tensor], attrs: dict[str, Any]) -> bool:
-        if y.op is not op or len(inputs) != len(y.inputs) or y.scope != mode.scope:
-            return False
-        if op.ours and attrs is not y.attrs and attrs != y.attrs:
-            return False
-        if not op.ours and (
-            frozen(attrs) != frozen(y.attrs) or surroundings(op.body) != self.step.around[y]
-        ):
-            return False
-        for x, expected in zip(inputs, y.inputs):  # noqa: B905 (this loop is hot)
-            if x is not expected and not self.takes(x, expected):
-                return False
-        return True
-
-    def takes(self, x: Tensor, expected: Tensor) -> bool:
-        """Whether `x` can be what is captured where `expected` was."""
-        k = self.step.place.get(expected)
+    def takes(self, x: Any, known: Tensor) -> bool:
+        """Whether `x` can be what is captured where `known` was."""
+        k = self.step.place.get(known)
         if k is None:
+            return False
+        if x.__class__ is not Tensor:  # a number: the same, if it is written in the text
+            same = known._array.__class__ is not Outline and x.__class__ in (int, float)
+            if same and x == known._array and self.values[k] in (None, known):
+                self.values[k] = known
+                return True
             return False
         if self.values[k] is not None:
             return self.values[k] is x
@@ -424,11 +432,15 @@ def check_repeatable(first: Trace, again: Callable[[], Trace], tries: int = TRIE
     """Refuse a step that makes other numbers each time it runs: a loop would repeat the first."""
     for _ in range(tries):
         if not _alike(first, again()):
-            raise Untraceable(
-                "scan: the step does not do the same each time it runs: it draws random numbers, or "
-                "changes something outside. Draw them for all steps and give them as xs (one more "
-                "array, sliced with the others), or run the steps one by one with unroll=True."
-            )
+            raise unrepeatable()
+
+
+def unrepeatable() -> Untraceable:
+    return Untraceable(
+        "scan: the step does not do the same each time it runs: it draws random numbers, or "
+        "changes something outside. Draw them for all steps and give them as xs (one more "
+        "array, sliced with the others), or run the steps one by one with unroll=True."
+    )
 
 
 def _alike(first: Trace, second: Trace) -> bool:
@@ -442,4 +454,4 @@ def _alike(first: Trace, second: Trace) -> bool:
 
 
 def same_numbers(x: np.ndarray, y: np.ndarray) -> bool:
-    return x.dtype == y.dtype and np.array_equal(x, y, equal_nan=x.dtype.kind == "f")
+    return x.dtype == y.dtype and x.shape == y.shape and x.tobytes() == y.tobytes()
