@@ -424,7 +424,7 @@ def odd_step(gain):
         with tg.scope("inner"):
             n = tg.tanh(x * m + h * gain)
         n.name = "n"
-        return 0.5 * n + h.detach() * 2.0, held, (n * n).sum()
+        return 0.37 * n + h.detach() * 2.0, held, (n * n).sum()
 
     return step
 

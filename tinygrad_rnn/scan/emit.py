@@ -468,7 +468,7 @@ class Text:
         """Room for what a step computes: of one step, or of a block of them."""
         name = self.argument(
             node.name or f"{_stem(node)}{len(self.arguments)}",
-            ("buffer", node.shape, blocks), node.dtype, len(node.shape) + 1, True,
+            ("buffer", node.shape, blocks, node.kind == "product" and node.shape[0] == ROWS), node.dtype, len(node.shape) + 1, True,
         )  # fmt: skip
         self.full[name] = node.shape
         return Place(name, "s" if blocks else "0")
@@ -490,12 +490,13 @@ class Text:
             return None
         return x if x.kind not in ("view", "pointwise", "written") or x in self.places else None
 
-    def array(self, x: Node, whole_block: bool) -> str:
+    def array(self, x: Node, whole_block: bool, filled: bool = False) -> str:
         """An operand of a kernel, with axes (steps, rows, columns), as text."""
         base = x if x in self.places else self.base(x)
         assert base is not None and base in self.places, (x, base)
         place = self.places[base]
         time = place.time
+        padded = self.is_padded(place) and not filled
         if time is None:
             return f"{place.array}.reshape((1, {x.shape[0]}, {x.shape[1]}))"
         first, last = (time, f"{time} + 1") if time != "0" else ("0", "1")
@@ -512,10 +513,15 @@ class Text:
         if x is not base and x.data[1][1] != "0":
             parts += [":"] if len(parts) == 1 else []
             parts.append(f"{x.data[1][1]}:{_plus(x.data[1][1], x.shape[1])}")
-        elif x is not base and x.shape[1] != base.shape[1]:
+        elif padded or (x is not base and x.shape[1] != base.shape[1]):
             parts += [":"] if len(parts) == 1 else []
             parts.append(f"0:{x.shape[1]}")
         return f"{place.array}[{', '.join(parts)}]"
+
+    def is_padded(self, place: Place) -> bool:
+        """Whether an array has rows as wide as whole panels, so that products fill it quickly."""
+        argument = self.arguments.get(place.array)
+        return argument is not None and argument.role[0] in ("buffer", "carried") and argument.role[3]
 
     # -- making ----------------------------------------------------------------------------------------
 
@@ -554,11 +560,11 @@ class Text:
             packed = self.packed(w)
             if self.is_early(x):
                 self.early.append(
-                    f"multiply({self.array(x, True)}, {packed}, {self.array(node, True)}, {fresh})"
+                    f"multiply({self.array(x, True)}, {packed}, {self.array(node, True, True)}, {fresh})"
                 )
             else:
                 lines.append(
-                    f"multiply({self.array(x, False)}, {packed}, {self.array(node, False)}, {fresh})"
+                    f"multiply({self.array(x, False)}, {packed}, {self.array(node, False, True)}, {fresh})"
                 )
                 reads.append(x)
             fresh = False
@@ -693,6 +699,7 @@ class Text:
         rows = [_at(Index("i"), a.shift)] if batched else []
         theirs = [_at(Index("i"), b.shift)] if batched else []
         source = ", ".join([a.time, *rows] if a.time else rows)
+        source += f", 0:{x.shape[-1]}" if self.is_padded(a) else ""
         lines = [
             f"source = {a.array}[{source}].reshape(-1)" if source else
             f"source = {a.array}.reshape(-1)",

@@ -278,8 +278,7 @@ def expand(y: Tensor, inputs: Sequence[Tensor], do: Any = None) -> list[Tensor]:
     captured = inputs[count + carried :]
 
     def one(*leaves: Tensor) -> tuple[Tensor, ...]:
-        outside = [_anew(x) if x.op is None and x.born > run.began else x for x in captured]
-        return step.run([*leaves, *outside], do)
+        return step.run([*leaves, *[_anew(x, run.began) for x in captured]], do)
 
     with _Switch(recording=True, scope=run.scope):
         return unroll(
@@ -288,9 +287,10 @@ def expand(y: Tensor, inputs: Sequence[Tensor], do: Any = None) -> list[Tensor]:
         )  # fmt: skip
 
 
-def _anew(x: Tensor) -> Tensor:
+def _anew(x: Tensor, began: int) -> Tensor:
     """A number that the step itself mentions is another tensor at each step."""
-    return x if x.tracked or x.name else owned(x._array)
+    mentioned = x.op is None and (x.born > began or is_written(x))
+    return owned(x._array) if mentioned and not x.tracked and not x.name else x
 
 
 def _compiled(

@@ -198,7 +198,8 @@ class Work:
     def carried(self, count: int) -> list[np.ndarray | None]:
         found: list[np.ndarray | None] = [None] * count
         for at, k in self.plan.carried:
-            parts = [dict(room)[at][0] for room in self.rooms]
+            width = self.plan.carried_widths[at]
+            parts = [dict(room)[at][0][..., :width] for room in self.rooms]
             found[k] = parts[0].copy() if len(parts) == 1 else np.concatenate(parts)
         return found
 

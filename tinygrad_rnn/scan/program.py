@@ -30,9 +30,17 @@ class Plan:
         self.refusal: Unsupported | None = None
         self.gathers: list[Any] = []
         self.lock = threading.Lock()
-        roles = [(k, a.role[0], a.role[-1]) for k, a in enumerate(self.arguments)]
+        roles = [
+            (k, a.role[0], a.role[2] if a.role[0] == "carried" else a.role[-1])
+            for k, a in enumerate(self.arguments)
+        ]
         self.timed = [r for r in roles if r[1] in TIMED]
         self.carried = [(k, n) for k, kind, n in roles if kind == "carried"]
+        self.carried_widths = {
+            k: self.size(a.role[1][-1]) if a.role[3] else None
+            for k, a in enumerate(self.arguments)
+            if a.role[0] == "carried"
+        }
         self.totals = [(k, n) for k, kind, n in roles if kind == "acc"]
         self.dxs = {n for _, kind, n in roles if kind == "dx"}
         self.once = [(k, a.role) for k, a in enumerate(self.arguments) if a.role[0] in ONCE]
@@ -148,6 +156,8 @@ class Plan:
             array: Any = None
             if kind in ("buffer", "carried"):
                 shape = [sizes[n] if n in sizes else int(n) for n in a.role[1]]
+                if a.role[3]:
+                    shape[-1] = tall_size(1, shape[-1], a.dtype)
                 array = np.zeros((block if a.role[2] is True else 1, *shape), a.dtype)
             elif kind == "scratch":
                 array = np.empty(gather_size(self.gathers, a.dtype), a.dtype)
@@ -197,6 +207,8 @@ def tall_size(lines: int, columns: int, dtype: Any) -> int:
 def program_of(step: Step) -> Program:
     """The program of a step; batched where the rows of its batch are independent."""
     batch = common_batch([*step.xs, *step.carry])
+    if any(y.shape[:1] != (batch,) for y in step.results):
+        batch = None
     if batch is not None:
         try:
             return Program(step, batch)
@@ -428,7 +440,7 @@ def carried_leaf(lowering, text, k, g, incoming, names):
 
     shape = lowering.shape(g.shape, True)
     leaf = Node("leaf", [], shape, g.dtype, ("carried", k), True)
-    name = text.argument(f"d{names[k]}", ("carried", shape, k), g.dtype, len(shape) + 1, True)
+    name = text.argument(f"d{names[k]}", ("carried", shape, k, len(shape) == 2 and shape[0] == ROWS), g.dtype, len(shape) + 1, True)
     text.full[name] = shape
     text.places[leaf] = Place(name, "0", False)
     text.carried[leaf] = k
