@@ -54,11 +54,11 @@ class Doors:
             *(read(a3), read(a1), a3, numba.boolean),
         )
         self.gather = function(
-            lambda x, g, out, scratch: panels.gather(x, g, out, scratch),
+            lambda x, g, out, scratch: panels.gather(x, g, out, scratch, False),
             *(read(a3), read(a3), a2, a1),
         )
         self.gather_packed = function(
-            lambda x, p, out, scratch: panels.gather_packed(x, p, out, scratch),
+            lambda x, p, out, scratch: panels.gather_packed(x, p, out, scratch, False),
             *(read(a3), read(a1), a2, a1),
         )
 

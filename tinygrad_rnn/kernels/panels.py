@@ -19,7 +19,7 @@ from .product import I64, ROWS, VECTOR_BYTES, Block, copy, move, move_one, set_z
 LINE = 2 * VECTOR_BYTES  # bytes of one row of a panel
 DEPTH = 256  # k is split into blocks of so many, so that a panel stays in the first cache
 NEAR = 1 << 19  # bytes of x that stay in the second cache while the panels go by
-TALL = 256  # rows that `gather` packs at a time
+TALL = 512  # rows that `gather` packs at a time
 # One panel in the registers leaves room for ten rows where an eager product takes eight.
 HIGH = 10 if ROWS == 8 else ROWS
 # A few rows go under several panels at once: eight chains or more hide the latency of an FMA.
@@ -226,9 +226,9 @@ def pack_rows_of(first, a, a_step, a_row, a_col, panels, line_count, rows, colum
 
 def gather_all(
     first, a, a_step, a_row, a_col, g, g_step, g_row, g_col, c, c_row, steps, rows, tall, columns,
-    scratch, ready,
+    scratch, ready, fresh,
 ):  # fmt: skip
-    """C += sum of outer(A[s, r], G[s, r]), some lines packed at a time; G may be `ready` packed."""
+    """C (+)= sum of outer(A[s, r], G[s, r]), some lines packed at a time; G may be `ready`."""
     like = carray(first, 1)
     item = like.itemsize
     wide = LINE // item
@@ -254,7 +254,7 @@ def gather_all(
                 routine("strip", like, (
                     left + i * depth * item, 0, item, LINE, panels + j // wide * b_next, 0,
                     c + i * c_row + j * item, 0, c_row, item, 1, min(wide, tall - i), depth,
-                    count, 1, False,
+                    count, 1, fresh != 0 and start == 0,
                 ))  # fmt: skip
 
 
@@ -263,7 +263,7 @@ ROUTINES = {
     "strip": (strip, 16),
     "under_panels": (under_panels, 14),
     "multiply": (multiply_all, 14),
-    "gather": (gather_all, 16),
+    "gather": (gather_all, 17),
 }
 
 _loaded: dict = {}
@@ -362,14 +362,14 @@ def _multiply_numbers(builder, x, panels, out, fresh):
     )  # fmt: skip
 
 
-def _gather_numbers(builder, x, g, out, scratch):
-    ends = *x.shape, g.shape[2], scratch.data, 0
+def _gather_numbers(builder, x, g, out, scratch, fresh):
+    ends = *x.shape, g.shape[2], scratch.data, 0, fresh
     values = x.data, *x.strides, g.data, *g.strides, out.data, out.strides[0], *ends
     return "gather", values
 
 
-def _gather_packed_numbers(builder, x, panels, out, scratch):
-    ends = *x.shape, out.shape[1], scratch.data, 1
+def _gather_packed_numbers(builder, x, panels, out, scratch, fresh):
+    ends = *x.shape, out.shape[1], scratch.data, 1, fresh
     return "gather", (x.data, *x.strides, panels.data, 0, 0, 0, out.data, out.strides[0], *ends)
 
 
@@ -399,12 +399,15 @@ def multiply(typing, x, panels, out, fresh):
 
 
 @intrinsic
-def gather(typing, x, g, out, scratch):
-    """out += the sum of outer(x[s, r], g[s, r]) over all steps s and rows r."""
-    return _gather(x, g, out, scratch)
+def gather(typing, x, g, out, scratch, fresh):
+    """out += the sum of outer(x[s, r], g[s, r]) over all steps s and rows r; = if `fresh`.
+
+    Of no rows at all there is no sum: then a fresh `out` is left as it is.
+    """
+    return _gather(x, g, out, scratch, fresh)
 
 
 @intrinsic
-def gather_packed(typing, x, panels, out, scratch):
+def gather_packed(typing, x, panels, out, scratch, fresh):
     """`gather` where g is packed in `panels`, by `pack_rows`."""
-    return _gather_packed(x, panels, out, scratch)
+    return _gather_packed(x, panels, out, scratch, fresh)

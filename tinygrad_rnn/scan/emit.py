@@ -917,7 +917,7 @@ class Text:
         """The function's text."""
         words = [a for a in self.arguments]
         sizes = list(self.sizes.words.values())
-        parameters = ["length", "way", "block", "start", "stop", *sizes, "numbers", *words]
+        parameters = ["length", "way", "block", "start", "stop", "begun", *sizes, "numbers", *words]
         lines = [f"def {self.name}({', '.join(parameters)}):", f'    """{self.head[0]}"""']
         lines += [f"    {ROWS} = stop - start"] if self.batched else []
         lines += [f"    behind = {self.head[1]}"]
@@ -947,7 +947,7 @@ def _no_operands(node: Node) -> list[Node]:
 
 RESERVED = {
     "length", "way", "block", "start", "stop", "numbers", "rows", "behind", "done", "count", "low",
-    "step", "s", "t", "before", "after", "np", "f32", "f64", "multiply", "gather", "plus",
+    "step", "s", "t", "begun", "before", "after", "np", "f32", "f64", "multiply", "gather", "plus",
     "source", "target", "min", "range", "z", "log1p", *VARIABLES, *CALLS, "lambda", "in", "is", "if", "for",
 }  # fmt: skip
 

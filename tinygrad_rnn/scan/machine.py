@@ -149,7 +149,8 @@ class Work:
         self.cost = plan.cost * (batch or 1)  # nanoseconds a step
         self.parts = self.cut(batch, run.length)
         share = max([b - a for a, b in self.parts]) if batch else 1
-        self.block = max(1, min(run.length, -(-plan.lines // max(1, share))))
+        self.begun = 0  # steps that are done
+        self.block = max(1, min(run.length, plan.lines // max(1, share)))
         self.numbers = plan.numbers_from(run.captured, fixed)
         self.held = plan.held(run.captured, fixed)
         self.rooms = [plan.room(b - a if batch is not None else None, self.block, run.captured)
@@ -177,6 +178,7 @@ class Work:
                 self.call(0, b - a, given)
             else:
                 spread(lambda p, q, n=b - a, g=given: self.calls(p, q, n, g), len(self.parts))
+            self.begun += b - a
 
     def calls(self, first: int, last: int, count: int, given: Any) -> None:
         for part in range(first, last):
@@ -190,7 +192,7 @@ class Work:
             arrays[k] = array
         start, stop = self.parts[part]
         self.function(
-            count, self.way, self.block, start, stop, *self.plan.values, self.numbers, *arrays
+            count, self.way, self.block, start, stop, self.begun, *self.plan.values, self.numbers, *arrays
         )
 
     # -- what is left when the loop is done --------------------------------------------------------

@@ -57,7 +57,7 @@ class Plan:
             if self.refusal is not None:
                 raise self.refusal
             if self.function is None:
-                counts = 5 + len(self.values)
+                counts = 6 + len(self.values)
                 try:
                     self.function = generated.function(
                         self.source, counts, self.arguments, self.foreign
@@ -142,7 +142,8 @@ class Plan:
             if kind == "acc":
                 shape = captured[number].shape or (1,)
                 array = spare(shape, self.arguments[k].dtype)
-                array.fill(0)
+                if not rows or not self.arguments[k].role[1]:
+                    array.fill(0)
             elif kind == "carried":
                 array.fill(0)
             out.append((k, array))
@@ -578,8 +579,11 @@ def back_outputs(step, lowering, text, pulled, batch, names):
         text.late_product(n)
     shared = [t[2][1] for t in terms if t[1] == "gather"]
     shared = {g for g in shared if shared.count(g) > 1}
+    kinds: dict[int, list[str]] = {}
     for term in terms:
-        accumulate(text, term, shared)
+        kinds.setdefault(term[4], []).append(term[1])
+    for term in terms:
+        accumulate(text, term, shared, fresh=set(kinds[term[4]]) == {"gather"})
 
 
 def is_late(n: Node, readers: dict[Node, int]) -> bool:
@@ -693,19 +697,27 @@ def accumulated(text, n, target, k, captured, batch, terms):
     terms.append((n, "sum", (n,), target, k, captured))
 
 
-def accumulate(text: Text, term: Any, shared: set[Node]) -> None:
+def accumulate(text: Text, term: Any, shared: set[Node], fresh: bool) -> None:
+    """Add one term up: products over a block of steps, other sums in the loop itself.
+
+    A sum of products alone begins `fresh`: its first product writes instead of adding.
+    """
     node, how, operands, target, k, captured = term
-    acc = accumulator(text, k, captured)
+    first = all(a.role[0] != "acc" or a.role[2] != k for a in text.arguments.values())
+    acc = accumulator(text, k, captured, fresh)
     if how == "gather":
         x, g = operands
         text.settle(x)
         text.settle(g)
+        begins = "begun + done == 0" if fresh and first else False
         if g in shared:  # more than one product reads it: packed once for all
             packed = text.tall(g)
-            text.late.append(f"gather_packed({text.array(x, True)}, {packed}, {acc}, scratch)")
+            text.late.append(
+                f"gather_packed({text.array(x, True)}, {packed}, {acc}, scratch, {begins})"
+            )
         else:
             text.late.append(
-                f"gather({text.array(x, True)}, {text.array(g, True)}, {acc}, scratch)"
+                f"gather({text.array(x, True)}, {text.array(g, True)}, {acc}, scratch, {begins})"
             )
         if not any(a.role[0] == "scratch" for a in text.arguments.values()):
             text.arguments["scratch"] = scratch(captured)
@@ -745,9 +757,9 @@ def scratch(captured: Any) -> Any:
     return Argument("scratch", ("scratch",), captured.dtype, 1, True)
 
 
-def accumulator(text: Text, k: int, captured: Any) -> str:
+def accumulator(text: Text, k: int, captured: Any, fresh: bool) -> str:
     for name, argument in text.arguments.items():
-        if argument.role == ("acc", k):
+        if argument.role[0] == "acc" and argument.role[2] == k:
             return name
     word = f"d{captured.name or f'w{k}'}"
-    return text.argument(word, ("acc", k), captured.dtype, max(1, captured.ndim), True)
+    return text.argument(word, ("acc", fresh, k), captured.dtype, max(1, captured.ndim), True)
