@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import keyword
 import math
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -250,7 +252,7 @@ class Nest:
         if not using:
             if not hoist or not self.inner:
                 return direct
-            name = self.text.fresh(f"{place.array}_")
+            name = self.text.fresh(f"{place.array}_at")
             self.hoisted.append(f"{name} = {direct}")
             return name
         last = index[-1]
@@ -266,7 +268,7 @@ class Nest:
         line = f"{place.array}[{', '.join(parts)}]"
         rows = self.registers.get(line)
         if rows is None:
-            rows = self.registers[line] = self.text.fresh(f"{place.array}_")
+            rows = self.registers[line] = self.text.fresh(f"{place.array}_row")
             self.hoisted.append(f"{rows} = {line}")
         return f"{rows}[{self.inner}]"
 
@@ -444,18 +446,23 @@ class Text:
         self.early: list[str] = []
         self.late: list[str] = []
         self.foreign: dict[str, Any] = {}
-        self.count = 0
+        self.counts: dict[str, int] = {}
         self.in_blocks: set[Node] = set()
         self.products: dict[str, int] = {}
         self.rewritten: dict[Node, set[Node]] = {}
 
     def fresh(self, stem: str) -> str:
-        self.count += 1
-        return f"{stem}{self.count}"
+        """A name that is not taken: the stem and a number."""
+        self.counts[stem] = self.counts.get(stem, 0) + 1
+        name = f"{stem}{self.counts[stem]}"
+        return self.fresh(stem) if name in self.arguments else name
 
     def argument(self, name: str, role: Any, dtype: Any, ndim: int, written: bool) -> str:
-        word = "".join(c if c.isidentifier() or c.isdigit() else "_" for c in name) or "a"
-        if word[0].isdigit() or word in RESERVED or word in self.sizes.words.values():
+        word = re.sub(r"[^0-9A-Za-z_]", "_", name) or "a"
+        taken = word in RESERVED or word in self.sizes.words.values() or keyword.iskeyword(word)
+        if word[0].isdigit():
+            word = f"a{word}"
+        if taken:
             word = f"{word}_"
         while word in self.arguments or word in self.foreign:
             word += "_"
@@ -467,7 +474,7 @@ class Text:
     def buffer(self, node: Node, blocks: bool) -> Place:
         """Room for what a step computes: of one step, or of a block of them."""
         name = self.argument(
-            node.name or f"{_stem(node)}{len(self.arguments)}",
+            node.name or self.fresh(f"{node.data.name if node.kind == 'pointwise' else node.kind}_"),
             ("buffer", node.shape, blocks, node.kind == "product" and node.shape[0] == ROWS), node.dtype, len(node.shape) + 1, True,
         )  # fmt: skip
         self.full[name] = node.shape
@@ -937,10 +944,6 @@ class Text:
         return "\n".join(lines) + "\n"
 
 
-def _stem(node: Node) -> str:
-    return node.kind if not isinstance(node.data, object) else node.kind
-
-
 def _no_operands(node: Node) -> list[Node]:
     return []
 
@@ -948,7 +951,7 @@ def _no_operands(node: Node) -> list[Node]:
 RESERVED = {
     "length", "way", "block", "start", "stop", "numbers", "rows", "behind", "done", "count", "low",
     "step", "s", "t", "begun", "before", "after", "np", "f32", "f64", "multiply", "gather", "plus",
-    "source", "target", "min", "range", "z", "log1p", *VARIABLES, *CALLS, "lambda", "in", "is", "if", "for",
+    "source", "target", "min", "range", "z", "log1p", *VARIABLES, *CALLS,
 }  # fmt: skip
 
 MAKERS = {

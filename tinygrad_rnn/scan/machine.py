@@ -201,7 +201,7 @@ class Work:
         found: list[np.ndarray | None] = [None] * count
         for at, k in self.plan.carried:
             width = self.plan.carried_widths[at]
-            parts = [dict(room)[at][0][..., :width] for room in self.rooms]
+            parts = [dict(room)[at][:1][..., :width][0] for room in self.rooms]
             found[k] = parts[0].copy() if len(parts) == 1 else np.concatenate(parts)
         return found
 

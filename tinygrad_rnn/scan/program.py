@@ -342,7 +342,7 @@ def ahead_plan(step: Step, batch: int | None, names: list[str], notes: list[Any]
             outputs.append((node, sequence(text, f"y{k}", role, node, "t", True, batch)))
     for k, y in enumerate(notes):
         node = lowering.result(y)
-        name = f"{getattr(y.op, 'name', 'note')}_note"
+        name = y.name or text.fresh(f"{y.op.name}_")
         outputs.append((node, sequence(text, name, ("note", k), node, "t", True, batch)))
     text.given = set(text.places)
     became = gathered([n for n, _ in outputs], text.is_early, text.given)
@@ -518,7 +518,7 @@ def back_plan(
                 text.places[node] = sequence(text, f"y{k}", role, node, "t", False, batch)
     for k, y in enumerate(notes):
         node = lowering.known[y]
-        name = f"{getattr(y.op, 'name', 'note')}_note"
+        name = y.name or text.fresh(f"{y.op.name}_")
         text.places[node] = sequence(text, name, ("note", k), node, "t", False, batch)
     text.given = set(text.places)
     back_outputs(step, lowering, text, pulled, batch, names)
