@@ -188,6 +188,16 @@ def test_code_in_the_docs_runs(page, tmp_path, monkeypatch):
         exec(compile(block, page, "exec"), names)
 
 
+def test_the_walk_shows_the_text_that_is_compiled():
+    ys, _ = tg.nn.RNN(2, 3, rng=0)(tg.tensor([[[1.0, 2.0]]], dtype="float32"))
+    source = ys.inputs[0].attrs["run"].program.source
+    known = {line.strip() for line in source.splitlines()} | {"..."}
+    shown = [text for text in blocks(ROOT / "docs/walk.md", "text") if "multiply(" in text]
+    assert len(shown) == 2
+    for text in shown:
+        assert {line.strip() for line in text.splitlines()} <= known
+
+
 def test_readme_has_one_command_each_to_run_and_to_test():
     text = (ROOT / "README.md").read_text("utf-8")
     for heading in ("## Run", "## Test"):

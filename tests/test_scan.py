@@ -50,12 +50,14 @@ def everything(step, carry, xs, parameters, second, **how):
     found = [y.data for y in results]
     floats = [y for y in results if y.dtype.kind == "f"]
     coefficients = [rng.normal(size=y.shape).astype(y.dtype) for y in floats]
-    loss = sum(((y * y * 0.5 + y) * k).sum() for y, k in zip(floats, coefficients, strict=True))
+    pairs = zip(floats, coefficients, strict=True)
+    loss = sum([((y * y * 0.5 + y) * k).sum() for y, k in pairs]) if leaves else None
     for x in leaves:
         x.grad = None
-    sum((y * k).sum() for y, k in zip(run_floats(run), coefficients, strict=True)).backward()
+    if loss is not None:
+        sum((y * k).sum() for y, k in zip(run_floats(run), coefficients, strict=True)).backward()
     found += [0.0 if x.grad is None else x.grad.data for x in leaves]
-    if second:
+    if second and loss is not None:
         first = tg.grad(loss, leaves, create_graph=True, allow_unused=True)
         found += [0.0 if g is None else g.data for g in first]
         bend = sum((g * g).sum() for g in first if g is not None)
@@ -76,6 +78,9 @@ def check(step, carry, xs, parameters=(), *, tolerance=1e-12, second=True, **how
     assert len(compiled) == len(expected)
     for k, (x, y) in enumerate(zip(compiled, expected, strict=True)):
         x, y = np.asarray(x), np.asarray(y)
+        if y.dtype.kind != "f":
+            assert np.array_equal(x, y) and x.dtype == y.dtype, k
+            continue
         if np.shape(x) and np.shape(y):
             assert x.shape == y.shape and x.dtype == y.dtype, k
         size = max(1.0, float(np.abs(y).max())) if y.size else 1.0
@@ -440,9 +445,9 @@ PARTS = {  # of two arrays (B, H), one more
 part = st.tuples(st.sampled_from(sorted(PARTS)), st.integers(0, 9), st.integers(0, 9))
 
 
-@settings(max_examples=22, derandomize=True, deadline=None, database=None, phases=[Phase.generate])
+@settings(max_examples=14, derandomize=True, deadline=None, database=None, phases=[Phase.generate])
 @given(
-    st.lists(part, min_size=2, max_size=9), st.sampled_from([1, 3, 9]), st.booleans(),
+    st.lists(part, min_size=2, max_size=7), st.sampled_from([1, 3, 9]), st.booleans(),
     st.sampled_from([None, "sqrt", 1]), st.booleans(),
 )  # fmt: skip
 def test_steps_nobody_wrote(parts, batch, reverse, checkpoint, second_state):
@@ -465,3 +470,456 @@ def test_steps_nobody_wrote(parts, batch, reverse, checkpoint, second_state):
     finally:
         tg.set_num_threads(threads)
         machine.SHORT = short
+
+
+# -- never out of date -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """What is lowered and compiled while a test runs."""
+    from tinygrad_rnn.kernels import generated
+
+    count = {"programs": 0, "functions": 0}
+
+    def counted(word, function):
+        def call(*arguments):
+            count[word] += 1
+            return function(*arguments)
+
+        return call
+
+    monkeypatch.setattr(loop, "program_of", counted("programs", loop.program_of))
+    monkeypatch.setattr(generated, "_compiled", counted("functions", generated._compiled))
+    return count
+
+
+FACTOR = 2.0
+
+
+def fresh(step, *, T=3, B=B, dtype=np.float64):
+    """A scan's value now, which is what the steps one by one give now."""
+    x, h = numbers(0, T, B, H).astype(dtype), numbers(1, B, H).astype(dtype)
+    (y,), (expected,) = (tg.scan(step, h, x, unroll=way) for way in (False, True))
+    np.testing.assert_allclose(y.data, expected.data, rtol=2e-5 if dtype == np.float32 else 1e-12)
+    assert y.dtype == expected.dtype and y.tracked == expected.tracked
+    return y
+
+
+def test_what_changes_is_seen(monkeypatch):
+    settings = {"a": 0.31, "flag": True, "f": tg.tanh}
+
+    def step(x, h):
+        y = settings["f"](x * settings["a"] + h * FACTOR)
+        return y if settings["flag"] else y * 0.5
+
+    seen = [fresh(step).data]
+    for key, value in [("a", 0.32), ("a", 2), ("flag", False), ("f", tg.sigmoid), ("a", -0.0)]:
+        settings[key] = value
+        seen.append(fresh(step).data)
+    monkeypatch.setitem(globals(), "FACTOR", 2.5)
+    seen += [fresh(step).data, fresh(step, dtype=np.float32).data]
+    assert len({y.tobytes() for y in seen}) == len(seen)
+    for sizes in [{"T": 1}, {"T": 40}, {"B": 1}, {"B": 5}]:
+        fresh(step, **sizes)
+
+
+def test_recording_switched_off_in_a_step_is_seen():
+    on = {"on": True}
+
+    def step(x, h):
+        with tg.recording(on["on"]):
+            a = h @ U
+        return tg.tanh(a + h * x)
+
+    for on["on"] in (True, False, True):
+        check(step, [numbers(0, B, H)], [numbers(1, 3, B, H)], [U])
+
+
+def test_what_a_step_closes_over_is_seen():
+    def made_with(weight, factor):
+        return lambda x, h: tg.tanh(x + h @ weight) * factor
+
+    weights = [tg.Tensor(numbers(k, H, H), requires_grad=k > 0) for k in range(3)]
+    seen = [fresh(made_with(w, factor)).data for w in weights for factor in (0.3, 0.4)]
+    assert len({y.tobytes() for y in seen}) == 6
+    w = weights[1]
+    step = made_with(w, 0.3)
+    for on in (False, True, False):
+        w.requires_grad = on
+        assert fresh(step).tracked == on
+    before = fresh(step).data
+    w.data = w.data * 2
+    assert not np.array_equal(fresh(step).data, before)
+
+
+def test_a_trained_step_is_not_compiled_again(made):
+    cell = nn.GRU(H, H, dtype=np.float64, rng=0)
+    optimizer = tg.optim.SGD(cell.parameters(), lr=0.1)
+    xs, losses = numbers(0, 4, B, H), []
+    for k in range(4):
+        ys, _ = cell(xs)
+        expected, _ = cell(xs, unroll=True)
+        np.testing.assert_allclose(ys.data, expected.data, rtol=1e-12)
+        loss = (ys * ys).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+        if not k:
+            counts = dict(made)
+    assert made == counts and len(set(losses)) == 4
+
+
+def test_other_numbers_and_lengths_compile_nothing(made):
+    for k, factor in enumerate([0.31, 0.32, 1e-3, np.pi]):
+        step = lambda x, h: tg.tanh(x * factor + h @ U)  # noqa: B023
+        fresh(step, T=3 + k)
+        if not k:
+            counts = dict(made)
+    assert made == counts
+    fresh(step, B=7)
+    assert made["functions"] == counts["functions"]  # the sizes are words in the text
+
+
+def test_training_and_use():
+    class Shrunk(nn.Cell):
+        inputs, hidden, dtype = H, H, np.float64
+
+        def step(self, x, h):
+            return tg.tanh(x + h @ U) * (0.5 if self.training else 1.0)
+
+    cell, xs = Shrunk(), numbers(0, 5, B, H)
+    values = []
+    for training in (True, False, True):
+        cell.train() if training else cell.eval()
+        values.append(cell(xs)[0].data)
+        np.testing.assert_allclose(values[-1], cell(xs, unroll=True)[0].data, rtol=1e-12)
+    assert np.array_equal(values[0], values[2]) and not np.array_equal(*values[:2])
+
+
+def test_under_no_grad_and_with():
+    step = lambda x, h: tg.tanh(x + h @ U)
+    with tg.no_grad():
+        assert not fresh(step).tracked
+    assert fresh(step).tracked
+
+
+# -- refusals ------------------------------------------------------------------------------------------
+
+rng = np.random.default_rng(0)
+in_training = nn.Dropout(0.5, rng=0)
+REFUSED = {
+    "branch": (lambda x, h: h if h.sum() > 0 else x, "branches on .*tg.where"),
+    "float": (lambda x, h: h * float(h.sum()), "reads the number of.*unroll=True"),
+    "item": (lambda x, h: h * h.sum().item(), "reads the number of"),
+    "data": (lambda x, h: h * h.data, "reads the numbers of"),
+    "numpy": (lambda x, h: h * h.numpy(), "reads the numbers of"),
+    "asarray": (lambda x, h: h * np.asarray(x), "reads the numbers of"),
+    "index": (lambda x, h: x[h.astype(np.int64)[0, 0]] + [1, 2, 3][h[0, 0].astype(np.int64)],
+              "indexes with|copies the numbers"),
+    "random": (lambda x, h: h * rng.normal(size=h.shape), "random numbers.*xs.*unroll=True"),
+    "random number": (lambda x, h: h * rng.random(), "random numbers"),
+    "random weights": (lambda x, h: h @ (U * rng.random(U.shape)), "random numbers"),
+    "dropout": (lambda x, h: in_training(h), "random numbers"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_a_loop_cannot_follow(name):
+    step, words = REFUSED[name]
+    with pytest.raises(tg.Untraceable, match=words) as caught:
+        tg.scan(step, tg.Tensor(numbers(0, B, H)), numbers(1, 4, B, H))
+    if "random" not in words:
+        assert "test_scan.py" in str(caught.value)
+    if name not in ("branch", "asarray", "index"):
+        tg.scan(step, tg.Tensor(numbers(0, B, H)), numbers(1, 4, B, H), unroll=True)
+
+
+def test_random_numbers_in_a_known_step():
+    """The same ops with a fixed mask are compiled first: what is drawn anew is noticed even so."""
+    mask = {"draw": lambda: np.ones((B, H))}
+    step = lambda x, h: tg.tanh(h * tg.Tensor(mask["draw"]()) + x)
+    fresh(step)
+    mask["draw"] = lambda: 0.5 * np.ones((B, H))
+    fresh(step)
+    mask["draw"] = lambda: rng.normal(size=(B, H))
+    with pytest.raises(tg.Untraceable, match="random numbers"):
+        tg.scan(step, tg.Tensor(numbers(0, B, H)), numbers(1, 4, B, H))
+
+
+def test_a_step_that_counts_its_calls():
+    calls = []
+
+    def step(x, h):
+        calls.append(1)
+        return tg.tanh(h) if len(calls) % 2 else tg.sigmoid(h)
+
+    with pytest.raises(tg.Untraceable, match="does not do the same each time"):
+        tg.scan(step, tg.Tensor(numbers(0, B, H)), numbers(1, 4, B, H))
+
+
+BAD = [
+    (dict(step=lambda x, h: h[:, :2]), TypeError, "state 0 from float64.3, 4. into float64.3, 2."),
+    (dict(step=lambda x, h: h.astype(np.float32)), TypeError, "keeps its shape and dtype"),
+    (dict(step=lambda x, h: ()), TypeError, "returned 0 states, expected 1"),
+    (dict(step=lambda x, h: (h + x[:, :3],)), ValueError, "add: .*given"),
+    (dict(xs=(np.ones((3, B, H)), np.ones((4, B, H)))), ValueError, r"one length, got lengths \[3, 4\]"),
+    (dict(length=5), ValueError, "lengths disagree: xs has 4 steps, but length=5"),
+    (dict(xs=np.float64(2.0)), ValueError, "expected an axis of time in front"),
+    (dict(xs=None), ValueError, "xs, or length=T"),
+    (dict(xs=None, length=-1), ValueError, "0 or more, got -1"),
+    (dict(xs=None, length=2.5), ValueError, "whole number.*got 2.5"),
+    (dict(xs=None, length=True), ValueError, "whole number.*got True"),
+    (dict(checkpoint="cube"), ValueError, "checkpoint: expected None, 'sqrt' or a number"),
+    (dict(checkpoint=0), ValueError, "checkpoint.*got 0"),
+    (dict(checkpoint=True), ValueError, "checkpoint.*got True"),
+    (dict(checkpoint=2.0), ValueError, "checkpoint.*got 2.0"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("given, kind, words", BAD, ids=[words for _, _, words in BAD])
+def test_refusals(given, kind, words):
+    how = dict(step=lambda x, h: h + x, carry=numbers(0, B, H), xs=numbers(1, 4, B, H)) | given
+    with pytest.raises(kind, match=words):
+        tg.scan(**how)
+    assert tg.scan(lambda h: h * 2, tg.Tensor(np.ones(2)), None, length=2)[0].shape == (2, 2)
+
+
+# -- ops of one's own ------------------------------------------------------------------------------------
+
+
+def test_an_op_of_ones_own(made):
+    @tg.pointwise(lambda g, y, x, p: g * p * (1 + 0 * x))
+    def stretch(x, p=2.0):
+        return x * p
+
+    @tg.primitive(lambda g, y, x: g * tg.expand(tg.reshape(y, shape=(-1, 1)), shape=x.shape) * 0 + g)
+    def total(x):
+        return x.sum(axis=1)
+
+    def same_name():
+        @tg.pointwise(lambda g, y, x: g * 3 * x * x)
+        def stretch(x):
+            return x * x * x
+
+        return stretch
+
+    other = same_name()
+    check(lambda h: tg.tanh(stretch(h) + stretch(h, 0.7) + other(h)), [numbers(0, B, H)], [], length=4)
+    check(lambda h: h * 0.5 + column(total(h[:, :3]).detach()), [numbers(0, B, H)], [], length=4)
+    assert made["programs"] == 2
+
+
+SLOPE = 2.0
+
+
+def test_what_an_op_of_ones_own_reads_is_seen(monkeypatch):
+    @tg.pointwise(lambda g, y, x: g * SLOPE)
+    def sloped(x):
+        return x * SLOPE
+
+    step = lambda x, h: tg.tanh(sloped(h) + x)
+    before = fresh(step).data
+    monkeypatch.setitem(globals(), "SLOPE", 3.0)
+    assert not np.array_equal(fresh(step).data, before)
+
+
+def test_an_op_that_numba_does_not_know():
+    @tg.pointwise(lambda g, y, x: g * {"slope": 2.0}.get("slope"))
+    def odd(x):
+        return x * [k for k in {"slope": 2.0, "other": "x"}.values() if k != "x"][0]
+
+    step = lambda h: tg.tanh(odd(h))
+    with pytest.warns(tg.ScanWarning, match="odd has no compiled form") as one:
+        found = everything(step, [numbers(0, B, H)], [], [], True, length=3)
+    assert len(one) == 1
+    expected = everything(step, [numbers(0, B, H)], [], [], True, length=3, unroll=True)
+    for x, y in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(x, y)
+
+
+# -- NaN, threads, time, memory ----------------------------------------------------------------------------
+
+
+def test_nan_is_found_at_its_step():
+    step = lambda x, h: tg.sqrt(h - x)
+    x, h = tg.Tensor(np.ones((5, 2))), tg.Tensor(np.full(2, 1.5), requires_grad=True)
+    with tg.detect_anomaly(), pytest.raises(RuntimeError, match="NaN from sqrt in t=1"):
+        tg.scan(step, h, x)
+    zero = tg.Tensor(np.zeros(2), requires_grad=True)
+    (y,) = tg.scan(lambda h: tg.where(h > 0, tg.sqrt(h), h), zero, None, length=3)
+    (z,) = tg.scan(lambda h: h * tg.sqrt(h), zero, None, length=3)
+    with tg.detect_anomaly(), pytest.raises(RuntimeError, match=r"NaN in the gradient of \w+ in t="):
+        z.sum().backward()
+    assert not np.isnan(y.data).any()
+
+
+def gradients(cell, xs, seed):
+    ys, _ = cell(xs)
+    leaves = list(cell.parameters())
+    loss = (ys * np.random.default_rng(seed).normal(size=ys.shape)).sum()
+    return [ys.data, *(g.data for g in tg.grad(loss, leaves))]
+
+
+def test_one_thread_and_two():
+    cell, xs = nn.LSTM(32, 32, dtype=np.float64, rng=0), numbers(0, 40, 32, 32)
+    threads, found = tg.get_num_threads(), []
+    try:
+        for n in (1, 2, 2):
+            tg.set_num_threads(n)
+            found.append(gradients(cell, xs, 1))
+    finally:
+        tg.set_num_threads(threads)
+    for one, two, again in zip(*found, strict=True):
+        np.testing.assert_allclose(one, two, rtol=0, atol=1e-12 * max(1, np.abs(one).max()))
+        assert np.array_equal(two, again)
+
+
+def test_callers_at_once(split):
+    cell = nn.GRU(16, 16, dtype=np.float64, rng=0)
+    inputs = [numbers(k, 30, 9, 16) for k in range(4)]
+    serial = [gradients(cell, xs, k) for k, xs in enumerate(inputs)]
+    found = {}
+
+    def work(k):
+        found[k] = [gradients(cell, inputs[k], k) for _ in range(5)]
+
+    callers = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    for k, expected in enumerate(serial):
+        for results in found[k]:
+            for x, y in zip(results, expected, strict=True):
+                np.testing.assert_allclose(x, y, rtol=0, atol=1e-12 * max(1, np.abs(y).max()))
+
+
+def test_results_stay():
+    """What a caller holds is not written again, by later calls or by the caller."""
+    cell, xs = nn.LSTM(32, 32, rng=0), numbers(0, 40, 8, 32).astype(np.float32)
+    held = []
+    for k in range(6):
+        h0 = tg.Tensor(np.full((8, 32), 0.1 * k, np.float32), requires_grad=True)
+        x = tg.Tensor(xs, requires_grad=True)
+        ys, state = cell(x, (h0, h0))
+        ys.sum().backward()
+        tensors = [ys, *state, h0.grad, x.grad, ys[-1]]
+        held.append([(y.data, y.data.copy()) for y in tensors])
+        del ys, state, x, h0, tensors
+    for kept in held:
+        for array, copy in kept:
+            assert np.array_equal(array, copy) and not array.flags.writeable
+            with pytest.raises(ValueError, match="read-only"):
+                array[:] = 0
+
+
+def python(code, **environment):
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", textwrap.dedent(code)],
+        capture_output=True, text=True, timeout=120, env=os.environ | environment,
+    )  # fmt: skip
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+def test_interrupted():
+    code = """
+    import sys, time, numpy as np, tinygrad_rnn as tg
+    U = tg.Tensor(np.eye(64) * 0.5, requires_grad=True)
+    step = lambda h: tg.tanh(h @ U)
+    h = tg.Tensor(np.ones((2, 64)))
+    short = tg.scan(step, h, None, length=3)[0]
+    print("ready", flush=True)
+    try:
+        with tg.no_grad():
+            while True:
+                tg.scan(step, h, None, length=400_000)
+    except KeyboardInterrupt:
+        begin = time.perf_counter()
+        again = tg.scan(step, h, None, length=3)[0]
+        again.sum().backward()
+        print(np.array_equal(again.data, short.data), flush=True)
+    """
+    child = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE, text=True
+    )
+    assert child.stdout.readline().strip() == "ready"
+    time.sleep(0.6)
+    begin = time.perf_counter()
+    child.send_signal(signal.SIGINT)
+    out, _ = child.communicate(timeout=20)
+    assert out.strip() == "True"
+    assert time.perf_counter() - begin < 3  # the answer, one short scan and its derivative, and leaving
+
+
+def test_a_long_sequence_and_its_memory():
+    code = """
+    import numpy as np, tinygrad_rnn as tg
+    T = 100_000
+    U = tg.Tensor(np.eye(4) * 0.9, requires_grad=True, dtype=np.float32)
+    xs = np.random.default_rng(0).normal(size=(T, 1, 4)).astype(np.float32)
+    def step(x, h):
+        for _ in range(8):
+            h = tg.tanh(h @ U + x)
+        return h
+    def run(xs, checkpoint):
+        U.grad = None
+        (ys,) = tg.scan(step, np.zeros((1, 4), np.float32), xs, checkpoint=checkpoint)
+        ys.sum().backward()
+        return U.grad.data
+    run(xs[:10], None), run(xs[:10], "sqrt")
+    import tracemalloc
+    tracemalloc.start()
+    peaks = []
+    for checkpoint in ("sqrt", None):
+        tracemalloc.clear_traces(); tracemalloc.reset_peak()
+        g = run(xs, checkpoint)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+    assert np.isfinite(g).all()
+    print(*peaks)
+    """
+    child = python(code)
+    assert child.returncode == 0, child.stderr
+    small, large = map(int, child.stdout.split())
+    assert small < 0.4 * large, (small, large)  # what is left is the result, and its cotangent
+
+
+NO_NUMBA = {
+    "switched off": ("", {"NUMBA_DISABLE_JIT": "1"}),
+    "missing": ("import sys; sys.modules['numba'] = None", {}),
+}
+
+
+@pytest.mark.parametrize("name", NO_NUMBA)
+def test_without_numba(name):
+    before, environment = NO_NUMBA[name]
+    code = before + textwrap.dedent("""
+    import numpy as np, tinygrad_rnn as tg
+    cell = tg.nn.LSTM(3, 4, dtype=np.float64, rng=0)
+    xs = np.random.default_rng(0).normal(size=(5, 2, 3))
+    ys, _ = cell(xs, checkpoint="sqrt")
+    ys.sum().backward()
+    print(repr([ys.data.sum(), *(float(p.grad.data.sum()) for p in cell.parameters())]))
+    """)
+    found = python(code, **environment)
+    assert found.returncode == 0, found.stderr
+    cell, xs = nn.LSTM(3, 4, dtype=np.float64, rng=0), numbers(0, 5, 2, 3)
+    ys, _ = cell(xs)
+    ys.sum().backward()
+    expected = [ys.data.sum(), *(p.grad.data.sum() for p in cell.parameters())]
+    values = [float(word.split("(")[-1].strip("[]() \n")) for word in found.stdout.split(",")]
+    np.testing.assert_allclose(values, expected, rtol=1e-12)
+
+
+def test_the_texts_can_be_read():
+    cell = nn.RNN(INPUTS, H, dtype=np.float64, rng=0)
+    text = tg.scan_source(cell.step, tg.Tensor(numbers(0, B, H)), numbers(1, 4, B, INPUTS))
+    assert "def ahead(" in text and "def back(" in text and "tanh(" in text
+    compile(text, "<loop>", "exec")
+    ys, _ = cell(numbers(1, 4, B, INPUTS))
+    assert "def ahead(" in ys.inputs[0].attrs["run"].source
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(ValueError, match="no compiled form"):
+            tg.scan_source(UNSUPPORTED["take"], tg.Tensor(numbers(0, B, H)), None, length=2)

@@ -64,6 +64,7 @@ from .ops import unstack as unstack
 from .ops import where as where
 from .scan import ScanWarning as ScanWarning
 from .scan import scan as scan
+from .scan import scan_source as scan_source
 from .scan import unroll as unroll
 from .tensor import Tensor as Tensor
 from .tensor import Untraceable as Untraceable

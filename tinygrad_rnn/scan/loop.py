@@ -24,7 +24,7 @@ from .lower import Unsupported
 from .machine import Run
 from .program import Program, program_of
 from .step import (
-    Follower, Step, check_repeatable, is_written, run_on, same_numbers, trace, unrepeatable,
+    Follower, Step, Trace, check_repeatable, is_written, run_on, same_numbers, trace, unrepeatable,
 )  # fmt: skip
 
 Steps = Callable[..., Any]
@@ -95,6 +95,23 @@ def scan(
     )
 
 
+def scan_source(
+    step: Steps, carry: Operand | Sequence[Operand], xs: Any, *, length: int | None = None
+) -> str:
+    """The text of the loops that `scan` would run for this step: ahead, and back.
+
+    A tensor that a scan made has it too: `y.inputs[0].attrs["run"].source`. Raises ValueError for
+    a step without a compiled form, naming the op.
+    """
+    state, inputs, _ = _given("scan_source", carry, xs, length)
+    made, results = _traced(step, [_first(x) for x in inputs], state, ())
+    made.key(results)
+    try:
+        return program_of(Step(made, results, len(inputs))).source
+    except Unsupported as reason:
+        raise ValueError(f"scan_source: {reason} has no compiled form") from None
+
+
 class ScanWarning(RuntimeWarning):
     """A step is run op by op, because something in it has no compiled form."""
 
@@ -160,7 +177,8 @@ def _given(who: str, carry: Any, xs: Any, length: int | None) -> Any:
     if xs is None:
         if length is None:
             raise ValueError(f"{who}: expected either xs, or length=T for steps that read nothing")
-        if not isinstance(length, int | np.integer) or length < 0:
+        whole = isinstance(length, int | np.integer) and not isinstance(length, bool)
+        if not whole or length < 0:
             raise ValueError(f"{who}: length: expected a whole number, 0 or more, got {length!r}")
         return state, [], int(length)
     several = xs if isinstance(xs, tuple | list) and _is_several(xs) else (xs,)
@@ -302,13 +320,13 @@ def _compiled(
         leaves = [_first(x) for x in inputs]
         made, results = _traced(step, leaves, state, names)
         program = _program(
-            made, results, lambda: _traced(step, leaves, state, names)[0], len(inputs)
+            made, results, lambda: _again(step, inputs, state, names), len(inputs)
         )
         if program is None:
             return None
         _remember(step, program)
         captured = made.captured
-    _check_repeats(program, captured, began, lambda: _captured_again(step, inputs, state, names))
+    _check_repeats(program, captured, began, lambda: _again(step, inputs, state, names))
     for k, rows in program.lookups:
         check_index("index", inputs[k]._array, rows, IndexError)
     run = Run(
@@ -342,8 +360,8 @@ def _check_repeats(program: Program, captured: Any, began: int, again: Any) -> N
     fresh = [x for x in captured if x.born > began and not is_written(x)]
     if not fresh or _same(fresh, program.seen):
         return
-    second = [x for x, old in zip(again(), captured, strict=True) if x is not old]
-    if not _same([x for x in second if not is_written(x)], [x._array for x in fresh]):
+    other = [x for x in again().captured if x.born > began and not is_written(x)]
+    if not _same(other, [x._array for x in fresh]):
         raise unrepeatable()
     program.seen = [x._array for x in fresh]
 
@@ -354,10 +372,10 @@ def _same(tensors: Sequence[Tensor], arrays: Sequence[np.ndarray]) -> bool:
     )
 
 
-def _captured_again(step: Steps, inputs: Any, state: Any, names: Any) -> list[Tensor]:
+def _again(step: Steps, inputs: Any, state: Any, names: Any) -> Trace:
     made, results = _traced(step, [_first(x) for x in inputs], state, names)
     made.key(results)
-    return made.captured
+    return made
 
 
 def _recognised(step: Steps, state: Any, inputs: Any) -> tuple[Any, Any]:

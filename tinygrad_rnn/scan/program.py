@@ -554,7 +554,7 @@ def back_outputs(step, lowering, text, pulled, batch, names):
     mark_blocks(text, [x for _, n in late for x in n.inputs[: 2 * n.data : 2]])
     mark_blocks(text, [x for t in terms if t[1] == "gather" for x in t[2]])
     outputs = [(n, places[k]) for k, n in dxs if (k, n) not in late]
-    outputs += carried_outputs(text, nodes[inputs : inputs + carry], lowering, step)
+    outputs += carried_outputs(text, nodes[inputs : inputs + carry], lowering, step, readers)
     for k, n in late:
         for x in n.inputs[: 2 * n.data : 2]:
             outputs.append((x, None))
@@ -607,7 +607,7 @@ def mark_blocks(text: Text, operands: list[Node]) -> None:
         text.in_blocks.add(base if base is not None else x)
 
 
-def carried_outputs(text, nodes, lowering, step):
+def carried_outputs(text, nodes, lowering, step, readers):
     """Where the carry's cotangents go: over the old ones, once everybody has read those."""
     places = {k: text.places[leaf] for leaf, k in text.carried.items()}
     out = []
@@ -618,7 +618,10 @@ def carried_outputs(text, nodes, lowering, step):
                 n = Node("written", [], shape, step.carry[k].dtype, 0, True)
             out.append((k, n))
     reads = {k: carried_reads(text, n) for k, n in out}
-    return [(relayed(text, n) if clashes(k, n, reads) else n, places[k]) for k, n in out]
+    shared = {k for k, n in out if readers.get(n, 0) > 1}  # others read it, maybe before all is read
+    return [
+        (relayed(text, n) if k in shared or clashes(k, n, reads) else n, places[k]) for k, n in out
+    ]
 
 
 def carried_reads(text: Text, node: Node) -> dict[int, bool]:
@@ -653,7 +656,7 @@ def clashes(k: int, node: Node, reads: dict[int, dict[int, bool]]) -> bool:
 def relayed(text: Text, node: Node) -> Node:
     """The same numbers by way of an array of their own."""
     if node.kind in ("pointwise", "view", "leaf", "written") and node not in text.places:
-        text.places[node] = text.buffer(node, False)
+        text.places[node] = text.buffer(node, node in text.in_blocks)
         text.stores.append(Store(node, text.places[node], whole(node), "=", node))
     return Node("pointwise", [node], node.shape, node.dtype, detached, node.batched)
 

@@ -128,7 +128,9 @@ class Follower(Trace):
         if self.strayed or at >= len(nodes):
             return None
         y = nodes[at]
-        if y.op is not op or attrs != y.attrs or len(inputs) != len(y.inputs):
+        if y.op is not op or len(inputs) != len(y.inputs):
+            return None
+        if attrs != y.attrs if op.ours else self.differs(y, attrs):
             return None
         if y.scope != mode.scope:
             return None
@@ -137,9 +139,15 @@ class Follower(Trace):
                 return None
         if y._array.__class__ is not tuple:
             self.at = at + 1
-            return y
+            return y if mode.recording else self.cut(op, y)
         self.at = at + 1 + len(y._array)
-        return tuple(nodes[at + 1 : self.at])
+        parts = nodes[at + 1 : self.at]
+        return tuple(parts if mode.recording else [self.cut(op, part) for part in parts])
+
+    def differs(self, y: Tensor, attrs: dict[str, Any]) -> bool:
+        """Whether somebody else's op reads other things than it did."""
+        around = surroundings(y.op.body)
+        return frozen(attrs) != frozen(y.attrs) or around != self.step.around[y]
 
     def record(self, op: Op, inputs: Sequence[Tensor], attrs: dict[str, Any]) -> Any:
         if not self.strayed:
@@ -162,7 +170,8 @@ class Follower(Trace):
             return False
         if x.__class__ is not Tensor:  # a number: the same, if it is written in the text
             same = known._array.__class__ is not Outline and x.__class__ in (int, float)
-            if same and x == known._array and self.values[k] in (None, known):
+            same = same and x == known._array and (x != 0 or math.copysign(1.0, x) > 0)
+            if same and self.values[k] in (None, known):
                 self.values[k] = known
                 return True
             return False
