@@ -11,6 +11,7 @@ import threading
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import ContextDecorator
 from operator import attrgetter
+from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -122,11 +123,17 @@ class Untraceable(TypeError):
     """A step reads the numbers of a tensor, or draws new ones: a compiled loop cannot follow."""
 
 
-def caller() -> str:
-    """The line outside this package that led here."""
+def outside() -> FrameType:
+    """The frame outside this package that led here."""
     frame = sys._getframe(1)
     while frame.f_back and os.path.abspath(frame.f_code.co_filename).startswith(_package):
         frame = frame.f_back
+    return frame
+
+
+def caller() -> str:
+    """The line outside this package that led here."""
+    frame = outside()
     return f"{frame.f_code.co_filename}:{frame.f_lineno}, in {frame.f_code.co_name}"
 
 

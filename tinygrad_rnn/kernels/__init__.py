@@ -6,6 +6,7 @@ with NUMBA_DISABLE_JIT=1, the same doors lead to plain NumPy formulas.
 
 import itertools
 import math
+from functools import lru_cache
 
 import numpy as np
 from numpy import empty
@@ -51,13 +52,21 @@ def _load(name, dtype):
     return table[dtype]
 
 
-def _compiled(name, dtype):
+@lru_cache(1)
+def compiles():
+    """Whether there is a compiler: Numba is there, works with this Python, and is switched on."""
     try:
         import numba
     except ImportError:
+        return False
+    return not numba.config.DISABLE_JIT
+
+
+def _compiled(name, dtype):
+    if not compiles():
         return None
-    if numba.config.DISABLE_JIT:
-        return None
+    import numba
+
     real = numba.from_dtype(dtype)
     if name == "product":
         from . import product

@@ -448,6 +448,7 @@ class Text:
         self.foreign: dict[str, Any] = {}
         self.counts: dict[str, int] = {}
         self.in_blocks: set[Node] = set()
+        self.severed: set[int] = set()  # states that no cotangent gets past
         self.products: dict[str, int] = {}
         self.rewritten: dict[Node, set[Node]] = {}
 

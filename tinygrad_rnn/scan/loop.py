@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
+from .. import kernels
 from ..grad import pullback
 from ..op import Op
 from ..ops import reshape, stack, unstack
 from ..ops.shape import check_index
 from ..tensor import (
-    Operand, Tensor, Untraceable, _births, _Switch, describe, mode, owned, recording, scope,
+    Operand, Tensor, Untraceable, _births, _Switch, describe, mode, outside, owned, recording, scope,
 )  # fmt: skip
 from .lower import Unsupported
 from .machine import Run
@@ -141,30 +142,18 @@ def fold(
 
 
 def _inert(state: Sequence[Tensor], inputs: Sequence[Tensor]) -> bool:
-    return not machine_works() or any(x.dtype.kind not in "fiub" for x in [*state, *inputs])
+    return not kernels.compiles() or any(x.dtype.kind not in "fiub" for x in [*state, *inputs])
 
 
 def _warn(what: object) -> None:
-    message = f"scan: {what} has no compiled form, so the steps run one by one"
-    warnings.warn(message, ScanWarning, stacklevel=5)
-
-
-def machine_works() -> bool:
-    """Whether there is a compiler: without Numba, or with it switched off, steps are unrolled."""
-    global _works
-    if _works is None:
-        try:
-            import numba  # type: ignore[import-untyped]  # noqa: F401
-
-            from ..kernels import generated  # noqa: F401
-        except ImportError:
-            _works = False
-        else:
-            _works = not numba.config.DISABLE_JIT
-    return _works
-
-
-_works: bool | None = None
+    frame = outside()
+    warnings.warn_explicit(
+        f"scan: {what} has no compiled form, so the steps run one by one",
+        ScanWarning,
+        frame.f_code.co_filename,
+        frame.f_lineno,
+        registry=frame.f_globals.setdefault("__warningregistry__", {}),
+    )
 
 
 # -- what a scan is given -----------------------------------------------------------------------

@@ -35,7 +35,9 @@ class Plan:
             for k, a in enumerate(self.arguments)
         ]
         self.timed = [r for r in roles if r[1] in TIMED]
-        self.carried = [(k, n) for k, kind, n in roles if kind == "carried"]
+        self.carried = [
+            (k, n) for k, kind, n in roles if kind == "carried" and n not in text.severed
+        ]
         self.carried_widths = {
             k: self.size(a.role[1][-1]) if a.role[3] else None
             for k, a in enumerate(self.arguments)
@@ -614,6 +616,7 @@ def carried_outputs(text, nodes, lowering, step, readers):
     for k, n in enumerate(nodes):
         if k in places:
             if n is None:
+                text.severed.add(k)
                 shape = lowering.shape(step.carry[k].shape, True)
                 n = Node("written", [], shape, step.carry[k].dtype, 0, True)
             out.append((k, n))

@@ -358,21 +358,33 @@ class Step:
     def pull(self, incoming: Sequence[bool]) -> tuple[list[Any], list[Any], list[Tensor]]:
         """Cotangents of each of (xs, carry, captured), or None, as functions of those coming in.
 
-        A result k has a cotangent from outside where `incoming[k]`; a new carry always has that of
-        the step after. Returns the leaves that stand for the cotangents of the results (None for
+        A result k has a cotangent from outside where `incoming[k]`; a new carry also has that of
+        the step after, if anything leads there. Returns the leaves that stand for the cotangents of the results (None for
         an output nobody used), the cotangents pulled back, and the ops in between.
         """
+        count, first = len(self.carry), len(self.xs)
+        alive = {k for k in range(count) if incoming[k]}
+        while True:
+            gs, pulled, nodes = self.pull_from([k in alive or on for k, on in enumerate(incoming)])
+            reached = {k for k in range(count) if pulled[first + k] is not None}
+            if reached <= alive:
+                return gs, pulled, nodes
+            alive |= reached
+
+    def pull_from(self, arriving: Sequence[bool]) -> tuple[list[Any], list[Any], list[Tensor]]:
+        """`pull`, when it is known at which results a cotangent arrives."""
         wrt = [x for x in [*self.xs, *self.carry, *self.captured] if x.tracked]
         trace = Trace([])
         trace.number = dict.fromkeys([*self.trace.number], 0)
         with trace, recording(True), scope(""):
             gs: list[Tensor | None] = []
             for k, y in enumerate(self.results):
-                wanted = k < len(self.carry) or incoming[k]
-                gs.append(_outlined(y) if wanted and y._array.dtype.kind == "f" else None)
+                gs.append(_outlined(y) if arriving[k] and y._array.dtype.kind == "f" else None)
                 if gs[-1] is not None:
                     gs[-1].tracked, trace.number[gs[-1]] = True, 0
-            pairs = [(y, g) for y, g in zip(self.results, gs, strict=True) if g is not None and y.tracked]
+            pairs = [
+                (y, g) for y, g in zip(self.results, gs, strict=True) if g is not None and y.tracked
+            ]
             ends = {y for y in self.ahead if not y.tracked}  # numbers without a past, as whole ones
             found = pullback(
                 [y for y, _ in pairs], [g for _, g in pairs], wrt, until=ends, create_graph=True
