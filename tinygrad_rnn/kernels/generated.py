@@ -65,6 +65,7 @@ from tinygrad_rnn.kernels.generated import *
 
 '''
 
+
 class Apart(Compiler):
     """Compiles for arrays that do not overlap: the machine hands over no others.
 
@@ -78,6 +79,7 @@ class Apart(Compiler):
 
 
 GENERATED = {**OPTIONS, "pipeline_class": Apart}
+
 
 class Uncompilable(Exception):
     """Numba does not know what to do with a text, or with a user's op in it."""

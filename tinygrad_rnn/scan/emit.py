@@ -509,7 +509,9 @@ class Text:
             return f"{place.array}.reshape((1, {x.shape[0]}, {x.shape[1]}))"
         first, last = (time, f"{time} + 1") if time != "0" else ("0", "1")
         if whole_block:
-            low = {"t": "low", "before": "low + behind", "after": "low + 1 - behind", "s": "0"}[time]
+            low = {"t": "low", "before": "low + behind", "after": "low + 1 - behind", "s": "0"}[
+                time
+            ]
             first, last = low, "count" if low == "0" else f"{low} + count"
         if len(base.shape) == 1:
             steps = "count" if whole_block else "1"
@@ -529,7 +531,9 @@ class Text:
     def is_padded(self, place: Place) -> bool:
         """Whether an array has rows as wide as whole panels, so that products fill it quickly."""
         argument = self.arguments.get(place.array)
-        return argument is not None and argument.role[0] in ("buffer", "carried") and argument.role[3]
+        return (
+            argument is not None and argument.role[0] in ("buffer", "carried") and argument.role[3]
+        )
 
     # -- making ----------------------------------------------------------------------------------------
 

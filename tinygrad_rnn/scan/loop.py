@@ -308,9 +308,7 @@ def _compiled(
     if program is None:
         leaves = [_first(x) for x in inputs]
         made, results = _traced(step, leaves, state, names)
-        program = _program(
-            made, results, lambda: _again(step, inputs, state, names), len(inputs)
-        )
+        program = _program(made, results, lambda: _again(step, inputs, state, names), len(inputs))
         if program is None:
             return None
         _remember(step, program)
@@ -443,4 +441,3 @@ def _program(made: Any, results: Any, again: Any, inputs: int) -> Program | None
         if len(_programs) > PROGRAMS:
             _programs.popitem(last=False)
     return program
-

@@ -63,7 +63,9 @@ class Run:
             work.run(0, T, arrays)
         else:
             for low, high in self.spans(span):
-                work.run(low, high, arrays | {"note": [n[: high - low] for n in self.notes]}, "note")
+                work.run(
+                    low, high, arrays | {"note": [n[: high - low] for n in self.notes]}, "note"
+                )
         work.release()
         results = [p[1:] if self.way > 0 else p[:-1] for p in self.paths] + self.outs
         if not full:
@@ -192,7 +194,15 @@ class Work:
             arrays[k] = array
         start, stop = self.parts[part]
         self.function(
-            count, self.way, self.block, start, stop, self.begun, *self.plan.values, self.numbers, *arrays
+            count,
+            self.way,
+            self.block,
+            start,
+            stop,
+            self.begun,
+            *self.plan.values,
+            self.numbers,
+            *arrays,
         )
 
     # -- what is left when the loop is done --------------------------------------------------------

@@ -350,7 +350,9 @@ def ahead_plan(step: Step, batch: int | None, names: list[str], notes: list[Any]
     became = gathered([n for n, _ in outputs], text.is_early, text.given)
     outputs = [(became.get(n, n), p) for n, p in outputs]
     for node in ordered([n for n, _ in outputs], text.given):
-        if node.kind == "product" and any(text.is_early(x) for x in node.inputs[: 2 * node.data : 2]):
+        if node.kind == "product" and any(
+            text.is_early(x) for x in node.inputs[: 2 * node.data : 2]
+        ):
             text.in_blocks.add(node)
     finish(text, outputs)
     return planned(text, numbers, [], AHEAD_LINES)
@@ -426,9 +428,7 @@ def back_nodes(step: Step, batch: int | None, names: list[str], incoming: Sequen
         node = None
         if incoming[k]:
             node = lowering.leaf(g, ("incoming", k), True)
-            text.places[node] = sequence(
-                text, f"g{k}", ("incoming", k), node, "t", False, batch
-            )
+            text.places[node] = sequence(text, f"g{k}", ("incoming", k), node, "t", False, batch)
         if k < len(step.carry):
             node = carried_leaf(lowering, text, k, g, node, names)
         lowering.known[g] = node
@@ -443,7 +443,13 @@ def carried_leaf(lowering, text, k, g, incoming, names):
 
     shape = lowering.shape(g.shape, True)
     leaf = Node("leaf", [], shape, g.dtype, ("carried", k), True)
-    name = text.argument(f"d{names[k]}", ("carried", shape, k, len(shape) == 2 and shape[0] == ROWS), g.dtype, len(shape) + 1, True)
+    name = text.argument(
+        f"d{names[k]}",
+        ("carried", shape, k, len(shape) == 2 and shape[0] == ROWS),
+        g.dtype,
+        len(shape) + 1,
+        True,
+    )
     text.full[name] = shape
     text.places[leaf] = Place(name, "0", False)
     text.carried[leaf] = k
@@ -551,7 +557,9 @@ def back_outputs(step, lowering, text, pulled, batch, names):
         word = text.argument(f"d{like.array}", ("dx", k), n.dtype, len(n.shape) + 1, True)
         text.full[word] = n.shape
         places[k] = Place(word, "t", batch is not None)
-    readers = count_readers([*[n for n in nodes[: inputs + carry] if n], *[t[0] for t in terms]], text.given)
+    readers = count_readers(
+        [*[n for n in nodes[: inputs + carry] if n], *[t[0] for t in terms]], text.given
+    )
     late = [(k, n) for k, n in dxs if is_late(n, readers)]
     mark_blocks(text, [x for _, n in late for x in n.inputs[: 2 * n.data : 2]])
     mark_blocks(text, [x for t in terms if t[1] == "gather" for x in t[2]])
@@ -621,7 +629,9 @@ def carried_outputs(text, nodes, lowering, step, readers):
                 n = Node("written", [], shape, step.carry[k].dtype, 0, True)
             out.append((k, n))
     reads = {k: carried_reads(text, n) for k, n in out}
-    shared = {k for k, n in out if readers.get(n, 0) > 1}  # others read it, maybe before all is read
+    shared = {
+        k for k, n in out if readers.get(n, 0) > 1
+    }  # others read it, maybe before all is read
     return [
         (relayed(text, n) if k in shared or clashes(k, n, reads) else n, places[k]) for k, n in out
     ]

@@ -345,9 +345,7 @@ class Step:
         self.trace.captured = list(self.captured)
         self.around: dict[Tensor, Any] = {}
         for y in trace.nodes:
-            new = self.trace.add(
-                y.op, tuple(known[x] for x in y.inputs), y.attrs, y._array, None
-            )
+            new = self.trace.add(y.op, tuple(known[x] for x in y.inputs), y.attrs, y._array, None)
             new.name, new.scope, known[y] = y.name, y.scope, new
             if y in trace.around:
                 self.around[new] = trace.around[y]
