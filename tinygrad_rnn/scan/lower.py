@@ -494,15 +494,14 @@ def _matmul(self, y, inputs):
     a, b = inputs
     words = self.shape(y.shape, False)
     real = y.dtype.kind == "f" and a.dtype == b.dtype == y.dtype
-    if real and not b.batched and len(b.shape) == 2 and b.kind == "leaf":
-        if self.batch is None or (a.batched and a.shape[0] == ROWS):
-            if len(a.shape) == 2:
-                return Node("product", [a, b], (a.shape[0], b.shape[1]), y.dtype, 1)
+    fixed = not b.batched and b.kind == "leaf" and len(a.shape) == len(b.shape) == 2
+    if real and fixed and (self.batch is None or (a.batched and a.shape[0] == ROWS)):
+        return Node("product", [a, b], (a.shape[0], b.shape[1]), y.dtype, 1)
     if self.batch is not None:
         rows = turned(a)
-        if rows is not None and rows.batched and b.batched and b.shape[0] == ROWS:
-            if len(b.shape) == 2 and rows.shape[0] == ROWS:
-                return Node("dot", [a, b], words, y.dtype, None, False)
+        sums = rows is not None and rows.batched and rows.shape[0] == ROWS  # over the batch
+        if sums and len(b.shape) == 2 and b.batched and b.shape[0] == ROWS:
+            return Node("dot", [a, b], words, y.dtype, None, False)
         if len(a.shape) < 3 or (len(b.shape) == len(a.shape)) != b.batched or not a.batched:
             raise Coupled
         self.check_rows_first(a, b)
@@ -530,7 +529,8 @@ def _scatter_rows(self, y, inputs, rows):
 RULES: dict[str, Callable[..., Any]] = {
     "reshape": _reshape, "transpose": _transpose, "swapaxes": _swapaxes, "expand": _expand,
     "sum_to": _sum_to, "sum": _over("sum"), "max": _over("max"), "min": _over("min"),
-    "softmax": _softmax, "log_softmax": _log_softmax, "logsumexp": _logsumexp, "split": _split, "unstack": _unstack,
+    "softmax": _softmax, "log_softmax": _log_softmax, "logsumexp": _logsumexp,
+    "split": _split, "unstack": _unstack,
     "take": _take, "put": _put, "flip": _flip, "concat": _concat, "stack": _stack,
     "matmul": _matmul, "embedding": _embedding, "scatter_rows": _scatter_rows,
 }  # fmt: skip

@@ -86,7 +86,7 @@ class Trace:
             if x.tracked and op is not detached:
                 y.tracked = answer.__class__ is tuple or answer.dtype.kind == "f"
         if not op.ours:
-            self.around[y] = around = surroundings(op.body)
+            self.around[y] = around = surroundings_of(op)
             call.append(around)
         number[y] = len(number)
         self.nodes.append(y)
@@ -97,7 +97,7 @@ class Trace:
         return self.record(detached, (x,), {})
 
     def key(self, results: Sequence[Tensor]) -> Key:
-        """What decides the program: ops, shapes, dtypes, attributes, and the constants it writes."""
+        """What decides the program: ops, shapes, dtypes, attributes, and constants in its text."""
         for x in results:
             if x not in self.number:
                 self.number[x] = ~len(self.captured)
@@ -146,7 +146,7 @@ class Follower(Trace):
 
     def differs(self, y: Tensor, attrs: dict[str, Any]) -> bool:
         """Whether somebody else's op reads other things than it did."""
-        around = surroundings(y.op.body)
+        around = surroundings_of(y.op)
         return frozen(attrs) != frozen(y.attrs) or around != self.step.around[y]
 
     def record(self, op: Op, inputs: Sequence[Tensor], attrs: dict[str, Any]) -> Any:
@@ -235,6 +235,8 @@ def frozen(x: Any) -> Any:
         return (type(x), *[frozen(v) for v in x])
     if isinstance(x, slice):
         return ("slice", frozen(x.start), frozen(x.stop), frozen(x.step))
+    if isinstance(x, Tensor):
+        return frozen(x._array) if x._array.__class__ is np.ndarray else x
     if isinstance(x, np.ndarray):
         return ("array", x.shape, x.dtype.str, x.tobytes())
     if isinstance(x, float):
@@ -244,6 +246,11 @@ def frozen(x: Any) -> Any:
     except TypeError:
         return (type(x), repr(x))
     return (type(x), x)
+
+
+def surroundings_of(op: Op) -> Any:
+    """What an op of somebody else's reads besides its inputs, ahead and back."""
+    return tuple([surroundings(f) for f in (op.body, *op.rules) if f is not None])
 
 
 def surroundings(body: Any, depth: int = 4) -> Any:
@@ -357,8 +364,9 @@ class Step:
         """Cotangents of each of (xs, carry, captured), or None, as functions of those coming in.
 
         A result k has a cotangent from outside where `incoming[k]`; a new carry also has that of
-        the step after, if anything leads there. Returns the leaves that stand for the cotangents of the results (None for
-        an output nobody used), the cotangents pulled back, and the ops in between.
+        the step after, if anything leads there. Returns the leaves that stand for the cotangents of
+        the results (None for an output nobody used), the cotangents pulled back, and the ops in
+        between.
         """
         count, first = len(self.carry), len(self.xs)
         alive = {k for k in range(count) if incoming[k]}
