@@ -10,7 +10,8 @@ import numpy as np
 
 from ..kernels.spare import spare
 from ..kernels.threads import get_num_threads, spread
-from .program import Plan, Program
+from .plan import Plan
+from .program import Program
 
 SHORT = 2e5  # nanoseconds of work from which a second thread pays
 LONG = 2e8  # nanoseconds of work between two looks at Ctrl-C

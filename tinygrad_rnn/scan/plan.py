@@ -1,0 +1,205 @@
+"""One direction of a step: its text, and where every array in it comes from."""
+
+from __future__ import annotations
+
+import math
+import threading
+import weakref
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..kernels.spare import spare
+from .emit import Text
+from .lower import ROWS
+
+
+class Plan:
+    """One direction of a step: its text, and where every array in it comes from."""
+
+    def __init__(self, text: Text, source: str, numbers: list[Any], fixed: list[Any], lines: int):
+        self.source, self.numbers, self.fixed, self.lines = source, numbers, fixed, lines
+        self.words = {word: value for value, word in text.sizes.words.items()}
+        self.values = tuple(self.words.values())
+        self.arguments = list(text.arguments.values())
+        self.foreign = text.foreign
+        self.function: Any = None
+        self.refusal: Unsupported | None = None
+        self.gathers: list[Any] = []
+        self.lock = threading.Lock()
+        roles = [
+            (k, a.role[0], a.role[2] if a.role[0] == "carried" else a.role[-1])
+            for k, a in enumerate(self.arguments)
+        ]
+        self.timed = [r for r in roles if r[1] in TIMED]
+        self.carried = [
+            (k, n) for k, kind, n in roles if kind == "carried" and n not in text.severed
+        ]
+        self.carried_widths = {
+            k: self.size(a.role[1][-1]) if a.role[3] else None
+            for k, a in enumerate(self.arguments)
+            if a.role[0] == "carried"
+        }
+        self.totals = [(k, n) for k, kind, n in roles if kind == "acc"]
+        self.dxs = {n for _, kind, n in roles if kind == "dx"}
+        self.once = [(k, a.role) for k, a in enumerate(self.arguments) if a.role[0] in ONCE]
+        self.own = [(k, a) for k, a in enumerate(self.arguments) if a.role[0] in OWN]
+        self.cost = self.estimate(text)
+        self.rooms: dict[Any, list[Any]] = {}
+        self.packs: dict[int, Any] = {}
+
+    def compiled(self) -> Any:
+        """The function of the text, compiled or found when it is first needed."""
+        from ..kernels import generated
+
+        with self.lock:
+            if self.refusal is not None:
+                raise self.refusal
+            if self.function is None:
+                counts = 6 + len(self.values)
+                try:
+                    self.function = generated.function(
+                        self.source, counts, self.arguments, self.foreign
+                    )
+                except generated.Uncompilable as error:
+                    self.refusal = Unsupported(str(error))
+                    raise self.refusal from error
+        return self.function
+
+    def size(self, word: str) -> int:
+        return self.words[word] if word in self.words else int(word)
+
+    def estimate(self, text: Text) -> float:
+        """Nanoseconds a step and row take, roughly: products at their speed, numbers one by one."""
+        cost = 20.0 + sum(text.products.values()) / 100
+        sizes = self.words | {ROWS: 1}
+        for a in self.arguments:
+            if a.role[0] in ("buffer", "note", "path"):
+                shape = text.full[a.name]
+                cost += 2 * math.prod(sizes[n] if n in sizes else int(n) for n in shape)
+        return cost
+
+    # -- the arrays ------------------------------------------------------------------------------
+
+    def evaluated(self, captured: Sequence[np.ndarray]) -> list[Any]:
+        """What depends on fixed arrays only."""
+        out: list[Any] = []
+        if self.fixed:
+            with np.errstate(all="ignore"):
+                for op, inputs, attrs in self.fixed:
+                    arrays = [_value(role, captured, out) for role in inputs]
+                    out.append(op.body(*arrays, **attrs))
+        return out
+
+    def numbers_from(self, captured: Sequence[np.ndarray], fixed: list[Any]) -> np.ndarray:
+        if not self.numbers:
+            return NO_NUMBERS
+        values = [_value(role, captured, fixed) for role in self.numbers]
+        return np.array([np.asarray(v).item() for v in values], np.float64)
+
+    def held(self, captured: Sequence[np.ndarray], fixed: list[Any]) -> list[Any]:
+        """The arguments that are the same at all times, in their places among all."""
+        held: list[Any] = [None] * len(self.arguments)
+        for k, role in self.once:
+            if role[0] == "packed":
+                held[k] = self.packed(k, role[1], captured, fixed)
+            else:
+                array = np.asarray(_value(role, captured, fixed))
+                held[k] = array if array.flags.c_contiguous else np.ascontiguousarray(array)
+        return held
+
+    def packed(self, k: int, role: Any, captured: Any, fixed: Any) -> np.ndarray:
+        """Weights as the products read them: packed anew when they are other weights.
+
+        An array in a graph never changes, so the same array is the same weights.
+        """
+        from ..kernels import generated
+
+        root = self.root(role)
+        known = self.packs.get(k)
+        if known is not None and root is not None and known[0]() is captured[root]:
+            return known[1]
+        out = generated.packed(_value(role, captured, fixed))
+        if root is not None:
+            self.packs[k] = weakref.ref(captured[root]), out
+        return out
+
+    def root(self, role: Any) -> int | None:
+        """The only captured array that something fixed comes from; None if there are several."""
+        if role[0] == "captured":
+            return role[1]
+        roots = {self.root(r) for r in self.fixed[role[1]][1]} if role[0] == "fixed" else {None}
+        return roots.pop() if len(roots) == 1 else None
+
+    def room(self, rows: int | None, block: int, captured: Sequence[np.ndarray]) -> Room:
+        """The arrays of one thread: buffers of a step or a block, sums, carried cotangents."""
+        waiting = self.rooms.get((rows, block))
+        room = waiting.pop() if waiting else self.build(rows, block)
+        out = []
+        for k, array in room:
+            kind, number = self.arguments[k].role[0], self.arguments[k].role[-1]
+            if kind == "acc":
+                shape = captured[number].shape or (1,)
+                array = spare(shape, self.arguments[k].dtype)
+                if not rows or not self.arguments[k].role[1]:
+                    array.fill(0)
+            elif kind == "carried":
+                array.fill(0)
+            out.append((k, array))
+        return Room(out, (rows, block))
+
+    def build(self, rows: int | None, block: int) -> list[Any]:
+        sizes = self.words | {ROWS: rows or 0}
+        room: list[Any] = []
+        for k, a in self.own:
+            kind = a.role[0]
+            array: Any = None
+            if kind in ("buffer", "carried"):
+                shape = [sizes[n] if n in sizes else int(n) for n in a.role[1]]
+                if a.role[3]:
+                    shape[-1] = tall_size(1, shape[-1], a.dtype)
+                array = np.zeros((block if a.role[2] is True else 1, *shape), a.dtype)
+            elif kind == "scratch":
+                array = np.empty(gather_size(self.gathers, a.dtype), a.dtype)
+            elif kind == "tall":
+                lines = block * (rows if rows is not None else a.role[2])
+                array = np.empty(tall_size(lines, self.size(a.role[1]), a.dtype), a.dtype)
+            room.append((k, array))
+        return room
+
+    def leave(self, room: Room) -> None:
+        self.rooms.setdefault(room.key, []).append(list(room))
+
+
+class Room(list):
+    """The arrays of one thread, with their places among the arguments."""
+
+    def __init__(self, arrays: list[Any], key: Any):
+        super().__init__(arrays)
+        self.key = key
+
+
+AHEAD_LINES, BACK_LINES = 128, 256  # rows (of steps times batch) that a block of time has
+NO_NUMBERS = np.zeros(0)
+TIMED = {"x", "path", "out", "note", "incoming", "dx"}
+ONCE = {"captured", "fixed", "constant", "packed"}
+OWN = {"buffer", "carried", "acc", "scratch", "tall"}
+
+
+def _value(role: Any, captured: Sequence[np.ndarray], fixed: list[Any]) -> Any:
+    if role[0] == "captured":
+        return captured[role[1]]
+    return role[1] if role[0] == "constant" else fixed[role[1]]
+
+
+def gather_size(sizes: Any, dtype: Any) -> int:
+    from ..kernels import panels
+
+    return max(panels.gather_size(*size, dtype) for size in sizes)
+
+
+def tall_size(lines: int, columns: int, dtype: Any) -> int:
+    from ..kernels import panels
+
+    return panels.packed_size(max(1, lines), columns, dtype)
