@@ -10,9 +10,9 @@ from test_kernels import compiled, layouts
 
 from tinygrad_rnn import kernels, optim, tensor
 from tinygrad_rnn.kernels import plain
+from tinygrad_rnn.kernels.spare import PATIENCE, SMALL, Spare
 from tinygrad_rnn.ops.shape import add_up
 from tinygrad_rnn.optim.clip import euclidean
-from tinygrad_rnn.kernels.spare import PATIENCE, SMALL, Spare
 
 DTYPES = (np.float32, np.float64)
 SIZES = (0, 1, 7, 15, 16, 17, 64, 65, 1000)

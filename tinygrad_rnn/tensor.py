@@ -27,7 +27,7 @@ _package = os.path.dirname(os.path.abspath(__file__))
 
 
 class Mode(threading.local):
-    """What is on in this thread: keeping history, looking for NaN, tracing; and the scope it is in."""
+    """What is on in this thread: keeping history, looking for NaN, tracing; and the scope."""
 
     def __init__(self) -> None:
         self.recording, self.anomaly, self.scope = True, False, ""
@@ -107,7 +107,7 @@ class scope:
 
 
 class Outline:
-    """What is known of an array before there is one: its shape and dtype, while a step is traced."""
+    """What is known of an array before it is there, while a step is traced: shape and dtype."""
 
     __slots__ = ("dtype", "ndim", "shape", "size")
 
@@ -516,7 +516,8 @@ def history(outputs: Iterable[Tensor], until: Collection[Tensor] = ()) -> list[T
     """Everything the outputs came from, themselves included, youngest first.
 
     Inputs are older than outputs, so this is a topological order, found without recursion. What
-    the tensors in `until` came from is left out. Raises RuntimeError where a graph was already spent by `backward()`.
+    the tensors in `until` came from is left out. Raises RuntimeError where a graph was already
+    spent by `backward()`.
     """
     known, stack = set(), list(outputs)
     while stack:

@@ -17,12 +17,12 @@ import numpy as np
 from llvmlite import ir
 from numba import from_dtype, njit, types
 from numba.core import cgutils
-from numba.core.errors import NumbaError
 from numba.core.compiler import Compiler
+from numba.core.errors import NumbaError
 from numba.extending import intrinsic
 
 from . import panels
-from .compiled import _STAMP, LLVM_REAL, OPTIONS, SUFFIX, _warn_once, helper, inlined
+from .compiled import _STAMP, LLVM_REAL, OPTIONS, SUFFIX, _warn_once, inlined
 from .panels import gather, gather_packed, multiply, pack_rows
 from .pointwise import exp_number as exp
 from .pointwise import sigmoid_number as sigmoid
@@ -31,8 +31,8 @@ from .rows import plus
 from .spare import spare as lend
 
 __all__ = [
-    "abs", "exp", "f32", "f64", "gather", "gather_packed", "log", "maximum", "minimum", "multiply", "np", "pack_rows", "plus",
-    "log1p", "sigmoid", "sqrt", "tanh",
+    "abs", "exp", "f32", "f64", "gather", "gather_packed", "log", "log1p", "maximum", "minimum",
+    "multiply", "np", "pack_rows", "plus", "sigmoid", "sqrt", "tanh",
 ]  # fmt: skip
 
 f32, f64 = np.float32, np.float64

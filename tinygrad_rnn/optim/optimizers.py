@@ -9,8 +9,8 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from .. import kernels
-from ..tensor import Tensor, describe, replace
 from ..kernels.spare import spare
+from ..tensor import Tensor, describe, replace
 
 Parameters: TypeAlias = "Mapping[str, Tensor] | Iterable[Tensor] | Any"
 Memory: TypeAlias = "dict[str, np.ndarray]"

@@ -6,10 +6,12 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from .emit import Place, Store, Text, gathered, ordered, whole
+from .emit import Text
 from .lower import Lowering, Node, Sizes
+from .nest import Place, Store, whole
 from .plan import AHEAD_LINES, Plan
 from .step import Step, is_written
+from .sums import gathered, ordered
 
 
 def carry_names(step: Step) -> list[str]:
@@ -35,7 +37,6 @@ def begin(step: Step, batch: int | None, text_name: str, head: Sequence[str]) ->
                 sizes.add(n, "N")
     lowering = Lowering(sizes, batch)
     text = Text(text_name, sizes, batch is not None, head)
-    text.filled, text.begun, text.carried, text.given = {}, {}, {}, set()
     numbers: list[Any] = []
     for k, x in enumerate(step.captured):
         captured_leaf(lowering, text, numbers, x, ("captured", k), x.name or f"w{k}")

@@ -17,22 +17,12 @@ from .ahead import (
     planned,
     sequence,
 )
-from .emit import (
-    CHEAP,
-    VARIABLES,
-    Argument,
-    Nest,
-    Place,
-    Store,
-    Text,
-    gathered,
-    here,
-    ordered,
-    whole,
-)
-from .lower import ROWS, Coupled, Index, Lowering, Node, turned
+from .emit import Text
+from .lower import ROWS, Coupled, Index, Node, turned
+from .nest import CHEAP, VARIABLES, Argument, Nest, Place, Store, here, whole
 from .plan import BACK_LINES, Plan
 from .step import Step, detached, is_written
+from .sums import gathered, ordered
 
 
 def back_nodes(step: Step, batch: int | None, names: list[str], incoming: Sequence[bool]) -> Any:
@@ -104,7 +94,7 @@ def back_constants(step, lowering, text, numbers, nodes):
 def find_notes(step: Step, batch: int | None) -> list[Any]:
     """What the derivative reads of the way ahead and cannot cheaply work out again."""
     names = carry_names(step)
-    lowering, text, _, _, pulled = back_nodes(step, batch, names, [True] * len(step.results))
+    lowering, _, _, _, pulled = back_nodes(step, batch, names, [True] * len(step.results))
     mine = {lowering.known[y]: y for y in step.ahead if isinstance(lowering.known[y], Node)}
     outputs = [lowering.node(p) for p in pulled if p is not None]
     there = {lowering.known[y] for y in step.results if y in lowering.known}
@@ -209,8 +199,8 @@ def input_place(text: Text, x: Node, k: int, n: Node, batch: int | None) -> Plac
 
 def accumulate_all(text: Text, terms: list[Any]) -> None:
     """Add up the terms of all that is captured; a sum of products alone begins with the first."""
-    shared = [t[2][1] for t in terms if t[1] == "gather"]
-    shared = {g for g in shared if shared.count(g) > 1}
+    packed = [t[2][1] for t in terms if t[1] == "gather"]
+    shared = {g for g in packed if packed.count(g) > 1}
     kinds: dict[int, list[str]] = {}
     for term in terms:
         kinds.setdefault(term[4], []).append(term[1])
@@ -299,11 +289,11 @@ def accumulated(text, n, target, k, captured, batch, terms):
     """
     if n.kind == "written" and n.data == 0:
         return
-    if n.kind == "pointwise" and n.data.name == "add" and not n.batched:
-        if all(x.shape == n.shape for x in n.inputs):
-            for x in n.inputs:
-                accumulated(text, x, target, k, captured, batch, terms)
-            return
+    sums = n.kind == "pointwise" and n.data.name == "add" and not n.batched
+    if sums and all(x.shape == n.shape for x in n.inputs):
+        for x in n.inputs:
+            accumulated(text, x, target, k, captured, batch, terms)
+        return
     if n.kind == "view" and not n.batched and n not in text.places:
         to = {way[0]: a for a, way in enumerate(n.data) if way[0] is not None}
         plain = all(way[1:] in (("0", 1), ("0", 0)) for way in n.data)
@@ -336,7 +326,7 @@ def accumulate(text: Text, term: Any, shared: set[Node], fresh: bool) -> None:
 
     A sum of products alone begins `fresh`: its first product writes instead of adding.
     """
-    node, how, operands, target, k, captured = term
+    _, how, operands, target, k, captured = term
     first = all(a.role[0] != "acc" or a.role[2] != k for a in text.arguments.values())
     acc = accumulator(text, k, captured, fresh)
     if how == "gather":
@@ -361,7 +351,7 @@ def accumulate(text: Text, term: Any, shared: set[Node], fresh: bool) -> None:
         return
     batched = operands[0].batched and text.batched
     place = Place(acc)
-    ways = []
+    ways: list[Any] = []
     for a, n in zip(target, captured.shape, strict=True):
         if a is None:
             ways.append((None, "0", 0))
@@ -379,8 +369,8 @@ def rows_added(text, acc, x, index):
     n = len(index.shape)
     nest = Nest(text, (), [])
     every = [Index(v) for v in VARIABLES[: len(x.shape)]]
-    at = nest._entry(text.places[index], every[:n], index.shape, hoist=False)
-    value = nest._entry(text.places[x], every, x.shape, hoist=False)
+    at = nest.entry(text.places[index], every[:n], index.shape)
+    value = nest.entry(text.places[x], every, x.shape)
     row = ", ".join([at, *VARIABLES[n : len(x.shape)]])
     text.looped(None, x.shape, f"{acc}[{row}] += {value}", (x, index))
 

@@ -5,431 +5,34 @@ from __future__ import annotations
 import keyword
 import math
 import re
-from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from .lower import ROWS, Index, Node, Unsupported, turned
+from .lower import ROWS, Index, Node, Unsupported
+from .nest import (
+    CALLS,
+    CHEAP,
+    KINDS,
+    VARIABLES,
+    Argument,
+    Call,
+    Nest,
+    Place,
+    Store,
+    at_text,
+    here,
+    last_only,
+    literal,
+    moved,
+    nested,
+    plus,
+    under,
+    whole,
+)
 from .step import surroundings
-
-VARIABLES = "ijklmnpq"
-INFIX = {
-    "add": "+", "sub": "-", "mul": "*", "div": "/", "less": "<", "less_equal": "<=",
-    "greater": ">", "greater_equal": ">=", "equal": "==", "not_equal": "!=",
-}  # fmt: skip
-CALLS = {"tanh", "sigmoid", "exp", "log", "sqrt", "abs", "maximum", "minimum"}
-CHEAP = {*INFIX, "neg", "where", "detached", "relu", "sign", "abs", "maximum", "minimum", "astype"}
-CHEAP -= {"div"}
-
-
-class Place(NamedTuple):
-    """Where a node's numbers are: an argument, and how the loop finds its own part of it."""
-
-    array: str
-    time: str | None = None  # the index of axis 0, None where there is no axis of time
-    shift: bool = False  # whether its rows are those of the whole batch, ours from `start` on
-
-
-class Argument(NamedTuple):
-    """An argument of a generated function: what the machine is to hand over for it."""
-
-    name: str
-    role: tuple[Any, ...]
-    dtype: np.dtype
-    ndim: int
-    written: bool
-
-
-class Store(NamedTuple):
-    """Put a node's numbers somewhere; `target` says where on each axis, in axes of the loop."""
-
-    node: Node
-    place: Place
-    target: tuple[Any, ...]  # (axis of the loop or None, offset, step) for each axis of the place
-    how: str = "="  # "=", "+=", or for a reduction "sum", "max", "min"
-    makes: Node | None = None  # what can be read from there afterwards
-
-
-class Call(NamedTuple):
-    """A piece of text that is not a loop over numbers, as a product."""
-
-    makes: Node | None
-    reads: tuple[Node, ...]
-    lines: tuple[str, ...]
-
-
-def ordered(outputs: Iterable[Node], until: Any = ()) -> list[Node]:
-    """Everything the outputs need, inputs first; of what is in `until`, nothing further."""
-    seen, order, stack = set(), [], [(n, False) for n in outputs]
-    while stack:
-        node, left = stack.pop()
-        if left:
-            order.append(node)
-        elif node not in seen:
-            seen.add(node)
-            stack.append((node, True))
-            if node not in until:
-                stack += [(x, False) for x in node.inputs]
-    return order
-
-
-def whole(node: Node) -> tuple[Any, ...]:
-    return tuple((k, "0", 1) for k in range(len(node.shape)))
-
-
-def here(shape: Sequence[str]) -> tuple[Index, ...]:
-    """The position that a loop over this shape is at: no loop along an axis of size 1."""
-    return tuple(
-        Index(None, "0", 0) if n == "1" else Index(v)
-        for v, n in zip(VARIABLES, shape, strict=False)
-    )
-
-
-# -- sums of products --------------------------------------------------------------------------
-
-
-def gathered(outputs: list[Node], early: Any, until: Any) -> dict[Node, Node]:
-    """Make one product of every sum of products; returns what became of each node.
-
-    A sum that is only stored begins with its other terms, so that the product adds to them in
-    place; one that goes on into a formula keeps them in the formula.
-    """
-    order = ordered(outputs, until)
-    readers: dict[Node, list[Node | None]] = {n: [] for n in order}
-    for n in order:
-        for x in n.inputs if n not in until else ():
-            readers[x].append(n)
-    for n in outputs:
-        readers[n].append(None)
-    became: dict[Node, Node] = {}
-    sums: dict[Node, tuple[list[Node], list[Node]]] = {}  # products' pairs, and other terms
-    for n in order:
-        if n in until:
-            continue
-        if n.kind == "product" and n.data * 2 == len(n.inputs):
-            sums[n] = (n.inputs, [])
-        elif _is_sum(n):
-            pairs: list[Node] = []
-            others: list[Node] = []
-            for x in n.inputs:
-                alone = len(readers[x]) == 1 and x in sums
-                pairs += sums[x][0] if alone else []
-                others += sums[x][1] if alone else [x]
-            if pairs:
-                sums[n] = (pairs, others)
-    for n in order:
-        inner = n in sums and readers[n] and _absorbed(n, readers[n], sums)
-        if n in sums and not inner:
-            became[n] = _summed(n, *sums[n], readers[n], became, early)
-        elif n not in sums:
-            if n not in until:
-                _renew(n, became)
-            became[n] = n
-    return became
-
-
-def _is_sum(n: Node) -> bool:
-    return (
-        n.kind == "pointwise" and n.data.name == "add" and all(x.shape == n.shape for x in n.inputs)
-    )
-
-
-def _absorbed(n: Node, readers: list[Any], sums: Any) -> bool:
-    return len(readers) == 1 and readers[0] in sums and _is_sum(readers[0])
-
-
-def _renew(n: Node, became: dict[Node, Node]) -> None:
-    n.inputs = [became.get(x, x) for x in n.inputs]
-
-
-def _summed(n, pairs, others, readers, became, early):
-    pairs = [became.get(x, x) for x in pairs]
-    others = [became.get(x, x) for x in others]
-    pairs = [
-        x for k in sorted(range(0, len(pairs), 2), key=lambda k: not early(pairs[k]))
-        for x in pairs[k : k + 2]
-    ]  # fmt: skip
-    stored = all(r is None or r.kind in ("product", "dot", "join") for r in readers)
-    starts = bool(others) and stored and not any(early(x) for x in pairs[::2])
-    rest = None
-    for x in others:
-        add = n.data
-        rest = x if rest is None else Node("pointwise", [rest, x], n.shape, n.dtype, add, n.batched)
-    count = len(pairs) // 2
-    inputs = [*pairs, rest] if starts else pairs
-    product = Node("product", inputs, n.shape, n.dtype, count, n.batched, source=n.source)
-    if rest is None or starts:
-        return product
-    return Node("pointwise", [product, rest], n.shape, n.dtype, n.data, n.batched, source=n.source)
-
-
-# -- one loop over numbers ------------------------------------------------------------------------
-
-
-def nested(loops: Sequence[tuple[str, str]], lines: list[str]) -> list[str]:
-    """Lines inside loops."""
-    for variable, size in loops[::-1]:
-        lines = [f"for {variable} in range({size}):", *("    " + line for line in lines)]
-    return lines
-
-
-def last_only(shape: Sequence[str], axes: Sequence[int]) -> bool:
-    """Whether of all axes with something to loop over, only the last is summed."""
-    loops = [k for k, n in enumerate(shape) if n != "1"]
-    return bool(loops) and [k for k in axes if k in loops] == loops[-1:]
-
-
-class Nest:
-    """Loops over one shape, and everything that is computed in them."""
-
-    def __init__(self, text: Text, shape: Sequence[str], stores: list[Store]):
-        self.text, self.shape, self.stores = text, shape, stores
-        loops = [(v, n) for v, n in zip(VARIABLES, shape, strict=False) if n != "1"]
-        outer = 1 if shape[:1] == (ROWS,) and len(shape) > 1 == len(loops) else len(loops) - 1
-        self.outer, self.loop = loops[: max(0, outer)], loops[max(0, outer) :]
-        self.inner, self.span = self.loop[0] if self.loop else (None, "")
-        self.making = {s.makes for s in stores if s.makes is not None and s.target == whole(s.node)}
-        self.making = {m for m in self.making for s in stores if s.makes is m and s.node is m}
-        self.hoisted: list[str] = []
-        self.body: list[str] = []
-        self.after: list[str] = []
-        self.registers: dict[Any, str] = {}
-
-    def lines(self) -> list[str]:
-        """All of it, under its outer loops."""
-        return nested(self.outer, self.core())
-
-    def core(self) -> list[str]:
-        """The innermost loop, with what is looked up before it and summed up after it."""
-        index = here(self.shape)
-        values = [self.value(s.node, index) for s in self.stores]
-        writes = [self.write(s, v) for s, v in zip(self.stores, values, strict=True)]
-        self.body += [w for w in writes if w]
-        inner = nested(self.loop, self.body or ["pass"])
-        return [*self.hoisted, *inner, *self.after]
-
-    # -- reading ---------------------------------------------------------------------------------
-
-    def value(self, node: Node, index: tuple[Index, ...]) -> str:
-        """The text of one number: a register, an entry of a row, a constant."""
-        text = self.text
-        if node.kind == "written":
-            return literal(node.data, node.dtype)
-        if node in text.numbers:
-            return text.numbers[node]
-        if node in text.places and not (node in self.making and self.is_here(index)):
-            return self.read(text.places[node], index, node.shape)
-        if node.kind == "view":
-            base = node.inputs[0]
-            return self.value(base, tuple(_moved(index, way) for way in node.data))
-        if node.kind != "pointwise":
-            raise Unsupported(f"{node.kind} has no place")
-        key = (node, index)
-        if key not in self.registers:
-            inputs = [self.value(x, _under(x, index)) for x in node.inputs]
-            line = formula(node, inputs) if node.data.ours else text.foreign_formula(node, inputs)
-            self.registers[key] = name = text.fresh("v")
-            hoist = self.inner and all(i.variable != self.inner for i in index)
-            (self.hoisted if hoist else self.body).append(f"{name} = {line}")
-        return self.registers[key]
-
-    def is_here(self, index: tuple[Index, ...]) -> bool:
-        return index == here(self.shape)
-
-    def read(self, place: Place, index: tuple[Index, ...], shape: Sequence[str]) -> str:
-        key = (place, index)
-        if key not in self.registers:
-            self.registers[key] = self._entry(place, index, shape, hoist=True)
-        return self.registers[key]
-
-    def _entry(self, place: Place, index: Any, shape: Sequence[str], hoist: bool) -> str:
-        """The text of an entry; rows are looked up before the inner loop, so that it is simple."""
-        parts = [place.time] if place.time is not None else []
-        parts += [_at(i, place.shift and k == 0) for k, i in enumerate(index)]
-        direct = f"{place.array}[{', '.join(parts) or '0'}]"
-        using = [k for k, i in enumerate(index) if self.inner and i.variable == self.inner]
-        if not using:
-            if not hoist or not self.inner:
-                return direct
-            name = self.text.fresh(f"{place.array}_at")
-            self.hoisted.append(f"{name} = {direct}")
-            return name
-        last = index[-1]
-        if using != [len(index) - 1] or last.step != 1 or (place.shift and len(index) == 1):
-            return direct
-        size = self.span
-        if last.offset == "0" and shape[-1] == size:
-            parts.pop()
-        else:
-            parts[-1] = f"{last.offset}:{_plus(last.offset, size)}"
-        if not parts:
-            return f"{place.array}[{self.inner}]"
-        line = f"{place.array}[{', '.join(parts)}]"
-        rows = self.registers.get(line)
-        if rows is None:
-            rows = self.registers[line] = self.text.fresh(f"{place.array}_row")
-            self.hoisted.append(f"{rows} = {line}")
-        return f"{rows}[{self.inner}]"
-
-    # -- writing -----------------------------------------------------------------------------------
-
-    def write(self, store: Store, value: str) -> str | None:
-        index = tuple(
-            Index(None, offset, 0)
-            if axis is None or self.shape[axis] == "1"
-            else Index(VARIABLES[axis], offset, step)
-            for axis, offset, step in store.target
-        )
-        in_row = self.inner is None or any(i.variable == self.inner for i in index)
-        shape = [self.shape[VARIABLES.index(i.variable)] if i.variable else "1" for i in index]
-        if store.how in ("=", "+=") and in_row:
-            full = self.text.full.get(store.place.array, shape)
-            entry = self._entry(store.place, index, full, hoist=False)
-            return f"{entry} {store.how} {value}"
-        if store.how == "=":  # the same number along the inner loop
-            raise Unsupported("a store without its inner axis")
-        entry = self._entry(store.place, index, shape, hoist=False)
-        if in_row:
-            body = {"sum": "{e} += {v}", "max": "{e} = maximum({e}, {v})",
-                    "min": "{e} = minimum({e}, {v})"}[store.how]  # fmt: skip
-            return body.format(e=entry, v=value)
-        return self._totalled(store, entry, value)
-
-    def _totalled(self, store: Store, entry: str, value: str) -> str:
-        """A reduction along the inner loop, in a register."""
-        total = self.text.fresh("total")
-        if store.how in ("sum", "+="):
-            real = store.node.dtype.kind == "f"
-            self.hoisted.append(f"{total} = {'0.0' if real else '0'}")
-            fresh = store.how == "sum" and store.makes not in self.text.filled
-            self.after.append(f"{entry} {'=' if fresh else '+='} {total}")
-            if not real:
-                return f"{total} += {value}"
-            return f"{total} = plus({total}, np.float64({value}))"
-        word = {"max": "maximum", "min": "minimum"}[store.how]
-        self.hoisted.append(f"{total} = {entry}")
-        self.after.append(f"{entry} = {total}")
-        return f"{total} = {word}({total}, {value})"
-
-
-def _moved(index: Sequence[Index], way: Any) -> Index:
-    axis, offset, step = way
-    if axis is None:
-        return Index(None, offset, 0)
-    i = index[axis]
-    if i.offset == "0":
-        new = offset
-    elif offset == "0" and step == 1:
-        new = i.offset
-    else:
-        new = f"{offset} + {step} * ({i.offset})" if step != 1 else f"{offset} + {i.offset}"
-    return Index(i.variable, new, step * i.step)
-
-
-def _under(x: Node, index: tuple[Index, ...]) -> tuple[Index, ...]:
-    """Where an input of a pointwise op is read: broadcasting undone."""
-    index = index[len(index) - len(x.shape) :]
-    return tuple(
-        Index(None, "0", 0) if n == "1" else i for i, n in zip(index, x.shape, strict=True)
-    )
-
-
-def _plus(offset: str, size: str) -> str:
-    if offset == "0":
-        return size
-    if offset == size:
-        return f"2 * {size}"
-    times, _, rest = offset.partition(" * ")
-    return f"{int(times) + 1} * {size}" if rest == size else f"{offset} + {size}"
-
-
-def _at(i: Index, shift: bool) -> str:
-    offset = f"start + {i.offset}" if shift and i.offset != "0" else "start" if shift else i.offset
-    if i.variable is None:
-        return offset
-    steps = i.variable if i.step == 1 else f"{i.step} * {i.variable}"
-    return steps if offset == "0" else f"{offset} + {steps}"
-
-
-def literal(value: Any, dtype: np.dtype) -> str:
-    if dtype.kind == "b":
-        return str(bool(value))
-    if dtype.kind in "iu":
-        return str(int(value)) if dtype == np.int64 else f"{KINDS[dtype]}({int(value)})"
-    word = repr(float(value)).removesuffix(".0")
-    word = f"np.{word}" if word.lstrip("-") in ("inf", "nan") else word
-    word = word.replace("np.-inf", "-np.inf")
-    return f"{REALS[dtype]}({word})"
-
-
-REALS = {np.dtype(np.float32): "f32", np.dtype(np.float64): "f64"}
-WHOLE = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
-KINDS = {**REALS, **{np.dtype(n): f"np.{n}" for n in WHOLE}, np.dtype(np.bool_): "np.bool_"}
-
-
-def formula(node: Node, inputs: list[str]) -> str:
-    """One op on numbers, as text."""
-    name, kind = node.data.name, node.dtype.kind
-    if kind == "f" or name in CHOICES:
-        return real_formula(node, name, inputs)
-    if kind == "b":
-        if name not in FLAGS:
-            raise Unsupported(f"{name} of flags")
-        return FLAGS[name].format(*inputs)
-    if name in ("maximum", "minimum"):
-        return f"{inputs[0]} if {inputs[0]} {'<>'[name == 'maximum']} {inputs[1]} else {inputs[1]}"
-    if name == "power" and (node.inputs[1].kind != "written" or node.inputs[1].data < 0):
-        raise Unsupported("power of integers")
-    if name == "sign" and kind == "u":
-        return f"{literal(1, node.dtype)} if {inputs[0]} else {inputs[0]}"
-    line = real_formula(node, name, inputs)  # NumPy keeps a narrow integer narrow, Numba does not
-    return line if node.dtype == np.int64 else f"{KINDS[node.dtype]}({line})"
-
-
-CHOICES = {"where", "astype", "detached", "less", "less_equal", "greater", "greater_equal", "equal",
-           "not_equal"}  # fmt: skip
-FLAGS = {"add": "{0} or {1}", "mul": "{0} and {1}", "maximum": "{0} or {1}", "abs": "{0}",
-         "minimum": "{0} and {1}"}  # fmt: skip
-
-
-def real_formula(node: Node, name: str, inputs: list[str]) -> str:
-    if node.dtype in REALS and (name in CALLS or name == "softplus"):
-        inputs = [
-            word if x.dtype.kind == "f" else f"{REALS[node.dtype]}({word})"
-            for word, x in zip(inputs, node.inputs, strict=True)
-        ]
-    if name == "div" and node.dtype == np.float32 and all(x.dtype.kind != "f" for x in node.inputs):
-        raise Unsupported("division of small integers")
-    if name in INFIX:
-        return f"{inputs[0]} {INFIX[name]} {inputs[1]}"
-    if name in CALLS:
-        return f"{name}({', '.join(inputs)})"
-    if name == "neg":
-        return f"-{inputs[0]}"
-    if name == "detached":
-        return inputs[0]
-    x, zero = inputs[0], literal(0, node.dtype)
-    if name == "relu":
-        return f"{zero} if {x} < {zero} else {x}"
-    if name == "sign":
-        one = literal(1, node.dtype)
-        return f"{one} if {x} > {zero} else -{one} if {x} < {zero} else {x}"
-    if name == "softplus":
-        return f"({zero} if {x} < {zero} else {x}) + log1p(exp(-abs({x})))"
-    if name == "where":
-        return f"{inputs[1]} if {inputs[0]} else {inputs[2]}"
-    if name == "astype" and node.dtype in KINDS:
-        return f"{KINDS[node.dtype]}({inputs[0]})"
-    if name == "power":
-        power = node.inputs[1]
-        if power.kind == "written" and power.data == 2:
-            return f"{inputs[0]} * {inputs[0]}"
-        return f"{inputs[0]} ** {inputs[1]}"
-    raise Unsupported(name)
-
-
-# -- the whole function -----------------------------------------------------------------------------
+from .sums import ordered
 
 
 class Text:
@@ -450,7 +53,14 @@ class Text:
         self.in_blocks: set[Node] = set()
         self.severed: set[int] = set()  # states that no cotangent gets past
         self.products: dict[str, int] = {}
-        self.rewritten: dict[Node, set[Node]] = {}
+        self.given: set[Node] = set()  # what is there before the loop
+        self.made: set[Node] = set()  # what the store being looked at makes
+        self.filled: dict[Node, Call] = {}  # sums and such, by what they begin with
+        self.begun: dict[Node, Store] = {}  # products, likewise
+        self.carried: dict[Node, int] = {}  # cotangents of the carry
+        self.expensive: dict[Node, set[int]] = {}
+        self.lines: list[str] = []
+        self.names: list[str] = []
 
     def fresh(self, stem: str) -> str:
         """A name that is not taken: the stem and a number."""
@@ -470,14 +80,15 @@ class Text:
         self.arguments[word] = Argument(word, role, np.dtype(dtype), ndim, written)
         return word
 
-    # -- places --------------------------------------------------------------------------------------
+    # -- places ----------------------------------------------------------------------------------
 
     def buffer(self, node: Node, blocks: bool) -> Place:
         """Room for what a step computes: of one step, or of a block of them."""
-        name = self.argument(
-            node.name or self.fresh(f"{node.data.name if node.kind == 'pointwise' else node.kind}_"),
-            ("buffer", node.shape, blocks, node.kind == "product" and node.shape[0] == ROWS), node.dtype, len(node.shape) + 1, True,
-        )  # fmt: skip
+        stem = node.data.name if node.kind == "pointwise" else node.kind
+        name = node.name or self.fresh(f"{stem}_")
+        filled = node.kind == "product" and node.shape[0] == ROWS
+        role = ("buffer", node.shape, blocks, filled)
+        name = self.argument(name, role, node.dtype, len(node.shape) + 1, True)
         self.full[name] = node.shape
         return Place(name, "s" if blocks else "0")
 
@@ -522,7 +133,7 @@ class Text:
             parts.append("start:stop")
         if x is not base and x.data[1][1] != "0":
             parts += [":"] if len(parts) == 1 else []
-            parts.append(f"{x.data[1][1]}:{_plus(x.data[1][1], x.shape[1])}")
+            parts.append(f"{x.data[1][1]}:{plus(x.data[1][1], x.shape[1])}")
         elif padded or (x is not base and x.shape[1] != base.shape[1]):
             parts += [":"] if len(parts) == 1 else []
             parts.append(f"0:{x.shape[1]}")
@@ -535,7 +146,7 @@ class Text:
             argument is not None and argument.role[0] in ("buffer", "carried") and argument.role[3]
         )
 
-    # -- making ----------------------------------------------------------------------------------------
+    # -- making ----------------------------------------------------------------------------------
 
     def make(self, outputs: list[Node]) -> None:
         """Give everything that must be in an array its place, and say how it gets there."""
@@ -549,8 +160,6 @@ class Text:
 
     def is_leaf(self, node: Node) -> bool:
         return node.kind == "leaf" or node in self.numbers or node in self.given
-
-    given: set[Node] = set()
 
     def settle(self, x: Node, alone: bool = False) -> None:
         """Have an operand in an array, its own or one that it is a plain cut of."""
@@ -571,13 +180,11 @@ class Text:
             x, w = node.inputs[2 * k : 2 * k + 2]
             packed = self.packed(w)
             if self.is_early(x):
-                self.early.append(
-                    f"multiply({self.array(x, True)}, {packed}, {self.array(node, True, True)}, {fresh})"
-                )
+                given = self.array(x, True), packed, self.array(node, True, True)
+                self.early.append(f"multiply({', '.join(given)}, {fresh})")
             else:
-                lines.append(
-                    f"multiply({self.array(x, False)}, {packed}, {self.array(node, False, True)}, {fresh})"
-                )
+                given = self.array(x, False), packed, self.array(node, False, True)
+                lines.append(f"multiply({', '.join(given)}, {fresh})")
                 reads.append(x)
             fresh = False
         if lines or starts:
@@ -631,9 +238,9 @@ class Text:
         nest = Nest(self, (), [])
         left = [Index(v) for v in [*lead, row, inner]]
         right = [Index(v) for v in [*lead, inner, column]]
-        a = nest._entry(*self.entry_of(x, left[len(left) - len(x.shape) :]), hoist=False)
-        b = nest._entry(*self.entry_of(y, right[len(right) - len(y.shape) :]), hoist=False)
-        c = nest._entry(out, [Index(v) for v in [*lead, row, column]], node.shape, hoist=False)
+        a = nest.entry(*self.entry_of(x, left[len(left) - len(x.shape) :]))
+        b = nest.entry(*self.entry_of(y, right[len(right) - len(y.shape) :]))
+        c = nest.entry(out, [Index(v) for v in [*lead, row, column]], node.shape)
         lines, pad = [], ""
         for v, size in zip([*lead, row], node.shape[:-1], strict=True):
             lines.append(f"{pad}for {v} in range({size}):")
@@ -650,7 +257,7 @@ class Text:
             Index(None, "0", 0) if n == "1" else i for i, n in zip(index, x.shape, strict=True)
         )
         while x not in self.places:
-            index = tuple(_moved(index, way) for way in x.data)
+            index = tuple(moved(index, way) for way in x.data)
             x = x.inputs[0]
         return self.places[x], index, x.shape
 
@@ -675,7 +282,7 @@ class Text:
         lines, pad, parts = [], "", [place.time] if place.time else []
         for k, (v, n) in enumerate(zip(VARIABLES, node.shape, strict=False)):
             lines.append(f"{pad}for {v} in range({n}):")
-            parts.append(_at(Index(v), place.shift and k == 0))
+            parts.append(at_text(Index(v), place.shift and k == 0))
             pad += "    "
         lines.append(f"{pad}{place.array}[{', '.join(parts) or '0'}] = {value}")
         self.filled[node] = Call(None, (), tuple(lines))
@@ -690,7 +297,7 @@ class Text:
                 target.insert(axis, (None, str(k), 0))
             else:
                 target[axis] = (axis, at, 1)
-                at = _plus(at, x.shape[axis])
+                at = plus(at, x.shape[axis])
             self.stores.append(Store(x, self.places[node], tuple(target), "=", node))
 
     def put(self, node: Node) -> None:
@@ -708,8 +315,8 @@ class Text:
         batched = self.batched and node.batched
         if len(x.shape) - batched < 1 or len(node.shape) - batched < 1:
             raise Unsupported("reshape to or from a number")
-        rows = [_at(Index("i"), a.shift)] if batched else []
-        theirs = [_at(Index("i"), b.shift)] if batched else []
+        rows = [at_text(Index("i"), a.shift)] if batched else []
+        theirs = [at_text(Index("i"), b.shift)] if batched else []
         source = ", ".join([a.time, *rows] if a.time else rows)
         source += f", 0:{x.shape[-1]}" if self.is_padded(a) else ""
         lines = [
@@ -726,11 +333,11 @@ class Text:
         table, index = node.inputs
         nest = Nest(self, (), [])
         n = len(index.shape)
-        index_at = nest._entry(
+        index_at = nest.entry(
             self.places[index], [Index(v) for v in VARIABLES[:n]], index.shape, hoist=False
         )
         rest = list(VARIABLES[n : len(node.shape)])
-        out = nest._entry(
+        out = nest.entry(
             self.places[node], [Index(v) for v in VARIABLES[: len(node.shape)]], node.shape,
             hoist=False,
         )  # fmt: skip
@@ -766,7 +373,7 @@ class Text:
         self.calls.append(Call(node, tuple(node.inputs), (line,)))
 
     def foreign_name(self, op: Any) -> str:
-        """What an op of a user's goes by in the text: two may have one name, or that of an array."""
+        """What an op of a user's goes by in the text: two may share a name, or an array have it."""
         for name, (body, _) in self.foreign.items():
             if body is op.body:
                 return name
@@ -783,7 +390,7 @@ class Text:
             raise Unsupported(node.data.name)
         return f"{KINDS[node.dtype]}({self.foreign_name(node.data)}({', '.join(words)}))"
 
-    # -- order -----------------------------------------------------------------------------------------
+    # -- order -----------------------------------------------------------------------------------
 
     def reads(self, node: Node, index: Any, found: dict[Node, bool], at_home: Any) -> None:
         """The placed nodes a formula reads, and whether each only at the loop's own position."""
@@ -798,11 +405,9 @@ class Text:
                 found[n] = found.get(n, True) and at == at_home
                 continue
             if n.kind == "view":
-                stack.append((n.inputs[0], tuple(_moved(at, way) for way in n.data), False))
+                stack.append((n.inputs[0], tuple(moved(at, way) for way in n.data), False))
             elif n.kind == "pointwise":
-                stack += [(x, _under(x, at), False) for x in n.inputs]
-
-    made: set[Node] = set()
+                stack += [(x, under(x, at), False) for x in n.inputs]
 
     def body(self) -> list[str]:
         """The lines of one step: loops that can share their nest do."""
@@ -819,7 +424,7 @@ class Text:
         done: set[int] = set()
         groups: list[list[str]] = []
         left = list(tasks)
-        self.expensive: dict[Any, set[int]] = {}
+        self.expensive = {}
         open_rows: list[str] | None = None
         while left:
             group = self.next_group(left, needs, done)
@@ -871,10 +476,6 @@ class Text:
         if isinstance(task, Call) and node in self.begun:
             out.append((self.begun[node], False))
         return out
-
-    filled: dict[Any, Any] = {}
-    begun: dict[Any, Any] = {}
-    carried: dict[Node, Node] = {}
 
     def order_carried(self, tasks: list[Any], needs: dict[int, Any]) -> None:
         """What overwrites a carried cotangent waits for all who read it."""
@@ -969,4 +570,3 @@ OPERANDS = {
         x for x in n.inputs if x.kind != "written"
     ],
 }  # fmt: skip
-_ = turned

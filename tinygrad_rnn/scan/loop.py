@@ -19,13 +19,31 @@ from ..op import Op
 from ..ops import reshape, stack, unstack
 from ..ops.shape import check_index
 from ..tensor import (
-    Operand, Tensor, Untraceable, _births, _Switch, describe, mode, outside, owned, recording, scope,
+    Operand,
+    Tensor,
+    Untraceable,
+    _births,
+    _Switch,
+    describe,
+    mode,
+    outside,
+    owned,
+    recording,
+    scope,
 )  # fmt: skip
 from .lower import Unsupported
 from .machine import Run
 from .program import Program, program_of
 from .step import (
-    Follower, Step, Trace, check_repeatable, is_written, run_on, same_numbers, trace, unrepeatable,
+    Follower,
+    Step,
+    Trace,
+    check_repeatable,
+    is_written,
+    run_on,
+    same_numbers,
+    trace,
+    unrepeatable,
 )  # fmt: skip
 
 Steps = Callable[..., Any]
@@ -156,7 +174,7 @@ def _warn(what: object) -> None:
     )
 
 
-# -- what a scan is given -----------------------------------------------------------------------
+# -- what a scan is given ------------------------------------------------------------------------
 
 
 def _given(who: str, carry: Any, xs: Any, length: int | None) -> Any:
@@ -229,7 +247,7 @@ def _results(t: int, before: Sequence[Tensor], new: Any) -> tuple[Tensor, ...]:
     return new
 
 
-# -- the machine ----------------------------------------------------------------------------------
+# -- the machine ---------------------------------------------------------------------------------
 
 
 class Scan(Op):

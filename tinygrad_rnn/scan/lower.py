@@ -96,7 +96,7 @@ class Lowering:
         self.sizes, self.batch = sizes, batch
         self.known: dict[Tensor, Any] = {}
 
-    # -- shapes --------------------------------------------------------------------------------
+    # -- shapes ----------------------------------------------------------------------------------
 
     def shape(self, shape: Sequence[int], batched: bool) -> tuple[str, ...]:
         words = [self.sizes.text(n) for n in shape]
@@ -160,7 +160,7 @@ class Lowering:
             return Node("call", inputs, self.shape(y.shape, True), y.dtype, (op, y.attrs))
         return rule(self, y, inputs, **y.attrs)
 
-    # -- what batched programs may do --------------------------------------------------------------
+    # -- what batched programs may do ------------------------------------------------------------
 
     def is_batched(self, *inputs: Node) -> bool:
         return any(x.batched for x in inputs)
@@ -191,6 +191,17 @@ class Lowering:
             axes = [(0, "start", 1)] + [(k, "0", 1) for k in range(1, ndim)]
             return Node("view", [x], (ROWS, *x.shape[1:]), x.dtype, axes, True)
         return x
+
+    def spread(self, x: Node, ndim: int) -> Node:
+        """A part of a join, which has the rows of the batch even where it is the same for all."""
+        if x.batched:
+            return x
+        if x.kind == "written":
+            return Node("written", [], (ROWS, *x.shape[1:]), x.dtype, x.data, True)
+        if x.kind == "leaf" and x.source is not None and x.source.shape[:1] == (self.batch,):
+            axes = [(0, "start", 1)] + [(k, "0", 1) for k in range(1, ndim)]
+            return Node("view", [x], (ROWS, *x.shape[1:]), x.dtype, axes, True)
+        raise Coupled
 
     def view(self, x: Node, shape: Sequence[str], axes: list[Any]) -> Node:
         return Node("view", [x], shape, x.dtype, axes, x.batched)
@@ -458,21 +469,6 @@ def _joined(self, y, inputs, axis, new):
         inputs = [self.spread(x, y.ndim - new) for x in inputs]
         self.check_rows_first(*inputs)
     return Node("join", inputs, self.shape(y.shape, batched), y.dtype, (k, new), batched)
-
-
-def _spread(self, x, ndim):
-    """A part of a join, which has the rows of the batch even where it is the same for all."""
-    if x.batched:
-        return x
-    if x.kind == "written":
-        return Node("written", [], (ROWS, *x.shape[1:]), x.dtype, x.data, True)
-    if x.kind == "leaf" and x.source is not None and x.source.shape[:1] == (self.batch,):
-        axes = [(0, "start", 1)] + [(k, "0", 1) for k in range(1, ndim)]
-        return Node("view", [x], (ROWS, *x.shape[1:]), x.dtype, axes, True)
-    raise Coupled
-
-
-Lowering.spread = _spread
 
 
 def _concat(self, y, inputs, axis):

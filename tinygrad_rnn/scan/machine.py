@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,6 @@ from .program import Program
 
 SHORT = 2e5  # nanoseconds of work from which a second thread pays
 LONG = 2e8  # nanoseconds of work between two looks at Ctrl-C
-AHEAD_ROWS, BACK_ROWS = 128, 256  # rows (of steps times batch) that a block of time has
 
 
 class Run:
@@ -165,7 +164,7 @@ class Work:
             return [(0, batch or 0)]
         count = max(1, min(get_num_threads(), batch // 4))
         ends = [batch * k // count for k in range(count + 1)]
-        return list(zip(ends, ends[1:], strict=False))
+        return list(pairwise(ends))
 
     def run(self, low: int, high: int, arrays: dict[str, Any], *local: str) -> None:
         """The steps low .. high; the arrays of kinds in `local` hold only those."""
@@ -206,7 +205,7 @@ class Work:
             *arrays,
         )
 
-    # -- what is left when the loop is done --------------------------------------------------------
+    # -- what is left when the loop is done ------------------------------------------------------
 
     def carried(self, count: int) -> list[np.ndarray | None]:
         found: list[np.ndarray | None] = [None] * count
@@ -230,7 +229,3 @@ class Work:
         """Leave the rooms to the next call."""
         for room in self.rooms:
             self.plan.leave(room)
-
-
-def words_cost(shape: Sequence[str], words: dict[str, int]) -> int:
-    return math.prod(words[n] if n in words else int(n) for n in shape)

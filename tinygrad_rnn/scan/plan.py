@@ -12,7 +12,7 @@ import numpy as np
 
 from ..kernels.spare import spare
 from .emit import Text
-from .lower import ROWS
+from .lower import ROWS, Unsupported
 
 
 class Plan:
@@ -196,7 +196,7 @@ def _value(role: Any, captured: Sequence[np.ndarray], fixed: list[Any]) -> Any:
 def gather_size(sizes: Any, dtype: Any) -> int:
     from ..kernels import panels
 
-    return max(panels.gather_size(*size, dtype) for size in sizes)
+    return max(panels.gather_size(size[0], size[1], dtype) for size in sizes)
 
 
 def tall_size(lines: int, columns: int, dtype: Any) -> int:
