@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,7 +21,7 @@ from .ahead import (
 from .emit import Text
 from .lower import ROWS, Coupled, Index, Node, turned
 from .nest import CHEAP, VARIABLES, Argument, Nest, Place, Store, here, whole
-from .plan import BACK_LINES, Plan
+from .plan import BACK_LINES, LARGE_SUMS, Plan
 from .step import Step, detached, is_written
 from .sums import gathered, ordered
 
@@ -144,7 +145,8 @@ def back_plan(
         text.places[node] = sequence(text, name, ("note", k), node, "t", False, batch)
     text.given = set(text.places)
     back_outputs(step, lowering, text, pulled, batch, names)
-    plan = planned(text, numbers, fixed, BACK_LINES)
+    sums = sum(math.prod(x.shape) * x.dtype.itemsize for x in step.captured)
+    plan = planned(text, numbers, fixed, BACK_LINES if sums < LARGE_SUMS else 2 * BACK_LINES)
     plan.gathers = [x.shape for x in step.captured if x.ndim == 2]
     return plan
 

@@ -181,6 +181,7 @@ class Room(list):
 
 
 AHEAD_LINES, BACK_LINES = 128, 256  # rows (of steps times batch) that a block of time has
+LARGE_SUMS = 1 << 21  # bytes of weights' cotangents from which it pays to visit them less often
 NO_NUMBERS = np.zeros(0)
 TIMED = {"x", "path", "out", "note", "incoming", "dx"}
 ONCE = {"captured", "fixed", "constant", "packed"}
