@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 SAMPLE = 0.01  # seconds: what is quicker is called more often in a round, and the mean is taken
-PAUSE = 0.002  # between samples: threads of the library before may still be spinning
+PAUSE = 0.02  # between samples: threads of the library before may still be spinning
 QUIET = 0.05  # of the machine: when other programs use more, a ratio is in doubt
 LIMIT = 60.0  # seconds: no row takes longer, whatever number of rounds it has had
 

@@ -3,9 +3,11 @@
 The work must let go of the interpreter, as compiled kernels do, or nothing is gained.
 """
 
+import ctypes
 import os
 import queue
 import threading
+from functools import lru_cache
 
 __all__ = ["get_num_threads", "set_num_threads", "spread"]
 
@@ -44,7 +46,9 @@ class _Pool:
     def __init__(self):
         self.jobs = queue.SimpleQueue()
         self.workers = set()
+        self.threads = []
         self.growing = threading.Lock()
+        self.avoided = None  # the core that the workers leave to the caller
 
     def grow(self, wanted):
         """Have so many workers if the system lets us; say how many there are."""
@@ -56,9 +60,48 @@ class _Pool:
                     worker = threading.Thread(target=_work, args=(self,), daemon=True)
                     worker.start()
                     self.workers.add(worker.ident)
+                    self.threads.append(worker.native_id)
+                    self.avoided = None
             except RuntimeError:  # no more threads, or the interpreter is leaving
                 pass
         return len(self.workers)
+
+
+    def step_aside(self):
+        """Keep the workers off the caller's core.
+
+        A system that wakes a thread likes to do so on the core of the one who woke it, where it
+        would wait for the caller's part to end, and both parts would run one after the other.
+        """
+        core = _core()
+        if core is None or core == self.avoided:
+            return
+        self.avoided = core
+        try:
+            others = os.sched_getaffinity(0) - {core}
+            for thread in self.threads if others else ():
+                os.sched_setaffinity(thread, others)
+        except OSError:  # not allowed here, or the thread is gone: then the system decides
+            pass
+
+
+@lru_cache(1)
+def _asks_for_core():
+    """The system's own function that says which core we are on, if it has one."""
+    if not hasattr(os, "sched_setaffinity"):
+        return None
+    try:
+        ask = ctypes.CDLL(None).sched_getcpu
+    except (OSError, AttributeError):
+        return None
+    ask.argtypes, ask.restype = [], ctypes.c_int
+    return ask
+
+
+def _core():
+    ask = _asks_for_core()
+    core = -1 if ask is None else ask()
+    return core if core >= 0 else None
 
 
 _pool = _Pool()
@@ -118,6 +161,7 @@ def spread(run, count):
         if count > 0:
             run(0, count)
         return
+    pool.step_aside()
     job = _Job(run)
     ends = [count * i // parts for i in range(parts + 1)]
     rest = [(job, *ends[i : i + 2]) for i in range(1, parts)]
