@@ -66,7 +66,6 @@ class _Pool:
                 pass
         return len(self.workers)
 
-
     def step_aside(self):
         """Keep the workers off the caller's core.
 

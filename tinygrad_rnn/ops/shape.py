@@ -51,6 +51,9 @@ def sum_to(x, shape):
 
 def add_up(x, axis, keepdims=False):
     """A sum that keeps its digits: NumPy adds pairwise along the last axis only."""
+    if axis is None and x.flags.c_contiguous:
+        total = np.add.reduce(x.reshape(-1))
+        return total.reshape((1,) * x.ndim) if keepdims else total
     if x.dtype == np.float32 and x.ndim > 1 and x.size > 1024 * max(1, x.shape[-1]):
         if axis == tuple(range(x.ndim - 1)) or (axis == 0 and x.ndim == 2):
             sums = kernels.column_sums(x.reshape(-1, x.shape[-1]))

@@ -146,15 +146,15 @@ class Work:
     def __init__(self, plan: Plan, run: Run, way: int):
         self.plan, self.way = plan, way
         self.function = plan.function or plan.compiled()
-        fixed = plan.evaluated(run.captured)
+        value = plan.evaluator(run.captured)
         self.captured, batch = run.captured, run.program.batch
         self.cost = plan.cost * (batch or 1)  # nanoseconds a step
         self.parts = self.cut(batch, run.length)
         share = max([b - a for a, b in self.parts]) if batch else 1
         self.begun = 0  # steps that are done
         self.block = max(1, min(run.length, plan.lines // max(1, share)))
-        self.numbers = plan.numbers_from(run.captured, fixed)
-        self.held = plan.held(run.captured, fixed)
+        self.numbers = plan.numbers_from(value)
+        self.held = plan.held(run.captured, value)
         self.rooms = [plan.room(b - a if batch is not None else None, self.block, run.captured)
                       for a, b in self.parts]  # fmt: skip
 

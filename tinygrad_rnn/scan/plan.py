@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -43,7 +43,11 @@ class Plan:
         }
         self.totals = [(k, n) for k, kind, n in roles if kind == "acc"]
         self.dxs = {n for _, kind, n in roles if kind == "dx"}
-        self.once = [(k, a.role) for k, a in enumerate(self.arguments) if a.role[0] in ONCE]
+        self.once = [
+            (k, a.role, self.root(a.role[1]) if a.role[0] == "packed" else None)
+            for k, a in enumerate(self.arguments)
+            if a.role[0] in ONCE
+        ]
         self.own = [(k, a) for k, a in enumerate(self.arguments) if a.role[0] in OWN]
         self.cost = self.estimate(text)
         self.rooms: dict[Any, list[Any]] = {}
@@ -82,45 +86,50 @@ class Plan:
 
     # -- the arrays ------------------------------------------------------------------------------
 
-    def evaluated(self, captured: Sequence[np.ndarray]) -> list[Any]:
-        """What depends on fixed arrays only."""
-        out: list[Any] = []
-        if self.fixed:
-            with np.errstate(all="ignore"):
-                for op, inputs, attrs in self.fixed:
-                    arrays = [_value(role, captured, out) for role in inputs]
-                    out.append(op.body(*arrays, **attrs))
-        return out
+    def evaluator(self, captured: Sequence[np.ndarray]) -> Callable[[Any], Any]:
+        """A function that says what is meant by a role; what is fixed is worked out when asked."""
+        known: dict[int, Any] = {}
 
-    def numbers_from(self, captured: Sequence[np.ndarray], fixed: list[Any]) -> np.ndarray:
+        def value(role: Any) -> Any:
+            kind, k = role[0], role[1]
+            if kind != "fixed":
+                return captured[k] if kind == "captured" else k
+            if k not in known:
+                op, inputs, attrs = self.fixed[k]
+                arrays = [value(r) for r in inputs]
+                with np.errstate(all="ignore"):
+                    known[k] = op.body(*arrays, **attrs)
+            return known[k]
+
+        return value
+
+    def numbers_from(self, value: Callable[[Any], Any]) -> np.ndarray:
         if not self.numbers:
             return NO_NUMBERS
-        values = [_value(role, captured, fixed) for role in self.numbers]
-        return np.array([np.asarray(v).item() for v in values], np.float64)
+        return np.array([np.asarray(value(role)).item() for role in self.numbers], np.float64)
 
-    def held(self, captured: Sequence[np.ndarray], fixed: list[Any]) -> list[Any]:
+    def held(self, captured: Sequence[np.ndarray], value: Callable[[Any], Any]) -> list[Any]:
         """The arguments that are the same at all times, in their places among all."""
         held: list[Any] = [None] * len(self.arguments)
-        for k, role in self.once:
+        for k, role, root in self.once:
             if role[0] == "packed":
-                held[k] = self.packed(k, role[1], captured, fixed)
+                held[k] = self.packed(k, role[1], root, captured, value)
             else:
-                array = np.asarray(_value(role, captured, fixed))
+                array = np.asarray(value(role))
                 held[k] = array if array.flags.c_contiguous else np.ascontiguousarray(array)
         return held
 
-    def packed(self, k: int, role: Any, captured: Any, fixed: Any) -> np.ndarray:
+    def packed(self, k: int, role: Any, root: int | None, captured: Any, value: Any) -> np.ndarray:
         """Weights as the products read them: packed anew when they are other weights.
 
         An array in a graph never changes, so the same array is the same weights.
         """
-        from ..kernels import generated
-
-        root = self.root(role)
         known = self.packs.get(k)
         if known is not None and root is not None and known[0]() is captured[root]:
             return known[1]
-        out = generated.packed(_value(role, captured, fixed))
+        from ..kernels import generated
+
+        out = generated.packed(value(role))
         if root is not None:
             self.packs[k] = weakref.ref(captured[root]), out
         return out
@@ -169,6 +178,8 @@ class Plan:
         return room
 
     def leave(self, room: Room) -> None:
+        if len(self.rooms) > ROOMS:
+            self.rooms.clear()
         self.rooms.setdefault(room.key, []).append(list(room))
 
 
@@ -182,16 +193,11 @@ class Room(list):
 
 AHEAD_LINES, BACK_LINES = 128, 256  # rows (of steps times batch) that a block of time has
 LARGE_SUMS = 1 << 21  # bytes of weights' cotangents from which it pays to visit them less often
+ROOMS = 8  # sizes of batch whose rooms are kept
 NO_NUMBERS = np.zeros(0)
 TIMED = {"x", "path", "out", "note", "incoming", "dx"}
 ONCE = {"captured", "fixed", "constant", "packed"}
 OWN = {"buffer", "carried", "acc", "scratch", "tall"}
-
-
-def _value(role: Any, captured: Sequence[np.ndarray], fixed: list[Any]) -> Any:
-    if role[0] == "captured":
-        return captured[role[1]]
-    return role[1] if role[0] == "constant" else fixed[role[1]]
 
 
 def gather_size(sizes: Any, dtype: Any) -> int:
