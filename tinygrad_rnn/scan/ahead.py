@@ -37,6 +37,7 @@ def begin(step: Step, batch: int | None, text_name: str, head: Sequence[str]) ->
                 sizes.add(n, "N")
     lowering = Lowering(sizes, batch)
     text = Text(text_name, sizes, batch is not None, head)
+    text.captured = [x.shape for x in step.captured]
     numbers: list[Any] = []
     for k, x in enumerate(step.captured):
         captured_leaf(lowering, text, numbers, x, ("captured", k), x.name or f"w{k}")

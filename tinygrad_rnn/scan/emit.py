@@ -61,6 +61,7 @@ class Text:
         self.expensive: dict[Node, set[int]] = {}
         self.lines: list[str] = []
         self.names: list[str] = []
+        self.captured: list[tuple[int, ...]] = []  # the shapes of what is captured
 
     def fresh(self, stem: str) -> str:
         """A name that is not taken: the stem and a number."""

@@ -13,7 +13,7 @@ from ..kernels.threads import get_num_threads, spread
 from .plan import Plan
 from .program import Program
 
-SHORT = 2e5  # nanoseconds of work from which a second thread pays
+SHORT = 3e5  # nanoseconds of work from which a second thread pays
 LONG = 2e8  # nanoseconds of work between two looks at Ctrl-C
 
 

@@ -81,7 +81,9 @@ class Plan:
         for a in self.arguments:
             if a.role[0] in ("buffer", "note", "path"):
                 shape = text.full[a.name]
-                cost += 2 * math.prod(sizes[n] if n in sizes else int(n) for n in shape)
+                cost += math.prod(sizes[n] if n in sizes else int(n) for n in shape) / 5
+            elif a.role[0] == "acc":
+                cost += math.prod(text.captured[a.role[2]]) / 100
         return cost
 
     # -- the arrays ------------------------------------------------------------------------------
