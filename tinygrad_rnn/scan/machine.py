@@ -66,7 +66,6 @@ class Run:
                 work.run(
                     low, high, arrays | {"note": [n[: high - low] for n in self.notes]}, "note"
                 )
-        work.release()
         results = [p[1:] if self.way > 0 else p[:-1] for p in self.paths] + self.outs
         if not full:
             self.forget(keep)
@@ -115,9 +114,7 @@ class Run:
             for low, high in reversed(self.spans(self.every)):
                 arrays |= self.again(again, low, high)
                 work.run(low, high, arrays, "path", "out", "note")
-            again.release()
         found = [*dxs, *work.carried(len(step.carry)), *work.totals(len(step.captured))]
-        work.release()
         return found
 
     def again(self, work: Work, low: int, high: int) -> dict[str, Any]:
@@ -224,8 +221,3 @@ class Work:
                 first += other
             found[k] = first.reshape(self.captured[k].shape)
         return found
-
-    def release(self) -> None:
-        """Leave the rooms to the next call."""
-        for room in self.rooms:
-            self.plan.leave(room)

@@ -50,7 +50,6 @@ class Plan:
         ]
         self.own = [(k, a) for k, a in enumerate(self.arguments) if a.role[0] in OWN]
         self.cost = self.estimate(text)
-        self.rooms: dict[Any, list[Any]] = {}
         self.packs: dict[int, Any] = {}
 
     def compiled(self) -> Any:
@@ -143,59 +142,34 @@ class Plan:
         roots = {self.root(r) for r in self.fixed[role[1]][1]} if role[0] == "fixed" else {None}
         return roots.pop() if len(roots) == 1 else None
 
-    def room(self, rows: int | None, block: int, captured: Sequence[np.ndarray]) -> Room:
+    def room(self, rows: int | None, block: int, captured: Sequence[np.ndarray]) -> list[Any]:
         """The arrays of one thread: buffers of a step or a block, sums, carried cotangents."""
-        waiting = self.rooms.get((rows, block))
-        room = waiting.pop() if waiting else self.build(rows, block)
-        out = []
-        for k, array in room:
-            kind, number = self.arguments[k].role[0], self.arguments[k].role[-1]
-            if kind == "acc":
-                shape = captured[number].shape or (1,)
-                array = spare(shape, self.arguments[k].dtype)
-                if not rows or not self.arguments[k].role[1]:
-                    array.fill(0)
-            elif kind == "carried":
-                array.fill(0)
-            out.append((k, array))
-        return Room(out, (rows, block))
-
-    def build(self, rows: int | None, block: int) -> list[Any]:
         sizes = self.words | {ROWS: rows or 0}
         room: list[Any] = []
         for k, a in self.own:
             kind = a.role[0]
-            array: Any = None
-            if kind in ("buffer", "carried"):
+            if kind == "acc":
+                array = spare(captured[a.role[2]].shape or (1,), a.dtype)
+                if not rows or not a.role[1]:
+                    array.fill(0)
+            elif kind == "scratch":
+                array = spare((gather_size(self.gathers, a.dtype),), a.dtype)
+            elif kind == "tall":
+                lines = block * (rows if rows is not None else a.role[2])
+                array = spare((tall_size(lines, self.size(a.role[1]), a.dtype),), a.dtype)
+            else:
                 shape = [sizes[n] if n in sizes else int(n) for n in a.role[1]]
                 if a.role[3]:
                     shape[-1] = tall_size(1, shape[-1], a.dtype)
-                array = np.zeros((block if a.role[2] is True else 1, *shape), a.dtype)
-            elif kind == "scratch":
-                array = np.empty(gather_size(self.gathers, a.dtype), a.dtype)
-            elif kind == "tall":
-                lines = block * (rows if rows is not None else a.role[2])
-                array = np.empty(tall_size(lines, self.size(a.role[1]), a.dtype), a.dtype)
+                array = spare((block if a.role[2] is True else 1, *shape), a.dtype)
+                if kind == "carried":
+                    array.fill(0)
             room.append((k, array))
         return room
 
-    def leave(self, room: Room) -> None:
-        if len(self.rooms) > ROOMS:
-            self.rooms.clear()
-        self.rooms.setdefault(room.key, []).append(list(room))
-
-
-class Room(list):
-    """The arrays of one thread, with their places among the arguments."""
-
-    def __init__(self, arrays: list[Any], key: Any):
-        super().__init__(arrays)
-        self.key = key
-
 
 AHEAD_LINES, BACK_LINES = 128, 256  # rows (of steps times batch) that a block of time has
-LARGE_SUMS = 1 << 21  # bytes of weights' cotangents from which it pays to visit them less often
-ROOMS = 8  # sizes of batch whose rooms are kept
+LARGE_SUMS = 1 << 20  # bytes of weights' cotangents from which it pays to visit them less often
 NO_NUMBERS = np.zeros(0)
 TIMED = {"x", "path", "out", "note", "incoming", "dx"}
 ONCE = {"captured", "fixed", "constant", "packed"}
