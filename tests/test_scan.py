@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
-from tinygrad_rnn.scan import loop, machine
+from tinygrad_rnn.scan import compiled, machine
 from tinygrad_rnn.scan.step import Step, trace
 
 H, INPUTS = 4, 3
@@ -383,7 +383,7 @@ UNSUPPORTED = {
 @pytest.mark.parametrize("name", UNSUPPORTED)
 def test_what_has_no_compiled_form_runs_unrolled(name):
     step, carry = UNSUPPORTED[name], tg.Tensor(numbers(0, B, H), requires_grad=True)
-    loop._programs.clear()
+    compiled._programs.clear()
     with pytest.warns(tg.ScanWarning, match="no compiled form, so the steps run one by one") as one:
         (y,) = tg.scan(step, carry, None, length=3)
     assert len(one) == 1
@@ -485,7 +485,7 @@ def made(monkeypatch):
 
         return call
 
-    monkeypatch.setattr(loop, "program_of", counted("programs", loop.program_of))
+    monkeypatch.setattr(compiled, "program_of", counted("programs", compiled.program_of))
     monkeypatch.setattr(generated, "_compiled", counted("functions", generated._compiled))
     return count
 
