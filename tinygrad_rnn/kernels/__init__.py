@@ -6,11 +6,12 @@ with NUMBA_DISABLE_JIT=1, the same doors lead to plain NumPy formulas.
 
 import itertools
 import math
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 from numpy import empty
 
+from .spare import spare
 from .threads import spread
 
 __all__ = [
@@ -36,6 +37,7 @@ SINGLE, DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 
 NATIVE = {SINGLE, DOUBLE}
 
+BIG = 1 << 14  # numbers from which a product asks for memory that was used before
 LARGE = 1 << 24  # multiplications from which a product is shared between threads
 TILE, PANELS = 8, 64  # rows or columns that stay on one thread
 
@@ -183,7 +185,7 @@ def cross_entropy_pull(g, logits, target, ignore_index):
     g = np.ascontiguousarray(g, logits.dtype)
     if g.shape != target.shape:
         raise ValueError(f"expected one cotangent for each target {target.shape}, got {g.shape}")
-    out = empty(logits.shape, logits.dtype)
+    out = spare(logits.shape, logits.dtype)
     _load("cross_entropy_pull", logits.dtype)(g, logits, target, int(ignore_index), out)
     return out
 
@@ -253,7 +255,8 @@ def matmul(x, y):
     inner, columns = y.shape
     if depth != inner or not depth:
         return _stacked(x, y)
-    out = empty((rows, columns), dtype)
+    room = empty if rows * columns < BIG else spare
+    out = room((rows, columns), dtype)
     if rows * depth * columns < LARGE:
         kernel(x, y, out)
     else:
@@ -301,9 +304,10 @@ def _stacked(x, y):
     if not x.shape[-1]:
         return np.zeros((*lead, columns), dtype)
     kernel = _load("product", dtype)
-    out = empty((*lead, columns), dtype)
+    out = spare((*lead, columns), dtype)
     if y.ndim == 2:
-        kernel(x, y, out.reshape(len(x), columns))
+        flat = out.reshape(len(x), columns)
+        (kernel if flat.size * x.shape[1] < LARGE else partial(_shared, kernel))(x, y, flat)
     else:
         for at in itertools.product(*map(range, lead[:-1])):
             kernel(x[at], y[at], out[at])
