@@ -3,6 +3,7 @@
 import ast
 import io
 import re
+import shutil
 import subprocess
 import sys
 import tokenize
@@ -87,6 +88,23 @@ def test_import_is_light():
     code = f"import tinygrad_rnn, sys; print([m for m in {heavy} if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]" and not out.stderr
+
+
+def test_without_the_compiler_loops_are_unrolled(tmp_path):
+    shutil.copytree(PACKAGE, tmp_path / "tinygrad_rnn", ignore=shutil.ignore_patterns("emit.py"))
+    code = f"""
+import numpy as np, tinygrad_rnn as tg
+assert tg.__file__.startswith({str(tmp_path)!r})
+cell = tg.nn.LSTM(2, 3, rng=0)
+ys, _ = cell(np.ones((4, 1, 2), np.float32))
+ys.sum().backward()
+assert ys.shape == (4, 1, 3) and cell.Wh.grad is not None
+assert cell(np.ones((0, 1, 2), np.float32))[0].shape == (0, 1, 3)
+"""
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True
+    )
+    assert not out.stderr
 
 
 def test_import_and_use_leave_no_trace():

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..op import Op, pick
-from ..scan.compiled import expand, scanned
+from ..scan.node import expand, scanned
 from ..tensor import Outline, Tensor, _births, _Switch, history
 
 

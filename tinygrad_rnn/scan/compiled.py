@@ -11,19 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from ..grad import pullback
-from ..op import Op
-from ..ops import reshape
 from ..ops.shape import check_index
-from ..tensor import Tensor, Untraceable, _births, _Switch, mode, owned, recording
-from .loop import Steps, results_of, unroll, warn
+from ..tensor import Tensor, _births, mode
+from .loop import Steps, results_of, warn
 from .lower import Unsupported
 from .machine import Run
+from .node import scanned
 from .program import Program, program_of
 from .step import (
     Follower,
     Step,
     Trace,
+    at_one_time,
     check_repeatable,
     is_written,
     run_on,
@@ -33,81 +32,13 @@ from .step import (
 )  # fmt: skip
 
 
-class Scan(Op):
-    """A whole loop as one verb: `run` in its attributes holds what it kept for the way back."""
-
-    def __init__(self) -> None:
-        super().__init__(_scan, [_no_rule], variadic=True)
-
-    def pull(self, g: Any, y: Tensor, wanted: set[Tensor] | None = None) -> list[Any]:
-        run, count = y.attrs["run"], len(y.attrs["run"].program.step.results)
-        if mode.recording or mode.anomaly:
-            return _pull_unrolled(g, y)
-        try:
-            return run.back([g.get(i) for i in range(count)])
-        except Unsupported as reason:
-            warn(f"the derivative of {reason}")
-            return _pull_unrolled(g, y)
-
-
-def _scan(*inputs, run):
-    """A step folded over time, in one compiled loop."""
-    raise NotImplementedError
-
-
-def _no_rule(g, y, *inputs, run):
-    raise NotImplementedError
-
-
-scanned = Scan()
-
-
-def _pull_unrolled(g: Any, y: Tensor) -> list[Any]:
-    """The long way round: the steps one by one, so that what is done has a history of its own."""
-    with recording(True):
-        inputs = [reshape(x, shape=x.shape) if x.tracked else x for x in y.inputs]
-        results = expand(y, inputs)
-    wrt = [x for x in inputs if x.tracked]
-    found = pullback(
-        [results[i] for i in g], list(g.values()), wrt, until=set(inputs),
-        create_graph=mode.recording,
-    )  # fmt: skip
-    return [found.get(x) if x.tracked else None for x in inputs]
-
-
-def expand(y: Tensor, inputs: Sequence[Tensor], do: Any = None) -> list[Tensor]:
-    """The results of a scan's node again, from its inputs, every step recorded.
-
-    `do` may stand for calling the ops, see `Step.run`.
-    """
-    run = y.attrs["run"]
-    step: Step = run.program.step
-    count, carried = len(step.xs), len(step.carry)
-    captured = inputs[count + carried :]
-
-    def one(*leaves: Tensor) -> tuple[Tensor, ...]:
-        return step.run([*leaves, *[_anew(x, run.began) for x in captured]], do)
-
-    with _Switch(recording=True, scope=run.scope):
-        return unroll(
-            one, inputs[count : count + carried], tuple(inputs[:count]) or None,
-            reverse=run.way < 0, length=None if count else run.length, names=run.names,
-        )  # fmt: skip
-
-
-def _anew(x: Tensor, began: int) -> Tensor:
-    """A number that the step itself mentions is another tensor at each step."""
-    mentioned = x.op is None and (x.born > began or is_written(x))
-    return owned(x._array) if mentioned and not x.tracked and not x.name else x
-
-
 def compiled(
     step: Steps, state: Any, inputs: Any, steps: int, reverse: bool, every: Any, names: Any
 ) -> list[Tensor] | None:
     began = next(_births)
     program, captured = _recognised(step, state, inputs)
     if program is None:
-        leaves = [_first(x) for x in inputs]
+        leaves = [at_one_time(x) for x in inputs]
         made, results = _traced(step, leaves, state, names)
         program = _program(made, results, lambda: _again(step, inputs, state, names), len(inputs))
         if program is None:
@@ -161,7 +92,7 @@ def _same(tensors: Sequence[Tensor], arrays: Sequence[np.ndarray]) -> bool:
 
 
 def _again(step: Steps, inputs: Any, state: Any, names: Any) -> Trace:
-    made, results = _traced(step, [_first(x) for x in inputs], state, names)
+    made, results = _traced(step, [at_one_time(x) for x in inputs], state, names)
     made.key(results)
     return made
 
@@ -204,20 +135,6 @@ def _traced(step: Steps, leaves: Sequence[Tensor], state: Sequence[Tensor], name
     return made, new
 
 
-def _first(x: Tensor) -> Tensor:
-    """What a step sees of a sequence: as it is at one time."""
-    y = object.__new__(Tensor)
-    y._array, y.tracked, y.name = _Slice(x._array), x.tracked, x.name
-    return y
-
-
-class _Slice:
-    __slots__ = ("dtype", "shape")
-
-    def __init__(self, array: np.ndarray):
-        self.shape, self.dtype = array.shape[1:], array.dtype
-
-
 _programs: OrderedDict[Any, Program | None] = OrderedDict()
 _lock = threading.Lock()
 PROGRAMS = 256  # programs that are remembered
@@ -244,17 +161,9 @@ def _program(made: Any, results: Any, again: Any, inputs: int) -> Program | None
     return program
 
 
-def no_outputs(step: Steps, state: Sequence[Tensor], inputs: Sequence[Tensor]) -> list[Tensor]:
-    """What a step would return beyond the carry, of no steps at all."""
-    with suppress(Untraceable):
-        outputs = _traced(step, [_first(x) for x in inputs], state, ())[1][len(state) :]
-        return [owned(np.empty((0, *y.shape), y.dtype)) for y in outputs]
-    return []
-
-
 def source(step: Steps, state: Sequence[Tensor], inputs: Sequence[Tensor]) -> str:
     """The text of both loops of a step."""
-    made, results = _traced(step, [_first(x) for x in inputs], state, ())
+    made, results = _traced(step, [at_one_time(x) for x in inputs], state, ())
     made.key(results)
     try:
         return program_of(Step(made, results, len(inputs))).source

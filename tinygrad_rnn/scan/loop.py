@@ -46,7 +46,7 @@ def unroll(
         path.append(new)
         state = new[: len(state)]
     if not path:
-        from .compiled import no_outputs
+        from .step import no_outputs
 
         empty = [reshape(c, shape=(1, *c.shape))[:0] for c in state]
         return empty + no_outputs(step, state, inputs)
@@ -113,15 +113,24 @@ def fold(
     state, inputs, steps = _given("scan", carry, xs, length)
     every = _interval(checkpoint, steps)
     if not (unrolled or mode.anomaly or mode.trace or not steps or _inert(state, inputs)):
-        from .compiled import compiled  # the compiler is loaded when it is first needed
-
-        out = compiled(step, state, inputs, steps, reverse, every, names)
-        if out is not None:
-            return out
+        machine = _machine()
+        if machine is not None:
+            out = machine.compiled(step, state, inputs, steps, reverse, every, names)
+            if out is not None:
+                return out
     given = tuple(inputs) if inputs else None
     return unroll(
         step, state, given, reverse=reverse, length=None if inputs else steps, names=names
     )
+
+
+def _machine() -> Any:
+    """The compiler, loaded when it is first needed; None where somebody took it out."""
+    try:
+        from . import compiled
+    except ModuleNotFoundError:
+        return None
+    return compiled
 
 
 def _inert(state: Sequence[Tensor], inputs: Sequence[Tensor]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -482,3 +483,27 @@ def _alike(first: Trace, second: Trace) -> bool:
 
 def same_numbers(x: np.ndarray, y: np.ndarray) -> bool:
     return x.dtype == y.dtype and x.shape == y.shape and x.tobytes() == y.tobytes()
+
+
+def at_one_time(x: Tensor) -> Tensor:
+    """What a step sees of a sequence: as it is at one time."""
+    y = object.__new__(Tensor)
+    y._array, y.tracked, y.name = _Slice(x._array), x.tracked, x.name
+    return y
+
+
+class _Slice:
+    __slots__ = ("dtype", "shape")
+
+    def __init__(self, array: np.ndarray):
+        self.shape, self.dtype = array.shape[1:], array.dtype
+
+
+def no_outputs(
+    step: Callable[..., Any], state: Sequence[Tensor], inputs: Sequence[Tensor]
+) -> list[Tensor]:
+    """What a step would return beyond the carry, of no steps at all."""
+    with suppress(Untraceable):
+        outputs = trace(step, [at_one_time(x) for x in inputs], state)[1][len(state) :]
+        return [owned(np.empty((0, *y.shape), y.dtype)) for y in outputs]
+    return []

@@ -1,0 +1,82 @@
+"""A scan as a node of the graph: how its derivative is led back, and its steps, one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..grad import pullback
+from ..op import Op
+from ..ops import reshape
+from ..tensor import Tensor, _Switch, mode, owned, recording
+from .loop import unroll, warn
+from .lower import Unsupported
+from .step import Step, is_written
+
+
+class Scan(Op):
+    """A whole loop as one verb: `run` in its attributes holds what it kept for the way back."""
+
+    def __init__(self) -> None:
+        super().__init__(_scan, [_no_rule], variadic=True)
+
+    def pull(self, g: Any, y: Tensor, wanted: set[Tensor] | None = None) -> list[Any]:
+        run, count = y.attrs["run"], len(y.attrs["run"].program.step.results)
+        if mode.recording or mode.anomaly:
+            return _pull_unrolled(g, y)
+        try:
+            return run.back([g.get(i) for i in range(count)])
+        except Unsupported as reason:
+            warn(f"the derivative of {reason}")
+            return _pull_unrolled(g, y)
+
+
+def _scan(*inputs, run):
+    """A step folded over time, in one compiled loop."""
+    raise NotImplementedError
+
+
+def _no_rule(g, y, *inputs, run):
+    raise NotImplementedError
+
+
+scanned = Scan()
+
+
+def _pull_unrolled(g: Any, y: Tensor) -> list[Any]:
+    """The long way round: the steps one by one, so that what is done has a history of its own."""
+    with recording(True):
+        inputs = [reshape(x, shape=x.shape) if x.tracked else x for x in y.inputs]
+        results = expand(y, inputs)
+    wrt = [x for x in inputs if x.tracked]
+    found = pullback(
+        [results[i] for i in g], list(g.values()), wrt, until=set(inputs),
+        create_graph=mode.recording,
+    )  # fmt: skip
+    return [found.get(x) if x.tracked else None for x in inputs]
+
+
+def expand(y: Tensor, inputs: Sequence[Tensor], do: Any = None) -> list[Tensor]:
+    """The results of a scan's node again, from its inputs, every step recorded.
+
+    `do` may stand for calling the ops, see `Step.run`.
+    """
+    run = y.attrs["run"]
+    step: Step = run.program.step
+    count, carried = len(step.xs), len(step.carry)
+    captured = inputs[count + carried :]
+
+    def one(*leaves: Tensor) -> tuple[Tensor, ...]:
+        return step.run([*leaves, *[_anew(x, run.began) for x in captured]], do)
+
+    with _Switch(recording=True, scope=run.scope):
+        return unroll(
+            one, inputs[count : count + carried], tuple(inputs[:count]) or None,
+            reverse=run.way < 0, length=None if count else run.length, names=run.names,
+        )  # fmt: skip
+
+
+def _anew(x: Tensor, began: int) -> Tensor:
+    """A number that the step itself mentions is another tensor at each step."""
+    mentioned = x.op is None and (x.born > began or is_written(x))
+    return owned(x._array) if mentioned and not x.tracked and not x.name else x
