@@ -25,8 +25,9 @@ FLOORS = [
     {"grad"},
     {"check"},
     {"scan"},
-    {"nn", "optim", "data"},
-    {"io"},
+    {"data"},
+    {"nn", "optim"},
+    {"io", "lab"},
     {"draw"},
     {"cli"},
 ]

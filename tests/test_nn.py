@@ -25,7 +25,7 @@ def randomised(cell, seed=0):
 
 CELLS = {
     "rnn": lambda: nn.RNN(I, H, dtype=np.float64),
-    "lstm": lambda: nn.LSTM(I, H, dtype=np.float64),
+    "lstm": lambda: nn.LSTM(I, H, convention="keras", dtype=np.float64),
     "gru": lambda: nn.GRU(I, H, bias=True, dtype=np.float64),
 }
 
@@ -154,7 +154,7 @@ def test_good_beginnings():
     cell = nn.LSTM(30, 20, rng=0)
     for block in np.split(cell.Wh.data.astype(np.float64), 4, axis=1):
         np.testing.assert_allclose(block.T @ block, np.eye(20), atol=1e-6)
-    assert cell.b.data.tolist() == [0] * 20 + [1] * 20 + [0] * 40
+    assert cell.b.data.tolist() == [1] * 20 + [0] * 60
     bound = np.sqrt(6 / 50)
     assert np.abs(cell.Wx.data).max() <= bound < 1.1 * np.abs(cell.Wx.data).max()
     for cell in (nn.RNN(3, 4), nn.LSTM(3, 4), nn.GRU(3, 4, bias=True)):
@@ -322,7 +322,7 @@ def test_frozen_parameters_are_kept_but_not_trained():
 def test_modules_and_optimizers_show_what_they_are():
     layer = nn.Recurrent(nn.LSTM(2, 3), nn.GRU(3, 4))
     cells = "LSTM(Wh=3×12, Wx=2×12, b=12), GRU(Wh=4×8, Wx=3×12, Wn=4×4)"
-    assert repr(layer) == f"Recurrent(cells=[{cells}], dropout=Dropout(0))"
+    assert repr(layer) == f"Recurrent(cells=[{cells}], dropout=[Dropout(0), Dropout(0)])"
     assert repr(tg.optim.Adam(layer, lr=0.01)) == "Adam(lr=0.01, 6 parameters, 0 steps done)"
 
 

@@ -19,6 +19,8 @@ from .op import variadic as variadic
 from .ops import abs as abs
 from .ops import add as add
 from .ops import astype as astype
+from .ops import binary_cross_entropy as binary_cross_entropy
+from .ops import clip_cotangent as clip_cotangent
 from .ops import concat as concat
 from .ops import cross_entropy as cross_entropy
 from .ops import div as div
@@ -78,14 +80,15 @@ from .tensor import tensor as tensor
 
 if _typing.TYPE_CHECKING:
     from . import io as io
+    from . import lab as lab
     from .draw import curve as curve
 
 Tensor.backward = _backward  # type: ignore[method-assign, assignment]
 
 
 def __getattr__(name: str) -> _typing.Any:
-    if name == "io":  # checkpoints: imported when first used
-        return _import_module(".io", __name__)
+    if name in ("io", "lab"):  # checkpoints, measurements: imported when first used
+        return _import_module(f".{name}", __name__)
     if name == "curve":  # so that `tg.draw` may be the function
         return _import_module(".draw.chart", __name__).curve
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from collections.abc import Callable, Sequence
 from operator import attrgetter
@@ -51,6 +52,10 @@ class Op:
 
     def __repr__(self) -> str:
         return f"<op {self.name}>"
+
+    def __reduce__(self) -> Any:
+        """Pickled by where it is found, as functions are."""
+        return _found, (self.body.__module__, self.body.__qualname__)
 
     def __call__(self, *inputs: Any, **attrs: Any) -> Any:
         trace = mode.trace
@@ -221,6 +226,13 @@ def primitive(*rules: Callable[..., Any] | None, quiet: bool = False) -> Callabl
 def variadic(rule: Callable[..., Any]) -> Callable[..., Op]:
     """Make an op of any number of inputs; `rule` returns the cotangents of all of them."""
     return lambda body: Op(body, [rule], variadic=True)
+
+
+def _found(module: str, name: str) -> Op:
+    found: Any = importlib.import_module(module)
+    for part in name.split("."):
+        found = getattr(found, part)
+    return found
 
 
 class Parts(dict):

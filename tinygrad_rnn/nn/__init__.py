@@ -1,13 +1,36 @@
-"""Layers are formulas: modules, cells, and the layer that folds cells over time."""
+"""Layers are formulas: modules, cells, what changes cells, and what folds them over time."""
 
+from .activations import ACTIVATIONS as ACTIVATIONS
+from .activations import activation as activation
+from .bidirectional import Bidirectional as Bidirectional
+from .cell import Cell as Cell
+from .cell import Part as Part
 from .cells import GRU as GRU
+from .cells import IRNN as IRNN
 from .cells import LSTM as LSTM
 from .cells import RNN as RNN
+from .cells import MinimalGatedUnit as MinimalGatedUnit
+from .cells import OutputRecurrent as OutputRecurrent
+from .conventions import CONVENTIONS as CONVENTIONS
+from .ensemble import Ensemble as Ensemble
+from .ensemble import monte_carlo as monte_carlo
 from .language import LanguageModel as LanguageModel
 from .layers import Dropout as Dropout
 from .layers import Embedding as Embedding
 from .layers import Linear as Linear
+from .modifiers import ClipCotangent as ClipCotangent
+from .modifiers import DropConnect as DropConnect
+from .modifiers import FeedforwardDropout as FeedforwardDropout
+from .modifiers import LearnedState as LearnedState
+from .modifiers import Modifier as Modifier
+from .modifiers import Residual as Residual
+from .modifiers import TimeSkip as TimeSkip
+from .modifiers import VariationalDropout as VariationalDropout
+from .modifiers import Zoneout as Zoneout
 from .module import Module as Module
 from .module import count_parameters as count_parameters
-from .recurrent import Cell as Cell
+from .moment import each_step as each_step
+from .moment import gates as gates
+from .moment import once as once
+from .norm import LayerNorm as LayerNorm
 from .recurrent import Recurrent as Recurrent

@@ -10,6 +10,7 @@ from ..ops import embedding
 from ..tensor import Operand, Tensor, scope
 from .init import Random, glorot
 from .module import Module, as_floats, floating, parameter, positive
+from .moment import dropped, each_step, probability
 
 
 class Linear(Module):
@@ -62,26 +63,30 @@ class Embedding(Module):
 class Dropout(Module):
     """In training each element is 0 with probability p, else x / (1 - p); in use x itself (S24).
 
-    A new mask at every call, drawn from `rng`. Raises ValueError unless 0 <= p <= 1.
+    A new mask at every call, drawn from `rng`; in a cell's step, at every step. Raises ValueError
+    unless 0 <= p <= 1.
     """
 
     def __init__(self, p: float, *, rng: Random = None):
-        if not isinstance(p, int | float | np.number):
-            raise TypeError(f"Dropout: p: expected a probability in [0, 1], got {p!r}")
-        if not 0 <= p <= 1:
-            raise ValueError(f"Dropout: p: expected a probability in [0, 1], got {p}")
+        probability("Dropout", p=p)
         self.p = float(p)
         self.rng = np.random.default_rng(rng) if p else None  # what never draws needs none
 
     def __repr__(self) -> str:
         return f"Dropout({self.p:g})"
 
+    @property
+    def draws(self) -> bool:  # type: ignore[override]
+        """Whether it cuts anything now."""
+        return self.training and self.p > 0
+
     def __call__(self, x: Tensor) -> Tensor:
         if x.dtype.kind != "f":
             raise TypeError(f"Dropout: x: expected floats, got {x.dtype}")
-        if not self.training or self.p == 0:
+        if not self.draws:
             return x
+        return x * each_step(lambda n: self._masks(n, x.shape, x.dtype))
+
+    def _masks(self, count: int, shape: tuple[int, ...], dtype: Any) -> Tensor:
         assert self.rng is not None
-        kept = self.rng.random(x.shape, np.float32) >= self.p
-        scale = 1 / (1 - self.p) if self.p < 1 else 0.0
-        return x * Tensor((kept * scale).astype(x.dtype), name="mask")
+        return Tensor(dropped(self.rng, (count, *shape), self.p, dtype), name="mask")

@@ -18,6 +18,7 @@ class Module:
     """
 
     training: bool = True
+    draws: bool = False  # whether it asks for what `nn.each_step` draws, when used in a step
 
     def __setattr__(self, name: str, value: Any) -> None:
         old = vars(self).get(name)

@@ -26,7 +26,9 @@ from .arithmetic import sqrt as sqrt
 from .arithmetic import sub as sub
 from .arithmetic import tanh as tanh
 from .arithmetic import where as where
+from .clip import clip_cotangent as clip_cotangent
 from .linear import matmul as matmul
+from .loss import binary_cross_entropy as binary_cross_entropy
 from .loss import cross_entropy as cross_entropy
 from .loss import mean_squared_error as mean_squared_error
 from .reduce import log_softmax as log_softmax

@@ -1,12 +1,16 @@
 """Losses: how wrong, as one number."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 
 from .. import kernels
 from ..op import primitive
 from ..tensor import Operand, Tensor, owned
 from . import reduce
-from .arithmetic import astype, not_equal
+from .arithmetic import astype, maximum, not_equal, softplus, where
 from .reduce import softmax
 from .shape import check_index, reshape
 
@@ -32,41 +36,53 @@ def _cross_entropy_pull(g, x, target, ignore_index):
 
 
 def _curve(h, g, x, target, ignore_index):
-    counted = g * astype(not_equal(target, ignore_index), dtype=g.dtype)
-    p, h = softmax(x), h * reshape(counted, shape=(-1, 1))
+    counted = reshape(not_equal(target, ignore_index), shape=(-1, 1))
+    p = softmax(where(counted, x, 0))  # an ignored row may be NaN, and 0 times that is NaN
+    h = h * where(counted, reshape(g, shape=(-1, 1)), 0)
     return p * (h - reduce.sum(h * p, axis=-1, keepdims=True))
 
 
 def cross_entropy(
-    logits: Operand, target: Operand, *, ignore_index: int = -100, reduction: str = "mean"
+    logits: Operand,
+    target: Operand,
+    *,
+    mask: Operand | None = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
 ) -> Tensor:
     """-log softmax(logits)[target], summed or averaged over all targets that count.
 
     Shapes: logits (..., C), target (...) of integers in 0 <= target < C, or `ignore_index`.
+    mask: bools in the shape of the target or of its first axes, such as (T, B); where it is False
+    the target is ignored, and no NaN or index out of range does harm.
     reduction: "mean" over the targets that are not ignored (0 when all are), "sum" (the notes'
-    L = Σ_t, S6), or "none" for one number per target.
+    L = Σ_t, S6), or "none" for one number per target, 0 where it is ignored.
     Raises ValueError for shapes that disagree and for targets out of range, TypeError for targets
-    that are not integers.
+    that are not integers and for a mask that is not bools.
     """
-    logits = logits if isinstance(logits, Tensor) else Tensor(logits)
-    target = target if isinstance(target, Tensor) else Tensor(target)
-    indices = target.data
+    logits, target = _tensor(logits), _tensor(target)
     _check_reduction("cross_entropy", reduction)
     if not logits.ndim or target.shape != logits.shape[:-1]:
+        one_hot = " One-hot? Use target.data.argmax(-1)." if target.shape == logits.shape else ""
         raise ValueError(
             f"cross_entropy: target: expected shape {logits.shape[:-1]} for logits of shape "
             f"{logits.shape} (class last), got {target.shape}."
-            + (" One-hot? Use target.data.argmax(-1)." if target.shape == logits.shape else "")
+            + (one_hot or _guess("target", target.shape, logits.shape[:-1]))
         )
+    indices = target.data
     if indices.dtype.kind not in "iu":
         raise TypeError(
             f"cross_entropy: target: expected class indices (integers), got dtype {target.dtype}"
         )
-    count = _count(indices, logits.shape[-1], ignore_index)
+    flags = None if mask is None else _flags("cross_entropy", mask, target.shape).data
+    count = _count(indices, flags, logits.shape[-1], ignore_index)
+    indices = indices.astype(np.int64, copy=False)
+    if flags is not None:
+        indices = np.where(flags, indices, ignore_index)
     rows = logits
     if logits.ndim != 2:
         rows = reshape(logits, shape=(indices.size, logits.shape[-1]))
-    flat = owned(indices.astype(np.int64, copy=False).reshape(-1))  # a tensor's array stays
+    flat = owned(indices.reshape(-1))  # a tensor's array stays
     flat.name = "target"
     losses = _cross_entropy(rows, flat, ignore_index=ignore_index)
     if reduction == "none":
@@ -75,40 +91,122 @@ def cross_entropy(
     return total if reduction == "sum" else total / float(max(1, count))
 
 
-def _count(indices: np.ndarray, classes: int, ignore_index: int) -> int:
-    """How many targets count, once none of them is out of range."""
-    ignored = 0
-    if indices.size and (indices.min() < 0 or indices.max() >= classes or ignore_index >= 0):
-        counted = indices != ignore_index
-        ignored = indices.size - int(counted.sum())
-        try:
-            check_index("target", indices[counted], classes, ValueError)
-        except ValueError as error:
-            raise ValueError(f"cross_entropy: {error} (or ignore_index={ignore_index})") from None
-    return indices.size - ignored
+def _count(indices: np.ndarray, flags: Any, classes: int, ignore_index: int) -> int:
+    """How many targets count, once none of those is out of range."""
+    outside = indices.size and (indices.min() < 0 or indices.max() >= classes)
+    if not outside and ignore_index < 0 and flags is None:
+        return indices.size
+    counted = indices != ignore_index
+    counted = counted if flags is None else counted & flags
+    try:
+        check_index("target", indices[counted], classes, ValueError)
+    except ValueError as error:
+        raise ValueError(f"cross_entropy: {error} (or ignore_index={ignore_index})") from None
+    return int(counted.sum())
+
+
+def mean_squared_error(
+    prediction: Operand, target: Operand, *, mask: Operand | None = None, reduction: str = "mean"
+) -> Tensor:
+    """(prediction - target)², averaged or summed over all elements, or ("none") each by itself.
+
+    mask: bools in the shape of the target or of its first axes, such as (T, B) for (T, B, F).
+    Only where it is True elements count, in the mean too, which over none of them is 0; elsewhere
+    the loss and its gradient are 0, whatever is there. Raises ValueError when the shapes differ:
+    (N, 1) against (N,) would broadcast to a plausible and wrong (N, N).
+    """
+    x, y, flags = _pair("mean_squared_error", prediction, target, mask, reduction)
+    error = x - y
+    return _reduced(error * error, flags, reduction)
+
+
+def binary_cross_entropy(
+    logits: Operand, target: Operand, *, mask: Operand | None = None, reduction: str = "mean"
+) -> Tensor:
+    """-y log σ(x) - (1 - y) log σ(-x) for logits x and targets y: 0, 1, or a chance in between.
+
+    It is y softplus(-x) + (1 - y) softplus(x): no term is negative, so that no digits cancel, and
+    none overflows. Shapes, mask and reduction as for `mean_squared_error`.
+    Raises ValueError for shapes that differ and for targets outside [0, 1].
+    """
+    x, y, flags = _pair("binary_cross_entropy", logits, target, mask, reduction)
+    _check_chances(y.data)
+    y = y if y.dtype.kind == "f" else astype(y, dtype=x.dtype)
+    losses = y * softplus(-x) + (1 - y) * softplus(x)
+    return _reduced(losses if flags is None else where(flags, losses, 0), flags, reduction)
+
+
+def _check_chances(target: np.ndarray) -> None:
+    if not np.all((target >= 0) & (target <= 1)):
+        low, high = target.min(), target.max()
+        signs = " Of -1 and 1 make (target + 1) / 2." if low == -1 and high == 1 else ""
+        raise ValueError(
+            "binary_cross_entropy: target: expected numbers from 0 to 1, got values from "
+            f"{low} to {high}.{signs}"
+        )
+
+
+def _reduced(losses: Tensor, flags: Tensor | None, reduction: str) -> Tensor:
+    """The losses, which are 0 where they do not count, as the caller wants them."""
+    if reduction == "none":
+        return losses
+    if reduction == "mean" and flags is None:
+        return reduce.mean(losses)
+    total = reduce.sum(losses)
+    if reduction == "sum" or flags is None:
+        return total
+    each = losses.size // max(1, flags.size)  # elements to a flag
+    return total / maximum(astype(reduce.sum(flags), dtype=losses.dtype) * each, 1)
+
+
+# -- what a loss is given -------------------------------------------------------------------------
+
+
+def _tensor(x: Operand) -> Tensor:
+    return x if isinstance(x, Tensor) else Tensor(x)
+
+
+def _pair(
+    who: str, x: Operand, target: Operand, mask: Operand | None, reduction: str
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """A prediction and its target as tensors of one shape, and the mask: where it is False, 0."""
+    x, y = _tensor(x), _tensor(target)
+    _check_reduction(who, reduction)
+    if x.shape != y.shape:
+        guess = _guess("target", y.shape, x.shape) or " Reshape one of them."
+        raise ValueError(
+            f"{who}: target: expected shape {x.shape} like the prediction, got {y.shape}.{guess}"
+        )
+    if mask is None:
+        return x, y, None
+    flags = _flags(who, mask, y.shape)  # first of all: the derivative of what follows could be
+    return where(flags, x, 0), where(flags, y, 0), flags  # infinite, and 0 times that is NaN
+
+
+def _flags(who: str, mask: Operand, shape: tuple[int, ...]) -> Tensor:
+    """A mask as bools, with axes of size 1 behind for those of the target that it lacks."""
+    mask = _tensor(mask)
+    if mask.dtype.kind != "b":
+        raise TypeError(
+            f"{who}: mask: expected bools, True where it counts, got {mask.dtype}. Use mask > 0."
+        )
+    if not mask.ndim or mask.shape != shape[: mask.ndim]:
+        raise ValueError(
+            f"{who}: mask: expected shape {shape} like the target, or its first axes, got "
+            f"{mask.shape}." + _guess("mask", mask.shape, shape[: mask.ndim])
+        )
+    return reshape(mask, shape=mask.shape + (1,) * (len(shape) - mask.ndim))
+
+
+def _guess(word: str, shape: tuple[int, ...], expected: tuple[int, ...]) -> str:
+    """What may have gone wrong when one shape came and another was expected."""
+    if len(shape) > 1 and (shape[1], shape[0], *shape[2:]) == expected:
+        return f" Batch first? Use tg.swapaxes({word}, 0, 1)."
+    if shape == (*expected, 1) or (word == "mask" and shape == (*expected[:-1], 1)):
+        return f" Use {word}[..., 0]."
+    return ""
 
 
 def _check_reduction(who: str, reduction: str) -> None:
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f"{who}: reduction: expected 'mean', 'sum' or 'none', got {reduction!r}")
-
-
-def mean_squared_error(prediction: Operand, target: Operand, *, reduction: str = "mean") -> Tensor:
-    """(prediction - target)², averaged or summed over all elements, or ("none") each by itself.
-
-    Raises ValueError when the shapes differ: (N, 1) against (N,) would broadcast to a plausible
-    and wrong (N, N).
-    """
-    prediction = prediction if isinstance(prediction, Tensor) else Tensor(prediction)
-    target = target if isinstance(target, Tensor) else Tensor(target)
-    if prediction.shape != target.shape:
-        raise ValueError(
-            f"mean_squared_error: target: expected shape {prediction.shape} like the prediction, "
-            f"got {target.shape}. Reshape one of them."
-        )
-    _check_reduction("mean_squared_error", reduction)
-    error = prediction - target
-    square = error * error
-    if reduction == "none":
-        return square
-    return reduce.sum(square) if reduction == "sum" else reduce.mean(square)

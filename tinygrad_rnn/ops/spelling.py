@@ -15,7 +15,7 @@ Tensor.__truediv__ = lambda x, y: arithmetic.div(x, y)
 Tensor.__rtruediv__ = lambda x, y: arithmetic.div(y, x)
 Tensor.__pow__ = lambda x, y: arithmetic.power(x, y)
 Tensor.__rpow__ = lambda x, y: arithmetic.power(y, x)
-Tensor.__matmul__ = linear.matmul
+Tensor.__matmul__ = lambda x, y: linear.matmul(x, y) if _is_matrix(y) else NotImplemented
 Tensor.__rmatmul__ = lambda x, y: linear.matmul(y, x)
 Tensor.__neg__ = lambda x: arithmetic.neg(x)
 Tensor.__abs__ = lambda x: arithmetic.abs(x)
@@ -54,6 +54,11 @@ for _name, _method in vars(Tensor).copy().items():
         )
         _method.__name__ = _method.__qualname__ = _name
         _method.__doc__ = getattr(_verb, "__doc__", None)
+
+
+def _is_matrix(y):
+    """Whether y is no object that itself says what x @ y means."""
+    return y.__class__ is Tensor or hasattr(y, "ndim") or not hasattr(y, "__rmatmul__")
 
 
 def _unwrapped(numbers):

@@ -2,6 +2,7 @@
 
 from .clip import Diverged as Diverged
 from .clip import clip_grad_norm as clip_grad_norm
+from .clip import clip_grad_value as clip_grad_value
 from .optimizers import SGD as SGD
 from .optimizers import Adam as Adam
 from .optimizers import AdamW as AdamW

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
-from ..tensor import Tensor
+from ..tensor import Tensor, owned
 
 
 class Diverged(RuntimeError):
@@ -28,11 +28,7 @@ def clip_grad_norm(
     """
     if not max_norm > 0:
         raise ValueError(f"clip_grad_norm: max_norm: expected a positive number, got {max_norm}")
-    if hasattr(parameters, "parameters"):
-        parameters = parameters.parameters()
-    if isinstance(parameters, Tensor):
-        raise TypeError("clip_grad_norm: parameters: expected a list of tensors, got one tensor")
-    found = [x for x in parameters if x.grad is not None]
+    found = _with_gradients("clip_grad_norm", parameters)
     norm = euclidean([x.grad.data for x in found if x.grad is not None])
     if not math.isfinite(norm):
         if error_if_nonfinite:
@@ -45,6 +41,33 @@ def clip_grad_norm(
         for x in found:
             x.grad = x.grad * (max_norm / norm) if x.grad is not None else None
     return norm
+
+
+def clip_grad_value(parameters: Iterable[Tensor] | Any, limit: float) -> float:
+    """Bring every element of the gradients into [-limit, limit].
+
+    `parameters` is a module, or tensors. Returns the largest magnitude before, 0 of no gradients.
+    Direction is not kept: see `clip_grad_norm`. Infinity becomes the limit; NaN stays, and is
+    returned.
+    """
+    if not limit > 0:
+        raise ValueError(f"clip_grad_value: limit: expected a positive number, got {limit}")
+    largest = 0.0
+    for x in _with_gradients("clip_grad_value", parameters):
+        assert x.grad is not None
+        size = np.abs(x.grad.data).max(initial=0)
+        largest = float(np.maximum(largest, size))  # NaN wins
+        if not size <= limit:
+            x.grad = owned(x.grad.data.clip(-limit, limit))
+    return largest
+
+
+def _with_gradients(who: str, parameters: Iterable[Tensor] | Any) -> list[Tensor]:
+    if hasattr(parameters, "parameters"):
+        parameters = parameters.parameters()
+    if isinstance(parameters, Tensor):
+        raise TypeError(f"{who}: parameters: expected a list of tensors, got one tensor")
+    return [x for x in parameters if x.grad is not None]
 
 
 SAFE = 1e-280  # a sum of squares above it has lost no digits to squares too small for a float64

@@ -36,14 +36,15 @@ def compiled(
     step: Steps, state: Any, inputs: Any, steps: int, reverse: bool, every: Any, names: Any
 ) -> list[Tensor] | None:
     began = next(_births)
-    program, captured = _recognised(step, state, inputs)
+    given = _given(state, inputs)
+    program, captured = _recognised(step, given)
     if program is None:
         leaves = [at_one_time(x) for x in inputs]
         made, results = _traced(step, leaves, state, names)
         program = _program(made, results, lambda: _again(step, inputs, state, names), len(inputs))
         if program is None:
             return None
-        _remember(step, program)
+        _remember(step, given, program)
         captured = made.captured
     _check_repeats(program, captured, began, lambda: _again(step, inputs, state, names))
     for k, rows in program.lookups:
@@ -53,10 +54,10 @@ def compiled(
         [x._array for x in captured], steps, -1 if reverse else 1, every,
     )  # fmt: skip
     run.names, run.scope, run.began = names, mode.scope, began
-    given = (*inputs, *state, *captured)
-    keep = mode.recording and any(x.tracked for x in given)
+    read = (*inputs, *state, *captured)
+    keep = mode.recording and any(x.tracked for x in read)
     out = run.ahead(keep)
-    return list(scanned.several(tuple(out), given, {"run": run}))
+    return list(scanned.several(tuple(out), read, {"run": run}))
 
 
 def _code(step: Steps) -> Any:
@@ -66,12 +67,23 @@ def _code(step: Steps) -> Any:
     )
 
 
-_latest: weakref.WeakKeyDictionary[Any, Program] = weakref.WeakKeyDictionary()
+_latest: weakref.WeakKeyDictionary[Any, dict[Any, Program]] = weakref.WeakKeyDictionary()
 
 
-def _remember(step: Steps, program: Program) -> None:
+def _given(state: Sequence[Tensor], inputs: Sequence[Tensor]) -> Any:
+    """What a step is given, in shapes: layers that share a step's code are told apart by it."""
+    return (
+        tuple([(x._array.shape[1:], x._array.dtype, x.tracked) for x in inputs]),
+        tuple([(c._array.shape, c._array.dtype) for c in state]),
+    )
+
+
+def _remember(step: Steps, given: Any, program: Program) -> None:
     with suppress(TypeError):  # a step that is an object without a hash, or without weak references
-        _latest[_code(step)] = program
+        known = _latest.setdefault(_code(step), {})
+        if len(known) > PROGRAMS:
+            known.clear()
+        known[given] = program
 
 
 def _check_repeats(program: Program, captured: Any, began: int, again: Any) -> None:
@@ -97,34 +109,17 @@ def _again(step: Steps, inputs: Any, state: Any, names: Any) -> Trace:
     return made
 
 
-def _recognised(step: Steps, state: Any, inputs: Any) -> tuple[Any, Any]:
+def _recognised(step: Steps, given: Any) -> tuple[Any, Any]:
     """The program of last time, if the step, run anew, does what it did then."""
     try:
-        program = _latest.get(_code(step))
+        program = _latest.get(_code(step), {}).get(given)
     except TypeError:
         return None, None
-    if program is None or not _fits(program.step, state, inputs):
+    if program is None:
         return None, None
     made = Follower(program.step)
     results = run_on(made, step)
     return (program, made.values) if made.found(results) else (None, None)
-
-
-def _fits(step: Step, state: Sequence[Tensor], inputs: Sequence[Tensor]) -> bool:
-    if len(step.xs) != len(inputs) or len(step.carry) != len(state):
-        return False
-    for leaf, x in zip(step.xs, inputs):  # noqa: B905
-        array, outline = x._array, leaf._array
-        if (
-            array.shape[1:] != outline.shape
-            or array.dtype != outline.dtype
-            or leaf.tracked != x.tracked
-        ):
-            return False
-    for leaf, c in zip(step.carry, state):  # noqa: B905
-        if leaf._array.shape != c._array.shape or leaf._array.dtype != c._array.dtype:
-            return False
-    return True
 
 
 def _traced(step: Steps, leaves: Sequence[Tensor], state: Sequence[Tensor], names: Any) -> Any:

@@ -523,6 +523,7 @@ def _scatter_rows(self, y, inputs, rows):
 
 
 RULES: dict[str, Callable[..., Any]] = {
+    "clip_cotangent": lambda self, y, inputs, **limit: inputs[0],  # nothing, on the way ahead
     "reshape": _reshape, "transpose": _transpose, "swapaxes": _swapaxes, "expand": _expand,
     "sum_to": _sum_to, "sum": _over("sum"), "max": _over("max"), "min": _over("min"),
     "softmax": _softmax, "log_softmax": _log_softmax, "logsumexp": _logsumexp,

@@ -1,0 +1,130 @@
+"""Measuring networks: what their graphs fall into."""
+
+import numpy as np
+import pytest
+
+import tinygrad_rnn as tg
+from tinygrad_rnn import lab
+
+T, B, I, H, O = 5, 2, 3, 4, 3
+
+
+def leaf(seed, *shape):
+    values = np.random.default_rng(seed).normal(size=shape)
+    return tg.tensor(values, requires_grad=True)
+
+
+U, V, W, b, c = leaf(0, I, H), leaf(1, H, O), leaf(2, O, H), leaf(3, H), leaf(4, O)
+WEIGHTS = [U, V, W, b, c]
+XS = np.random.default_rng(5).normal(size=(T, B, I))
+TARGETS = np.random.default_rng(6).normal(size=(T, B, O))
+
+
+def jordan(feed):
+    """S7: h(t) = tanh(b + o(t-1) W + x(t) U), fed with its own output or with the target."""
+    targets = [tg.tensor(y) for y in TARGETS]
+    back, losses = tg.tensor(np.zeros((B, O))), []
+    for x, y in zip(XS, targets, strict=True):
+        o = tg.tanh(b + back @ W + x @ U) @ V + c
+        losses.append(tg.mean_squared_error(o, y))
+        back = {"output": o, "chance": tg.softmax(o), "target": y, "cut": o.detach()}[feed]
+    return losses
+
+
+ALONE = tuple((t,) for t in range(T))
+
+
+@pytest.mark.parametrize("feed, count", [("output", 1), ("chance", 1), ("target", T), ("cut", T)])
+def test_teacher_forcing_makes_the_steps_independent(feed, count):
+    found = lab.teacher_forcing_parts(jordan(feed), WEIGHTS)
+    assert found.count == len(found.sizes) == count
+    assert found.parts == (ALONE if count == T else (tuple(range(T)),))
+    assert len(set(found.sizes)) == 1 and str(found).startswith(f"{count} part")
+
+
+SUMS = {
+    "added": lambda losses: sum(losses[1:], losses[0]),
+    "from 0": sum,
+    "stacked": lambda losses: tg.stack(losses).sum(),
+    "mean": lambda losses: tg.stack(losses).mean(),
+    "joined": lambda losses: tg.sum(tg.concat([x.reshape(1) for x in losses])),
+    "scaled": lambda losses: 0.5 * -(sum(losses) / T) * 2 / tg.tensor(3.0),
+    "weighted": lambda losses: sum(x * (0.9**t) for t, x in enumerate(losses)),
+    "twice": lambda losses: sum(losses) + tg.stack(losses).mean() * 0.1,
+}
+
+
+@pytest.mark.parametrize("how", SUMS)
+@pytest.mark.parametrize("feed, count", [("output", 1), ("target", T)])
+def test_a_sum_is_taken_apart(how, feed, count):
+    losses = jordan(feed)
+    found = lab.teacher_forcing_parts(SUMS[how](losses), WEIGHTS)
+    assert found.count == count and len(found.losses) == T
+    assert found.parts == (ALONE if count == T else (tuple(range(T)),))
+
+
+def test_products_of_losses_are_not_a_sum():
+    first, *others = jordan("target")
+    found = lab.teacher_forcing_parts(first * others[0] + others[1], WEIGHTS)
+    assert found.count == 2 and found.parts == ((0,), (1,))
+
+
+def test_parts_are_the_tensors_between_weights_and_losses():
+    losses = jordan("target")
+    parts = lab.independent_parts(losses, WEIGHTS)
+    together = [x for part in parts for x in part]
+    assert len(together) == len(set(together)) and not set(together) & set(WEIGHTS)
+    for loss, part in zip(losses, parts, strict=True):
+        assert part[0] is loss and [x.born for x in part] == sorted(
+            [x.born for x in part], reverse=True
+        )
+        assert [x.op.name for x in part].count("tanh") == 1
+    assert len(lab.independent_parts(losses, [])) == 1  # the weights hold them together
+    assert len(lab.independent_parts(losses, WEIGHTS[1:])) == 1  # one of them is enough
+    assert lab.independent_parts([], []) == lab.independent_parts([U], [U]) == []
+
+
+def test_gradients_agree_with_the_parts():
+    """What is in another part has no influence: the numbers behind the claim."""
+    for feed, apart in [("output", False), ("target", True)]:
+        losses = jordan(feed)
+        parts = lab.independent_parts(losses, WEIGHTS)
+        first = next(
+            x for x in lab.independent_parts(losses[:1], WEIGHTS)[0] if x.op.name == "tanh"
+        )
+        last = tg.grad(losses[-1], first, allow_unused=True, retain_graph=True)
+        assert (last is None) == apart == (len(parts) > 1)
+
+
+def test_what_only_a_weight_came_from_is_left_out():
+    raw = leaf(7, 2)
+    made = raw * 2
+    ys = [made * k for k in (1.0, 3.0)]
+    assert [len(part) for part in lab.independent_parts(ys, [made])] == [1, 1]
+    assert [len(part) for part in lab.independent_parts(ys, [raw])] == [3]
+
+
+def test_a_long_graph_in_one_breath():
+    h = leaf(8)
+    for _ in range(20_000):
+        h = h * 0.5
+    (part,) = lab.independent_parts([h], [])
+    assert len(part) == 20_001
+
+
+def test_a_module_may_be_given_for_its_weights():
+    layer = tg.nn.Linear(I, O, dtype=np.float64, rng=0)
+    losses = [layer(x).sum() for x in XS]
+    assert lab.teacher_forcing_parts(losses, layer).count == T
+    assert lab.teacher_forcing_parts(losses, [layer.W]).count == 1
+
+
+def test_refusals():
+    with pytest.raises(ValueError, match="losses: expected at least one"):
+        lab.teacher_forcing_parts([], WEIGHTS)
+    with pytest.raises(ValueError, match="loss 1: expected a tensor with a history"):
+        lab.teacher_forcing_parts([*jordan("target")[:1], tg.tensor(1.0)], WEIGHTS)
+    loss = sum(jordan("output"))
+    loss.backward()
+    with pytest.raises(RuntimeError, match="retain_graph"):
+        lab.teacher_forcing_parts(loss, WEIGHTS)

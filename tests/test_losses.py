@@ -1,0 +1,213 @@
+"""Losses over sequences: masks, numbers at the edges, messages that guess the mistake."""
+
+import math
+
+import numpy as np
+import pytest
+
+import tinygrad_rnn as tg
+
+T, B, C = 4, 3, 5
+NAN = np.nan
+
+
+def normal(seed, *shape):
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+def leaf(array):
+    return tg.tensor(array, requires_grad=True)
+
+
+FLAGS = normal(1, T, B) > -0.3
+CLASSES = np.random.default_rng(2).integers(0, C, (T, B))
+CHANCES = np.random.default_rng(3).random((T, B, 2))
+
+
+def by_hand(name, x, target):
+    """Each loss by itself, from its definition, in plain NumPy."""
+    if name == "cross_entropy":
+        chances = np.exp(x) / np.exp(x).sum(-1, keepdims=True)
+        return -np.log(np.take_along_axis(chances, target[..., None], -1)[..., 0])
+    if name == "mean_squared_error":
+        return (x - target) ** 2
+    chance = 1 / (1 + np.exp(-x))
+    return -target * np.log(chance) - (1 - target) * np.log(1 - chance)
+
+
+LOSSES = {  # the prediction and the target
+    "cross_entropy": (normal(4, T, B, C), CLASSES),
+    "mean_squared_error": (normal(5, T, B, 2), normal(6, T, B, 2)),
+    "binary_cross_entropy": (normal(7, T, B, 2), CHANCES),
+}
+each_loss = pytest.mark.parametrize("name", LOSSES)
+
+
+def flags_like(flags, losses):
+    return np.broadcast_to(flags.reshape(flags.shape + (1,) * (losses.ndim - flags.ndim)),
+                           losses.shape)  # fmt: skip
+
+
+@each_loss
+@pytest.mark.parametrize("flags", [None, FLAGS, FLAGS[:, 0], np.ones((T, B), bool)])
+@pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
+def test_only_what_the_mask_lets_through_counts(name, flags, reduction):
+    """C11 and P53: a mean is the sum over the valid by their number."""
+    x, target = LOSSES[name]
+    losses = by_hand(name, x, target)
+    valid = np.ones_like(losses, bool) if flags is None else flags_like(flags, losses)
+    losses = np.where(valid, losses, 0)
+    total = losses.sum()
+    expected = {"none": losses, "sum": total, "mean": total / valid.sum()}[reduction]
+    y = getattr(tg, name)(x, target, mask=flags, reduction=reduction)
+    np.testing.assert_allclose(y.data, expected, rtol=1e-13, atol=1e-14)
+
+
+@each_loss
+def test_derivatives_under_a_mask(name):
+    x, target = LOSSES[name]
+    for flags in (FLAGS, FLAGS[:, 1]):
+        tg.check_grads(lambda x, f=flags: getattr(tg, name)(x, target, mask=f), [x], order=2)
+
+
+def test_derivatives_by_the_target():
+    for name in ("mean_squared_error", "binary_cross_entropy"):
+        tg.check_grads(getattr(tg, name), list(LOSSES[name]), order=2)
+
+
+@each_loss
+@pytest.mark.parametrize("bad", [NAN, np.inf, -np.inf])
+def test_what_is_masked_out_does_not_leak(name, bad):
+    """Neither into the value, nor the gradient, nor the gradient of the gradient."""
+    f = getattr(tg, name)
+    clean, target = LOSSES[name]
+    dirty = clean.copy()
+    dirty[~FLAGS] = bad
+    wrong = target.copy()
+    wrong[~FLAGS] = 99 if name == "cross_entropy" else bad
+    found = []
+    for x, y in ((leaf(clean), target), (leaf(dirty), wrong)):
+        loss = f(x, y, mask=FLAGS)
+        slope = tg.grad(loss, x, create_graph=True)
+        curve = tg.grad((slope * slope).sum(), x)
+        found.append([loss.data, slope.data, curve.data])
+        assert not slope.data[~FLAGS].any() and not curve.data[~FLAGS].any()
+    for a, b in zip(*found, strict=True):
+        assert np.array_equal(a, b)
+
+
+@each_loss
+def test_ignored_by_a_mask_is_never_touched(name):
+    """Not even through the target's own gradient."""
+    if name != "cross_entropy":
+        x, target = LOSSES[name]
+        x = x.copy()
+        x[~FLAGS] = NAN
+        y = leaf(target)
+        assert not tg.grad(getattr(tg, name)(x, y, mask=FLAGS), y).data[~FLAGS].any()
+
+
+@each_loss
+def test_a_mean_over_nothing_is_0(name):
+    x, target = leaf(LOSSES[name][0]), LOSSES[name][1]
+    for reduction in ("mean", "sum"):
+        loss = getattr(tg, name)(x, target, mask=np.zeros((T, B), bool), reduction=reduction)
+        assert loss.item() == 0 and not tg.grad(loss, x).data.any()
+    empty = getattr(tg, name)(x.data[:0], target[:0], mask=np.zeros((0, B), bool))
+    assert empty.item() == 0
+
+
+def test_a_mask_and_ignored_targets_together():
+    x, target = LOSSES["cross_entropy"]
+    some = np.where(CLASSES == 2, -100, CLASSES)
+    both = tg.cross_entropy(x, some, mask=FLAGS)
+    same = tg.cross_entropy(x, target, mask=FLAGS & (CLASSES != 2))
+    padded = tg.cross_entropy(x, target, mask=FLAGS, ignore_index=2)
+    assert both.item() == same.item() == padded.item()
+    small = tg.cross_entropy(x, CLASSES.astype(np.uint8), mask=FLAGS)
+    assert small.item() == tg.cross_entropy(x, target, mask=FLAGS).item()
+
+
+def test_a_mask_with_a_past_or_inside_a_loop():
+    """A mask may be a tensor; squares under a mask run in a compiled loop."""
+    x, target = leaf(LOSSES["mean_squared_error"][0]), LOSSES["mean_squared_error"][1]
+
+    def step(x, flags, y, h):
+        return h + tg.mean_squared_error(x, y, mask=flags)
+
+    one = tg.mean_squared_error(x, target, mask=tg.tensor(FLAGS), reduction="none")
+    assert one.requires_grad
+    paths = [
+        tg.scan(step, 0.0, (x, tg.tensor(FLAGS), tg.tensor(target)), unroll=how)[0]
+        for how in (False, True)
+    ]
+    np.testing.assert_allclose(paths[0].data, paths[1].data, rtol=1e-14)
+    gradients = [tg.grad(p[-1], x).data for p in paths]
+    np.testing.assert_allclose(gradients[0], gradients[1], rtol=1e-13, atol=1e-16)
+
+
+# -- binary cross-entropy -------------------------------------------------------------------------
+
+
+def test_binary_cross_entropy_is_cross_entropy_of_two_classes():
+    """P51: of 0 and x."""
+    x, flags = normal(8, 20), normal(9, 20) > 0
+    pairs = np.stack([np.zeros(20), x], -1)
+    a, b = leaf(x), leaf(pairs)
+    one, two = tg.binary_cross_entropy(a, flags), tg.cross_entropy(b, flags.astype(int))
+    np.testing.assert_allclose(one.data, two.data, rtol=1e-14)
+    slopes = tg.grad(one, a).data, tg.grad(two, b).data[:, 1]
+    np.testing.assert_allclose(*slopes, rtol=1e-12, atol=1e-17)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_binary_cross_entropy_at_extremes(dtype):
+    with np.errstate(all="raise"):
+        x = tg.tensor([1e4, 1e4, -1e4, -1e4, 0, 20, -20], dtype=dtype, requires_grad=True)
+        y = np.array([1, 0, 1, 0, 1, 1, 0])
+        losses = tg.binary_cross_entropy(x, y, reduction="none")
+        slope = tg.grad(losses, x, np.ones(7, dtype))
+    tail = math.log1p(math.exp(-20))
+    np.testing.assert_allclose(losses.data, [0, 1e4, 1e4, 0, math.log(2), tail, tail], rtol=3e-7)
+    near = 1 / (1 + math.exp(20))
+    np.testing.assert_allclose(slope.data, [0, 1, -1, 0, -0.5, -near, near], rtol=3e-7)
+    assert losses.dtype == slope.dtype == dtype
+
+
+# -- refusals -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "change, kind, words",
+    [
+        ({"mask": FLAGS.astype(float)}, TypeError, ["mask: expected bools", "float64", "mask > 0"]),
+        ({"mask": FLAGS.T}, ValueError, ["mask: expected shape (4, 3", "(3, 4)", "Batch first?"]),
+        ({"mask": FLAGS[..., None]}, ValueError, ["mask", "(4, 3, 1)", "mask[..., 0]"]),
+        ({"mask": True}, ValueError, ["mask: expected shape (4, 3", "got ()"]),
+        ({"reduction": "avg"}, ValueError, ["reduction: expected 'mean', 'sum' or 'none'", "avg"]),
+        ({"target": "turned"}, ValueError, ["target: expected shape (4, 3", "Batch first?",
+                                            "tg.swapaxes(target, 0, 1)"]),
+        ({"target": "longer"}, ValueError, ["target: expected shape", "Use target[..., 0]"]),
+    ],
+)  # fmt: skip
+@each_loss
+def test_refusals(name, change, kind, words):
+    x, target = LOSSES[name]
+    turned, longer = np.swapaxes(target, 0, 1), target[..., None]
+    given = {"turned": turned, "longer": longer}.get(change.get("target"), target)
+    rest = {k: v for k, v in change.items() if k != "target"}
+    with pytest.raises(kind) as caught:
+        getattr(tg, name)(x, given, **rest)
+    for word in [name, *words]:
+        assert word in str(caught.value)
+
+
+def test_chances_outside_0_and_1_are_refused_where_they_count():
+    x = np.zeros(3)
+    for target, words in [([-1, 1, 1], "make (target + 1) / 2"), ([0, 2, 0], "from 0 to 2"),
+                          ([0, NAN, 1], "from nan to nan")]:  # fmt: skip
+        with pytest.raises(ValueError, match="binary_cross_entropy: target: expected numbers") as e:
+            tg.binary_cross_entropy(x, target)
+        assert words in str(e.value)
+        mask = [0 <= y <= 1 for y in target]
+        assert math.isfinite(tg.binary_cross_entropy(x, target, mask=mask).item())

@@ -1,0 +1,195 @@
+"""Recurrent layers of the ONNX standard: formulas in NumPy against onnxruntime, on one grid."""
+
+import numpy as np
+import onnx_models as models
+import pytest
+from onnx_models import CASES, CELLS, DIRECTIONS, ORDER, Case
+from test_reference_layers import equal_differences
+
+each_cell = pytest.mark.parametrize("cell", CELLS)
+
+
+@pytest.fixture(scope="session")
+def runtime():
+    """onnxruntime, where it is installed."""
+    pytest.importorskip("onnx", reason="onnx builds the models that onnxruntime runs")
+    return pytest.importorskip("onnxruntime", reason="onnxruntime is what to compare with")
+
+
+def apart(ours, theirs):
+    """The largest difference of two runs, in parts of what is compared where that exceeds 1."""
+    pairs = [(x, y) for x, y in zip(ours, theirs, strict=True) if x is not None or y is not None]
+    assert all(x.shape == y.shape for x, y in pairs)
+    return np.max([np.abs(x - y).max() / max(1, np.abs(y).max()) for x, y in pairs])  # NaN too
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_formulas_equal_onnxruntime(case, runtime):
+    """To 1e-5, in float32.
+
+    The standard clips what goes into every activation. Of an LSTM, onnxruntime does not clip the
+    cell on its way into the last one, h: either is taken for an answer.
+    """
+    formulas = [models.reference_run(case)]
+    if case.cell == "LSTM" and case.clip is not None:
+        formulas.append(models.reference_run(case, unclipped="h"))
+        assert apart(*formulas) > 0.1
+    theirs = models.onnx_run(case)
+    assert min(apart(theirs, ours) for ours in formulas) < 1e-5
+
+
+def test_cases_have_names_of_their_own():
+    assert len({case.name for case in CASES}) == len(CASES)
+
+
+def test_every_variant_makes_a_difference():
+    runs = [(case, models.reference_run(case)[0]) for case in CASES]
+    for k, (case, ours) in enumerate(runs):
+        for other, theirs in runs[:k]:
+            alike = (case.cell, case.direction) == (other.cell, other.direction)
+            if alike and ours.shape == theirs.shape:
+                assert np.abs(ours - theirs).max() > 1e-3, (case.name, other.name)
+
+
+@each_cell
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_gates_are_stacked_and_named_again(cell, direction):
+    case = Case("", cell, direction)
+    weights = models.numbers(case)[2]
+    W, R, b = models.stacked(weights, ORDER[cell])
+    D, G, H = case.directions, len(ORDER[cell]), models.H
+    assert (
+        W.shape == (D, G * H, models.I) and R.shape == (D, G * H, H) and b.shape == (D, 2 * G * H)
+    )
+    again = models.named(W, R, b, ORDER[cell])
+    for ours, theirs in zip(again, weights, strict=True):
+        assert list(ours) == list(theirs)
+        for name in ours:
+            pairs = zip(ours[name], theirs[name], strict=True)
+            assert all((x == y).all() and x.shape == y.shape for x, y in pairs)
+
+
+def test_the_standard_stacks_input_output_forget_cell():
+    """Read off its text: W[iofc], Wb[iofc] before Rb[iofc], P[iof]; z, r, h of a GRU."""
+    gates = {
+        name: tuple(np.full(shape, k + 10 * which) for which, shape in enumerate(SHAPES))
+        for k, name in enumerate("iofg")
+    }
+    W, R, b = models.stacked([gates], ORDER["LSTM"])
+    assert W[0, :, 0].tolist() == [k for k in (0, 1, 2, 3) for _ in range(2)]
+    assert R[0, :, 1].tolist() == [k for k in (10, 11, 12, 13) for _ in range(2)]
+    assert b[0, ::2].tolist() == [20, 21, 22, 23, 30, 31, 32, 33]
+    assert (models.PEEPHOLES, ORDER["GRU"]) == ("iof", "zrn")
+
+
+SHAPES = (3, 2), (2, 2), (2,), (2,)
+
+
+@each_cell
+def test_gradients_are_those_of_the_loss_that_is_named(cell):
+    case = Case("", cell, "bidirectional", models.RAGGED, peepholes=cell == "LSTM")
+    cotangents = models.cotangents(case)
+
+    def loss(given):
+        answers = zip(cotangents, models.reference_run(case, given=given), strict=True)
+        return sum((g * y).sum() for g, y in answers if y is not None)
+
+    equal_differences(loss, models.numbers(case), models.reference_gradients(case, most=2))
+
+
+@each_cell
+def test_onnxruntime_knows_these_constants_of_activations(cell, runtime):
+    for name in ("HardSigmoid", "LeakyRelu", "Elu"):
+        usual = [(name,) for name in models.USUAL[cell]]
+        case = Case("", cell, activations=(*usual[:-1], (name,)))
+        assert apart(models.onnx_run(case), models.reference_run(case)) < 1e-5
+
+
+# -- the library ---------------------------------------------------------------------------------
+
+library = pytest.mark.skip(reason="the library's cells do not know these variants yet")
+
+
+def places(case, cell):
+    """Where the library keeps each matrix: {(2, gate, which) or (3, gate): (parameter, columns)}.
+
+    2 are the gates and 3 the peepholes, as in `numbers`; which of (Wx, Wh, b, bh) is 0 to 3.
+    """
+    raise NotImplementedError
+
+
+def library_cell(case, direction):
+    """A cell of this variant, with its numbers in it."""
+    from tinygrad_rnn import nn
+
+    functions = tuple(in_tensors(*f) for f in case.functions(direction))
+    options = {"dtype": np.float64, "clip": case.clip}
+    if case.cell == "RNN":
+        cell = nn.RNN(models.I, models.H, activation=functions[0], bias=2, **options)
+    elif case.cell == "GRU":
+        options |= {"convention": "onnx", "reset": case.reset, "activations": functions}
+        cell = nn.GRU(models.I, models.H, **options)
+    else:
+        options |= {"peepholes": case.peepholes, "coupled": case.coupled}
+        options |= {"convention": "onnx", "activations": functions}
+        cell = nn.LSTM(models.I, models.H, **options)
+    given = dict(models.by_formula.leaves(models.numbers(case)))
+    for (kind, *way), (parameter, columns) in places(case, cell).items():
+        data = parameter.data.copy()
+        data[..., columns] = given[kind, direction, *way]
+        parameter.data = data
+    return cell
+
+
+def in_tensors(name, *constants):
+    """A function of the standard in the library's verbs."""
+    import tinygrad_rnn as tg
+
+    alpha, beta = (*constants, 0.0, 0.0)[:2]
+    return {
+        "Affine": lambda x: alpha * x + beta,
+        "Elu": lambda x: tg.where(x < 0, alpha * (tg.exp(tg.minimum(x, 0.0)) - 1.0), x),
+        "HardSigmoid": lambda x: tg.minimum(tg.maximum(alpha * x + beta, 0.0), 1.0),
+        "LeakyRelu": lambda x: tg.where(x < 0, alpha * x, x),
+        "Relu": tg.relu,
+        "ScaledTanh": lambda x: alpha * tg.tanh(beta * x),
+        "Sigmoid": tg.sigmoid,
+        "Softplus": lambda x: tg.relu(x) + tg.log(1.0 + tg.exp(-abs(x))),
+        "Softsign": lambda x: x / (1.0 + abs(x)),
+        "Tanh": tg.tanh,
+        "ThresholdedRelu": lambda x: tg.where(x > alpha, x, 0.0),
+    }[name]
+
+
+def library_run(case, unroll=True):
+    """Y, Y_h, Y_c of the library, and {path: gradient} of the loss of `reference_gradients`."""
+    import tinygrad_rnn as tg
+
+    given = models.numbers(case)
+    leaf = lambda x: tg.tensor(x, requires_grad=True)
+    cells = [library_cell(case, k) for k in range(case.directions)]
+    part = tg.nn.Bidirectional(*cells) if len(cells) == 2 else cells[0]
+    layer = tg.nn.Recurrent(part, reverse=case.direction == "reverse", unroll=unroll)
+    xs, first = leaf(given[0]), [[leaf(s) for s in state] for state in given[1]]
+    ys, (end,) = layer(xs, (sum(map(tuple, first), ()),), lengths=case.lengths)
+    Y = ys.reshape(*ys.shape[:2], case.directions, models.H).transpose(0, 2, 1, 3)
+    answers = [Y, *(tg.stack(end[k :: case.states]) for k in range(case.states)), None][:3]
+    pairs = zip(models.cotangents(case), answers, strict=True)
+    sum((y * g).sum() for g, y in pairs if y is not None).backward()
+    found = {(0,): xs.grad.data}
+    for k, state in enumerate(first):
+        found |= {(1, k, n): s.grad.data for n, s in enumerate(state)}
+        for (kind, *way), (parameter, columns) in places(case, cells[k]).items():
+            found[kind, k, *way] = parameter.grad.data[..., columns]
+    return [None if y is None else y.data for y in answers], found
+
+
+@library
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_library_equals_formulas(case):
+    answers, gradients = library_run(case)
+    assert apart(answers, models.reference_run(case)) < 1e-12
+    for path, (entries, values) in models.reference_gradients(case, most=3).items():
+        # What a variant does not read, it need not have: the forget gate of coupled ones.
+        ours = np.ravel(gradients[path])[entries] if path in gradients else np.zeros(len(entries))
+        np.testing.assert_allclose(ours, values, rtol=1e-10, atol=1e-11)

@@ -1,0 +1,128 @@
+"""What a graph falls into when the weights that its parts share are left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from reprlib import repr as shortened
+from typing import Any
+
+from ..tensor import Tensor, describe, history
+
+
+@dataclass(frozen=True)
+class Decoupling:
+    """The parts of a graph: how many, of how many tensors each, and which losses lie in each."""
+
+    count: int
+    sizes: tuple[int, ...]
+    parts: tuple[tuple[int, ...], ...]
+    losses: tuple[Tensor, ...] = field(repr=False, compare=False)  # what the numbers count
+
+    def __str__(self) -> str:
+        each = [
+            f"losses {shortened(list(part))} in {size} tensors"
+            for part, size in zip(self.parts[:3], self.sizes, strict=False)
+        ]
+        each += ["..."] * (self.count > 3)
+        return f"{self.count} part{'s' * (self.count != 1)}: {'; '.join(each)}"
+
+    __repr__ = __str__
+
+
+def independent_parts(outputs: Sequence[Tensor], without: Iterable[Tensor]) -> list[list[Tensor]]:
+    """The connected parts of what some outputs came from, the tensors `without` left out.
+
+    Two tensors are connected where one was made from the other. Only what a gradient passes
+    through is looked at: a number or a target that two steps read does not connect them. Each part
+    is listed youngest first; the parts go by the first of the outputs they hold. Tensors of
+    `without`, and what only they came from, are in no part. A compiled loop is one tensor: run it
+    with `unroll=True` to see its steps. Raises RuntimeError where `backward()` freed the graph.
+    """
+    left_out = set(without)
+    known = [x for x in history(outputs, left_out) if x.tracked and x not in left_out]
+    parent = {x: x for x in known}
+    for y in known:
+        for x in y.inputs:
+            if x in parent:
+                parent[_root(parent, x)] = _root(parent, y)
+    parts: dict[Tensor, list[Tensor]] = {}
+    for y in outputs:
+        if y in parent:
+            parts.setdefault(_root(parent, y), [])
+    for x in known:
+        parts[_root(parent, x)].append(x)
+    return list(parts.values())
+
+
+def _root(parent: dict[Tensor, Tensor], x: Tensor) -> Tensor:
+    """The tensor that stands for the part of x; the way there is made shorter."""
+    while parent[x] is not x:
+        parent[x] = parent[parent[x]]
+        x = parent[x]
+    return x
+
+
+def teacher_forcing_parts(losses: Tensor | Sequence[Tensor], weights: Any) -> Decoupling:
+    """How many parts the graph of a sequence's losses falls into without the shared weights (S7).
+
+    Fed with targets, an output-recurrent (Jordan) network falls into one part for each step, which
+    could all be trained at once; fed with its own outputs it stays in one. weights: tensors, or a
+    module. losses: one tensor for each step; or their sum, which is taken apart again: from the
+    top, additions of single numbers, factors and divisors that carry no gradient, and sums and
+    means of what `stack` or `concat` joined are peeled off, and nothing else. Outputs that were
+    stacked before there was a loss of each, as those of a layer, connect all steps.
+
+    `.count` of parts; `.sizes`, tensors in each; `.parts`, the numbers of the losses in each, the
+    oldest loss being 0 where a sum was taken apart; `.losses`, the tensors that those number.
+    Raises ValueError for no losses, or one without a history; RuntimeError for a freed graph.
+    """
+    given = _peeled(losses) if isinstance(losses, Tensor) else list(losses)
+    if not given:
+        raise ValueError("teacher_forcing_parts: losses: expected at least one tensor")
+    for k, loss in enumerate(given):
+        if not loss.tracked:
+            raise ValueError(
+                f"teacher_forcing_parts: loss {k}: expected a tensor with a history, got "
+                f"{describe(loss)}. Compute it while recording, from weights that are trained."
+            )
+    shared = set(weights.parameters() if hasattr(weights, "parameters") else weights)
+    found = independent_parts(given, shared)
+    place = {x: k for k, part in enumerate(found) for x in part}
+    members: list[list[int]] = [[] for _ in found]
+    for k, loss in enumerate(given):
+        if loss in place:
+            members[place[loss]].append(k)
+    parts = tuple(map(tuple, members))
+    return Decoupling(len(found), tuple(map(len, found)), parts, tuple(given))
+
+
+def _peeled(total: Tensor) -> list[Tensor]:
+    """The terms of a sum, oldest first; each once."""
+    terms, stack = set(), [total]
+    while stack:
+        y = stack.pop()
+        below = _summands(y)
+        if below:
+            stack += [x for x in below if x.tracked]
+        else:
+            terms.add(y)
+    return sorted(terms, key=lambda y: y.born)
+
+
+def _summands(y: Tensor) -> Sequence[Tensor]:
+    """What y is plainly a sum of, or a multiple of; nothing where it is neither."""
+    if y.op is None or y.inputs is None:
+        return ()
+    name, inputs = y.op.name, y.inputs
+    if name == "sum":
+        joined = inputs[0]
+        return joined.inputs if joined.op and joined.op.name in ("stack", "concat") else ()
+    if y.size != 1:
+        return ()
+    if name == "add":
+        return inputs
+    scaled = name == "mul" or (name == "div" and inputs[0].tracked)
+    if scaled and sum(x.tracked for x in inputs) == 1:
+        return inputs
+    return inputs if name in ("neg", "reshape") else ()

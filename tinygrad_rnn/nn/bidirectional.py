@@ -1,0 +1,110 @@
+"""Two cells over one sequence: from its beginning, and from its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..ops import concat
+from ..tensor import Tensor, scope
+from .cell import Cell, Folded, Part, Way
+
+MERGES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "concat": lambda f, b: concat([f, b], axis=-1),
+    "sum": lambda f, b: f + b,
+    "mul": lambda f, b: f * b,
+    "mean": lambda f, b: (f + b) * 0.5,
+}
+
+
+class Bidirectional(Part):
+    """What two cells say of each step, one having read what is before it, one what is after (S11).
+
+    merge: "concat" (outputs of both sizes), "sum", "mul", "mean", or a function of the two. The
+    backward cell starts at each row's own last valid step, and its outputs stand where they belong.
+    Its final state is that after step 0, and `readout="last"` merges each direction's own last
+    output. States go by "forward h", ..., "backward h", ... in one flat tuple. Schuster & Paliwal
+    1997.
+
+    Raises ValueError for cells that do not fit together, or for one and the same cell twice.
+    """
+
+    def __init__(
+        self,
+        forward: Cell,
+        backward: Cell,
+        *,
+        merge: str | Callable[[Tensor, Tensor], Tensor] = "concat",
+    ):
+        for name, cell in (("forward", forward), ("backward", backward)):
+            if not isinstance(cell, Cell):
+                raise TypeError(
+                    f"Bidirectional: {name}: expected a Cell, got {type(cell).__name__}"
+                )
+        if forward is backward:
+            raise ValueError(
+                "Bidirectional: forward and backward are the same cell, and would share weights: "
+                "make two"
+            )
+        if forward.inputs != backward.inputs or forward.dtype != backward.dtype:
+            raise ValueError(
+                "Bidirectional: expected two cells that read the same, got "
+                f"{forward.inputs} inputs of {forward.dtype} and {backward.inputs} of "
+                f"{backward.dtype}"
+            )
+        if not callable(merge) and merge not in MERGES:
+            raise ValueError(
+                f"Bidirectional: merge: expected one of {list(MERGES)} or a function, got {merge!r}"
+            )
+        if merge != "concat" and forward.outputs != backward.outputs:
+            raise ValueError(
+                f"Bidirectional: merge={merge!r} needs outputs of one size, got {forward.outputs} "
+                f"and {backward.outputs}; use merge='concat'"
+            )
+        self.forward, self.backward = forward, backward
+        self.inputs, self.dtype, self.merge = forward.inputs, forward.dtype, merge
+
+    @property
+    def state(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The names of the states of both."""
+        return tuple(f"{way} {name}" for way, cell in self._ways() for name in cell.state)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        return (*self.forward.sizes, *self.backward.sizes)
+
+    @property
+    def outputs(self) -> int:
+        if self.merge == "concat":
+            return self.forward.outputs + self.backward.outputs
+        return self.forward.outputs
+
+    @property
+    def hidden(self) -> int:  # type: ignore[override]
+        """The width of an output, as of a cell."""
+        return self.outputs
+
+    def _ways(self) -> tuple[tuple[str, Cell], ...]:
+        return ("forward", self.forward), ("backward", self.backward)
+
+    def begin(self, batch: int) -> tuple[Tensor, ...]:
+        return (*self.forward.begin(batch), *self.backward.begin(batch))
+
+    def folded(self, xs: Tensor, state: Sequence[Tensor], way: Way) -> Folded:
+        cut = len(self.forward.state)
+        with scope("forward"):
+            f = self.forward.folded(xs, state[:cut], way)
+        with scope("backward"):
+            b = self.backward.folded(xs, state[cut:], way._replace(reverse=not way.reverse))
+        merged = self.merge if callable(self.merge) else MERGES[self.merge]
+        return Folded(
+            lambda how: merged(f.read(how), b.read(how)),
+            (*f.end, *b.end),
+            _both(f.states, b.states),
+            _both(f.gates, b.gates),
+        )
+
+
+def _both(forward: dict[str, Any], backward: dict[str, Any]) -> dict[str, Any]:
+    named = (("forward", forward), ("backward", backward))
+    return {f"{way} {name}": x for way, found in named for name, x in found.items()}

@@ -1,0 +1,217 @@
+"""A cell is one step of a recurrence; whatever can be folded over a sequence is a part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..ops import where
+from ..ops.shape import take
+from ..scan import fold
+from ..tensor import Tensor
+from .module import Module
+from .moment import Moment
+
+
+class Way(NamedTuple):
+    """How a part is folded: what the padding and the resets are, and what is to be kept.
+
+    valid and reset are bools (T, B, 1), or None where every step counts and none begins anew.
+    """
+
+    valid: Tensor | None = None
+    reset: Tensor | None = None
+    reverse: bool = False
+    gates: bool = False
+    checkpoint: str | int | None = None
+    unroll: bool = False
+
+    def resets(self) -> Tensor | None:
+        """Where a step begins anew, in this direction.
+
+        A reset at t parts t-1 from t; from the end, that is met before step t-1.
+        """
+        if self.reset is None or not self.reverse:
+            return self.reset
+        flags = self.reset.data
+        return Tensor(np.concatenate([flags[1:], np.zeros_like(flags[:1])]), name="reset")
+
+
+class Folded(NamedTuple):
+    """A part folded over time: what it gave, its last state, and every state and gate (T, B, ...).
+
+    `read("zero")` are the outputs, 0 where nothing was read; `read("hold")` those with the latest
+    one in such places; `read("last")` (B, outputs) the last of each row, in the direction it ran.
+    """
+
+    read: Callable[[str], Tensor]
+    end: tuple[Tensor, ...]
+    states: dict[str, Tensor]
+    gates: dict[str, Tensor]
+
+
+class Part(Module):
+    """What turns a sequence into a sequence: a cell, or two in both directions.
+
+    `state` names what it carries and `sizes` says how wide each of it is; `inputs` and `outputs`
+    are the features it reads and gives.
+    """
+
+    state: tuple[str, ...] = ("h",)
+    inputs: int
+    hidden: int
+    dtype: Any = np.float32
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The width of each state."""
+        return (self.hidden,) * len(self.state)
+
+    @property
+    def outputs(self) -> int:
+        """The width of an output."""
+        return self.sizes[0]
+
+    def begin(self, batch: int) -> tuple[Tensor, ...]:
+        """The state before the first step: zeros (batch, size)."""
+        return tuple(
+            Tensor(np.zeros((batch, size), self.dtype), name=f"{name}0")
+            for name, size in zip(self.state, self.sizes, strict=True)
+        )
+
+    def folded(self, xs: Tensor, state: Sequence[Tensor], way: Way) -> Folded:
+        """This part over xs (T, B, inputs), from the state given."""
+        raise NotImplementedError
+
+    def __call__(self, xs: Any, state: Any = None, **how: Any) -> Any:
+        """Every output and the last state, of this part alone folded over `xs`.
+
+        Takes what a call of `Recurrent` takes, and what making one takes; a state is a flat tuple.
+        """
+        from .recurrent import alone
+
+        return alone(self, xs, state, how)
+
+
+class Cell(Part):
+    """One step of a recurrence: `step(x, *state)` returns the new state.
+
+    To write your own, set `inputs` and `hidden`, name the `state`, and write `step`. The first
+    state is also the output, unless `output` says otherwise. Nothing is hidden in a cell between
+    calls. Calling a cell folds it over a sequence (see `Recurrent`): `ys, state = cell(xs)`.
+
+    `links` says which weights read the input and which the state, for what cuts links; in a cell
+    that does not say, what is read is cut instead.
+    """
+
+    links: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+
+    def step(self, x: Tensor, *state: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """The state after seeing x (B, inputs), each state (B, its size)."""
+        raise NotImplementedError(f"{type(self).__name__} has no step(x, {', '.join(self.state)})")
+
+    def output(self, x: Tensor, *state: Tensor) -> Tensor:
+        """What the layer above sees, from x and the new state."""
+        return state[0]
+
+    def advance(self, x: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+        """`step`, with its answer as a tuple."""
+        new = self.step(x, *state)
+        return tuple(new) if isinstance(new, tuple | list) else (new,)
+
+    def relinked(self, change: Callable[[str, Any], Any]) -> Cell:
+        """A copy in which `change("x" or "h", W)` stands for each weight that reads x or h.
+
+        The copy is for use, not for training: its parameters are those of this cell.
+        """
+        twin = copy(self)
+        for source, names in self.links.items():
+            for name in names:
+                twin.__dict__[name] = change(source, getattr(self, name))
+        return twin
+
+    def folded(self, xs: Tensor, state: Sequence[Tensor], way: Way) -> Folded:
+        run, has_output = Moment(len(xs)), False
+        if any(module.draws for module in self.modules()):
+            self._ask(run, xs, state, way.unroll)
+        begin = self.begin(xs.shape[1]) if way.reset is not None else ()
+        flags = [x for x in (way.valid, way.resets()) if x is not None]
+        count, streams = len(run.streams), (*run.streams, *flags)
+
+        def one(x: Tensor, *given: Tensor) -> tuple[Tensor, ...]:
+            nonlocal has_output
+            flag, old = iter(given[count : len(streams)]), given[len(streams) :]
+            valid = next(flag) if way.valid is not None else None
+            if way.reset is not None:
+                anew = next(flag)
+                old = tuple(where(anew, b, s) for b, s in zip(begin, old, strict=True))
+            with run.at(given[:count]):
+                new = self.advance(x, *old)
+                y = self.output(x, *new)
+            has_output = y is not new[0]
+            if valid is not None:
+                new = tuple(where(valid, a, b) for a, b in zip(new, old, strict=False))
+            shown = run.shown.values() if way.gates else ()
+            return (*new, y, *shown) if has_output else (*new, *shown)
+
+        paths = fold(
+            one, state, (xs, *streams), names=self.state, reverse=way.reverse,
+            checkpoint=way.checkpoint, unrolled=way.unroll,
+        )  # fmt: skip
+        return _sorted(self.state, state, paths, has_output, list(run.shown), way)
+
+    def _ask(self, run: Moment, xs: Tensor, state: Sequence[Tensor], unroll: bool) -> None:
+        """Do one step to learn what steps ask for: the masks of the whole sequence are drawn."""
+        from ..scan.step import Trace, at_one_time
+
+        if unroll and len(xs):
+            with run.at(None):
+                self.output(xs[0], *self.advance(xs[0], *state))
+        else:
+            with Trace([at_one_time(xs), *state]) as made, run.at(None):
+                x, *old = made.leaves
+                self.output(x, *self.advance(x, *old))
+
+
+def _sorted(
+    names: Sequence[str], state: Sequence[Tensor], paths: Sequence[Tensor], has_output: bool,
+    shown: Sequence[str], way: Way,
+) -> Folded:  # fmt: skip
+    """What a fold returned, told apart."""
+    count = len(names)
+    states, ys = paths[:count], paths[count if has_output else 0]
+    gates = dict(zip(shown, paths[count + has_output :], strict=False))
+    end = tuple(state)
+    if len(ys):
+        end = tuple([take(path, index=(0 if way.reverse else -1,)) for path in states])
+    if way.valid is not None:
+        ys = where(way.valid, ys, 0)
+        gates = {name: where(way.valid, gate, 0) for name, gate in gates.items()}
+    return Folded(
+        lambda how: ys if how == "zero" else _read(ys, how, way),
+        end, dict(zip(names, states, strict=True)), gates,
+    )  # fmt: skip
+
+
+def _read(ys: Tensor, how: str, way: Way) -> Tensor:
+    """The outputs with gaps filled by the one before (in this direction), or the last alone."""
+    steps, batch, _ = ys.shape
+    if how == "last" and not steps:
+        return Tensor(np.zeros(ys.shape[1:], ys.dtype))
+    if way.valid is None:
+        return ys if how == "hold" else take(ys, index=(0 if way.reverse else -1,))
+    valid = way.valid.data[:, :, 0]
+    valid = valid[::-1] if way.reverse else valid
+    latest = np.maximum.accumulate(np.where(valid, np.arange(steps)[:, None], -1), axis=0)
+    found = latest >= 0
+    latest = steps - 1 - latest if way.reverse else latest
+    if how == "last":
+        latest, found = latest[-1], found[-1]
+    elif way.reverse:
+        latest, found = latest[::-1], found[::-1]
+    read = ys[np.where(found, latest, 0), np.broadcast_to(np.arange(batch), latest.shape)]
+    return where(found[..., None], read, 0)

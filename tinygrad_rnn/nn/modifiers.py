@@ -1,0 +1,324 @@
+"""What changes a cell wraps it, and is again a cell: cuts of links, zoneout, ways around it.
+
+They nest in any order: `Residual(Zoneout(VariationalDropout(LSTM(64, 64), state=0.3), h=0.05))`.
+Every random mask comes from a generator, is drawn before the loop and enters it as data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import copy
+from typing import Any
+
+import numpy as np
+
+from ..ops import clip_cotangent, concat, expand, split, where
+from ..tensor import Tensor
+from .cell import Cell
+from .init import Random
+from .module import parameter, positive
+from .moment import dropped, each_step, once, probability
+
+
+class Modifier(Cell):
+    """A cell around a cell, with its states and sizes, to be changed in one respect."""
+
+    def __init__(self, cell: Cell):
+        if not isinstance(cell, Cell):
+            raise TypeError(
+                f"{type(self).__name__}: cell: expected a Cell to wrap, got {type(cell).__name__}"
+            )
+        if not hasattr(cell, "inputs") or not hasattr(cell, "hidden"):
+            raise TypeError(f"{type(cell).__name__}: set self.inputs and self.hidden in __init__")
+        self.cell = cell
+
+    state = property(lambda self: self.cell.state)
+    links = property(lambda self: self.cell.links)
+    sizes = property(lambda self: self.cell.sizes)
+    inputs = property(lambda self: self.cell.inputs)
+    hidden = property(lambda self: self.cell.hidden)
+    outputs = property(lambda self: self.cell.outputs)
+    dtype = property(lambda self: self.cell.dtype)
+
+    def begin(self, batch: int) -> tuple[Tensor, ...]:
+        return self.cell.begin(batch)
+
+    def step(self, x: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+        return self.cell.advance(x, *state)
+
+    def output(self, x: Tensor, *state: Tensor) -> Tensor:
+        return self.cell.output(x, *state)
+
+    def relinked(self, change: Callable[[str, Any], Any]) -> Cell:
+        twin = copy(self)
+        twin.__dict__["cell"] = self.cell.relinked(change)
+        return twin
+
+
+# -- cut links -----------------------------------------------------------------------------------
+
+
+def _mask(rng: np.random.Generator, shape: Any, p: float, like: Any, name: str) -> Tensor:
+    return Tensor(dropped(rng, shape, p, like.dtype), name=f"{name} mask")
+
+
+class FeedforwardDropout(Modifier):
+    """Dropout on what comes from below, x̃(t) = m(t) ⊙ x(t), never on the state (S25).
+
+    A fresh mask at every step. Zaremba et al. 2014. Raises ValueError unless 0 <= p <= 1.
+    """
+
+    def __init__(self, cell: Cell, p: float, *, rng: Random = None):
+        super().__init__(cell)
+        probability("FeedforwardDropout", p=p)
+        self.p, self.rng = float(p), np.random.default_rng(rng)
+
+    @property
+    def draws(self) -> bool:  # type: ignore[override]
+        """Whether it cuts anything now."""
+        return self.training and self.p > 0
+
+    def step(self, x: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+        if self.draws:
+            x = x * each_step(lambda n: _mask(self.rng, (n, *x.shape), self.p, x, "x"))
+        return self.cell.advance(x, *state)
+
+
+class VariationalDropout(Modifier):
+    """The same links cut at every step of a sequence, of the input and of the state (S26).
+
+    inputs and state are rates; masks are (B, size), one for each row, new at every call. The state
+    is cut where weights read it (`Cell.links`), not where it is carried on, so that a GRU keeps
+    what it decides to keep. per_gate draws a mask for each gate ("untied"). Gal & Ghahramani 2016.
+    """
+
+    def __init__(
+        self,
+        cell: Cell,
+        *,
+        inputs: float = 0.0,
+        state: float = 0.0,
+        per_gate: bool = False,
+        rng: Random = None,
+    ):
+        super().__init__(cell)
+        probability("VariationalDropout", inputs=inputs, state=state)
+        self.rates = {"x": float(inputs), "h": float(state)}
+        self.per_gate, self.rng = per_gate, np.random.default_rng(rng)
+
+    @property
+    def draws(self) -> bool:  # type: ignore[override]
+        """Whether it cuts anything now."""
+        return self.training and any(self.rates.values())
+
+    def step(self, x: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+        if not self.draws:
+            return self.cell.advance(x, *state)
+        cell, cuts = once(lambda: self._cut(x, state[0]))
+        x, h = (v * cuts[k] if k in cuts else v for k, v in (("x", x), ("h", state[0])))
+        return cell.advance(x, h, *state[1:])
+
+    def _cut(self, x: Tensor, h: Tensor) -> tuple[Cell, dict[str, Tensor]]:
+        """The cell with cut links, and masks of what has no links that are known."""
+        masks = {
+            k: _mask(self.rng, v.shape, self.rates[k], v, k)
+            for k, v in (("x", x), ("h", h))
+            if self.rates[k]
+        }
+
+        def change(source: str, W: Any) -> Any:
+            if source not in masks:
+                return W
+            if not self.per_gate:
+                return Cut(W, [masks[source]])
+            count, p = W.shape[1] // self.cell.hidden, self.rates[source]
+            shape = (x.shape[0], W.shape[0])
+            return Cut(W, [_mask(self.rng, shape, p, x, source) for _ in range(count)])
+
+        left = {k: mask for k, mask in masks.items() if not self.links.get(k)}
+        return self.cell.relinked(change), left
+
+
+class Cut:
+    """A weight of which each row of the batch sees its own part: x @ cut is (x ⊙ m) @ W.
+
+    With several masks each has its own block of W's columns, one for each gate.
+    """
+
+    def __init__(self, W: Any, masks: list[Tensor]):
+        if isinstance(W, Cut):  # already: one mask goes with each of several
+            blocks = max(len(W.masks), len(masks))
+            each = [(m * blocks)[:blocks] for m in (W.masks, masks)]
+            masks, W = [m * n for m, n in zip(*each, strict=True)], W.W
+        self.W, self.masks, self.shape = W, masks, W.shape
+
+    def __rmatmul__(self, x: Tensor) -> Tensor:
+        if len(self.masks) == 1:
+            return (x * self.masks[0]) @ self.W
+        blocks = split(self.W, sections=len(self.masks), axis=1)
+        parts = [(x * m) @ W for m, W in zip(self.masks, blocks, strict=True)]
+        return concat(parts, axis=-1)
+
+    def __mul__(self, mask: Tensor) -> Cut:
+        return Cut(self.W * mask, self.masks)
+
+
+class DropConnect(Modifier):
+    """Single recurrent weights cut, the same at every step: W ⊙ m in place of W (S24).
+
+    One mask for the whole batch, new at every call; what is left is divided by 1 - p. Wan et al.
+    2013; in recurrent networks Merity et al. 2018. Raises ValueError for a cell that does not say
+    by `links` which weights read its state.
+    """
+
+    def __init__(self, cell: Cell, p: float, *, rng: Random = None):
+        super().__init__(cell)
+        probability("DropConnect", p=p)
+        if not self.links.get("h"):
+            raise ValueError(
+                f"DropConnect: {type(cell).__name__} does not say which weights read its state: "
+                'set links = {"x": ("Wx",), "h": ("Wh",)} in its class'
+            )
+        self.p, self.rng = float(p), np.random.default_rng(rng)
+
+    @property
+    def draws(self) -> bool:  # type: ignore[override]
+        """Whether it cuts anything now."""
+        return self.training and self.p > 0
+
+    def step(self, x: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+        cell = once(lambda: self.cell.relinked(self._cut)) if self.draws else self.cell
+        return cell.advance(x, *state)
+
+    def _cut(self, source: str, W: Any) -> Any:
+        if source != "h":
+            return W
+        return W * Tensor(dropped(self.rng, W.shape, self.p, self.dtype), name="W mask")
+
+
+class Zoneout(Modifier):
+    """Units that keep their state, each with its own chance: h(t) = m ⊙ h(t-1) + (1 - m) ⊙ h̃(t).
+
+    Rates go by the names of states, `Zoneout(LSTM(64, 128), h=0.05, c=0.5)` (S27). A new mask at
+    every step; in use the expectation, p h(t-1) + (1 - p) h̃(t). The output is the state that was
+    kept. Krueger et al. 2017. Raises ValueError for a state that the cell does not have.
+    """
+
+    def __init__(self, cell: Cell, *, rng: Random = None, **rates: float):
+        super().__init__(cell)
+        for name in rates:
+            if name not in cell.state:
+                raise ValueError(
+                    f"Zoneout: {name}: expected a state of {type(cell).__name__}, one of "
+                    f"{cell.state}"
+                )
+        probability("Zoneout", **rates)
+        self.rates, self.rng = rates, np.random.default_rng(rng)
+
+    @property
+    def draws(self) -> bool:  # type: ignore[override]
+        """Whether units are kept by chance now."""
+        return self.training and any(self.rates.values())
+
+    def step(self, x: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+        new = self.cell.advance(x, *state)
+        parts = zip(self.state, state, new, strict=True)
+        return tuple([self._mixed(name, old, now) for name, old, now in parts])
+
+    def _mixed(self, name: str, old: Tensor, new: Tensor) -> Tensor:
+        p = self.rates.get(name, 0.0)
+        if not p:
+            return new
+        if not self.training:
+            return p * old + (1 - p) * new
+        return where(each_step(lambda n: self._keep(name, (n, *old.shape), p)), old, new)
+
+    def _keep(self, name: str, shape: tuple[int, ...], p: float) -> Tensor:
+        return Tensor(self.rng.random(shape, np.float32) < np.float32(p), name=f"{name} keep")
+
+
+# -- ways around the cell --------------------------------------------------------------------------
+
+
+class Residual(Modifier):
+    """The output is x plus that of the cell: a way around it over depth. He et al. 2016.
+
+    Raises ValueError unless the cell gives as many outputs as it reads inputs.
+    """
+
+    def __init__(self, cell: Cell):
+        super().__init__(cell)
+        if cell.inputs != cell.outputs:
+            raise ValueError(
+                f"Residual: expected a cell with as many outputs as inputs, got {cell.inputs} "
+                f"inputs and {cell.outputs} outputs"
+            )
+
+    def output(self, x: Tensor, *state: Tensor) -> Tensor:
+        return x + self.cell.output(x, *state)
+
+
+class TimeSkip(Modifier):
+    """A way around k steps of time: h(t) = cell(x(t), h(t-1)) + h(t-k) (S23).
+
+    The states between go by "h-2" to "h-k", and are 0 before the first step.
+    """
+
+    def __init__(self, cell: Cell, k: int):
+        super().__init__(cell)
+        positive("TimeSkip", k=k)
+        self.k = int(k)
+
+    @property
+    def state(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The cell's, and its first state of the k - 1 steps before."""
+        inner = self.cell.state
+        return (*inner, *[f"{inner[0]}-{j}" for j in range(2, self.k + 1)])
+
+    @property
+    def sizes(self) -> tuple[int, ...]:  # type: ignore[override]
+        return (*self.cell.sizes, *[self.cell.sizes[0]] * (self.k - 1))
+
+    def begin(self, batch: int) -> tuple[Tensor, ...]:
+        zeros = np.zeros((batch, self.sizes[0]), self.dtype)
+        older = [Tensor(zeros, name=f"{name}0") for name in self.state[len(self.cell.state) :]]
+        return (*self.cell.begin(batch), *older)
+
+    def step(self, x: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+        count = len(self.cell.state)
+        path = (state[0], *state[count:])  # h(t-1), ..., h(t-k)
+        new = self.cell.advance(x, *state[:count])
+        return (new[0] + path[-1], *new[1:], *path[:-1])
+
+    def output(self, x: Tensor, *state: Tensor) -> Tensor:
+        return self.cell.output(x, *state[: len(self.cell.state)])
+
+
+class LearnedState(Modifier):
+    """A cell whose state before the first step is learned: the same for every row, 0 at first."""
+
+    def __init__(self, cell: Cell):
+        super().__init__(cell)
+        self.start = {
+            name: parameter(np.zeros(size, cell.dtype), f"{name}0")
+            for name, size in zip(cell.state, cell.sizes, strict=True)
+        }
+
+    def begin(self, batch: int) -> tuple[Tensor, ...]:
+        return tuple(expand(h, shape=(batch, *h.shape)) for h in self.start.values())
+
+
+class ClipCotangent(Modifier):
+    """What is led back through time is clipped at every step, so that it cannot explode.
+
+    The cotangent of each state, by norm (of each row by itself) or by value; values ahead stay as
+    they are. See `tg.clip_cotangent`, and `optim.clip_grad_norm` for clipping the sums at the end.
+    """
+
+    def __init__(self, cell: Cell, *, norm: float | None = None, value: float | None = None):
+        super().__init__(cell)
+        self.limits = {"norm": norm, "value": value}
+
+    def step(self, x: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+        new = self.cell.advance(x, *state)
+        return tuple([clip_cotangent(h, **self.limits) for h in new])

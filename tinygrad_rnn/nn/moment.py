@@ -1,0 +1,113 @@
+"""What a step may ask for besides its input and state: what is drawn for it, and what it shows.
+
+A step stays a pure function of data: random numbers are drawn before the loop and enter it as
+sequences, one slice for each step. `each_step` and `once` ask for them from inside the step.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+
+from ..tensor import Tensor
+
+Made = TypeVar("Made")
+
+
+class _Here(threading.local):
+    moment: Moment | None = None
+
+
+_here = _Here()
+
+
+class Moment:
+    """The steps of one run over a sequence, and the one that is being done.
+
+    `streams` are what its steps read besides x, each (T, ...), in the order they ask; `made` is
+    what all of them share; `shown` what the last one named with `gates`.
+    """
+
+    def __init__(self, length: int):
+        self.length = length
+        self.streams: list[Tensor] = []
+        self.made: list[Any] = []
+        self.shown: dict[str, Tensor] = {}
+        self.slices: Sequence[Tensor] | None = None  # this step's; None as long as it is asked
+        self.reads = self.shares = 0  # how often this step has asked
+        self.outer: list[Moment | None] = []
+
+    def at(self, slices: Sequence[Tensor] | None) -> Moment:
+        """The same run at another step, to which these slices of its streams belong."""
+        self.slices, self.reads, self.shares, self.shown = slices, 0, 0, {}
+        return self
+
+    def __enter__(self) -> Moment:
+        self.outer.append(_here.moment)
+        _here.moment = self
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _here.moment = self.outer.pop()
+
+    def read(self, make: Callable[[int], Tensor]) -> Tensor:
+        k, self.reads = self.reads, self.reads + 1
+        if self.slices is None:
+            self.streams.append(make(self.length))
+            return make(1)[0] if not self.length else self.streams[-1][0]
+        if k >= len(self.slices):
+            raise RuntimeError(
+                "a step asked for something that was not drawn for it: a module whose step uses "
+                "`each_step` says so by `draws = True`, and asks equally often at every step"
+            )
+        return self.slices[k]
+
+    def share(self, make: Callable[[], Made]) -> Made:
+        k, self.shares = self.shares, self.shares + 1
+        if k == len(self.made):
+            self.made.append(make())
+        return self.made[k]
+
+
+def each_step(make: Callable[[int], Tensor]) -> Tensor:
+    """In a step: its own slice of `make(T)`, which is called once for the whole sequence.
+
+    `make(n)` returns a tensor (n, ...). A module whose step asks so has `draws = True`. Outside a
+    layer, for one step called by itself, it is `make(1)[0]`.
+    """
+    return make(1)[0] if _here.moment is None else _here.moment.read(make)
+
+
+def once(make: Callable[[], Made]) -> Made:
+    """In a step: what is the same at every step of a sequence, made at the first of them."""
+    return make() if _here.moment is None else _here.moment.share(make)
+
+
+def gates(**tensors: Tensor) -> tuple[Tensor, ...]:
+    """In a step: name what it works out, for pictures and `return_gates`; returns them in order."""
+    for name, x in tensors.items():
+        if x.op is not None and x.name is None:
+            x.name = name
+    if _here.moment is not None:
+        _here.moment.shown.update(tensors)
+    return tuple(tensors.values())
+
+
+def dropped(rng: np.random.Generator, shape: Sequence[int], p: float, dtype: Any) -> np.ndarray:
+    """A mask of dropout: 0 with probability p, else 1 / (1 - p)."""
+    chance = rng.random(shape, np.float32)
+    mask = np.greater_equal(chance, np.float32(p), out=chance).astype(dtype, copy=False)
+    mask *= np.asarray(1 / (1 - p) if p < 1 else 0.0, dtype)
+    return mask
+
+
+def probability(who: str, **rates: Any) -> None:
+    """Refuse what is not a probability."""
+    for name, p in rates.items():
+        if isinstance(p, bool) or not isinstance(p, int | float | np.number):
+            raise TypeError(f"{who}: {name}: expected a probability in [0, 1], got {p!r}")
+        if not 0 <= p <= 1:
+            raise ValueError(f"{who}: {name}: expected a probability in [0, 1], got {p}")
