@@ -150,7 +150,9 @@ class Cut:
             blocks = max(len(W.masks), len(masks))
             each = [(m * blocks)[:blocks] for m in (W.masks, masks)]
             masks, W = [m * n for m, n in zip(*each, strict=True)], W.W
-        self.W, self.masks, self.shape = W, masks, W.shape
+        self.W: Any = W
+        self.masks: list[Tensor] = masks
+        self.shape: tuple[int, ...] = W.shape
 
     def __rmatmul__(self, x: Tensor) -> Tensor:
         if len(self.masks) == 1:
@@ -276,7 +278,7 @@ class TimeSkip(Modifier):
         return (*inner, *[f"{inner[0]}-{j}" for j in range(2, self.k + 1)])
 
     @property
-    def sizes(self) -> tuple[int, ...]:  # type: ignore[override]
+    def sizes(self) -> tuple[int, ...]:
         return (*self.cell.sizes, *[self.cell.sizes[0]] * (self.k - 1))
 
     def begin(self, batch: int) -> tuple[Tensor, ...]:

@@ -35,8 +35,8 @@ class Recurrent(Module):
     over the steps that count. pad: what outputs are at steps that do not count, "zero", or "hold"
     the one before. reverse: from the last step to the first. `dropout` cuts what goes into each
     cell from below, anew at every step, never the state (S25; Zaremba et al. 2014): one rate, or
-    one for each cell. The cells run as compiled loops (see `tg.scan`, also for `checkpoint`); `unroll`
-    records every step, for looking at.
+    one for each cell. The cells run as compiled loops (see `tg.scan`, also for `checkpoint`);
+    `unroll` records every step, for looking at.
 
     Raises ValueError for shapes that do not fit and TypeError for inputs that are not floats.
     """
