@@ -128,3 +128,27 @@ def test_refusals():
     loss.backward()
     with pytest.raises(RuntimeError, match="retain_graph"):
         lab.teacher_forcing_parts(loss, WEIGHTS)
+
+
+@pytest.mark.parametrize("unroll", [True, False])
+def test_the_layer_taught_by_targets_is_all_steps_at_once(unroll):
+    """S7: T parts step by step; one batch gives the same outputs and gradients."""
+    cell = tg.nn.OutputRecurrent(I, H, O, source="target", dtype=np.float64, rng=0)
+    ys, (last,) = cell(XS, targets=TARGETS, unroll=unroll)
+    found = lab.teacher_forcing_parts(
+        [tg.mean_squared_error(y, d) for y, d in zip(ys, TARGETS, strict=True)], cell
+    )
+    assert found.count == (T if unroll else 1)  # as one batch there is one product for all
+    by_hand = tg.nn.OutputRecurrent(I, H, O, dtype=np.float64, rng=0)
+    back, losses = np.zeros((B, O)), []
+    for x, y in zip(XS, TARGETS, strict=True):
+        losses.append(tg.mean_squared_error(by_hand.step(tg.tensor(x), tg.tensor(back)), y))
+        back = y
+    sum(losses).backward()
+    (tg.mean_squared_error(ys, TARGETS) * T).backward()
+    np.testing.assert_allclose(last.data, ys.data[-1])
+    for a, e in zip(cell.parameters(), by_hand.parameters(), strict=True):
+        np.testing.assert_allclose(a.grad.data, e.grad.data, atol=1e-13)
+    cell.source = "output"
+    free = cell(XS, unroll=True)[0]
+    assert lab.teacher_forcing_parts([(y * y).sum() for y in free], cell).count == 1

@@ -35,15 +35,23 @@ def independent_parts(outputs: Sequence[Tensor], without: Iterable[Tensor]) -> l
 
     Two tensors are connected where one was made from the other. Only what a gradient passes
     through is looked at: a number or a target that two steps read does not connect them. Each part
-    is listed youngest first; the parts go by the first of the outputs they hold. Tensors of
-    `without`, and what only they came from, are in no part. A compiled loop is one tensor: run it
+    is listed youngest first; the parts go by the first of the outputs they hold. A slice of a stack
+    is made from what was stacked there, not from the rest. Tensors of `without`, and what only they
+    came from, are in no part. A compiled loop is one tensor: run it
     with `unroll=True` to see its steps. Raises RuntimeError where `backward()` freed the graph.
     """
     left_out = set(without)
-    known = [x for x in history(outputs, left_out) if x.tracked and x not in left_out]
+    before = history(outputs, left_out)  # refuses a graph that was freed
+    reached, new = set(), list(outputs)
+    while new:
+        y = new.pop()
+        if y.tracked and y not in left_out and y not in reached:
+            reached.add(y)
+            new += sources(y)
+    known = [x for x in before if x in reached]
     parent = {x: x for x in known}
     for y in known:
-        for x in y.inputs:
+        for x in sources(y):
             if x in parent:
                 parent[_root(parent, x)] = _root(parent, y)
     parts: dict[Tensor, list[Tensor]] = {}
@@ -53,6 +61,22 @@ def independent_parts(outputs: Sequence[Tensor], without: Iterable[Tensor]) -> l
     for x in known:
         parts[_root(parent, x)].append(x)
     return list(parts.values())
+
+
+def sources(y: Tensor) -> Sequence[Tensor]:
+    """What y was made from; where it is one slice of a stack, that which was stacked there."""
+    if y.op is None:
+        return ()
+    stacked: Any = y.inputs[0] if y.inputs else None
+    place: Any = None
+    if y.op.name == "take" and len(y.inputs) == 1:
+        place = y.attrs["index"][0]
+    elif y.op.name == "pick" and stacked.op.name == "unstack":
+        stacked, place = stacked.inputs[0], y.attrs["i"]
+    joined = stacked is not None and stacked.op is not None and stacked.op.name == "stack"
+    if joined and isinstance(place, int) and not stacked.attrs["axis"]:
+        return (stacked.inputs[place],)
+    return y.inputs
 
 
 def _root(parent: dict[Tensor, Tensor], x: Tensor) -> Tensor:
@@ -70,8 +94,8 @@ def teacher_forcing_parts(losses: Tensor | Sequence[Tensor], weights: Any) -> De
     could all be trained at once; fed with its own outputs it stays in one. weights: tensors, or a
     module. losses: one tensor for each step; or their sum, which is taken apart again: from the
     top, additions of single numbers, factors and divisors that carry no gradient, and sums and
-    means of what `stack` or `concat` joined are peeled off, and nothing else. Outputs that were
-    stacked before there was a loss of each, as those of a layer, connect all steps.
+    means of what `stack` or `concat` joined are peeled off, and nothing else. One loss of
+    all outputs at once, as `mean_squared_error(ys, targets)`, is one loss: give one for each step.
 
     `.count` of parts; `.sizes`, tensors in each; `.parts`, the numbers of the losses in each, the
     oldest loss being 0 where a sum was taken apart; `.losses`, the tensors that those number.

@@ -426,5 +426,8 @@ class OutputRecurrent(Cell):
         path = []
         for t in range(len(xs)):
             with scope(f"t={t}"):
-                path.append(self.advance(xs[t], before[t])[0])
+                x, y = xs[t], before[t]
+                for part, name in ((x, "x"), (y, "target" if t else "o0")):
+                    part.name = name if part.op is None else part.name
+                path.append(self.advance(x, y)[0])
         return (stack(path), (path[-1],)) if path else (targets[:0], (begin,))
