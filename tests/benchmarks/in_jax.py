@@ -2,7 +2,7 @@
 
 import jax
 import jax.numpy as jnp
-from jax import lax
+from jax import lax, random
 from jax.nn import sigmoid
 
 
@@ -25,6 +25,53 @@ def run(problem):
 
     def run():
         _, (of_weights, of_xs) = jax.block_until_ready(gradient(weights, xs))
+        return of_xs, of_weights["Wh"]
+
+    return run
+
+
+def modified(problem):
+    """An LSTM whose links are cut, with masks drawn in the compiled program."""
+    weights = {n: jnp.asarray(w) for n, w in problem.weights.items()}
+    xs, mix = jnp.asarray(problem.xs), jnp.asarray(problem.mix)
+    states = tuple(jnp.asarray(s) for s in problem.states)
+    kept = lambda key, shape, p: random.bernoulli(key, 1 - p, shape) / (1 - p)
+    B, T, I, H = problem.size
+
+    def loss(w, xs, key):
+        k1, k2 = random.split(key)
+        mx = mh = keep_h = keep_c = None
+        if problem.kind == "feed-forward":
+            xs = xs * kept(k1, xs.shape, 0.3)
+        if problem.kind == "DropConnect":
+            w = {**w, "Wh": w["Wh"] * kept(k1, w["Wh"].shape, 0.3)}
+        if problem.kind == "variational":
+            mx, mh = kept(k1, (B, I), 0.2), kept(k2, (B, H), 0.3)
+        if problem.kind == "Zoneout":
+            keep_h, keep_c = (random.bernoulli(k, p, (T, B, H)) for k, p in ((k1, 0.05), (k2, 0.5)))
+
+        def fold(carry, given):
+            x, keeps = given
+            h, c, *older = carry
+            seen = (x, h) if mx is None else (x * mx, h * mh)
+            new = lstm(w, *seen, c)
+            if keeps is not None:
+                new = tuple(jnp.where(k, a, b) for k, a, b in zip(keeps, (h, c), new, strict=True))
+            if older:
+                new = (new[0] + older[0], new[1], h)
+            return new, new[0]
+
+        skip = problem.kind == "time skip"
+        keeps = None if keep_h is None else (keep_h, keep_c)
+        _, ys = lax.scan(fold, (*states, states[0]) if skip else states, (xs, keeps))
+        return ((ys + xs if skip else ys) * mix).sum()
+
+    gradient = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))
+    keys = [random.key(0)]
+
+    def run():
+        keys[0], key = random.split(keys[0])
+        _, (of_weights, of_xs) = jax.block_until_ready(gradient(weights, xs, key))
         return of_xs, of_weights["Wh"]
 
     return run

@@ -8,7 +8,8 @@ import tinygrad_rnn as tg
 def layer(problem, **options):
     """A built-in cell over the sequence; `options` go to the layer."""
     _, _, I, H = problem.size
-    cell = getattr(tg.nn, problem.kind)(I, H)
+    order = {"convention": "keras"} if problem.kind == "LSTM" else {}  # i, f, g, o with one bias
+    cell = getattr(tg.nn, problem.kind)(I, H, **order)
     cell.load_state_dict(problem.weights)
     fold = tg.nn.Recurrent(cell, **options) if options else cell
     return _run(lambda xs: fold(xs)[0], list(cell.parameters()), cell.Wh, problem)
@@ -25,6 +26,24 @@ def own(problem):
         return tg.scan(step, states, (xs, *masks) if masks else xs)[0]
 
     return _run(forward, list(weights.values()), weights["Wh"], problem)
+
+
+def modified(problem):
+    """An LSTM in a modifier, which draws new masks at every run."""
+    _, _, I, H = problem.size
+    inner = tg.nn.LSTM(I, H, convention="keras")
+    inner.load_state_dict(problem.weights)
+    cell = MODIFIED[problem.kind](inner)
+    return _run(lambda xs: cell(xs)[0], list(cell.parameters()), inner.Wh, problem)
+
+
+MODIFIED = {
+    "feed-forward": lambda cell: tg.nn.FeedforwardDropout(cell, 0.3, rng=0),
+    "variational": lambda cell: tg.nn.VariationalDropout(cell, inputs=0.2, state=0.3, rng=0),
+    "DropConnect": lambda cell: tg.nn.DropConnect(cell, 0.3, rng=0),
+    "Zoneout": lambda cell: tg.nn.Zoneout(cell, h=0.05, c=0.5, rng=0),
+    "time skip": lambda cell: tg.nn.Residual(tg.nn.TimeSkip(cell, 2)),
+}
 
 
 def _run(forward, weights, Wh, problem):

@@ -46,11 +46,11 @@ def in_torch(name, *arguments):
     return build
 
 
-def in_jax(given):
+def in_jax(name, *arguments):
     def build():
         import in_jax
 
-        return in_jax.run(given)
+        return getattr(in_jax, name)(*arguments)
 
     return build
 

@@ -37,7 +37,7 @@ class Problem:
 
 
 def problem(kind, size, seed=0):
-    """The arrays for a cell: RNN, LSTM, GRU, zoneout, layer norm or peephole."""
+    """The arrays for a cell: RNN, GRU, or an LSTM by whatever name."""
     B, T, I, H = size
     rng = np.random.default_rng(seed)
 

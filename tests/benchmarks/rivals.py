@@ -39,7 +39,7 @@ def layers(plan):
         builders = {
             "ours": ours("layer", given),
             "torch": in_torch("layer", given),
-            "jax": in_jax(given),
+            "jax": in_jax("run", given),
         }
         # PyTorch's GRU resets after the product: near the same work, but another formula.
         agree = ["ours", "jax"] if kind == "GRU" else list(builders)
@@ -94,7 +94,7 @@ def own(plan):
         builders = {
             "ours": ours("own", given),
             "torch": in_torch("own", given),
-            "jax": in_jax(given),
+            "jax": in_jax("run", given),
         }
         return compared(builders, plan, 10, 2, list(builders))
 
@@ -115,6 +115,39 @@ def own(plan):
         Table("A cell of one's own beside the built-in one", note, columns, first),
         Table("Cells of one's own, elsewhere", others, rivals, second),
     ]
+
+
+MODIFIED = ("feed-forward", "variational", "DropConnect", "Zoneout", "time skip")
+
+
+def modifiers(plan):
+    """The library's modifiers around an LSTM."""
+
+    def case(kind, size):
+        given = problem(kind, size)
+        builders = {
+            "ours": ours("modified", given),
+            "torch": in_torch("modified", given),
+            "jax": in_jax("modified", given),
+        }
+        builders["plain"] = ours("layer", problem("LSTM", size))
+        result = paired(builders, plan.effort, list(builders)[:3] if kind == "time skip" else [])
+        over = {f"over_{n}": Ratio(result.ratio(n, "ours"), None) for n in ("torch", "jax")}
+        return result.row(**over, over_plain=Ratio(result.ratio("ours", "plain"), None))
+
+    cases = [
+        ({"cell": kind, "size": size}, lambda kind=kind, size=size: case(kind, size))
+        for kind in plan.some(MODIFIED)
+        for size in plan.some([(32, 35, 64, 64), (32, 100, 128, 128), (64, 100, 256, 256)], 1)
+    ]
+    note = """An LSTM in a modifier, with masks drawn anew in each run, against the same in PyTorch
+        (feed-forward dropout and DropConnect around nn.LSTM, the others a loop in Python) and in
+        JAX (lax.scan under jit, masks drawn inside). The last ratio is the price: ours over our
+        plain LSTM."""
+    price = Column("over_plain", "ours / plain", "", 13)
+    wide = Column("cell", "modifier", "<", 14)
+    columns = [wide, SIZE, OURS, TORCH, JAX, OVER_TORCH, OVER_JAX, price, *HOW]
+    return [Table("Modifiers around an LSTM", note, columns, cases)]
 
 
 def training(plan):

@@ -16,7 +16,7 @@ from limits import growth, memory, share, startup, threads
 from machine import described, machine
 from measure import QUIET
 from plan import Plan, settle
-from rivals import eager, layers, own, training
+from rivals import eager, layers, modifiers, own, training
 from table import tally
 
 LEGEND = f"""\
@@ -27,6 +27,7 @@ SECTIONS = {
     "layers": layers,
     "share": share,
     "own": own,
+    "modifiers": modifiers,
     "training": training,
     "threads": threads,
     "memory": memory,
