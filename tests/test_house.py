@@ -248,3 +248,17 @@ def test_systems_that_the_code_refers_to_are_on_the_page_of_notes():
         for start, end in re.findall(r"\b(S\d{1,2})(?:-(S\d{1,2}))?\b", path.read_text("utf-8")):
             named |= {start, end or start}
     assert named and named <= listed
+
+
+def test_the_page_of_notes_names_tests_and_examples_that_exist():
+    """Every row S1 to S32 once, each with a test; names are those of files and functions."""
+    rows = re.findall(r"^\| S(\d+) \|(.*)\|$", (ROOT / "docs/notes.md").read_text("utf-8"), re.M)
+    assert [int(number) for number, _ in rows] == list(range(1, 33))
+    for number, row in rows:
+        *_, tests, examples = row.split(" | ")
+        assert "::" in tests, f"S{number} names no test"
+        for name, part in re.findall(r"`(\w+)::(\w*)`", tests):
+            text = (ROOT / f"tests/test_{name}.py").read_text("utf-8")
+            assert re.search(rf"def test_\w*{part}", text), f"S{number}: no {name}::{part}"
+        for name in re.findall(r"`(\w+)`", examples):
+            assert (ROOT / f"examples/{name}.py").exists(), f"S{number}: no example {name}"
