@@ -194,7 +194,7 @@ def test_what_tensors_spell_is_declared_for_type_checkers():
     spelled = re.findall(
         r"^Tensor\.(\w+) =", (PACKAGE / "ops/spelling.py").read_text("utf-8"), re.M
     )
-    assert declared == {*spelled, "backward"}
+    assert declared == {*spelled, "backward", "backward_steps"}
     assert all(hasattr(tg.Tensor, name) for name in declared)
 
 

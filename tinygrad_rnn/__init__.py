@@ -8,7 +8,9 @@ from . import nn as nn
 from . import optim as optim
 from .check import check_grads as check_grads
 from .draw import draw as draw
+from .grad import BackwardStep as BackwardStep
 from .grad import backward as _backward
+from .grad import backward_steps as _backward_steps
 from .grad import grad as grad
 from .kernels.threads import get_num_threads as get_num_threads
 from .kernels.threads import set_num_threads as set_num_threads
@@ -84,6 +86,7 @@ if _typing.TYPE_CHECKING:
     from .draw import curve as curve
 
 Tensor.backward = _backward  # type: ignore[method-assign, assignment]
+Tensor.backward_steps = _backward_steps  # type: ignore[method-assign, assignment]
 
 
 def __getattr__(name: str) -> _typing.Any:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -54,6 +55,12 @@ class Cotangents:
         self.blocks[x] = self.blocks[x] + block if x in self.blocks else block
         del self.terms[x]
 
+    def sum_so_far(self, x: Tensor) -> Any:
+        """What has come to x until now."""
+        if x in self.blocks:
+            return self.blocks[x] + self.sums[x] if x in self.sums else self.blocks[x]
+        return self.sums[x]
+
     def arrived(self, x: Tensor) -> Any:
         """The whole sum; None when nothing has come this way."""
         if x in self.blocks:
@@ -77,26 +84,111 @@ def pullback(
     `retain_graph` those of the tensors in between are returned too; without, each part of the graph
     is freed as soon as the walk has left it. The walk stops at the tensors in `until`.
     """
-    order = history(outputs, until)
-    wanted = None if wrt is None else _leading_to(wrt, order, until)
-    kept = set(wrt or ())
-    found = Cotangents(in_place=not create_graph)
+    walk = Walk(outputs, cotangents, wrt, until, create_graph, retain_graph)
     with recording(create_graph), np.errstate(all="ignore"):
-        for y, g in zip(outputs, cotangents, strict=True):
-            found.add(y, g)
-        for k, y in enumerate(order):
-            g = found.arrived(y) if found.blocks else found.sums.get(y)
-            if g is not None and y.op is not None and y not in until:
-                _step(y, g, found, wanted)
-                if not retain_graph:
-                    y.inputs = None  # type: ignore[assignment]
-                    if y not in kept:
-                        del found.sums[y]
-            order[k] = None  # type: ignore[call-overload]
-    return found.sums
+        for k in range(len(walk.order)):
+            walk.visit(k)
+    return walk.found.sums
 
 
-def _step(y: Tensor, g: Any, found: Cotangents, wanted: set[Tensor] | None) -> None:
+class Walk:
+    """One walk back over a history, youngest first: `visit(k)` for each k in turn."""
+
+    def __init__(
+        self,
+        outputs: Sequence[Tensor],
+        cotangents: Sequence[Any],
+        wrt: Sequence[Tensor] | None,
+        until: Collection[Tensor],
+        create_graph: bool,
+        retain_graph: bool,
+    ):
+        self.order: list[Any] = history(outputs, until)
+        self.wanted = None if wrt is None else _leading_to(wrt, self.order, until)
+        self.kept, self.until, self.retain = set(wrt or ()), until, retain_graph
+        self.found = Cotangents(in_place=not create_graph)
+        with recording(create_graph):
+            for y, g in zip(outputs, cotangents, strict=True):
+                self.found.add(y, g)
+
+    def visit(self, k: int) -> Any:
+        """Lead what has arrived at the next tensor on to its inputs: what each of them got."""
+        y, found = self.order[k], self.found
+        g = found.arrived(y) if found.blocks else found.sums.get(y)
+        pulled = None
+        if g is not None and y.op is not None and y not in self.until:
+            pulled = _step(y, g, found, self.wanted)
+            if not self.retain:
+                y.inputs = None
+                if y not in self.kept:
+                    del found.sums[y]
+        self.order[k] = None
+        return pulled
+
+
+@dataclass(frozen=True)
+class BackwardStep:
+    """One step of `backward()`: the tensor it is at, and what it leads on to the inputs.
+
+    number: how many steps were before. tensor, cotangent: where the walk is, and the gradient that
+    has arrived there, whole now. contributions: for each input that waits for one, what this step
+    adds to it; nothing at a leaf. so_far: the sum at each of these inputs after this step. Arrays
+    are read-only and stay as they are.
+    """
+
+    number: int
+    tensor: Tensor
+    cotangent: np.ndarray
+    contributions: tuple[tuple[Tensor, np.ndarray], ...]
+    so_far: dict[Tensor, np.ndarray]
+
+
+def backward_steps(y: Tensor, gradient: Operand | None = None) -> Iterator[BackwardStep]:
+    """`backward(retain_graph=True)`, step by step: `for step in loss.backward_steps(): ...`.
+
+    It is the same walk, in the same order. When it has come to its end, and not before, every
+    tensor has its gradient. A compiled loop is one step: run layers with `unroll=True` to see into
+    it. Raises at the call what `backward` would.
+    """
+    seed = _seed(y, gradient, "backward_steps")
+    walk = Walk([y], [seed._array], None, (), False, True)
+    return _stepping(walk)
+
+
+def _stepping(walk: Walk) -> Iterator[BackwardStep]:
+    number, found = 0, walk.found
+    for k, y in enumerate(list(walk.order)):
+        g = found.arrived(y)
+        if g is None or not y.tracked:
+            continue
+        is_tuple = y._array.__class__ is tuple
+        whole = _snapshot(g.filled(y._array) if is_tuple else g)
+        with recording(False), np.errstate(all="ignore"):
+            pulled = walk.visit(k) or []
+            terms = [
+                (x, _snapshot(gx if isinstance(gx, Parts) else _fitted(gx, x, y)))
+                for x, gx in zip(y.inputs, pulled, strict=False)
+                if gx is not None and x.tracked
+            ]
+        yield BackwardStep(
+            number, y, whole, tuple(terms), {x: _snapshot(found.sum_so_far(x)) for x, _ in terms}
+        )
+        number += 1
+    _leave(found.sums)
+
+
+def _snapshot(g: Any) -> Any:
+    """What a cotangent is now; of a tuple of them, each."""
+    if isinstance(g, Parts):
+        return {i: _snapshot(part) for i, part in g.items()}
+    if isinstance(g, tuple):
+        return tuple(map(_snapshot, g))
+    array = np.array(g)
+    array.setflags(write=False)
+    return array
+
+
+def _step(y: Tensor, g: Any, found: Cotangents, wanted: set[Tensor] | None) -> list[Any]:
     """One step of the walk: from a tensor to what it was made from."""
     op, inputs, born = y.op, y.inputs, y.born
     assert op is not None
@@ -113,6 +205,7 @@ def _step(y: Tensor, g: Any, found: Cotangents, wanted: set[Tensor] | None) -> N
     for x, gx in zip(inputs, pulled):  # noqa: B905 (this loop is hot)
         if gx is not None and (x.tracked if wanted is None else x in wanted):
             found.add(x, gx, y)
+    return pulled
 
 
 def _leading_to(
@@ -202,7 +295,11 @@ def backward(y: Tensor, gradient: Operand | None = None, *, retain_graph: bool =
     tensor in between its own gradient, for looking at. When a rule raises, no `.grad` changes.
     """
     seed = _seed(y, gradient, "backward")
-    found = pullback([y], [seed._array], retain_graph=retain_graph)
+    _leave(pullback([y], [seed._array], retain_graph=retain_graph))
+
+
+def _leave(found: dict[Tensor, Any]) -> None:
+    """Add what a walk found to the gradients of leaves; those of the tensors in between it is."""
     for x, g in found.items():
         if x.tracked and type(x._array) is not tuple:
             g = np.asarray(g)

@@ -404,6 +404,7 @@ class Tensor:
         def backward(
             self, gradient: Operand | None = None, *, retain_graph: bool = False
         ) -> None: ...
+        def backward_steps(self, gradient: Operand | None = None) -> Iterator[Any]: ...
 
 
 _ELSEWHERE = {  # what other libraries call it
