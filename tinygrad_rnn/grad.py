@@ -151,11 +151,16 @@ def backward_steps(y: Tensor, gradient: Operand | None = None) -> Iterator[Backw
     it. Raises at the call what `backward` would.
     """
     seed = _seed(y, gradient, "backward_steps")
-    walk = Walk([y], [seed._array], None, (), False, True)
-    return _stepping(walk)
+    return _stepping(Walk([y], [seed._array], None, (), False, True))
 
 
 def _stepping(walk: Walk) -> Iterator[BackwardStep]:
+    yield from stepping(walk)
+    _leave(walk.found.sums)
+
+
+def stepping(walk: Walk) -> Iterator[BackwardStep]:
+    """Each step of a walk; nothing is left anywhere when it has come to its end."""
     number, found = 0, walk.found
     for k, y in enumerate(list(walk.order)):
         g = found.arrived(y)
@@ -174,7 +179,6 @@ def _stepping(walk: Walk) -> Iterator[BackwardStep]:
             number, y, whole, tuple(terms), {x: _snapshot(found.sum_so_far(x)) for x, _ in terms}
         )
         number += 1
-    _leave(found.sums)
 
 
 def _snapshot(g: Any) -> Any:

@@ -14,7 +14,6 @@ The counting rule, which the tests repeat:
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -22,11 +21,10 @@ from functools import cache
 from ..op import pick
 from ..tensor import Tensor, history
 from .steps import with_steps
-from .text import attribute_words, gradient_words, literal, number, shape_words
+from .text import attribute_words, gradient_words, literal, number, shape_words, step_of
 
 BUDGET = 3000  # nodes; more than that is neither readable nor quick to open
 
-_step = re.compile(r"t=([0-9]{1,9})")
 _glyphs = {
     **{"add": "+", "sub": "−", "mul": "×", "div": "÷", "neg": "−x", "matmul": "@"},
     **{"sigmoid": "σ", "sum": "Σ", "sqrt": "√", "power": "xʸ", "abs": "|x|", "exp": "eˣ"},
@@ -135,17 +133,6 @@ def read(outputs: Sequence[Tensor], first: int, last: int) -> Graph:
     Raises RuntimeError for a graph freed by `backward()`, ValueError above the node budget.
     """
     return _Reader(outputs, first, last).graph()
-
-
-def step_of(scope: str) -> tuple[str, int] | None:
-    """The layer and the time step that a scope names, or None outside the steps."""
-    if "t=" not in scope:
-        return None
-    parts = scope.split("/")
-    for k, part in enumerate(parts):
-        if found := _step.fullmatch(part):
-            return "/".join(parts[:k]), int(found[1])
-    return None
 
 
 def whole(x: Tensor) -> tuple[Tensor, int]:

@@ -13,12 +13,12 @@ from ..scan.node import expand, scanned
 from ..tensor import Outline, Tensor, _births, _Switch, history
 
 
-def with_steps(outputs: Sequence[Tensor]) -> list[Tensor]:
+def with_steps(outputs: Sequence[Tensor], *, values: bool = False) -> list[Tensor]:
     """The outputs, with a history in which every step of every scan is recorded.
 
     Leaves, and what is older than the first scan, are the tensors themselves; what is younger is
-    copied, so that the graph stays as it is. Only numbers of no dimension, which a picture tells,
-    are computed.
+    copied, so that the graph stays as it is. Without `values` only numbers of no dimension, which a
+    picture tells, are computed.
     """
     order = history(outputs)[::-1]
     first = next((k for k, y in enumerate(order) if y.op is scanned), None)
@@ -29,7 +29,7 @@ def with_steps(outputs: Sequence[Tensor]) -> list[Tensor]:
         for y in (y for y in order if y not in image):
             inputs = [image[x] for x in y.inputs]
             if y.op is scanned:
-                image[y] = _recorded(y, inputs)
+                image[y] = _recorded(y, inputs, values)
             elif y.op is pick and y.inputs[0].op is scanned:
                 image[y] = _result(y, inputs[0])
             else:
@@ -38,10 +38,10 @@ def with_steps(outputs: Sequence[Tensor]) -> list[Tensor]:
     return [x for y in shown for x in (y if type(y) is list else [y])]
 
 
-def _recorded(y: Tensor, inputs: list[Tensor]) -> list[Tensor]:
+def _recorded(y: Tensor, inputs: list[Tensor], values: bool) -> list[Tensor]:
     """The results of a scan, every step of it recorded."""
     answers = [z._array for z in y.attrs["run"].program.step.ahead]
-    tells = any(type(a) is Outline and not a.shape for a in answers)
+    tells = values or any(type(a) is Outline and not a.shape for a in answers)
     names = [x.name for x in inputs]
     results = expand(y, inputs, None if tells else _outlined)
     for x, name in zip(inputs, names, strict=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from typing import Any
 
@@ -13,6 +14,20 @@ from ..tensor import Tensor
 # Control characters, bidi controls, lone surrogates, unassigned code points, line separators:
 # none of them has a picture, some would break the file, some would reorder the text around them.
 _unprintable = {"Cc", "Cf", "Cs", "Cn", "Co", "Zl", "Zp"}
+
+
+_step = re.compile(r"t=([0-9]{1,9})")
+
+
+def step_of(scope: str) -> tuple[str, int] | None:
+    """The layer and the time step that a scope names, or None outside the steps."""
+    if "t=" not in scope:
+        return None
+    parts = scope.split("/")
+    for k, part in enumerate(parts):
+        if found := _step.fullmatch(part):
+            return "/".join(parts[:k]), int(found[1])
+    return None
 
 
 def literal(text: object, limit: int = 24) -> str:
