@@ -1,16 +1,28 @@
 """What outlives the run: checkpoints that cannot run code, and files written whole or not at all.
 
-Plain NumPy arrays and JSON-able metadata go in and come out; nothing here knows a tensor or a
-layer.
+Plain NumPy arrays and JSON-able metadata go in and come out. Only `torch`, `keras` and `onnx` know
+layers: they give weights the names and layouts of those frameworks, without them.
 """
 
 from .atomic import write_atomically, write_text_atomically
 from .checkpoint import CheckpointError, load, save
+from .keras import from_keras, load_keras, to_keras
+from .npz import arrays
+from .onnx import to_onnx
+from .torch import from_torch, load_torch, to_torch
 
 __all__ = [
     "CheckpointError",
+    "arrays",
+    "from_keras",
+    "from_torch",
     "load",
+    "load_keras",
+    "load_torch",
     "save",
+    "to_keras",
+    "to_onnx",
+    "to_torch",
     "write_atomically",
     "write_text_atomically",
 ]

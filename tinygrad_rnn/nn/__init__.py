@@ -12,8 +12,10 @@ from .cells import RNN as RNN
 from .cells import MinimalGatedUnit as MinimalGatedUnit
 from .cells import OutputRecurrent as OutputRecurrent
 from .conventions import CONVENTIONS as CONVENTIONS
+from .convert import convert as convert
 from .ensemble import Ensemble as Ensemble
 from .ensemble import monte_carlo as monte_carlo
+from .explain import explain as explain
 from .language import LanguageModel as LanguageModel
 from .layers import Dropout as Dropout
 from .layers import Embedding as Embedding

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..ops import concat
+import numpy as np
+
+from ..ops import concat, where
 from ..tensor import Tensor, scope
 from .cell import Cell, Folded, Part, Way
 
@@ -56,7 +58,7 @@ class Bidirectional(Part):
             raise ValueError(
                 f"Bidirectional: merge: expected one of {list(MERGES)} or a function, got {merge!r}"
             )
-        if merge != "concat" and forward.outputs != backward.outputs:
+        if merge in ("sum", "mul", "mean") and forward.outputs != backward.outputs:
             raise ValueError(
                 f"Bidirectional: merge={merge!r} needs outputs of one size, got {forward.outputs} "
                 f"and {backward.outputs}; use merge='concat'"
@@ -77,7 +79,10 @@ class Bidirectional(Part):
     def outputs(self) -> int:
         if self.merge == "concat":
             return self.forward.outputs + self.backward.outputs
-        return self.forward.outputs
+        if not callable(self.merge):
+            return self.forward.outputs
+        ways = [np.zeros((1, cell.outputs), self.dtype) for _, cell in self._ways()]
+        return self.merge(*map(Tensor, ways)).shape[-1]
 
     @property
     def hidden(self) -> int:  # type: ignore[override]
@@ -97,8 +102,17 @@ class Bidirectional(Part):
         with scope("backward"):
             b = self.backward.folded(xs, state[cut:], way._replace(reverse=not way.reverse))
         merged = self.merge if callable(self.merge) else MERGES[self.merge]
+
+        def read(how: str) -> Tensor:
+            y = merged(f.read(how), b.read(how))
+            if not callable(self.merge) or (way.valid is None and len(xs)):
+                return y
+            # A function may make something of nothing: 0 where neither has read anything.
+            valid = np.zeros((0, 1, 1), bool) if way.valid is None else way.valid.data
+            return where(valid if how == "zero" else valid.any(0), y, 0)
+
         return Folded(
-            lambda how: merged(f.read(how), b.read(how)),
+            read,
             (*f.end, *b.end),
             _both(f.states, b.states),
             _both(f.gates, b.gates),

@@ -33,12 +33,18 @@ class Way(NamedTuple):
     def resets(self) -> Tensor | None:
         """Where a step begins anew, in this direction.
 
-        A reset at t parts t-1 from t; from the end, that is met before step t-1.
+        A reset at t parts t-1 from t; from the end, that is met before step t-1. Where no step that
+        counts follows, nothing begins: the state stays that after a row's last.
         """
-        if self.reset is None or not self.reverse:
-            return self.reset
-        flags = self.reset.data
-        return Tensor(np.concatenate([flags[1:], np.zeros_like(flags[:1])]), name="reset")
+        if self.reset is None:
+            return None
+        flags, valid = self.reset.data, None if self.valid is None else self.valid.data
+        if valid is not None:
+            flags = flags & np.logical_or.accumulate(valid[::-1])[::-1]
+        if self.reverse:
+            flags = np.concatenate([flags[1:], np.zeros_like(flags[:1])])
+            flags = flags if valid is None else flags & np.logical_or.accumulate(valid)
+        return Tensor(flags, name="reset")
 
 
 class Folded(NamedTuple):
@@ -118,10 +124,22 @@ class Cell(Part):
         """What the layer above sees, from x and the new state."""
         return state[0]
 
+    def explain(self) -> str:
+        """Its formulas, its weights and the count of its parameters, to print; see `nn.explain`."""
+        from .explain import explain
+
+        return explain(self)
+
     def advance(self, x: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
-        """`step`, with its answer as a tuple."""
+        """`step`, with its answer as a tuple. Raises ValueError unless that has every state."""
         new = self.step(x, *state)
-        return tuple(new) if isinstance(new, tuple | list) else (new,)
+        new = tuple(new) if isinstance(new, tuple | list) else (new,)
+        if len(new) != len(state):
+            raise ValueError(
+                f"{type(self).__name__}: step: expected the new ({', '.join(self.state)}), "
+                f"{len(state)} in all, got {len(new)}"
+            )
+        return new
 
     def relinked(self, change: Callable[[str, Any], Any]) -> Cell:
         """A copy in which `change("x" or "h", W)` stands for each weight that reads x or h.

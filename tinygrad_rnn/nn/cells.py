@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
@@ -28,7 +28,7 @@ class Affine(Cell):
     read h itself. `b` is the bias, and `bh`, if there are two, that beside `Wh`.
     """
 
-    links = MappingProxyType({"x": ("Wx",), "h": ("Wh",)})
+    links: Mapping[str, tuple[str, ...]] = MappingProxyType({"x": ("Wx",), "h": ("Wh",)})
     order: str = "h"
     clip: float | None = None
 
@@ -116,7 +116,7 @@ class RNN(Affine):
             positive("RNN", untied=untied)
             every = np.stack([orthogonal(rng, hidden) for _ in range(untied)])
             self.Wh = parameter(every.astype(dtype), "Wh")
-            self.links = MappingProxyType({"x": ("Wx",)})
+            self.links = {"x": ("Wx",)}  # a plain dict, so that the cell can be copied
 
     @property
     def draws(self) -> bool:  # type: ignore[override]
@@ -386,7 +386,14 @@ class OutputRecurrent(Cell):
         return (self.width,)
 
     def step(self, x: Tensor, o: Tensor) -> Tensor:  # type: ignore[override]
-        before = softmax(o) if self.source == "prediction" else o
+        if self.source == "target":
+            raise ValueError(
+                'OutputRecurrent: source="target" has no step of its own: call the cell with '
+                'targets=, or set cell.source to "output" or "prediction"'
+            )
+        return self._after(x, softmax(o) if self.source == "prediction" else o)
+
+    def _after(self, x: Tensor, before: Tensor) -> Tensor:
         (h,) = gates(h=self.activation(x @ self.Wx + before @ self.Wo + self.b))
         return h @ self.V + self.c
 
@@ -412,16 +419,17 @@ class OutputRecurrent(Cell):
     def _taught(self, xs: Any, targets: Any, state: Any, unroll: bool) -> Any:
         xs = as_floats("OutputRecurrent", "xs", xs, self.dtype)
         targets = as_floats("OutputRecurrent", "targets", targets, self.dtype)
-        (begin,) = self.begin(xs.shape[1]) if state is None else state
-        if xs.ndim != 3 or targets.shape != (*xs.shape[:2], self.width):
+        fits = xs.ndim == 3 and xs.shape[2] == self.inputs
+        if not fits or targets.shape != (*xs.shape[:2], self.width):
             raise ValueError(
                 f"OutputRecurrent: expected xs (T, B, {self.inputs}) and targets (T, B, "
                 f"{self.width}), got {xs.shape} and {targets.shape}"
             )
+        begin = self._first(state, xs.shape[1])
         before = concat([begin[None], targets[:-1]]) if len(xs) else targets
         if not unroll:
             rows = [v.reshape(-1, v.shape[2]) for v in (xs, before)]
-            ys = self.advance(*rows)[0].reshape(targets.shape)
+            ys = self._after(*rows).reshape(targets.shape)
             return ys, (ys[-1] if len(ys) else begin,)
         path = []
         for t in range(len(xs)):
@@ -429,5 +437,16 @@ class OutputRecurrent(Cell):
                 x, y = xs[t], before[t]
                 for part, name in ((x, "x"), (y, "target" if t else "o0")):
                     part.name = name if part.op is None else part.name
-                path.append(self.advance(x, y)[0])
+                path.append(self._after(x, y))
         return (stack(path), (path[-1],)) if path else (targets[:0], (begin,))
+
+    def _first(self, state: Any, batch: int) -> Tensor:
+        """What stands before the first target."""
+        begin = self.begin(batch) if state is None else tuple(state)
+        shapes = [np.shape(o) for o in begin]
+        if shapes != [(batch, self.width)]:
+            raise ValueError(
+                f"OutputRecurrent: state: expected (o,) of shape {(batch, self.width)}, got "
+                f"shapes {shapes}"
+            )
+        return as_floats("OutputRecurrent", "o", begin[0], self.dtype)

@@ -131,7 +131,8 @@ class VariationalDropout(Modifier):
                 return W
             if not self.per_gate:
                 return Cut(W, [masks[source]])
-            count, p = W.shape[1] // self.cell.hidden, self.rates[source]
+            count, rest = divmod(W.shape[1], self.cell.hidden)
+            count, p = 1 if rest else count, self.rates[source]
             shape = (x.shape[0], W.shape[0])
             return Cut(W, [_mask(self.rng, shape, p, x, source) for _ in range(count)])
 
@@ -215,7 +216,8 @@ class Zoneout(Modifier):
                     f"{cell.state}"
                 )
         probability("Zoneout", **rates)
-        self.rates, self.rng = rates, np.random.default_rng(rng)
+        self.rates = {name: float(p) for name, p in rates.items()}
+        self.rng = np.random.default_rng(rng)
 
     @property
     def draws(self) -> bool:  # type: ignore[override]
@@ -274,8 +276,13 @@ class TimeSkip(Modifier):
     @property
     def state(self) -> tuple[str, ...]:  # type: ignore[override]
         """The cell's, and its first state of the k - 1 steps before."""
-        inner = self.cell.state
-        return (*inner, *[f"{inner[0]}-{j}" for j in range(2, self.k + 1)])
+        names = list(self.cell.state)
+        for j in range(2, self.k + 1):
+            name = f"{names[0]}-{j}"
+            while name in names:  # of a skip within
+                name += "'"
+            names.append(name)
+        return tuple(names)
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -320,6 +327,7 @@ class ClipCotangent(Modifier):
     def __init__(self, cell: Cell, *, norm: float | None = None, value: float | None = None):
         super().__init__(cell)
         self.limits = {"norm": norm, "value": value}
+        clip_cotangent(np.zeros(1), **self.limits)  # refuses limits that are none
 
     def step(self, x: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         new = self.cell.advance(x, *state)

@@ -35,9 +35,14 @@ class LayerNorm(Module):
         self.shift = parameter(np.zeros(size, dtype), "shift") if shift else None
 
     def __call__(self, x: Tensor) -> Tensor:
+        if x.shape[-1:] != self.gain.shape:
+            raise ValueError(
+                f"LayerNorm: x: expected {len(self.gain)} features on the last axis, got shape "
+                f"{x.shape}"
+            )
         if self.blocks == 1:
             y = normalized(x) * self.gain
         else:
-            apart = x.reshape(*x.shape[:-1], self.blocks, -1)
+            apart = x.reshape(*x.shape[:-1], self.blocks, len(self.gain) // self.blocks)
             y = normalized(apart).reshape(x.shape) * self.gain
         return y if self.shift is None else y + self.shift

@@ -1,0 +1,157 @@
+"""Weights of torch.nn.RNN, LSTM and GRU in torch's own names and layouts, without torch."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from copy import deepcopy
+from typing import Any
+
+import numpy as np
+
+from ..nn import RNN, Bidirectional, Recurrent
+from ..nn.cell import Part
+from ..nn.convert import form_in, form_of, rewrite
+from .foreign import (
+    BIAS_H,
+    BIAS_X,
+    READ_H,
+    READ_X,
+    Arrays,
+    beside,
+    cells_of,
+    check_alike,
+    fitting,
+    kind_of_width,
+    put,
+)
+
+# The rows of a matrix are what stands side by side in the cell, in columns.
+NAMES = {
+    **{"weight_ih": READ_X, "weight_hh": READ_H, "bias_ih": BIAS_X, "bias_hh": BIAS_H},
+    "weight_hr": ("Wr",),
+}
+_NAME = re.compile(rf"({'|'.join(NAMES)})_l(\d+)(_reverse)?")
+
+
+def from_torch(state: Mapping[str, Any], *, prefix: str = "", **how: Any) -> Recurrent:
+    """A layer with the weights of a torch.nn.RNN, LSTM or GRU, which computes what that does.
+
+    state: its `state_dict()` as float32 or float64 arrays, by name: weight_ih_l0 (G·H, I),
+    weight_hh_l0 (G·H, H), bias_ih_l0 and bias_hh_l0 (G·H,), with a projection weight_hr_l0 (P, H)
+    and weight_hh_l0 (G·H, P); then l1, ..., and the same with _reverse. The kind of cell, sizes,
+    layers, directions, biases and dtype follow from names and shapes. Of a file, `tg.io.arrays`.
+    prefix: what stands before these names, such as "encoder."; what lacks it is not looked at.
+    how: what the cells are made with: activation="relu" of an RNN, of which a state_dict does not
+    speak, or another convention= or dtype=.
+
+    Cells have states of their own: torch's h_n is those of layer 0 forward, layer 0 backward, ...
+    Raises ValueError that lists all that is missing, unexpected or of another shape.
+
+    Source: https://docs.pytorch.org/docs/stable/generated/torch.nn.LSTM.html
+    """
+    given = _without(prefix, "from_torch", state)
+    kind, inputs, options = _described(given)
+    names = [found for found in map(_NAME.fullmatch, given) if found]
+    both = any(found[3] for found in names)
+    parts: list[Part] = []
+    for _ in {found[2] for found in names}:
+        cells = [kind(inputs, **(options | how)) for _ in range(1 + both)]
+        parts.append(Bidirectional(*cells) if both else cells[0])
+        inputs = parts[-1].outputs
+    layer = Recurrent(*parts)
+    _load("from_torch", layer, given)
+    return layer
+
+
+def load_torch(layer: Recurrent | Part, state: Mapping[str, Any], *, prefix: str = "") -> None:
+    """Put the weights of a torch.nn.RNN, LSTM or GRU into a layer, all of them or none.
+
+    layer: a Recurrent, or one of its cells or Bidirectionals, of the same sizes, in any convention:
+    the weights are converted, as by `nn.convert`, and cast to its dtype. state, prefix: as in
+    `from_torch`.
+
+    Raises ValueError that lists all that is missing, unexpected or of another shape, or says what
+    the layer has and torch has not: peepholes, a reset gate before the product, modifiers, ...
+    """
+    _load("load_torch", layer, _without(prefix, "load_torch", state))
+
+
+def to_torch(layer: Recurrent | Part) -> Arrays:
+    """The weights of a layer with the names and layouts of a torch.nn.RNN, LSTM or GRU.
+
+    layer: as in `load_torch`, its cells alike, as those of one torch module are. The module takes
+    `{name: torch.from_numpy(array) for ...}` as its state_dict.
+
+    Raises ValueError for what torch cannot say.
+    """
+    cells = _in_torch("to_torch", deepcopy(layer))
+    check_alike("to_torch", cells)
+    return _arrays(cells)
+
+
+def _load(who: str, layer: Any, given: Mapping[str, Any]) -> None:
+    twin = deepcopy(layer)
+    forms = [form_of(cell) for cell in cells_of(who, "torch", twin).values()]
+    cells = _in_torch(who, twin)
+    hint = "; what stands before the names can be given as prefix="
+    arrays = fitting(who, _arrays(cells), given, hint)
+    for (where, cell), form in zip(cells.items(), forms, strict=True):
+        for name, parts in NAMES.items():
+            if name + _end(where) in arrays:
+                put(cell, parts, arrays[name + _end(where)].T)
+        rewrite(cell, form)
+    layer.load_state_dict(twin.state_dict())
+
+
+def _in_torch(who: str, layer: Any) -> dict[tuple[int, int], Any]:
+    """The cells of a layer, rewritten as torch has them."""
+    cells = cells_of(who, "torch", layer)
+    for cell in cells.values():
+        rewrite(cell, form_in(cell, "torch"))
+    return cells
+
+
+def _end(where: tuple[int, int]) -> str:
+    return f"_l{where[0]}{'_reverse' * where[1]}"
+
+
+def _arrays(cells: Mapping[tuple[int, int], Any]) -> Arrays:
+    found = {
+        name + _end(where): beside(cell, parts)
+        for where, cell in cells.items()
+        for name, parts in NAMES.items()
+    }
+    return {name: np.ascontiguousarray(x.T) for name, x in found.items() if x is not None}
+
+
+def _without(prefix: str, who: str, state: Any) -> dict[str, Any]:
+    if not isinstance(state, Mapping):
+        raise TypeError(
+            f"{who}: state: expected arrays by name, got {type(state).__name__}; "
+            "tg.io.arrays(path) reads them from a file"
+        )
+    n = len(prefix)
+    return {name[n:]: array for name, array in state.items() if name.startswith(prefix)}
+
+
+def _described(given: Mapping[str, Any]) -> tuple[Any, int, dict[str, Any]]:
+    """The kind of cell, its inputs, and what to make it with, as the first layer tells."""
+    names = ("weight_ih_l0", "weight_hh_l0")
+    found = [np.asarray(given[name]) for name in names if name in given]
+    if len(found) < 2 or any(x.ndim != 2 for x in found):
+        raise ValueError(
+            f"from_torch: state: expected matrices {names[0]} and {names[1]}, got "
+            f"{sorted(given)[:8]}; what stands before the names can be given as prefix="
+        )
+    Wx, Wh = found
+    projected = np.shape(given.get("weight_hr_l0", Wh.T))
+    hidden = projected[-1] if "weight_hr_l0" in given else Wh.shape[1]
+    kind = kind_of_width("from_torch", names[1], Wh.shape[0], hidden)
+    bias = any(name.startswith("bias") for name in given)
+    options: dict[str, Any] = {"hidden": hidden, "dtype": Wx.dtype}
+    if kind is RNN:
+        return kind, Wx.shape[1], {**options, "bias": 2 * bias}
+    if "weight_hr_l0" in given:
+        options["projection"] = projected[0]
+    return kind, Wx.shape[1], {**options, "bias": bias, "convention": "torch"}
