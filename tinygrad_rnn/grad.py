@@ -175,9 +175,8 @@ def stepping(walk: Walk) -> Iterator[BackwardStep]:
                 for x, gx in zip(y.inputs, pulled, strict=False)
                 if gx is not None and x.tracked
             ]
-        yield BackwardStep(
-            number, y, whole, tuple(terms), {x: _snapshot(found.sum_so_far(x)) for x, _ in terms}
-        )
+        so_far = {x: _snapshot(found.sum_so_far(x)) for x, _ in terms}
+        yield BackwardStep(number, y, whole, tuple(terms), so_far)
         number += 1
 
 

@@ -229,10 +229,7 @@ def variadic(rule: Callable[..., Any]) -> Callable[..., Op]:
 
 
 def _found(module: str, name: str) -> Op:
-    found: Any = importlib.import_module(module)
-    for part in name.split("."):
-        found = getattr(found, part)
-    return found
+    return attrgetter(name)(importlib.import_module(module))
 
 
 class Parts(dict):

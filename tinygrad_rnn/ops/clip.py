@@ -54,10 +54,8 @@ def clip_cotangent(x, *, norm=None, value=None):
     if isinstance(limit, bool) or not isinstance(limit, int | float | np.number):
         raise TypeError(f"clip_cotangent: {word}: expected a number, got {limit!r}")
     if not 0 < limit < math.inf:
-        raise ValueError(
-            f"clip_cotangent: {word}: expected a positive number, got {limit}. Without a limit, "
-            "leave it out."
-        )
+        hint = "Without a limit, leave it out."
+        raise ValueError(f"clip_cotangent: {word}: expected a positive number, got {limit}. {hint}")
     if norm is not None and not x.ndim:
         raise ValueError("clip_cotangent: norm: x has no axis to measure along. Use value=...")
     if mode.trace is not None and isinstance(x, Tensor) and x._array.__class__ is not Outline:
@@ -66,6 +64,4 @@ def clip_cotangent(x, *, norm=None, value=None):
             "back once, for all steps. Clip what the step computes, or clip x before the scan; or "
             "run the steps one by one with unroll=True."
         )
-    return _clip_cotangent(
-        x, norm=None if norm is None else float(norm), value=None if value is None else float(value)
-    )
+    return _clip_cotangent(x, **{"norm": None, "value": None, word: float(limit)})

@@ -79,9 +79,8 @@ def cross_entropy(
     indices = indices.astype(np.int64, copy=False)
     if flags is not None:
         indices = np.where(flags, indices, ignore_index)
-    rows = logits
-    if logits.ndim != 2:
-        rows = reshape(logits, shape=(indices.size, logits.shape[-1]))
+    wide = (indices.size, logits.shape[-1])
+    rows = logits if logits.ndim == 2 else reshape(logits, shape=wide)
     flat = owned(indices.reshape(-1))  # a tensor's array stays
     flat.name = "target"
     losses = _cross_entropy(rows, flat, ignore_index=ignore_index)
