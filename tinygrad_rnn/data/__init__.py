@@ -1,4 +1,4 @@
-"""Text as numbers, sequences of different length, and data sets that packages carry."""
+"""Text as numbers, sequences of different length, data sets, and tests of memory."""
 
 from .lengths import check_lengths as check_lengths
 from .lengths import check_mask as check_mask
@@ -11,6 +11,13 @@ from .sequences import unpad as unpad
 from .series import co2 as co2
 from .series import digits as digits
 from .series import sunspots as sunspots
+from .tasks import ORDER_SYMBOLS as ORDER_SYMBOLS
+from .tasks import adding as adding
+from .tasks import copy_memory as copy_memory
+from .tasks import embedded_reber as embedded_reber
+from .tasks import parity as parity
+from .tasks import reber as reber
+from .tasks import temporal_order as temporal_order
 from .text import TextError as TextError
 from .text import Vocabulary as Vocabulary
 from .text import default_text as default_text

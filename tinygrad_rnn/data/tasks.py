@@ -64,8 +64,8 @@ def copy_memory(
     `length` symbols from 1 to `symbols`; 0 for `steps` steps, the last of which is the sign
     `symbols` + 1 to begin; then 0 again, while the answers, 0 until then, are the symbols in their
     order. Who remembers nothing has a mean cross-entropy of at least
-    length · ln(symbols) / (steps + 2 length). Source: as of `adding`: experiment by Arjovsky et al.
-    after Hochreiter and Schmidhuber.
+    length · ln(symbols) / (steps + 2 length). Source: M. Arjovsky et al., Unitary evolution
+    recurrent neural networks (2016), after S. Hochreiter and J. Schmidhuber (1997).
 
     Raises TypeError for an rng that is no Generator and ValueError for a size below 1.
     """
