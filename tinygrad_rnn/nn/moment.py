@@ -78,7 +78,12 @@ def each_step(make: Callable[[int], Tensor]) -> Tensor:
     `make(n)` returns a tensor (n, ...). A module whose step asks so has `draws = True`. Outside a
     layer, for one step called by itself, it is `make(1)[0]`.
     """
-    return make(1)[0] if _here.moment is None else _here.moment.read(make)
+    if _here.moment is not None:
+        return _here.moment.read(make)
+    whole = make(1)
+    one = whole[0]
+    one.name = one.name or whole.name
+    return one
 
 
 def once(make: Callable[[], Made]) -> Made:
