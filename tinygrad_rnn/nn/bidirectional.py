@@ -22,7 +22,8 @@ MERGES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 class Bidirectional(Part):
     """What two cells say of each step, one having read what is before it, one what is after (S11).
 
-    merge: "concat" (outputs of both sizes), "sum", "mul", "mean", or a function of the two. The
+    merge: "concat" (outputs of both sizes), "sum", "mul", "mean", or a function of the two, which
+    may be of any sizes; where neither cell has read anything, what it gives is not taken. The
     backward cell starts at each row's own last valid step, and its outputs stand where they belong.
     Its final state is that after step 0, and `readout="last"` merges each direction's own last
     output. States go by "forward h", ..., "backward h", ... in one flat tuple. Schuster & Paliwal
@@ -105,7 +106,7 @@ class Bidirectional(Part):
 
         def read(how: str) -> Tensor:
             y = merged(f.read(how), b.read(how))
-            if not callable(self.merge) or (way.valid is None and len(xs)):
+            if how == "raw" or not callable(self.merge) or (way.valid is None and len(xs)):
                 return y
             # A function may make something of nothing: 0 where neither has read anything.
             valid = np.zeros((0, 1, 1), bool) if way.valid is None else way.valid.data

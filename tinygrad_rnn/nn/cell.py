@@ -51,7 +51,8 @@ class Folded(NamedTuple):
     """A part folded over time: what it gave, its last state, and every state and gate (T, B, ...).
 
     `read("zero")` are the outputs, 0 where nothing was read; `read("hold")` those with the latest
-    one in such places; `read("last")` (B, outputs) the last of each row, in the direction it ran.
+    one in such places; `read("last")` (B, outputs) the last of each row, in the direction it ran;
+    `read("raw")` leaves in such places whatever came of it.
     """
 
     read: Callable[[str], Tensor]
@@ -207,16 +208,17 @@ def _sorted(
     if len(ys):
         end = tuple([take(path, index=(0 if way.reverse else -1,)) for path in states])
     if way.valid is not None:
-        ys = where(way.valid, ys, 0)
         gates = {name: where(way.valid, gate, 0) for name, gate in gates.items()}
     return Folded(
-        lambda how: ys if how == "zero" else _read(ys, how, way),
+        lambda how: _read(ys, how, way),
         end, dict(zip(names, states, strict=True)), gates,
     )  # fmt: skip
 
 
 def _read(ys: Tensor, how: str, way: Way) -> Tensor:
-    """The outputs with gaps filled by the one before (in this direction), or the last alone."""
+    """The outputs as they are, with gaps of 0, or of the one before, or the last alone."""
+    if how in ("raw", "zero"):
+        return ys if how == "raw" or way.valid is None else where(way.valid, ys, 0)
     steps, batch, _ = ys.shape
     if how == "last" and not steps:
         return Tensor(np.zeros(ys.shape[1:], ys.dtype))

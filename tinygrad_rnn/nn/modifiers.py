@@ -21,7 +21,11 @@ from .moment import dropped, each_step, once, probability
 
 
 class Modifier(Cell):
-    """A cell around a cell, with its states and sizes, to be changed in one respect."""
+    """A cell around a cell, with its states and sizes, to be changed in one respect.
+
+    What is cut is cut for the step: an `output` that reads x itself, as that of `Residual` does,
+    sees all of it, whichever way round the two are nested.
+    """
 
     def __init__(self, cell: Cell):
         if not isinstance(cell, Cell):

@@ -91,7 +91,8 @@ class Recurrent(Module):
         lengths: how many steps of each row count, whole numbers (B,) in any order, 0 too; or mask:
         which, bools (T, B), with gaps if need be. Steps that do not count leave the state alone,
         whatever stands in xs there, and the state returned is that after each row's last. reset:
-        bools (T, B), where a row begins anew with step t. With `batch_first`, (B, T).
+        bools (T, B), where a row begins anew with step t, or the next that counts. With
+        `batch_first`, (B, T).
 
         return_states: a dict for each cell of all its states, such as "c", (T, B, size).
         return_gates: likewise, of what its step names with `nn.gates`.
@@ -127,13 +128,13 @@ class Recurrent(Module):
 
     def _folded(self, x: Tensor, begin: Sequence[Sequence[Tensor]], way: Way) -> list[Folded]:
         if way.valid is not None:
-            x = where(way.valid, x, 0)  # whatever stands in the padding, it goes nowhere
+            x = _refilled(x, way.valid)
         layers = []
         for k, cell in enumerate(self.cells):
             with scope(f"layer{k}"):
                 layers.append(cell.folded(self.dropout[k](x), begin[k], way))
                 if k + 1 < len(self.cells):
-                    x = layers[-1].read("zero")
+                    x = layers[-1].read("raw")
         return layers
 
     def _read_out(self, layer: Folded, way: Way) -> Tensor:
@@ -262,6 +263,19 @@ def _lengthened(x: Tensor, steps: int) -> Tensor:
     if len(x) == steps:
         return x
     return concat([x, np.zeros((steps - len(x), x.shape[1]), x.dtype)])
+
+
+def _refilled(x: Tensor, valid: Tensor) -> Tensor:
+    """Whatever stands in the padding goes nowhere: there is the row's first x that counts.
+
+    A step has to give something finite there, or its derivative, of which nothing is to be left,
+    would be NaN: what it can read elsewhere, it can read there. A row of no steps reads zeros.
+    """
+    flags = valid.data[:, :, 0]
+    if not len(flags):
+        return x
+    first = x.data[flags.argmax(0), np.arange(x.shape[1])]
+    return where(valid, x, np.where(flags.any(0)[:, None], first, np.zeros((), x.dtype)))
 
 
 def _valid(lengths: Any, mask: Any, x: Tensor, swap: bool, single: bool) -> np.ndarray | None:
