@@ -37,9 +37,7 @@ class EachStep(nn.Modifier):
 
 
 def lstm(rng, bias=4):
-    cell = nn.LSTM(INPUTS, HIDDEN, rng=rng)
-    cell.b.data = bias * cell.b.data  # 1 for the forget gate, 0 for the others
-    return cell
+    return nn.LSTM(INPUTS, HIDDEN, forget_bias=bias, rng=rng)
 
 
 KINDS = {

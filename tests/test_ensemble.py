@@ -120,7 +120,11 @@ def test_every_flag_is_put_back():
     [
         (lambda: Ensemble(), ValueError, "Ensemble: expected at least one model"),
         (lambda: Ensemble(tg.tanh), TypeError, "Ensemble: model 0: expected a Module, got Op"),
-        (lambda: Ensemble(Fixed([1.0]), how="max"), ValueError, "how: expected 'mean' or 'vote'"),
+        (
+            lambda: Ensemble(Fixed([1.0]), how="max"),
+            ValueError,
+            "how: expected 'mean', 'vote' or 'all'",
+        ),
         (lambda: Ensemble(Fixed(1.0))(0), TypeError, "output: expected one tensor with an axis"),
         (lambda: monte_carlo(Fixed([1.0]), 0, 0), ValueError, "samples: expected at least 1"),
         (lambda: monte_carlo(Fixed([1.0]), 0, 2.5), TypeError, "samples: expected a whole number"),
@@ -132,3 +136,10 @@ def test_refusals(call, kind, words):
     with pytest.raises(kind) as caught:
         call()
     assert words in str(caught.value)
+
+
+def test_all_of_them_are_there_for_a_spread():
+    models = [Fixed([1.0, 2.0]), Fixed([3.0, 6.0])]
+    found = Ensemble(*models, how="all")(None)
+    assert found.data.tolist() == [[1.0, 2.0], [3.0, 6.0]]
+    assert monte_carlo(models[0], None, 3, how="all").shape == (3, 2)

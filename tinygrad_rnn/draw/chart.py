@@ -171,7 +171,8 @@ def _labels(ticks: list[float]) -> list[str]:
     if largest >= 1e6 or (largest and largest < 1e-3):
         return [number(tick) for tick in ticks]
     decimals = max(0, -math.floor(math.log10(step) + 1e-9))
-    return [f"{tick:,.{decimals}f}" for tick in ticks]
+    comma = "," if largest >= 10_000 else ""  # years have none
+    return [f"{tick:{comma}.{decimals}f}" for tick in ticks]
 
 
 def _line(

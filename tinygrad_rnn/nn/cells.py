@@ -154,8 +154,8 @@ class LSTM(Affine):
     """c = σ(f) c + σ(i) tanh(g), h = σ(o) tanh(c), with i, f, g, o = x Wx + h Wh + b (S20).
 
     Hochreiter & Schmidhuber 1997, forget gate Gers et al. 2000. Wx is (inputs, 4·hidden), Glorot;
-    Wh (hidden, 4·hidden), orthogonal per gate; the forget gate's bias begins at 1, so that a new
-    network remembers (Jozefowicz et al. 2015). The order of the gates' blocks, and whether there
+    Wh (hidden, 4·hidden), orthogonal per gate; the forget gate's bias begins at `forget_bias`, so
+    that a new network remembers (Jozefowicz et al. 2015). The order of the gates' blocks, and whether there
     are one or two biases, is that of the `convention` (see `nn.CONVENTIONS`). Parameters:
     4 [(inputs + hidden) hidden + hidden] with one bias per gate (S22).
 
@@ -174,6 +174,7 @@ class LSTM(Affine):
         hidden: int,
         *,
         bias: bool = True,
+        forget_bias: float = 1.0,
         convention: str = "notes",
         peepholes: bool = False,
         projection: int | None = None,
@@ -194,7 +195,8 @@ class LSTM(Affine):
         biases = len(how.lstm_biases) if bias else 0
         self._make((inputs, hidden), (count, count), biases, dtype, rng, projection)
         if self.b is not None and not coupled:
-            self.b.data = np.repeat([float(k == "f") for k in self.order], hidden).astype(dtype)
+            begin = [forget_bias * (k == "f") for k in self.order]
+            self.b.data = np.repeat(begin, hidden).astype(dtype)
         self.P = parameter(np.zeros((3, hidden), dtype), "P") if peepholes else None
         self.projection, self.Wr = projection, None
         if projection:

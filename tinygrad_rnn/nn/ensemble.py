@@ -20,7 +20,8 @@ class Ensemble(Module):
 
     Called like a member, it gives how="mean": the mean of the members' outputs, with a gradient
     for each; or "vote": the class, along the last axis, that most of them find largest, as
-    integers without that axis, the lowest of those with equal votes.
+    integers without that axis, the lowest of those with equal votes; or "all" of them, on an axis
+    in front.
     output: what to take of what a member returns, such as `lambda result: result[0]` of
     (ys, state), or `tg.softmax` to average chances and not logits; by default it has to return
     one tensor. The members' outputs agree in shape.
@@ -43,7 +44,7 @@ class Ensemble(Module):
 def monte_carlo(
     model: Any, x: Any, samples: int, *, how: str = "mean", output: Output | None = None
 ) -> Tensor:
-    """The mean or the vote of `samples` sub-networks that dropout cuts out of a model (S28).
+    """The mean, the vote or all of `samples` sub-networks that dropout cuts out of a model (S28).
 
     The model is run on x in training, without recording, as often as asked; how and output as for
     `Ensemble`. Whether each module inside was in training is put back, after an exception too.
@@ -71,7 +72,9 @@ def _in_training(model: Module) -> Iterator[None]:
 
 
 def _joined(answers: Sequence[Tensor], how: str) -> Tensor:
-    return mean(stack(answers), 0) if how == "mean" else _vote(answers)
+    if how == "vote":
+        return _vote(answers)
+    return mean(stack(answers), 0) if how == "mean" else stack(answers)
 
 
 def _vote(answers: Sequence[Tensor]) -> Tensor:
@@ -94,8 +97,8 @@ def _answer(who: str, result: Any, output: Output | None) -> Tensor:
 
 
 def _check(who: str, how: str) -> None:
-    if how not in ("mean", "vote"):
-        raise ValueError(f"{who}: how: expected 'mean' or 'vote', got {how!r}")
+    if how not in ("mean", "vote", "all"):
+        raise ValueError(f"{who}: how: expected 'mean', 'vote' or 'all', got {how!r}")
 
 
 def _kind(x: Any) -> str:
