@@ -155,8 +155,8 @@ class LSTM(Affine):
 
     Hochreiter & Schmidhuber 1997, forget gate Gers et al. 2000. Wx is (inputs, 4·hidden), Glorot;
     Wh (hidden, 4·hidden), orthogonal per gate; the forget gate's bias begins at `forget_bias`, so
-    that a new network remembers (Jozefowicz et al. 2015). The order of the gates' blocks, and whether there
-    are one or two biases, is that of the `convention` (see `nn.CONVENTIONS`). Parameters:
+    that a new network remembers (Jozefowicz et al. 2015). The order of the gates' blocks, and
+    whether there are one or two biases, is that of the `convention` (`nn.CONVENTIONS`). Parameters:
     4 [(inputs + hidden) hidden + hidden] with one bias per gate (S22).
 
     peepholes: gates see c too, by P (3, hidden) for i, f, o (Gers & Schmidhuber 2000). projection:
