@@ -1,0 +1,297 @@
+"""How far a gradient gets through time: Jacobians, their products, and what becomes of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ..draw.text import number, step_of
+from ..grad import grad
+from ..nn.cell import Part
+from ..nn.cells import RNN
+from ..tensor import Tensor, recording
+from .jacobian import Wide
+from .steps import path_of, recorded
+from .table import table
+
+GONE, GROWN = 0.01, 100.0  # where a gradient counts as vanished, and as exploded
+KEPT = "kept"  # the way along which no gate is passed
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What becomes of a gradient on its way back through time.
+
+    word: "vanishes" (below 1 % at the first step), "explodes" (above 100 times) or "carries".
+    since: the latest step k from which on back it is so, and lag, how many steps before the last
+    that is; None if it carries. rate: by what it is multiplied in a step, on average. gates: the
+    share of each gate in what arrives, "kept" that of the way past all of them; they add up to 1,
+    and a negative one works against the others.
+    """
+
+    word: str
+    since: int | None
+    lag: int | None
+    rate: float
+    gates: dict[str, float]
+
+    @property
+    def gate(self) -> str | None:
+        """The way that most of what arrives has taken; None for a cell without gates."""
+        return max(self.gates, key=lambda name: abs(self.gates[name])) if self.gates else None
+
+    def __str__(self) -> str:
+        words = f"the gradient {self.word}: × {number(self.rate)} a step"
+        if self.since is not None:
+            limit = "below 1 %" if self.word == "vanishes" else "above 100 times"
+            words += f", {limit} from {self.lag} steps back (t={self.since})"
+        if self.gate is not None:
+            way = "with the gates held" if self.gate == KEPT else f"through gate {self.gate}"
+            words += f", {self.gates[self.gate]:.0%} of it {way}"
+        return words
+
+    __repr__ = __str__
+
+
+@dataclass(frozen=True)
+class Flow:
+    """The Jacobians of a run, of one row of its batch; N is the size of all states together.
+
+    states, sizes: names and widths. steps (T,): the times in the order in which they ran.
+    jacobians (T-1, N, N): ∂state(t)/∂state(t-1). end (T,): the spectral norm of ∂state(last)/
+    ∂state(k), for each k. bounds: by name what its decay is compared with, a factor for each step
+    (S16). verdict: what becomes of it.
+    """
+
+    states: tuple[str, ...]
+    sizes: tuple[int, ...]
+    steps: np.ndarray
+    jacobians: np.ndarray = field(repr=False)
+    end: np.ndarray
+    bounds: dict[str, float]
+    verdict: Verdict
+
+    def norms(self, of: str | None = None, by: str | None = None) -> np.ndarray:
+        """‖∂of(t)/∂by(k)‖, Frobenius, (T, T) with 0 where k > t; None is all states together."""
+        return self._sizes(of, by, lambda M: np.sqrt((M * M).sum((-2, -1))))
+
+    def spectral(self, of: str | None = None, by: str | None = None) -> np.ndarray:
+        """The same as spectral norms, the largest singular values: slower, of large states."""
+        return self._sizes(of, by, largest)
+
+    def _sizes(self, of: str | None, by: str | None, size: Any) -> np.ndarray:
+        """Of all products of Jacobians, those of one length at once."""
+        rows, columns, T = self._part(of), self._part(by), len(self.steps)
+        N = sum(self.sizes)
+        found, product = (
+            np.zeros((T, T)),
+            np.broadcast_to(np.eye(N)[rows], (T, *np.eye(N)[rows].shape)),
+        )
+        with np.errstate(all="ignore"):
+            for lag in range(T):
+                if lag:
+                    product = product[1:] @ self.jacobians[: T - lag]
+                k = np.arange(T - lag)
+                found[k + lag, k] = size(product[:, :, columns])
+        return found
+
+    def _part(self, name: str | None) -> slice:
+        if name is None:
+            return slice(None)
+        if name not in self.states:
+            raise ValueError(f"flow: expected a state, one of {self.states}, got {name!r}")
+        k = self.states.index(name)
+        return slice(sum(self.sizes[:k]), sum(self.sizes[: k + 1]))
+
+    @cached_property
+    def singular_values(self) -> np.ndarray:
+        """Of each Jacobian, the largest first (T-1, N)."""
+        return np.linalg.svd(self.jacobians, compute_uv=False)
+
+    @cached_property
+    def radii(self) -> np.ndarray:
+        """The spectral radius of each Jacobian (T-1,)."""
+        return np.abs(np.linalg.eigvals(self.jacobians)).max(-1, initial=0.0)
+
+    def memory(self, share: float = 1 / math.e) -> int | None:
+        """How many steps back the norm first falls to this share; None if it never does."""
+        found = np.flatnonzero(self.end[::-1] <= share)
+        return int(found[0]) if len(found) else None
+
+    def draw(self, title: str = "") -> Any:
+        """A picture of log10 of the norm against k, with the bounds as lines."""
+        from ..draw.chart import curve
+
+        k, lags = self.steps, np.arange(len(self.steps))[::-1]
+        with np.errstate(all="ignore"):
+            lines = {"‖∂s(T)/∂s(k)‖": (k, np.log10(self.end))}
+            for name, rate in self.bounds.items():
+                lines[name] = (k, lags * np.log10(rate))
+        return curve(
+            lines, title=title or str(self.verdict)[:78], x_label="step k",
+            y_label="log10 of the spectral norm",
+        )  # fmt: skip
+
+    def __repr__(self) -> str:
+        names = ", ".join(f"{n} {size}" for n, size in zip(self.states, self.sizes, strict=True))
+        bounds = "".join(f"; {name} = {number(rate)}" for name, rate in self.bounds.items())
+        memory = [f"1/e at lag {self.memory()}", f"1 % at lag {self.memory(GONE)}"]
+        head = f"flow over {len(self.steps)} steps of ({names}){bounds}\n{self.verdict}\n"
+        rows = [
+            (len(self.steps) - 1 - k, self.steps[k], self.end[k])
+            for k in range(len(self.steps))[::-1]
+        ]
+        tail = table(("lag", "k", "norm"), rows)
+        return head + f"memory: {', '.join(memory)}\n{tail}"
+
+
+def flow(
+    run: Part | Mapping[str, Tensor],
+    xs: Any = None,
+    state: Any = None,
+    *,
+    gates: Mapping[str, Tensor] | None = None,
+    row: int = 0,
+    **how: Any,
+) -> Flow:
+    """How far gradients get through time: ∂state(t)/∂state(k) of a run, and a verdict (S16, S18).
+
+    run: a cell, then with xs and state and what else its call takes; or all states of a run that
+    was made, as return_states=True gives them for one layer, and its gates. row: of the batch. The
+    Jacobian of a step is one pull with the identity, and a product of Jacobians is ∂h(t)/∂h(k).
+
+    Raises ValueError for two directions at once, states that are not all, and no steps;
+    RuntimeError for a freed graph.
+    """
+    bounds: dict[str, float] = {}
+    if isinstance(run, Mapping):
+        states = run
+    else:
+        if not isinstance(run, Part) or xs is None:
+            raise TypeError(
+                f"flow: expected a cell and xs, or the states of one layer, got "
+                f"{type(run).__name__}. Of a Recurrent give one of what return_states=True returns."
+            )
+        bounds = _bounds(run)
+        with recording(True):
+            asked = {"unroll": True, "return_states": True, "return_gates": True, **how}
+            *_, states, gates = run(xs, state, **asked)
+    paths, doors, steps = _read(states, gates or {})
+    if not 0 <= row < paths[0][0].shape[0]:
+        raise ValueError(f"flow: row: expected one of {paths[0][0].shape[0]} rows, got {row}")
+    sizes = tuple(path[0].shape[1] for path in paths)
+    chain = _Chain(paths, doors, row, sizes)
+    end = np.array([largest(M[None])[0] for M in chain.products])
+    verdict = _verdict(end, steps, chain)
+    return Flow(tuple(states), sizes, steps, chain.jacobians, end, bounds, verdict)
+
+
+def _bounds(cell: Any) -> dict[str, float]:
+    """(max f' · σ_max(W))^(t-k) holds from above; ρ(W)^(t-k) is what the linear system tends to."""
+    if not isinstance(cell, RNN) or cell.untied is not None:
+        return {}
+    x = Tensor(np.linspace(-8, 8, 4001), requires_grad=True)
+    with recording(True):
+        steepest = float(np.abs(grad(cell.activation(x).sum(), x).data).max())
+    W = cell.Wh.data.astype(np.float64)
+    radius = float(np.abs(np.linalg.eigvals(W)).max())
+    return {"max f' · σ(W)": steepest * float(np.linalg.norm(W, 2)), "ρ(W)": radius}
+
+
+def _read(states: Mapping[str, Tensor], gates: Mapping[str, Tensor]) -> Any:
+    """The tensors of each step, in the order in which the steps ran; and their times."""
+    if not states or not all(len(x) for x in states.values()):
+        raise ValueError("flow: expected the states of at least one step, got none")
+    given = recorded("flow", [*states.values(), *[x for x in gates.values() if x.tracked]])
+    paths = [path_of("flow", x) for x in given]
+    paths, doors = paths[: len(states)], paths[len(states) :]
+    layers = {found[0] for path in paths for h in path if (found := step_of(h.scope))}
+    if len(layers) > 1:
+        raise ValueError(
+            f"flow: expected the states of one loop, got those of {sorted(layers)}. Give one "
+            "direction of a Bidirectional: {k: v for k, v in states.items() if 'forward' in k}"
+        )
+    steps = np.arange(len(paths[0]))
+    if paths[0][0].born > paths[0][-1].born:
+        steps = steps[::-1]
+    names = [name for name, x in gates.items() if x.tracked]
+    in_order: Any = lambda path: [path[t] for t in steps]
+    return [in_order(p) for p in paths], dict(zip(names, map(in_order, doors), strict=True)), steps
+
+
+class _Chain:
+    """Jacobians of steps in a row, and their products up to the last."""
+
+    def __init__(self, paths: Any, doors: Mapping[str, Any], row: int, sizes: Sequence[int]):
+        self.moments = list(zip(*paths, strict=True))
+        self.doors, self.row, self.sizes = doors, row, sizes
+        T, N = len(self.moments), sum(sizes)
+        self.jacobians = np.zeros((T - 1, N, N))
+        for k in range(T - 1):
+            wide = Wide(self.moments[k : k + 2], row, N)
+            self.jacobians[k] = np.concatenate(wide.pull(self._cut(np.eye(N)))[0], axis=1)
+        self.products = [np.eye(N)]
+        with np.errstate(all="ignore"):
+            for J in self.jacobians[::-1]:
+                self.products.insert(0, self.products[0] @ J)
+
+    def _cut(self, g: np.ndarray) -> list[np.ndarray]:
+        ends = np.cumsum(self.sizes)[:-1]
+        dtype = self.moments[0][0].dtype
+        return [np.ascontiguousarray(part, dtype) for part in np.split(g, ends, axis=1)]
+
+    def shares(self, first: int) -> dict[str, float]:
+        """What part of ∂state(last)/∂state(first) has come through each gate, step by step.
+
+        Along its strongest direction, from v to u: uᵀ J(last) ... J(first+1) v is a sum over the
+        ways through any one step; averaged over the steps.
+        """
+        last = len(self.products) - 1
+        while first < last and not (np.isfinite(M := self.products[first]).all() and M.any()):
+            first += 1
+        if not self.doors or first == last:
+            return {}
+        u, s, vt = np.linalg.svd(M)
+        ahead, found = vt[0], np.zeros(len(self.doors) + 1)
+        for k in range(first, len(self.jacobians)):
+            back = (u[:, 0] @ self.products[k + 1])[None]
+            scale = float(np.abs(back).max()) or 1.0
+            wide = Wide(self.moments[k : k + 2], self.row, 1)
+            doors = [path[k + 1] for path in self.doors.values()]
+            kept, through = wide.pull(self._cut(back / scale), doors)
+            ways = [np.concatenate(way, axis=1)[0] @ ahead for way in (kept, *through)]
+            found += np.array(ways) * scale / s[0]
+            ahead = self.jacobians[k] @ ahead
+        found /= len(self.jacobians) - first
+        return dict(zip([KEPT, *self.doors], found.tolist(), strict=True))
+
+
+def _verdict(end: np.ndarray, steps: np.ndarray, chain: _Chain) -> Verdict:
+    far, T = end[0], len(end)
+    gone, grown = end < GONE, ~(end <= GROWN)
+    word = "vanishes" if gone[0] else "explodes" if grown[0] else "carries"
+    first, since, lag = 0, None, None
+    if word != "carries":
+        is_so = gone if word == "vanishes" else grown
+        first = int(np.flatnonzero(~is_so)[0]) - 1  # the latest of the first steps that all are so
+        since, lag = int(steps[first]), T - 1 - first
+    rate = (
+        float(far ** (1 / (T - 1))) if T > 1 and np.isfinite(far) else 1.0 if T == 1 else math.inf
+    )
+    return Verdict(word, since, lag, rate, chain.shares(first))
+
+
+def largest(M: np.ndarray) -> np.ndarray:
+    """The largest singular value of each matrix of a stack; infinite where not all is finite."""
+    top = np.abs(M).max((-2, -1), initial=0.0)
+    good = np.isfinite(top) & (top > 0)
+    found = np.where(np.isfinite(top), 0.0, np.inf)
+    scaled = M[good] / top[good, None, None]
+    squares = np.linalg.eigvalsh(np.swapaxes(scaled, -2, -1) @ scaled)[:, -1]
+    found[good] = top[good] * np.sqrt(squares)
+    return found

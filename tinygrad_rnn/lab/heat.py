@@ -1,0 +1,116 @@
+"""What the loss at each step feels of every step: of its state, and of its input."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..optim.clip import euclidean
+from ..tensor import Tensor, describe
+from .steps import Itemised, Row, parts_of, path_of, recorded, refuse_clipped
+from .table import table
+
+
+@dataclass(frozen=True)
+class Heat:
+    """‖∂L(t)/∂h(k)‖: for each part t of the loss, a row, what it feels of step k, a column.
+
+    parts (P,), steps (K,): the times t and k. norms (P, K): of the state, of all rows of the batch
+    together, 0 where nothing gets, as to the future.
+    inputs (P, K): ‖∂L(t)/∂x(k)‖ if inputs were given, else None.
+    """
+
+    parts: np.ndarray
+    steps: np.ndarray
+    norms: np.ndarray
+    inputs: np.ndarray | None = None
+
+    def draw(
+        self, *, of: str = "states", words: Sequence[str] = (), relative: bool = True,
+        title: str = "",
+    ) -> Any:  # fmt: skip
+        """A picture of the states', or of="inputs", with the words of a text along the axes.
+
+        relative: each row in units of its own step, so that 1 is what a step feels of itself.
+        Raises ValueError for inputs that were not measured.
+        """
+        from ..draw.heat import heat_map
+
+        if of not in ("states", "inputs") or (of == "inputs" and self.inputs is None):
+            raise ValueError(
+                f'heat: of: expected "states", or "inputs" where heat was given inputs, got {of!r}'
+            )
+        letter = "h" if of == "states" else "x"
+        return heat_map(
+            self.norms if of == "states" else self.inputs,  # type: ignore[arg-type]
+            rows=self.parts, columns=self.steps, relative=relative,
+            words=words, title=title or f"What the loss at t feels of {letter}(k): ‖∂L/∂{letter}‖",
+        )  # fmt: skip
+
+    def __repr__(self) -> str:
+        first, last = self.norms[:, 0], self.norms[:, -1]
+        own = [self.norms[i, list(self.steps).index(t)] if t in self.steps else None
+               for i, t in enumerate(self.parts)]  # fmt: skip
+        k, end = self.steps[0], self.steps[-1]
+        head = f"heat of {len(self.parts)} parts of the loss over {len(self.steps)} steps\n"
+        rows = zip(self.parts, first, own, last, strict=True)
+        return head + table(("t", f"of step {k}", "of step t", f"of step {end}"), rows)
+
+
+def heat(
+    loss: Tensor | Sequence[Tensor], *, states: Tensor | None = None, inputs: Tensor | None = None
+) -> Heat:
+    """‖∂L(t)/∂h(k)‖ for every t and k: what each part of a loss feels of every step (S13).
+
+    loss: one number, cut by the steps t whose output it reads; or a list of numbers, one for each
+    t. states: whose, one of those that return_states=True gives, or ys; by default what the loss
+    reads of each step. inputs: a tensor (T, ...) that was folded over and has a gradient, as
+    embedded text has, or xs made with requires_grad=True: then also ‖∂L(t)/∂x(k)‖, which shows what
+    of a text a prediction is connected with.
+
+    Raises ValueError for a loss without steps, inputs that it does not depend on, and a cotangent
+    that is clipped on its way.
+    """
+    several = not isinstance(loss, Tensor)
+    losses = [loss] if isinstance(loss, Tensor) else list(loss)
+    asked = [x for x in (states, inputs) if x is not None]
+    given = recorded("heat", [*losses, *asked])
+    losses, rest = given[: len(losses)], given[len(losses) :]
+    parts = parts_of("heat", losses, several)
+    refuse_clipped("heat", parts.nodes)
+    of = dict(parts.read)
+    if states is not None:
+        of = {t: [h] for t, h in enumerate(path_of("heat", rest.pop(0)))}
+    x = None if inputs is None else rest[0]
+    if x is not None and x not in parts.nodes:
+        raise ValueError(f"heat: inputs: the loss does not depend on {describe(x)} by any step")
+    if x is not None and (not x.ndim or len(x) != len(of)):
+        raise ValueError(
+            f"heat: inputs: expected one for each of {len(of)} steps in front, got {describe(x)}"
+        )
+    return _measured(parts, of, x)
+
+
+def _measured(parts: Itemised, of: dict[int, list[Tensor]], x: Tensor | None) -> Heat:
+    steps = sorted(of)
+    norms = np.zeros((len(parts.rows), len(steps)))
+    felt = np.zeros(norms.shape)
+    for i, row in enumerate(parts.rows):
+        found = _led(row, [*[h for hs in of.values() for h in hs], *([] if x is None else [x])])
+        for j, t in enumerate(steps):
+            norms[i, j] = euclidean([np.asarray(found[h]) for h in of[t] if h in found])
+        if x is not None and x in found:
+            felt[i] = [euclidean([g]) for g in np.asarray(found[x])]
+    times = np.array([row.label for row in parts.rows]), np.array(steps)
+    return Heat(*times, norms, None if x is None else felt)
+
+
+def _led(row: Row, wrt: list[Tensor]) -> dict[Tensor, Any]:
+    """What one part of the loss leads to some tensors."""
+    found: dict[Tensor, Any] = {}
+    for _, _, walk in row.walk(wrt):
+        found = walk.found.sums
+    return found

@@ -1,0 +1,229 @@
+"""The ledger of a gradient: what each step's output adds to it at each step before (S14)."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..draw.text import step_of
+from ..grad import _fitted, pullback
+from ..optim.clip import euclidean
+from ..tensor import Tensor
+from .steps import Itemised, Row, parts_of, recorded, refuse_clipped
+from .table import table
+
+FEW = 1_000_000  # numbers of all terms together that are kept without being asked for
+
+
+@dataclass(frozen=True)
+class Lags:
+    """The terms of a gradient, added up by how many steps t - k they go back.
+
+    lags (L,); norms (L,) of each sum; sums (L, *shape) themselves; shares (L,), signed: what part
+    of the whole gradient each makes up, measured along it. The shares add up to 1, less what
+    reaches the weight by no step.
+    """
+
+    lags: np.ndarray
+    norms: np.ndarray
+    sums: np.ndarray
+    shares: np.ndarray
+
+    def __repr__(self) -> str:
+        rows = zip(self.lags, self.norms, self.shares, strict=True)
+        return table(("lag", "norm", "share"), rows)
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """Every term (t, k) of the gradients of weights that steps share.
+
+    names: of the weights. parts (P,) and steps (K,): which t and which k there are. terms: by name,
+    the Frobenius norm of each term (P, K). arrays: by name all terms (P, K, *shape), if they are
+    few or were asked for. rest: by name what reaches the weight through no step, as of a weight
+    that the loss reads too.
+    """
+
+    parts: np.ndarray
+    steps: np.ndarray
+    terms: dict[str, np.ndarray]
+    arrays: dict[str, np.ndarray]
+    rest: dict[str, np.ndarray]
+    _sums: dict[str, dict[int, np.ndarray]] = field(repr=False)
+
+    @property
+    def names(self) -> list[str]:
+        """The weights there are."""
+        return list(self.terms)
+
+    def total(self, name: str | None = None) -> np.ndarray:
+        """The sum of all terms, and the rest: the gradient that `backward()` leaves."""
+        name = self._named(name)
+        return sum(self._sums[name].values(), self.rest[name])
+
+    def by_lag(self, name: str | None = None) -> Lags:
+        """The terms added up by how far they go back."""
+        name = self._named(name)
+        lags = sorted(self._sums[name])
+        sums = np.array([self._sums[name][lag] for lag in lags])
+        sums = sums.reshape(len(lags), *self.rest[name].shape)
+        flat, whole = sums.reshape(len(lags), -1), self.total(name).reshape(-1)
+        size = float(whole @ whole)
+        shares = flat @ whole / size if size else np.zeros(len(lags))
+        return Lags(np.array(lags, int), np.sqrt((flat * flat).sum(1)), sums, shares)
+
+    def draw(self, name: str | None = None, *, words: Sequence[str] = ()) -> Any:
+        """A picture of the norms of one weight's terms: rows t, columns k, words along both."""
+        from ..draw.heat import heat_map
+
+        name = self._named(name)
+        return heat_map(
+            self.terms[name], rows=self.parts, columns=self.steps, words=words,
+            title=f"What the loss at t adds to the gradient of {name} at step k",
+        )  # fmt: skip
+
+    def _named(self, name: str | None) -> str:
+        if name is None and len(self.terms) == 1:
+            return self.names[0]
+        if name not in self.terms:
+            raise ValueError(f"ledger: expected one of {self.names}, got {name!r}")
+        return str(name)
+
+    def __repr__(self) -> str:
+        rows = []
+        for name in self.names:
+            lags = self.by_lag(name)
+            near = float(lags.shares[abs(lags.lags) <= 1].sum())
+            size = euclidean([self.total(name)])
+            rows.append((name, "×".join(map(str, self.rest[name].shape)), size, near))
+        head = f"ledger of {len(self.parts)} parts of the loss at {len(self.steps)} steps\n"
+        return head + table(("weight", "shape", "norm", "share of lag ≤ 1"), rows)
+
+
+def ledger(loss: Tensor | Sequence[Tensor], weights: Any, *, arrays: bool | None = None) -> Ledger:
+    """Every term of the gradient of shared weights, ∂L(t)/∂W at step k = s(k-1)ᵀ δ(k) (S14).
+
+    loss: one number, cut by the steps t whose output it reads; or a list of numbers, one for each
+    t. weights: a tensor, several, or a module. arrays: keep every term, and not only its norm; by
+    default when they are few. Terms add up to `W.grad`, and no `.grad` is touched. A compiled loop
+    is expanded into its steps. Two loops over the same cell count their steps together.
+
+    Raises ValueError for a loss without steps, for weights that it does not depend on, and where
+    `clip_cotangent` makes the walk back no sum of its parts; RuntimeError for a freed graph.
+    """
+    losses = [loss] if isinstance(loss, Tensor) else list(loss)
+    wanted = _weights(weights)
+    several = not isinstance(loss, Tensor)
+    parts = parts_of("ledger", recorded("ledger", losses), several)
+    _check(parts, wanted)
+    return _Maker(parts, wanted, arrays).ledger()
+
+
+def _weights(given: Any) -> dict[Tensor, str]:
+    """The weights, and what they are called."""
+    if hasattr(given, "named_parameters"):
+        return {x: name for name, x in given.named_parameters()}
+    tensors = [given] if isinstance(given, Tensor) else list(given)
+    named: dict[Tensor, str] = {}
+    for k, x in enumerate(tensors):
+        name = x.name or (f"weight {k}" if len(tensors) > 1 else "weight")
+        named[x] = name if name not in named.values() else f"{name} ({k})"
+    return named
+
+
+def _check(parts: Itemised, wanted: dict[Tensor, str]) -> None:
+    nodes = {*parts.nodes, *parts.above}
+    refuse_clipped("ledger", nodes)
+    missing = [name for x, name in wanted.items() if x not in nodes or not x.tracked]
+    if missing or not wanted:
+        raise ValueError(
+            f"ledger: weights: expected tensors that the loss depends on and that require "
+            f"gradients, got {missing or 'none'}"
+        )
+
+
+class _Maker:
+    """The work on one ledger."""
+
+    def __init__(self, parts: Itemised, wanted: dict[Tensor, str], arrays: bool | None):
+        self.parts, self.wanted = parts, wanted
+        nodes = parts.nodes
+        self.made = _made_before(nodes, set(wanted))
+        times = {found[1] for y in nodes if (found := step_of(y.scope))}
+        self.steps = sorted(times)
+        self.column = {t: k for k, t in enumerate(self.steps)}
+        self.grid = len(parts.rows), len(self.steps)
+        few = np.prod(self.grid) * sum(x.size for x in wanted) <= FEW
+        self.keep = few if arrays is None else arrays
+        self.terms = {x: np.zeros(self.grid) for x in wanted}
+        self.arrays = {x: np.zeros((*self.grid, *x.shape)) for x in wanted if self.keep}
+        self.rest = {x: np.zeros(x.shape) for x in wanted}
+        self.sums: dict[Tensor, dict[int, np.ndarray]] = {x: {} for x in wanted}
+
+    def ledger(self) -> Ledger:
+        for x in self.wanted:
+            if x in self.parts.above:
+                self.rest[x] += self.parts.above[x]
+        for place, row in enumerate(self.parts.rows):
+            for t, terms in self._row(row).items():
+                for x, g in terms.items():
+                    self._enter(place, row.label, t, x, g)
+        named: Any = lambda found: {self.wanted[x]: a for x, a in found.items()}
+        return Ledger(
+            np.array([row.label for row in self.parts.rows]), np.array(self.steps),
+            named(self.terms), named(self.arrays), named(self.rest), named(self.sums),
+        )  # fmt: skip
+
+    def _row(self, row: Row) -> dict[int | None, dict[Tensor, np.ndarray]]:
+        """What one part of the loss gives each weight at each step, None where in no step."""
+        found: dict[int | None, dict[Tensor, Any]] = defaultdict(dict)
+        for y, pulled, _ in row.walk([*self.wanted, *self.made], self.made):
+            step = step_of(y.scope)
+            t = step[1] if step else None
+            for x, g in zip(y.inputs, pulled, strict=False):
+                if g is not None and (x in self.wanted or x in self.made):
+                    g = _fitted(g, x, y)
+                    found[t][x] = found[t][x] + g if x in found[t] else g
+        return {t: self._led_on(terms) for t, terms in found.items()}
+
+    def _led_on(self, terms: dict[Tensor, np.ndarray]) -> dict[Tensor, np.ndarray]:
+        """What came to something that was made of weights before the loop is led on to them."""
+        out = {x: g for x, g in terms.items() if x in self.wanted}
+        made = [x for x in terms if x not in self.wanted]
+        if made:
+            for x, g in pullback(made, [terms[x] for x in made], list(self.wanted)).items():
+                if x in self.wanted:
+                    out[x] = out[x] + g if x in out else g
+        return out
+
+    def _enter(self, place: int, part: int, t: int | None, x: Tensor, g: np.ndarray) -> None:
+        if t is None:
+            self.rest[x] += g
+            return
+        k, lag = self.column[t], part - t
+        self.terms[x][place, k] = euclidean([g])
+        if self.keep:
+            self.arrays[x][place, k] = g
+        if lag in self.sums[x]:
+            self.sums[x][lag] += g
+        else:
+            self.sums[x][lag] = np.array(g, np.float64)
+
+
+def _made_before(nodes: Sequence[Tensor], wanted: set[Tensor]) -> set[Tensor]:
+    """What steps read that was made of weights before them, such as a weight with a mask."""
+    inside, leads = set(), set(wanted)
+    read: set[Tensor] = set()
+    for y in nodes:
+        is_step = step_of(y.scope) is not None
+        if is_step or any(x in inside for x in y.inputs):
+            inside.add(y)
+        if any(x in leads for x in y.inputs):
+            leads.add(y)
+        if is_step:
+            read.update(y.inputs)
+    return {x for x in read if x.op and x in leads and x not in inside and x not in wanted}
