@@ -7,6 +7,7 @@ from . import data as data
 from . import nn as nn
 from . import optim as optim
 from .check import check_grads as check_grads
+from .draw import diff as diff
 from .draw import draw as draw
 from .grad import BackwardStep as BackwardStep
 from .grad import backward as _backward
@@ -84,6 +85,7 @@ if _typing.TYPE_CHECKING:
     from . import io as io
     from . import lab as lab
     from .draw import curve as curve
+    from .page import explain as explain
 
 Tensor.backward = _backward  # type: ignore[method-assign, assignment]
 Tensor.backward_steps = _backward_steps  # type: ignore[method-assign, assignment]
@@ -94,6 +96,8 @@ def __getattr__(name: str) -> _typing.Any:
         return _import_module(f".{name}", __name__)
     if name == "curve":  # so that `tg.draw` may be the function
         return _import_module(".draw.chart", __name__).curve
+    if name == "explain":
+        return _import_module(".page", __name__).explain
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

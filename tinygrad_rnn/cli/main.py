@@ -23,13 +23,15 @@ def parser() -> argparse.ArgumentParser:
         "  tinygrad-rnn train                      learn the text that Python carries\n"
         "  tinygrad-rnn train book.txt --cell gru  learn a text of yours\n"
         "  tinygrad-rnn sample runs/lstm-1         go on writing\n"
-        "  tinygrad-rnn graph --cell lstm --steps 4 -o lstm.svg",
+        "  tinygrad-rnn graph --cell lstm --steps 4 -o lstm.svg\n"
+        "  tinygrad-rnn explain 北京大学 -o bptt.html  step through a run, and back",
     )
     top.add_argument("--version", action="version", version=f"tinygrad-rnn {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_train(commands)
     _add_sample(commands)
     _add_graph(commands)
+    _add_explain(commands)
     return top
 
 
@@ -98,6 +100,28 @@ def _add_graph(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
 
 
+def _add_explain(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    explain = commands.add_parser(
+        "explain",
+        help="step through a small run and its gradient, in a page or as text",
+        description="Run a small network over a few characters and write a page that steps through "
+        "the run and back: one HTML file that needs no network. With --text the walk back is "
+        "printed instead, and the page only written where -o is given.",
+    )
+    explain.add_argument(
+        "signs", nargs="?", metavar="CHARACTERS", help="what it reads, default bananas"
+    )
+    explain.add_argument("--text", action="store_true", help="print the walk back")
+    explain.add_argument(
+        "--cell", choices=("rnn", "lstm", "gru"), default="lstm", help="default lstm"
+    )
+    explain.add_argument("--steps", type=_count, metavar="T", help="default: all the characters")
+    explain.add_argument("--layers", type=_count, default=1, metavar="N", help="default 1")
+    explain.add_argument("--hidden", type=_count, default=3, metavar="N", help="default 3")
+    explain.add_argument("--seed", type=int, default=0, metavar="N", help="default 0")
+    explain.add_argument("-o", "--output", metavar="FILE", help="default bptt.html")
+
+
 def _count(word: str) -> int:
     try:
         number = int(word)
@@ -127,6 +151,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from .sample import sample
 
             return sample(options)
+        if options.command == "explain":
+            from .explain import explain
+
+            return explain(options)
         from .graph import graph
 
         return graph(options)

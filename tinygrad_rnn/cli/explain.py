@@ -1,0 +1,52 @@
+"""`tinygrad-rnn explain`: a page, or a text, that steps through backpropagation through time."""
+
+from __future__ import annotations
+
+import argparse
+from itertools import cycle, islice
+
+import numpy as np
+
+from .. import nn
+from ..page import explain as page_of
+
+SIGNS = "bananas"
+
+
+def explain(options: argparse.Namespace) -> int:
+    """Run a small network over a few characters, each to tell the next, and explain the run."""
+    signs = _signs(options.signs, options.steps)
+    symbols = sorted(set(signs))
+    model = nn.LanguageModel(
+        len(symbols),
+        cell=options.cell,
+        embedding=options.hidden,
+        hidden=options.hidden,
+        layers=options.layers,
+        rng=options.seed,
+    )
+    index = np.array([[symbols.index(sign)] for sign in signs])
+    model.recurrent.unroll = True  # every step recorded, and its gradients with it
+    loss, _ = model.loss(index[:-1], index[1:])
+    title = f"{options.cell.upper()}: {signs[:-1]} → {signs[1:]}"
+    page = page_of(loss, title=title, text=signs[:-1])
+    if options.text:
+        print(page.text, end="")
+    if options.output or not options.text:
+        output = options.output or "bptt.html"
+        page.save(output)
+        print(f"wrote {output}")
+    return 0
+
+
+def _signs(given: str | None, steps: int | None) -> str:
+    """What the steps read, and one more, which only the last step has to tell."""
+    if given is None:
+        return "".join(islice(cycle(SIGNS), (steps or len(SIGNS) - 1) + 1))
+    if len(given) < 2 or (steps and len(given) <= steps):
+        least = (steps or 1) + 1
+        raise ValueError(
+            f"explain: CHARACTERS: expected at least {least}, one more than there are steps, got "
+            f"{given!r}"
+        )
+    return given[: steps + 1] if steps else given

@@ -1,0 +1,60 @@
+"""A run as a page to step through: every value on the way there, every gradient on the way back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from ..tensor import Tensor
+
+if TYPE_CHECKING:
+    from .page import Page
+
+__all__ = ["Page", "explain"]
+
+
+def __getattr__(name: str) -> Any:
+    if name != "Page":  # what makes pages is imported when one is made
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return import_module(".page", __name__).Page
+
+
+def explain(loss: Tensor, *, title: str = "", text: str | Sequence[str] | None = None) -> Page:
+    """Make a page that walks through the run that led to `loss`, and back.
+
+    It is one HTML file that needs no network: the graph, every step ahead and back with its
+    numbers, the gradient of each weight filling term by term. Its walk is that of `backward()`, but
+    leaves no gradient anywhere, and the graph as it was.
+
+    loss: a number that requires gradients; small networks read best.
+    title: a line at the top.
+    text: what was read, one sign for each time step, for example the letters.
+
+    Raises TypeError when `loss` is not a tensor, RuntimeError when it is not a number, does not
+    require gradients, or its graph was freed by `backward()`, ValueError when `text` has another
+    length than there are steps, or the graph is too large to be drawn.
+    """
+    if not isinstance(loss, Tensor):
+        raise TypeError(f"explain: loss: expected a tensor, got {type(loss).__name__}")
+    from .data import page_data
+    from .document import document
+    from .levels import pictures
+    from .page import Page
+    from .reading import read
+
+    trace, weights = read(loss, title)
+    figures = pictures(trace)
+    data = page_data(loss, trace, weights, signs(trace.steps, text), figures)
+    return Page(document(data, figures), next(iter(figures.values())), trace)
+
+
+def signs(steps: Sequence[int], text: str | Sequence[str] | None) -> dict[int, str]:
+    """What was read at each time step. Raises ValueError when there are not as many as steps."""
+    if text is None:
+        return {}
+    if len(text) != len(steps):
+        raise ValueError(
+            f"explain: text: expected {len(steps)} signs, one for each time step, got {len(text)}"
+        )
+    return dict(zip(steps, map(str, text), strict=True))

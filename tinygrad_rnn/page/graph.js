@@ -1,0 +1,320 @@
+// The graph: the library's own picture, lit by what is known at a tick; it can be moved and zoomed.
+
+const SVG = "http://www.w3.org/2000/svg";
+const idsOf = (text) => (text || "").split(" ").filter(Boolean).map(Number);
+
+class Graph {
+  constructor(svg, run) {
+    Object.assign(this, { svg, run });
+    svg.setAttribute("role", "group"); // its nodes are things of their own
+    svg.setAttribute("aria-label", say("graph"));
+    svg.removeAttribute("width");
+    svg.removeAttribute("height");
+    this.frames = [...svg.querySelectorAll("g.step[data-t]")].map((el) => this.readFrame(el));
+    this.nodes = [...svg.querySelectorAll("g.node")].map((el) => this.readNode(el));
+    for (const node of this.nodes) node.size ??= node.box && this.addSize(node);
+    this.edges = [...svg.querySelectorAll("g.edge")].map((el) => this.readEdge(el));
+    this.byRecord = new Map(); // the nodes of a record, and the edges into it
+    this.into = new Map();
+    const put = (map, id, thing) => map.set(id, [...(map.get(id) || []), thing]);
+    for (const node of this.nodes) for (const id of node.ids) put(this.byRecord, id, node);
+    for (const edge of this.edges) put(this.into, edge.target, edge);
+    this.things = [...this.nodes, ...this.edges];
+    this.home = this.bounds();
+  }
+
+  readFrame(el) {
+    const [box, t] = [boxOf(el.querySelector("rect")), Number(el.dataset.t)];
+    const label = el.querySelector("text");
+    if (this.run.signs[t] && /^t = /.test(label.textContent))
+      // not where all steps are one
+      label.textContent += `   ${this.run.signs[t]}`;
+    return { box, t };
+  }
+
+  readNode(el) {
+    const rect = el.querySelector("rect");
+    const box = rect ? boxOf(rect) : null;
+    const kind = [...el.classList].find((word) => word !== "node") || "op";
+    const ids = idsOf(el.dataset.ids);
+    const node = { el, rect, box, kind, ids, t: this.stepAt(box) };
+    node.ticks = this.ticksOf(node);
+    node.size = this.numberLine(el);
+    el.setAttribute("tabindex", "-1");
+    el.setAttribute("role", "button");
+    return node;
+  }
+
+  /** The step a box stands in, by its place: a shared weight has a chip in each. */
+  stepAt(box) {
+    if (!box) return null;
+    const inside = (frame) => frame.box.x <= box.x && box.x + box.w <= frame.box.x + frame.box.w;
+    return this.frames.find(inside)?.t ?? null;
+  }
+
+  /** The line on which the picture tells a gradient: from now on, what is known at a tick. */
+  numberLine(el) {
+    const lines = [...el.querySelectorAll("text")];
+    const line = lines.find((text) => /^(no )?grad/.test(text.textContent));
+    line?.classList.add("number");
+    return line;
+  }
+
+  /** Room for a number at a box that has no such line: below, or where another box is, beside. */
+  addSize({ el, box }) {
+    const under = ({ box: b }) => b && b.y > box.y && b.y < box.y + box.h + 9;
+    const near = ({ box: b }) => Math.abs(b.x - box.x) < box.w;
+    const beside = this.nodes.some((n) => under(n) && near(n));
+    const text = document.createElementNS(SVG, "text");
+    text.setAttribute("class", "size");
+    text.setAttribute("x", beside ? box.x - 3 : box.x + box.w / 2);
+    text.setAttribute("y", box.y + (beside ? box.h / 2 + 3 : box.h + 8.5));
+    text.setAttribute("text-anchor", beside ? "end" : "middle");
+    el.append(text);
+    return text;
+  }
+
+  readEdge(el) {
+    const [source, target, place] = ["source", "target", "place"].map((k) => Number(el.dataset[k]));
+    const ticks = [this.run.aheadAt[target], this.run.backAt[target]];
+    return { el, path: el.querySelector("path"), source, target, place, ticks };
+  }
+
+  bounds() {
+    const rects = [...this.svg.querySelectorAll("g.step > rect, g.node > rect")].map(boxOf);
+    if (!rects.length) return { x: 0, y: 0, w: 100, h: 100 };
+    const [left, top] = ["x", "y"].map((k) => Math.min(...rects.map((r) => r[k])));
+    const right = Math.max(...rects.map((r) => r.x + r.w));
+    const bottom = Math.max(...rects.map((r) => r.y + r.h));
+    return { x: left - 30, y: top - 22, w: right - left + 60, h: bottom - top + 44 };
+  }
+
+  // -- what is lit --------------------------------------------------------------------------------
+
+  /** Show a tick: touch only what has changed since the one that was shown. */
+  show(k, overlay) {
+    const dress = `${overlay} ${theme}`;
+    const all = dress !== this.dress;
+    this.dress = dress;
+    for (const thing of this.things) {
+      const stage = passed(thing.ticks, k);
+      if (stage === thing.stage && !all) continue;
+      thing.stage = stage;
+      if (thing.ids) this.lightNode(thing, k, overlay);
+      else this.lightEdge(thing, k, overlay);
+    }
+    this.glow(this.run.at(k).record);
+  }
+
+  /** The ticks at which a node changes: its records are computed, terms come, it is done. */
+  ticksOf({ ids, kind, t }) {
+    const { run } = this;
+    const here = (a) => kind !== "parameter" || t === null || run.records[a.from].t === t;
+    const ticks = ids.flatMap((id) => [
+      ...[run.aheadAt[id], run.backAt[id]].filter(Number.isFinite),
+      ...run.arrivals[id].filter(here).map((a) => a.tick),
+    ]);
+    return ticks.sort((p, q) => p - q);
+  }
+
+  glow(record) {
+    const now = record
+      ? [...(this.byRecord.get(record.id) || []), ...(this.into.get(record.id) || [])]
+      : [];
+    for (const { el } of this.glowing || []) el.classList.remove("now");
+    for (const { el } of now) el.classList.add("now");
+    this.glowing = now;
+  }
+
+  setState(thing, state) {
+    if (thing.state === state) return;
+    if (thing.state) thing.el.classList.remove(thing.state);
+    thing.el.classList.add(state);
+    thing.state = state;
+  }
+
+  nodeState(node, k) {
+    const { run } = this;
+    if (node.ids.every((id) => run.doneAt(id) <= k)) return "done";
+    if (!node.ids.some((id) => run.aheadAt[id] <= k)) return "waiting";
+    const partly = node.ids.some((id) => run.gradientAt(id, k, this.stepOf(node)));
+    return partly ? "partly" : "known";
+  }
+
+  stepOf(node) {
+    return node.kind === "parameter" ? node.t : null;
+  }
+
+  /** The norms a node shows: of several records the largest. */
+  norms(node, k) {
+    const largest = (found) =>
+      found.length ? found.reduce((p, q) => (isLoud(p) || p > q ? p : q)) : null;
+    const reached = node.ids.filter((id) => this.run.aheadAt[id] <= k);
+    const values = reached.map((id) => this.run.records[id].value?.l2).filter((v) => v != null);
+    const came = node.ids.map((id) => this.run.gradientAt(id, k, this.stepOf(node)));
+    return { value: largest(values), grad: largest(came.filter(Boolean).map((g) => g.l2)) };
+  }
+
+  lightNode(node, k, overlay) {
+    this.setState(node, this.nodeState(node, k));
+    if (!node.rect) return;
+    const { value, grad } = this.norms(node, k);
+    const line = overlay === "both" && grad !== null;
+    const size = { none: null, value, grad, both: grad ?? value }[overlay];
+    const inside = { none: null, value, grad, both: value }[overlay];
+    node.rect.style.fill = overlay === "none" ? "" : normColour(inside);
+    node.el.classList.toggle("deep", isDeep(inside));
+    node.rect.style.stroke = line ? normColour(grad) : "";
+    node.rect.style.strokeWidth = line ? String(1.5 + normWidth(grad)) : "";
+    const tells = node.size.classList.contains("size") ? "" : size === grad ? "‖g‖ " : "‖y‖ ";
+    node.size.textContent = size === null ? "" : tells + brief(size);
+    node.el.classList.toggle("bad", isLoud(size));
+  }
+
+  lightEdge(edge, k, overlay) {
+    const came = this.run.backAt[edge.target] <= k;
+    this.setState(edge, came ? "done" : this.run.aheadAt[edge.target] <= k ? "known" : "waiting");
+    if (!edge.path) return;
+    const shown = came && (overlay === "grad" || overlay === "both");
+    const term = shown && this.run.records[edge.target]?.terms.find((x) => x.place === edge.place);
+    const l2 = term ? term.numbers.l2 : null;
+    edge.el.classList.toggle("back", l2 !== null);
+    edge.path.style.stroke = l2 === null ? "" : isLoud(l2) ? "#d000d0" : normColour(l2);
+    edge.path.style.strokeWidth = l2 === null ? "" : String(normWidth(l2));
+  }
+
+  /** Point out some records: what is on a path, or what was searched for. */
+  mark(word, ids) {
+    this.svg.classList.toggle(`has-${word}`, Boolean(ids));
+    for (const node of this.nodes)
+      node.el.classList.toggle(word, Boolean(ids) && node.ids.some((n) => ids.has(n)));
+    for (const e of this.edges)
+      e.el.classList.toggle(word, Boolean(ids) && ids.has(e.source) && ids.has(e.target));
+  }
+
+  /** Hide the nodes of some kinds, and the edges at them. */
+  hide(kinds) {
+    for (const node of this.nodes) node.el.classList.toggle("hidden", kinds.has(node.kind));
+    const kindOf = (id) => this.run.records[id]?.kind;
+    for (const e of this.edges) e.el.classList.toggle("hidden", kinds.has(kindOf(e.source)));
+  }
+
+  /** The words that a screen reader says of each node. */
+  label() {
+    for (const { el, ids } of this.nodes) {
+      const r = this.run.records[ids[ids.length - 1]];
+      el.setAttribute("aria-label", r ? `${r.label} ${shapeWords(r)}, ${this.run.where(r)}` : "…");
+    }
+  }
+
+  // -- where one looks ----------------------------------------------------------------------------
+
+  look({ x, y, w, h }) {
+    this.view = { x, y, w, h };
+    this.svg.setAttribute("viewBox", `${x} ${y} ${w} ${h}`);
+  }
+
+  /** The whole picture, or as much of it as can be read. */
+  fit(whole = true) {
+    const { width, height } = this.svg.getBoundingClientRect();
+    if (!width || !height) return;
+    const { x, y, w, h } = this.home;
+    const scale = whole ? Math.min(width / w, height / h) : Math.max(0.62, height / h);
+    const [wide, high] = [width, height].map((size) => size / Math.min(scale, 1.15));
+    const left = whole || wide >= w ? x + (w - wide) / 2 : x;
+    this.look({ x: left, y: y + (h - high) / 2, w: wide, h: high });
+  }
+
+  zoom(factor, at = null) {
+    const { x, y, w, h } = this.view;
+    const wide = Math.min(Math.max(w * factor, 60), this.home.w * 4);
+    const real = wide / w;
+    const point = at || { x: x + w / 2, y: y + h / 2 };
+    this.look({
+      x: point.x - (point.x - x) * real,
+      y: point.y - (point.y - y) * real,
+      w: wide,
+      h: h * real,
+    });
+  }
+
+  /** Bring a record into view, if it is not: at the middle, so that the next ones are too. */
+  follow(id) {
+    const node = (this.byRecord.get(id) || []).find((n) => n.box);
+    if (!node || !this.view) return;
+    const { x, y, w, h } = this.view;
+    const [cx, cy] = [node.box.x + node.box.w / 2, node.box.y + node.box.h / 2];
+    const { home } = this;
+    const out = (c, from, size, all) =>
+      all > size * 1.01 && (c < from + size * 0.06 || c > from + size * 0.94);
+    const next = { x, y, w, h };
+    if (out(cx, x, w, home.w)) next.x = cx - w / 2;
+    if (out(cy, y, h, home.h)) next.y = cy - h / 2;
+    if (next.x !== x || next.y !== y) this.look(next);
+  }
+
+  /** A point of the screen in the picture's own measure. */
+  pointAt(event) {
+    const box = this.svg.getBoundingClientRect();
+    const { x, y, w, h } = this.view;
+    return {
+      x: x + ((event.clientX - box.left) / box.width) * w,
+      y: y + ((event.clientY - box.top) / box.height) * h,
+    };
+  }
+
+  /** The picture as a file of its own, as it is lit now. */
+  file() {
+    const copy = this.svg.cloneNode(true);
+    const { x, y, w, h } = this.home;
+    copy.setAttribute("viewBox", `${x} ${y} ${w} ${h}`);
+    copy.setAttribute("width", w);
+    copy.setAttribute("height", h);
+    copy.setAttribute("class", `${copy.getAttribute("class") || ""} alone`);
+    const style = document.createElementNS(SVG, "style");
+    style.textContent = byId("graph-style").textContent;
+    copy.prepend(style, byId("hatch").cloneNode(true));
+    return new XMLSerializer().serializeToString(copy);
+  }
+}
+
+/** How many of some ticks, in order, have passed. */
+function passed(ticks, k) {
+  let n = 0;
+  while (n < ticks.length && ticks[n] <= k) n += 1;
+  return n;
+}
+
+function boxOf(rect) {
+  const [x, y, w, h] = ["x", "y", "width", "height"].map((k) => Number(rect.getAttribute(k)));
+  return { x, y, w, h };
+}
+
+/** Drag to move, wheel to zoom. */
+function moveable(surface, graph) {
+  let from = null;
+  surface.addEventListener("pointerdown", (event) => {
+    if (event.button !== 0) return;
+    from = { x: event.clientX, y: event.clientY, view: graph().view, moved: false };
+  });
+  surface.addEventListener("pointermove", (event) => {
+    if (!from || !(event.buttons & 1)) return;
+    const box = graph().svg.getBoundingClientRect();
+    const [dx, dy] = [event.clientX - from.x, event.clientY - from.y];
+    if (Math.hypot(dx, dy) > 4) from.moved = true;
+    const { x, y, w, h } = from.view;
+    if (from.moved)
+      graph().look({ x: x - (dx / box.width) * w, y: y - (dy / box.height) * h, w, h });
+  });
+  const drop = (event) => {
+    if (from?.moved) event.stopPropagation(); // a drag is no click
+    from = null;
+  };
+  surface.addEventListener("click", drop, true);
+  surface.addEventListener("pointerleave", () => (from = null));
+  const zoom = (event) => {
+    event.preventDefault();
+    graph().zoom(1.0016 ** event.deltaY, graph().pointAt(event));
+  };
+  surface.addEventListener("wheel", zoom, { passive: false });
+}

@@ -1,0 +1,37 @@
+"""The pictures of one run that a page holds: from every op to one cell, folded."""
+
+from __future__ import annotations
+
+from ..draw import draw
+from ..draw.figure import Figure
+from ..draw.trace import Trace
+
+NODES = 600  # more than that are too many to be stepped through one by one
+OPS = 4000  # a run with more of them makes a page that no browser opens quickly
+ALL = 10_000  # steps at the beginning: none is left out
+
+
+def pictures(trace: Trace) -> dict[str, Figure]:
+    """By the name of its level each picture, the finest first, that is not too large.
+
+    Of very many steps only the first and the last are drawn. Raises ValueError above 4000 ops.
+    """
+    ops = sum(r.kind == "op" for r in trace.records)
+    if ops > OPS:
+        raise ValueError(
+            f"explain: this run has {ops} ops, more than the {OPS} that a page can step through. "
+            "Explain fewer time steps."
+        )
+    levels = ["op"] * (ops <= NODES) + ["gate"] * bool(trace.steps)
+    found = {}
+    for level in levels:
+        figure = draw(trace, level=level, first=ALL)
+        if figure.nodes <= NODES:
+            found[level] = figure
+    if trace.steps or not found:
+        found["cell"] = draw(trace, level="cell", first=ALL)
+        if found["cell"].nodes > NODES:
+            found["cell"] = draw(trace, level="cell", first=40, last=20)
+    if trace.steps:
+        found["folded"] = draw(trace, view="folded")
+    return found

@@ -1,0 +1,389 @@
+// The page: its parts put together, what the keys and buttons do, and links to a tick.
+
+const json = (id) => JSON.parse(byId(id).textContent);
+const WORDS = json("words");
+let language = "en";
+
+/** A sentence of the page in the language chosen. */
+function say(key, values = {}) {
+  const text = WORDS[language][key] ?? WORDS.en[key] ?? key;
+  return text.replace(/\{(\w+)\}/g, (_, name) => values[name] ?? "");
+}
+
+const data = json("data");
+const run = new Run(data);
+const graphs = {};
+const state = { k: run.last, level: data.level, overlay: "grad", node: null, theme: null };
+let timer = null;
+let stop = -1; // of the tour; -1 is none
+
+const graph = () => graphs[state.level];
+const panel = new Panel(byId("panel"), run, choose);
+const weights = new Weights(byId("weights"), run, choose);
+const light = (id, to) => graph().mark("path", id === null ? null : run.pathFrom(id, to));
+const strip = new Strip(byId("strip"), run, data, light, choose);
+const stops = tourOf(run);
+
+// -- showing --------------------------------------------------------------------------------------
+
+function go(k, { follow = true } = {}) {
+  state.k = Math.max(0, Math.min(run.last, Math.round(k) || 0));
+  if (!graph()) return; // the page is still being put together
+  const { record } = run.at(state.k);
+  if (!byId("keep").checked) state.node = record ? record.id : run.records.length - 1;
+  graph().show(state.k, state.overlay);
+  if (record && follow) graph().follow(record.id);
+  weights.show(state.k, false);
+  strip.show(state.k);
+  select(state.node);
+  byId("scrub").value = state.k;
+  byId("done").style.width = `${(100 * state.k) / Math.max(1, run.last)}%`;
+  const sentence = sentenceAt(state.k);
+  byId("now").textContent = sentence;
+  byId("now").className = run.at(state.k).way;
+  byId("scrub").setAttribute("aria-valuetext", sentence);
+  remember();
+}
+
+/** What happens at a tick, in one sentence. */
+function sentenceAt(k) {
+  const { way, record: r } = run.at(k);
+  if (way === "start") return say("now_start");
+  const F = run.ahead.length;
+  const facts = { what: `${r.label} #${r.id}`, where: run.where(r) };
+  if (way === "ahead")
+    return say("now_ahead", { ...facts, k, n: F, rule: formula(r), size: brief(r.value?.l2) });
+  const added = r.terms.map((term) => {
+    const [source, part] = r.inputs[term.place];
+    const which = `${run.records[source].label} #${source}${part < 0 ? "" : `[${part}]`}`;
+    return `${which} += ${brief(term.numbers.l2)}`;
+  });
+  const count = { k: k - F, n: run.back.length, size: brief(r.grad?.l2) };
+  return say(added.length ? "now_back" : "now_leaf", {
+    ...facts,
+    ...count,
+    added: added.join(", "),
+  });
+}
+
+let selected = [];
+
+function select(id) {
+  state.node = id;
+  for (const { el } of selected) {
+    el.classList.remove("selected");
+    el.setAttribute("tabindex", "-1");
+  }
+  selected = graph().byRecord.get(id) || [];
+  for (const { el } of selected) {
+    el.classList.add("selected");
+    el.setAttribute("tabindex", "0");
+  }
+  panel.show(id, state.k);
+}
+
+function choose(id) {
+  select(id);
+  graph().follow(id);
+  remember();
+}
+
+let asking = null;
+
+/** Show the graph at another level; it is unpacked when it is first asked for. */
+async function setLevel(level) {
+  if (!data.levels.includes(level) || (graph() && level === state.level)) return;
+  asking = level;
+  const holder = document.querySelector(`.level[data-level="${level}"]`);
+  if (holder.dataset.packed) holder.replaceChildren(await unpacked(holder.dataset.packed));
+  if (asking !== level) return; // another one was asked for meanwhile
+  delete holder.dataset.packed;
+  state.level = level;
+  for (const one of document.querySelectorAll(".level")) one.hidden = one !== holder;
+  graphs[level] ??= new Graph(holder.querySelector("svg"), run);
+  translatePicture();
+  graph().label();
+  graph().fit(graph().view === undefined && level === "folded");
+  press("levels", level);
+  hideKinds();
+  search();
+  go(state.k);
+}
+
+async function unpacked(text) {
+  const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  const svg = await new Response(stream).text();
+  return document.importNode(
+    new DOMParser().parseFromString(svg, "image/svg+xml").documentElement,
+    true,
+  );
+}
+
+function setOverlay(overlay) {
+  if (["none", "value", "grad", "both"].includes(overlay)) state.overlay = overlay;
+  press("overlays", state.overlay);
+  byId("scale").hidden = state.overlay === "none";
+  go(state.k, { follow: false });
+}
+
+function setTheme(name) {
+  theme = name === "dark" ? "dark" : "light";
+  document.documentElement.dataset.theme = theme;
+  document
+    .querySelectorAll("#scale i")
+    .forEach((el, n) => (el.style.backgroundColor = normColour(10 ** (n - 6))));
+  weights.show(state.k, true);
+  go(state.k, { follow: false });
+}
+
+function setLanguage(name) {
+  language = name === "zh" ? "zh" : "en";
+  document.documentElement.lang = language === "zh" ? "zh-CN" : "en";
+  for (const el of document.querySelectorAll("[data-say]")) el.textContent = say(el.dataset.say);
+  for (const el of document.querySelectorAll("[data-hint]")) {
+    el.setAttribute("aria-label", say(el.dataset.hint));
+    el.title = say(el.dataset.hint);
+  }
+  byId("search").placeholder = say("search");
+  byId("facts").textContent = factsOfRun();
+  translatePicture();
+  for (const one of Object.values(graphs)) one.label();
+  weights.show(state.k, true);
+  tell();
+  go(state.k, { follow: false });
+}
+
+function factsOfRun() {
+  const times = new Set(run.records.map((r) => r.t).filter((t) => t >= 0)).size;
+  const loss = run.records[run.trace.outputs[0]].value?.data?.[0];
+  const facts = { t: times, f: run.ahead.length, b: run.back.length, loss: brief(loss) };
+  return say("facts", facts) + (data.levels.includes("op") ? "" : ` ${say("too_many")}`);
+}
+
+/** The few whole sentences of the picture itself: "before the steps". */
+function translatePicture() {
+  for (const el of document.querySelectorAll(".level text")) {
+    el.dataset.text ??= el.textContent;
+    const key = `picture ${el.dataset.text}`;
+    if (WORDS.en[key]) el.textContent = say(key);
+  }
+}
+
+function press(group, value) {
+  for (const button of byId(group).querySelectorAll("button"))
+    button.setAttribute("aria-pressed", String(button.value === value));
+}
+
+// -- playing, searching, hiding, the tour ---------------------------------------------------------
+
+function play(on) {
+  clearInterval(timer);
+  const next = () => (state.k < run.last ? go(state.k + 1) : play(false));
+  timer = on ? setInterval(next, 1000 / Number(byId("speed").value)) : null;
+  if (on && state.k >= run.last) go(0);
+  byId("now").setAttribute("aria-live", on ? "off" : "polite"); // nobody can listen that fast
+  const button = byId("play");
+  button.textContent = on ? "‖" : "▶";
+  button.dataset.hint = on ? "pause" : "play";
+  button.setAttribute("aria-label", say(button.dataset.hint));
+}
+
+function found() {
+  const word = byId("search").value.trim().toLowerCase();
+  if (!word) return null;
+  const text = (r) =>
+    `#${r.id} ${r.label} ${r.op} ${r.kind} ${r.scope} ${run.signs[r.t] || ""}`.toLowerCase();
+  return new Set(run.records.filter((r) => text(r).includes(word)).map((r) => r.id));
+}
+
+function search() {
+  const ids = found();
+  graph().mark("found", ids);
+  byId("hits").textContent = ids ? String(ids.size) : "";
+}
+
+function nextFound() {
+  const ids = [...(found() || [])];
+  if (ids.length) choose(ids.find((id) => id > state.node) ?? ids[0]);
+}
+
+function hideKinds() {
+  const boxes = [...document.querySelectorAll("#kinds input")];
+  graph().hide(new Set(boxes.filter((box) => !box.checked).map((box) => box.value)));
+}
+
+/** The tour's caption; the next stop, or the end of it. */
+function tour(next) {
+  stop = next >= 0 && next < stops.length ? next : -1;
+  if (stop >= 0) go(stops[stop][1]);
+  tell();
+}
+
+function tell() {
+  byId("tour").hidden = stop < 0;
+  if (stop < 0) return;
+  byId("caption").textContent = say(`tour_${stops[stop][0]}`);
+  byId("stop").textContent = `${stop + 1} / ${stops.length}`;
+}
+
+let off = null; // what was seen before it was printed
+
+/** Paper is white, and shows the whole picture. */
+function onPaper(now) {
+  if (now) off = { theme, view: graph().view };
+  setTheme(now ? "light" : off.theme);
+  if (now) graph().fit(true);
+  else graph().look(off.view);
+}
+
+// -- files and links ------------------------------------------------------------------------------
+
+function download(name, text, type) {
+  const link = make("a", { href: URL.createObjectURL(new Blob([text], { type })), download: name });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+}
+
+async function copy(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    byId("now").textContent = say("copied");
+  } catch {
+    download("trace.json", text, "application/json"); // where a page may not copy
+  }
+}
+
+let waiting = null;
+
+/** The address tells what is seen; not more often than a browser allows. */
+function remember() {
+  clearTimeout(waiting);
+  waiting = setTimeout(() => {
+    const facts = { k: state.k, level: state.level, overlay: state.overlay, lang: language };
+    if (state.theme) facts.theme = state.theme;
+    try {
+      history.replaceState(null, "", `#${new URLSearchParams(facts)}`);
+    } catch {} // within a notebook there is no address
+  }, 250);
+}
+
+/** What the address asks for: `#k=57` or `?k=57`, and lang, theme, level, overlay. */
+function asked() {
+  const facts = new URLSearchParams(location.search);
+  for (const [key, value] of new URLSearchParams(location.hash.slice(1))) facts.set(key, value);
+  return Object.fromEntries(facts);
+}
+
+async function follow({ k, level, overlay, lang, theme: dress }) {
+  if (dress) state.theme = dress;
+  if (lang) setLanguage(lang);
+  if (dress) setTheme(dress);
+  if (level && level !== state.level) await setLevel(level);
+  if (overlay) setOverlay(overlay);
+  if (k !== undefined && Number(k) !== state.k) go(Number(k));
+}
+
+// -- what the hands do ----------------------------------------------------------------------------
+
+const KEYS = {
+  ArrowRight: () => go(state.k + 1),
+  ArrowLeft: () => go(state.k - 1),
+  Home: () => go(0),
+  End: () => go(run.last),
+  " ": () => play(timer === null),
+  "+": () => graph().zoom(0.8),
+  "-": () => graph().zoom(1.25),
+  0: () => graph().fit(true),
+  "/": () => byId("search").focus(),
+  Escape: () => tour(-1),
+};
+
+function pressed(event) {
+  const typing = event.target.matches("input[type=search], select, textarea");
+  const onButton =
+    event.target.matches("button, summary, input[type=checkbox]") &&
+    [" ", "Enter"].includes(event.key);
+  if (typing || onButton || event.ctrlKey || event.metaKey || event.altKey) return;
+  const node = event.target.closest(".node");
+  if (node && ["Enter", "ArrowUp", "ArrowDown"].includes(event.key)) walkFrom(event);
+  else if (KEYS[event.key]) {
+    KEYS[event.key]();
+    event.preventDefault();
+  }
+}
+
+/** From a node in the picture: up to who reads it, down to what it reads. */
+function walkFrom(event) {
+  const id = state.node;
+  const ways = {
+    ArrowUp: run.readers[id].map((x) => x.id),
+    ArrowDown: run.records[id].inputs.map(([s]) => s),
+  };
+  const next = event.key === "Enter" ? id : ways[event.key][0];
+  if (next === undefined) return;
+  choose(next);
+  graph().byRecord.get(next)?.[0]?.el.focus();
+  event.preventDefault();
+}
+
+function pick(event) {
+  const el = event.target.closest(".node");
+  const node = el && graph().nodes.find((n) => n.el === el);
+  if (node?.ids.length) select(node.ids[node.ids.length - 1]);
+}
+
+function wire() {
+  const on = (id, act, event = "click") => byId(id).addEventListener(event, act);
+  on("scrub", () => go(Number(byId("scrub").value)), "input");
+  on("play", () => play(timer === null));
+  on("speed", () => timer !== null && play(true), "change");
+  on("first", KEYS.Home);
+  on("before", KEYS.ArrowLeft);
+  on("after", KEYS.ArrowRight);
+  on("last", KEYS.End);
+  on("levels", (e) => e.target.value && setLevel(e.target.value));
+  on("overlays", (e) => e.target.value && setOverlay(e.target.value));
+  on("language", () => setLanguage(language === "en" ? "zh" : "en"));
+  on("theme", () => setTheme((state.theme = theme === "dark" ? "light" : "dark")));
+  on("search", search, "input");
+  on("search", (e) => e.key === "Enter" && nextFound(), "keydown");
+  on("kinds", hideKinds, "change");
+  on("larger", KEYS["+"]);
+  on("smaller", KEYS["-"]);
+  on("whole", KEYS[0]);
+  on("save", () => download("graph.svg", graph().file(), "image/svg+xml"));
+  on("json", () => download("trace.json", JSON.stringify(data.trace), "application/json"));
+  on("copy", () => copy(JSON.stringify(data.trace)));
+  on("guide", () => tour(stop < 0 ? 0 : -1));
+  on("next", () => tour(stop + 1));
+  on("previous", () => tour(Math.max(0, stop - 1)));
+  on("picture", pick);
+  document.addEventListener("keydown", pressed);
+  document.addEventListener("click", (event) => {
+    for (const menu of document.querySelectorAll("nav details"))
+      if (!menu.contains(event.target)) menu.open = false;
+  });
+  addEventListener("hashchange", () => follow(asked()));
+  addEventListener("beforeprint", () => onPaper(true));
+  addEventListener("afterprint", () => onPaper(false));
+  moveable(byId("picture"), graph);
+}
+
+function begin() {
+  byId("scrub").max = run.last;
+  marks(byId("marks"), run);
+  wire();
+  const wish = asked();
+  state.theme = wish.theme || null;
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+  dark.addEventListener("change", () => state.theme || setTheme(dark.matches ? "dark" : "light"));
+  state.k = wish.k === undefined ? run.last : wish.k;
+  setTheme(state.theme || (dark.matches ? "dark" : "light"));
+  setLanguage(wish.lang || (navigator.language.startsWith("zh") ? "zh" : "en"));
+  setOverlay(wish.overlay);
+  setLevel(data.level).then(() => setLevel(wish.level));
+}
+
+begin();
+window.explained = { run, state, go, graph, checkRules, say, WORDS };

@@ -1,0 +1,100 @@
+// Numbers: read from the page's data, put into words, and coloured.
+
+const real = (v) => (typeof v === "string" ? Number(v) : v); // JSON has no NaN: it is a word there
+
+/** What the trace says of an array, with all that follows from its elements. */
+function measured(given) {
+  if (!given) return null;
+  const known = { least: null, largest: null, mean: null, nan: 0, infinite: 0, data: null };
+  for (const [key, value] of Object.entries(given))
+    known[key] = Array.isArray(value) ? value.map(real) : real(value);
+  return known.data ? { ...known, ...statisticsOf(known.data) } : known;
+}
+
+function statisticsOf(data) {
+  const finite = data.filter(Number.isFinite);
+  const nan = data.filter(Number.isNaN).length;
+  const infinite = data.length - finite.length - nan;
+  if (!finite.length) return { nan, infinite };
+  const mean = finite.reduce((a, b) => a + b, 0) / finite.length;
+  return { least: Math.min(...finite), largest: Math.max(...finite), mean, nan, infinite };
+}
+
+/** The elementwise sum of some arrays, all of them known. */
+function added(arrays) {
+  const data = arrays[0].map((_, j) => arrays.reduce((sum, a) => sum + a[j], 0));
+  return measured({ l2: norm(data), data });
+}
+
+const norm = (data) => Math.hypot(...data);
+
+/** A number in a few characters: 0.25, 12.5, 1.2e-3, NaN, ∞. */
+function brief(v) {
+  if (v === null || v === undefined) return "–";
+  if (Number.isNaN(v)) return "NaN";
+  if (!Number.isFinite(v)) return v > 0 ? "∞" : "−∞";
+  const size = Math.abs(v);
+  let text;
+  if (size === 0) text = "0";
+  else if (size >= 0.001 && size < 10000) text = String(Number(v.toPrecision(3)));
+  else text = v.toExponential(1).replace("e+", "e");
+  return text.replace(/-/g, "−");
+}
+
+/** The power of ten in which numbers that go up to `most` are short: 0 where they are anyway. */
+function decadeOf(most) {
+  const decade = most ? Math.floor(Math.log10(most)) : 0;
+  return decade < -1 || decade > 1 ? decade : 0;
+}
+
+/** A number where there is no room: .25, −.3, 12. */
+function briefest(v) {
+  const text = v === 0 ? "0" : v.toFixed(Math.abs(v) < 1 ? 2 : Math.abs(v) < 10 ? 1 : 0);
+  return (Number(text) === 0 ? "0" : text).replace("0.", ".").replace("-", "−");
+}
+
+const shapeWords = (r) =>
+  r.shape === null ? say("parts", { n: r.parts }) : r.shape.join("×") || say("number");
+
+const sizeOf = (r) => (r.shape || []).reduce((a, b) => a * b, 1);
+
+// -- colours --------------------------------------------------------------------------------------
+
+const DECADES = 6; // the scale goes from 1e-6 over 1 to 1e6, always
+const SCALE = {
+  light: { low: [33, 102, 172], mid: [255, 255, 255], high: [178, 24, 43], none: "#e3e6ea" },
+  dark: { low: [67, 140, 216], mid: [38, 46, 56], high: [224, 82, 82], none: "#39424d" },
+};
+const SIGNS = {
+  light: { low: [224, 130, 20], mid: [255, 255, 255], high: [118, 94, 173] },
+  dark: { low: [196, 116, 30], mid: [38, 46, 56], high: [128, 108, 190] },
+};
+let theme = "light";
+
+function mixed({ low, mid, high }, x) {
+  const end = x < 0 ? low : high;
+  const part = Math.min(1, Math.abs(x));
+  return `rgb(${mid.map((m, i) => Math.round(m + (end[i] - m) * part)).join(",")})`;
+}
+
+const isLoud = (l2) => l2 !== null && !Number.isFinite(l2);
+
+/** Where a norm stands on the scale: -1 at 1e-6 and below, 0 at 1, 1 at 1e6 and above. */
+const placeOf = (l2) => Math.max(-1, Math.min(1, Math.log10(l2) / DECADES));
+
+/** The colour of a norm; none, and 0, have no place on the scale. What is not finite is hatched. */
+function normColour(l2) {
+  if (!l2 && !isLoud(l2)) return SCALE[theme].none;
+  if (isLoud(l2)) return "url(#hatch)";
+  const x = placeOf(l2);
+  return mixed(SCALE[theme], Math.sign(x) * Math.abs(x) ** 0.75);
+}
+
+/** Whether a norm's colour is so deep that only white can be read on it. */
+const isDeep = (l2) => Boolean(l2) && !isLoud(l2) && Math.abs(placeOf(l2)) > 0.45;
+
+/** The width of a norm's line: a thin one has vanished, a thick one explodes. */
+const normWidth = (l2) => (isLoud(l2) ? 5 : 2.4 + 1.9 * placeOf(l2));
+
+const signColour = (v, most) =>
+  Number.isFinite(v) ? mixed(SIGNS[theme], most ? (0.85 * v) / most : 0) : "";
