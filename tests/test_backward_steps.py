@@ -62,7 +62,7 @@ def test_shared_weights_fill_term_by_term():
 
 
 def test_refusals_come_at_the_call():
-    with pytest.raises(RuntimeError, match="backward_steps: .* does not require gradients"):
+    with pytest.raises(RuntimeError, match=r"backward_steps: .* does not require gradients"):
         tg.tensor(1.0).backward_steps()
     with pytest.raises(RuntimeError, match="implicit only for a result of one element"):
         (tg.tensor([1.0, 2.0], requires_grad=True) * 2).backward_steps()

@@ -468,8 +468,9 @@ def test_a_compiled_loop_is_drawn_as_its_steps(kind, T):
     ops = [{y.op.name for y in core.history(z) if y.op} for z in (compiled, recorded)]
     assert "scan" in ops[0] and "scan" not in ops[1]
     one, other = draw(compiled), draw(recorded)
-    assert one.steps == T and one.svg == other.svg and one.dot == other.dot
-    assert "scan" not in one.svg
+    numbers = r' data-\w+="[\d ]*"'  # of the records: a compiled loop has them in another order
+    assert re.sub(numbers, "", one.svg) == re.sub(numbers, "", other.svg)
+    assert one.steps == T and one.dot == other.dot and "scan" not in one.svg
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -748,6 +749,7 @@ def figure_of_one():
 @pytest.mark.parametrize("named", [None, "/nowhere/dot"])
 def test_a_missing_program_is_an_error_that_lists_the_cures(monkeypatch, tmp_path, named):
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(render_module, "_has_library", lambda: False)
     monkeypatch.delenv("TINYGRAD_RNN_DOT", raising=False)
     if named:
         monkeypatch.setenv("TINYGRAD_RNN_DOT", named)

@@ -85,6 +85,9 @@ if _typing.TYPE_CHECKING:
     from . import io as io
     from . import lab as lab
     from .draw import curve as curve
+    from .draw import draw_masks as draw_masks
+    from .draw import draw_memory as draw_memory
+    from .draw import trace_of as trace_of
     from .page import explain as explain
 
 Tensor.backward = _backward  # type: ignore[method-assign, assignment]
@@ -94,8 +97,8 @@ Tensor.backward_steps = _backward_steps  # type: ignore[method-assign, assignmen
 def __getattr__(name: str) -> _typing.Any:
     if name in ("io", "lab"):  # checkpoints, measurements: imported when first used
         return _import_module(f".{name}", __name__)
-    if name == "curve":  # so that `tg.draw` may be the function
-        return _import_module(".draw.chart", __name__).curve
+    if name in ("curve", "draw_masks", "draw_memory", "trace_of"):  # `tg.draw` is the function
+        return getattr(_import_module(".draw", __name__), name)
     if name == "explain":
         return _import_module(".page", __name__).explain
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""Pictures: the graph a tensor remembers, unrolled in time; and a curve of numbers."""
+"""Pictures: the graph a tensor remembers, unrolled in time or folded; and a curve of numbers."""
 
 from __future__ import annotations
 
@@ -11,12 +11,27 @@ from ..tensor import Tensor
 if TYPE_CHECKING:
     from .chart import curve
     from .figure import Figure, Picture
+    from .memory import draw_memory
+    from .raster import draw_masks
     from .render import GraphvizNotFound
+    from .trace import Trace, trace_of
 
-__all__ = ["Figure", "GraphvizNotFound", "Picture", "curve", "draw"]
+__all__ = [
+    "Figure",
+    "GraphvizNotFound",
+    "Picture",
+    "Trace",
+    "curve",
+    "diff",
+    "draw",
+    "draw_masks",
+    "draw_memory",
+    "trace_of",
+]
 
 # What draws is imported when something is drawn: most programs never do.
 _homes = {"curve": "chart", "Figure": "figure", "Picture": "figure", "GraphvizNotFound": "render"}
+_homes |= {"Trace": "trace", "trace_of": "trace", "draw_masks": "raster", "draw_memory": "memory"}
 
 
 def __getattr__(name: str) -> Any:
@@ -26,7 +41,15 @@ def __getattr__(name: str) -> Any:
 
 
 def draw(
-    outputs: Tensor | Sequence[Tensor], *, first: int = 3, last: int = 1, title: str | None = None
+    outputs: Tensor | Sequence[Tensor] | Trace,
+    *,
+    level: str = "op",
+    view: str = "unrolled",
+    overlay: str | None = None,
+    first: int = 3,
+    last: int = 1,
+    around: Sequence[int] = (),
+    title: str | None = None,
 ) -> Figure:
     """Draw what the outputs came from: time to the right, layers upwards.
 
@@ -36,33 +59,49 @@ def draw(
     Compiled loops are drawn as their steps, within which gradients are known under `unroll=True`
     only. Nothing is changed or kept alive.
 
-    outputs: the tensors to explain, for example the loss.
-    first, last: how many time steps to show at either end; two or more in between are folded.
+    outputs: the tensors to explain, for example the loss; or a `Trace` of them.
+    level: what is one box in a step: an "op", a "gate" with what leads to it, or the whole "cell".
+    Above 3000 nodes the next coarser level is drawn, and the caption says so.
+    view: "unrolled", every step a column; or "folded", one step for all, as the recurrence it is,
+    what it hands to a later one through a box z⁻¹.
+    overlay: "backward" shows the walk back from the loss instead: arrows the other way, their hue
+    and width the norm of the cotangent, and in which order the walk comes to each node. No
+    `backward()` need have been called.
+    first, last, around: how many time steps to show at either end, and others to show with their
+    neighbours; two or more in between are folded.
     title: a line above the picture.
 
     Raises RuntimeError for a graph that `backward()` has freed, ValueError when there is nothing to
-    draw or more than 3000 nodes, TypeError when something is not a tensor.
+    draw, or more than 3000 nodes at every level, or no single loss to walk back from, TypeError
+    when something is not a tensor.
     """
-    if not isinstance(outputs, Tensor | list | tuple):
-        raise TypeError(f"draw: outputs: expected tensors, got {type(outputs).__name__}")
-    outputs = [outputs] if isinstance(outputs, Tensor) else list(outputs)
-    if not outputs:
-        raise ValueError("draw: expected at least one tensor, got an empty sequence")
-    for x in outputs:
-        if not isinstance(x, Tensor):
-            raise TypeError(f"draw: outputs: expected tensors, got {type(x).__name__}")
+    from .sheet import Wanted, check, figure_of
+
+    check(outputs, level, view, overlay)
     for word, steps in (("first", first), ("last", last)):
         if not isinstance(steps, int) or steps < 0:
             raise ValueError(f"draw: {word}: expected a number of steps, 0 or more, got {steps!r}")
-    if first + last == 0:
+    if first + last + len(around) == 0:
         raise ValueError("draw: first and last are both 0, so that no step would be shown")
-    from .caption import add_caption
-    from .figure import Figure
-    from .graph import read
-    from .plain import Plain
-    from .unrolled import Unrolled
+    wanted = Wanted(first, last, tuple(int(t) for t in around), level)
+    return figure_of(outputs, wanted, view, overlay, title)
 
-    graph = read(outputs, first, last)
-    sheet = (Unrolled(graph) if graph.steps else Plain(graph)).sheet()
-    add_caption(sheet, title)
-    return Figure(sheet)
+
+def diff(
+    a: Tensor | Sequence[Tensor] | Trace,
+    b: Tensor | Sequence[Tensor] | Trace,
+    *,
+    titles: Sequence[str] = ("left", "right"),
+    level: str = "op",
+    view: str = "folded",
+) -> Figure:
+    """Two runs side by side, with what only one of them has marked: − on the left, + on the right.
+
+    Boxes are matched by op, name and surroundings. a, b: outputs, or traces of them. titles: a line
+    above each. level, view: as for `draw`.
+
+    Raises what `draw` raises, and ValueError unless there are two titles.
+    """
+    from .compare import diff_of
+
+    return diff_of(a, b, titles, level, view)

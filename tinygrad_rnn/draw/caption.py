@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .layout import CHIP, MARGIN, SMALL, Key, Sheet, Text
+from .layout import CHIP, MARGIN, SMALL, Key, Sample, Sheet, Text
 from .text import literal, width
 
 TITLE, NOTE = 16.0, 11.0
@@ -14,6 +14,7 @@ def add_caption(sheet: Sheet, title: str | None) -> None:
     """Make room above and below the picture, and write the caption there."""
     lines = [(literal(title, 80), TITLE, "title")] if title else []
     lines += [(_summary(sheet), NOTE, "note")]
+    lines += [(words, NOTE, "note") for words in _wrapped(sheet.graph.notes, sheet.width)]
     if sheet.graph.alarm:
         lines += [(sheet.graph.alarm, NOTE + 1, "alarm")]
     y = MARGIN
@@ -23,16 +24,46 @@ def add_caption(sheet: Sheet, title: str | None) -> None:
         sheet.width = max(sheet.width, width(words, size) + 2 * MARGIN)
     _move_down(sheet, y - MARGIN / 2)
     _add_legend(sheet)
+    _add_scale(sheet)
+
+
+def _add_scale(sheet: Sheet) -> None:
+    """Below the legend, what the hues and widths of an overlay mean."""
+    x = MARGIN
+    for flow, words in sheet.graph.scale:
+        wide = 34 + 6 + width(words, NOTE)
+        if x > MARGIN and x + wide > sheet.width - MARGIN:
+            x, sheet.height = MARGIN, sheet.height + LINE
+        sheet.samples.append(Sample(x, sheet.height, 34.0, flow, words))
+        x += wide + 22
+    if sheet.samples:
+        sheet.height += LINE
+
+
+def _wrapped(notes: list[str], wide: float) -> list[str]:
+    """Notes on as few lines as they fit on."""
+    lines: list[str] = []
+    for note in notes:
+        longer = f"{lines[-1]}  ·  {note}" if lines else note
+        if lines and width(longer, NOTE) < wide - 2 * MARGIN:
+            lines[-1] = longer
+        else:
+            lines.append(note)
+    return lines
 
 
 def _summary(sheet: Sheet) -> str:
     graph = sheet.graph
     words = [f"{graph.tensors:,} tensors" if graph.tensors > 1 else "1 tensor"]
+    if not graph.tensors:
+        words = []
     if graph.steps:
         words.append(f"{graph.steps:,} time steps" if graph.steps > 1 else "1 time step")
     if graph.hidden_steps:
         words.append(f"{graph.hidden_steps:,} steps hidden; what they touch is dashed")
-    if any("grad" in node.grad and "yet" not in node.grad for node in graph.nodes):
+    if not graph.scale and any(
+        "grad" in node.grad and "yet" not in node.grad for node in graph.nodes
+    ):
         words.append("grad: Euclidean norm of the gradient")
     return "  ·  ".join(words)
 

@@ -22,7 +22,7 @@ class Cell:
 
     def __init__(self, graph: Graph, spot: tuple[int, int], members: list[int], inner: list[Edge]):
         self.graph, self.spot, self.members, self.inner = graph, spot, members, inner
-        self.is_step = graph.columns[spot[0]].kind == "step"
+        self.is_step = graph.columns[spot[0]].kind in ("step", "delay")
         self.users: defaultdict[int, list[int]] = defaultdict(list)
         for edge in inner:
             self.users[edge.source].append(edge.target)
@@ -44,6 +44,8 @@ class Cell:
     def _rows(self) -> dict[int, int]:
         """The row of each node that stands on one; the others become chips, or stand below."""
         nodes = self.graph.nodes
+        if self.graph.columns[self.spot[0]].kind == "delay":
+            return {n: k for k, n in enumerate(self.members)}
         ops = [n for n in self.members if nodes[n].kind == "op"]
         order = {n: k for k, n in enumerate(ops)}
         links = [(order[e.source], order[e.target]) for e in self.inner if e.source in order]
@@ -59,6 +61,9 @@ class Cell:
     def _settled(self, n: int, rows: dict[int, int]) -> bool:
         """Whether a leaf found its place as a chip beside its only user, or below the rows."""
         node, users = self.graph.nodes[n], set(self.users[n])
+        if self.is_step and self.graph.level == "cell":
+            self.below.append(n)
+            return True
         if len(users) == 1 and (node.kind == "constant" or self._is_small(node, users, rows)):
             self.docks[min(users)].append(n)
             node.chip = True
@@ -86,7 +91,7 @@ class Cell:
         """Equal for cells that compute the same, whatever their leaves and neighbours are."""
         if not self.is_step:
             return self.spot
-        return self.spot[1], tuple(self.graph.nodes[n].glyph for n in self.boxes), self.links()
+        return self.spot[1], tuple(self.graph.nodes[n].form for n in self.boxes), self.links()
 
     def enter(self, n: int) -> None:
         """Note that an edge from outside reaches this box from below."""

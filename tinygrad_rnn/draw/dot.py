@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from . import colours
 from .graph import Edge, Node
 from .layout import FONT, SMALL, Frame, Sheet
-from .path import Point, smooth
+from .path import Point, label_place, smooth
 from .text import width
 
 _head = """digraph "tinygrad_rnn" {
@@ -41,6 +41,15 @@ def _n(value: float) -> str:
     return f"{value:.1f}".removesuffix(".0")
 
 
+def _badges(node: Node) -> Iterator[str]:
+    if node.mark:
+        yield node.mark
+    if node.order:
+        yield node.order
+    if node.joins > 1:
+        yield f"+= {node.joins}"
+
+
 class _Writer:
     """DOT counts upwards and in points, the sheet downwards and in pixels: one for one."""
 
@@ -52,7 +61,7 @@ class _Writer:
         for k, frame in enumerate(self.sheet.frames):
             yield from self._frame(f"cluster_{k}", frame, "  ")
         for n, node in enumerate(self.graph.nodes):
-            if node.kind == "gap" or not self.sheet.frames:
+            if node.kind in ("gap", "delay") or not self.sheet.frames:
                 yield "  " + self._node(n, node)
         for edge in self.graph.edges:
             yield "  " + self._edge(edge)
@@ -89,14 +98,18 @@ class _Writer:
         look = f'fillcolor="{fill}", color="{line}"'
         if node.kind == "constant":
             look = "shape=plaintext, style=solid"
-        if node.kind == "gap":
+        bad = node.flow is not None and node.flow.bad
+        if node.kind == "gap" or bad or node.mark == "−":
             look += ', style="rounded,filled,dashed"'
         if node.chip:
             look += ", fontsize=10"
         if node.loud:
             look += f', fontcolor="{colours.ALARM}"'
-        if node.output or node.loud:
+        if node.output or node.loud or bad:
             look += ", penwidth=2.2"
+        if badge := "  ".join(_badges(node)):
+            place = self._at(node.x + (width(badge, 11) - node.w) / 2, node.y - node.h / 2 - 6)
+            look += f', xlabel={quoted(badge)}, xlp="{place}"'
         return (
             f"n{n} [label={_quoted_lines(node.lines)}, {self._box(node)}, {look}, "
             f"tooltip={_quoted_lines(node.title.split(chr(10)))}]"
@@ -107,17 +120,28 @@ class _Writer:
         return f'pos="{place}", width={node.w / 72:.3f}, height={node.h / 72:.3f}'
 
     def _edge(self, edge: Edge) -> str:
-        route = " ".join(self._point(p) for p in smooth(edge.route, self.sheet.sideways))
-        look = f'color="{colours.edge_colour(self.graph, edge)}"'
-        if colours.is_state(self.graph, edge):
-            look += ", penwidth=1.9"
-        if edge.hidden:
-            look += ", style=dashed"
-        tip = self._point(edge.route[-1])
+        way = edge.route[::-1] if edge.back else edge.route
+        route = " ".join(self._point(p) for p in smooth(way, self.sheet.sideways))
+        colour, size, dashes = colours.edge_look(self.graph, edge)
+        look = f'color="{colour}"'
+        if size != 1.2:
+            look += f", penwidth={size}"
+        if dashes:
+            look += ", style=" + ("dotted" if dashes == "1 3" else "dashed")
+        look += self._label(edge)
+        tip, ends = self._point(way[-1]), (edge.source, edge.target)
+        source, target = ends[::-1] if edge.back else ends
         return (
-            f'n{edge.source} -> n{edge.target} [pos="e,{tip} {route}", {look}, '
-            f"tooltip={quoted(edge.title)}]"
+            f'n{source} -> n{target} [pos="e,{tip} {route}", {look}, '
+            f"tooltip={_quoted_lines(edge.title.split(chr(10)))}]"
         )
+
+    def _label(self, edge: Edge) -> str:
+        if not edge.label:
+            return ""
+        x, y, end = label_place(edge)
+        middle = width(edge.label, SMALL) / 2 * (-1 if end else 1)
+        return f', label={quoted(edge.label)}, lp="{self._at(x + middle, y - 4)}", fontsize=10'
 
     def _point(self, point: Point) -> str:
         return self._at(*point)
@@ -140,6 +164,16 @@ class _Writer:
             ink = colours.ALARM if key.entry.loud else colours.INK
             line = self._words(f"use{k}", left, key.y, width(words, 11), words, 11)
             yield line + f', fontcolor="{ink}"]'
+        for k, sample in enumerate(self.sheet.samples):
+            shade, size, _ = colours.flow_look(sample.flow)
+            place = self._at(sample.x + sample.w / 2, sample.y)
+            yield (
+                f'  scale{k} [label="", style=filled, pos="{place}", '
+                f"width={sample.w / 72:.3f}, height={size / 72:.3f}, "
+                f'fillcolor="{shade}", color="{shade}"]'
+            )
+            left, words = sample.x + sample.w + 6, sample.words
+            yield self._words(f"power{k}", left, sample.y, width(words, 11), words, 11) + "]"
 
     def _words(self, name: str, left: float, y: float, wide: float, words: str, size: float) -> str:
         """A line of text that begins at `left`; the width is padded, so that it is not cut."""

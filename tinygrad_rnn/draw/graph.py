@@ -1,4 +1,4 @@
-"""What is drawn: a history read as nodes, edges, columns of time and bands of layers.
+"""What is drawn: a trace read as nodes, edges, columns of time and bands of layers.
 
 The counting rule, which the tests repeat:
 
@@ -9,49 +9,47 @@ The counting rule, which the tests repeat:
 - every leaf is one node in each cell (one layer at one step; everything before the steps;
   everything after them) in which a shown op uses it;
 - every input of a shown op is one edge, unless it comes from a hidden step;
-- the hidden steps are together one node, with one edge to or from each shown node they touch.
+- hidden steps in a row are together one node, with one edge to or from each shown node they touch.
+
+Where several ops are one box (see `levels`), what one of them hands to another is no edge, and what
+they read of one tensor of another box, or of one leaf, is one edge.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 
-from ..op import pick
-from ..tensor import Tensor, history
-from .steps import with_steps
-from .text import attribute_words, gradient_words, literal, number, shape_words, step_of
+from .glyph import FAMILIES, glyph
+from .levels import Box, boxes
+from .text import gradient_words, literal, number, shape_words
+from .trace import Record, Trace
 
+EARLIER, LATER = "z⁻", "z⁺"
 BUDGET = 3000  # nodes; more than that is neither readable nor quick to open
 
-_glyphs = {
-    **{"add": "+", "sub": "−", "mul": "×", "div": "÷", "neg": "−x", "matmul": "@"},
-    **{"sigmoid": "σ", "sum": "Σ", "sqrt": "√", "power": "xʸ", "abs": "|x|", "exp": "eˣ"},
-    **{"less": "<", "greater": ">", "less_equal": "≤", "greater_equal": "≥"},
-    **{"equal": "=", "not_equal": "≠", "transpose": "ᵀ", "cross_entropy": "cross entropy"},
-    **{"log_softmax": "log softmax", "sum_to": "sum to"},
-}
-_families = {
-    "matmul": "product",
-    **dict.fromkeys(["add", "sub", "neg"], "sum"),
-    **dict.fromkeys(["mul", "div", "power"], "scale"),
-    "cross_entropy": "loss",
-    **dict.fromkeys(["split", "stack", "unstack", "concat", "reshape", "transpose"], "move"),
-    **dict.fromkeys(["swapaxes", "expand", "sum_to", "flip", "take", "put"], "move"),
-    **dict.fromkeys(["astype", "embedding"], "move"),
-    **dict.fromkeys(
-        ["sigmoid", "tanh", "relu", "softplus", "softmax", "log_softmax", "exp", "log", "sqrt"],
-        "curve",
-    ),
-}
+
+@dataclass
+class Flow:
+    """What is led back through a box or along an arrow: its norm, or the least and the largest.
+
+    words: the same, to be read. place: where that is on the scale from -1 to 1; None of nothing,
+    and of what is bad, that is, not finite.
+    """
+
+    low: float
+    high: float
+    words: str
+    place: float | None
+    bad: bool = False
 
 
 @dataclass
 class Node:
     """A box of the picture: words and a place; it holds no tensor."""
 
-    kind: str  # "op", "parameter", "input", "constant" or "gap"
+    kind: str  # "op", "parameter", "input", "constant", "delay" or "gap"
     spot: tuple[int, int]  # (column, band)
     glyph: str
     words: str  # what follows the glyph: a shape, or a value
@@ -62,6 +60,15 @@ class Node:
     loud: bool = False
     output: bool = False
     chip: bool = False
+    ids: list[int] = field(default_factory=list)  # the records it stands for
+    exits: list[int] = field(default_factory=list)  # those of them that others read
+    name: str = ""  # of what it stands for, if that has one
+    form: str = ""  # equal for boxes that do the same, whatever they are called
+    rails: int = 1  # how many arrows may leave it, or reach it, side by side
+    flow: Flow | None = None
+    order: str = ""  # when the walk back is here
+    joins: int = 0  # how many cotangents add up here, if more than one
+    mark: str = ""  # "+" or "−": in which of two pictures it is, if not in both
     x: float = 0.0  # the centre, from the left and from the top
     y: float = 0.0
     w: float = 0.0
@@ -77,7 +84,11 @@ class Node:
 
 @dataclass
 class Edge:
-    """An arrow between two nodes, given by their numbers."""
+    """An arrow between two nodes, given by their numbers.
+
+    ends: for each connection it stands for, the record read, the record reading, and as which of
+    its inputs.
+    """
 
     source: int
     target: int
@@ -85,14 +96,27 @@ class Edge:
     part: int = -1  # which part of a tuple travels here
     place: int = 0  # which input of the target this is
     hidden: int = 0  # how many connections of hidden steps it stands for
+    ends: list[tuple[int, int, int]] = field(default_factory=list)
+    label: str = ""  # what stands beside its beginning
+    last: bool = False  # or its end
+    rail: int = 0  # which of the arrows side by side it is
+    late: bool = False  # whether it is a delay, from one step to a later one
+    flow: Flow | None = None
+    back: bool = False  # whether its arrow points back, from the reader to what is read
+    mark: str = ""
     route: list[tuple[float, float]] = field(default_factory=list)
+
+    @property
+    def value(self) -> int:
+        """The record that travels here."""
+        return self.ends[0][0] if self.ends else -1
 
 
 @dataclass(frozen=True)
 class Column:
-    """A slice of the picture from top to bottom: one time step, the gap, or what has no step."""
+    """A slice of the picture from top to bottom: one time step, a gap, or what has no step."""
 
-    kind: str  # "before", "step", "gap", "after" or "plain"
+    kind: str  # "before", "step", "gap", "after", "delay" or "plain"
     label: str
     time: int = -1
 
@@ -120,180 +144,217 @@ class Graph:
     hidden_steps: int
     tensors: int  # how many the whole history has
     alarm: str = ""
+    level: str = "op"
+    notes: list[str] = field(default_factory=list)  # what else the caption says
+    scale: list[tuple[Flow, str]] = field(default_factory=list)  # of an overlay, with words
 
 
-@cache
-def _glyph(name: str) -> str:
-    return _glyphs.get(name, literal(name.replace("_", " "), 20))
+class TooMany(ValueError):
+    """A picture would have more nodes than can be read."""
 
 
-def read(outputs: Sequence[Tensor], first: int, last: int) -> Graph:
-    """Read what these tensors came from, showing the `first` and `last` time steps.
+@dataclass(frozen=True)
+class Wanted:
+    """What a picture is to show: so many of the first and last steps, and those around some."""
 
-    Raises RuntimeError for a graph freed by `backward()`, ValueError above the node budget.
-    """
-    return _Reader(outputs, first, last).graph()
+    first: int = 3
+    last: int = 1
+    around: tuple[int, ...] = ()
+    level: str = "op"
+    counts: Mapping[str, int] | None = None  # of a folded trace: how many steps each layer has
+
+    def hidden(self, times: list[int]) -> list[list[int]]:
+        """The steps that are not shown, in runs; a gap of one step is not worth hiding."""
+        shown = {*times[: self.first], *times[len(times) - self.last :]}
+        for k, t in enumerate(times):
+            if t in self.around:
+                shown.update(times[max(0, k - 1) : k + 2])
+        runs: list[list[int]] = []
+        for before, t in zip([None, *times], times, strict=False):
+            if t in shown:
+                continue
+            if runs and runs[-1][-1] == before:
+                runs[-1].append(t)
+            else:
+                runs.append([t])
+        return [run for run in runs if len(run) > 1]
 
 
-def whole(x: Tensor) -> tuple[Tensor, int]:
-    """What a tensor is drawn as: itself, or a tuple and which part of it (else -1).
-
-    A part of an unstacked stack is the tensor that was stacked.
-    """
-    while x.op is pick:
-        parts, i = x.inputs[0], x.attrs["i"]
-        if not is_restacked(parts):
-            return parts, i
-        x = parts.inputs[0].inputs[i]
-    return x, -1
-
-
-def is_restacked(y: Tensor) -> bool:
-    """Whether this is the unstacking of a stack along its own axis, which moves nothing."""
-    if y.op is None or y.op.name != "unstack" or not y.op.ours:
-        return False
-    stack = y.inputs[0]
-    if stack.op is None or stack.op.name != "stack" or not stack.op.ours:
-        return False
-    return (stack.attrs["axis"] - y.attrs["axis"]) % stack.ndim == 0
+def read(trace: Trace, wanted: Wanted) -> Graph:
+    """Read a trace as a graph. Raises TooMany above the node budget."""
+    return _Reader(trace, wanted).graph()
 
 
 class _Reader:
-    """One reading of one history; the tensors are let go when it is done."""
+    """One reading of one trace."""
 
-    def __init__(self, outputs: Sequence[Tensor], first: int, last: int):
-        outputs = with_steps(outputs)
-        self.order = history(outputs)[::-1]
-        self.outputs = {whole(x)[0] for x in outputs}
+    def __init__(self, trace: Trace, wanted: Wanted):
+        self.trace, self.records, self.wanted = trace, trace.records, wanted
+        self.folded = wanted.counts is not None
+        self.outputs = set(trace.outputs)
+        self.inputs = {
+            y.id: [trace.whole(*x) for x in y.inputs] for y in self.records if y.kind == "op"
+        }
         self.ops = self._drawn_ops()
-        used = {x for y in self.order for x in y.inputs}
-        self.lone = [x for x in self.order if x.op is None and x not in used]
+        used = {x for y in self.records for x, _ in y.inputs}
+        self.lone = [y.id for y in self.records if y.kind != "op" and y.id not in used]
         self.nodes: list[Node] = []
         self.edges: list[Edge] = []
         self.number: dict[object, int] = {}  # what is drawn already, and as which node
-        self.users: dict[Tensor, set[tuple[str, int]]] = {}  # of a leaf: the cells using it
-        self.hues: dict[Tensor, int] = {}
-        self.parts: dict[Tensor, list[Tensor]] = {}
-        self._place_steps(first, last)
+        self.users: dict[int, set[tuple[str, int]]] = {}  # of a leaf: the cells using it
+        self.hues: dict[int, int] = {}
+        self._place_steps()
         self._place_the_rest()
         self._hide_what_only_hidden_steps_touch()
         self._look_at_leaves()
 
-    def _drawn_ops(self) -> list[Tensor]:
+    def _drawn_ops(self) -> list[int]:
         """The ops that are nodes, by the counting rule above."""
-        ops = [y for y in self.order if y.op is not None and y.op is not pick]
-        ops = [y for y in ops if not is_restacked(y)]
-        read = self.outputs | {whole(x)[0] for y in ops for x in y.inputs}
+        ops = [y.id for y in self.records if y.kind == "op" and not y.restacked]
+        read = self.outputs | {x for y in ops for x, _ in self.inputs[y]}
         return [y for y in ops if y in read]
 
     # -- where things go -----------------------------------------------------------------------
 
-    def _place_steps(self, first: int, last: int) -> None:
+    def _place_steps(self) -> None:
         """Number the steps and the layers, and choose the steps that are shown."""
-        self.cells = {y: cell for y in self.ops if (cell := step_of(y.scope)) is not None}
+        self.cells = {
+            y: (self.records[y].layer, self.records[y].t) for y in self.ops if self._in_steps(y)
+        }
         layers = dict.fromkeys(layer for layer, _ in self.cells.values())
-        times = sorted({t for _, t in self.cells.values()})
+        self.times = sorted({t for _, t in self.cells.values()})
         self.bands = {layer: k for k, layer in enumerate(layers)}
-        self.times = times
-        hidden = times[first : len(times) - last] if len(times) > first + last + 1 else []
-        self.hidden_times = set(hidden)
+        self.runs = self.wanted.hidden(self.times)
+        self.run_of = {t: k for k, run in enumerate(self.runs) for t in run}
+
+    def _in_steps(self, y: int) -> bool:
+        return self.records[y].t >= 0
 
     def _place_the_rest(self) -> None:
         """An op outside the steps goes before them if some step depends on it, else after."""
-        feeds: set[Tensor] = set()
-        for y in reversed(self.order):
-            if y in self.cells or y in feeds:
-                feeds.update(y.inputs)
+        feeds: set[int] = set()
+        for r in reversed(self.records):
+            if r.id in self.cells or r.id in feeds:
+                feeds.update(x for x, _ in r.inputs)
         rest = [y for y in self.ops if y not in self.cells]
         self.before = {y for y in rest if y in feeds}
         after = len(rest) > len(self.before) or bool(self.lone)
         self.columns = self._columns(bool(self.before), after)
         kinds = {c.kind: k for k, c in enumerate(self.columns)}
         steps = {c.time: k for k, c in enumerate(self.columns) if c.kind == "step"}
-        self.gap = kinds.get("gap", -1)
+        self.gaps = [k for k, c in enumerate(self.columns) if c.kind == "gap"]
         self.outside = kinds.get("after", kinds.get("plain", -1))
-        self.spots: dict[Tensor, tuple[int, int]] = {}
+        self.spots: dict[int, tuple[int, int]] = {}
         for y in self.ops:
             if y in self.cells:
                 layer, t = self.cells[y]
                 if t in steps:
-                    self.spots[y] = steps[t], self.bands[layer]
+                    self.spots[y] = steps[t] + self._shift(y), self.bands[layer]
             else:
                 self.spots[y] = (kinds["before"] if y in self.before else self.outside), 0
+
+    def _shift(self, y: int) -> int:
+        """A delay stands left of the step, one from the other end right of it."""
+        op = self.records[y].op
+        return (op.startswith(LATER) - op.startswith(EARLIER)) if self.folded else 0
 
     def _columns(self, before: bool, after: bool) -> list[Column]:
         if not self.times:
             return [Column("plain", "")]
         columns = [Column("before", self._before_label())] if before else []
         for t in self.times:
-            if t not in self.hidden_times:
+            if self.folded:
+                columns += self._folded_columns()
+            elif t not in self.run_of:
                 columns.append(Column("step", f"t = {t}", t))
-            elif columns[-1:] != [gap := self._gap_column()]:
-                columns.append(gap)
+            elif t == (run := self.runs[self.run_of[t]])[0]:
+                columns.append(Column("gap", f"… {len(run)} steps …", t))
         return columns + ([Column("after", "after the steps")] if after else [])
+
+    def _folded_columns(self) -> list[Column]:
+        counts = sorted(set((self.wanted.counts or {}).values()))
+        many = f"×{counts[0]:,}" if len(counts) == 1 else "×T"
+        shifts = [self._shift(y) for y in self.cells]
+        left, right = min(shifts, default=0) < 0, max(shifts, default=0) > 0
+        return [
+            *[Column("delay", "the step before")] * left,
+            Column("step", f"every step  {many}", 0),
+            *[Column("delay", "the step after")] * right,
+        ]
 
     def _before_label(self) -> str:
         """Some of it may come from other steps: what an encoder leaves for a decoder."""
-        late: set[Tensor] = set()
+        late: set[int] = set()
         for y in self.ops:
-            if y in self.cells or any(whole(x)[0] in late for x in y.inputs):
+            if y in self.cells or any(x in late for x, _ in self.inputs[y]):
                 late.add(y)
         return "before the steps" if late.isdisjoint(self.before) else "before and between"
 
-    def _gap_column(self) -> Column:
-        return Column("gap", f"… {len(self.hidden_times)} steps …")
-
     def _hide_what_only_hidden_steps_touch(self) -> None:
-        """Outside the steps, hide what reads hidden steps only, and what only they read."""
-        if not self.hidden_times:
+        """Outside the steps, hide what reads hidden steps only, and what only they read.
+
+        `home` is then the gap that stands for each hidden op.
+        """
+        self.home = {y: self.run_of[t] for y, (_, t) in self.cells.items() if t in self.run_of}
+        if not self.runs:
             return
         kept = self.outputs | self.before | set(self.cells)
         for y in self.ops:
-            made = [m for m, _ in map(whole, y.inputs) if m.op is not None]
+            made = [x for x, _ in self.inputs[y] if self.records[x].kind == "op"]
             if y not in kept and made and not any(x in self.spots for x in made):
                 del self.spots[y]
+                self.home[y] = self.home[made[0]]
         read_by_shown = set(self.outputs)
         for y in reversed(self.ops):
             if y in self.before and y not in read_by_shown:
                 del self.spots[y]
             elif y in self.spots:
-                read_by_shown.update(whole(x)[0] for x in y.inputs)
+                read_by_shown.update(x for x, _ in self.inputs[y])
+            for x, _ in self.inputs[y]:
+                if y in self.home and x in self.before:
+                    self.home.setdefault(x, self.home[y])
 
     def _look_at_leaves(self) -> None:
         for y in self.cells:
-            for x, _ in map(whole, y.inputs):
-                if x.op is None:
+            for x, _ in self.inputs[y]:
+                if self.records[x].kind != "op":
                     self.users.setdefault(x, set()).add(self.cells[y])
-        for y in self.order:
-            if y.op is pick:
-                self.parts.setdefault(y.inputs[0], []).append(y)
-        self.op_grads = any(y.grad is not None for y in self.order if y.op is not None)
+        self.op_grads = any(y.kind == "op" and y.grad is not None for y in self.records)
 
     # -- what is drawn there -------------------------------------------------------------------
 
     def graph(self) -> Graph:
         shown = [y for y in self.ops if y in self.spots]
-        self._refuse_too_many(shown)
-        if self.gap >= 0:
-            self._draw_gap(len(self.ops) - len(shown))
-        for y in shown:
-            self._draw_op(y)
+        drawn = boxes(self.trace, shown, self.ops, self.wanted.level)
+        self._refuse_too_many(drawn)
+        for k, _ in enumerate(self.runs):
+            self._draw_gap(k)
+        for box in drawn:
+            self._draw_box(box)
         for x in self.lone:
             self._leaf(x, (self.outside, 0))
-        if self.gap >= 0:
-            self._draw_edges_into_the_gap()
         self._refuse_too_many(self.nodes)
+        for box in drawn:
+            self._draw_edges(box)
+        self._draw_edges_into_gaps()
         return Graph(
             self.nodes,
             self.edges,
             self.columns,
-            list(self.bands),
+            self._band_names(),
             self._legend(),
             len(self.times),
-            len(self.hidden_times),
-            len(self.order),
+            len(self.run_of),
+            0 if self.folded else self.trace.tensors,
             self._alarm(),
+            self.wanted.level,
         )
+
+    def _band_names(self) -> list[str]:
+        """The layers; folded, with how many steps they have, where that differs."""
+        counts = self.wanted.counts or {}
+        differ = len(set(counts.values())) > 1
+        return [f"{b}  ×{counts[b]:,}".strip() if differ else b for b in self.bands]
 
     def _refuse_too_many(self, things: Sequence[object]) -> None:
         if len(things) > BUDGET:
@@ -303,151 +364,213 @@ class _Reader:
                 else "Build the steps under tg.scope(f't={t}'), so that most can be folded away, "
                 "or draw an earlier tensor."
             )
-            raise ValueError(
+            raise TooMany(
                 f"draw: this picture would have at least {len(things)} nodes, more than the "
                 f"{BUDGET} that can be read. {advice}"
             )
 
-    def _add(self, key: object, node: Node) -> int:
-        self.number[key] = len(self.nodes)
+    def _add(self, node: Node, keys: Sequence[object]) -> None:
+        node.form = node.form or node.glyph
+        self.number |= dict.fromkeys(keys, len(self.nodes))
         self.nodes.append(node)
-        return self.number[key]
 
-    def _draw_gap(self, ops: int) -> None:
-        label = self.columns[self.gap].label
-        title = f"{len(self.hidden_times)} steps are not drawn, with {ops} ops"
-        self._add("gap", Node("gap", (self.gap, 0), label, "", "", title))
+    def _draw_gap(self, k: int) -> None:
+        inside = [y for y, home in self.home.items() if home == k]
+        title = f"{len(self.runs[k])} steps are not drawn, with {len(inside)} ops"
+        spot = self.gaps[k], 0
+        node = Node("gap", spot, self.columns[spot[0]].label, "", "", title)
+        node.exits = [y for y in inside if y in self.cells]
+        self._add(node, [("gap", k)])
 
-    def _draw_op(self, y: Tensor) -> None:
-        assert y.op is not None
-        grad, loud = self._op_gradient(y)
-        sources = [self._source(x, y) for x in y.inputs]
-        words = shape_words(y)
-        if not words and type(y._array) is not tuple:
-            words = f"= {number(y.item())}"
-        glyph = _glyph(y.op.name)
-        if y.name:
-            glyph = f"{literal(y.name, 12)} = {glyph}"
-        target = self._add(
-            y,
-            Node(
-                "op",
-                self.spots[y],
-                glyph,
-                words,
-                grad,
-                self._op_title(y, grad),
-                _families.get(y.op.name, "other"),
-                loud=loud,
-                output=y in self.outputs,
-            ),
-        )
-        for place, (source, part) in enumerate(sources):
-            if source != self.number.get("gap"):
-                self._connect(source, target, part, place)
-            else:
-                self._connect_gap(source, target)
+    def _draw_box(self, box: Box) -> None:
+        r, spot = self.records[box.key], self.spots[box.key]
+        if self.columns[spot[0]].kind == "delay":
+            self._draw_delay(r, spot)
+            return
+        for x, _ in (x for y in box.members for x in self.inputs[y]):
+            if self._is_drawn_leaf(x, box):
+                self._leaf(x, spot)
+        sizes = [g.l2 for y in box.exits if (g := self.records[y].grad) is not None]
+        grad, loud = gradient_words(joint(sizes)) if self.op_grads else ("", False)
+        words = shape_words(r.shape, r.parts)
+        if not words and r.shape is not None:
+            words = f"= {_value(r)}"
+        label = box.label
+        if not label:
+            label = f"{literal(r.name, 12)} = {glyph(r.op)}" if r.name else glyph(r.op)
+        family = FAMILIES.get(r.op, "other")
+        title = self._box_title(box, grad)
+        node = Node("op", spot, label, words, grad, title, family, loud=loud)
+        node.output = not self.outputs.isdisjoint(box.members)
+        node.ids, node.exits, node.name = box.members, box.exits, r.name
+        node.rails = max(1, label.count(", ") + 1) if self.wanted.level == "cell" else 1
+        if len(box.members) > 1:
+            node.form = glyph(r.op)
+        self._add(node, box.members)
 
-    def _source(self, x: Tensor, y: Tensor) -> tuple[int, int]:
-        made, part = whole(x)
-        if made.op is None:
-            return self._leaf(made, self.spots[y]), part
-        return self.number[made if made in self.spots else "gap"], part
+    def _is_drawn_leaf(self, x: int, box: Box) -> bool:
+        """Numbers that a box of several ops mentions are not drawn."""
+        kind = self.records[x].kind
+        return kind != "op" and (kind != "constant" or len(box.members) == 1)
 
-    def _connect(self, source: int, target: int, part: int, place: int) -> None:
+    def _draw_delay(self, r: Record, spot: tuple[int, int]) -> None:
+        words = f"{literal(r.name, 8)} {shape_words(r.shape)}".strip()
+        way = "earlier" if r.op.startswith(EARLIER) else "later"
+        title = f"{r.name or 'what'} comes from a step {way}: {r.op}\n{_form(r)}"
+        self._add(Node("delay", spot, r.op, words, "", title, name=r.name), [r.id])
+
+    def _draw_edges(self, box: Box) -> None:
+        """From everything the box reads; at the level of ops once for each time it is read."""
+        target = self.number[box.key]
+        known: dict[object, Edge] = {}
+        for y in box.members:
+            for place, (x, part) in enumerate(self.inputs[y]):
+                if self.records[x].kind != "op" and not self._is_drawn_leaf(x, box):
+                    continue
+                source = self._source(x, y)
+                inside = self.nodes[source].spot == self.nodes[target].spot
+                key: object = source if inside else (x, source)
+                if source == target:
+                    continue
+                if self.nodes[source].kind == "gap":
+                    self._connect_gap(source, target, (x, y, place))
+                elif self.wanted.level == "op" or len(box.members) == 1:
+                    self._connect(source, target, part, place, (x, y, place))
+                elif key in known:
+                    known[key].ends.append((x, y, place))
+                else:
+                    known[key] = self._connect(source, target, -1, place, (x, y, place))
+
+    def _source(self, x: int, y: int) -> int:
+        if self.records[x].kind != "op":
+            return self.number[x, self.spots[y]]
+        return self.number[x] if x in self.spots else self.number["gap", self.home[x]]
+
+    def _connect(
+        self, source: int, target: int, part: int, place: int, end: tuple[int, int, int]
+    ) -> Edge:
         ends = f"{self.nodes[source].lines[0]} → {self.nodes[target].lines[0]}"
         words = f"{ends}, part {part}" if part >= 0 else ends
-        self.edges.append(Edge(source, target, words, part, place))
+        edge = Edge(source, target, words, part, place, ends=[end])
+        kinds = self.nodes[source].kind, self.nodes[target].kind
+        a, b = (self.nodes[n].spot for n in (source, target))
+        edge.late = "delay" in kinds
+        if self.wanted.level == "cell" and a != b and kinds[0] != "parameter":
+            name = literal(self.records[end[0]].name, 8)
+            own = self.nodes[target if kinds[0] == "delay" else source].glyph.split(", ")
+            columns = [self.columns[spot[0]].kind for spot in (a, b)]
+            edge.label = name if columns == ["step", "step"] and a[0] != b[0] else ""
+            edge.rail = own.index(name) if name in own else 0
+        self.edges.append(edge)
+        return edge
 
-    def _connect_gap(self, source: int, target: int) -> None:
+    def _connect_gap(self, source: int, target: int, end: tuple[int, int, int]) -> None:
         known = self.number.get(("edge", source, target))
         if known is None:
             known = self.number["edge", source, target] = len(self.edges)
             self.edges.append(Edge(source, target, ""))
         edge = self.edges[known]
         edge.hidden += 1
+        edge.ends.append(end)
         edge.title = f"{edge.hidden} connection{'s' * (edge.hidden > 1)} of hidden steps"
 
-    def _draw_edges_into_the_gap(self) -> None:
-        for y in self.ops:
+    def _draw_edges_into_gaps(self) -> None:
+        for y in self.ops if self.runs else ():
             if y not in self.spots:
-                for x in y.inputs:
-                    made, _ = whole(x)
-                    if made in self.spots:
-                        self._connect_gap(self.number[made], self.number["gap"])
+                for place, (x, _) in enumerate(self.inputs[y]):
+                    if x in self.spots:
+                        gap = self.number["gap", self.home[y]]
+                        self._connect_gap(self.number[x], gap, (x, y, place))
 
-    def _leaf(self, x: Tensor, spot: tuple[int, int]) -> int:
+    def _leaf(self, x: int, spot: tuple[int, int]) -> None:
         if (x, spot) in self.number:
-            return self.number[x, spot]
-        chip = self.columns[spot[0]].kind == "step"
-        shape = shape_words(x)
-        if x.requires_grad:
-            grad, loud = gradient_words([x.grad] if x.grad is not None else [])
-            label = literal(x.name, 14 if chip else 20) if x.name else shape or "scalar"
-            node = Node("parameter", spot, label, "" if chip or not x.name else shape, grad, "")
+            return
+        r, chip = self.records[x], self.columns[spot[0]].kind == "step"
+        shape = shape_words(r.shape)
+        if r.kind == "parameter":
+            grad, loud = gradient_words(r.grad.l2 if r.grad is not None else None)
+            label = literal(r.name, 14 if chip else 20) if r.name else shape or "scalar"
+            if self.folded and chip and r.name:
+                label = f"{label} {shape}"
+            node = Node("parameter", spot, label, "" if chip or not r.name else shape, grad, "")
             node.hue, node.loud = self.hues.setdefault(x, len(self.hues)), loud
-        elif x.ndim or x.name:
-            label = literal(x.name, 20) if x.name else "input"
-            node = Node("input", spot, label, shape or f"= {number(x.item())}", "", "")
+        elif r.kind == "input":
+            label = literal(r.name, 20) if r.name else "input"
+            node = Node("input", spot, label, shape or f"= {_value(r)}", "", "")
         else:
-            node = Node("constant", spot, number(x.item()), "", "", "")
+            node = Node("constant", spot, _value(r), "", "", "")
         node.chip = node.kind == "constant" or (chip and node.kind == "parameter")
-        node.output = x in self.outputs
-        node.title = self._leaf_title(x, node)
-        return self._add((x, spot), node)
+        node.output, node.ids, node.name = x in self.outputs, [x], r.name
+        node.form = r.name if node.kind == "parameter" else node.glyph
+        node.title = self._leaf_title(r, node)
+        self._add(node, [(x, spot)])
 
     # -- what is said about it -----------------------------------------------------------------
 
-    def _op_gradient(self, y: Tensor) -> tuple[str, bool]:
-        if not self.op_grads:
-            return "", False
-        own = [y] if type(y._array) is not tuple else self.parts.get(y, [])
-        return gradient_words([x.grad for x in own if x.grad is not None])
-
-    def _op_title(self, y: Tensor, grad: str) -> str:
-        assert y.op is not None
-        facts = [y.op.name, _form(y), attribute_words(y.attrs)]
-        facts += [f"in {literal(y.scope, 60)}" if y.scope else "", grad]
-        facts += [f"named {literal(y.name, 60)}" if y.name else ""]
+    def _box_title(self, box: Box, grad: str) -> str:
+        r = self.records[box.key]
+        if len(box.members) > 1:
+            ops = ", ".join(glyph(self.records[y].op) for y in box.members[:24])
+            more = ", …" if len(box.members) > 24 else ""
+            facts = [f"{len(box.members)} ops: {ops}{more}", _form(r)]
+        else:
+            facts = [r.op, _form(r), r.attributes]
+        facts += [f"in {literal(r.scope, 60)}" if r.scope else "", grad]
+        facts += [f"named {literal(r.name, 60)}" if r.name else ""]
         return "\n".join(filter(None, facts))
 
-    def _leaf_title(self, x: Tensor, node: Node) -> str:
-        name = literal(x.name, 60) if x.name else "without a name"
-        steps = len({t for _, t in self.users.get(x, ())})
+    def _leaf_title(self, r: Record, node: Node) -> str:
+        name = literal(r.name, 60) if r.name else "without a name"
+        steps = 0 if self.folded else len({t for _, t in self.users.get(r.id, ())})
         shared = f"used in {steps} step{'s' * (steps > 1)}" if steps else ""
-        return "\n".join(filter(None, [f"{node.kind} {name}", _form(x), shared, node.grad]))
+        return "\n".join(filter(None, [f"{node.kind} {name}", _form(r), shared, node.grad]))
 
     def _legend(self) -> list[Entry]:
         """The parameters that steps use, hidden steps included, in the order of their colours."""
         entries = []
         for x, cells in self.users.items():
-            if x.requires_grad:
-                grad, loud = gradient_words([x.grad] if x.grad is not None else [])
+            r = self.records[x]
+            if r.kind == "parameter":
+                grad, loud = gradient_words(r.grad.l2 if r.grad is not None else None)
                 hue = self.hues.setdefault(x, len(self.hues))
                 layers = {layer for layer, _ in cells}
-                label = literal(x.name, 20) if x.name else "parameter"
+                label = literal(r.name, 20) if r.name else "parameter"
                 where = (
                     f"in {literal(min(layers), 20)}, " if len(layers) == 1 and any(layers) else ""
                 )
-                steps = len({t for _, t in cells})
+                counts = self.wanted.counts or {}
+                steps = max([len({t for _, t in cells}), *(counts.get(i, 0) for i in layers)])
                 use = f"shared by {steps} steps" if steps > 1 else "used in 1 step"
-                words = f"{shape_words(x) or 'scalar'}, {where}{use}, {grad}"
+                words = f"{shape_words(r.shape) or 'scalar'}, {where}{use}, {grad}"
                 entries.append(Entry(label, words, hue, loud))
         return sorted(entries, key=lambda entry: entry.hue)
 
     def _alarm(self) -> str:
         """The parameters whose gradient is not finite, hidden or not, in one sentence."""
         bad = []
-        for x in self.order:
-            if x.op is None and x.grad is not None:
-                words, loud = gradient_words([x.grad])
+        for r in self.records:
+            if r.kind != "op" and r.grad is not None:
+                words, loud = gradient_words(r.grad.l2)
                 if loud:
-                    bad.append(f"{literal(x.name or 'a leaf', 20)} ({words.removeprefix('grad ')})")
+                    bad.append(f"{literal(r.name or 'a leaf', 20)} ({words.removeprefix('grad ')})")
         more = f" and {len(bad) - 4} more" if len(bad) > 4 else ""
         return f"Not finite: the gradient of {', '.join(bad[:4])}{more}" if bad else ""
 
 
-def _form(x: Tensor) -> str:
-    if type(x._array) is tuple:
-        return f"a tuple of {len(x._array)} parts"
-    return f"{x.dtype} of shape {shape_words(x)}" if x.ndim else f"{x.dtype} number"
+def joint(norms: Sequence[float]) -> float | None:
+    """The norm of several things together; None of nothing."""
+    if not norms:
+        return None
+    if len(norms) == 1:
+        return norms[0]
+    return math.nan if any(map(math.isnan, norms)) else math.hypot(*norms)
+
+
+def _value(r: Record) -> str:
+    return number(r.value.data[0]) if r.value is not None and r.value.data else "?"
+
+
+def _form(r: Record) -> str:
+    if r.shape is None:
+        return f"a tuple of {r.parts} parts"
+    return f"{r.dtype} of shape {shape_words(r.shape)}" if r.shape else f"{r.dtype} number"

@@ -7,7 +7,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 
 from .cell import Cell, half
-from .graph import Edge, Entry, Graph, Node
+from .graph import Edge, Entry, Flow, Graph, Node
 from .lattice import Lattice
 from .text import width
 
@@ -30,6 +30,7 @@ class Frame:
     bottom: float
     members: list[int]
     inner: list[Frame] = field(default_factory=list)
+    time: int = -1  # of a column that is one step
 
 
 @dataclass
@@ -55,6 +56,17 @@ class Key:
 
 
 @dataclass
+class Sample:
+    """A piece of an overlay's scale: a stroke that begins at x, and words to the right of it."""
+
+    x: float
+    y: float
+    w: float
+    flow: Flow
+    words: str
+
+
+@dataclass
 class Sheet:
     """A graph whose nodes and edges have coordinates, and the frames around its columns."""
 
@@ -65,6 +77,7 @@ class Sheet:
     sideways: bool = False  # whether depth runs to the right
     texts: list[Text] = field(default_factory=list)
     keys: list[Key] = field(default_factory=list)
+    samples: list[Sample] = field(default_factory=list)
 
 
 class Layout:
@@ -94,7 +107,25 @@ class Layout:
             spot = self.nodes[edge.source].spot
             if spot == self.nodes[edge.target].spot and not edge.hidden:
                 inner[spot].append(edge)
-        return {spot: Cell(self.graph, spot, members[spot], inner[spot]) for spot in members}
+        cells = {spot: Cell(self.graph, spot, members[spot], inner[spot]) for spot in members}
+        self._level_delays(cells)
+        return cells
+
+    def _level_delays(self, cells: dict[tuple[int, int], Cell]) -> None:
+        """A delay stands as high as the lowest box that reads it, or above the delay below it."""
+        for spot, cell in cells.items():
+            if self.graph.columns[spot[0]].kind != "delay":
+                continue
+            rows: dict[int, int] = {}
+            for edge in self.graph.edges:
+                reader = self.nodes[edge.target].spot
+                if edge.source in cell.row and reader[1] == spot[1] and reader != spot:
+                    row = cells[reader].row.get(edge.target, 0)
+                    rows[edge.source] = min(rows.get(edge.source, row), row)
+            free = 0
+            for n in sorted(cell.row, key=lambda n: (rows.get(n, 0), n)):
+                cell.row[n] = max(free, rows.get(n, 0))
+                free = cell.row[n] + 1
 
     def _size_boxes(self) -> None:
         """Boxes in one kind of column are equally wide, and so are all chips: they line up."""
@@ -103,13 +134,19 @@ class Layout:
             font = SMALL if node.chip else FONT
             need = width(node.lines[0], font) + (12 if node.chip else 14)
             need = max([need, *(width(line, SMALL) + 14 for line in node.lines[1:])])
+            need = max(need, width(node.order, 9) + 40 * (node.joins > 1))
             widths[self._family(node)] = max(widths[self._family(node)], need)
+        most = max((node.rails for node in self.nodes), default=1)
         for node in self.nodes:
             node.w = max(28.0 if node.chip else 50.0, widths[self._family(node)])
             node.h = CHIP if node.chip else TALL if len(node.lines) > 1 else LOW
+            if self.graph.level == "cell" and len(node.ids) > 1:
+                node.h = max(TALL, most * 16.0 + 8)
 
     def _family(self, node: Node) -> str:
-        return "chip" if node.chip else self.graph.columns[node.spot[0]].kind
+        if node.chip:
+            return "chip"
+        return self.graph.columns[node.spot[0]].kind + " of several" * (len(node.ids) > 1)
 
     def _arrange(self, cells: list[Cell]) -> None:
         """Make one arrangement that has room for what any of these equal cells needs."""

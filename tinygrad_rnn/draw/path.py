@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
+from .graph import Edge
+
 Point: TypeAlias = tuple[float, float]
 
 RADIUS = 7.0
@@ -54,6 +56,14 @@ def arrow_head(route: list[Point], sideways: bool) -> list[Point]:
         (foot[0] - dy * half, foot[1] + dx * half),
         (foot[0] + dy * half, foot[1] - dx * half),
     ]
+
+
+def label_place(edge: Edge) -> tuple[float, float, bool]:
+    """Where the words of an arrow stand: above its beginning, or its end; True if left of it."""
+    (x, y), (onward, height) = edge.route[:2] if not edge.last else edge.route[:-3:-1]
+    if abs(height - y) < 0.05:
+        return (x + 5, y - 4, False) if onward > x else (x - 5, y - 4, True)
+    return x + 5, y + (12 if height > y else -5), False
 
 
 def arrival(route: list[Point]) -> list[Point]:

@@ -51,6 +51,13 @@ def plan_between(graph: Graph, edge: Edge) -> Plan:
     beside_end = ("gutter", end if side > 0 else end + 1)
     top = ("bus", len(graph.bands))
     match kinds:
+        case ("step", "delay"):  # out of the top, around, and in from the far side
+            way = 1 if end < start else -1
+            return Plan("lane", [("bus", low + 1), ("gutter", end + (way < 0))], "near", way)
+        case ("delay", "step") if high == low and abs(end - start) == 1:
+            return Plan("near", [("gutter", max(start, end))], "near", side)
+        case ("delay", "step"):
+            return Plan("near", [("gutter", max(start, end)), ("bus", high)], "lane", side)
         case ("gap", "step") if abs(end - start) == 1:
             return Plan("gap", [], "near", side)
         case ("gap", _):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from functools import lru_cache
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ import numpy as np
 from ..op import Op, pick
 from ..scan.node import expand, scanned
 from ..tensor import Outline, Tensor, _births, _Switch, history
+from .text import literal
 
 
 def with_steps(outputs: Sequence[Tensor], *, values: bool = False) -> list[Tensor]:
@@ -20,30 +23,73 @@ def with_steps(outputs: Sequence[Tensor], *, values: bool = False) -> list[Tenso
     copied, so that the graph stays as it is. Without `values` only numbers of no dimension, which a
     picture tells, are computed.
     """
+    return some_steps(outputs, values, None)[0]
+
+
+def some_steps(
+    outputs: Sequence[Tensor], values: bool, most: int | None
+) -> tuple[list[Tensor], dict[str, int]]:
+    """`with_steps`, but of a longer scan only so many steps, the first it does.
+
+    The second answer tells, by the scope of each such scan, how many steps it has.
+    """
     order = history(outputs)[::-1]
+    lengths: dict[str, int] = {}
     first = next((k for k, y in enumerate(order) if y.op is scanned), None)
     if first is None:
-        return list(outputs)
+        return list(outputs), lengths
     image: dict[Tensor, Any] = {y: y for k, y in enumerate(order) if k < first or y.op is None}
     with _Switch(recording=True, anomaly=False, trace=None), np.errstate(all="ignore"):
         for y in (y for y in order if y not in image):
             inputs = [image[x] for x in y.inputs]
             if y.op is scanned:
-                image[y] = _recorded(y, inputs, values)
+                run = y.attrs["run"]
+                if most is not None and run.length > most:
+                    lengths[literal(run.scope, 200)] = run.length
+                    image[y] = _begun(run, inputs, most, values)
+                else:
+                    image[y] = _recorded(run, inputs, values)
             elif y.op is pick and y.inputs[0].op is scanned:
                 image[y] = _result(y, inputs[0])
             else:
                 image[y] = _copy(y, inputs)
     shown = [image[y] for y in outputs]
-    return [x for y in shown for x in (y if type(y) is list else [y])]
+    return [x for y in shown for x in (y if type(y) is list else [y])], lengths
 
 
-def _recorded(y: Tensor, inputs: list[Tensor], values: bool) -> list[Tensor]:
+def work(outputs: Sequence[Tensor]) -> int:
+    """How many ops all steps of all scans have, before any is recorded."""
+    runs = [y.attrs["run"] for y in history(outputs) if y.op is scanned]
+    return sum(run.length * len(run.program.step.ahead) for run in runs)
+
+
+def _begun(run: Any, inputs: list[Tensor], most: int, values: bool) -> list[Tensor]:
+    """The results of a scan of which only the first steps are recorded.
+
+    What it read has its whole length again in the end.
+    """
+    short, count = copy(run), len(run.program.step.xs)
+    short.length = most
+    cut = slice(None, most) if run.way > 0 else slice(-most, None)
+    xs = [_copy(x, list(x.inputs)) for x in inputs[:count]]
+    for x in xs:
+        x._array = x._array[cut]
+    results = _recorded(short, [*xs, *inputs[count:]], values)
+    for x, whole in zip(xs, inputs, strict=False):
+        x._array = whole._array
+    for y in history(results):
+        if any(x in xs for x in y.inputs) and type(y._array) is tuple:
+            y._array = y._array[:1] * run.length
+    return results
+
+
+def _recorded(run: Any, inputs: list[Tensor], values: bool) -> list[Tensor]:
     """The results of a scan, every step of it recorded."""
-    answers = [z._array for z in y.attrs["run"].program.step.ahead]
+    answers = [z._array for z in run.program.step.ahead]
     tells = values or any(type(a) is Outline and not a.shape for a in answers)
     names = [x.name for x in inputs]
-    results = expand(y, inputs, None if tells else _outlined)
+    node: Any = SimpleNamespace(attrs={"run": run})
+    results = expand(node, inputs, None if tells else _outlined)
     for x, name in zip(inputs, names, strict=True):
         x.name = name  # a step that hands one of them on has given it the name of a state
     return results

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-
-from ..optim.clip import euclidean
-from ..tensor import Tensor
 
 # Control characters, bidi controls, lone surrogates, unassigned code points, line separators:
 # none of them has a picture, some would break the file, some would reorder the text around them.
@@ -78,11 +76,9 @@ def number(value: float) -> str:
     return f"{mantissa}e{int(exponent)}"
 
 
-def shape_words(x: Tensor) -> str:
+def shape_words(shape: Sequence[int] | None, parts: int = 0) -> str:
     """The shape as 32×128; of a tuple, how many parts; of a single number, nothing."""
-    if type(x._array) is tuple:
-        return f"{len(x._array)} parts"
-    return "×".join(map(str, x.shape))
+    return f"{parts} parts" if shape is None else "×".join(map(str, shape))
 
 
 def attribute_words(attrs: dict[str, Any]) -> str:
@@ -103,14 +99,13 @@ def _value(value: Any) -> str:
     return literal(getattr(value, "__name__", type(value).__name__), 40)
 
 
-def gradient_words(gradients: list[Tensor]) -> tuple[str, bool]:
-    """The state of a tensor's gradient, and whether it is bad news: (words, loud).
+def gradient_words(size: float | None) -> tuple[str, bool]:
+    """The state of a gradient, and whether it is bad news: (words, loud).
 
-    gradients: its `.grad`, or those of its parts; an empty list says there is none yet.
+    size: its Euclidean norm; None says there is no gradient yet.
     """
-    if not gradients:
+    if size is None:
         return "no grad yet", False
-    size = euclidean([g.data for g in gradients])
     if np.isfinite(size):
         return f"grad {number(size)}", False
     return f"grad has {number(size)}!", True

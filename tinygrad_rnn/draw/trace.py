@@ -10,7 +10,7 @@ import json
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from ..io import write_atomically
 from ..op import Parts, pick
 from ..optim.clip import euclidean
 from ..tensor import Tensor, history
-from .steps import with_steps
+from .steps import some_steps
 from .text import attribute_words, literal, step_of
 
 VERSION = 1
@@ -33,13 +33,14 @@ class Numbers:
     """An array in a few numbers, and all of them where they are few.
 
     l2 is the Euclidean norm; least, largest and mean are those of the finite elements, None where
-    there is none. nan and infinite count the others. data is flat, or None for a large array.
+    there is none. nan and infinite count the others. data is flat and of four digits, or None for a
+    large array.
     """
 
     l2: float
-    least: float | None
-    largest: float | None
-    mean: float | None
+    least: float | None = None
+    largest: float | None = None
+    mean: float | None = None
     nan: int = 0
     infinite: int = 0
     data: list[float] | None = None
@@ -59,23 +60,24 @@ class Record:
 
     kind: "op", or of a leaf "parameter", "input" or "constant". inputs: for each, the number of its
     record and which part of it, if it is a tuple, else -1. layer and t: from its scope; t is -1
-    outside the steps. shape is None for a tuple of `parts`. gates: the name that its step gave it.
-    order: when the walk back was here, -1 if it was not. saved: the bytes its array holds for the
-    walk back.
+    outside the steps. shape is None for a tuple of `parts`. restacked: an unstack that only undoes
+    the stack it reads: its part i is what was stacked as i. order: when the walk back was here, -1
+    if it was not. saved: the bytes its array holds for the walk back.
     """
 
     id: int
-    kind: str
-    op: str
-    name: str
-    scope: str
-    layer: str
-    t: int
-    shape: list[int] | None
-    dtype: str
+    kind: str = "op"
+    op: str = ""
+    name: str = ""
+    scope: str = ""
+    layer: str = ""
+    t: int = -1
+    shape: list[int] | None = None
+    dtype: str = ""
     inputs: list[tuple[int, int]] = field(default_factory=list)
     attributes: str = ""
     parts: int = 0
+    restacked: bool = False
     saved: int = 0
     value: Numbers | None = None
     grad: Numbers | None = None
@@ -90,14 +92,18 @@ class Record:
 
 @dataclass
 class Trace:
-    """A run: its records, oldest first, and which of them were asked for.
+    """A run: its records, leaves first and each op after what it reads; and which were asked for.
 
     walked: whether the walk back was done, so that `order`, `terms` and every `grad` are known.
+    tensors: how many the history has, parts of tuples counted. lengths: by layer, of a loop of
+    which only the first steps are written down, how many it has.
     """
 
     records: list[Record]
     outputs: list[int]
-    walked: bool
+    walked: bool = False
+    tensors: int = 0
+    lengths: dict[str, int] = field(default_factory=dict)
     title: str = ""
     version: int = VERSION
     made_by: str = f"tinygrad-rnn {__version__}"
@@ -112,6 +118,12 @@ class Trace:
         """The layers that have steps, in the order in which they were computed."""
         return list(dict.fromkeys(r.layer for r in self.records if r.t >= 0))
 
+    def whole(self, source: int, part: int) -> tuple[int, int]:
+        """What an input is, looking through what is stacked only to be unstacked again."""
+        while part >= 0 and self.records[source].restacked:
+            source, part = self.records[self.records[source].inputs[0][0]].inputs[part]
+        return source, part
+
     def users(self) -> list[list[tuple[int, int]]]:
         """For each record, who reads it: the number of the reader, and at which place."""
         found: list[list[tuple[int, int]]] = [[] for _ in self.records]
@@ -122,7 +134,13 @@ class Trace:
 
     def json(self) -> str:
         """The trace as a document."""
-        return json.dumps(_plain(asdict(self)), ensure_ascii=False, separators=(",", ":"))
+        document = _short_form(self)
+        for given, r in zip(document["records"], self.records, strict=True):
+            for term, known in zip(given.get("terms", ()), r.terms, strict=False):
+                source, _ = r.inputs[known.place]
+                if known.numbers == self.records[source].grad:
+                    del term["numbers"]
+        return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the document; an existing file is replaced, as a whole."""
@@ -136,25 +154,38 @@ class Trace:
             found = given.get("version") if isinstance(given, dict) else type(given).__name__
             raise ValueError(f"Trace: expected a trace of version {VERSION}, got {found}")
         records = [_record(r) for r in given.pop("records")]
+        for r in records:
+            for term in r.terms:
+                if term.numbers is None:  # the only one: all that came to what it belongs to
+                    term.numbers = records[r.inputs[term.place][0]].grad
         return cls(records=records, **given)
 
 
 def trace_of(
-    outputs: Tensor | Sequence[Tensor], *, values: bool = True, walk: bool = True, title: str = ""
+    outputs: Tensor | Sequence[Tensor],
+    *,
+    values: bool = True,
+    walk: bool = True,
+    title: str = "",
+    most: int | None = None,
 ) -> Trace:
     """Write down what some outputs came from, compiled loops step by step.
 
     values: with numbers; without, shapes only, and nothing is computed. walk: also go back from the
     one output, a number, as `backward()` would, without leaving gradients anywhere; without, the
-    gradients are those that are there. Raises RuntimeError for a graph that `backward()` has freed.
+    gradients are those that are there. most: of each compiled loop write down no more than so many
+    steps, the first it does; not together with walk. Raises RuntimeError for a graph that
+    `backward()` has freed.
     """
     outputs = [outputs] if isinstance(outputs, Tensor) else list(outputs)
-    given = with_steps(outputs, values=values)
+    given, lengths = some_steps(outputs, values or walk, most)
     order = history(given)[::-1]
     maker = _Maker(order, values)
     if walk:
         maker.walk(given)
-    return Trace(maker.records, [maker.place(x)[0] for x in given], walk, literal(title, 200))
+    trace = Trace(maker.records, [], walk, len(order), lengths, literal(title, 200))
+    trace.outputs = [trace.whole(*maker.place(x))[0] for x in given]
+    return trace
 
 
 class _Maker:
@@ -165,6 +196,7 @@ class _Maker:
         self.number: dict[Tensor, int] = {}
         self.records: list[Record] = []
         self.grads: dict[int, list[Tensor]] = {}
+        order = sorted(order, key=lambda x: x.op is not None)  # a leaf with new values is younger
         for x in order:
             if x.op is not pick:
                 self.number[x] = len(self.records)
@@ -191,15 +223,16 @@ class _Maker:
             op=x.op.name if x.op else "",
             name=literal(x.name, 60) if x.name else "",
             scope=literal(x.scope, 200),
-            layer=layer,
+            layer=literal(layer, 200),
             t=t,
             shape=None if is_tuple else list(x.shape),
             dtype=str(arrays[0].dtype) if arrays else "",
             inputs=[self.place(i) for i in x.inputs],
             attributes=attribute_words(x.attrs) if x.op else "",
             parts=len(arrays) if is_tuple else 0,
+            restacked=is_restacked(x),
             saved=sum(a.nbytes for a in arrays) if x.op and x.tracked else 0,
-            value=numbers(arrays) if self.values or not x.op or not arrays[0].ndim else None,
+            value=numbers(arrays) if self.values or not (is_tuple or x.ndim) else None,
             grad=numbers([x.grad.data]) if not is_tuple and x.grad is not None else None,
         )
 
@@ -225,6 +258,16 @@ class _Maker:
             r.order = k
 
 
+def is_restacked(y: Tensor) -> bool:
+    """Whether this is the unstacking of a stack along its own axis, which moves nothing."""
+    if y.op is None or y.op.name != "unstack" or not y.op.ours:
+        return False
+    stack = y.inputs[0]
+    if stack.op is None or stack.op.name != "stack" or not stack.op.ours:
+        return False
+    return (stack.attrs["axis"] - y.attrs["axis"]) % stack.ndim == 0
+
+
 def _parts(g: Any) -> list[np.ndarray]:
     if isinstance(g, dict | Parts):
         return list(g.values())
@@ -235,50 +278,68 @@ def numbers(arrays: Sequence[np.ndarray]) -> Numbers:
     """One array, or several as one, in a few numbers."""
     flat = [np.asarray(a, np.float64).reshape(-1) for a in arrays]
     whole = flat[0] if len(flat) == 1 else np.concatenate(flat) if flat else np.empty(0)
+    size = _short(euclidean([whole]))
+    if whole.size > DATA:
+        return Numbers(size, *_statistics(whole))
+    digits = 4 if whole.size > 1 else 6
+    few = [_short(v, digits) for v in whole.tolist()]
+    return Numbers(size, *_statistics(np.array(few)), few)
+
+
+def _statistics(whole: np.ndarray) -> tuple[Any, Any, Any, int, int]:
+    """The least, the largest and the mean of what is finite; how many are NaN, and infinite."""
     finite = np.isfinite(whole)
     good = whole if finite.all() else whole[finite]
     nan = int(np.isnan(whole).sum()) if good is not whole else 0
-    few = [_short(v) for v in whole.tolist()] if whole.size <= DATA else None
+    bad = nan, whole.size - good.size - nan
     if not good.size:
-        return Numbers(euclidean([whole]), None, None, None, nan, whole.size - nan, few)
-    return Numbers(
-        l2=_short(euclidean([whole])),
-        least=_short(float(good.min())),
-        largest=_short(float(good.max())),
-        mean=_short(float(good.mean())),
-        nan=nan,
-        infinite=whole.size - good.size - nan,
-        data=few,
-    )
+        return None, None, None, *bad
+    return _short(float(good.min())), _short(float(good.max())), _short(float(good.mean())), *bad
 
 
-def _short(v: float) -> float:
-    """Six significant digits: enough for a picture, and half the size of the document."""
-    return float(f"{v:.6g}") if math.isfinite(v) else v
+def _short(v: float, digits: int = 6) -> float:
+    """A few significant digits: enough for a picture, and half the size of the document."""
+    return float(f"{v:.{digits}g}") if math.isfinite(v) else v
 
 
-def _plain(x: Any) -> Any:
-    """JSON has no NaN: they are words there, and the page reads them as such."""
+# -- as a document -------------------------------------------------------------------------------
+
+
+def _short_form(x: Any) -> Any:
+    """What is as it is by default is left out. JSON has no NaN: such numbers are words there."""
+    if isinstance(x, Numbers) and x.data is not None:
+        return _short_form({"l2": x.l2, "data": x.data})
+    if is_dataclass(x):
+        given = {f.name: (getattr(x, f.name), _default(f)) for f in fields(x)}
+        return {k: _short_form(v) for k, (v, usual) in given.items() if v != usual}
     if isinstance(x, dict):
-        return {k: _plain(v) for k, v in x.items()}
+        return {k: _short_form(v) for k, v in x.items()}
     if isinstance(x, list | tuple):
-        return [_plain(v) for v in x]
+        return [_short_form(v) for v in x]
     if isinstance(x, float) and not math.isfinite(x):
         return "NaN" if math.isnan(x) else "Infinity" if x > 0 else "-Infinity"
     return x
 
 
+def _default(f: Any) -> Any:
+    if f.name in ("version", "made_by"):
+        return None
+    return f.default_factory() if f.default_factory is not MISSING else f.default
+
+
 def _record(given: dict[str, Any]) -> Record:
-    terms = [Term(t["place"], _numbers(t["numbers"])) for t in given.pop("terms")]
-    value, grad = (_numbers(given.pop(k)) for k in ("value", "grad"))
-    inputs = [(source, part) for source, part in given.pop("inputs")]
-    return Record(**given, inputs=inputs, value=value, grad=grad, terms=terms)
+    record = Record(**given)
+    record.inputs = [(source, part) for source, part in record.inputs]
+    record.terms = [Term(t["place"], _numbers(t.get("numbers"))) for t in given.get("terms", ())]
+    record.value, record.grad = _numbers(given.get("value")), _numbers(given.get("grad"))
+    return record
 
 
 def _numbers(given: dict[str, Any] | None) -> Any:
     if given is None:
         return None
     as_float: Any = lambda v: float(v) if isinstance(v, str) else v
-    found: dict[str, Any] = {k: as_float(v) for k, v in given.items() if k != "data"}
-    data = given["data"]
-    return Numbers(**found, data=None if data is None else [as_float(v) for v in data])
+    if "data" in given:
+        few = [as_float(v) for v in given["data"]]
+        return Numbers(as_float(given["l2"]), *_statistics(np.array(few)), few)
+    return Numbers(**{k: as_float(v) for k, v in given.items()})

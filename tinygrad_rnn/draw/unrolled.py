@@ -13,12 +13,14 @@ from collections.abc import Hashable, Iterator
 from typing import TypeAlias
 
 from .cell import Cell
-from .graph import Edge, Graph
+from .graph import Edge, Graph, Node
 from .layout import FONT, HEADER, MARGIN, PAD, ROOM, SMALL, Frame, Layout, Sheet
 from .route import Plan, Streets, plan_between
 from .text import literal, width
 
 Point: TypeAlias = tuple[float, float]
+
+RAIL = 16.0  # between the arrows of two states
 
 
 class Unrolled(Layout):
@@ -27,6 +29,7 @@ class Unrolled(Layout):
     def __init__(self, graph: Graph):
         super().__init__(graph)
         self.streets = Streets()
+        self.gap_in = {node.spot[0]: node for node in graph.nodes if node.kind == "gap"}
         self.plans: dict[int, Plan] = {}
         self.level_start: set[int] = set()  # edges that leave their box level, at its side
         self.level_end: set[int] = set()
@@ -56,7 +59,9 @@ class Unrolled(Layout):
             if edge.hidden or cell_of[edge.source] is not cell_of[edge.target]:
                 self.plans[e] = plan = plan_between(self.graph, edge)
                 arriving[edge.target].append(plan)
-                plan.net = ("to", edge.target) if plan.leave == "gap" else ("from", edge.source)
+                plan.net = ("from", edge.source, edge.value, edge.late)
+                if plan.leave == "gap":
+                    plan.net = ("to", edge.target)
                 if plan.leave == "lane":
                     cell_of[edge.source].exits.add(edge.source)
                 if plan.arrive == "lane":
@@ -79,7 +84,7 @@ class Unrolled(Layout):
 
     def _count_traffic(self) -> None:
         """Reserve a track in every street that an edge follows."""
-        gate: dict[int, Hashable] = {}  # only one edge, or bundle, may enter the side of a box
+        gate: dict[Hashable, Hashable] = {}  # one edge, or bundle, may enter the side of a box
         for e, plan in self.plans.items():
             source, target = self.graph.edges[e].source, self.graph.edges[e].target
             if plan.leave == "near":
@@ -94,7 +99,8 @@ class Unrolled(Layout):
                 cell = self.cell_of[target]
                 free = self._is_free(cell, target, -plan.side)
                 key = plan.net if plan.net == ("to", target) else e
-                if free and gate.setdefault(target, key) == key:
+                gates = (target, self.graph.edges[e].rail)
+                if free and gate.setdefault(gates, key) == key:
                     self.level_end.add(e)
                 else:
                     self.streets.take((cell.spot, cell.row[target]), plan.net)
@@ -167,14 +173,14 @@ class Unrolled(Layout):
         wide = [0.0] * len(columns)
         for cell in self.cells.values():
             k = cell.spot[0]
-            layer = literal(self.graph.bands[cell.spot[1]], 28) if cell.is_step else ""
+            layer = literal(self.graph.bands[cell.spot[1]], 28) if columns[k].kind == "step" else ""
             label = max(width(columns[k].label, FONT + 1), width(layer, SMALL)) + 18
             wide[k] = max(wide[k], cell.right - cell.left + 2 * PAD, label)
         steps = max(w for w, column in zip(wide, columns, strict=True) if column.kind == "step")
         x = MARGIN
         for k, column in enumerate(columns):
             x = self._place_gutter(k, x, 18.0 if k else 0.0)
-            gap = self.nodes[0].w if column.kind == "gap" else 0.0
+            gap = self.gap_in[k].w if column.kind == "gap" else 0.0
             size = steps if column.kind == "step" else gap or wide[k]
             self.column.append((x, x + size))
             x += size
@@ -193,10 +199,9 @@ class Unrolled(Layout):
             self.start[spot] = (left + right) / 2 - (cell.left + cell.right) / 2
             for n in cell.members:
                 self.nodes[n].x, self.nodes[n].y = self.start[spot] + cell.u[n], self.v[n]
-        for node in self.nodes[:1]:
-            if node.kind == "gap":
-                node.x = sum(self.column[node.spot[0]]) / 2
-                node.y, node.h = (self.floor + self.ceiling) / 2, self.ceiling - self.floor
+        for node in self.gap_in.values():
+            node.x = sum(self.column[node.spot[0]]) / 2
+            node.y, node.h = (self.floor + self.ceiling) / 2, self.ceiling - self.floor
 
     # -- routes --------------------------------------------------------------------------------
 
@@ -243,20 +248,22 @@ class Unrolled(Layout):
 
     def _leave(self, e: int, edge: Edge, plan: Plan) -> Iterator[Point]:
         if plan.leave == "gap":
+            gap = self.nodes[edge.source]
             for _, k in plan.streets[:1]:
-                yield self._gap_contact(k, self.streets.offset(("bus", k), plan.net), plan)
+                yield self._gap_contact(gap, k, self.streets.offset(("bus", k), plan.net), plan)
             return
         cell, n = self.cell_of[edge.source], edge.source
         node, row = self.nodes[n], cell.row[n]
         if e in self.level_start:
-            yield node.x + plan.side * node.w / 2, node.y
+            yield node.x + plan.side * node.w / 2, node.y + self._rail(edge)
             return
-        yield node.x, node.y + node.h / 2
+        aside = (self._rail(edge) if plan.leave == "lane" else 0.0) / 2
+        yield node.x - aside, node.y + node.h / 2
         if plan.leave == "near":
             channel = cell.spot, row + 1
             yield node.x, self.channel[channel] + self.streets.offset(channel, plan.net)
             return
-        yield node.x, self.rims[cell.spot, row][1]
+        yield node.x - aside, self.rims[cell.spot, row][1]
         for higher in range(row + 1, len(cell.lattice.order)):
             x = self.start[cell.spot] + self._lane(cell, n, "out", higher)
             yield from ((x, rim) for rim in self.rims[cell.spot, higher])
@@ -265,19 +272,20 @@ class Unrolled(Layout):
         self, e: int, edge: Edge, plan: Plan, port: float, x: float, v: float
     ) -> Iterator[Point]:
         if plan.arrive == "gap":
-            yield from self._into_gap(plan, x, v)
+            yield from self._into_gap(self.nodes[edge.target], plan, x, v)
             return
         cell, node = self.cell_of[edge.target], self.nodes[edge.target]
         row, start = cell.row[edge.target], self.start[cell.spot]
         if e in self.level_end:
-            x = x if plan.streets else self._gap_side(plan)
-            yield x, node.y
-            yield node.x - plan.side * node.w / 2, node.y
+            x = x if plan.streets else self._gap_side(edge, plan)
+            v = node.y + self._rail(edge)
+            yield x, v
+            yield node.x - plan.side * node.w / 2, v
             return
         if plan.arrive == "near":
             channel = cell.spot, row
             v = self.channel[channel] + self.streets.offset(channel, plan.net)
-            yield (x if plan.streets else self._gap_side(plan)), v
+            yield (x if plan.streets else self._gap_side(edge, plan)), v
             yield start + port, v
         else:
             lanes = [self._lane(cell, edge.target, "in", r) for r in range(row)]
@@ -287,24 +295,30 @@ class Unrolled(Layout):
             yield start + port, self.rims[cell.spot, row][0]
         yield start + port, node.y - node.h / 2
 
+    def _rail(self, edge: Edge) -> float:
+        """How far above the middle of its boxes an arrow runs, beside those of other states."""
+        source, target = self.nodes[edge.source], self.nodes[edge.target]
+        count = max(n.rails for n in (source, target))
+        return RAIL * (edge.rail - (count - 1) / 2)
+
     # -- the gap -------------------------------------------------------------------------------
 
-    def _gap_side(self, plan: Plan) -> float:
+    def _gap_side(self, edge: Edge, plan: Plan) -> float:
         """The side of the gap at which an edge leaves it."""
-        return self.nodes[0].x + plan.side * self.nodes[0].w / 2
+        gap = self.nodes[edge.source]
+        return gap.x + plan.side * gap.w / 2
 
-    def _into_gap(self, plan: Plan, x: float, v: float) -> Iterator[Point]:
+    def _into_gap(self, gap: Node, plan: Plan, x: float, v: float) -> Iterator[Point]:
         if plan.streets:
             k = plan.streets[-1][1]
-            contact = self._gap_contact(k, self.streets.offset(("bus", k), plan.net), plan, -1)
+            contact = self._gap_contact(gap, k, self.streets.offset(("bus", k), plan.net), plan, -1)
             yield contact[0], v
             yield contact
         else:
-            yield self._gap_side(plan) - plan.side * self.nodes[0].w, v
+            yield gap.x - plan.side * gap.w / 2, v
 
-    def _gap_contact(self, k: int, offset: float, plan: Plan, way: int = 1) -> Point:
+    def _gap_contact(self, gap: Node, k: int, offset: float, plan: Plan, way: int = 1) -> Point:
         """Where an edge on this bus touches the gap: from below, from above, or at its side."""
-        gap = self.nodes[0]
         if k == 0:
             return gap.x + offset, self.floor
         if k == len(self.graph.bands):
@@ -320,13 +334,15 @@ class Unrolled(Layout):
             node.y = top - node.y
         for edge in self.graph.edges:
             edge.route = [(x, top - v) for x, v in edge.route]
-        frames = [self._frame(k, top) for k, c in enumerate(self.graph.columns) if c.kind != "gap"]
+        columns = enumerate(self.graph.columns)
+        frames = [self._frame(k, top) for k, c in columns if c.kind not in ("gap", "delay")]
         return Sheet(self.graph, self.right + MARGIN, top + MARGIN, frames)
 
     def _frame(self, k: int, top: float) -> Frame:
         column, (left, right) = self.graph.columns[k], self.column[k]
-        ceiling = self.ceiling if column.kind == "step" else self.tops[k]
+        ceiling = self.tops.get(k, self.ceiling)
         frame = Frame(column.label, left, top - ceiling, right, top - self.floor, [], [])
+        frame.time = column.time if column.kind == "step" else -1
         for spot, cell in self.cells.items():
             layer = literal(self.graph.bands[spot[1]], 28) if column.kind == "step" else ""
             if spot[0] == k and layer:

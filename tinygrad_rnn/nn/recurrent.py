@@ -271,11 +271,13 @@ def _refilled(x: Tensor, valid: Tensor) -> Tensor:
     A step has to give something finite there, or its derivative, of which nothing is to be left,
     would be NaN: what it can read elsewhere, it can read there. A row of no steps reads zeros.
     """
-    flags = valid.data[:, :, 0]
+    flags: np.ndarray = valid.data[:, :, 0]
     if not len(flags):
         return x
     first = x.data[flags.argmax(0), np.arange(x.shape[1])]
-    return where(valid, x, np.where(flags.any(0)[:, None], first, np.zeros((), x.dtype)))
+    return where(
+        valid, x, np.where(np.any(flags, 0, keepdims=True).T, first, np.zeros((), x.dtype))
+    )
 
 
 def _valid(lengths: Any, mask: Any, x: Tensor, swap: bool, single: bool) -> np.ndarray | None:

@@ -41,7 +41,7 @@ def unroll(
             new = step(*[s[t] for s in slices], *state)
         new = results_of(t, state, new)
         for part, name in zip(new, names, strict=False):
-            if part.op is not None:  # a leaf handed on as it is keeps its own name
+            if part.op is not None and not any(part is s for s in state):  # not one handed on
                 part.name = name
         path.append(new)
         state = new[: len(state)]

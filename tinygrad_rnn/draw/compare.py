@@ -1,0 +1,144 @@
+"""Two runs side by side, and what only one of them has.
+
+Boxes are matched by what they are and by what stands around them: first those whose surroundings
+are alike three arrows deep, then two, one, then those that do the same, and at last those that have
+the same name. What finds no partner is marked, − on the left and + on the right.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from .caption import add_caption
+from .figure import Figure
+from .graph import Graph, Wanted
+from .layout import Frame, Sheet
+from .sheet import check, graph_of, laid_out, traced
+
+DEPTH = 3  # arrows around a box that are compared first
+
+
+def diff_of(a: object, b: object, titles: Sequence[str], level: str, view: str) -> Figure:
+    """All of the work on one comparison."""
+    if len(titles) != 2:
+        raise ValueError(f"diff: titles: expected two, got {len(titles)}")
+    graphs = []
+    for outputs in (a, b):
+        check(outputs, level, view, None, "diff")
+        wanted = Wanted(1, 1, (), level)
+        graphs.append(graph_of(traced(outputs, view, None), wanted, view, None))
+    mark(*graphs)
+    sheets = [laid_out(graph) for graph in graphs]
+    for sheet, title, sign, side in zip(sheets, titles, "−+", ("left", "right"), strict=True):
+        count = sum(bool(node.mark) for node in sheet.graph.nodes)
+        boxes = f"{count} box{'es' * (count != 1)}"
+        dashes = ", dashed" if sign == "−" else ""
+        sheet.graph.notes.append(f"{sign} marks what only the {side} has{dashes}: {boxes}")
+        add_caption(sheet, title)
+    return Figure(beside(*sheets))
+
+
+# -- what is the same ----------------------------------------------------------------------------
+
+
+def mark(a: Graph, b: Graph) -> None:
+    """Mark the boxes and arrows that have no partner in the other graph."""
+    partner = matched(a, b)
+    both = set(partner.values())
+    for n, node in enumerate(a.nodes):
+        node.mark = "" if n in partner else "−"
+    for n, node in enumerate(b.nodes):
+        node.mark = "" if n in both else "+"
+    ours = Counter((partner.get(e.source), partner.get(e.target)) for e in a.edges)
+    theirs = Counter((e.source, e.target) for e in b.edges)
+    for edge in a.edges:
+        ends = partner.get(edge.source), partner.get(edge.target)
+        theirs[ends] -= 1  # type: ignore[index]
+        edge.mark = "" if theirs[ends] >= 0 else "−"  # type: ignore[index]
+    for edge in b.edges:
+        ours[edge.source, edge.target] -= 1
+        edge.mark = "" if ours[edge.source, edge.target] >= 0 else "+"
+
+
+def matched(a: Graph, b: Graph) -> dict[int, int]:
+    """The partner in b of each box of a that has one."""
+    partner: dict[int, int] = {}
+    known: dict[object, int] = {}
+    for depth in range(DEPTH, -2, -1):
+        left, right = (
+            _surroundings(graph, depth, known) if depth >= 0 else _names(graph) for graph in (a, b)
+        )
+        free: defaultdict[object, list[int]] = defaultdict(list)
+        taken = set(partner.values())
+        for n in range(len(b.nodes)):
+            if n not in taken:
+                free[right[n]].append(n)
+        for n in range(len(a.nodes)):
+            if n not in partner and left[n] is not None and free[left[n]]:
+                partner[n] = free[left[n]].pop(0)
+    return partner
+
+
+def _names(graph: Graph) -> list[object]:
+    return [(node.kind, node.name) if node.name else None for node in graph.nodes]
+
+
+def _surroundings(graph: Graph, depth: int, known: dict[object, int]) -> list[object]:
+    """Of each box what it is, and what leads to it and from it, so many arrows deep.
+
+    Equal numbers are equal surroundings, in all graphs that share `known`. The refinement of
+    Weisfeiler and Leman (1968).
+    """
+    kinds = [(node.kind, node.form, graph.columns[node.spot[0]].kind) for node in graph.nodes]
+    found = [known.setdefault(kind, len(known)) for kind in kinds]
+    for _ in range(depth):
+        around: list[list[tuple[int, int]]] = [[] for _ in found]
+        for edge in graph.edges:
+            around[edge.target].append((0, found[edge.source]))
+            around[edge.source].append((1, found[edge.target]))
+        whole = [(own, *sorted(others)) for own, others in zip(found, around, strict=True)]
+        found = [known.setdefault(one, len(known)) for one in whole]
+    return list(found)
+
+
+# -- side by side --------------------------------------------------------------------------------
+
+
+def beside(a: Sheet, b: Sheet) -> Sheet:
+    """Both sheets as one, the second to the right of the first."""
+    nodes, columns = len(a.graph.nodes), len(a.graph.columns)
+    for node in b.graph.nodes:
+        node.spot = node.spot[0] + columns, node.spot[1]
+        node.x += a.width
+    for edge in b.graph.edges:
+        edge.source, edge.target = edge.source + nodes, edge.target + nodes
+        edge.route = [(x + a.width, y) for x, y in edge.route]
+    for frame in [f for outer in b.frames for f in (outer, *outer.inner)]:
+        _shift(frame, a.width, nodes)
+    things: list[Any] = [*b.texts, *b.keys]
+    for thing in things:
+        thing.x += a.width
+    graph = replace(
+        a.graph,
+        nodes=a.graph.nodes + b.graph.nodes,
+        edges=a.graph.edges + b.graph.edges,
+        columns=a.graph.columns + b.graph.columns,
+        steps=max(a.graph.steps, b.graph.steps),
+    )
+    return replace(
+        a,
+        graph=graph,
+        width=a.width + b.width,
+        height=max(a.height, b.height),
+        frames=a.frames + b.frames,
+        texts=a.texts + b.texts,
+        keys=a.keys + b.keys,
+    )
+
+
+def _shift(frame: Frame, distance: float, nodes: int) -> None:
+    frame.left, frame.right = frame.left + distance, frame.right + distance
+    frame.members = [n + nodes for n in frame.members]

@@ -1,0 +1,200 @@
+"""The walk back as a layer of paint: arrows turned round, in the hue and width of what they carry.
+
+The scale is fixed and goes over twelve powers of ten: 1 is the largest cotangent that is handed to
+the last step of a layer, or the loss, where no step has any. Below it is blue and thin, above it
+red and wide, and each box says its number.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+
+from .fold import Fold
+from .graph import Edge, Flow, Graph, Node, joint
+from .text import number
+from .trace import Trace
+
+DECADES = 6  # from the middle of the scale to either end
+
+
+def lay_over(graph: Graph, trace: Trace, folded: Fold | None = None) -> None:
+    """Write what the walk back carried on a graph of this trace. The trace has been walked."""
+    _Overlay(graph, trace, folded).write()
+
+
+def flow(norms: list[float], one: float) -> Flow:
+    """Norms as something to paint: of several, the least and the largest."""
+    if not norms:
+        return Flow(math.nan, math.nan, "no gradient", None)
+    bad = [v for v in norms if not math.isfinite(v)]
+    low, high = min(norms), max(norms)
+    words = number(low) if number(low) == number(high) else f"{number(low)} … {number(high)}"
+    if bad:
+        words = f"{number(bad[0])}!" + f" in {len(bad)} of {len(norms)}" * (len(norms) > 1)
+        return Flow(bad[0], bad[0], words, None, True)
+    middle = (_decade(low / one) + _decade(high / one)) / 2
+    return Flow(low, high, words, middle / DECADES)
+
+
+def _decade(ratio: float) -> float:
+    """The power of ten of a ratio, not beyond the ends of the scale."""
+    return min(max(math.log10(ratio), -DECADES), DECADES) if ratio > 0 else -DECADES
+
+
+class _Overlay:
+    """The work on one graph."""
+
+    def __init__(self, graph: Graph, trace: Trace, folded: Fold | None):
+        self.graph, self.trace, self.folded = graph, trace, folded
+        self.grads = [None if r.grad is None else r.grad.l2 for r in trace.records]
+        self.terms = [{t.place: t.numbers.l2 for t in r.terms} for r in trace.records]
+        self.cell_of = [(r.layer, r.t) if r.t >= 0 else None for r in trace.records]
+        self.arrivals: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
+        self.handed: set[int] = set()  # what a step hands to another, or out
+        for r in trace.records:
+            for place, x in enumerate(r.inputs):
+                source, part = trace.whole(*x)
+                if place in self.terms[r.id] and not r.restacked:
+                    self.arrivals[source, part].append(r.id)
+                if self.cell_of[source] not in (None, self.cell_of[r.id]):
+                    self.handed.add(source)
+        self.one = self._reference()
+
+    def _reference(self) -> float:
+        """The largest cotangent of what a last step hands on; 1, the loss's own, if there is none.
+
+        The last step is the one that was done last.
+        """
+        last: dict[str, int] = {}
+        for y in sorted(self.handed):
+            last[self.trace.records[y].layer] = self.trace.records[y].t
+        sizes = [
+            g
+            for y in self.handed
+            if last[self.trace.records[y].layer] == self.trace.records[y].t
+            and (g := self.grads[y]) is not None
+            and 0 < g < math.inf
+        ]
+        return max(sizes, default=1.0)
+
+    def write(self) -> None:
+        carried: defaultdict[int, list[list[float]]] = defaultdict(list)
+        for edge in self.graph.edges:
+            norms = list(self._carried(edge))
+            edge.flow, edge.back = flow(norms, self.one), True
+            carried[edge.source].append(norms)
+        for n, node in enumerate(self.graph.nodes):
+            self._paint(node, carried[n])
+        for edge in self.graph.edges:
+            self._label(edge)
+        starts = Counter(e.source for e in self.graph.edges if e.label)
+        for edge in self.graph.edges:
+            edge.last = starts[edge.source] > 1 and self.graph.level != "cell"
+        self._explain()
+
+    # -- norms ---------------------------------------------------------------------------------
+
+    def _carried(self, edge: Edge) -> Iterator[float]:
+        """The norm of what goes back along an arrow, one for each step that it stands for."""
+        samples: defaultdict[int, list[float]] = defaultdict(list)
+        for k, (x, y, place) in enumerate(self._delayed_ends(edge)):
+            for key, reader, where in self._readers(x, y, place):
+                norm = self.terms[reader].get(where)
+                if norm is not None:
+                    samples[k if edge.hidden else key].append(norm)
+        for key in sorted(samples):
+            norm = joint(samples[key])
+            assert norm is not None
+            yield norm
+
+    def _delayed_ends(self, edge: Edge) -> list[tuple[int, int, int]]:
+        """The ends of an arrow; into a delay, those of the arrows out of it."""
+        node = self.graph.nodes[edge.target]
+        if node.kind != "delay":
+            return edge.ends
+        return [end for e in self.graph.edges if e.source == edge.target for end in e.ends]
+
+    def _readers(self, x: int, y: int, place: int) -> list[tuple[int, int, int]]:
+        """For each step a connection stands for: its time, the record that reads, and where."""
+        return [(0, y, place)] if self.folded is None else self.folded.readers[y, place]
+
+    def _copies(self, y: int) -> dict[int, int]:
+        """The records that one stands for, by time."""
+        return {0: y} if self.folded is None else self.folded.origins[y]
+
+    def _given(self, node: Node) -> list[float]:
+        """The norm of the cotangents of what a box hands on, for each step it stands for."""
+        samples: defaultdict[int, list[float]] = defaultdict(list)
+        for y in node.exits:
+            for t, origin in self._copies(y).items():
+                if (g := self.grads[origin]) is not None:
+                    samples[t].append(g)
+        return [g for t in sorted(samples) if (g := joint(samples[t])) is not None]
+
+    # -- nodes and arrows ----------------------------------------------------------------------
+
+    def _paint(self, node: Node, carried: list[list[float]]) -> None:
+        if node.kind == "gap":
+            states = [
+                g for y in node.exits if y in self.handed and (g := self.grads[y]) is not None
+            ]
+            norms = states
+        elif node.kind == "op":
+            norms = self._given(node)
+        elif self.graph.columns[node.spot[0]].kind in ("step", "delay"):
+            longest = max(map(len, carried), default=0)
+            rows = [[c[k] for c in carried if k < len(c)] for k in range(longest)]
+            norms = [g for row in rows if (g := joint(row)) is not None]
+        else:
+            norms = [g for x in node.ids for z in self._copies(x).values() if (g := self.grads[z])]
+        node.flow = flow(norms, self.one)
+        node.grad = "" if node.kind in ("input", "constant") and not norms else node.flow.words
+        node.loud = node.flow.bad
+        self._count(node)
+
+    def _count(self, node: Node) -> None:
+        """When the walk comes here, and how many cotangents it adds up."""
+        if node.kind != "op" and (node.chip or node.kind in ("gap", "delay")):
+            return
+        ids = [z for y in node.ids for z in self._copies(y).values()]
+        orders = [k + 1 for y in ids if (k := self.trace.records[y].order) >= 0]
+        if orders:
+            low, high = min(orders), max(orders)
+            node.order = f"{low}" if low == high else f"{low}–{high}"
+        own: defaultdict[int, set[int]] = defaultdict(set)
+        for y in node.ids:
+            for t, z in self._copies(y).items():
+                own[t].add(z)
+        for y in node.exits or node.ids:
+            for t, z in self._copies(y).items():
+                for part in range(-1, self.trace.records[z].parts):
+                    joins = sum(a not in own[t] for a in self.arrivals.get((z, part), ()))
+                    node.joins = max(node.joins, joins)
+
+    def _label(self, edge: Edge) -> None:
+        ends = [self.graph.columns[self.graph.nodes[n].spot[0]] for n in (edge.source, edge.target)]
+        crosses = ends[0] != ends[1] and all(c.kind in ("step", "gap") for c in ends)
+        assert edge.flow is not None
+        edge.title = f"{edge.title}\n‖∂L/∂·‖ back along it: {edge.flow.words}"
+        if crosses and (edge.flow.bad or edge.flow.place is not None):
+            edge.label = f"{edge.label} {edge.flow.words}".strip()
+
+    def _explain(self) -> None:
+        self.graph.notes += [
+            "the walk back, done for this picture, no backward() needed",
+            "numbers are Euclidean norms of cotangents ∂L/∂·"
+            + (", the least … the largest over the steps" if self.folded else ""),
+            "a disc says when the walk comes by, += k that k cotangents add up",
+        ]
+        powers = [
+            (-6, "1e-6 or less: vanishing"),
+            (-3, "1e-3"),
+            (0, f"1 = {number(self.one)}, the largest at a last step"),
+            (3, "1e3"),
+            (6, "1e6 or more: exploding"),
+        ]
+        self.graph.scale = [(Flow(0, 0, "", power / DECADES), words) for power, words in powers]
+        self.graph.scale.append((Flow(math.nan, math.nan, "", None, True), "NaN or ∞"))
+        self.graph.scale.append((Flow(math.nan, math.nan, "", None), "no gradient"))

@@ -1,0 +1,139 @@
+"""From outputs to a figure: the trace, the view, the level that can be read, and the layout."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from ..tensor import Tensor
+from .caption import add_caption
+from .figure import Figure
+from .fold import Fold, fold
+from .graph import Graph, TooMany, Wanted, read
+from .layout import Sheet
+from .levels import LEVELS
+from .overlay import lay_over
+from .plain import Plain
+from .steps import work
+from .trace import Trace, trace_of
+from .unrolled import Unrolled
+
+FEW = 8  # steps of a compiled loop that show what it does, also where a state is handed on
+WORK = 200_000  # ops in loops; recording more takes seconds
+VIEWS, OVERLAYS = ("unrolled", "folded"), (None, "backward")
+
+
+def check(outputs: Any, level: Any, view: Any, overlay: Any, who: str = "draw") -> None:
+    """Refuse what is no output, and words that are not known."""
+    for word, given, known in (
+        ("level", level, LEVELS),
+        ("view", view, VIEWS),
+        ("overlay", overlay, OVERLAYS),
+    ):
+        if given not in known:
+            raise ValueError(f"{who}: {word}: expected one of {known}, got {given!r}")
+    if isinstance(outputs, Trace):
+        return
+    if not isinstance(outputs, Tensor | list | tuple):
+        raise TypeError(f"{who}: outputs: expected tensors, got {type(outputs).__name__}")
+    outputs = [outputs] if isinstance(outputs, Tensor) else outputs
+    if not outputs:
+        raise ValueError(f"{who}: expected at least one tensor, got an empty sequence")
+    for x in outputs:
+        if not isinstance(x, Tensor):
+            raise TypeError(f"{who}: outputs: expected tensors, got {type(x).__name__}")
+
+
+def figure_of(
+    outputs: Tensor | Sequence[Tensor] | Trace,
+    wanted: Wanted,
+    view: str,
+    overlay: str | None,
+    title: str | None,
+) -> Figure:
+    """All of the work on one picture."""
+    long = not isinstance(outputs, Trace) and work(_several(outputs)) > WORK
+    if long and overlay:
+        raise ValueError(
+            "draw: overlay: this run is too long to be walked back for a picture, more than "
+            f"{WORK:,} ops in its loops: draw a shorter one, or without overlay"
+        )
+    asked, view = view, "folded" if long else view
+    trace = traced(outputs, view, overlay)
+    graph = graph_of(trace, wanted, view, overlay)
+    if asked != view:
+        graph.notes.append("too long to be drawn step by step: folded")
+    sheet = laid_out(graph)
+    add_caption(sheet, title if title is not None else trace.title)
+    return Figure(sheet)
+
+
+def _several(outputs: Any) -> list[Tensor]:
+    return [outputs] if isinstance(outputs, Tensor) else list(outputs)
+
+
+def traced(outputs: Any, view: str, overlay: str | None) -> Trace:
+    """The trace that a picture needs, no more."""
+    if isinstance(outputs, Trace):
+        if overlay and not outputs.walked:
+            raise ValueError(
+                "draw: overlay: expected a trace that was walked back, as trace_of(loss) makes it; "
+                "this one was made with walk=False"
+            )
+        return outputs
+    outputs = _several(outputs)
+    if overlay and len(outputs) != 1:
+        raise ValueError(
+            f"draw: overlay: the walk back begins at one tensor, got {len(outputs)}: draw the loss"
+        )
+    most = FEW if view == "folded" and not overlay else None
+    return trace_of(outputs, values=False, walk=overlay is not None, most=most)
+
+
+def graph_of(trace: Trace, wanted: Wanted, view: str, overlay: str | None) -> Graph:
+    """The trace as a graph, at the level wanted or at the finest that can be read."""
+    if view == "unrolled":
+        graph, folded = readable(trace, wanted), None
+    else:
+        folded = fold(trace)
+        graph = readable(folded.trace, replace(wanted, counts=folded.counts))
+        graph.steps = max(folded.counts.values(), default=0)
+    if overlay:
+        lay_over(graph, trace, folded)
+    if folded:
+        _name_origins(graph, trace, folded)
+    return graph
+
+
+def _name_origins(graph: Graph, trace: Trace, folded: Fold) -> None:
+    """The records that a folded picture stands for are those of the trace it was folded from."""
+    for node in graph.nodes:
+        node.ids = [z for y in node.ids for z in folded.origins[y].values()]
+    for edge in graph.edges:
+        edge.ends = [
+            (trace.whole(*trace.records[reader].inputs[where])[0], reader, where)
+            for _, y, place in edge.ends
+            for _, reader, where in folded.readers.get((y, place), ())
+        ]
+
+
+def readable(trace: Trace, wanted: Wanted) -> Graph:
+    """Read at the level wanted, or above the node budget at the next coarser one."""
+    levels = LEVELS[LEVELS.index(wanted.level) :]
+    for level in levels:
+        try:
+            graph = read(trace, replace(wanted, level=level))
+        except TooMany:
+            if level == levels[-1] or not trace.steps:
+                raise
+            continue
+        if level != wanted.level:
+            graph.notes.append(f"too much for the level of {wanted.level}s: drawn by {level}s")
+        return graph
+    raise AssertionError
+
+
+def laid_out(graph: Graph) -> Sheet:
+    """The graph with coordinates."""
+    return (Unrolled(graph) if graph.steps else Plain(graph)).sheet()
