@@ -104,4 +104,9 @@ def __getattr__(name: str) -> _typing.Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
+def __dir__() -> list[str]:
+    late = ("curve", "draw_masks", "draw_memory", "explain", "io", "lab", "trace_of")
+    return sorted({*globals(), *late})
+
+
 __version__ = "0.1.0"

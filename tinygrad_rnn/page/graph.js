@@ -166,7 +166,8 @@ class Graph {
     node.el.classList.toggle("deep", isDeep(inside));
     node.rect.style.stroke = line ? normColour(grad) : "";
     node.rect.style.strokeWidth = line ? String(1.5 + normWidth(grad)) : "";
-    const tells = node.size.classList.contains("size") ? "" : size === grad ? "‖g‖ " : "‖y‖ ";
+    const isGrad = overlay === "grad" || line;  // not by comparing: NaN is not NaN
+    const tells = node.size.classList.contains("size") ? "" : isGrad ? "‖g‖ " : "‖y‖ ";
     node.size.textContent = size === null ? "" : tells + brief(size);
     node.el.classList.toggle("bad", isLoud(size));
   }

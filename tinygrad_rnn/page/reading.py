@@ -40,6 +40,9 @@ class Weight:
 
 def read(loss: Tensor, title: str = "") -> tuple[Trace, list[Weight]]:
     """The trace of a run and back, and the terms of its weights' gradients."""
+    _seed(loss, None, "explain")  # refuses at once what cannot be walked back
+    if work([loss]) > OPS:
+        raise too_large(work([loss]))
     (given,) = with_steps([loss], values=True)
     trace = trace_of(given, title=title)
     return trace, _weights(given, trace)
