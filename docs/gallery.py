@@ -1,20 +1,18 @@
 """Every kind of picture, with the lines that made it: `python docs/gallery.py` makes them anew.
 
-It writes docs/gallery.md and docs/pictures/*.svg. What the page shows is what was run.
+It writes docs/gallery.md and docs/pictures/*. What the page shows is what was run.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import fill
 from typing import Any
 
 DOCS = Path(__file__).parent
-LARGEST, LARGEST_OF_ALL = 150_000, 1_500_000  # bytes
+LARGEST, LARGEST_PAGE, LARGEST_OF_ALL = 150_000, 300_000, 2_000_000  # bytes
 WIDE = 140  # letters in a line of the page
-ABSENT = (AttributeError, ImportError, TypeError)  # what a picture that is not there yet raises
 
 HEAD = (
     "Every picture here was made by the lines above it; `python docs/gallery.py` makes all of them "
@@ -32,24 +30,31 @@ from tinygrad_rnn import nn
 
 @dataclass
 class Entry:
-    """A picture: the name of its file, a heading, a sentence, and the code that makes `picture`.
+    """A heading, a sentence, and the code that makes what is shown.
 
-    waits: it is left out, with a note, as long as what it calls is not there.
+    shows: which of the names that the code leaves are pictures, or pages.
     """
 
     name: str
     title: str
     words: str
     code: str
-    waits: bool = False
+    shows: tuple[str, ...] = ("picture",)
+
+    @property
+    def files(self) -> dict[str, str]:
+        """The file that each of the names is written to; the only one needs no name of its own."""
+        alone = {"picture": f"{self.name}.svg", "page": f"{self.name}.html"}
+        return {shown: alone.get(shown, f"{self.name}-{shown}.svg") for shown in self.shows}
 
 
 ENTRIES = [
     Entry(
-        "unrolled",
-        "The graph, step by step",
+        "level",
+        "One run at three levels",
         "What backpropagation through time walks over: a column for each time step, and on "
-        "every node the size of its gradient. A weight is a chip in each step that shares it.",
+        "every node the size of its gradient. A weight is a chip in each step that shares it. Then "
+        "the same run with one box for each gate, and with one for each cell.",
         """
 rng = np.random.default_rng(0)
 cell, output = nn.LSTM(2, 3, rng=rng), nn.Linear(3, 2, rng=rng)
@@ -57,18 +62,11 @@ xs = tg.tensor(rng.normal(size=(3, 1, 2)), dtype=np.float32, name="x")
 hs, _ = cell(xs, unroll=True)  # every step recorded, not one compiled loop
 loss = tg.cross_entropy(output(hs), [[0], [1], [0]])
 loss.backward(retain_graph=True)  # keep the graph, and the gradients on it
-picture = tg.draw(loss, title="An LSTM over three steps")
+op = tg.draw(loss, title="An LSTM over three steps")
+gate = tg.draw(loss, level="gate", title="Its gates")
+cell = tg.draw(loss, level="cell", title="Its cells")
 """,
-    ),
-    Entry(
-        "long",
-        "A long sequence",
-        "Steps in between are folded. A compiled loop is drawn as its steps; its picture needs "
-        "no gradients.",
-        """
-ys, _ = nn.GRU(4, 8, rng=0)(np.ones((100, 1, 4), np.float32))
-picture = tg.draw(ys[-1].sum(), first=2, last=1, title="A GRU over 100 steps")
-""",
+        ("op", "gate", "cell"),
     ),
     Entry(
         "plain",
@@ -84,61 +82,176 @@ picture = tg.draw(loss)
 """,
     ),
     Entry(
-        "gates",
-        "Gates",
-        "The same run with one box for each gate.",
+        "layers",
+        "Layers and directions",
+        "Two layers, the second in both directions, over sequences of different lengths, which "
+        "masks tell from padding. Loops that ran compiled are drawn as their steps.",
         """
-cell = nn.LSTM(2, 3, rng=0)
-hs, _ = cell(np.ones((3, 1, 2), np.float32))
-picture = tg.draw(hs[-1].sum(), level="gate", title="The gates of an LSTM")
+both = nn.Bidirectional(nn.RNN(4, 4, rng=0), nn.RNN(4, 4, rng=1))
+layer = nn.Recurrent(nn.LSTM(2, 4, rng=0), both)
+ys, _ = layer(np.ones((9, 2, 2), np.float32), lengths=[9, 5])
+title = "Two layers, the second in both directions"
+picture = tg.draw(ys.sum(), level="cell", first=1, last=1, title=title)
 """,
-        waits=True,
-    ),
-    Entry(
-        "cells",
-        "Cells",
-        "One box for each cell and step: two layers, the second in both directions.",
-        """
-both = nn.Bidirectional(nn.GRU(4, 4, rng=0), nn.GRU(4, 4, rng=1))
-ys, _ = nn.Recurrent(nn.LSTM(2, 4, rng=0), both)(np.ones((5, 1, 2), np.float32))
-picture = tg.draw(ys.sum(), level="cell", title="Two layers, the second in both directions")
-""",
-        waits=True,
     ),
     Entry(
         "folded",
         "Folded",
-        "The loop as one cell, its state led back through a delay of one step.",
+        "The loop as one step for all, as the recurrence it is: what it hands to a later step goes "
+        "through a box z⁻¹, or z⁻² and z⁻³ where a shortcut skips steps.",
         """
-hs, _ = nn.LSTM(2, 3, rng=0)(np.ones((5, 1, 2), np.float32))
-picture = tg.draw(hs[-1].sum(), view="folded", title="An LSTM, folded")
+xs = np.ones((6, 2, 2), np.float32)
+
+
+def folded(cell, title, **how):
+    ys, _ = nn.Recurrent(cell)(xs, **how)
+    return tg.draw(ys[-1].sum(), view="folded", title=title)
+
+
+rnn = folded(nn.RNN(2, 3, rng=0), "An RNN")
+lstm = folded(nn.LSTM(2, 3, rng=0), "An LSTM")
+gru = folded(nn.GRU(2, 3, rng=0), "A GRU")
+skip2 = folded(nn.TimeSkip(nn.RNN(2, 3, rng=0), 2), "A shortcut over two steps")
+skip3 = folded(nn.TimeSkip(nn.LSTM(2, 3, rng=0), 3), "A shortcut over three steps")
+both = nn.Bidirectional(nn.RNN(2, 3, rng=0), nn.RNN(2, 3, rng=1))
+both = folded(both, "Both directions, with lengths", lengths=[6, 4])
 """,
-        waits=True,
+        ("rnn", "lstm", "gru", "skip2", "skip3", "both"),
     ),
     Entry(
         "backward",
         "The walk back",
-        "Each arrow shows how much gradient was led through it, and the numbers in which order.",
+        "Arrows lead the other way; their hue and width are how much gradient came through, and "
+        "the numbers are the order of the walk. One state in which it vanishes, and one in which "
+        "it explodes, unrolled and folded.",
         """
-hs, _ = nn.RNN(2, 3, rng=0)(np.ones((4, 1, 2), np.float32))
-loss = hs[-1].sum()
-picture = tg.draw(loss, level="cell", overlay="backward", title="A gradient on its way back")
+def run(scale):
+    cell = nn.RNN(2, 3, activation="identity", rng=0)
+    cell.Wh.data = scale * np.eye(3, dtype=np.float32)
+    hs, _ = cell(np.ones((5, 1, 2), np.float32))
+    return hs[-1].sum()
+
+
+vanishes, explodes = run(0.1), run(10.0)
+small = tg.draw(vanishes, overlay="backward", level="cell", title="× 0.1 a step: it vanishes")
+large = tg.draw(explodes, overlay="backward", level="cell", title="× 10 a step: it explodes")
+op = tg.draw(vanishes, overlay="backward", title="The same, op by op")
+folded = tg.draw(explodes, overlay="backward", view="folded", title="× 10 a step, folded")
 """,
-        waits=True,
+        ("small", "large", "op", "folded"),
+    ),
+    Entry(
+        "long",
+        "A long sequence",
+        "Steps in between are folded away; `around` shows some of them with their neighbours.",
+        """
+ys, _ = nn.GRU(4, 8, rng=0)(np.ones((100, 1, 4), np.float32))
+loss = ys[-1].sum()
+gap = tg.draw(loss, first=2, last=1, level="gate", title="A GRU over 100 steps")
+around = tg.draw(loss, first=1, around=[50], level="cell", title="The same, around step 50")
+""",
+        ("gap", "around"),
+    ),
+    Entry(
+        "diff",
+        "Two runs side by side",
+        "What only one of them has is marked: an LSTM beside a GRU, and a GRU whose reset gate "
+        "acts before the product with the state beside one where it acts after.",
+        """
+def loss(cell):
+    ys, _ = cell(np.ones((3, 1, 2), np.float32))
+    return ys[-1].sum()
+
+
+lstm, gru = loss(nn.LSTM(2, 3, rng=0)), loss(nn.GRU(2, 3, rng=0))
+cells = tg.diff(lstm, gru, titles=("LSTM", "GRU"), level="gate")
+torch = loss(nn.GRU(2, 3, convention="torch", rng=0))
+conventions = tg.diff(gru, torch, titles=("GRU, as in the notes", "GRU, as in PyTorch"))
+""",
+        ("cells", "conventions"),
+    ),
+    Entry(
+        "forcing",
+        "Teacher forcing",
+        "A network whose only way through time is its output stays one part when it is fed with "
+        "what it gave, and falls into one part for each step when it is fed with what it should "
+        "have given: all steps could be trained at once.",
+        """
+xs, targets = np.ones((4, 1, 3), np.float32), np.ones((4, 1, 2), np.float32)
+
+
+def losses(source, **how):
+    cell, found = nn.OutputRecurrent(3, 4, 2, source=source, rng=0), []
+    ys, _ = cell(xs, unroll=True, **how)
+    for t, (y, target) in enumerate(zip(ys, targets)):
+        with tg.scope(f"loss/t={t}"):  # drawn in the column of its step
+            found.append(tg.mean_squared_error(y, tg.tensor(target, name="target")))
+            found[-1].name = "loss"
+    return found, tg.lab.teacher_forcing_parts(found, cell).count
+
+
+(free, one), (forced, four) = losses("output"), losses("target", targets=targets)
+assert (one, four) == (1, 4)
+output = tg.draw(free, level="cell", title="Fed with its own outputs: one part")
+target = tg.draw(forced, level="cell", title="Fed with targets: a part for each step")
+""",
+        ("output", "target"),
+    ),
+    Entry(
+        "heat",
+        "Who feels whom",
+        "How much the loss at t feels of the state at k, relative to its own step; the future is "
+        "hatched.",
+        """
+rng = np.random.default_rng(0)
+cell, output = nn.LSTM(2, 8, rng=rng), nn.Linear(8, 2, rng=rng)
+hs, _ = cell(rng.normal(size=(12, 1, 2)).astype(np.float32))
+loss = tg.cross_entropy(output(hs), rng.integers(0, 2, (12, 1)), reduction="sum")
+picture = tg.lab.heat(loss).draw(words="how far back", title="An LSTM, untrained")
+""",
     ),
     Entry(
         "ledger",
         "What a gradient is made of",
         "The gradient of a weight is a sum over all pairs of a loss at t and a step k at which "
-        "the weight was used. Far from the diagonal terms vanish.",
+        "the weight was used. Far from the diagonal terms vanish; added up by how far they go "
+        "back, their shares add up to 1.",
         """
 rng = np.random.default_rng(0)
 cell, output = nn.RNN(2, 8, rng=rng), nn.Linear(8, 2, rng=rng)
 hs, _ = cell(rng.normal(size=(12, 1, 2)).astype(np.float32))
 loss = tg.cross_entropy(output(hs), rng.integers(0, 2, (12, 1)), reduction="sum")
-picture = tg.lab.ledger(loss, cell.Wh).draw()
+ledger = tg.lab.ledger(loss, cell.Wh)
+terms = ledger.draw()
+lags = ledger.by_lag()
+title = "What terms of each lag add to the gradient of Wh"
+lag = tg.curve({"share": (lags.lags, lags.shares)}, title=title, x_label="t − k", y_label="share")
 """,
-        waits=True,
+        ("terms", "lag"),
+    ),
+    Entry(
+        "flow",
+        "How far a gradient gets",
+        "The norm of the product of Jacobians, beside the bounds that its decay is compared with. "
+        "The title is the verdict.",
+        """
+rng = np.random.default_rng(0)
+cell = nn.RNN(4, 16, rng=rng)
+cell.Wh.data = (0.18 * rng.normal(size=(16, 16))).astype(np.float32)
+picture = tg.lab.flow(cell, rng.normal(size=(40, 1, 4)).astype(np.float32)).draw()
+""",
+    ),
+    Entry(
+        "saturation",
+        "Gates that are stuck",
+        "How often each gate of an LSTM has which value, here with weights ten times too large.",
+        """
+cell = nn.LSTM(4, 16, rng=0)
+cell.Wx.data = 10 * cell.Wx.data
+xs = np.random.default_rng(0).normal(size=(50, 8, 4)).astype(np.float32)
+_, _, gates = cell(xs, return_gates=True)
+picture = tg.lab.gates(gates).draw()
+""",
     ),
     Entry(
         "memory",
@@ -147,8 +260,6 @@ picture = tg.lab.ledger(loss, cell.Wh).draw()
         "state is detached where the scissors are, and what a window held is let go before the "
         "next one begins. Checkpoints keep less and work out the rest again.",
         """
-from tinygrad_rnn.draw.memory import draw_memory
-
 
 def losses(window, **how):
     cell, state, found = nn.LSTM(8, 16, rng=0), None, []
@@ -161,7 +272,7 @@ def losses(window, **how):
 
 runs = {"a compiled loop": losses(32), "in windows of 8 steps": losses(8)}
 runs['checkpoint="sqrt"'] = losses(32, checkpoint="sqrt")
-picture = draw_memory(runs, title="What an LSTM keeps for the walk back")
+picture = tg.draw_memory(runs, title="What an LSTM keeps for the walk back")
 """,
     ),
     Entry(
@@ -170,15 +281,13 @@ picture = draw_memory(runs, title="What an LSTM keeps for the walk back")
         "An unrolled run keeps every value in between. Detaching the state inside one graph "
         "ends the walk back, but frees nothing.",
         """
-from tinygrad_rnn.draw.memory import draw_memory
-
 W = tg.tensor(np.eye(16) * 0.9, requires_grad=True, name="W")
 h, loss = tg.tensor(np.ones((4, 16)), name="h0"), 0.0
 for t in range(12):
     with tg.scope(f"rnn/t={t}"):
         h = tg.tanh((h.detach() if t in (4, 8) else h) @ W)
         loss = loss + (h * h).sum()
-picture = draw_memory(loss, title="One loss over three windows")
+picture = tg.draw_memory(loss, title="One loss over three windows")
 """,
     ),
     Entry(
@@ -187,12 +296,10 @@ picture = draw_memory(loss, title="One loss over three windows")
         "Dropout on what comes from below, drawn anew at every step, and zoneout: a line "
         "through a step is a unit that keeps its value.",
         """
-from tinygrad_rnn.draw.raster import draw_masks
-
 cell = nn.Zoneout(nn.LSTM(6, 8, rng=0), h=0.1, c=0.5, rng=1)
 cell = nn.FeedforwardDropout(cell, 0.4, rng=2)
 ys, _ = cell(np.ones((24, 1, 6), np.float32))
-picture = draw_masks(ys.sum(), title="Dropout from below, zoneout of both states")
+picture = tg.draw_masks(ys.sum(), title="Dropout from below, zoneout of both states")
 """,
     ),
     Entry(
@@ -200,11 +307,9 @@ picture = draw_masks(ys.sum(), title="Dropout from below, zoneout of both states
         "Masks that stay",
         "Variational dropout cuts the same links at every step of a sequence.",
         """
-from tinygrad_rnn.draw.raster import draw_masks
-
 cell = nn.VariationalDropout(nn.GRU(6, 8, rng=0), inputs=0.3, state=0.3, rng=1)
 ys, _ = cell(np.ones((24, 1, 6), np.float32))
-picture = draw_masks(ys.sum(), title="Variational dropout")
+picture = tg.draw_masks(ys.sum(), title="Variational dropout")
 """,
     ),
     Entry(
@@ -224,55 +329,71 @@ title = "No entry reaches 1, yet the powers of one matrix explode"
 picture = tg.curve(lines, title=title, x_label="k", y_label="‖Wᵏ‖")
 """,
     ),
+    Entry(
+        "bptt",
+        "A page to step through",
+        "The run and its walk back, every step with its numbers, in one file without network; "
+        '`page.save("page.html")` writes it. A notebook shows it, too.',
+        """
+rng = np.random.default_rng(0)
+cell, output = nn.RNN(1, 2, rng=rng), nn.Linear(2, 2, rng=rng)
+hs, _ = cell(np.array([1, -1, 1, -1], np.float32).reshape(4, 1, 1))
+loss = tg.cross_entropy(output(hs), [[0], [1], [1], [0]])
+page = tg.explain(loss, title="Back through four steps", text="+-+-")
+""",
+        ("page",),
+    ),
 ]
 
 
-def picture_of(entry: Entry) -> Any:
-    """Run the code of an entry."""
+def made(entry: Entry) -> dict[str, Any]:
+    """Run the code of an entry; what it shows, by file."""
     names: dict[str, Any] = {}
     exec(compile(START + entry.code, f"gallery: {entry.name}", "exec"), names)
-    return names["picture"]
+    found = {shown: names[shown] for shown in entry.shows}
+    return {file: found[shown] for shown, file in entry.files.items()}
 
 
-def pictures() -> dict[str, Any]:
-    """All pictures that there are, by name."""
-    found: dict[str, Any] = {}
-    for entry in ENTRIES:
-        try:
-            found[entry.name] = picture_of(entry)
-        except ABSENT as error:
-            if not entry.waits:
-                raise
-            print(f"left out {entry.name}: {error}")
-    return found
+def text_of(shown: Any) -> str:
+    """A picture as SVG, a page as HTML."""
+    return shown.svg if hasattr(shown, "svg") else shown.html
 
 
-def page(names: Container[str]) -> str:
-    """The page as Markdown, with the entries of these names."""
+def page() -> str:
+    """The page as Markdown."""
     parts = ["# Pictures\n", f"{fill(HEAD, WIDE)}\n", f"```python\n{START}```\n"]
     for entry in ENTRIES:
-        if entry.name in names:
-            parts += [f"## {entry.title}\n", f"{fill(entry.words, WIDE)}\n"]
-            parts.append(f"```python\n{entry.code.strip()}\n```\n")
-            parts.append(f"![{entry.title}](pictures/{entry.name}.svg)\n")
+        parts += [f"## {entry.title}\n", f"{fill(entry.words, WIDE)}\n"]
+        parts.append(f"```python\n{entry.code.strip()}\n```\n")
+        for shown, file in entry.files.items():
+            if shown == "page":
+                parts.append(f"[{entry.title}](pictures/{file}) (open it in a browser)\n")
+            else:
+                words = entry.title if shown == "picture" else f"{entry.title}: {shown}"
+                parts.append(f"![{words}](pictures/{file})\n")
     return "\n".join(parts)
 
 
+def check(sizes: dict[str, int]) -> None:
+    """Refuse files that are too large to be kept beside the code."""
+    large = {f: n for f, n in sizes.items() if n > (LARGEST, LARGEST_PAGE)[f.endswith(".html")]}
+    if large or sum(sizes.values()) > LARGEST_OF_ALL:
+        raise SystemExit(f"pictures are too large: {large or sizes}")
+
+
 def main() -> None:
-    found = pictures()
-    sizes = {name: len(picture.svg.encode("utf-8")) for name, picture in found.items()}
-    too_large = [name for name, size in sizes.items() if size > LARGEST]
-    if too_large or sum(sizes.values()) > LARGEST_OF_ALL:
-        raise SystemExit(f"pictures are too large: {too_large or sizes}")
+    found = {file: text_of(x) for entry in ENTRIES for file, x in made(entry).items()}
+    sizes = {file: len(text.encode("utf-8")) for file, text in found.items()}
+    check(sizes)
     folder = DOCS / "pictures"
     folder.mkdir(exist_ok=True)
-    for path in folder.glob("*.svg"):
-        if path.stem not in found:
+    for path in folder.iterdir():
+        if path.name not in found:
             path.unlink()
-    for name, picture in found.items():
-        picture.save(folder / f"{name}.svg")
-        print(f"{sizes[name]:>8,} bytes  {name}.svg")
-    (DOCS / "gallery.md").write_text(page(found), encoding="utf-8", newline="\n")
+    for file, text in found.items():
+        (folder / file).write_text(text, encoding="utf-8", newline="\n")
+        print(f"{sizes[file]:>8,} bytes  {file}")
+    (DOCS / "gallery.md").write_text(page(), encoding="utf-8", newline="\n")
 
 
 if __name__ == "__main__":

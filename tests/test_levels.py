@@ -455,7 +455,8 @@ def test_hue_and_width_and_number_go_together():
     assert len({colour for colour, _, _ in looks}) == 13 and widths[-1] > 5 * widths[0]
     assert flow([1e-6, 1.0], 1.0).place == -0.5  # of several, the middle
     assert flow([1e-7, 1e-3], 1.0).words == "1.0e-7 … 1.0e-3"
-    assert flow([0.0], 1.0).place == -1 and flow_look(flow([0.0], 1.0))[2]
+    assert flow([0.0], 1.0).place is None and flow_look(flow([0.0], 1.0))[2]
+    assert flow([0.0, 1.0], 1.0).place == 0  # a zero has no power of ten
     assert flow([], 1.0).words == "no gradient"
 
 

@@ -166,8 +166,8 @@ def stepping(walk: Walk) -> Iterator[BackwardStep]:
         g = found.arrived(y)
         if g is None or not y.tracked:
             continue
-        is_tuple = y._array.__class__ is tuple
-        whole = _snapshot(g.filled(y._array) if is_tuple else g)
+        history([y] * (y.inputs is None))  # refuses what backward() has freed since
+        whole = _snapshot(g.filled(y._array) if y._array.__class__ is tuple else g)
         with recording(False), np.errstate(all="ignore"):
             pulled = walk.visit(k) or []
             terms = [
@@ -278,7 +278,7 @@ def _seed(y: Tensor, cotangent: Operand | None, who: str) -> Tensor:
         if y.size != 1:
             raise RuntimeError(
                 f"{who}: the gradient is implicit only for a result of one element, got shape "
-                f"{y.shape}. Reduce it (y.sum()), or give the cotangent too."
+                f"{y.shape}. Reduce it (y.sum()); only backward() and tg.grad() take cotangents."
             )
         return owned(np.ones(y.shape, y.dtype))
     seed = cotangent if isinstance(cotangent, Tensor) else Tensor(cotangent)

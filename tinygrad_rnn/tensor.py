@@ -529,9 +529,9 @@ def history(outputs: Iterable[Tensor], until: Collection[Tensor] = ()) -> list[T
                 continue
             if y.inputs is None:
                 raise RuntimeError(
-                    f"the history of {describe(y)} was freed: backward() went through the graph "
-                    "before. Call backward(retain_graph=True) the first time; or, if this is a "
-                    "state carried from one sequence to the next, carry x.detach() (of a tuple, "
+                    f"the history of {describe(y)} was freed: backward() or tg.grad() went through "
+                    "it before. Give retain_graph=True the first time; or, if this is a state "
+                    "carried from one sequence to the next, carry x.detach() (of a tuple, "
                     "tg.detach(state))."
                 )
             stack.extend(y.inputs)

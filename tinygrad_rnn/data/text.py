@@ -90,6 +90,10 @@ def streams(index: np.ndarray, batch: int) -> tuple[np.ndarray, np.ndarray]:
     """
     if batch < 1:
         raise ValueError(f"streams: batch: expected at least 1, got {batch}")
+    if isinstance(index, str):
+        raise TypeError(
+            "streams: index: expected numbers, got text: encode it, Vocabulary(text).encode(text)"
+        )
     length = (len(index) - 1) // batch
     if length < 1:
         raise TextError(

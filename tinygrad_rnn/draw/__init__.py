@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from operator import index
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 from ..tensor import Tensor
 
@@ -78,12 +79,15 @@ def draw(
     from .sheet import Wanted, check, figure_of
 
     check(outputs, level, view, overlay)
-    for word, steps in (("first", first), ("last", last)):
-        if not isinstance(steps, int) or steps < 0:
-            raise ValueError(f"draw: {word}: expected a number of steps, 0 or more, got {steps!r}")
-    if first + last + len(around) == 0:
+    for word, count in (("first", first), ("last", last)):
+        if not isinstance(count, int) or count < 0:
+            raise ValueError(f"draw: {word}: expected a number of steps, 0 or more, got {count!r}")
+    steps = list(around) if isinstance(around, Iterable) else [around]
+    if not all(isinstance(t, SupportsIndex) for t in steps):
+        raise TypeError(f"draw: around: expected the numbers of steps, got {around!r}")
+    if first + last + len(steps) == 0:
         raise ValueError("draw: first and last are both 0, so that no step would be shown")
-    wanted = Wanted(first, last, tuple(int(t) for t in around), level)
+    wanted = Wanted(first, last, tuple(map(index, steps)), level)
     return figure_of(outputs, wanted, view, overlay, title)
 
 

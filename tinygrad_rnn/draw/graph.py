@@ -177,7 +177,13 @@ class Wanted:
                 runs[-1].append(t)
             else:
                 runs.append([t])
-        return [run for run in runs if len(run) > 1]
+        hidden = [run for run in runs if len(run) > 1]
+        if times and sum(map(len, hidden)) == len(times):
+            raise ValueError(
+                f"draw: around: no step would be shown: expected one of t={times[0]} to "
+                f"t={times[-1]}, got {list(self.around)}"
+            )
+        return hidden
 
 
 def read(trace: Trace, wanted: Wanted) -> Graph:
@@ -202,7 +208,8 @@ class _Reader:
         self.edges: list[Edge] = []
         self.number: dict[object, int] = {}  # what is drawn already, and as which node
         self.users: dict[int, set[tuple[str, int]]] = {}  # of a leaf: the cells using it
-        self.hues: dict[int, int] = {}
+        born = [y.id for y in self.records if y.kind == "parameter"]
+        self.hues = {x: k for k, x in enumerate(born)}  # the same at every level
         self._place_steps()
         self._place_the_rest()
         self._hide_what_only_hidden_steps_touch()
@@ -493,7 +500,7 @@ class _Reader:
             if self.folded and chip and r.name:
                 label = f"{label} {shape}"
             node = Node("parameter", spot, label, "" if chip or not r.name else shape, grad, "")
-            node.hue, node.loud = self.hues.setdefault(x, len(self.hues)), loud
+            node.hue, node.loud = self.hues[x], loud
         elif r.kind == "input":
             label = literal(r.name, 20) if r.name else "input"
             node = Node("input", spot, label, shape or f"= {_value(r)}", "", "")
@@ -532,7 +539,6 @@ class _Reader:
             r = self.records[x]
             if r.kind == "parameter":
                 grad, loud = gradient_words(r.grad.l2 if r.grad is not None else None)
-                hue = self.hues.setdefault(x, len(self.hues))
                 layers = {layer for layer, _ in cells}
                 label = literal(r.name, 20) if r.name else "parameter"
                 where = (
@@ -542,7 +548,7 @@ class _Reader:
                 steps = max([len({t for _, t in cells}), *(counts.get(i, 0) for i in layers)])
                 use = f"shared by {steps} steps" if steps > 1 else "used in 1 step"
                 words = f"{shape_words(r.shape) or 'scalar'}, {where}{use}, {grad}"
-                entries.append(Entry(label, words, hue, loud))
+                entries.append(Entry(label, words, self.hues[x], loud))
         return sorted(entries, key=lambda entry: entry.hue)
 
     def _alarm(self) -> str:

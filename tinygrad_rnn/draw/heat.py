@@ -44,6 +44,11 @@ def heat_map(
         raise ValueError(
             f"heat_map: values: expected shape {(len(rows), len(columns))}, got {values.shape}"
         )
+    steps = max([*rows, *columns], default=-1) + 1
+    if 0 < len(words) < steps:
+        raise ValueError(
+            f"heat_map: words: expected one for each of {steps} steps, got {len(words)}"
+        )
     chart = _Map(values, (rows, columns), list(words))
     chart.relative = relative
     chart.titles = [literal(title, 90), literal(x_label, 40), literal(y_label, 40)]

@@ -137,6 +137,10 @@ def _owner(array: np.ndarray) -> np.ndarray:
 
 
 def _add(steps: list[float], t: int, size: float) -> None:
+    if t >= MOST:
+        raise ValueError(
+            f"draw_memory: expected fewer than {MOST:,} time steps, counted from 0, got t={t}"
+        )
     if t >= 0:
         steps.extend([0.0] * (t + 1 - len(steps)))
         steps[t] += size
@@ -166,6 +170,8 @@ def draw_memory(runs: Outputs | Mapping[str, Outputs], *, title: str = "") -> Pi
     windows: dict[str, list[Window]] = {}
     for name, outputs in given.items():
         several = [outputs] if isinstance(outputs, Tensor) else outputs
+        if not isinstance(several, list | tuple):
+            raise TypeError(f"draw_memory: expected tensors, got {type(several).__name__}")
         for y in several:
             if not isinstance(y, Tensor):
                 raise TypeError(f"draw_memory: expected tensors, got {type(y).__name__}")
@@ -181,6 +187,7 @@ def draw_memory(runs: Outputs | Mapping[str, Outputs], *, title: str = "") -> Pi
 
 
 RUNS = 6
+MOST = 10_000_000  # time steps; each has a number in memory
 WIDTH, LEFT, RIGHT = 760.0, 76.0, 30.0
 PANEL, HEAD, FOOT = 104.0, 42.0, 40.0  # heights: of the bars, above them, below them
 BARS = 150  # more steps than that share bars

@@ -34,7 +34,10 @@ def flow(norms: list[float], one: float) -> Flow:
     if bad:
         words = f"{number(bad[0])}!" + f" in {len(bad)} of {len(norms)}" * (len(norms) > 1)
         return Flow(bad[0], bad[0], words, None, True)
-    middle = (_decade(low / one) + _decade(high / one)) / 2
+    some = min((v for v in norms if v > 0), default=0.0)
+    if not some:
+        return Flow(low, high, words, None)
+    middle = (_decade(some / one) + _decade(high / one)) / 2
     return Flow(low, high, words, middle / DECADES)
 
 

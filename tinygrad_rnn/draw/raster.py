@@ -14,6 +14,7 @@ import numpy as np
 from ..tensor import Tensor, history
 from . import colours
 from .figure import Picture
+from .sheet import check
 from .svg import FONTS
 from .text import literal, step_of, width
 
@@ -50,6 +51,7 @@ def masks_of(outputs: Tensor | Sequence[Tensor], *, row: int = 0) -> list[Mask]:
     only. Raises RuntimeError for a graph that `backward()` has freed, ValueError for a row that the
     batch does not have.
     """
+    check(outputs, "op", "unrolled", None, "draw_masks")
     outputs = [outputs] if isinstance(outputs, Tensor) else list(outputs)
     order = history(outputs)
     readers = {x: y for y in order for x in y.inputs}

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from ..grad import _seed
 from ..tensor import Tensor
 from .caption import add_caption
 from .figure import Figure
@@ -87,6 +88,8 @@ def traced(outputs: Any, view: str, overlay: str | None) -> Trace:
         raise ValueError(
             f"draw: overlay: the walk back begins at one tensor, got {len(outputs)}: draw the loss"
         )
+    if overlay:
+        _seed(outputs[0], None, "draw: overlay")  # refuses what cannot be walked back
     most = FEW if view == "folded" and not overlay else None
     return trace_of(outputs, values=False, walk=overlay is not None, most=most)
 

@@ -153,12 +153,20 @@ class Trace:
         if not isinstance(given, dict) or given.get("version") != VERSION:
             found = given.get("version") if isinstance(given, dict) else type(given).__name__
             raise ValueError(f"Trace: expected a trace of version {VERSION}, got {found}")
-        records = [_record(r) for r in given.pop("records")]
-        for r in records:
-            for term in r.terms:
-                if term.numbers is None:  # the only one: all that came to what it belongs to
-                    term.numbers = records[r.inputs[term.place][0]].grad
-        return cls(records=records, **given)
+        try:
+            records = [_record(r) for r in given.pop("records")]
+            for number, r in enumerate(records):
+                _check(records, number)
+                for term in r.terms:
+                    if term.numbers is None:  # the only one: all that came to what it belongs to
+                        term.numbers = records[r.inputs[term.place][0]].grad
+            trace = cls(records=records, **given)
+            known = bool(trace.outputs) and all(0 <= y < len(records) for y in trace.outputs)
+        except (KeyError, IndexError, TypeError, AttributeError) as error:
+            raise ValueError(f"Trace: the document is no trace: {error!r}") from None
+        if not known:
+            raise ValueError("Trace: the document is no trace: it has not all of its outputs")
+        return trace
 
 
 def trace_of(
@@ -175,9 +183,14 @@ def trace_of(
     one output, a number, as `backward()` would, without leaving gradients anywhere; without, the
     gradients are those that are there. most: of each compiled loop write down no more than so many
     steps, the first it does; not together with walk. Raises RuntimeError for a graph that
-    `backward()` has freed.
+    `backward()` has freed, ValueError for a walk from several outputs.
     """
     outputs = [outputs] if isinstance(outputs, Tensor) else list(outputs)
+    if walk and len(outputs) != 1:
+        raise ValueError(
+            f"trace_of: walk: the walk back begins at one tensor, got {len(outputs)}: give the "
+            "loss, or walk=False"
+        )
     given, lengths = some_steps(outputs, values or walk, most)
     order = history(given)[::-1]
     maker = _Maker(order, values)
@@ -333,6 +346,16 @@ def _record(given: dict[str, Any]) -> Record:
     record.terms = [Term(t["place"], _numbers(t.get("numbers"))) for t in given.get("terms", ())]
     record.value, record.grad = _numbers(given.get("value")), _numbers(given.get("grad"))
     return record
+
+
+def _check(records: list[Record], number: int) -> None:
+    """Refuse a record that reads what does not come before it, which no walk would end at."""
+    r = records[number]
+    if r.id != number or not all(0 <= source < number for source, _ in r.inputs):
+        raise ValueError(f"Trace: the document is no trace: record {number} is out of order")
+    for source, part in r.inputs:
+        if records[source].restacked and part >= 0:
+            records[records[source].inputs[0][0]].inputs[part]
 
 
 def _numbers(given: dict[str, Any] | None) -> Any:

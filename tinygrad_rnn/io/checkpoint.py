@@ -126,7 +126,8 @@ def _read(file: BinaryIO) -> tuple[list[Any], dict[str, Any]]:
     length = int.from_bytes(start, "little")
     if length > min(MAX_HEADER, size - 8):
         foreign = next((what for magic, what in _FOREIGN.items() if start.startswith(magic)), "")
-        looks = f"; it looks like {foreign}, which is never opened here" if foreign else ""
+        advice = "tg.io.arrays reads an .npz; save a .pt with safetensors.torch.save_file"
+        looks = f"; it looks like {foreign}, which is never opened here: {advice}" * bool(foreign)
         room = f"with {size - 8} bytes behind it and {MAX_HEADER} allowed"
         raise ValueError(f"it claims a header of {length} bytes, {room}{looks}")
     start += file.read(length)

@@ -94,7 +94,7 @@ def _load(who: str, layer: Any, given: Mapping[str, Any]) -> None:
     twin = deepcopy(layer)
     forms = [form_of(cell) for cell in cells_of(who, "torch", twin).values()]
     cells = _in_torch(who, twin)
-    hint = "; what stands before the names can be given as prefix="
+    hint = "; of what belongs to other modules, drop it, or give the start of names, prefix='lstm.'"
     arrays = fitting(who, _arrays(cells), given, hint)
     for (where, cell), form in zip(cells.items(), forms, strict=True):
         for name, parts in NAMES.items():
@@ -131,6 +131,8 @@ def _without(prefix: str, who: str, state: Any) -> dict[str, Any]:
             f"{who}: state: expected arrays by name, got {type(state).__name__}; "
             "tg.io.arrays(path) reads them from a file"
         )
+    if prefix and any(name.startswith(prefix + ".") for name in state):
+        raise ValueError(f"{who}: prefix: expected it with its dot, {prefix + '.'!r}")
     n = len(prefix)
     return {name[n:]: array for name, array in state.items() if name.startswith(prefix)}
 

@@ -140,7 +140,8 @@ class Flow:
     def __repr__(self) -> str:
         names = ", ".join(f"{n} {size}" for n, size in zip(self.states, self.sizes, strict=True))
         bounds = "".join(f"; {name} = {number(rate)}" for name, rate in self.bounds.items())
-        memory = [f"1/e at lag {self.memory()}", f"1 % at lag {self.memory(GONE)}"]
+        lags = ("1/e", self.memory()), ("1 %", self.memory(GONE))
+        memory = [f"{n} never" if lag is None else f"{n} at lag {lag}" for n, lag in lags]
         head = f"flow over {len(self.steps)} steps of ({names}){bounds}\n{self.verdict}\n"
         rows = [
             (len(self.steps) - 1 - k, self.steps[k], self.end[k])
@@ -172,7 +173,9 @@ def flow(
     if isinstance(run, Mapping):
         states = run
     else:
-        if not isinstance(run, Part) or xs is None:
+        if isinstance(run, Part) and xs is None:
+            raise TypeError("flow: xs is missing: of a cell, flow(cell, xs)")
+        if not isinstance(run, Part):
             raise TypeError(
                 f"flow: expected a cell and xs, or the states of one layer, got "
                 f"{type(run).__name__}. Of a Recurrent give one of what return_states=True returns."

@@ -75,6 +75,8 @@ def heat(
     that is clipped on its way.
     """
     several = not isinstance(loss, Tensor)
+    if several and not isinstance(loss, list | tuple):
+        raise TypeError(f"heat: loss: expected tensors, got {type(loss).__name__}")
     losses = [loss] if isinstance(loss, Tensor) else list(loss)
     asked = [x for x in (states, inputs) if x is not None]
     given = recorded("heat", [*losses, *asked])

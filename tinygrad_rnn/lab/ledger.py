@@ -71,7 +71,8 @@ class Ledger:
         lags = sorted(self._sums[name])
         sums = np.array([self._sums[name][lag] for lag in lags])
         sums = sums.reshape(len(lags), *self.rest[name].shape)
-        flat, whole = sums.reshape(len(lags), -1), self.total(name).reshape(-1)
+        whole = self.total(name).reshape(-1)
+        flat = sums.reshape(len(lags), whole.size)  # there may be no lag, or no element
         size = float(whole @ whole)
         shares = flat @ whole / size if size else np.zeros(len(lags))
         return Lags(np.array(lags, int), np.sqrt((flat * flat).sum(1)), sums, shares)
@@ -127,7 +128,13 @@ def _weights(given: Any) -> dict[Tensor, str]:
     """The weights, and what they are called."""
     if hasattr(given, "named_parameters"):
         return {x: name for name, x in given.named_parameters()}
-    tensors = [given] if isinstance(given, Tensor) else list(given)
+    single = isinstance(given, Tensor) or not np.iterable(given)
+    tensors = [given] if single else list(given)
+    if not all(isinstance(x, Tensor) for x in tensors):
+        raise TypeError(
+            "ledger: weights: expected a tensor, such as cell.Wh, several, or a module, got "
+            f"{given!r}"
+        )
     named: dict[Tensor, str] = {}
     for k, x in enumerate(tensors):
         name = x.name or (f"weight {k}" if len(tensors) > 1 else "weight")

@@ -42,9 +42,11 @@ class Provenance:
         at = [f"t={self.t}"] if self.t is not None else []
         at += [self.layer] if self.layer else []
         at += [f"gate {self.gate}"] if self.gate else []
-        at += [f"op {self.op}"] if self.op else [f"given in {self.name or 'a leaf'}"]
+        at += [f"op {self.op}"] if self.op else []
+        said = [f"at {', '.join(at)}"] if at else []
+        said += [] if self.op else [f"given in {self.name or 'a leaf'}"]
         way = "" if self.direction == "ahead" else " on the way back"
-        return f"{self.kind} first{way} at {', '.join(at)}"
+        return f"{self.kind} first{way} {', '.join(said)}"
 
     __repr__ = __str__
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..ops import concat, where
 from ..tensor import Tensor, scope
-from .cell import Cell, Folded, Part, Way
+from .cell import Cell, Folded, Part, Way, check_part
 
 MERGES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "concat": lambda f, b: concat([f, b], axis=-1),
@@ -40,10 +40,7 @@ class Bidirectional(Part):
         merge: str | Callable[[Tensor, Tensor], Tensor] = "concat",
     ):
         for name, cell in (("forward", forward), ("backward", backward)):
-            if not isinstance(cell, Cell):
-                raise TypeError(
-                    f"Bidirectional: {name}: expected a Cell, got {type(cell).__name__}"
-                )
+            check_part("Bidirectional", name, cell)
         if forward is backward:
             raise ValueError(
                 "Bidirectional: forward and backward are the same cell, and would share weights: "

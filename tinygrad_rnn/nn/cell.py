@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from types import MappingProxyType
@@ -90,6 +91,11 @@ class Part(Module):
             for name, size in zip(self.state, self.sizes, strict=True)
         )
 
+    def check(self) -> None:
+        """Refuse a part that cannot be folded."""
+        if not hasattr(self, "inputs") or not hasattr(self, "hidden"):
+            raise TypeError(f"{type(self).__name__}: set self.inputs and self.hidden in __init__")
+
     def folded(self, xs: Tensor, state: Sequence[Tensor], way: Way) -> Folded:
         """This part over xs (T, B, inputs), from the state given."""
         raise NotImplementedError
@@ -133,7 +139,9 @@ class Cell(Part):
 
     def advance(self, x: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         """`step`, with its answer as a tuple. Raises ValueError unless that has every state."""
-        new = self.step(x, *state)
+        new: Any = self.step(x, *state)
+        if new is None:
+            raise TypeError(f"{type(self).__name__}: step returned None: return the new state")
         new = tuple(new) if isinstance(new, tuple | list) else (new,)
         if len(new) != len(state):
             raise ValueError(
@@ -183,6 +191,19 @@ class Cell(Part):
         )  # fmt: skip
         return _sorted(self.state, state, paths, has_output, list(run.shown), way)
 
+    def check(self) -> None:
+        """Refuse a cell that cannot be folded: without sizes, or with a step of other states."""
+        super().check()
+        step = inspect.signature(self.step)
+        try:
+            step.bind("x", *self.state)
+        except TypeError:
+            wanted = tuple([p.name for p in step.parameters.values() if p.default is p.empty][1:])
+            raise TypeError(
+                f"{type(self).__name__}: step: expected to take x and {self.state}, got {step}: "
+                f"set state = {wanted} in the class"
+            ) from None
+
     def _ask(self, run: Moment, xs: Tensor, state: Sequence[Tensor], unroll: bool) -> None:
         """Do one step to learn what steps ask for: the masks of the whole sequence are drawn."""
         from ..scan.step import Trace, at_one_time
@@ -194,6 +215,20 @@ class Cell(Part):
             with Trace([at_one_time(xs), *state]) as made, run.at(None):
                 x, *old = made.leaves
                 self.output(x, *self.advance(x, *old))
+
+
+def check_part(who: str, word: str, part: Any, kind: type[Part] = Cell) -> None:
+    """Refuse what is no cell, saying how to make it one, and a cell that cannot be folded."""
+    hint = ""
+    if isinstance(part, type) and issubclass(part, Cell):
+        hint = "; make one, such as nn.LSTM(inputs, hidden)"
+    elif kind is Part and isinstance(part, list | tuple):
+        hint = f"; unpack the list: {who}(*cells)"
+    elif kind is Cell and (isinstance(part, Part) or hasattr(part, "cells")):
+        hint = "; wrap each cell inside it"
+    if not isinstance(part, kind):
+        raise TypeError(f"{who}: {word}: expected a Cell, got {type(part).__name__}{hint}")
+    part.check()
 
 
 def _sorted(

@@ -13,7 +13,7 @@ from ..tensor import Tensor, scope
 from .activations import activation as activation_of
 from .cell import Cell
 from .conventions import convention_of
-from .init import Random, glorot, orthogonal
+from .init import Random, generator, glorot, orthogonal
 from .module import as_floats, floating, parameter, positive
 from .moment import each_step, gates
 from .norm import LayerNorm
@@ -109,7 +109,7 @@ class RNN(Affine):
         if bias not in (0, 1, 2):
             raise ValueError(f"RNN: bias: expected 0, 1 or 2 of them, got {bias!r}")
         self.activation, self.clip = activation_of("RNN", activation), limit("RNN", clip)
-        rng = np.random.default_rng(rng)
+        rng = generator(self, rng)
         self._make((inputs, hidden), (1, 1), int(bias), dtype, rng)
         self.untied = untied
         if untied is not None:
@@ -144,7 +144,7 @@ class IRNN(RNN):
     """
 
     def __init__(self, inputs: int, hidden: int, *, dtype: Any = np.float32, rng: Random = None):
-        rng = np.random.default_rng(rng)
+        rng = generator(self, rng)
         super().__init__(inputs, hidden, activation="relu", dtype=dtype, rng=rng)
         self.Wh.data = np.eye(hidden, dtype=self.dtype)
         self.Wx.data = rng.normal(0, 0.001, (inputs, hidden)).astype(self.dtype)
@@ -191,7 +191,7 @@ class LSTM(Affine):
         self.convention, self.coupled, self.clip = convention, bool(coupled), limit("LSTM", clip)
         self.order = how.lstm.replace("f", "") if coupled else how.lstm
         self.activations = several("LSTM", activations, 3)
-        rng, count = np.random.default_rng(rng), len(self.order)
+        rng, count = generator(self, rng), len(self.order)
         biases = len(how.lstm_biases) if bias else 0
         self._make((inputs, hidden), (count, count), biases, dtype, rng, projection)
         if self.b is not None and not coupled:
@@ -282,7 +282,7 @@ class GRU(Affine):
         self.reset = one_of("GRU", "reset", reset or how.reset, ("before", "after"))
         self.update = one_of("GRU", "update", update or how.update, ("candidate", "previous"))
         self.activations = several("GRU", activations, 2)
-        rng, has = np.random.default_rng(rng), how.has_gru_bias if bias is None else bias
+        rng, has = generator(self, rng), how.has_gru_bias if bias is None else bias
         biases = how.gru_biases if has else ()
         self._make((inputs, hidden), (3, 2), len([k for k in biases if k != "bn"]), dtype, rng)
         self.Wn = parameter(orthogonal(rng, hidden).astype(dtype), "Wn")
@@ -335,7 +335,7 @@ class MinimalGatedUnit(Affine):
         rng: Random = None,
     ):
         positive("MinimalGatedUnit", inputs=inputs, hidden=hidden)
-        dtype, rng = floating("MinimalGatedUnit", dtype), np.random.default_rng(rng)
+        dtype, rng = floating("MinimalGatedUnit", dtype), generator(self, rng)
         self._make((inputs, hidden), (2, 1), int(bool(bias)), dtype, rng)
         self.Wn = parameter(orthogonal(rng, hidden).astype(dtype), "Wn")
         if self.b is not None:
@@ -376,7 +376,7 @@ class OutputRecurrent(Cell):
         one_of("OutputRecurrent", "source", source, ("output", "prediction", "target"))
         self.source, self.activation = source, activation_of("OutputRecurrent", activation)
         self.inputs, self.hidden, self.dtype, self.width = inputs, hidden, dtype, outputs
-        rng = np.random.default_rng(rng)
+        rng = generator(self, rng)
         self.Wo = parameter(glorot(rng, outputs, hidden).astype(dtype), "Wo")
         self.Wx = parameter(glorot(rng, inputs, hidden).astype(dtype), "Wx")
         self.V = parameter(glorot(rng, hidden, outputs).astype(dtype), "V")
@@ -435,7 +435,7 @@ class OutputRecurrent(Cell):
             return ys, (ys[-1] if len(ys) else begin,)
         path = []
         for t in range(len(xs)):
-            with scope(f"t={t}"):
+            with scope(f"layer0/t={t}"):
                 x, y = xs[t], before[t]
                 for part, name in ((x, "x"), (y, "target" if t else "o0")):
                     part.name = name if part.op is None else part.name

@@ -11,7 +11,7 @@ import numpy as np
 from ..ops import cross_entropy, softmax
 from ..tensor import Operand, Tensor, no_grad, scope
 from .cells import GRU, LSTM, RNN
-from .init import Random
+from .init import Random, generator
 from .layers import Dropout, Embedding, Linear
 from .module import Module, positive
 from .recurrent import Recurrent, State
@@ -41,7 +41,7 @@ class LanguageModel(Module):
         if cell not in CELLS:
             raise ValueError(f"LanguageModel: cell: expected one of {list(CELLS)}, got {cell!r}")
         positive("LanguageModel", layers=layers)
-        rng = np.random.default_rng(rng)
+        rng = generator(self, rng)
         kind, sizes = CELLS[cell], [embedding] + [hidden] * layers
         self.embedding = Embedding(symbols, embedding, dtype=dtype, rng=rng)
         cells = [kind(i, h, dtype=dtype, rng=rng) for i, h in pairwise(sizes)]
@@ -77,7 +77,7 @@ class LanguageModel(Module):
             raise ValueError("sample: prompt: expected at least one symbol to begin from")
         if not temperature >= 0:
             raise ValueError(f"sample: temperature: expected 0 or more, got {temperature}")
-        return self._continued(prompt, length, temperature, np.random.default_rng(rng))
+        return self._continued(prompt, length, temperature, generator(self, rng))
 
     def _continued(
         self,

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..ops import embedding
 from ..tensor import Operand, Tensor, scope
-from .init import Random, glorot
+from .init import Random, generator, glorot
 from .module import Module, as_floats, floating, parameter, positive
 from .moment import dropped, each_step, probability
 
@@ -27,7 +27,7 @@ class Linear(Module):
     ):
         positive("Linear", inputs=inputs, outputs=outputs)
         dtype = floating("Linear", dtype)
-        weights = glorot(np.random.default_rng(rng), inputs, outputs)
+        weights = glorot(generator(self, rng), inputs, outputs)
         self.W = parameter(weights.astype(dtype), "W")
         self.b = parameter(np.zeros(outputs, dtype), "b") if bias else None
 
@@ -52,7 +52,7 @@ class Embedding(Module):
     def __init__(self, count: int, size: int, *, dtype: Any = np.float32, rng: Random = None):
         positive("Embedding", count=count, size=size)
         dtype = floating("Embedding", dtype)
-        rows = np.random.default_rng(rng).normal(size=(count, size)) / np.sqrt(size)
+        rows = generator(self, rng).normal(size=(count, size)) / np.sqrt(size)
         self.table = parameter(rows.astype(dtype), "table")
 
     def __call__(self, index: Operand) -> Tensor:
@@ -70,7 +70,7 @@ class Dropout(Module):
     def __init__(self, p: float, *, rng: Random = None):
         probability("Dropout", p=p)
         self.p = float(p)
-        self.rng = np.random.default_rng(rng) if p else None  # what never draws needs none
+        self.rng = generator(self, rng) if p else None  # what never draws needs none
 
     def __repr__(self) -> str:
         return f"Dropout({self.p:g})"

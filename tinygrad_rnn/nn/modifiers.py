@@ -14,8 +14,8 @@ import numpy as np
 
 from ..ops import clip_cotangent, concat, expand, split, where
 from ..tensor import Tensor
-from .cell import Cell
-from .init import Random
+from .cell import Cell, check_part
+from .init import Random, generator
 from .module import parameter, positive
 from .moment import dropped, each_step, once, probability
 
@@ -27,14 +27,14 @@ class Modifier(Cell):
     sees all of it, whichever way round the two are nested.
     """
 
-    def __init__(self, cell: Cell):
-        if not isinstance(cell, Cell):
-            raise TypeError(
-                f"{type(self).__name__}: cell: expected a Cell to wrap, got {type(cell).__name__}"
-            )
-        if not hasattr(cell, "inputs") or not hasattr(cell, "hidden"):
-            raise TypeError(f"{type(cell).__name__}: set self.inputs and self.hidden in __init__")
-        self.cell = cell
+    def __init__(self, cell: Cell, **settings: Any):
+        check_part(type(self).__name__, "cell", cell)
+        self.cell, self.settings = cell, settings
+
+    def __repr__(self) -> str:
+        name, inside = super().__repr__().split("(", 1)
+        given = [f"{k}={v}, " for k, v in self.settings.items() if v is not None]
+        return f"{name}({''.join(given)}{inside}"
 
     state = property(lambda self: self.cell.state)
     links = property(lambda self: self.cell.links)
@@ -73,9 +73,9 @@ class FeedforwardDropout(Modifier):
     """
 
     def __init__(self, cell: Cell, p: float, *, rng: Random = None):
-        super().__init__(cell)
+        super().__init__(cell, p=p)
         probability("FeedforwardDropout", p=p)
-        self.p, self.rng = float(p), np.random.default_rng(rng)
+        self.p, self.rng = float(p), generator(self, rng)
 
     @property
     def draws(self) -> bool:  # type: ignore[override]
@@ -94,21 +94,25 @@ class VariationalDropout(Modifier):
     inputs and state are rates; masks are (B, size), one for each row, new at every call. The state
     is cut where weights read it (`Cell.links`), not where it is carried on, so that a GRU keeps
     what it decides to keep. per_gate draws a mask for each gate ("untied"). Gal & Ghahramani 2016.
+    Raises ValueError without either rate.
     """
 
     def __init__(
         self,
         cell: Cell,
         *,
-        inputs: float = 0.0,
-        state: float = 0.0,
+        inputs: float | None = None,
+        state: float | None = None,
         per_gate: bool = False,
         rng: Random = None,
     ):
-        super().__init__(cell)
-        probability("VariationalDropout", inputs=inputs, state=state)
-        self.rates = {"x": float(inputs), "h": float(state)}
-        self.per_gate, self.rng = per_gate, np.random.default_rng(rng)
+        given = {k: p for k, p in (("inputs", inputs), ("state", state)) if p is not None}
+        super().__init__(cell, **given, per_gate=per_gate or None)
+        if not given:
+            raise ValueError("VariationalDropout: expected inputs=..., state=..., or both")
+        probability("VariationalDropout", **given)
+        self.rates = {"x": float(given.get("inputs", 0)), "h": float(given.get("state", 0))}
+        self.per_gate, self.rng = per_gate, generator(self, rng)
 
     @property
     def draws(self) -> bool:  # type: ignore[override]
@@ -179,14 +183,14 @@ class DropConnect(Modifier):
     """
 
     def __init__(self, cell: Cell, p: float, *, rng: Random = None):
-        super().__init__(cell)
+        super().__init__(cell, p=p)
         probability("DropConnect", p=p)
         if not self.links.get("h"):
             raise ValueError(
                 f"DropConnect: {type(cell).__name__} does not say which weights read its state: "
                 'set links = {"x": ("Wx",), "h": ("Wh",)} in its class'
             )
-        self.p, self.rng = float(p), np.random.default_rng(rng)
+        self.p, self.rng = float(p), generator(self, rng)
 
     @property
     def draws(self) -> bool:  # type: ignore[override]
@@ -208,20 +212,24 @@ class Zoneout(Modifier):
 
     Rates go by the names of states, `Zoneout(LSTM(64, 128), h=0.05, c=0.5)` (S27). A new mask at
     every step; in use the expectation, p h(t-1) + (1 - p) h̃(t). The output is the state that was
-    kept. Krueger et al. 2017. Raises ValueError for a state that the cell does not have.
+    kept. Krueger et al. 2017. Raises ValueError for a state that the cell does not have,
+    and without any rate.
     """
 
     def __init__(self, cell: Cell, *, rng: Random = None, **rates: float):
-        super().__init__(cell)
+        super().__init__(cell, **rates)
+        such = ", ".join([f"{name}=0.1" for name in cell.state if name.isidentifier()])
         for name in rates:
             if name not in cell.state:
                 raise ValueError(
                     f"Zoneout: {name}: expected a state of {type(cell).__name__}, one of "
-                    f"{cell.state}"
+                    f"{cell.state}: use {such}"
                 )
+        if not rates:
+            raise ValueError(f"Zoneout: expected a rate for a state: use {such}")
         probability("Zoneout", **rates)
         self.rates = {name: float(p) for name, p in rates.items()}
-        self.rng = np.random.default_rng(rng)
+        self.rng = generator(self, rng)
 
     @property
     def draws(self) -> bool:  # type: ignore[override]
@@ -273,7 +281,7 @@ class TimeSkip(Modifier):
     """
 
     def __init__(self, cell: Cell, k: int):
-        super().__init__(cell)
+        super().__init__(cell, k=k)
         positive("TimeSkip", k=k)
         self.k = int(k)
 
@@ -294,7 +302,7 @@ class TimeSkip(Modifier):
 
     def begin(self, batch: int) -> tuple[Tensor, ...]:
         zeros = np.zeros((batch, self.sizes[0]), self.dtype)
-        older = [Tensor(zeros, name=f"{name}0") for name in self.state[len(self.cell.state) :]]
+        older = [Tensor(zeros, name=f"{name} begin") for name in self.state[len(self.cell.state) :]]
         return (*self.cell.begin(batch), *older)
 
     def step(self, x: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
@@ -329,7 +337,7 @@ class ClipCotangent(Modifier):
     """
 
     def __init__(self, cell: Cell, *, norm: float | None = None, value: float | None = None):
-        super().__init__(cell)
+        super().__init__(cell, norm=norm, value=value)
         self.limits = {"norm": norm, "value": value}
         clip_cotangent(np.zeros(1), **self.limits)  # refuses limits that are none
 

@@ -162,7 +162,8 @@ def as_floats(who: str, word: str, x: Operand, dtype: Any) -> Tensor:
     x = x if isinstance(x, Tensor) else Tensor(x)
     if x.dtype != dtype:
         wanted = np.dtype(dtype)
-        hint = f"Use {word}.astype(np.{wanted}), or {who} with dtype=np.{x.dtype}."
+        maker = "the cell" if who == "Recurrent" else who  # a layer has the dtype of its cells
+        hint = f"Use {word}.astype(np.{wanted}), or {maker} with dtype=np.{x.dtype}."
         if x.dtype.kind != "f":
             hint = f"Indices go through nn.Embedding; numbers through {word}.astype(np.{wanted})."
         raise TypeError(

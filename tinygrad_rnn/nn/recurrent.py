@@ -14,8 +14,8 @@ from ..ops import concat, stack, swapaxes, where
 from ..ops import max as max_
 from ..ops import sum as sum_
 from ..tensor import Operand, Tensor, scope
-from .cell import Folded, Part, Way
-from .init import Random
+from .cell import Folded, Part, Way, check_part
+from .init import Random, generator
 from .layers import Dropout
 from .module import Module, as_floats
 
@@ -72,7 +72,7 @@ class Recurrent(Module):
             pad,
         )
         self.reverse, self.checkpoint, self.unroll = reverse, checkpoint, unroll
-        rng = np.random.default_rng(rng) if any(rates) else None
+        rng = generator(self, rng) if any(rates) else None
         self.dropout = [Dropout(p, rng=rng) for p in rates]
 
     def __call__(
@@ -179,10 +179,11 @@ class Recurrent(Module):
         cell = self.cells[k]
         wanted = [(size,) if single else (batch, size) for size in cell.sizes]
         names = ", ".join(cell.state) + "," * (len(cell.state) == 1)
-        if isinstance(state, Tensor):
-            raise ValueError(
-                f"Recurrent: state of cell {k}: expected the tuple ({names}), got one tensor of "
-                f"shape {state.shape}"
+        if not isinstance(state, tuple | list):
+            is_array = isinstance(state, Tensor | np.ndarray)
+            got = f"one tensor of shape {state.shape}" if is_array else type(state).__name__
+            raise (ValueError if is_array else TypeError)(
+                f"Recurrent: state of cell {k}: expected the tuple ({names}), got {got}"
             )
         tensors = [
             as_floats("Recurrent", name, s, cell.dtype)
@@ -236,10 +237,7 @@ def _check_cells(cells: Sequence[Any]) -> None:
     if not cells:
         raise ValueError("Recurrent: expected at least one cell, such as nn.LSTM(64, 128)")
     for k, cell in enumerate(cells):
-        if not isinstance(cell, Part):
-            raise TypeError(f"Recurrent: cell {k}: expected a Cell, got {type(cell).__name__}")
-        if not hasattr(cell, "inputs") or not hasattr(cell, "hidden"):
-            raise TypeError(f"{type(cell).__name__}: set self.inputs and self.hidden in __init__")
+        check_part("Recurrent", f"cell {k}", cell, Part)
     for k, (below, above) in enumerate(pairwise(cells)):
         if above.inputs != below.outputs:
             raise ValueError(
@@ -252,11 +250,14 @@ def _check_cells(cells: Sequence[Any]) -> None:
 
 
 def _is_ragged(xs: Any) -> bool:
-    return (
-        isinstance(xs, list | tuple)
-        and len(xs) > 0
-        and all(isinstance(x, Tensor | np.ndarray) and x.ndim == 2 for x in xs)
-    )
+    if not isinstance(xs, list | tuple) or not all(isinstance(x, Tensor | np.ndarray) for x in xs):
+        return False
+    ragged = len(xs) > 0 and all(x.ndim == 2 for x in xs)
+    if not ragged and len(shapes := {x.shape for x in xs}) > 1:
+        raise ValueError(
+            f"Recurrent: xs: expected a list of sequences (T, inputs), got shapes {sorted(shapes)}"
+        )
+    return ragged
 
 
 def _lengthened(x: Tensor, steps: int) -> Tensor:

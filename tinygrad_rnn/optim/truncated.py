@@ -35,8 +35,18 @@ def truncated_bptt(
     when a gradient is NaN or infinite. `schedule(step)` gives the learning rate. Leave the loop to
     stop before the windows end.
     """
+    if hasattr(forward, "loss"):
+        raise TypeError(
+            "truncated_bptt: forward: expected a function (x, y, state), got "
+            f"{type(forward).__name__}: pass model.loss"
+        )
     for x, y in windows:
-        loss, state = forward(x, y, state)
+        answer: Any = forward(x, y, state)
+        if not isinstance(answer, tuple | list) or len(answer) != 2:
+            raise TypeError(
+                f"truncated_bptt: forward must return (loss, state), got {type(answer).__name__}"
+            )
+        loss, state = answer
         optimizer.zero_grad()
         loss.backward()
         state = detach(state)

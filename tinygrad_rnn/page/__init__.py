@@ -53,6 +53,8 @@ def signs(steps: Sequence[int], text: str | Sequence[str] | None) -> dict[int, s
     """What was read at each time step. Raises ValueError when there are not as many as steps."""
     if text is None:
         return {}
+    if not hasattr(text, "__len__"):
+        raise TypeError(f"explain: text: expected a text or a list, got {type(text).__name__}")
     if len(text) != len(steps):
         raise ValueError(
             f"explain: text: expected {len(steps)} signs, one for each time step, got {len(text)}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..draw import draw
 from ..draw.figure import Figure
+from ..draw.graph import TooMany
 from ..draw.trace import Trace
 
 NODES = 600  # more than that are too many to be stepped through one by one
@@ -18,20 +19,34 @@ def pictures(trace: Trace) -> dict[str, Figure]:
     """
     ops = sum(r.kind == "op" for r in trace.records)
     if ops > OPS:
-        raise ValueError(
-            f"explain: this run has {ops} ops, more than the {OPS} that a page can step through. "
-            "Explain fewer time steps."
-        )
+        raise too_many(ops)
     levels = ["op"] * (ops <= NODES) + ["gate"] * bool(trace.steps)
     found = {}
     for level in levels:
-        figure = draw(trace, level=level, first=ALL)
-        if figure.nodes <= NODES:
+        figure = _whole(trace, level)
+        if figure and figure.nodes <= NODES:
             found[level] = figure
     if trace.steps or not found:
-        found["cell"] = draw(trace, level="cell", first=ALL)
-        if found["cell"].nodes > NODES:
-            found["cell"] = draw(trace, level="cell", first=40, last=20)
+        figure = _whole(trace, "cell")
+        if not figure or figure.nodes > NODES:
+            figure = draw(trace, level="cell", first=40, last=20)
+        found["cell"] = figure
     if trace.steps:
         found["folded"] = draw(trace, view="folded")
     return found
+
+
+def _whole(trace: Trace, level: str) -> Figure | None:
+    """The picture with every step, if it can be read."""
+    try:
+        return draw(trace, level=level, first=ALL)
+    except TooMany:
+        return None
+
+
+def too_many(ops: int) -> ValueError:
+    """The refusal of a run that is too long."""
+    return ValueError(
+        f"explain: this run has {ops:,} ops, more than the {OPS:,} that a page can step through. "
+        "Explain fewer time steps."
+    )

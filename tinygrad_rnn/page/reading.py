@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from ..draw.steps import with_steps
+from ..draw.steps import with_steps, work
 from ..draw.trace import Trace, trace_of
 from ..grad import Walk, _seed, stepping
 from ..op import pick
 from ..optim.clip import euclidean
 from ..tensor import Tensor
+from .levels import OPS, too_many
 
 ELEMENTS = 64  # of a larger weight the page shows the first ones
 
@@ -41,8 +42,8 @@ class Weight:
 def read(loss: Tensor, title: str = "") -> tuple[Trace, list[Weight]]:
     """The trace of a run and back, and the terms of its weights' gradients."""
     _seed(loss, None, "explain")  # refuses at once what cannot be walked back
-    if work([loss]) > OPS:
-        raise too_large(work([loss]))
+    if (ops := work([loss])) > 2 * OPS:  # parts of tuples counted, which are no ops of a trace
+        raise too_many(ops)
     (given,) = with_steps([loss], values=True)
     trace = trace_of(given, title=title)
     return trace, _weights(given, trace)

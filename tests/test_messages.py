@@ -1,0 +1,174 @@
+"""What a newcomer does wrong, and the words that lead on."""
+
+import pickle
+
+import numpy as np
+import pytest
+
+import tinygrad_rnn as tg
+from tinygrad_rnn import data, io, lab, nn, optim
+
+T, I, H = 4, 2, 3
+ONE = np.ones((T, 1, I), np.float32)
+lstm = lambda **how: nn.LSTM(I, H, rng=0, **how)
+both = lambda: nn.Bidirectional(lstm(), lstm())
+
+
+class Own(nn.Cell):
+    """A cell whose step is not finished."""
+
+    inputs, hidden = I, H
+
+    def step(self, x, h):
+        """Forget the return."""
+
+
+class Two(Own):
+    """A step of two states, of which the class names one."""
+
+    def step(self, x, h, c):
+        """One state more than are named."""
+        return h, c
+
+
+class Learner(nn.Recurrent):
+    """A model with a loss."""
+
+    def loss(self, x, y, state):
+        """Its loss and its state."""
+        ys, state = self(x, state)
+        return ys.sum(), state
+
+
+def learnt(forward):
+    """A window of learning with something for `forward`."""
+    model = Learner(lstm())
+    list(optim.truncated_bptt(forward(model), [(ONE, ONE)], optim.SGD(model, lr=0.1)))
+
+
+def loss(cell=None):
+    """A loss over all steps."""
+    return (cell or lstm())(ONE)[0].sum()
+
+
+def spent():
+    """A graph that was walked twice."""
+    cell = lstm()
+    y = loss(cell)
+    tg.grad(y, cell.Wh)
+    y.backward()
+
+
+def torch_names(start="", **more):
+    """The weights of an LSTM as PyTorch names them."""
+    named = io.to_torch(lstm(convention="torch"))
+    return {**{start + name: array for name, array in named.items()}, **more}
+
+
+def opened(tmp_path):
+    """A pickle that is taken for a checkpoint."""
+    path = tmp_path / "model.pt"
+    path.write_bytes(pickle.dumps([1.0] * 20))
+    io.load(path)
+
+
+REFUSALS = {
+    "another dtype": (
+        lambda: lstm()(ONE.astype(float)), TypeError, "or the cell with dtype=np.float64"),
+    "no return": (
+        lambda: Own()(ONE), TypeError, "Own: step returned None: return the new state"),
+    "more states than are named": (
+        lambda: Two()(ONE), TypeError, "set state = ('h', 'c') in the class", "(x, h, c)"),
+    "more states, wrapped": (lambda: nn.Zoneout(Two(), h=0.1), TypeError, "state = ('h', 'c')"),
+    "a state of 0": (
+        lambda: lstm()(ONE, 0), TypeError, "state of cell 0", "the tuple (h, c)", "got int"),
+    "a state that is one array": (
+        lambda: lstm()(ONE, np.zeros((1, H))), ValueError, "the tuple (h, c)", "shape (1, 3)"),
+    "a list of all kinds": (
+        lambda: lstm()([ONE, ONE[:, 0]]), ValueError, "a list of sequences", "(4, 1, 2), (4, 2)"),
+    "zoneout of p": (lambda: nn.Zoneout(lstm(), p=0.1), ValueError, "use h=0.1, c=0.1"),
+    "zoneout of nothing": (lambda: nn.Zoneout(lstm()), ValueError, "use h=0.1, c=0.1"),
+    "dropout of nothing": (
+        lambda: nn.VariationalDropout(lstm()), ValueError, "inputs=..., state=..., or both"),
+    "zoneout of a layer": (
+        lambda: nn.Zoneout(nn.Recurrent(lstm()), h=0.1), TypeError, "wrap each cell inside it"),
+    "zoneout of two ways": (
+        lambda: nn.Zoneout(both(), h=0.1), TypeError, "wrap each cell inside it"),
+    "two ways of a class": (
+        lambda: nn.Bidirectional(nn.LSTM, lstm()), TypeError, "nn.LSTM(inputs, hidden)"),
+    "a list of cells": (
+        lambda: nn.Recurrent([lstm()]), TypeError, "unpack the list: Recurrent(*cells)"),
+    "a class": (
+        lambda: nn.Recurrent(nn.LSTM), TypeError, "make one, such as nn.LSTM(inputs, hidden)"),
+    "a seed in words": (
+        lambda: nn.LSTM(I, H, rng="0"), TypeError, "LSTM: rng: expected", "got '0'"),
+    "a seed of a mask": (
+        lambda: nn.Zoneout(lstm(), h=0.1, rng="0"), TypeError, "Zoneout: rng: expected"),
+    "a loss without a state": (
+        lambda: learnt(lambda model: lambda x, y, state: model.loss(x, y, state)[0]),
+        TypeError, "must return (loss, state), got Tensor"),
+    "a model for its loss": (
+        lambda: learnt(lambda model: model), TypeError, "got Learner: pass model.loss"),
+    "windows of text": (
+        lambda: data.windows("some text", 2, 2), TypeError, "index", "Vocabulary(text).encode"),
+    "a ledger of a name": (
+        lambda: lab.ledger(loss(), "Wh"), TypeError, "ledger: weights", "cell.Wh", "'Wh'"),
+    "a ledger of a number": (lambda: lab.ledger(loss(), 3), TypeError, "ledger: weights", "got 3"),
+    "the flow of nothing": (lambda: lab.flow(lstm()), TypeError, "xs is missing", "flow(cell, xs)"),
+    "too few words": (
+        lambda: lab.heat(loss()).draw(words="abc"), ValueError, "words", "4 steps, got 3"),
+    "a prefix without its dot": (
+        lambda: io.from_torch(torch_names("lstm."), prefix="lstm"), ValueError, "'lstm.'"),
+    "weights of others": (
+        lambda: io.from_torch(torch_names(head=np.ones(2))),
+        ValueError, "unexpected 'head'", "drop it", "prefix='lstm.'"),
+    "a gradient of many": (
+        lambda: tg.draw(lstm()(ONE)[0], overlay="backward"),
+        RuntimeError, "draw: overlay", "y.sum()"),
+    "a page of many": (lambda: tg.explain(lstm()(ONE)[0]), RuntimeError, "explain: ", "y.sum()"),
+    "a spent graph": (spent, RuntimeError, "or tg.grad() went", "retain_graph=True the first"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_a_refusal_leads_on(name):
+    wrong, kind, *words = REFUSALS[name]
+    with pytest.raises(kind) as refusal:
+        wrong()
+    for word in words:
+        assert word in str(refusal.value), str(refusal.value)
+    assert "cotangent too" not in str(refusal.value)
+
+
+def test_a_file_that_is_not_opened_says_how_to_make_one_that_is(tmp_path):
+    with pytest.raises(io.CheckpointError, match=r"a pickle.*safetensors\.torch\.save_file"):
+        opened(tmp_path)
+
+
+SAID = {
+    "zoneout": (lambda: nn.Zoneout(lstm(), h=0.1), "Zoneout(h=0.1, cell=LSTM("),
+    "dropout": (
+        lambda: nn.VariationalDropout(lstm(), state=0.0),
+        "VariationalDropout(state=0.0, cell=LSTM("),
+    "per gate": (
+        lambda: nn.VariationalDropout(lstm(), inputs=0.2, per_gate=True),
+        "VariationalDropout(inputs=0.2, per_gate=True, cell="),
+    "from below": (lambda: nn.FeedforwardDropout(lstm(), 0.5), "FeedforwardDropout(p=0.5, cell="),
+    "weights": (lambda: nn.DropConnect(lstm(), 0.5), "DropConnect(p=0.5, cell="),
+    "limit": (lambda: nn.ClipCotangent(lstm(), norm=1.0), "ClipCotangent(norm=1.0, cell="),
+    "skip": (lambda: nn.TimeSkip(lstm(), 3), "TimeSkip(k=3, cell="),
+    "first states": (
+        lambda: [s.name for s in nn.TimeSkip(lstm(), 2).begin(1)], "['h0', 'c0', 'h-2 begin']"),
+    "a NaN in what is given": (
+        lambda: lab.provenance(tg.tensor([np.nan], requires_grad=True).sum()),
+        "NaN first given in a tensor"),
+    "a memory that lasts": (
+        lambda: lab.flow(nn.RNN(I, H, activation=lambda a: a, rng=0), ONE),
+        "memory: 1/e never, 1 % never\n"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SAID)
+def test_what_is_shown_reads(name):
+    shown, words = SAID[name]
+    assert words in repr(shown())
