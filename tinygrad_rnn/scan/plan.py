@@ -87,22 +87,9 @@ class Plan:
 
     # -- the arrays ------------------------------------------------------------------------------
 
-    def evaluator(self, captured: Sequence[np.ndarray]) -> Callable[[Any], Any]:
-        """A function that says what is meant by a role; what is fixed is worked out when asked."""
-        known: dict[int, Any] = {}
-
-        def value(role: Any) -> Any:
-            kind, k = role[0], role[1]
-            if kind != "fixed":
-                return captured[k] if kind == "captured" else k
-            if k not in known:
-                op, inputs, attrs = self.fixed[k]
-                arrays = [value(r) for r in inputs]
-                with np.errstate(all="ignore"):
-                    known[k] = op.body(*arrays, **attrs)
-            return known[k]
-
-        return value
+    def evaluator(self, captured: Sequence[np.ndarray]) -> Values:
+        """What says what is meant by a role."""
+        return Values(self.fixed, captured)
 
     def numbers_from(self, value: Callable[[Any], Any]) -> np.ndarray:
         if not self.numbers:
@@ -166,6 +153,28 @@ class Plan:
                     array.fill(0)
             room.append((k, array))
         return room
+
+
+class Values:
+    """What is meant by a role; what is fixed is worked out when it is asked for.
+
+    An object and no closure: one that calls itself would be a cycle, and keep the weights alive.
+    """
+
+    def __init__(self, fixed: Any, captured: Sequence[np.ndarray]):
+        self.fixed, self.captured = fixed, captured
+        self.known: dict[int, Any] = {}
+
+    def __call__(self, role: Any) -> Any:
+        kind, k = role[0], role[1]
+        if kind != "fixed":
+            return self.captured[k] if kind == "captured" else k
+        if k not in self.known:
+            op, inputs, attrs = self.fixed[k]
+            arrays = [self(r) for r in inputs]
+            with np.errstate(all="ignore"):
+                self.known[k] = op.body(*arrays, **attrs)
+        return self.known[k]
 
 
 AHEAD_LINES, BACK_LINES = 128, 256  # rows (of steps times batch) that a block of time has
