@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -163,7 +164,7 @@ class Cell(Part):
 
     def folded(self, xs: Tensor, state: Sequence[Tensor], way: Way) -> Folded:
         run, has_output = Moment(len(xs)), False
-        if any(module.draws for module in self.modules()):
+        if self.draws or (self.is_nested() and any(m.draws for m in self.modules())):
             self._ask(run, xs, state, way.unroll)
         begin = self.begin(xs.shape[1]) if way.reset is not None else ()
         flags = [x for x in (way.valid, way.resets()) if x is not None]
@@ -194,14 +195,18 @@ class Cell(Part):
     def check(self) -> None:
         """Refuse a cell that cannot be folded: without sizes, or with a step of other states."""
         super().check()
-        step = inspect.signature(self.step)
+        function = getattr(self.step, "__func__", self.step)
+        own = (self,) if function is not self.step else ()  # what a method is given first
+        step = _signature(function)
         try:
-            step.bind("x", *self.state)
+            step.bind(*own, "x", *self.state)
         except TypeError:
-            wanted = tuple([p.name for p in step.parameters.values() if p.default is p.empty][1:])
+            names = [p.name for p in step.parameters.values() if p.default is p.empty]
+            wanted = names[len(own) + 1 :]
+            got = str(step).replace("(self, ", "(", 1)
             raise TypeError(
-                f"{type(self).__name__}: step: expected to take x and {self.state}, got {step}: "
-                f"set state = {wanted} in the class"
+                f"{type(self).__name__}: step: expected to take x and {self.state}, got {got}: "
+                f"set state = {tuple(wanted)} in the class"
             ) from None
 
     def _ask(self, run: Moment, xs: Tensor, state: Sequence[Tensor], unroll: bool) -> None:
@@ -229,6 +234,9 @@ def check_part(who: str, word: str, part: Any, kind: type[Part] = Cell) -> None:
     if not isinstance(part, kind):
         raise TypeError(f"{who}: {word}: expected a Cell, got {type(part).__name__}{hint}")
     part.check()
+
+
+_signature = lru_cache(inspect.signature)  # it takes longer than a short sequence
 
 
 def _sorted(

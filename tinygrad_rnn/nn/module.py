@@ -61,6 +61,15 @@ class Module:
         """This module and all inside it."""
         return [x for _, x in _walk(self, "") if isinstance(x, Module)]
 
+    def is_nested(self) -> bool:
+        """Whether there may be modules inside: quicker to say than which."""
+        nests = (Module, list, tuple, dict)
+        return any(
+            isinstance(part, Module)
+            or (isinstance(part, nests[1:]) and any(isinstance(p, nests) for p in _inside(part)))
+            for part in vars(self).values()
+        )
+
     def train(self, on: bool = True) -> Self:
         """Switch what differs in training (dropout) on, here and in every module inside."""
         for module in self.modules():
@@ -122,6 +131,10 @@ class Module:
         for path, array in new.items():
             replace(parameters[path], array)
         return missing, unexpected
+
+
+def _inside(parts: Any) -> Any:
+    return parts.values() if isinstance(parts, dict) else parts
 
 
 def _shown(x: Any) -> str:
