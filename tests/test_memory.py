@@ -35,7 +35,7 @@ def test_memory_is_flat_over_a_thousand_steps():
     assert late - early < 1024, f"1,000 steps took {late - early} kB"
 
 
-@pytest.mark.parametrize("how", [{"unroll": True}, {"lengths": [3, 5]}])
+@pytest.mark.parametrize("how", [{}, {"unroll": True}, {"lengths": [3, 5]}, {"checkpoint": "sqrt"}])
 def test_a_training_step_leaves_no_cycles(how):
     """What reference counting cannot free would pile up until the collector comes by."""
     rng = np.random.default_rng(0)
