@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .tensor import _NONE, Tensor, _births, as_array, caller, describe, mode, owned
+from .tensor import _NONE, Outline, Tensor, _births, as_array, caller, describe, leaked, mode, owned
 
 
 class Op:
@@ -41,6 +41,7 @@ class Op:
         self.pointwise, self.variadic = pointwise, variadic
         self.ours = str(body.__module__).startswith(f"{__package__}.")
         self.trusted = self.ours and not quiet
+        self.around: Any = None  # of somebody else's: what it reads, see scan/step.py
         parameters = [
             p for p in inspect.signature(body).parameters.values() if p.kind != p.VAR_POSITIONAL
         ]
@@ -80,7 +81,7 @@ class Op:
                 out = self.body(*map(_array_of, inputs), **attrs)
             else:
                 out = self._guarded([x._array for x in inputs], attrs)
-        except (ValueError, TypeError, IndexError) as error:
+        except (ValueError, TypeError, IndexError, AttributeError) as error:
             raise self._refusal(error, inputs, attrs) from error
         if out.__class__ is tuple:
             return self.several(tuple([np.asarray(part) for part in out]), inputs, attrs)
@@ -180,10 +181,14 @@ class Op:
         return inputs, {**self.defaults, **attrs}
 
     def _refusal(self, error: Exception, inputs: Sequence[Tensor], attrs: Any) -> Exception:
+        for x in inputs:
+            if x._array.__class__ is Outline:
+                return leaked(x)
         given = ", ".join(map(describe, inputs)) + "".join(
             f", {name}={value!r}" for name, value in attrs.items()
         )
-        kind = next(k for k in (IndexError, TypeError, ValueError) if isinstance(error, k))
+        kinds = (IndexError, TypeError, ValueError, AttributeError)
+        kind = next(k for k in kinds if isinstance(error, k))
         return kind(f"{self.name}: {error} (given {given})")
 
     def _as_tensors(self, inputs: Sequence[Any]) -> tuple[Tensor, ...]:

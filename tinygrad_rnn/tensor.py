@@ -118,6 +118,15 @@ class Outline:
     def __len__(self) -> int:
         return self.shape[0]
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Outline) and (self.shape, self.dtype) == (other.shape, other.dtype)
+
+    def __hash__(self) -> int:
+        return hash((self.shape, self.dtype))
+
+    def __array__(self, *_: Any, **__: Any) -> np.ndarray:
+        raise leaked()
+
 
 class Untraceable(TypeError):
     """A step reads the numbers of a tensor, or draws new ones: a compiled loop cannot follow."""
@@ -137,9 +146,21 @@ def caller() -> str:
     return f"{frame.f_code.co_filename}:{frame.f_lineno}, in {frame.f_code.co_name}"
 
 
+def leaked(x: Tensor | None = None) -> Untraceable:
+    """What is said of a tensor that was kept from inside a step, and is used."""
+    word = "a tensor" if x is None else describe(x)
+    return Untraceable(
+        f"{word} was kept from inside a step of tg.scan or a layer, which is run on tensors "
+        "without numbers: it has none. Return it from the step as an output, after the new carry (or name "
+        "it with nn.gates and ask for return_gates=True), or run with unroll=True."
+    )
+
+
 def seen(x: Tensor, wish: str) -> Any:
     """The numbers of a tensor; refused while a step is traced, when there are none yet."""
     if x._array.__class__ is Outline:
+        if not mode.trace:
+            raise leaked(x)
         raise Untraceable(
             f"scan: the step {wish} {describe(x)}, at {caller()}. The loop is compiled before "
             "there are numbers. Choose with tg.where(condition, x, y), give what changes with time "
@@ -205,7 +226,7 @@ class Tensor:
 
     @property
     def data(self) -> np.ndarray:
-        array = seen(self, "reads the numbers of") if mode.trace else self._array
+        array = seen(self, "reads the numbers of")
         array.setflags(write=False)  # before anyone outside can hold it
         return array
 

@@ -188,9 +188,20 @@ class Cell(Part):
 
         paths = fold(
             one, state, (xs, *streams), names=self.state, reverse=way.reverse,
-            checkpoint=way.checkpoint, unrolled=way.unroll,
+            checkpoint=way.checkpoint, unrolled=way.unroll, roots=self.foreign(),
         )  # fmt: skip
         return _sorted(self.state, state, paths, has_output, list(run.shown), way)
+
+    def foreign(self) -> list[Any]:
+        """What somebody else wrote of this cell: the library's own steps change nothing."""
+        found: list[Any] = []
+        for module in self.modules() if self.is_nested() else (self,):
+            if not _is_ours(type(module)):
+                found += [module.step, module.output] if isinstance(module, Cell) else [module]
+            for part in vars(module).values():
+                if callable(part) and not isinstance(part, Module) and not _is_ours(part):
+                    found.append(part)
+        return found
 
     def check(self) -> None:
         """Refuse a cell that cannot be folded: without sizes, or with a step of other states."""
@@ -234,6 +245,10 @@ def check_part(who: str, word: str, part: Any, kind: type[Part] = Cell) -> None:
     if not isinstance(part, kind):
         raise TypeError(f"{who}: {word}: expected a Cell, got {type(part).__name__}{hint}")
     part.check()
+
+
+def _is_ours(x: Any) -> bool:
+    return str(getattr(x, "__module__", "")).startswith(f"{__package__.split('.')[0]}.")
 
 
 _signature = lru_cache(inspect.signature)  # it takes longer than a short sequence

@@ -120,7 +120,7 @@ def derivable(node: Node, known: set[Node]) -> bool:
         if n in seen or n in known or n.kind in ("leaf", "written"):
             continue
         seen.add(n)
-        cheap = n.kind == "view" or (n.kind == "pointwise" and n.data.name in CHEAP)
+        cheap = n.kind == "view" or n.verb in CHEAP
         if not cheap or len(seen) > 64:
             return False
         stack += n.inputs
@@ -291,7 +291,7 @@ def accumulated(text, n, target, k, captured, batch, terms):
     """
     if n.kind == "written" and n.data == 0:
         return
-    sums = n.kind == "pointwise" and n.data.name == "add" and not n.batched
+    sums = n.verb == "add" and not n.batched
     if sums and all(x.shape == n.shape for x in n.inputs):
         for x in n.inputs:
             accumulated(text, x, target, k, captured, batch, terms)

@@ -21,7 +21,6 @@ from .program import Program, program_of
 from .step import (
     Follower,
     Step,
-    Trace,
     at_one_time,
     check_repeatable,
     is_written,
@@ -33,20 +32,25 @@ from .step import (
 
 
 def compiled(
-    step: Steps, state: Any, inputs: Any, steps: int, reverse: bool, every: Any, names: Any
-) -> list[Tensor] | None:
+    step: Steps, state: Any, inputs: Any, steps: int, reverse: bool, every: Any, names: Any,
+    roots: Sequence[Any],
+) -> list[Tensor] | None:  # fmt: skip
+    """The results of a scan run as a loop; None where the step has no compiled form.
+
+    `roots` are what may change something when the step is run: they are looked at before and after.
+    """
     began = next(_births)
     given = _given(state, inputs)
-    program, captured = _recognised(step, given)
+    again = lambda: _traced(step, inputs, state, names, roots)
+    program, captured = _recognised(step, given, roots)
     if program is None:
-        leaves = [at_one_time(x) for x in inputs]
-        made, results = _traced(step, leaves, state, names)
-        program = _program(made, results, lambda: _again(step, inputs, state, names), len(inputs))
+        made, results = again()
+        program = _program(made, results, lambda: again()[0], len(inputs))
         if program is None:
             return None
         _remember(step, given, program)
         captured = made.captured
-    _check_repeats(program, captured, began, lambda: _again(step, inputs, state, names))
+    _check_repeats(program, captured, began, lambda: again()[0])
     for k, rows in program.lookups:
         check_index("index", inputs[k]._array, rows, IndexError)
     run = Run(
@@ -103,13 +107,7 @@ def _same(tensors: Sequence[Tensor], arrays: Sequence[np.ndarray]) -> bool:
     )
 
 
-def _again(step: Steps, inputs: Any, state: Any, names: Any) -> Trace:
-    made, results = _traced(step, [at_one_time(x) for x in inputs], state, names)
-    made.key(results)
-    return made
-
-
-def _recognised(step: Steps, given: Any) -> tuple[Any, Any]:
+def _recognised(step: Steps, given: Any, roots: Sequence[Any]) -> tuple[Any, Any]:
     """The program of last time, if the step, run anew, does what it did then."""
     try:
         program = _latest.get(_code(step), {}).get(given)
@@ -118,15 +116,17 @@ def _recognised(step: Steps, given: Any) -> tuple[Any, Any]:
     if program is None:
         return None, None
     made = Follower(program.step)
-    results = run_on(made, step)
+    results = run_on(made, step, roots)
     return (program, made.values) if made.found(results) else (None, None)
 
 
-def _traced(step: Steps, leaves: Sequence[Tensor], state: Sequence[Tensor], names: Any) -> Any:
-    made, new = trace(step, leaves, state)
+def _traced(step: Steps, inputs: Any, state: Any, names: Any, roots: Sequence[Any]) -> Any:
+    leaves = [at_one_time(x) for x in inputs]
+    made, new = trace(step, leaves, state, roots)
     results_of(0, state, new)
     for leaf, name in zip(made.leaves[len(leaves) :], names, strict=False):
         leaf.name = name
+    made.end(new)
     return made, new
 
 
@@ -137,9 +137,10 @@ PROGRAMS = 256  # programs that are remembered
 
 def _program(made: Any, results: Any, again: Any, inputs: int) -> Program | None:
     """The program of a trace: known by what the step does, so that it can never be out of date."""
-    key = made.key(results)
+    key = made.key(results, inputs)
     with _lock:
         if key in _programs:
+            _programs.move_to_end(key)
             return _programs[key]
     check_repeatable(made, again)
     program: Program | None = None
@@ -158,8 +159,7 @@ def _program(made: Any, results: Any, again: Any, inputs: int) -> Program | None
 
 def source(step: Steps, state: Sequence[Tensor], inputs: Sequence[Tensor]) -> str:
     """The text of both loops of a step."""
-    made, results = _traced(step, [at_one_time(x) for x in inputs], state, ())
-    made.key(results)
+    made, results = _traced(step, inputs, state, (), ())
     try:
         return program_of(Step(made, results, len(inputs))).source
     except Unsupported as reason:

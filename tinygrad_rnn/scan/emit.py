@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import keyword
 import math
 import re
@@ -50,6 +51,8 @@ class Text:
         self.late: list[str] = []
         self.foreign: dict[str, Any] = {}
         self.counts: dict[str, int] = {}
+        self.talls: dict[str, str] = {}  # arrays that are packed for sums of products
+        self.taken = {*RESERVED, *sizes.words.values()}
         self.in_blocks: set[Node] = set()
         self.severed: set[int] = set()  # states that no cotangent gets past
         self.products: dict[str, int] = {}
@@ -63,21 +66,23 @@ class Text:
         self.names: list[str] = []
         self.captured: list[tuple[int, ...]] = []  # the shapes of what is captured
 
+    def word(self, wish: str) -> str:
+        """A word of the text that nothing else in it goes by: where every name comes from."""
+        word = re.sub(r"[^0-9A-Za-z_]", "_", wish)
+        word = word if word[:1].isalpha() else f"a{word}"
+        while word in self.taken:
+            word += "_"
+        self.taken.add(word)
+        return word
+
     def fresh(self, stem: str) -> str:
-        """A name that is not taken: the stem and a number."""
+        """Such a word with a number behind it."""
         self.counts[stem] = self.counts.get(stem, 0) + 1
         name = f"{stem}{self.counts[stem]}"
-        return self.fresh(stem) if name in self.arguments else name
+        return self.fresh(stem) if name in self.taken else self.word(name)
 
     def argument(self, name: str, role: Any, dtype: Any, ndim: int, written: bool) -> str:
-        word = re.sub(r"[^0-9A-Za-z_]", "_", name) or "a"
-        taken = word in RESERVED or word in self.sizes.words.values() or keyword.iskeyword(word)
-        if word[0].isdigit():
-            word = f"a{word}"
-        if taken:
-            word = f"{word}_"
-        while word in self.arguments or word in self.foreign:
-            word += "_"
+        word = self.word(name)
         self.arguments[word] = Argument(word, role, np.dtype(dtype), ndim, written)
         return word
 
@@ -218,12 +223,14 @@ class Text:
 
     def tall(self, g: Node) -> str:
         """A block of steps as one tall matrix, packed for the products that sum over it."""
-        name = f"{self.places[self.base(g) or g].array}_packed"
-        if name not in self.arguments:
+        array = self.array(g, True)
+        if array not in self.talls:
             rows = 1 if len(g.shape) < 2 or g.shape[0] == ROWS else self.sizes.value(g.shape[0])
-            name = self.argument(name, ("tall", g.shape[-1], rows), g.dtype, 1, True)
-            self.late.append(f"pack_rows({self.array(g, True)}, {name})")
-        return name
+            wish = f"{self.places[self.base(g) or g].array}_packed"
+            name = self.argument(wish, ("tall", g.shape[-1], rows), g.dtype, 1, True)
+            self.late.append(f"pack_rows({array}, {name})")
+            self.talls[array] = name
+        return self.talls[array]
 
     def is_early(self, x: Node) -> bool:
         base = self.base(x)
@@ -378,10 +385,8 @@ class Text:
         for name, (body, _) in self.foreign.items():
             if body is op.body:
                 return name
-        word = f"op_{op.name}"
-        while word in self.foreign or word in self.arguments:
-            word += "_"
-        self.foreign[word] = (op.body, surroundings(op.body))
+        word = self.word(f"op_{op.name}")
+        self.foreign[word] = (op.body, surroundings(op))
         return word
 
     def foreign_formula(self, node: Node, inputs: list[str]) -> str:
@@ -447,7 +452,7 @@ class Text:
                     groups.append(nest.lines())
                     open_rows = groups[-1] if by_row else None
                 for key in nest.registers:
-                    if isinstance(key[0], Node) and key[0].data.name not in CHEAP:
+                    if isinstance(key[0], Node) and key[0].verb not in CHEAP:
                         self.expensive.setdefault(key[0], set()).add(len(groups))
         return groups
 
@@ -558,7 +563,8 @@ def _no_operands(node: Node) -> list[Node]:
 RESERVED = {
     "length", "way", "block", "start", "stop", "numbers", "rows", "behind", "done", "count", "low",
     "step", "s", "t", "begun", "before", "after", "np", "f32", "f64", "multiply", "gather", "plus",
-    "source", "target", "min", "range", "z", "log1p", *VARIABLES, *CALLS,
+    "source", "target", "z", "log1p", "gather_packed", "pack_rows", "scratch", "ahead", "back",
+    *VARIABLES, *CALLS, *keyword.kwlist, *keyword.softkwlist, *dir(builtins),
 }  # fmt: skip
 
 MAKERS = {

@@ -108,14 +108,19 @@ def fold(
     checkpoint: str | int | None = None,
     unrolled: bool = False,
     names: Sequence[str] = (),
+    roots: Sequence[Any] | None = None,
 ) -> list[Tensor]:
-    """`scan`, with names for the carry in texts and pictures."""
+    """`scan`, with names for the carry in texts and pictures.
+
+    `roots`: what the step must not change, if that is less than all it can reach.
+    """
     state, inputs, steps = _given("scan", carry, xs, length)
     every = _interval(checkpoint, steps)
     if not (unrolled or mode.anomaly or mode.trace or not steps or _inert(state, inputs)):
         machine = _machine()
         if machine is not None:
-            out = machine.compiled(step, state, inputs, steps, reverse, every, names)
+            roots = (step,) if roots is None else roots
+            out = machine.compiled(step, state, inputs, steps, reverse, every, names, roots)
             if out is not None:
                 return out
     given = tuple(inputs) if inputs else None

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..op import Op
+from ..op import Op, pick
 from ..tensor import Outline, Tensor
 
 ROWS = "rows"  # the size of the batch, as far as one thread sees it
@@ -63,6 +63,12 @@ class Node:
         self.partial = not batched and any(x.batched or x.partial for x in self.inputs)
         if batched and any(x.partial for x in self.inputs):
             raise Coupled
+
+    @property
+    def verb(self) -> str:
+        """Which pointwise op of the library it is, "" if none: somebody's own may share its name."""
+        known = self.kind == "pointwise" and self.data.ours
+        return self.data.name if known else ""
 
     def __repr__(self):
         data = self.data.name if isinstance(self.data, Op) else self.data
@@ -139,10 +145,11 @@ class Lowering:
             if y in self.known:
                 continue
             inputs = [self.node(x) for x in y.inputs]
-            if y.op.name == "pick":
+            if y.op is pick:
                 self.known[y] = inputs[0][y.attrs["i"]]
             else:
                 self.known[y] = self.lower(y, inputs)
+            self.check_batch(y, self.known[y])
             if isinstance(self.known[y], Node) and self.known[y].source is None:
                 self.known[y].source = y
 
@@ -170,6 +177,12 @@ class Lowering:
             for x in inputs:
                 if x.batched and (not x.shape or x.shape[0] != ROWS):
                     raise Coupled
+
+    def check_batch(self, y: Tensor, node: Any) -> None:
+        """What has the rows of the batch has as many: not so where one row is spread over more."""
+        if self.batch is not None and isinstance(node, Node) and node.batched:
+            if node.shape[:1] == (ROWS,) and y.shape[0] != self.batch:
+                raise Coupled
 
     def pointwise(self, y: Tensor, inputs: list[Node]) -> Node:
         if not y.op.ours:

@@ -245,7 +245,8 @@ def plus(offset: str, size: str) -> str:
     if offset == size:
         return f"2 * {size}"
     times, _, rest = offset.partition(" * ")
-    return f"{int(times) + 1} * {size}" if rest == size else f"{offset} + {size}"
+    known = rest == size and times.isdigit()
+    return f"{int(times) + 1} * {size}" if known else f"{offset} + {size}"
 
 
 def at_text(i: Index, shift: bool) -> str:

@@ -11,7 +11,7 @@ from ..ops import reshape
 from ..tensor import Tensor, _Switch, mode, owned, recording
 from .loop import unroll, warn
 from .lower import Unsupported
-from .step import Step, is_written
+from .step import Step, is_written, surroundings
 
 
 class Scan(Op):
@@ -24,11 +24,23 @@ class Scan(Op):
         run, count = y.attrs["run"], len(y.attrs["run"].program.step.results)
         if mode.recording or mode.anomaly:
             return _pull_unrolled(g, y)
+        check_surroundings(run.program.step)
         try:
             return run.back([g.get(i) for i in range(count)])
         except Unsupported as reason:
             warn(f"the derivative of {reason}")
             return _pull_unrolled(g, y)
+
+
+def check_surroundings(step: Step) -> None:
+    """Refuse to lead back through somebody's op that reads other things than on the way ahead."""
+    for x, around in step.around.items():
+        if surroundings(x.op) != around:
+            raise RuntimeError(
+                f"{x.op.name}: something that it reads besides its inputs was changed between the "
+                "forward pass and the backward pass, so the gradient would mix old and new. Give "
+                "it as an attribute or an input, or call backward() before it changes."
+            )
 
 
 def _scan(*inputs, run):

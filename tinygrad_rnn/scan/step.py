@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
@@ -11,7 +12,8 @@ import numpy as np
 
 from ..grad import pullback
 from ..op import Op, pick, pointwise
-from ..tensor import Outline, Tensor, Untraceable, _births, mode, owned, recording, scope
+from ..tensor import Outline, Tensor, Untraceable, _births, leaked, mode, owned, recording, scope
+from .reach import Reach, frozen
 
 Key = tuple[Any, ...]
 
@@ -34,7 +36,7 @@ class Trace:
         self.nodes: list[Tensor] = []
         self.calls: list[Key] = []  # what was done, in numbers: the key of a compiled program
         self.captured: list[Tensor] = []
-        self.around: dict[Tensor, Any] = {}  # what an op of somebody else's reads besides inputs
+        self.around: dict[Tensor, Key] = {}  # what ops of others read besides their inputs
         self.leaves = [_outlined(x) for x in leaves]
         self.number: dict[Tensor, int] = {x: k for k, x in enumerate(self.leaves)}
 
@@ -55,10 +57,7 @@ class Trace:
         arrays = [x._array for x in inputs]
         if Outline not in map(type, arrays):
             return None
-        entry = _entry(op, arrays, attrs)
-        if entry is None:
-            entry = _found(op, inputs, attrs)
-        answer, tag = entry
+        answer, tag = _entry(op, inputs, attrs)
         if answer.__class__ is not tuple:
             return self.cut(op, self.add(op, inputs, attrs, answer, tag))
         whole = self.add(op, inputs, attrs, answer, tag)
@@ -81,14 +80,15 @@ class Trace:
         for x in inputs:
             k = number.get(x)
             if k is None:
+                if x._array.__class__ is Outline and mode.trace is self:
+                    raise leaked(x)
                 k = number[x] = ~len(self.captured)
                 self.captured.append(x)
             call.append(k)
             if x.tracked and op is not detached:
                 y.tracked = answer.__class__ is tuple or answer.dtype.kind == "f"
         if not op.ours:
-            self.around[y] = around = surroundings_of(op)
-            call.append(around)
+            self.around[y] = surroundings(op)
         number[y] = len(number)
         self.nodes.append(y)
         self.calls.append(tuple(call))
@@ -97,13 +97,20 @@ class Trace:
     def detach(self, x: Tensor) -> Tensor:
         return self.record(detached, (x,), {})
 
-    def key(self, results: Sequence[Tensor]) -> Key:
-        """What decides the program: ops, shapes, dtypes, attributes, and constants in its text."""
+    def end(self, results: Sequence[Tensor]) -> None:
+        """A result that the step only hands on is captured too."""
         for x in results:
             if x not in self.number:
+                if x._array.__class__ is Outline:
+                    raise leaked(x)
                 self.number[x] = ~len(self.captured)
                 self.captured.append(x)
+
+    def key(self, results: Sequence[Tensor], inputs: int) -> Key:
+        """All that a program depends on: ops and what they read, which leaves are inputs and which
+        are states, shapes, dtypes, attributes, and the constants in its text."""
         return (
+            inputs,
             tuple(self.calls),
             tuple([y.name for y in self.nodes]),
             tuple([self.number[x] for x in results]),
@@ -112,31 +119,35 @@ class Trace:
         )
 
 
+class Strayed(BaseException):
+    """A step does something else than what its follower expects."""
+
+
 class Follower(Trace):
     """A trace that expects a step to do what it did before, and only checks that it does.
 
-    As long as op after op is the same on the same, nothing is written down; `strayed` tells that
-    something was not. What is captured may be other tensors now, of the same shape and dtype.
+    As long as op after op is the same on the same, nothing is written down; the first that is not
+    ends the run. What is captured may be other tensors now, of the same shape and dtype.
     """
 
     def __init__(self, step: Step):
-        self.step, self.at, self.strayed = step, 0, False
+        self.step, self.at = step, 0
         self.leaves = step.trace.leaves
         self.values: list[Any] = [None] * len(step.captured)
 
     def expected(self, op: Op, inputs: Sequence[Any], attrs: dict[str, Any]) -> Any:
         nodes, at = self.step.ahead, self.at
-        if self.strayed or at >= len(nodes):
+        if at >= len(nodes):
             return None
         y = nodes[at]
-        if y.op is not op or len(inputs) != len(y.inputs):
+        if (y.op is not op and op.ours) or len(inputs) != len(y.inputs):
             return None
-        if attrs != y.attrs if op.ours else self.differs(y, attrs):
+        if attrs != y.attrs if op.ours else self.differs(op, y, attrs):
             return None
         if y.scope != mode.scope:
             return None
         for x, known in zip(inputs, y.inputs):  # noqa: B905 (this loop is hot)
-            if x is not known and not self.takes(x, known):
+            if x is not known and not self.takes(x, known, y):
                 return None
         if y._array.__class__ is not tuple:
             self.at = at + 1
@@ -145,34 +156,28 @@ class Follower(Trace):
         parts = nodes[at + 1 : self.at]
         return tuple(parts if mode.recording else [self.cut(op, part) for part in parts])
 
-    def differs(self, y: Tensor, attrs: dict[str, Any]) -> bool:
-        """Whether somebody else's op reads other things than it did."""
-        around = surroundings_of(y.op)
-        return frozen(attrs) != frozen(y.attrs) or around != self.step.around[y]
+    def differs(self, op: Op, y: Tensor, attrs: dict[str, Any]) -> bool:
+        """Whether somebody else's op is another than it was, or reads other things."""
+        around = self.step.around.get(y)
+        return around is None or frozen(attrs) != frozen(y.attrs) or around != surroundings(op)
 
     def record(self, op: Op, inputs: Sequence[Tensor], attrs: dict[str, Any]) -> Any:
-        if not self.strayed:
-            if Outline not in [x._array.__class__ for x in inputs]:
-                return None
-            y = self.expected(op, inputs, attrs)
-            if y is not None:
-                return y
-            self.stray()
-        return super().record(op, inputs, attrs)
+        if Outline not in [x._array.__class__ for x in inputs]:
+            return None
+        y = self.expected(op, inputs, attrs)
+        if y is None:
+            raise Strayed
+        return y
 
-    def stray(self) -> None:
-        self.strayed = True
-        self.nodes, self.calls, self.captured, self.number, self.around = [], [], [], {}, {}
-
-    def takes(self, x: Any, known: Tensor) -> bool:
-        """Whether `x` can be what is captured where `known` was."""
+    def takes(self, x: Any, known: Tensor, y: Tensor | None = None) -> bool:
+        """Whether `x` can be what is captured where `known` was, as an input of `y`."""
         k = self.step.place.get(known)
         if k is None:
             return False
         if x.__class__ is not Tensor:  # a number: the same, if it is written in the text
-            same = known._array.__class__ is not Outline and x.__class__ in (int, float)
+            same = known._array.__class__ is not Outline and self.is_kind(x, known, y)
             same = same and x == known._array and (x != 0 or math.copysign(1.0, x) > 0)
-            if same and self.values[k] in (None, known):
+            if same and (self.values[k] is None or self.values[k] is known):
                 self.values[k] = known
                 return True
             return False
@@ -183,12 +188,17 @@ class Follower(Trace):
         self.values[k] = x
         return True
 
-    def detach(self, x: Tensor) -> Tensor:
-        return self.record(detached, (x,), {})
+    def is_kind(self, x: Any, known: Tensor, y: Tensor | None) -> bool:
+        """Whether a Python number becomes a constant of this dtype: 2 does beside floats."""
+        if x.__class__ is float or x.__class__ is not int:
+            return x.__class__ is float and known._array.dtype.kind == "f"
+        company = y.inputs if y is not None else ()
+        floats = any(z is not known and z._array.dtype.kind == "f" for z in company)
+        return (known._array.dtype.kind == "f") == floats
 
-    def found(self, results: Sequence[Tensor]) -> bool:
+    def found(self, results: Sequence[Tensor] | None) -> bool:
         """Whether the whole step was as expected, to the end."""
-        if self.strayed or self.at != len(self.step.ahead):
+        if results is None or self.at != len(self.step.ahead):
             return False
         return len(results) == len(self.step.results) and all(
             x is y or self.takes(x, y) for x, y in zip(results, self.step.results, strict=True)
@@ -214,90 +224,51 @@ _entries: dict[Any, tuple[Any, Any]] = {}
 MANY = 20_000  # outlines and entries that are remembered before we begin anew
 
 
-def _entry_key(op: Op, arrays: Sequence[Any], attrs: dict[str, Any]) -> Any:
-    shapes = [
-        a if a.__class__ is Outline or a.__class__ is tuple else (a.shape, a.dtype) for a in arrays
-    ]
-    return (op, *shapes, *(attrs.values() if op.ours else frozen(attrs)))
+def _entry(op: Op, inputs: Sequence[Tensor], attrs: dict[str, Any]) -> tuple[Any, Any]:
+    """What an op gives for such inputs, and what that goes by in a key.
 
-
-def _entry(op: Op, arrays: Sequence[Any], attrs: dict[str, Any]) -> Any:
+    The shape rule of an op is its body, run; once for each set of shapes, and of what it reads.
+    """
+    shapes = [_shape(x._array) for x in inputs]
+    if op.ours:
+        key: Key = (op, *shapes, *attrs.values())
+    else:
+        key = (surroundings(op), *shapes, frozen(attrs))
     try:
-        return _entries.get(_entry_key(op, arrays, attrs))
+        known = _entries.get(key)
     except TypeError:  # an index with slices in it has no hash
-        return _entries.get(_entry_key(op, arrays, {"attrs": frozen(attrs)}))
+        key = (op, *shapes, "attrs", frozen(attrs))
+        known = _entries.get(key)
+    if known is None:
+        for cache in (_entries, _outlines):
+            if len(cache) > MANY:
+                cache.clear()
+        known = _entries[key] = (_answer(op, inputs, attrs), (op.name, len(_entries), object()))
+    return known
 
 
-def frozen(x: Any) -> Any:
-    """A value as it is now, to be compared and hashed: an attribute, what a closure holds."""
-    if isinstance(x, dict):
-        return tuple([(frozen(k), frozen(v)) for k, v in x.items()])
-    if isinstance(x, list | tuple):
-        return (type(x), *[frozen(v) for v in x])
-    if isinstance(x, slice):
-        return ("slice", frozen(x.start), frozen(x.stop), frozen(x.step))
-    if isinstance(x, Tensor):
-        return frozen(x._array) if x._array.__class__ is np.ndarray else x
-    if isinstance(x, np.ndarray):
-        return ("array", x.shape, x.dtype.str, x.tobytes())
-    if isinstance(x, float):
-        return (type(x), repr(x))
-    try:
-        hash(x)
-    except TypeError:
-        return (type(x), repr(x))
-    return (type(x), x)
+def _shape(a: Any) -> Any:
+    return a if a.__class__ is Outline or a.__class__ is tuple else (a.shape, a.dtype)
 
 
-def surroundings_of(op: Op) -> Any:
-    """What an op of somebody else's reads besides its inputs, ahead and back."""
-    return tuple([surroundings(f) for f in (op.body, *op.rules) if f is not None])
+def surroundings(op: Op) -> Key:
+    """What somebody else's op is, by value: its code, and all it reads besides its inputs."""
+    if op.around is None or op.around[0].changed() is not None:
+        reach = Reach(*[f for f in (op.body, *op.rules) if f is not None])
+        op.around = reach, (*op.attributes, op.arity, op.pointwise, reach.key())
+    return op.around[1]
 
 
-def surroundings(body: Any, depth: int = 4) -> Any:
-    """What a function reads that is not its argument: a compiled loop would keep its old values."""
-    body = getattr(body, "py_func", body)
-    code = getattr(body, "__code__", None)
-    if code is None or not depth:
-        return frozen(body)
-    cells = [_cell(c) for c in body.__closure__ or ()]
-    found = [*cells, *[body.__globals__.get(name) for name in code.co_names], body.__defaults__]
-    inner = [
-        surroundings(x, depth - 1) if hasattr(getattr(x, "py_func", x), "__code__") else frozen(x)
-        for x in found
-        if x is not body and not hasattr(x, "__path__")  # a module is not a value
-    ]
-    return (code, *inner)
-
-
-def _cell(cell: Any) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:  # not yet filled
-        return None
-
-
-def _found(op: Op, inputs: Sequence[Tensor], attrs: dict[str, Any]) -> tuple[Any, Any]:
-    """The shape rule of an op is its body, run; once for each set of shapes."""
-    arrays = [x._array for x in inputs]
-    blanks = [_blank(a) for a in arrays]
+def _answer(op: Op, inputs: Sequence[Tensor], attrs: dict[str, Any]) -> Any:
+    blanks = [_blank(x._array) for x in inputs]
     try:
         with np.errstate(all="ignore"):
             out = op.body(*blanks, **attrs)
     except (ValueError, TypeError, IndexError) as error:
         raise op._refusal(error, inputs, attrs) from error
     if out.__class__ is tuple:
-        answer: Any = tuple(_outline_of(part) for part in out)
-    else:
-        answer = _outline_of(out)
-    if len(_entries) > MANY:
-        _entries.clear()
-    entry = (answer, (op, len(_entries), object()))
-    try:
-        _entries[_entry_key(op, arrays, attrs)] = entry
-    except TypeError:
-        _entries[_entry_key(op, arrays, {"attrs": frozen(attrs)})] = entry
-    return entry
+        return tuple(_outline_of(part) for part in out)
+    return _outline_of(out)
 
 
 def _blank(a: Any) -> Any:
@@ -437,22 +408,35 @@ class _Nowhere:
 _NOWHERE = _Nowhere()
 
 
-def trace(step: Callable[..., Any], xs: Sequence[Tensor], carry: Sequence[Tensor]) -> Any:
+def trace(
+    step: Callable[..., Any], xs: Sequence[Tensor], carry: Sequence[Tensor], roots: Sequence[Any] = ()
+) -> Any:
     """Run a step on outlines: its trace, and its results; states that may be learned from count."""
     made = Trace([*xs, *carry])
     for leaf in made.leaves[len(xs) :]:
         leaf.tracked = leaf._array.dtype.kind == "f"
-    return made, run_on(made, step)
+    return made, run_on(made, step, [*roots, *WORLD] if roots else [])
 
 
-def run_on(made: Trace, step: Callable[..., Any]) -> tuple[Tensor, ...]:
-    """What a step returns when it is run on the leaves of a trace."""
-    with made, recording(True):
+def run_on(made: Trace, step: Callable[..., Any], roots: Sequence[Any]) -> Any:
+    """What a step returns when it is run on the leaves of a trace; None where it strays.
+
+    Refused if it changes anything that the `roots` reach.
+    """
+    reach, new = Reach(*roots) if roots else None, None
+    with suppress(Strayed), made, recording(True):
         new = step(*made.leaves)
+        new = () if new is None else new
+    changed = reach.changed() if reach is not None else None
+    if changed:
+        raise impure(changed)
+    if new is None:
+        return None
     new = tuple(new) if isinstance(new, tuple | list) else (new,)
     return tuple([y if y.__class__ is Tensor else Tensor(y) for y in new])
 
 
+WORLD = (random.random.__self__, np.random.random.__self__)  # type: ignore[attr-defined]
 TRIES = 8
 
 
@@ -464,10 +448,15 @@ def check_repeatable(first: Trace, again: Callable[[], Trace], tries: int = TRIE
 
 
 def unrepeatable() -> Untraceable:
+    return impure("does not do the same each time it runs: it draws random numbers, or changes "
+                  "something outside")  # fmt: skip
+
+
+def impure(what: str) -> Untraceable:
     return Untraceable(
-        "scan: the step does not do the same each time it runs: it draws random numbers, or "
-        "changes something outside. Draw them for all steps and give them as xs (one more "
-        "array, sliced with the others), or run the steps one by one with unroll=True."
+        f"scan: the step {what}. It is run once, and a compiled loop would repeat what it did "
+        "then. Draw random numbers for all steps and give them as xs (one more array, sliced with the "
+        "others), carry what changes as a state, or run the steps one by one with unroll=True."
     )
 
 
@@ -504,6 +493,6 @@ def no_outputs(
 ) -> list[Tensor]:
     """What a step would return beyond the carry, of no steps at all."""
     with suppress(Untraceable):
-        outputs = trace(step, [at_one_time(x) for x in inputs], state)[1][len(state) :]
+        outputs = trace(step, [at_one_time(x) for x in inputs], state, ())[1][len(state) :]
         return [owned(np.empty((0, *y.shape), y.dtype)) for y in outputs]
     return []

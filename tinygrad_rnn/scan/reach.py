@@ -1,0 +1,332 @@
+"""What a function can reach besides its arguments, as it is now, and whether it has changed."""
+
+from __future__ import annotations
+
+import gc
+import operator
+import random
+import sys
+import warnings
+from array import array
+from collections import deque
+from collections.abc import Iterable, Iterator
+from functools import lru_cache, partial
+from inspect import getattr_static
+from types import (
+    BuiltinFunctionType,
+    CodeType,
+    FunctionType,
+    GeneratorType,
+    MethodType,
+    ModuleType,
+    SimpleNamespace,
+)
+from typing import Any
+
+import numpy as np
+
+from ..op import Op
+from ..tensor import Outline, Tensor
+
+MANY = 5_000  # things that are looked at; what a function reaches beyond them is not
+LARGE = 1 << 20  # bytes of an array that are compared one by one; of a larger one, every n-th item
+OURS = __package__.split(".")[0]
+KNOWN = {*sys.stdlib_module_names, OURS, "numpy", "numba"}  # their functions are not looked into
+PLAIN = (int, float, complex, str, bytes, type(None), type(...), slice, range, np.generic, np.dtype)
+RANDOM = (random.Random, np.random.RandomState, np.random.Generator, np.random.BitGenerator)
+ABSENT = object()
+NAMELESS: tuple[str, ...] = ()
+
+
+class Reach:
+    """What functions and objects can read or change that is not an argument, as it is now.
+
+    Closure cells, the globals that the code names, attributes, what containers hold, the numbers of
+    arrays, the states of random generators and iterators; and of every function and object found
+    on the way, the same. What other languages do out of sight is not seen, nor what a function of
+    Python's, NumPy's or this library reads.
+    """
+
+    def __init__(self, *roots: Any, names: tuple[str, ...] = NAMELESS):
+        self.things: list[tuple[Any, Any, Any, str]] = []  # it, how it is read, its content, a word
+        self.number: dict[int, int] = {}
+        self.met: set[tuple[int, int]] = set()
+        self.left: deque[tuple[Any, tuple[str, ...], str]] = deque()
+        for root in roots:
+            self.left.append((root, names, ""))
+        while self.left and len(self.things) < MANY:
+            self.meet(*self.left.popleft())
+
+    def meet(self, x: Any, names: tuple[str, ...], word: str) -> None:
+        """Note what `x` holds, and go on to that; `names` are those of the code that leads here."""
+        if (id(x), id(names)) in self.met:
+            return
+        self.met.add((id(x), id(names)))
+        read = reader(x)
+        if read is None:
+            return
+        if read is named:
+            read = partial(named, names=names)
+        content = read(x)
+        if read in VALUES:
+            self.number[id(x)] = len(self.things)
+            self.things.append((x, read, content, word))
+            return
+        if id(x) not in self.number or isinstance(read, partial):
+            self.number[id(x)] = len(self.things)
+            self.things.append((x, read, content, word))
+        if isinstance(x, FunctionType | MethodType):
+            names = names_of(getattr(x, "__func__", x))
+        for piece, y in content:
+            if y.__class__ not in LEAVES:
+                self.left.append((y, names, joined(word, piece)))
+        if isinstance(x, partial | MethodType) or read is not attributes:
+            return
+        for name in ("__call__", *names):  # methods that the code may call, with their own names
+            method = getattr_static(type(x), name, None)
+            if isinstance(method, property):
+                method = method.fget
+            if isinstance(method, FunctionType):
+                self.left.append((MethodType(method, x), names_of(method), word))
+
+    def changed(self) -> str | None:
+        """What is not as it was, in a few words; None if all is. Tensors of a trace do not count."""
+        for x, read, before, word in self.things:
+            after = read(x)
+            if not same(before, after):
+                if isinstance(x, RANDOM):
+                    return f"draws random numbers from {word or type(x).__name__}"
+                old, new = dict(kept(before)), dict(kept(after))
+                keys = [*new, *old]
+                gone = (k for k in keys if not alike(old.get(k, ABSENT), new.get(k, ABSENT)))
+                piece = None if read in VALUES else next(gone, None)
+                return f"changes {joined(word, piece) or 'something outside'}"
+        return None
+
+    def key(self) -> Any:
+        """The same by value: equal for two functions that do the same and read the same."""
+        found = []
+        for x, _, content, _ in self.things:
+            by = type(x) if not isinstance(x, FunctionType | ModuleType) else "function"
+            found.append((by, *[(piece, self.token(y)) for piece, y in content]))
+        return tuple(found)
+
+    def token(self, x: Any) -> Any:
+        if isinstance(x, Tensor) and x._array.__class__ is np.ndarray:
+            return frozen(x._array)
+        return ("thing", self.number[id(x)]) if id(x) in self.number else frozen(x)
+
+
+def same(before: Any, after: Any) -> bool:
+    """Whether a content is what it was, tensors of a trace left out."""
+    if len(before) == len(after) and all(a is b for (_, a), (_, b) in zip(before, after)):  # noqa: B905
+        return True
+    before, after = list(kept(before)), list(kept(after))
+    return len(before) == len(after) and all(
+        alike(a, b) and p == q for (p, a), (q, b) in zip(before, after, strict=True)
+    )
+
+
+def alike(a: Any, b: Any) -> bool:
+    if a is b:
+        return True
+    return a.__class__ is b.__class__ and a.__class__ in COMPARED and frozen(a) == frozen(b)
+
+
+def kept(content: Iterable[tuple[Any, Any]]) -> Iterator[tuple[Any, Any]]:
+    """A content without the tensors that only a trace has: a step may log them."""
+    at = 0
+    for piece, x in content:
+        if not traced(x):
+            yield (at if piece.__class__ is int else piece), x
+            at += 1
+
+
+def traced(x: Any) -> bool:
+    """Whether it is a tensor without numbers, or holds nothing else."""
+    if isinstance(x, Tensor):
+        return x._array.__class__ is Outline
+    if isinstance(x, dict):
+        x = tuple(x.values())
+    return isinstance(x, list | tuple | set) and bool(x) and all(map(traced, x))
+
+
+def joined(word: str, piece: Any) -> str:
+    """What something is called: by its name, its place, or where it is an attribute of."""
+    if piece.__class__ is str and piece.startswith("."):
+        return word + piece if word else piece[1:]
+    if piece.__class__ is str:
+        return piece
+    return f"{word}[{piece!r}]" if piece is not None else word
+
+
+# -- what each kind of thing holds ---------------------------------------------------------------
+
+
+def reader(x: Any) -> Any:
+    """How the content of something is read: pairs (what it goes by, what is there). None: it has none."""
+    kind = x.__class__
+    if kind in LEAVES or isinstance(x, PLAIN):
+        return None
+    found = READERS.get(kind)
+    if found is not None:
+        return found
+    if isinstance(x, RANDOM):
+        return state
+    if isinstance(x, type):
+        return named if x.__module__.split(".")[0] not in KNOWN else None
+    for base, read in READERS.items():
+        if isinstance(x, base):
+            return read
+    if hasattr(kind, "__next__"):
+        return position
+    if is_known(kind.__module__) and not kind.__module__.startswith(f"{OURS}."):
+        return compiled if hasattr(kind, "py_func") else None
+    return attributes
+
+
+@lru_cache(4096)
+def names_in(code: CodeType) -> tuple[str, ...]:
+    """The globals and attributes that a code names, the functions inside it too."""
+    inner = [n for c in code.co_consts if isinstance(c, CodeType) for n in names_in(c)]
+    return tuple(dict.fromkeys([*code.co_names, *inner]))
+
+
+def names_of(function: Any) -> tuple[str, ...]:
+    code = getattr(function, "__code__", None)
+    return NAMELESS if code is None else names_in(code)
+
+
+def is_known(module: Any) -> bool:
+    return str(module).split(".")[0] in KNOWN
+
+
+def function(f: FunctionType) -> Any:
+    """Closure cells, globals by name, defaults: of somebody's function, not of a library's."""
+    if is_known(f.__module__):
+        return ()
+    code, world = f.__code__, f.__globals__
+    cells = zip(code.co_freevars, map(cell, f.__closure__ or ()), strict=True)
+    return (
+        ("code", code),
+        *cells,
+        *[(name, world[name]) for name in names_in(code) if name in world],
+        *[(None, x) for x in f.__defaults__ or ()],
+        *[(None, x) for x in (f.__kwdefaults__ or {}).values()],
+    )
+
+
+def cell(c: Any) -> Any:
+    try:
+        return c.cell_contents
+    except ValueError:  # not yet filled
+        return ABSENT
+
+
+def named(x: Any, names: tuple[str, ...]) -> Any:
+    """Of a module or a class, what the code that leads there names."""
+    if isinstance(x, ModuleType) and x.__name__.split(".")[0] == OURS:
+        return ()
+    inside = vars(x)
+    return tuple([(f".{name}", inside[name]) for name in names if name in inside])
+
+
+def attributes(x: Any) -> Any:
+    inside = getattr(x, "__dict__", None)
+    found = [(f".{name}", y) for name, y in (inside or {}).items()]
+    for kind in type(x).__mro__ if inside is None or "__slots__" in vars(type(x)) else ():
+        slots = vars(kind).get("__slots__", ())
+        for name in (slots,) if isinstance(slots, str) else slots:
+            if name not in ("__dict__", "__weakref__") and hasattr(x, name):
+                found.append((f".{name}", getattr(x, name)))
+    return tuple(found)
+
+
+def position(x: Any) -> Any:
+    """Where an iterator is."""
+    if isinstance(x, GeneratorType):
+        frame = x.gi_frame
+        return ((None, -1 if frame is None else frame.f_lasti), (None, frame and frame.f_lineno))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            inside = repr(x.__reduce__()[1:])  # counters and cycles say so where they are
+        except (TypeError, AttributeError):
+            inside = ""
+    left = operator.length_hint(x, -1)
+    inner = [y for y in gc.get_referents(x) if not isinstance(y, type)]
+    return ((None, left), (None, inside), *[(None, y) for y in inner])
+
+
+def state(x: Any) -> Any:
+    if isinstance(x, random.Random):
+        now: Any = x.getstate() if type(x).getstate is random.Random.getstate else None
+    elif isinstance(x, np.random.RandomState):
+        now = x.get_state(legacy=False)
+    else:
+        now = getattr(x, "bit_generator", x).state
+    return ((None, frozen(now)),)
+
+
+def numbers(x: np.ndarray) -> Any:
+    if x.dtype.hasobject:
+        return tuple([(k, y) for k, y in enumerate(x.flat)])
+    thin = x if x.nbytes <= LARGE else x.reshape(-1)[:: x.nbytes // LARGE + 1]
+    return ((None, x.shape), (None, x.dtype), (None, thin.tobytes()))
+
+
+def compiled(x: Any) -> Any:
+    """What Numba compiles a function of."""
+    return ((None, getattr(x, "py_func", None)),)
+
+
+def op(x: Op) -> Any:
+    functions = (x.body, *x.rules)
+    return () if x.ours else tuple([(x.name, f) for f in functions if f is not None])
+
+
+READERS: dict[Any, Any] = {
+    FunctionType: function,
+    MethodType: lambda m: ((None, m.__func__), (None, m.__self__)),
+    BuiltinFunctionType: lambda f: ((None, f.__self__),),
+    partial: lambda p: ((None, p.func), (None, p.args), (None, p.keywords)),
+    staticmethod: lambda f: ((None, f.__func__),),
+    ModuleType: named,
+    Tensor: lambda x: ((".data", x._array), (".grad", x._grad), (".requires_grad", x.tracked)),
+    Op: op,
+    np.ndarray: numbers,
+    list: lambda x: tuple(enumerate(x)),
+    tuple: lambda x: tuple(enumerate(x)),
+    deque: lambda x: tuple(enumerate(x)),
+    set: lambda x: tuple(enumerate(x)),
+    frozenset: lambda x: tuple(enumerate(x)),
+    dict: lambda x: tuple(x.items()),
+    bytearray: lambda x: ((None, bytes(x)),),
+    array: lambda x: ((None, x.tobytes()),),
+    SimpleNamespace: lambda x: attributes(x),
+    type(names_in): lambda f: ((None, f.__wrapped__),),
+}
+VALUES = {state, numbers, READERS[Tensor], READERS[bytearray], READERS[array]}
+LEAVES = {*PLAIN, bool, CodeType, np.ufunc, Outline, object}
+COMPARED = {*LEAVES, tuple, frozenset} - {object, Outline}
+
+
+def frozen(x: Any) -> Any:
+    """A value as it is now, to be compared and hashed."""
+    if isinstance(x, dict):
+        return tuple([(frozen(k), frozen(v)) for k, v in x.items()])
+    if isinstance(x, list | tuple):
+        return (type(x), *[frozen(v) for v in x])
+    if isinstance(x, slice):
+        return ("slice", frozen(x.start), frozen(x.stop), frozen(x.step))
+    if isinstance(x, Tensor):
+        return frozen(x._array) if x._array.__class__ is np.ndarray else x
+    if isinstance(x, np.ndarray):
+        return ("array", x.shape, x.dtype.str, x.tobytes())
+    if isinstance(x, float | np.floating):
+        return (type(x), repr(x))
+    try:
+        hash(x)
+    except TypeError:
+        return (type(x), repr(x))
+    return (type(x), x)
