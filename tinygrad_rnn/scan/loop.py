@@ -34,6 +34,7 @@ def unroll(
     Raises TypeError when a step changes the number, shape or dtype of its carry.
     """
     state, inputs, steps = _given("unroll", carry, xs, length)
+    _check_order("unroll", step, inputs)
     slices = [_slices(x) for x in inputs]
     path: list[tuple[Tensor, ...]] = []
     for t in range(steps)[:: -1 if reverse else 1]:
@@ -75,6 +76,7 @@ def scan(
     ScanWarning; under `detect_anomaly()` every scan does. Raises Untraceable (a TypeError) for a
     step that reads numbers or does not repeat itself, ValueError for lengths that disagree.
     """
+    _check_order("scan", step, xs is not None)
     return fold(
         step, carry, xs, reverse=reverse, length=length, checkpoint=checkpoint, unrolled=unroll
     )
@@ -181,6 +183,22 @@ def _given(who: str, carry: Any, xs: Any, length: int | None) -> Any:
             "that of xs; give length=T for steps that read nothing."
         )
     return state, inputs, sizes[0]
+
+
+def _check_order(who: str, step: Steps, reads: Any) -> None:
+    """Refuse a step that names its state before its input: with equal shapes nothing else tells."""
+    code = getattr(step, "__code__", None)
+    names = [] if code is None else code.co_varnames[: code.co_argcount]
+    names = names[hasattr(step, "__self__") :]
+    if reads and names[:1] and names[0] in STATES and INPUTS & {*names[1:]}:
+        raise TypeError(
+            f"{who}: the step is called with the inputs first, step(*x, *carry), and this one takes "
+            f"({', '.join(names)}), the order of jax.lax.scan. Turn its parameters around."
+        )
+
+
+STATES = {"carry", "state", "h", "c", "hidden", "h_prev", "prev", "s"}
+INPUTS = {"x", "xs", "x_t", "xt", "inp", "input", "inputs"}
 
 
 def _is_several(xs: Sequence[Any]) -> bool:

@@ -334,5 +334,7 @@ def real_formula(node: Node, name: str, inputs: list[str]) -> str:
         power = node.inputs[1]
         if power.kind == "written" and power.data == 2:
             return f"{inputs[0]} * {inputs[0]}"
+        if power.kind == "written" and power.data == 0.5:  # as NumPy: of -inf it is NaN
+            return f"sqrt({inputs[0]})"
         return f"{inputs[0]} ** {inputs[1]}"
     raise Unsupported(name)

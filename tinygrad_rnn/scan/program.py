@@ -17,6 +17,14 @@ from .step import Step
 
 def program_of(step: Step) -> Program:
     """The program of a step; batched where the rows of its batch are independent."""
+    try:
+        return _program_of(step)
+    except RecursionError:  # formulas are written from the inside out
+        count = len(step.ahead)
+        raise Unsupported(f"a step of {count} ops, hundreds of them in one chain,") from None
+
+
+def _program_of(step: Step) -> Program:
     batch = common_batch([*step.xs, *step.carry])
     if any(y.shape[:1] != (batch,) for y in step.results):
         batch = None
@@ -66,6 +74,9 @@ class Program:
     def back(self, incoming: tuple[bool, ...]) -> Plan:
         plan = self.backs.get(incoming)
         if plan is None:
-            plan = back_plan(self.step, self.batch, self.names, self.notes, incoming)
+            try:
+                plan = back_plan(self.step, self.batch, self.names, self.notes, incoming)
+            except RecursionError:
+                raise Unsupported(f"a step of {len(self.step.ahead)} ops") from None
             self.backs[incoming] = plan
         return plan

@@ -47,60 +47,70 @@ class Reach:
     Python's, NumPy's or this library reads.
     """
 
-    def __init__(self, *roots: Any, names: tuple[str, ...] = NAMELESS):
-        self.things: list[tuple[Any, Any, Any, str]] = []  # it, how it is read, its content, a word
+    def __init__(self, *roots: Any):
+        self.things: list[tuple[Any, Any, Any, Any]] = []  # it, how it is read, its content, where
+        self.tensors: list[tuple[Tensor, Any, Any, bool, Any]] = []  # and what they hold, and where
         self.number: dict[int, int] = {}
-        self.met: set[tuple[int, int]] = set()
-        self.left: deque[tuple[Any, tuple[str, ...], str]] = deque()
+        self.met: dict[tuple[int, int], Any] = {}  # holds on to what it knows by address
+        self.left: deque[tuple[Any, tuple[str, ...], Any]] = deque()
         for root in roots:
-            self.left.append((root, names, ""))
+            self.left.append((root, NAMELESS, None))
         while self.left and len(self.things) < MANY:
             self.meet(*self.left.popleft())
 
-    def meet(self, x: Any, names: tuple[str, ...], word: str) -> None:
+    def meet(self, x: Any, names: tuple[str, ...], place: Any) -> None:
         """Note what `x` holds, and go on to that; `names` are those of the code that leads here."""
         if (id(x), id(names)) in self.met:
             return
-        self.met.add((id(x), id(names)))
+        self.met[id(x), id(names)] = x, names
         read = reader(x)
         if read is None:
             return
         if read is named:
             read = partial(named, names=names)
-        content = read(x)
+        if id(x) not in self.number or read.__class__ is partial:
+            self.number[id(x)] = len(self.things)
+            self.things.append((x, read, read(x), place))
         if read in VALUES:
-            self.number[id(x)] = len(self.things)
-            self.things.append((x, read, content, word))
             return
-        if id(x) not in self.number or isinstance(read, partial):
-            self.number[id(x)] = len(self.things)
-            self.things.append((x, read, content, word))
-        if isinstance(x, FunctionType | MethodType):
-            names = names_of(getattr(x, "__func__", x))
-        for piece, y in content:
-            if y.__class__ not in LEAVES:
-                self.left.append((y, names, joined(word, piece)))
-        if isinstance(x, partial | MethodType) or read is not attributes:
-            return
-        for name in ("__call__", *names):  # methods that the code may call, with their own names
+        if x.__class__ is FunctionType or x.__class__ is MethodType:
+            names = names_of(x)
+        for piece, y in self.things[self.number[id(x)]][2]:
+            kind = y.__class__
+            if kind is Tensor:
+                if id(y) not in self.number:
+                    self.number[id(y)] = ~len(self.tensors)
+                    self.tensors.append((y, y._array, y._grad, y.tracked, (place, piece)))
+            elif kind not in LEAVES and not is_opaque(kind, y):
+                self.left.append((y, names, (place, piece)))
+        if read is attributes:
+            self.call(x, names, place)
+
+    def call(self, x: Any, names: tuple[str, ...], place: Any) -> None:
+        """The methods of an object that the code may call, each with the names of its own."""
+        for name in ("__call__", *names):
             method = getattr_static(type(x), name, None)
             if isinstance(method, property):
                 method = method.fget
             if isinstance(method, FunctionType):
-                self.left.append((MethodType(method, x), names_of(method), word))
+                self.left.append((MethodType(method, x), names, place))
 
     def changed(self) -> str | None:
-        """What is not as it was, in a few words; None if all is. Tensors of a trace do not count."""
-        for x, read, before, word in self.things:
+        """What is not as it was, in a few words; None if all is. Logged tensors do not count."""
+        for y, array, slope, tracked, place in self.tensors:
+            if y._array is not array or y._grad is not slope or y.tracked is not tracked:
+                return f"changes {spelled(place)}"
+        for x, read, before, place in self.things:
             after = read(x)
             if not same(before, after):
                 if isinstance(x, RANDOM):
-                    return f"draws random numbers from {word or type(x).__name__}"
+                    return f"draws random numbers from {spelled(place) or type(x).__name__}"
                 old, new = dict(kept(before)), dict(kept(after))
-                keys = [*new, *old]
-                gone = (k for k in keys if not alike(old.get(k, ABSENT), new.get(k, ABSENT)))
+                gone = (
+                    k for k in (*new, *old) if not alike(old.get(k, ABSENT), new.get(k, ABSENT))
+                )
                 piece = None if read in VALUES else next(gone, None)
-                return f"changes {joined(word, piece) or 'something outside'}"
+                return f"changes {spelled((place, piece)) or 'something outside'}"
         return None
 
     def key(self) -> Any:
@@ -113,7 +123,7 @@ class Reach:
 
     def token(self, x: Any) -> Any:
         if isinstance(x, Tensor) and x._array.__class__ is np.ndarray:
-            return frozen(x._array)
+            return (frozen(x._array), x.tracked)
         return ("thing", self.number[id(x)]) if id(x) in self.number else frozen(x)
 
 
@@ -151,20 +161,23 @@ def traced(x: Any) -> bool:
     return isinstance(x, list | tuple | set) and bool(x) and all(map(traced, x))
 
 
-def joined(word: str, piece: Any) -> str:
-    """What something is called: by its name, its place, or where it is an attribute of."""
-    if piece.__class__ is str and piece.startswith("."):
-        return word + piece if word else piece[1:]
-    if piece.__class__ is str:
-        return piece
-    return f"{word}[{piece!r}]" if piece is not None else word
+def spelled(place: Any) -> str:
+    """What something is called: its name, its place in a list, what it is an attribute of."""
+    if place is None:
+        return ""
+    word, piece = spelled(place[0]), place[1]
+    if piece is None:
+        return word
+    if piece.__class__ is not str:
+        return f"{word}[{(piece[0] if piece.__class__ is tuple else piece)!r}]"
+    return piece if not piece.startswith(".") else word + piece if word else piece[1:]
 
 
 # -- what each kind of thing holds ---------------------------------------------------------------
 
 
 def reader(x: Any) -> Any:
-    """How the content of something is read: pairs (what it goes by, what is there). None: it has none."""
+    """How the content is read, pairs (what it goes by, what is there); None where there is none."""
     kind = x.__class__
     if kind in LEAVES or isinstance(x, PLAIN):
         return None
@@ -193,8 +206,15 @@ def names_in(code: CodeType) -> tuple[str, ...]:
 
 
 def names_of(function: Any) -> tuple[str, ...]:
-    code = getattr(function, "__code__", None)
+    code = getattr(function, "__code__", None)  # a method passes on that of its function
     return NAMELESS if code is None else names_in(code)
+
+
+def is_opaque(kind: type, x: Any) -> bool:
+    """Whether it is this library's own, which no step changes."""
+    if kind is Op:
+        return x.ours
+    return kind is ModuleType and x.__name__.split(".")[0] == OURS
 
 
 def is_known(module: Any) -> bool:
@@ -225,8 +245,6 @@ def cell(c: Any) -> Any:
 
 def named(x: Any, names: tuple[str, ...]) -> Any:
     """Of a module or a class, what the code that leads there names."""
-    if isinstance(x, ModuleType) and x.__name__.split(".")[0] == OURS:
-        return ()
     inside = vars(x)
     return tuple([(f".{name}", inside[name]) for name in names if name in inside])
 
@@ -281,8 +299,7 @@ def compiled(x: Any) -> Any:
 
 
 def op(x: Op) -> Any:
-    functions = (x.body, *x.rules)
-    return () if x.ours else tuple([(x.name, f) for f in functions if f is not None])
+    return tuple([(x.name, f) for f in (x.body, *x.rules) if f is not None])
 
 
 READERS: dict[Any, Any] = {
@@ -292,21 +309,20 @@ READERS: dict[Any, Any] = {
     partial: lambda p: ((None, p.func), (None, p.args), (None, p.keywords)),
     staticmethod: lambda f: ((None, f.__func__),),
     ModuleType: named,
-    Tensor: lambda x: ((".data", x._array), (".grad", x._grad), (".requires_grad", x.tracked)),
     Op: op,
     np.ndarray: numbers,
     list: lambda x: tuple(enumerate(x)),
     tuple: lambda x: tuple(enumerate(x)),
     deque: lambda x: tuple(enumerate(x)),
-    set: lambda x: tuple(enumerate(x)),
-    frozenset: lambda x: tuple(enumerate(x)),
-    dict: lambda x: tuple(x.items()),
+    set: lambda x: tuple([(None, y) for y in sorted(x, key=id)]),
+    frozenset: lambda x: tuple([(None, y) for y in sorted(x, key=id)]),
+    dict: lambda x: tuple([((k,), y) for k, y in x.items()]),
     bytearray: lambda x: ((None, bytes(x)),),
     array: lambda x: ((None, x.tobytes()),),
     SimpleNamespace: lambda x: attributes(x),
     type(names_in): lambda f: ((None, f.__wrapped__),),
 }
-VALUES = {state, numbers, READERS[Tensor], READERS[bytearray], READERS[array]}
+VALUES = {state, numbers, READERS[bytearray], READERS[array]}
 LEAVES = {*PLAIN, bool, CodeType, np.ufunc, Outline, object}
 COMPARED = {*LEAVES, tuple, frozenset} - {object, Outline}
 

@@ -409,7 +409,10 @@ _NOWHERE = _Nowhere()
 
 
 def trace(
-    step: Callable[..., Any], xs: Sequence[Tensor], carry: Sequence[Tensor], roots: Sequence[Any] = ()
+    step: Callable[..., Any],
+    xs: Sequence[Tensor],
+    carry: Sequence[Tensor],
+    roots: Sequence[Any] = (),
 ) -> Any:
     """Run a step on outlines: its trace, and its results; states that may be learned from count."""
     made = Trace([*xs, *carry])

@@ -1,0 +1,99 @@
+"""Runs the text of a loop as plain Python, in memory that holds NaN until something is written.
+
+No compiler is needed, so some forty random steps a second can be compared with `unroll`; and what
+values alone hide is seen: entries that nobody wrote, arrays that are written though the plan says
+they are only read, arrays of another dtype than the compiled function would take.
+"""
+
+import contextlib
+
+import numpy as np
+import pytest
+
+from tinygrad_rnn.kernels import generated
+from tinygrad_rnn.scan import machine, plan
+
+SPOILED = {"f": np.nan, "i": 85, "u": 85, "b": True}
+
+
+def spoiled(shape, dtype):
+    """Fresh memory."""
+    return np.full(shape, SPOILED[np.dtype(dtype).kind], dtype)
+
+
+def multiply(x, w, out, fresh):
+    """out[s] (+)= x[s] @ w; `out` may be as wide as whole panels."""
+    product = x @ w
+    into = out[..., : w.shape[1]]
+    assert into.shape == product.shape
+    into[...] = product if fresh else into + product
+
+
+def gather(x, g, out, scratch, fresh):
+    """out (+)= the sum of outer(x[s, r], g[s, r])."""
+    total = np.einsum("srk,src->kc", x, g)
+    out[...] = total if fresh else out + total
+
+
+def pack_rows(g, panels):
+    assert g.size <= panels.size
+    panels[...] = np.nan
+    panels[: g.size] = g.reshape(-1)
+
+
+def gather_packed(x, panels, out, scratch, fresh):
+    steps, rows, _ = x.shape
+    columns = out.shape[1]
+    gather(x, panels[: steps * rows * columns].reshape(steps, rows, columns), out, scratch, fresh)
+
+
+def sigmoid(x):
+    return type(x)(1) / (type(x)(1) + np.exp(-x))
+
+
+SPACE = {
+    "np": np, "f32": np.float32, "f64": np.float64, "multiply": multiply, "gather": gather,
+    "gather_packed": gather_packed, "pack_rows": pack_rows, "plus": lambda total, x: total + x,
+    "exp": np.exp, "log": np.log, "log1p": np.log1p, "sqrt": np.sqrt, "abs": np.abs,
+    "tanh": np.tanh, "sigmoid": sigmoid, "maximum": np.maximum, "minimum": np.minimum,
+}  # fmt: skip
+assert {*generated.__all__} <= {*SPACE}, "a new word of the texts: say here what it means"
+
+
+def plain(source, counts, arguments, foreign):
+    """What `generated.function` gives, uncompiled: it takes the same arrays, and nothing else."""
+    space = SPACE | {word: body for word, (body, *_) in foreign.items()}
+    code = compile(source, "<loop>", "exec")
+    exec(code, space)
+    loop = space["ahead" if "def ahead(" in source else "back"]
+
+    def run(*given):
+        whole, numbers, arrays = given[:counts], given[counts], given[counts + 1 :]
+        assert all(isinstance(n, int | np.integer) for n in whole) and numbers.dtype == np.float64
+        handed = []
+        for argument, array in zip(arguments, arrays, strict=True):
+            assert array.dtype == argument.dtype, argument
+            if argument.role[0] != "packed":  # here a matrix, there panels
+                assert array.ndim == argument.ndim and array.flags.c_contiguous, argument
+            view = array.view()
+            view.flags.writeable = argument.written
+            handed.append(view)
+        with np.errstate(all="ignore"):
+            loop(*whole, numbers, *handed)
+
+    return run
+
+
+@contextlib.contextmanager
+def uncompiled():
+    """In this block every loop that is new runs as plain Python."""
+    with pytest.MonkeyPatch.context() as patch:
+        from tinygrad_rnn.scan import compiled
+
+        patch.setattr(compiled, "_programs", type(compiled._programs)())
+        patch.setattr(compiled, "_latest", type(compiled._latest)())
+        patch.setattr(generated, "function", plain)
+        patch.setattr(generated, "packed", np.asarray)
+        patch.setattr(machine, "spare", spoiled)
+        patch.setattr(plan, "spare", spoiled)
+        yield
