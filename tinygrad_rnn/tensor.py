@@ -151,8 +151,8 @@ def leaked(x: Tensor | None = None) -> Untraceable:
     word = "a tensor" if x is None else describe(x)
     return Untraceable(
         f"{word} was kept from inside a step of tg.scan or a layer, which is run on tensors "
-        "without numbers: it has none. Return it from the step as an output, after the new carry (or name "
-        "it with nn.gates and ask for return_gates=True), or run with unroll=True."
+        "without numbers: it has none. Return it from the step as an output, after the new carry "
+        "(or name it with nn.gates and ask for return_gates=True), or run with unroll=True."
     )
 
 
@@ -347,7 +347,7 @@ class Tensor:
         return len(self._array)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        if self.tracked:
+        if self.tracked and seen(self, "gives NumPy the numbers of") is not None:
             raise TypeError(
                 "a tensor that remembers was given to NumPy, which would forget where it came "
                 "from. Use the verbs of tg (tg.stack for a list of tensors), or x.data."

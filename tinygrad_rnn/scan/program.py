@@ -20,8 +20,11 @@ def program_of(step: Step) -> Program:
     try:
         return _program_of(step)
     except RecursionError:  # formulas are written from the inside out
-        count = len(step.ahead)
-        raise Unsupported(f"a step of {count} ops, hundreds of them in one chain,") from None
+        raise too_long(step) from None
+
+
+def too_long(step: Step) -> Unsupported:
+    return Unsupported(f"a step of {len(step.ahead)} ops, hundreds of them in one chain,")
 
 
 def _program_of(step: Step) -> Program:
@@ -77,6 +80,6 @@ class Program:
             try:
                 plan = back_plan(self.step, self.batch, self.names, self.notes, incoming)
             except RecursionError:
-                raise Unsupported(f"a step of {len(self.step.ahead)} ops") from None
+                raise too_long(self.step) from None
             self.backs[incoming] = plan
         return plan

@@ -34,6 +34,7 @@ OURS = __package__.split(".")[0]
 KNOWN = {*sys.stdlib_module_names, OURS, "numpy", "numba"}  # their functions are not looked into
 PLAIN = (int, float, complex, str, bytes, type(None), type(...), slice, range, np.generic, np.dtype)
 RANDOM = (random.Random, np.random.RandomState, np.random.Generator, np.random.BitGenerator)
+WORLD = {random.Random: "random", np.random.RandomState: "np.random"}  # what is everybody's
 ABSENT = object()
 NAMELESS: tuple[str, ...] = ()
 
@@ -54,7 +55,8 @@ class Reach:
         self.met: dict[tuple[int, int], Any] = {}  # holds on to what it knows by address
         self.left: deque[tuple[Any, tuple[str, ...], Any]] = deque()
         for root in roots:
-            self.left.append((root, NAMELESS, None))
+            _looked_into.add(str(getattr(root, "__module__", "")).split(".")[0])
+            self.left.append((root, NAMELESS, (None, WORLD.get(root.__class__))))
         while self.left and len(self.things) < MANY:
             self.meet(*self.left.popleft())
 
@@ -187,7 +189,7 @@ def reader(x: Any) -> Any:
     if isinstance(x, RANDOM):
         return state
     if isinstance(x, type):
-        return named if x.__module__.split(".")[0] not in KNOWN else None
+        return None if is_known(x.__module__) else named
     for base, read in READERS.items():
         if isinstance(x, base):
             return read
@@ -218,7 +220,18 @@ def is_opaque(kind: type, x: Any) -> bool:
 
 
 def is_known(module: Any) -> bool:
-    return str(module).split(".")[0] in KNOWN
+    """Whether code is Python's, NumPy's, this library's, or of a package that is installed."""
+    top = str(module).split(".")[0]
+    return top in KNOWN or (is_installed(top) and top not in _looked_into)
+
+
+@lru_cache(4096)
+def is_installed(top: str) -> bool:
+    file = getattr(sys.modules.get(top), "__file__", None) or ""
+    return "site-packages" in file or "dist-packages" in file
+
+
+_looked_into: set[str] = set()  # packages that steps came from
 
 
 def function(f: FunctionType) -> Any:
@@ -246,7 +259,14 @@ def cell(c: Any) -> Any:
 def named(x: Any, names: tuple[str, ...]) -> Any:
     """Of a module or a class, what the code that leads there names."""
     inside = vars(x)
-    return tuple([(f".{name}", inside[name]) for name in names if name in inside])
+    found = [(f".{name}", inside[name]) for name in names if name in inside]
+    if isinstance(x, ModuleType) and is_known(x.__name__):  # of which only what draws is looked at
+        found = [(p, y) for p, y in found if isinstance(y, ModuleType) or draws(y)]
+    return tuple(found)
+
+
+def draws(x: Any) -> bool:
+    return isinstance(getattr(x, "__self__", None), RANDOM)
 
 
 def attributes(x: Any) -> Any:

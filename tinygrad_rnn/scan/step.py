@@ -458,8 +458,8 @@ def unrepeatable() -> Untraceable:
 def impure(what: str) -> Untraceable:
     return Untraceable(
         f"scan: the step {what}. It is run once, and a compiled loop would repeat what it did "
-        "then. Draw random numbers for all steps and give them as xs (one more array, sliced with the "
-        "others), carry what changes as a state, or run the steps one by one with unroll=True."
+        "then. Draw random numbers for all steps and give them as xs (one more array, sliced with "
+        "the others), carry what changes as a state, or run the steps one by one with unroll=True."
     )
 
 

@@ -1,0 +1,618 @@
+"""Scan, searched for silent wrong numbers: random steps, pairs that differ in one thing, names.
+
+Loops run as plain Python here (see `plain_loops`), so that many can be tried.
+"""
+
+import builtins
+import copy
+import functools
+import itertools
+import random
+import re
+import types
+import warnings
+from collections import defaultdict, deque
+
+import numpy as np
+import pytest
+from plain_loops import uncompiled
+from test_scan import PARTS, H, U, V, b, check, numbers
+
+import tinygrad_rnn as tg
+from tinygrad_rnn import nn
+from tinygrad_rnn.kernels import generated
+from tinygrad_rnn.scan import compiled, emit, machine
+
+B, T = 3, 4
+
+
+@pytest.fixture
+def plain():
+    with uncompiled():
+        yield
+
+
+@pytest.fixture
+def split(monkeypatch):
+    threads = tg.get_num_threads()
+    monkeypatch.setattr(machine, "SHORT", -1)
+    tg.set_num_threads(2)
+    yield
+    tg.set_num_threads(threads)
+
+
+def random_parts(rng, least=2, most=7):
+    words = sorted(PARTS)
+    count = rng.randint(least, most)
+    return [(rng.choice(words), rng.randrange(10), rng.randrange(10)) for _ in range(count)]
+
+
+def mixed(parts, pool):
+    """A pool of arrays (B, H), and what random ops make of them."""
+    pool = list(pool)
+    for name, i, j in parts:
+        pool.append(PARTS[name](pool[-1 - i % len(pool)], pool[-1 - j % len(pool)]))
+    return pool
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_random_steps(seed, plain, split):
+    """Compiled is unrolled, and no loop reads what nobody wrote: its memory holds NaN."""
+    rng = random.Random(seed)
+    for _ in range(12):
+        parts, batch, states = random_parts(rng), rng.choice([1, 3, 9]), rng.choice([1, 2])
+
+        def step(x, *state, parts=parts):
+            pool = mixed(parts, [*state, x])
+            new = [tg.tanh(y) for y in pool[-len(state) :]]
+            return [*new, pool[-len(state) - 1] + pool[len(state)]]
+
+        how = {"reverse": rng.random() < 0.5, "checkpoint": rng.choice([None, "sqrt", 1])}
+        carry = [numbers(k, batch, H) for k in range(states)]
+        check(step, carry, [numbers(5, T, batch, H)], [U, V, b], tolerance=1e-10,
+              second=rng.random() < 0.1, **how)  # fmt: skip
+
+
+# -- pairs of steps that differ in one thing -------------------------------------------------------
+
+settings = types.ModuleType("settings")
+NUMBER = 1.0
+
+
+class Holder:
+    number = 1.0
+
+    def __init__(self):
+        self.inside = {"numbers": [1.0]}
+
+    def read(self):
+        return self.inside["numbers"][0]
+
+
+holder, table, marks = Holder(), {"a": [1.0]}, np.ones(1)
+
+
+def helper():
+    return table["a"][0]
+
+
+def reads_module():
+    return settings.number
+
+
+def reads_global():
+    return NUMBER
+
+
+def reads_class():
+    return Holder.number
+
+
+def reads_method():
+    return holder.read()
+
+
+def reads_array():
+    return float(marks[0])
+
+
+def set_number(value):
+    """One number in every place where somebody's op may find it."""
+    global NUMBER
+    NUMBER = settings.number = Holder.number = marks[0] = table["a"][0] = value
+    holder.inside["numbers"][0] = value
+
+
+def own(read, name="own"):
+    """An op whose body and derivative read a number that is no input."""
+
+    def body(x):
+        return x * read()
+
+    body.__name__ = name
+    return tg.pointwise(lambda g, y, x: g * read())(body)
+
+
+@tg.pointwise(lambda g, y, x: g * settings.number)
+def by_module(x):
+    return x * settings.number
+
+
+@tg.pointwise(lambda g, y, x: g * NUMBER)
+def by_global(x):
+    return x * NUMBER
+
+
+ELSEWHERE = {
+    read.__name__: own(read)
+    for read in (reads_module, reads_global, reads_class, reads_method, reads_array, helper)
+}
+
+
+def in_closure(value):
+    return tg.pointwise(lambda g, y, x: g * value)(lambda x: x * value)
+
+
+def by_default(value):
+    def body(x, factor=value):
+        return x * factor
+
+    return tg.pointwise(lambda g, y, x, factor: g * factor)(body)
+
+
+def by_rule(value):
+    def body(x):
+        return x * 1.0
+
+    return tg.pointwise(lambda g, y, x: g * value)(body)
+
+
+def widened(x):
+    return np.repeat(x, int(NUMBER) + 1, axis=1)
+
+
+wide = tg.primitive(lambda g, y, x: g.reshape(len(x), H, -1).sum(axis=-1))(widened)
+
+
+def captured(seed, *shape, **how):
+    return tg.Tensor(0.5 * numbers(seed, *shape), **{"requires_grad": True, **how})
+
+
+def within(block, function):
+    def call(p):
+        with block:
+            return function(p)
+
+    return call
+
+
+def times(w):
+    return lambda p: p * w
+
+
+def reciprocal(zero):
+    """Of a zero that only a choice brings in: its sign is in the text."""
+    return lambda p: 1 / tg.maximum(1 / tg.where(p > 0, zero, 1.0), -2)
+
+
+DIFFERENCES = {  # of p (B, H), something that depends on one thing; and two of that thing
+    "kind of a number": (lambda v: lambda p: tg.astype(p * 4, dtype=np.int16) * v * 0.5, 2, 2.0),
+    "a flag": (lambda v: lambda p: tg.where(p > 0, v, 2), True, 1),
+    "a number": (lambda v: lambda p: p * v, 2, 3),
+    "a half": (lambda v: lambda p: p * v, 0.5, 0.25),
+    "sign of zero": (reciprocal, 0.0, -0.0),
+    "name": (lambda v: times(captured(0, H, name=v)), "w", "h"),
+    "whether it learns": (lambda v: times(captured(0, H, requires_grad=v)), True, False),
+    "dtype": (lambda v: times(captured(0, H, dtype=v)), np.float64, np.float32),
+    "shape": (lambda v: times(captured(0, *v)), (H,), (1,)),
+    "order": (lambda v: lambda p: (p @ v[0]) * 0.5 + tg.tanh(p @ v[1]), (U, V), (V, U)),
+    "tied": (lambda v: lambda p: tg.tanh(p @ v[0]) @ v[1], (U, U), (U, V)),
+    "axis": (lambda v: lambda p: tg.softmax(p, axis=v), 0, 1),
+    "cut": (lambda v: lambda p: p * (p.detach() if v else p), True, False),
+    "recording": (lambda v: within(tg.no_grad() if v else tg.scope(""), tg.tanh), True, False),
+    "scope": (lambda v: within(tg.scope(v), tg.tanh), "a", "b"),
+    "index": (lambda v: lambda p: p * p[:, v], slice(0, 1), slice(1, 2)),
+    "closure of an op": (lambda v: in_closure(v), 2.0, 3.0),
+    "default of an op": (lambda v: by_default(v), 2.0, 3.0),
+    "rule of an op": (lambda v: by_rule(v), 2.0, 3.0),
+    "name of an op": (lambda v: own(lambda: 2.0, v), "add", "pick"),
+    "attribute of an op": (lambda v: functools.partial(by_default(1.0), factor=v), 2.0, 2),
+    **{
+        name: (lambda v, op=op: set_number(v) or op, 2.0, 3.0) for name, op in ELSEWHERE.items()
+    },
+    "shape that an op gives": (
+        lambda v: set_number(v) or (lambda p: p + wide(p).sum(axis=1, keepdims=True)), 1.0, 2.0
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DIFFERENCES)
+def test_pairs_that_differ_in_one_thing(name, plain):
+    """Each after the other in one process: what one compiled never serves the other."""
+    make, *values = DIFFERENCES[name]
+    rng = random.Random(name)
+    for order in (values, values[::-1]):
+        parts, at = random_parts(rng, 1, 3), rng.randrange(2)
+        for value in [*order, order[0]]:
+            piece = make(value)
+
+            def step(x, h, parts=parts, at=at, piece=piece):
+                p = piece([x, h][at])
+                return tg.tanh(mixed(parts, [h, x, p * 0.5])[-1] + p + h @ U * 0.1)
+
+            carry, xs = [numbers(1, B, H)], [numbers(2, T, B, H)]
+            check(step, carry, xs, [U, V, b], tolerance=1e-10, second=False)
+
+
+def test_which_are_inputs_which_states_which_outputs(plain):
+    """The same ops on the same arrays, shared out differently over x, carry and outputs."""
+    steps = {
+        (2, 1): lambda a, b, c: (tg.tanh(a + c), a * c + b),
+        (1, 2): lambda a, b, c: (tg.tanh(a + c), a * c + b),
+        (0, 3): lambda a, b, c: (tg.tanh(a + c), a * c + b, b),
+        (2, 1, "one"): lambda a, b, c: tg.tanh(a + c),
+    }
+    for keys in itertools.permutations(steps, 2):
+        for key in keys:
+            xs = [numbers(k, T, B, H) for k in range(key[0])]
+            carry = [numbers(5 + k, B, H) for k in range(key[1])]
+            how = {} if xs else {"length": T}
+            check(steps[key], carry, xs, second=False, **how)
+
+
+def test_two_is_not_two_point_zero_beside_whole_numbers():
+    x, h = np.array([[[20000]], [[-15000]]], np.int16), np.zeros((1, 1))
+    make = lambda k: lambda x, h: 0.9 * h + 0.1 * (x * k)
+    with np.errstate(over="ignore"):
+        low = [20000.0 * 2 - 65536, -15000.0 * 2]  # 16 bits hold -32768 … 32767
+    for k, first in ((2, low), (2.0, [40000.0, -30000.0])):
+        path = tg.scan(make(k), h, x)[0].data.ravel()
+        np.testing.assert_allclose(path, [0.1 * first[0], 0.09 * first[0] + 0.1 * first[1]])
+
+
+def test_what_an_op_reads_elsewhere_is_known_when_it_is_compiled():
+    """With the compiler. A module's attribute has no compiled form: then step by step, and said."""
+    x = numbers(3, 2, 1, 1)
+    for op in (by_global, by_module):
+        for value in (2.0, 5.0):
+            set_number(value)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", tg.ScanWarning)
+                (y,) = tg.scan(lambda x, h, op=op: op(x) + h, np.zeros((1, 1)), x)
+            np.testing.assert_allclose(y.data.ravel(), np.cumsum(x.ravel() * value))
+
+
+def test_an_op_made_anew_at_every_call_is_the_same_op(monkeypatch, plain):
+    made = []
+    program_of = compiled.program_of
+    monkeypatch.setattr(compiled, "program_of", lambda step: made.append(1) or program_of(step))
+    x, h = numbers(1, T, B, H), numbers(2, B, H)
+    for value in (2.0, 2.0, 2.0, 3.0, 2.0):
+        op = in_closure(value)
+        (y,) = tg.scan(lambda x, h, op=op: tg.tanh(op(x) + h), h, x)
+        (z,) = tg.unroll(lambda x, h, op=op: tg.tanh(op(x) + h), h, x)
+        np.testing.assert_allclose(y.data, z.data)
+    assert len(made) == 2
+
+
+def test_what_an_op_reads_must_not_change_before_the_backward_pass(plain):
+    set_number(2.0)
+    x = tg.tensor(numbers(1, T, B, H), requires_grad=True)
+    (y,) = tg.scan(lambda x, h: by_global(x) + h, numbers(2, B, H), x)
+    set_number(3.0)
+    with pytest.raises(RuntimeError, match="by_global: something that it reads"):
+        y.sum().backward()
+
+
+# -- names mean nothing ----------------------------------------------------------------------------
+
+
+def words_of_texts():
+    """Every word that stands in a generated text, and some that a text might hold."""
+    weights = [captured(k, H, H) for k in range(3)]
+    table = captured(5, 6, H)
+
+    def wide_step(x, i, h, c):
+        p = mixed([("coupled", 0, 1)], [h, x])[-1] @ weights[0]
+        q = own(lambda: 2.0)(h @ weights[1] + x @ weights[2].T) + tg.embedding(table, i)
+        return tg.tanh(p + q), tg.softmax(c + q) * 0.37
+
+    steps = [(wide_step, [numbers(1, B, H), numbers(2, B, H)], 2)]
+    for names in itertools.batched(PARTS, 9) if hasattr(itertools, "batched") else [[*PARTS]]:
+        parts = [(name, 0, 1) for name in names]
+        steps.append((lambda x, h, parts=parts: tg.tanh(mixed(parts, [x, h])[-1]), [h1], 1))
+    found = set()
+    for step, carry, inputs in steps:
+        xs = (numbers(3, T, B, H), np.zeros((T, B), int))[:inputs]
+        found |= set(re.findall(r"[A-Za-z_]\w*", tg.scan_source(step, carry, xs)))
+    return found
+
+
+h1 = numbers(1, B, H)
+STRANGE = ["", " ", "a b", "π", "1", "x'", 'a"b', "W[0]", "__class__", "h\n", "-", "W.W", "a" * 300]
+
+
+def test_names_mean_nothing(plain):
+    """Tensors, ops and scopes by every name there is: the numbers are the same."""
+    texts = words_of_texts()
+    texts = {word for word in texts if not re.search(r"\d\d|[2-9]$", word)}  # x_row1 for x_row77
+    words = [*texts, *({*emit.RESERVED} - {*dir(builtins)}), *generated.__all__, *STRANGE, "print",
+             "sum", "v1", "v2", "rows1", "scratch", "x_row1", "x_packed", "W_packed"]  # fmt: skip
+    words = sorted({*words})
+    assert len(words) > 200 and {"multiply", "scratch", "count", "low"} <= {*words}
+    random.Random(0).shuffle(words)
+    expected = None
+    for k in range(0, len(words), 7):
+        names = (words[k : k + 7] + words[:7])[:7]
+        found = named_run(*names)
+        expected = expected or found
+        for y, z in zip(found, expected, strict=True):
+            np.testing.assert_allclose(y, z, rtol=1e-12, atol=1e-12, err_msg=str(names))
+
+
+def named_run(w, u, p, state, sequence, first, second):
+    W, U, P = (captured(k, *shape, name=name) for k, (name, shape) in
+               enumerate([(w, (H, H)), (u, (H, H)), (p, (H,))]))  # fmt: skip
+    ops = [own(lambda: 2.0, first), own(lambda: 0.5, second)]
+    h0, x = captured(4, B, H, name=state), captured(5, T, B, H, name=sequence)
+
+    def step(x, h):
+        with tg.scope(w or "scope"):
+            a = ops[0](x @ U) + (h * P) @ W
+            a.name = second
+        return tg.tanh(a + ops[1](h @ W.T)), a * 0.5
+
+    paths = tg.scan(step, h0, x)
+    loss = sum((y * y).sum() for y in paths)
+    return [y.data for y in [*paths, *tg.grad(loss, [W, U, P, h0, x])]]
+
+
+def test_ops_of_the_library_have_names_of_their_own():
+    """Loops tell the library's ops apart by name: no two may share one."""
+    modules = {m for m in vars(tg).values() if isinstance(m, types.ModuleType)}
+    modules |= {m for o in modules for m in vars(o).values() if isinstance(m, types.ModuleType)}
+    ops = {x for m in modules for x in vars(m).values() if isinstance(x, tg.Op) and x.ours}
+    names = [op.name for op in ops if op.pointwise]
+    assert len(names) > 20 and len({*names}) == len(names)
+
+
+# -- a step is a pure function, or refused ---------------------------------------------------------
+
+COUNT = 0
+
+
+class Counter:
+    total = 0
+
+    def __init__(self):
+        self.count, self.seen, self.when = 0, [], {"first": None}
+
+    def __call__(self):
+        self.count += 1
+        return self.count
+
+    def note(self):
+        self.seen.append(1)
+        return len(self.seen)
+
+    def tick(self):
+        Counter.total += 1
+        return Counter.total
+
+
+def impure_steps():
+    """Ways to do something else each time, each with what a refusal says of it."""
+    numpys, stdlib, legacy = np.random.default_rng(0), random.Random(0), np.random.RandomState(0)
+    order, cycle, counter = iter([0.1] * 99), itertools.cycle([0.1, 0.2]), Counter()
+    numbers_ahead = (k for k in range(99))
+    log, array, cell, count = [], np.zeros(3), 0, itertools.count()
+    weight = captured(0, H)
+
+    def by_nonlocal():
+        nonlocal cell
+        cell += 1
+        return cell
+
+    def by_global():
+        global COUNT
+        COUNT += 1
+        return COUNT
+
+    def by_array():
+        array[1] += 1
+        return array[1]
+
+    def by_weight():
+        weight.data = weight.data + 1
+        return 1
+
+    def by_default(seen=[]):  # noqa: B006
+        seen.append(1)
+        return len(seen)
+
+    def by_cache():
+        log.append(1)
+        return len(log)
+
+    return {
+        "a NumPy generator": (lambda: numpys.random() < 0.01, "draws random numbers from numpys"),
+        "its other face": (lambda: numpys.normal() > 9, "draws random numbers from numpys"),
+        "a generator of Python's": (lambda: stdlib.random() < 0.01, "draws .* from stdlib"),
+        "a legacy generator": (lambda: legacy.rand() < 0.01, "draws .* from legacy"),
+        "random": (lambda: random.random() < 0.01, "draws random numbers from random"),
+        "a normal of random": (lambda: random.gauss(0, 1) > 9, "draws .* from random"),
+        "np.random": (lambda: np.random.random() < 0.01, r"draws .* from np\.random"),
+        "a normal of np.random": (lambda: np.random.normal() > 9, r"draws .* from np\.random"),
+        "an iterator": (lambda: next(order) > 9, "changes order"),
+        "a cycle": (lambda: next(cycle) > 9, "changes cycle"),
+        "a generator": (lambda: next(numbers_ahead) > 99, "changes numbers_ahead"),
+        "a counter": (lambda: next(count) > 99, "changes count"),
+        "nonlocal": (lambda: by_nonlocal() > 99, "changes cell"),
+        "global": (lambda: by_global() > 99, "changes COUNT"),
+        "an array": (lambda: by_array() > 99, "changes array"),
+        "a weight": (lambda: by_weight() > 99, "changes weight"),
+        "a default": (lambda: by_default() > 99, "changes .*0"),
+        "a list": (lambda: by_cache() > 99, r"changes log\[0\]"),
+        "an object": (lambda: counter() > 99, r"changes counter\.count"),
+        "a list of an object": (lambda: counter.note() > 99, r"changes counter\.seen\[0\]"),
+        "a class": (lambda: counter.tick() > 99, r"changes .*total"),
+        "a dict": (lambda: counter.when.update(first=1), r"changes counter\.when\['first'\]"),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", impure_steps())
+def test_a_step_that_draws_or_counts_is_refused_at_its_first_call(name, plain):
+    """However seldom it makes a difference, and whatever was compiled before."""
+    x, h = numbers(1, T, B, H), numbers(2, B, H)
+    for before in (False, True):
+        changes, words = impure_steps()[name]
+        if before:
+            tg.scan(lambda x, h: tg.tanh(x + h), h, x)
+        with pytest.raises(tg.Untraceable, match=f"scan: the step {words}"):
+            tg.scan(lambda x, h, f=changes: h * 0.5 if f() else tg.tanh(x + h), h, x)
+
+
+@pytest.mark.parametrize("name", ["an object", "a NumPy generator", "nonlocal"])
+def test_a_cell_that_draws_or_counts_is_refused(name, plain):
+    changes, words = impure_steps()[name]
+
+    class Own(nn.Cell):
+        dtype = np.float64
+
+        def __init__(self):
+            self.inputs = self.hidden = H
+            self.inner = nn.Linear(H, H, dtype=np.float64, rng=0)
+
+        def step(self, x, h):
+            return h * 0.5 if changes() else tg.tanh(self.inner(x) + h)
+
+    for cell in (Own(), nn.Residual(Own())):
+        with pytest.raises(tg.Untraceable, match=f"scan: the step {words}"):
+            cell(numbers(1, T, B, H))
+
+
+class Counting(nn.Cell):
+    dtype = np.float64
+
+    def __init__(self):
+        self.inputs = self.hidden = H
+        self.steps, self.last = 0, None
+
+    def step(self, x, h):
+        self.steps += 1
+        return tg.tanh(x + h)
+
+
+class Keeping(Counting):
+    def step(self, x, h):
+        h = tg.tanh(x + h + (0 if self.last is None else self.last))
+        self.last = h
+        return h
+
+
+@pytest.mark.parametrize("cell, word", [(Counting(), "steps"), (Keeping(), "last")])
+def test_a_cell_that_keeps_something_on_itself_is_refused(cell, word, plain):
+    with pytest.raises(tg.Untraceable, match=rf"the step changes .*{word}\. It is run once"):
+        cell(numbers(1, T, B, H))
+
+
+def test_a_step_may_log_its_tensors_and_read_what_it_likes(plain):
+    log, several, ring, marks = [], defaultdict(list), deque(), set()
+    thing, rng, order = types.SimpleNamespace(scale=0.5), np.random.default_rng(0), iter([1, 2])
+    options = {"names": ["a"], "deep": [{"k": (1, 2.0)}], "copy": copy}
+
+    def step(x, h):
+        new = tg.tanh(x * thing.scale + h * options["deep"][0]["k"][1])
+        log.append(new)
+        several["h"].append((x, new))
+        ring.append(new)
+        marks.add(new)
+        assert rng is not None and order is not None and options["copy"].copy
+        return new
+
+    for _ in range(3):
+        check(step, [numbers(2, B, H)], [numbers(1, T, B, H)], second=False)
+    assert any(x.dtype == np.float64 for x in log)
+
+
+def test_a_tensor_kept_from_a_step_says_so(plain):
+    kept = []
+
+    def step(x, h):
+        kept.append(tg.tanh(x + h))
+        return kept[-1]
+
+    x, h = numbers(1, T, B, H), numbers(2, B, H)
+    tg.scan(step, h, x)
+    y = kept[0]
+    uses = [lambda: y + 1.0, lambda: tg.tanh(y), lambda: y.data, lambda: y.numpy(), lambda: y[0],
+            lambda: float(y.sum()), lambda: np.asarray(y), lambda: y @ y.T, lambda: y.sum(),
+            lambda: tg.concat([y, y]), lambda: tg.tensor(y), lambda: y.reshape(-1), lambda: -y,
+            lambda: tg.stack([y, y]), lambda: tg.scan(lambda x, h: tg.tanh(x + h + y), h, x),
+            lambda: tg.scan(lambda x, h: y, h, x)]  # fmt: skip
+    for use in uses:
+        with pytest.raises(tg.Untraceable, match="was kept from inside a step"):
+            use()
+    assert "float64[3, 4]" in repr(y) and y.shape == (B, H)
+
+
+def test_unseen_changes_are_found_where_they_make_other_numbers(plain):
+    """What is made inside leaves no trace outside: it is found because the numbers differ."""
+    with pytest.raises(tg.Untraceable, match="does not do the same each time"):
+        tg.scan(lambda x, h: h * np.random.default_rng().random((B, H)), h1, numbers(1, T, B, H))
+
+
+# -- shapes, and words -----------------------------------------------------------------------------
+
+
+def test_an_axis_that_grows_at_batch_one(plain):
+    W = captured(0, 3 * H, H)
+    steps = [
+        lambda x, h: tg.tanh(tg.expand((h * 0.5 + x).detach(), (3, H)).reshape(1, 3 * H) @ W + x),
+        lambda x, h: tg.tanh((h + x + V[:3]).sum(axis=0, keepdims=True) + h),
+        lambda x, h: tg.tanh(tg.concat([h, x], axis=0).sum(axis=0, keepdims=True)),
+        lambda x, h: tg.tanh((h.T @ x) @ b.reshape(H, 1)).T,
+    ]
+    for step in steps:
+        check(step, [numbers(1, 1, H)], [numbers(2, T, 1, H)], [W, V, b], second=False)
+
+
+def test_a_split_of_a_slice(plain):
+    W = captured(0, H, 3 * H + 2)
+    for cut in (slice(2, None), slice(1, -1), slice(None, -2)):
+
+        def step(x, h, cut=cut):
+            i, f, g = tg.split((x @ W)[:, cut], 3, axis=-1)
+            return tg.tanh(h * tg.sigmoid(f) + tg.split(i * g, 2, axis=-1)[1].sum(-1, True))
+
+        check(step, [numbers(1, B, H)], [numbers(2, T, B, H)], [W], second=False)
+
+
+def test_powers_at_the_edge(plain):
+    edge = np.array([[-np.inf, -0.0, 0.0, np.inf, np.nan, -1.0, 4.0]])
+    for power in (0.5, -1, 0, 1, 2, 3, -0.5, 1.5):
+        with np.errstate(all="ignore"):
+            x = np.repeat(edge[None], 2, axis=0)
+            paths = [run(lambda x, h, p=power: h * 0 + x**p, np.zeros((1, 7)), x)[0].data
+                     for run in (tg.scan, tg.unroll)]  # fmt: skip
+        np.testing.assert_array_equal(*paths)
+
+
+def test_a_long_step_runs_one_by_one_with_a_word(plain):
+    def step(x, h):
+        for _ in range(1000):
+            h = tg.tanh(h) + 0.001
+        return h + x
+
+    with pytest.warns(tg.ScanWarning, match="a step of 2001 ops, hundreds of them in one chain"):
+        (y,) = tg.scan(step, np.zeros((1, 2)), np.ones((2, 1, 2)))
+    assert np.isfinite(y.data).all()
+
+
+def test_the_order_of_jax_is_refused():
+    for run in (tg.scan, tg.unroll):
+        for step in (lambda carry, x: carry + x, lambda h, x: h + x, lambda h, c, x: h + c):
+            with pytest.raises(TypeError, match=r"the inputs first, step\(\*x, \*carry\)"):
+                run(step, h1, numbers(1, T, B, H))
+    (y,) = tg.unroll(lambda s: s * 0.5, h1, None, length=2)
+    np.testing.assert_allclose(y.data[1], h1 / 4)
