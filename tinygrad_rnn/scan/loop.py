@@ -66,10 +66,10 @@ def scan(
 ) -> list[Tensor]:
     """The same as `unroll`, in one compiled loop that is one op in the graph.
 
-    `step(*x, *carry)` returns the new carry, and after it any outputs. It is run once at every
-    call, on tensors without numbers, and must do the same at every t: it may read tensors from
-    outside, which get their gradients, but not branch on numbers (`tg.where`), draw random ones
-    (give them as xs), or change anything. `checkpoint` keeps only every n-th carry for the way
+    `step(*x, *carry)`, the inputs first, returns the new carry, and after it any outputs. It is run
+    once at every call, on tensors without numbers, and must do the same at every t: it may read
+    tensors from outside, which get their gradients, but not branch on numbers (`tg.where`), draw
+    random ones (give them as xs), or change anything but to log its tensors. `checkpoint` keeps only every n-th carry for the way
     back, "sqrt" every √T-th, and works out the rest again. `unroll=True` records every step.
 
     Shapes and results as for `unroll`. An op without a compiled form runs unrolled, with a
@@ -192,8 +192,8 @@ def _check_order(who: str, step: Steps, reads: Any) -> None:
     names = names[hasattr(step, "__self__") :]
     if reads and names[:1] and names[0] in STATES and INPUTS & {*names[1:]}:
         raise TypeError(
-            f"{who}: the step is called with the inputs first, step(*x, *carry), and this one takes "
-            f"({', '.join(names)}), the order of jax.lax.scan. Turn its parameters around."
+            f"{who}: the step is called with the inputs first, step(*x, *carry), and this one "
+            f"takes ({', '.join(names)}), the order of jax.lax.scan. Turn its parameters around."
         )
 
 

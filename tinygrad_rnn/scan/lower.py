@@ -66,7 +66,7 @@ class Node:
 
     @property
     def verb(self) -> str:
-        """Which pointwise op of the library it is, "" if none: somebody's own may share its name."""
+        """Which pointwise op of the library it is, or "": somebody's own may share its name."""
         known = self.kind == "pointwise" and self.data.ours
         return self.data.name if known else ""
 
@@ -180,9 +180,9 @@ class Lowering:
 
     def check_batch(self, y: Tensor, node: Any) -> None:
         """What has the rows of the batch has as many: not so where one row is spread over more."""
-        if self.batch is not None and isinstance(node, Node) and node.batched:
-            if node.shape[:1] == (ROWS,) and y.shape[0] != self.batch:
-                raise Coupled
+        rows = isinstance(node, Node) and node.batched and node.shape[:1] == (ROWS,)
+        if self.batch is not None and rows and y.shape[0] != self.batch:
+            raise Coupled
 
     def pointwise(self, y: Tensor, inputs: list[Node]) -> Node:
         if not y.op.ours:
