@@ -551,16 +551,16 @@ def test_plain_numpy_gives_the_same_numbers(switch, tmp_path):
 
 
 UNCACHED = """
-import warnings, numpy as np, numba.core.caching as caching
-for locator in caching.CacheImpl._locator_classes: locator.from_function = lambda *_: None
+import warnings, numpy as np
 from tinygrad_rnn import kernels
+from tinygrad_rnn.kernels import kept
+kept._folders = lambda: ()
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     x = np.ones((3, 3))
     assert abs(kernels.tanh(x) - np.tanh(x)).max() < 1e-15
     assert abs(kernels.exp(x) / np.exp(x) - 1).max() < 1e-15
-from tinygrad_rnn.kernels.compiled import KernelCacheWarning
-print(*(caught.category is KernelCacheWarning for caught in caught))
+print(*(caught.category is kept.KernelCacheWarning for caught in caught))
 """
 
 
@@ -571,15 +571,14 @@ def test_without_a_cache_folder_there_is_one_warning():
 
 @compiled
 def test_a_full_disk_is_the_same_as_no_folder(tmp_path):
-    full = "def full(*_): raise OSError('No space left on device')\n"
-    broken = "caching.IndexDataCacheFile.save = full"
-    script = UNCACHED.replace("for locator in", f"{full}{broken}\nfor locator in []\nfor _ in", 1)
-    lines = [line for line in script.splitlines() if not line.startswith("for ")]
-    assert run("\n".join(lines), NUMBA_CACHE_DIR=str(tmp_path)) == ["True"]
+    full = "def full(**_): raise OSError('No space left on device')\nkept.tempfile.mkstemp = full"
+    script = UNCACHED.replace("kept._folders = lambda: ()", full)
+    assert run(script, NUMBA_CACHE_DIR=str(tmp_path)) == ["True"]
+    assert not list((tmp_path / "tinygrad_rnn").iterdir())
 
 
 def test_a_cache_folder_that_cannot_exist_is_no_error(tmp_path):
-    """Numba then tries the folder of the source and the user's own."""
+    """The user's own folder is tried then."""
     path = tmp_path / "file"
     path.write_text("")
     script = EVERYTHING + "print(len(answers))"
@@ -635,6 +634,16 @@ np.savez({str(path)!r}, *answers)
             if FUSED and host == "avx2" and ours is not scope["answers"][-2]:
                 assert bits(ours) == bits(theirs)
             np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=2e-5)
+
+
+@compiled
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="x86 vectors")
+def test_an_empty_list_of_features_is_believed():
+    """Numba has one for a generic processor: long vectors would be cut into pieces there."""
+    script = "from tinygrad_rnn.kernels import compiled as c, product as p"
+    script += "; print(c.FUSED, p.VECTOR_BYTES)"
+    assert run(script, NUMBA_CPU_NAME="generic") == ["False", "16"]
+    assert run(script, NUMBA_CPU_NAME="haswell", NUMBA_CPU_FEATURES="") == ["False", "16"]
 
 
 @compiled

@@ -1,46 +1,25 @@
 """How a kernel is compiled: once for each float type, kept on disk where a folder lets us."""
 
-import hashlib
-import warnings
-from pathlib import Path
 from typing import Any
 
 from llvmlite import ir
-from llvmlite.binding import get_host_cpu_features
 from numba import config, njit, types
+from numba.core.ccallback import CFunc
+from numba.core.codegen import get_host_cpu_features
+from numba.core.sigutils import normalize_signature
+
+from .kept import Kept
 
 OPTIONS: Any = {"nogil": True, "error_model": "numpy", "fastmath": False}
 """NumPy's error model lets a loop with a division vectorise; no fast-math, so that NaN survives."""
 
-_FEATURES = getattr(config, "CPU_FEATURES", None) or get_host_cpu_features().flatten()
+# What Numba compiles for: an empty list, as of a generic processor, is a list too.
+_FEATURES = getattr(config, "CPU_FEATURES", None)
+_FEATURES = get_host_cpu_features() if _FEATURES is None else _FEATURES
 HOST = {name[1:] for name in _FEATURES.split(",") if name.startswith("+")}
 FUSED = bool(HOST & {"fma", "neon", "fp-armv8"})
 LLVM_REAL = {types.float32: ir.FloatType(), types.float64: ir.DoubleType()}
 SUFFIX = {types.float32: "f32", types.float64: "f64"}
-
-
-class KernelCacheWarning(RuntimeWarning):
-    """No folder can be written, so every process compiles its kernels anew."""
-
-
-_warned = False
-
-
-def _warn_once(reason):
-    global _warned
-    if not _warned:
-        _warned = True
-        message = f"kernels are compiled anew in every process: {reason} (set NUMBA_CACHE_DIR)"
-        warnings.warn(message, KernelCacheWarning, stacklevel=2)
-
-
-def _fingerprint():
-    """Of every file in this folder: Numba's own cache would not see a changed helper."""
-    sources = sorted(Path(__file__).parent.glob("*.py"))
-    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
-
-
-_STAMP = f"_{_fingerprint()}"
 
 
 def specialised(function, *arguments):
@@ -49,19 +28,30 @@ def specialised(function, *arguments):
     A closed dispatcher lets read-only, transposed and strided arrays convert to the one signature
     it has, where an open one would compile again for each.
     """
-    if not function.__qualname__.endswith(_STAMP):
-        function.__qualname__ += _STAMP  # it names the cache file
-    try:
-        dispatcher = njit(cache=True, **OPTIONS)(function)
-        dispatcher.compile(arguments)
-    except (RuntimeError, OSError) as error:  # "no locator available", a full or lost folder
-        if isinstance(error, RuntimeError) and "locator" not in str(error):
-            raise
-        _warn_once(str(error).splitlines()[0])
-        dispatcher = njit(**OPTIONS)(function)
-        dispatcher.compile(arguments)
+    dispatcher = njit(**OPTIONS)(function)
+    return closed(dispatcher, arguments, kept_as(function))
+
+
+def closed(dispatcher, kinds, cache=None):
+    """A dispatcher compiled for `kinds` and no others, from disk if the cache has it."""
+    if cache is not None:
+        dispatcher._cache = cache
+    dispatcher.compile(kinds)
     dispatcher.disable_compile()
     return dispatcher
+
+
+def callable_from_c(function, kind):
+    """`function` with a plain C address."""
+    callback = CFunc(function, normalize_signature(kind), {}, OPTIONS)
+    callback._cache = kept_as(function)
+    callback.compile()
+    return callback
+
+
+def kept_as(function):
+    """The place on disk of a function of ours, which the code of this package tells apart."""
+    return Kept(function.__module__, function.__qualname__, function.__code__.co_code)
 
 
 def helper(function):

@@ -1,17 +1,11 @@
 """What a generated loop is written with, and how its text becomes a compiled function.
 
-A text is kept as a file named after its content, so that Numba can keep the compiled code beside
-it, and the next process loads both.
+The compiled code of a text is kept on disk under a hash of it, and the next process loads it.
 """
 
 import hashlib
-import importlib.util
-import os
-import stat
-import sys
-import tempfile
 import threading
-from pathlib import Path
+from collections import OrderedDict
 
 import numpy as np
 from llvmlite import ir
@@ -22,7 +16,8 @@ from numba.core.errors import NumbaError
 from numba.extending import intrinsic
 
 from . import panels
-from .compiled import _STAMP, LLVM_REAL, OPTIONS, SUFFIX, _warn_once, inlined
+from .compiled import LLVM_REAL, OPTIONS, SUFFIX, closed, inlined
+from .kept import Kept
 from .panels import gather, gather_packed, multiply, pack_rows
 from .pointwise import exp_number as exp
 from .pointwise import sigmoid_number as sigmoid
@@ -85,19 +80,24 @@ class Uncompilable(Exception):
     """Numba does not know what to do with a text, or with a user's op in it."""
 
 
-_functions: dict = {}
+FUNCTIONS = 512  # compiled functions that are remembered
+_functions: OrderedDict = OrderedDict()
 _lock = threading.Lock()
 
 
 def function(source, counts, arguments, foreign):
-    """The compiled function of a text: from memory, from disk, or compiled now."""
+    """The compiled function of a text: from memory, from disk, or compiled now.
+
+    foreign: by their names in the text, the bodies of somebody else's ops, each with all that it
+    reads besides its inputs. An op is known by that, its code included, and not by its identity:
+    one made anew at every call is the same op, and another that took its address is not.
+    """
     kinds = (
         *[types.int64] * counts,
         types.Array(types.float64, 1, "C", readonly=True),
         *[_array_of(a) for a in arguments],
     )
-    key = (source, kinds, *sorted((name, id(body)) for name, (body, _) in foreign.items()),
-           tuple(around for _, around in foreign.values()))  # fmt: skip
+    key = (source, kinds, *sorted((name, around) for name, (_, around) in foreign.items()))
     with _lock:
         if key not in _functions:
             for real in {a.dtype for a in arguments if a.dtype.kind == "f"}:
@@ -107,6 +107,9 @@ def function(source, counts, arguments, foreign):
             except NumbaError as error:
                 names = " and ".join(word.removeprefix("op_") for word in foreign) or "the step"
                 raise Uncompilable(names) from error
+            if len(_functions) > FUNCTIONS:
+                _functions.popitem(last=False)
+        _functions.move_to_end(key)
         return _functions[key]
 
 
@@ -118,60 +121,15 @@ def _array_of(argument):
 
 def _compiled(source, kinds, foreign):
     name = source.split("def ", 1)[1].split("(", 1)[0]
-    if foreign:  # somebody's own op: its code may be anywhere, so it is compiled in this process
-        space: dict = {}
-        exec(compile(HEADER + source, f"<{name}>", "exec"), space)
-        space |= {word: njit(**OPTIONS)(body) for word, (body, _) in foreign.items()}
-        return _closed(njit(**GENERATED)(space[name]), kinds)
-    try:
-        module = _module(source)
-        return _closed(njit(cache=True, **GENERATED)(getattr(module, name)), kinds)
-    except (RuntimeError, OSError) as error:
-        if isinstance(error, RuntimeError) and "locator" not in str(error):
-            raise
-        _warn_once(str(error).splitlines()[0])
-        space = {}
-        exec(compile(HEADER + source, f"<{name}>", "exec"), space)
-        return _closed(njit(**GENERATED)(space[name]), kinds)
-
-
-def _closed(dispatcher, kinds):
-    dispatcher.compile(kinds)
-    dispatcher.disable_compile()
-    return dispatcher
-
-
-def folder():
-    """Where texts and their compiled code are kept: our own, and nobody else's to write."""
-    base = os.environ.get("NUMBA_CACHE_DIR")
-    if base:
-        path = Path(base) / "tinygrad_rnn"
-    else:
-        home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-        path = Path(home) / "tinygrad_rnn"
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    status = path.stat()
-    if hasattr(os, "getuid") and (status.st_uid != os.getuid() or status.st_mode & stat.S_IWOTH):
-        raise OSError(f"{path} can be written by others, and compiled code is kept there")
-    return path
-
-
-def _module(source):
-    """The text as a module with a file of its own."""
-    stamp = hashlib.sha256((_STAMP + source).encode()).hexdigest()[:20]
-    name = f"tinygrad_rnn_loop_{stamp}"
-    path = folder() / f"{name}.py"
-    text = HEADER + source
-    if not path.exists() or path.read_text("utf-8") != text:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(temporary, path)
-    specification = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(specification)
-    sys.modules[name] = module
-    specification.loader.exec_module(module)
-    return module
+    space = {"__name__": __name__}
+    exec(compile(HEADER + source, f"<{name}>", "exec"), space)
+    loop = space[name]
+    # Somebody else's op may call code from anywhere, so what it is in is compiled in this process.
+    cache = None if foreign else Kept(source)
+    for word, (body, _) in foreign.items():
+        space[word] = njit(**OPTIONS)(body)
+    loop.__qualname__ = f"{name}_{hashlib.sha256(source.encode()).hexdigest()[:20]}"  # its symbol
+    return closed(njit(**GENERATED)(loop), kinds, cache)
 
 
 _packers: dict = {}

@@ -9,11 +9,11 @@ import threading
 
 import numpy as np
 from llvmlite import binding, ir
-from numba import carray, cfunc
+from numba import carray
 from numba.core import cgutils, errors, types
 from numba.extending import intrinsic
 
-from .compiled import _STAMP, LLVM_REAL, OPTIONS, SUFFIX, _warn_once, helper
+from .compiled import LLVM_REAL, SUFFIX, callable_from_c, helper
 from .product import I64, ROWS, VECTOR_BYTES, Block, copy, move, move_one, set_zero, sum_up
 
 LINE = 2 * VECTOR_BYTES  # bytes of one row of a panel
@@ -284,19 +284,6 @@ def load(real):
             binding.add_symbol(symbol(name, real), callback.address)
             callbacks.append(callback)
         _loaded[real] = callbacks  # kept: a callback that is freed takes its code along
-
-
-def callable_from_c(function, kind):
-    """`function` with a plain C address, kept on disk where a folder lets us."""
-    if not function.__qualname__.endswith(_STAMP):
-        function.__qualname__ += _STAMP  # it names the cache file
-    try:
-        return cfunc(kind, cache=True, **OPTIONS)(function)
-    except (RuntimeError, OSError) as error:
-        if isinstance(error, RuntimeError) and "locator" not in str(error):
-            raise
-        _warn_once(str(error).splitlines()[0])
-        return cfunc(kind, **OPTIONS)(function)
 
 
 # --- what generated code calls ------------------------------------------------------------------
