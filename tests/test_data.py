@@ -240,12 +240,12 @@ def test_one_hot():
 # --- what packages carry ------------------------------------------------------------------------
 
 PACKAGES = {
-    "digits": ("sklearn", "scikit-learn", "pip install 'tinygrad-rnn[data]'"),
-    "sunspots": ("statsmodels", "statsmodels", "pip install 'tinygrad-rnn[data]'"),
-    "co2": ("statsmodels", "statsmodels", "pip install 'tinygrad-rnn[data]'"),
-    "tagged_sentences": ("pycantonese", "pycantonese", "pip install 'tinygrad-rnn[data]'"),
-    "names": ("faker", "faker", "pip install 'tinygrad-rnn[data]'"),
-    "dates": ("babel", "babel", "pip install 'tinygrad-rnn[data]'"),
+    "digits": ("sklearn", "scikit-learn", "pip install '.[data]'"),
+    "sunspots": ("statsmodels", "statsmodels", "pip install '.[data]'"),
+    "co2": ("statsmodels", "statsmodels", "pip install '.[data]'"),
+    "tagged_sentences": ("pycantonese", "pycantonese", "pip install '.[data]'"),
+    "names": ("faker", "faker", "pip install '.[data]'"),
+    "dates": ("babel", "babel", "pip install '.[data]'"),
     "tunes": ("music21", "music21", "pip install --no-deps music21"),
 }
 FOUND = {name: importlib.util.find_spec(row[0]) is not None for name, row in PACKAGES.items()}

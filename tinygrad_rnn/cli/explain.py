@@ -9,32 +9,33 @@ import numpy as np
 
 from .. import nn
 from ..page import explain as page_of
+from .graph import DRAWN
+from .limits import check, check_memory, option
 
 SIGNS = "bananas"
 
 
 def explain(options: argparse.Namespace) -> int:
     """Run a small network over a few characters, each to tell the next, and explain the run."""
+    check({"seed": options.seed}, option)
+    sizes = {name: getattr(options, name) for name in ("cell", "hidden", "layers")}
+    sizes["embedding"] = options.hidden
+    steps = options.steps or len(options.signs or SIGNS)
+    check_memory(len(SIGNS), **sizes, batch=1, steps=steps, each=DRAWN)
     signs = _signs(options.signs, options.steps)
     symbols = sorted(set(signs))
-    model = nn.LanguageModel(
-        len(symbols),
-        cell=options.cell,
-        embedding=options.hidden,
-        hidden=options.hidden,
-        layers=options.layers,
-        rng=options.seed,
-    )
+    model = nn.LanguageModel(len(symbols), **sizes, rng=options.seed)
     index = np.array([[symbols.index(sign)] for sign in signs])
     model.recurrent.unroll = True  # every step recorded, and its gradients with it
     loss, _ = model.loss(index[:-1], index[1:])
     title = f"{options.cell.upper()}: {signs[:-1]} → {signs[1:]}"
     page = page_of(loss, title=title, text=signs[:-1])
+    output = options.output or ("" if options.text else "bptt.html")
+    if output:
+        page.save(output)
     if options.text:
         print(page.text, end="")
-    if options.output or not options.text:
-        output = options.output or "bptt.html"
-        page.save(output)
+    if output:
         print(f"wrote {output}")
     return 0
 

@@ -8,20 +8,19 @@ import numpy as np
 
 from .. import nn
 from ..draw import draw
+from .limits import check, check_memory, option
+
+DRAWN = 100_000  # bytes that a step of a layer takes, recorded and drawn
 
 
 def graph(options: argparse.Namespace) -> int:
     """Unroll a small network on random symbols, take the gradient, and draw what it walked."""
+    check({"seed": options.seed}, option)
+    sizes = {name: getattr(options, name) for name in ("cell", "hidden", "layers")}
+    sizes["embedding"], symbols = options.hidden, 10
+    check_memory(symbols, **sizes, batch=options.batch, steps=options.steps, each=DRAWN)
     rng = np.random.default_rng(options.seed)
-    symbols = 10
-    model = nn.LanguageModel(
-        symbols,
-        cell=options.cell,
-        embedding=options.hidden,
-        hidden=options.hidden,
-        layers=options.layers,
-        rng=rng,
-    )
+    model = nn.LanguageModel(symbols, **sizes, rng=rng)
     model.recurrent.unroll = True  # every step recorded, and its gradients with it
     x, y = rng.integers(0, symbols, (2, options.steps, options.batch))
     loss, _ = model.loss(x, y)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
 from .. import __version__
 from ..optim import Diverged
+from .voice import voices
 
 STOPPED = 130  # what a shell reports of a program ended by Ctrl-C
 
@@ -43,24 +44,45 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "the checkpoint, the loss curve and the drawn graph of a few steps. Ctrl-C saves and ends.",
     )
     train.add_argument(
-        "text", nargs="?", metavar="TEXT", help="a UTF-8 file (default: Python's own reference)"
+        "text", nargs="?", metavar="TEXT", help="a text file (default: Python's own reference)"
+    )
+    train.add_argument("--encoding", metavar="NAME", help="of TEXT, default utf-8")
+    train.add_argument(
+        "--max-bytes", type=_count, metavar="N", help="read no longer TEXT, default 100000000"
     )
     train.add_argument("--resume", metavar="RUN", help="go on with a run where it was left")
+    train.add_argument(
+        "--from", dest="source", metavar="RUN", help="begin a new run with the weights of another"
+    )
     train.add_argument("--out", metavar="FOLDER", help="the run's folder (default: runs/CELL-N)")
     train.add_argument("--cell", choices=("rnn", "lstm", "gru"), help="default lstm")
     train.add_argument("--hidden", type=_count, metavar="N", help="size of the state, default 256")
     train.add_argument("--layers", type=_count, metavar="N", help="cells stacked, default 1")
     train.add_argument("--embedding", type=_count, metavar="N", help="size of a symbol, default 64")
     train.add_argument("--dropout", type=float, metavar="P", help="0 to 1, default 0")
-    train.add_argument("--batch", type=_count, metavar="N", help="streams side by side, default 24")
     train.add_argument(
-        "--window", type=_count, metavar="T", help="steps a gradient goes back, default 48"
+        "--batch",
+        type=_count,
+        metavar="N",
+        help="streams side by side, default 24 (fewer for a short text)",
+    )
+    train.add_argument(
+        "--window",
+        type=_count,
+        metavar="T",
+        help="steps a gradient goes back, default 48 (fewer for a short text)",
     )
     train.add_argument(
         "--epochs", type=_count, metavar="N", help="times through the text, default 6"
     )
     train.add_argument("--lr", type=float, metavar="X", help="highest learning rate, default 0.005")
     train.add_argument("--seed", type=int, metavar="N", help="same seed, same run; default 0")
+    train.add_argument(
+        "--threads",
+        type=_count,
+        metavar="N",
+        help="default: one for each core; a run keeps its number, as its last bits depend on it",
+    )
     train.add_argument("--quiet", action="store_true", help="no progress bar and no samples")
 
 
@@ -138,40 +160,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns 0 when it went well, 1 when training diverged, 2 when it was refused, 130 when it was
     stopped by Ctrl-C.
     """
-    options = parser().parse_args(arguments)
-    for stream in (sys.stdout, sys.stderr):  # a terminal that lacks a letter shows a stand-in
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")
-    try:
-        if options.command == "train":
-            from .train import train
-
-            return train(options)
-        if options.command == "sample":
-            from .sample import sample
-
-            return sample(options)
-        if options.command == "explain":
-            from .explain import explain
-
-            return explain(options)
-        from .graph import graph
-
-        return graph(options)
-    except KeyboardInterrupt:
-        return STOPPED
-    except BrokenPipeError:  # `| head` has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except Diverged as error:
-        print(f"tinygrad-rnn: training diverged: {error}", file=sys.stderr)
-        return 1
-    except (ValueError, OSError) as error:
-        words = str(error)
-        if isinstance(error, OSError) and error.strerror and error.filename:
-            words = f"{error.filename}: {error.strerror}"
-        print(f"tinygrad-rnn: {words}", file=sys.stderr)
-        return 2
+    with voices():
+        options = parser().parse_args(arguments)
+        try:
+            module = import_module(f".{options.command}", __package__)  # loads nothing else
+            return getattr(module, options.command)(options)
+        except KeyboardInterrupt:
+            return STOPPED
+        except Diverged as error:
+            print(f"tinygrad-rnn: training diverged: {error}", file=sys.stderr)
+            return 1
+        except MemoryError as error:
+            print(f"tinygrad-rnn: it does not fit in memory: {error}", file=sys.stderr)
+            return 2
+        except (ValueError, OSError) as error:
+            words = str(error)
+            if isinstance(error, OSError) and error.strerror and error.filename:
+                words = f"{error.filename}: {error.strerror}"
+            print(f"tinygrad-rnn: {words}", file=sys.stderr)
+            return 2
 
 
 if __name__ == "__main__":

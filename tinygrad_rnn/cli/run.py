@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from itertools import count
 from pathlib import Path
+from reprlib import repr as short
 from typing import Any
 
 import numpy as np
 
 from .. import data, io, nn, optim
 from ..tensor import Tensor
+from .limits import check, weights
 
+NOTHING = np.empty(0, bool)  # what an array is where there is none
 CHECKPOINT, CURVE, GRAPH = "checkpoint.safetensors", "loss.svg", "graph.svg"
 
 
@@ -31,6 +34,13 @@ class Settings:
     epochs: int = 6
     lr: float = 5e-3
     seed: int = 0
+    encoding: str = "utf-8"
+    max_bytes: int = data.text.MAX_BYTES
+    threads: int | None = None  # None: as many as there are cores
+
+    def sizes(self) -> dict[str, Any]:
+        """What the shapes of the weights depend on, besides the vocabulary."""
+        return {name: getattr(self, name) for name in ("cell", "embedding", "hidden", "layers")}
 
 
 @dataclass
@@ -43,19 +53,30 @@ class Corpus:
     digest: str
 
     @classmethod
-    def of(cls, settings: Settings) -> Corpus:
-        text = data.default_text() if settings.text is None else data.read_text(settings.text)
-        vocabulary = data.Vocabulary(text)
+    def of(cls, settings: Settings, vocabulary: data.Vocabulary | None = None) -> Corpus:
+        """The text of the settings; in the letters of `vocabulary`, or else in its own."""
+        text, name = data.default_text(), settings.text
+        if name is not None:
+            text = data.read_text(name, encoding=settings.encoding, max_bytes=settings.max_bytes)
+        vocabulary = vocabulary or data.Vocabulary(text)
         index = vocabulary.encode(text)
         cut = _cut(len(index))
-        least = next(n for n in count(20) if _cut(n) > 2 * settings.batch)
+        least = max(20, 20 * settings.batch // 9 + 1)  # more than two steps a stream are learnt
         if len(index) < least:
             raise data.TextError(
-                f"{settings.text} is too short: {len(text)} characters, while {settings.batch} "
-                f"streams of two steps need {least}. Give a longer text or a smaller --batch."
+                f"{name} is too short: {len(text)} characters, while {settings.batch} streams of "
+                f"two steps need {least}. Give a longer text or a smaller --batch."
             )
-        digest = hashlib.sha256(text.encode("utf-8")).hexdigest()
+        digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
         return cls(vocabulary, index[:cut], index[cut:], digest)
+
+    def windows(self, settings: Settings) -> int:
+        """How many windows an epoch has."""
+        return -(-self.steps(settings) // settings.window)
+
+    def steps(self, settings: Settings) -> int:
+        """How many steps each stream has in an epoch."""
+        return (len(self.learnt) - 1) // settings.batch
 
 
 def _cut(length: int) -> int:
@@ -99,14 +120,17 @@ class Run:
         optimizer = optim.Adam(model, lr=settings.lr)
         return cls(folder, settings, characters, digest, model, optimizer, rng)
 
-    def save(self) -> None:
-        """Write the checkpoint, whole or not at all."""
+    def _arrays(self) -> dict[str, np.ndarray]:
         arrays = {f"model/{name}": array for name, array in self.model.state_dict().items()}
         arrays |= {f"adam/{name}": array for name, array in self.optimizer.state_dict().items()}
         for k, cell in enumerate(self.state or ()):
             arrays |= {f"state/{k}/{i}": x.data for i, x in enumerate(cell)}
         arrays["bits"] = np.array(self.bits)
         arrays["judged"] = np.array(self.judged, np.float64).reshape(-1, 2)
+        return arrays
+
+    def save(self) -> None:
+        """Write the checkpoint, whole or not at all."""
         metadata = {
             "settings": asdict(self.settings),
             "characters": self.characters,
@@ -115,34 +139,88 @@ class Run:
             "done": self.done,
             "random": self.rng.bit_generator.state,
         }
-        io.save(self.folder / CHECKPOINT, arrays, metadata)
+        io.save(self.folder / CHECKPOINT, self._arrays(), metadata)
 
     @classmethod
     def load(cls, path: str | Path) -> Run:
-        """A run from its folder or checkpoint file; CheckpointError says what is wrong."""
+        """A run from its folder or checkpoint file; CheckpointError says what is wrong.
+
+        Nothing is made before the settings hold for the command line, and fit the arrays.
+        """
         path = Path(path)
         file = path / CHECKPOINT if path.is_dir() else path
         if not file.exists():
             raise io.CheckpointError(f"there is no run at {path}; tinygrad-rnn train makes one")
         arrays, metadata = io.load(file)
         try:
-            known = {f.name for f in fields(Settings)}
-            settings = Settings(**{k: v for k, v in metadata["settings"].items() if k in known})
-            run = cls._made(file.parent, settings, metadata["characters"], metadata["digest"])
-            run.model.load_state_dict(_under("model/", arrays))
-            run.optimizer.load_state_dict(_under("adam/", arrays))
-            run.epoch, run.done = int(metadata["epoch"]), int(metadata["done"])
-            run.rng.bit_generator.state = metadata["random"]
-            run.bits = arrays["bits"].tolist()
-            run.judged = [(int(k), bits) for k, bits in arrays["judged"]]
-            run.state = _state(_under("state/", arrays), run.model)
+            return cls._loaded(file.parent, arrays, metadata)
         except (KeyError, TypeError, AttributeError) as error:
             raise io.CheckpointError(
                 f"{file} is a checkpoint, but not of a run of this program: {error!r}"
             ) from None
-        except ValueError as error:
+        except (ValueError, ArithmeticError) as error:
             raise io.CheckpointError(f"{file} does not fit the model it names: {error}") from None
+
+    @classmethod
+    def _loaded(cls, folder: Path, arrays: dict[str, np.ndarray], facts: Mapping[str, Any]) -> Run:
+        settings, characters = _settings(facts["settings"]), facts["characters"]
+        if type(characters) is not str or not characters or characters != _letters(characters):
+            raise ValueError(f"its characters: expected each once, in order: {short(characters)}")
+        if type(facts["digest"]) is not str:
+            raise ValueError(f"its digest: expected text, got {short(facts['digest'])}")
+        check({name: facts[name] for name in ("epoch", "done")}, "its {}".format)
+        there = sum(x.size for x in _under("model/", arrays).values())
+        if weights(len(characters), **settings.sizes()) > there:
+            sizes = ", ".join(f"{name} {size}" for name, size in settings.sizes().items())
+            raise ValueError(f"its {there:,} weights are too few for {sizes}")
+        run = cls._made(folder, settings, characters, facts["digest"])
+        run.model.load_state_dict(_under("model/", arrays))
+        run.optimizer.load_state_dict(_under("adam/", arrays))
+        run.epoch, run.done = facts["epoch"], facts["done"]
+        run.rng.bit_generator.state = facts["random"]
+        if run.rng.bit_generator.state != facts["random"]:
+            raise ValueError("its random state is not one of a generator")
+        run.bits = arrays["bits"].tolist()
+        run.judged = [(int(k), bits) for k, bits in arrays["judged"]]
+        run.state = _state(_under("state/", arrays), run.model)
+        run._check_arrays(arrays)
         return run
+
+    def _check_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Refuse arrays that this run could not have saved."""
+        ours = self._arrays()
+        for name in sorted(ours.keys() | arrays.keys()):
+            one, other = ours.get(name, NOTHING), arrays.get(name, NOTHING)
+            if (one.dtype, one.shape) != (other.dtype, other.shape):
+                got = f"{other.dtype}{list(other.shape)}, expected {one.dtype}{list(one.shape)}"
+                raise ValueError(f"array {name!r} is {got}")
+            if one.tobytes() != other.tobytes():
+                raise ValueError(f"array {name!r} holds what no run saves")
+        count = self.optimizer.steps
+        counts = [x.item() for name, x in arrays.items() if name.startswith("adam/count/")]
+        known = all(type(x) is int and 0 < x <= count for x in counts)
+        if not known or count != len(self.bits):
+            raise ValueError(
+                f"Adam's {count} steps, {counts}, are not its {len(self.bits)} windows"
+            )
+        if len(self.judged) != self.epoch or bool(self.done) != (self.state is not None):
+            raise ValueError(f"epoch {self.epoch}, window {self.done} are not what it has learnt")
+        B, H = self.settings.batch, self.settings.hidden
+        if any(x.shape != (B, H) for cell in self.state or () for x in cell):
+            raise ValueError(f"its state is not that of {B} streams of {H}")
+
+
+def _settings(given: Any) -> Settings:
+    """Settings from a file: by the rules of the command line, and none that we do not know."""
+    unknown = sorted(given.keys() - {f.name for f in fields(Settings)})
+    if unknown:
+        raise ValueError(f"it has settings of a newer tinygrad-rnn: {', '.join(unknown)}")
+    check(given, "its {}".format)
+    return Settings(**given)
+
+
+def _letters(text: str) -> str:
+    return "".join(sorted(set(text)))
 
 
 def _under(prefix: str, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from .. import data
+from .limits import check, option
 from .run import Run
 
 
 def sample(options: argparse.Namespace) -> int:
     """Print the prompt and what follows it, character by character."""
+    given = {"temperature": options.temperature, "seed": options.seed or 0}
+    check(given, option)
     run = Run.load(options.run)
     vocabulary = data.Vocabulary(run.characters)
     prompt = options.prompt
@@ -17,10 +21,6 @@ def sample(options: argparse.Namespace) -> int:
         prompt = run.characters[0]
     if not prompt:
         raise ValueError("--prompt: expected at least one character to begin from")
-    if not options.temperature >= 0:
-        raise ValueError(f"--temperature: expected 0 or more, got {options.temperature}")
-    if options.seed is not None and options.seed < 0:
-        raise ValueError(f"--seed: expected 0 or more, got {options.seed}")
     symbols = run.model.eval().sample(
         vocabulary.encode(prompt),
         options.length,
@@ -29,6 +29,8 @@ def sample(options: argparse.Namespace) -> int:
     )
     print(prompt.lstrip("\n"), end="", flush=True)
     for symbol in symbols:
+        if not getattr(sys.stdout, "heard", True):  # `| head` has seen enough
+            break
         print(run.characters[symbol], end="", flush=True)
     print()
     return 0

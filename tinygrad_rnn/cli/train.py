@@ -9,8 +9,8 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,10 @@ import numpy as np
 
 from .. import data, optim
 from ..draw import curve, draw
+from ..kernels.threads import get_num_threads, set_num_threads
 from ..tensor import detach, no_grad
+from .limits import check, check_memory, option
+from .lock import locked
 from .main import STOPPED
 from .run import CHECKPOINT, CURVE, GRAPH, Corpus, Run, Settings, fresh_folder
 
@@ -32,12 +35,18 @@ SAVE_EVERY = 20.0  # seconds; what a power cut can cost
 
 def train(options: argparse.Namespace) -> int:
     """`tinygrad-rnn train`: 0 when done, 130 when Ctrl-C ended it (everything is saved)."""
-    run, corpus = _begin(options)
-    say = _nothing if options.quiet else partial(print, flush=True)
+    with ExitStack() as held:
+        run, corpus = _begin(options, held)
+        held.enter_context(_threads(run.settings.threads or get_num_threads()))
+        return _learn(run, corpus, quiet=options.quiet)
+
+
+def _learn(run: Run, corpus: Corpus, *, quiet: bool) -> int:
+    say = _nothing if quiet else partial(print, flush=True)
     _introduce(run, corpus, say)
     run.save()  # a folder that cannot be written to is found out now, not after an epoch
     with _interruption() as stopped:
-        for _ in _epochs(run, corpus, say, stopped, quiet=options.quiet):
+        for _ in _epochs(run, corpus, say, stopped, quiet=quiet):
             run.save()
             _draw_curve(run)
     run.save()
@@ -50,34 +59,95 @@ def train(options: argparse.Namespace) -> int:
     return 0
 
 
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """The number of threads that a run keeps: sums of other parts have other last bits."""
+    before = get_num_threads()
+    set_num_threads(count)
+    try:
+        yield
+    finally:
+        set_num_threads(before)
+
+
 # -- beginning --------------------------------------------------------------------------------
 
 
-def _begin(options: argparse.Namespace) -> tuple[Run, Corpus]:
+def _begin(options: argparse.Namespace, held: ExitStack) -> tuple[Run, Corpus]:
+    """The run and its text, in a folder that is locked for as long as `held` holds it."""
     given = {
         name: getattr(options, name)
         for name in asdict(Settings())
         if getattr(options, name) is not None
     }
+    if given.get("text") == "":
+        raise ValueError("TEXT is empty; leave it out to learn Python's own reference")
+    check(given, option)
     if options.resume:
+        folder = _folder_of(options.resume)
+        if folder.is_dir():  # or `load` says that there is none
+            held.enter_context(locked(folder, "--resume"))
         return _resume(options, given)
-    settings = _checked(Settings(**given))
-    corpus = Corpus.of(settings)
-    settings = _placed(settings)
+    source = _source(options.source, given)
+    settings = Settings(**given)
+    corpus = Corpus.of(settings, data.Vocabulary(source.characters) if source else None)
+    settings = _placed(_fitted(settings, given, corpus))
     if options.out is not None:
         _check_folder(Path(options.out))
-    try:
-        run = Run.new(Path(), settings, corpus)
-    except MemoryError as error:
-        raise ValueError(f"a model of these sizes does not fit in memory: {error}") from None
+    _check_size(settings, corpus)
+    run = Run.new(Path(), settings, corpus)
+    if source:
+        run.model.load_state_dict(source.model.state_dict())
     run.folder = Path(options.out) if options.out else fresh_folder(settings.cell)
     run.folder.mkdir(parents=True, exist_ok=True)
+    held.enter_context(locked(run.folder, "--out"))
+    _check_folder(run.folder)  # nobody came first
     return run, corpus
 
 
+def _folder_of(resumed: str) -> Path:
+    path = Path(resumed)
+    return path.parent if path.is_file() else path
+
+
+def _source(path: str | None, given: dict[str, object]) -> Run | None:
+    """The run whose weights a new one begins with; its sizes become those that are given."""
+    if path is None:
+        return None
+    source = Run.load(path)
+    sizes = source.settings.sizes()
+    for name in sizes.keys() & given.keys():
+        if given[name] != sizes[name]:
+            raise ValueError(f"--from begins with the weights of a run: {option(name)} is theirs")
+    given |= sizes
+    return source
+
+
+UPDATES = 100  # an epoch of a short text should have as many: fewer are noise
+
+
+def _fitted(settings: Settings, given: dict[str, object], corpus: Corpus) -> Settings:
+    """With a batch and a window that fit a short text, unless they were asked for."""
+    count = len(corpus.learnt) // UPDATES
+    if "batch" not in given:
+        fit = max(4, count // settings.window)
+        settings = replace(settings, batch=min(settings.batch, fit))
+    if "window" not in given:
+        fit = max(16, count // settings.batch)
+        settings = replace(settings, window=min(settings.window, fit))
+    return settings
+
+
+def _check_size(settings: Settings, corpus: Corpus) -> None:
+    steps = min(settings.window, corpus.steps(settings))
+    symbols = len(corpus.vocabulary)
+    check_memory(symbols, **settings.sizes(), batch=settings.batch, steps=steps)
+
+
 def _placed(settings: Settings) -> Settings:
-    """With the text's whole path, so that the run can be resumed from anywhere."""
-    return replace(settings, text=settings.text and str(Path(settings.text).absolute()))
+    """With the text's whole path and the number of threads: it can be resumed from anywhere."""
+    text = settings.text and str(Path(settings.text).absolute())
+    return replace(settings, text=text, threads=settings.threads or get_num_threads())
 
 
 def _check_folder(folder: Path) -> None:
@@ -91,14 +161,15 @@ def _check_folder(folder: Path) -> None:
 
 
 def _resume(options: argparse.Namespace, given: dict[str, object]) -> tuple[Run, Corpus]:
-    extra = sorted(set(given) - {"epochs", "text"})
-    if extra or options.out:
-        raise ValueError(
-            f"--resume continues a run as it is: --{(extra or ['out'])[0]} cannot change. Only "
-            "--epochs and the place of TEXT can."
-        )
+    extra = sorted(set(given) - {"epochs", "text", "encoding", "max_bytes"})
+    for name, there in (("out", options.out), ("from", options.source), *((n, n) for n in extra)):
+        if there:
+            raise ValueError(
+                f"--resume continues a run as it is: {option(name)} cannot change. Only --epochs "
+                "and the place and --encoding of TEXT can."
+            )
     run = Run.load(options.resume)
-    run.settings = _checked(replace(run.settings, **given))  # type: ignore[arg-type]
+    run.settings = replace(run.settings, **given)  # type: ignore[arg-type]
     try:
         corpus = Corpus.of(run.settings)
     except data.TextError as error:
@@ -108,26 +179,23 @@ def _resume(options: argparse.Namespace, given: dict[str, object]) -> tuple[Run,
     if corpus.digest != run.digest:
         raise ValueError(
             f"--resume: {run.settings.text or 'the default text'} is not the text that "
-            f"{run.folder} was learning: it has changed. Give the old one, or begin a new run."
+            f"{run.folder} was learning: it has changed. Give the old one, or begin a new run "
+            f"with --from {shlex.quote(options.resume)}."
         )
-    if run.epoch >= run.settings.epochs:
+    an_epoch = corpus.windows(run.settings)
+    if run.done >= an_epoch or len(run.bits) != run.epoch * an_epoch + run.done:
+        raise ValueError(
+            f"--resume: {run.folder} has learnt {len(run.bits)} windows, which are not "
+            f"{run.epoch} epochs of {an_epoch} and {run.done}: its file was changed"
+        )
+    _check_size(run.settings, corpus)
+    whole = all((run.folder / name).exists() for name in (CURVE, GRAPH))
+    if run.epoch >= run.settings.epochs and whole:
         raise ValueError(
             f"--resume: {run.folder} has finished its {run.epoch} epochs. Give more: "
             f"--epochs {2 * run.epoch}"
         )
     return run, corpus
-
-
-def _checked(settings: Settings) -> Settings:
-    if not 0 < settings.lr < math.inf:
-        raise ValueError(f"--lr: expected a positive number, got {settings.lr}")
-    if not 0 <= settings.dropout <= 1:
-        raise ValueError(f"--dropout: expected a number from 0 to 1, got {settings.dropout}")
-    if settings.text == "":
-        raise ValueError("TEXT is empty; leave it out to learn Python's own reference")
-    if settings.seed < 0:
-        raise ValueError(f"--seed: expected 0 or more, got {settings.seed}")
-    return settings
 
 
 def _introduce(run: Run, corpus: Corpus, say: Say) -> None:
@@ -139,8 +207,24 @@ def _introduce(run: Run, corpus: Corpus, say: Say) -> None:
         f"{len(run.characters)} different; the last {len(corpus.held_out):,} are held out\n"
         f"model     {s.cell} {s.embedding} → {' → '.join([str(s.hidden)] * s.layers)}, "
         f"{count:,} parameters\n"
-        f"training  {s.epochs} epochs of {s.batch} streams, {s.window} steps a window\n"
+        f"training  {s.epochs} epochs of {s.batch} streams, {s.window} steps a window"
+        f"{_why(s)}; {s.threads} thread{'s' * (s.threads != 1)}{_where(s)}\n"
         f"folder    {run.folder}"
+    )
+
+
+def _why(s: Settings) -> str:
+    """Why the streams or windows are smaller than usual."""
+    usual = Settings()
+    short = s.batch < usual.batch or s.window < usual.window
+    return f" ({usual.batch} and {usual.window} for a longer text)" if short else ""
+
+
+def _where(s: Settings) -> str:
+    """A word about threads where there are not as many cores: the run keeps their number."""
+    cores = os.cpu_count() or 1
+    return (
+        f", and {cores} cores here: the same bits, but slower" if (s.threads or 1) > cores else ""
     )
 
 
@@ -154,9 +238,7 @@ def _nothing(text: str) -> None:
 def _epochs(run: Run, corpus: Corpus, say: Say, stopped: list[int], *, quiet: bool) -> Iterator:
     """Learn; yields where it is good to save, and ends early once `stopped` holds something."""
     s = run.settings
-    steps = (len(corpus.learnt) - 1) // s.batch
-    an_epoch = -(-steps // s.window)
-    total = an_epoch * s.epochs
+    steps, total = corpus.steps(s), corpus.windows(s) * s.epochs
     schedule = partial(
         optim.cosine, peak=s.lr, total=total, warmup=min(50, total // 10), floor=s.lr / 50
     )
@@ -311,11 +393,17 @@ class _Progress:
 # -- ending -----------------------------------------------------------------------------------
 
 
+def smoothed(values: Sequence[float]) -> list[float]:
+    """Each value's mean with those before it, which weigh 0.97 as much for each step back."""
+    smooth, total = [], 0.0
+    for k, value in enumerate(values, 1):
+        total = 0.97 * total + 0.03 * value
+        smooth.append(total / (1 - 0.97**k))
+    return smooth
+
+
 def _draw_curve(run: Run) -> None:
-    smooth, recent = [], 0.0
-    for k, bits in enumerate(run.bits):
-        recent = bits if not k else 0.97 * recent + 0.03 * bits
-        smooth.append(recent)
+    smooth = smoothed(run.bits)
     windows = list(range(1, len(smooth) + 1))
     series = {"training (smoothed)": (windows, smooth)}
     if run.judged:

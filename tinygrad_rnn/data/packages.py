@@ -8,7 +8,7 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
-EXTRA = "pip install 'tinygrad-rnn[data]'"
+EXTRA = "pip install '.[data]'"  # where the README's own install was run
 
 # What to install for each package that is imported under another name, or needs another command.
 PROJECTS = {"sklearn": "scikit-learn"}

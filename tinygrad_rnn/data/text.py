@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -23,32 +24,82 @@ def default_text() -> str:
     return "\n".join(topics.values())
 
 
-def read_text(path: str | Path) -> str:
-    """The text of a UTF-8 file, lines ending in a newline only.
+MAX_BYTES = 100_000_000
+BLOCK = 1 << 20  # bytes that are read at a time
 
-    Raises TextError for a file that is missing, a folder, empty, or not UTF-8.
+
+def read_text(
+    path: str | Path, *, encoding: str = "utf-8", max_bytes: int | None = MAX_BYTES
+) -> str:
+    """The text of a file or pipe, lines ending in a newline only.
+
+    path: what to read. A mark at the beginning that says the order of bytes is left out.
+    encoding: how characters are written in it, by a name that Python knows.
+    max_bytes: the most that is read; None for any amount.
+
+    Raises TextError for what is missing, a folder, empty, longer than max_bytes, binary (it holds
+    NUL) or of another encoding, as soon as that is seen; ValueError for no encoding of texts.
     """
     if not str(path):
         raise TextError("the name of the text is empty")
     path = Path(path)
+    decoder = _decoder(encoding)
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = "".join(_decoded(path, decoder, encoding, max_bytes))
     except FileNotFoundError:
         raise TextError(f"there is no text at {path}") from None
     except IsADirectoryError:
         raise TextError(f"{path} is a folder; give the path of one text file") from None
-    except UnicodeDecodeError as error:
-        raise TextError(
-            f"{path} is not UTF-8 (byte {error.start} is 0x{error.object[error.start]:02x}); "
-            "convert it first, for example with iconv"
-        ) from None
     except OSError as error:
         raise TextError(f"{path} cannot be read: {error.strerror or error}") from None
     if not text:
         raise TextError(f"{path} is empty")
-    if "\0" in text:
-        raise TextError(f"{path} holds NUL characters: it is a binary file, not a text")
-    return text
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _decoder(encoding: str) -> codecs.IncrementalDecoder:
+    try:
+        b"".decode(encoding)  # refuses what is no encoding of texts, as hex is
+        name = codecs.lookup(encoding).name
+        return codecs.getincrementaldecoder("utf-8-sig" if name == "utf-8" else name)()
+    except (LookupError, ValueError) as error:
+        raise ValueError(
+            f"--encoding: expected a name such as utf-8, utf-16, latin-1 or gb18030: {error}"
+        ) from None
+
+
+def _decoded(
+    path: Path, decoder: codecs.IncrementalDecoder, encoding: str, most: int | None
+) -> Iterator[str]:
+    """The characters of a file, block by block: what is wrong with it ends the reading."""
+    size, ended = 0, False
+    with open(path, "rb") as file:
+        while not ended:
+            block = file.read(BLOCK)
+            size, ended = size + len(block), not block
+            if most is not None and size > most:
+                raise TextError(
+                    f"{path} has more than {most:,} bytes, the most that is read: give a shorter "
+                    "text, or a larger --max-bytes (max_bytes= in Python)"
+                )
+            try:
+                text = decoder.decode(block, final=ended)
+            except UnicodeError as error:
+                why = str(error)
+                if isinstance(error, UnicodeDecodeError):
+                    at, byte = size - len(error.object) + error.start, error.object[error.start]
+                    why = f"byte {at} is 0x{byte:02x}"
+                raise TextError(
+                    f"{path} is not {encoding.upper()} ({why}): say what it is, for example "
+                    "--encoding utf-16, latin-1 or gb18030 (encoding= in Python), or convert it "
+                    "with iconv"
+                ) from None
+            if "\0" in text:
+                raise TextError(
+                    f"{path} holds NUL characters: it is a binary file, not a text, or one in an "
+                    "--encoding such as utf-16"
+                )
+            yield text
 
 
 class Vocabulary:

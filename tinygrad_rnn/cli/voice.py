@@ -1,0 +1,64 @@
+"""What a command says is not missed: it goes on when nobody listens any more."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+
+class Voice:
+    """A stream in whose place silence comes once it cannot be written to.
+
+    That is so behind `| head -1`, when the terminal has gone, on a full disk, and from the start
+    for a stream that was closed (Python then has None). `heard` says whether anybody listens.
+    """
+
+    def __init__(self, stream: Any):
+        self.heard = stream is not None and not getattr(stream, "closed", False)
+        self.stream = stream
+        if self.heard and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal that lacks a letter shows a stand-in
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+    def write(self, text: str) -> int:
+        self._try("write", text)
+        return len(text)
+
+    def flush(self) -> None:
+        self._try("flush")
+
+    def isatty(self) -> bool:
+        return self.heard and bool(self.stream.isatty())
+
+    def fileno(self) -> int:
+        if not self.heard:
+            raise OSError("nobody listens")
+        return int(self.stream.fileno())
+
+    def _try(self, how: str, *what: str) -> None:
+        if not self.heard:
+            return
+        try:
+            getattr(self.stream, how)(*what)
+        except OSError:
+            self.heard = False
+            with suppress(OSError, ValueError, AttributeError):  # what is left in the buffer
+                os.dup2(os.open(os.devnull, os.O_WRONLY), self.stream.fileno())
+
+
+@contextmanager
+def voices() -> Iterator[None]:
+    """Both standard streams as voices."""
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = Voice(before[0]), Voice(before[1])
+    try:
+        yield
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        sys.stdout, sys.stderr = before
