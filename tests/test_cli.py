@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tinygrad_rnn import io
+from tinygrad_rnn.cli import train
 from tinygrad_rnn.cli.main import main
 from tinygrad_rnn.cli.run import Corpus, Run, Settings
 
@@ -83,8 +84,6 @@ def test_resuming_continues_bit_for_bit(text, tmp_path):
     corpus = Corpus.of(settings)
     (tmp_path / "parts").mkdir()
     run = Run.new(tmp_path / "parts", settings, corpus)
-    from tinygrad_rnn.cli import train
-
     seen = []
     for _ in train._epochs(run, corpus, print, seen, quiet=True):
         pass
@@ -114,9 +113,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(text, tmp_path):
             assert time.monotonic() < deadline and process.poll() is None
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
-        asked = time.monotonic()
-        out, err = process.communicate(timeout=20)
-        assert time.monotonic() - asked < 5  # a second on a quiet machine
+        out, err = process.communicate(timeout=60)
     assert process.returncode == 130 and not err
     assert "go on with: tinygrad-rnn train --resume run" in out
     run = Run.load(tmp_path / "run")
@@ -124,16 +121,21 @@ def test_ctrl_c_saves_and_says_how_to_go_on(text, tmp_path):
     assert not list((tmp_path / "run").glob(".*"))
 
 
-def test_a_run_stopped_by_ctrl_c_and_resumed_ends_in_the_same_bits(text, tmp_path):
-    options = [text, "--dropout", "0.2", "--epochs", "25", *SMALL]
+def test_a_run_stopped_by_ctrl_c_and_resumed_ends_in_the_same_bits(text, tmp_path, monkeypatch):
+    options = [text, "--dropout", "0.2", "--epochs", "2", *SMALL]
     assert main(["train", *options, "--out", "whole"]) == 0
-    with started("train", *options, "--out", "parts") as process:
-        while not (tmp_path / "parts/loss.svg").exists() and process.poll() is None:
-            time.sleep(0.01)
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=20)
+    advance = train._Progress.advance
+
+    def interrupted(progress, characters, run):
+        advance(progress, characters, run)
+        if (run.epoch, run.done) == (1, 7):  # in the middle of an epoch
+            signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train._Progress, "advance", interrupted)
+        assert main(["train", *options, "--out", "parts"]) == 130
     done = Run.load(tmp_path / "parts")
-    assert process.returncode == 130 and 1 <= done.epoch < 25, "stopped too late to be a test"
+    assert (done.epoch, done.done) == (1, 7)
     assert main(["train", "--resume", "parts", "--quiet"]) == 0
     same_checkpoint("whole/checkpoint.safetensors", "parts/checkpoint.safetensors")
 
@@ -216,7 +218,9 @@ def test_unicode_texts(tmp_path, monkeypatch, capsys):
     assert main(["train", "诗.txt", *SMALL, "--epochs", "1", "--out", "run"]) == 0
     assert "\ufeff" not in Run.load("run").characters and "\r" not in Run.load("run").characters
     assert main(["sample", "run", "--prompt", "明月", "--length", "5"]) == 0
-    assert capsys.readouterr().out.splitlines()[-1] or True
+    said = capsys.readouterr().out
+    sampled = said[said.rindex("明月") :].removesuffix("\n")
+    assert len(sampled) == 2 + 5 and set(sampled) <= set(Run.load("run").characters)
     assert "'x' does not occur" in refusal(capsys, "sample", "run", "--prompt", "x")
     assert "--prompt" in refusal(capsys, "sample", "run", "--prompt", "")
 
@@ -260,8 +264,10 @@ def test_settings_and_defaults_agree_with_the_help(capsys):
     with pytest.raises(SystemExit):
         main(["train", "--help"])
     said = " ".join(capsys.readouterr().out.split())
-    for name in ("cell", "hidden", "layers", "embedding", "dropout", "batch", "window", "epochs"):
-        assert f"default {getattr(defaults, name):g}" in said if name != "cell" else True, name
+    assert f"default {defaults.cell}" in said and f"default {defaults.encoding}" in said
+    for name in ("hidden", "layers", "embedding", "dropout", "batch", "window", "epochs", "lr"):
+        assert f"default {getattr(defaults, name):g}" in said, name
+    assert f"default {defaults.max_bytes}" in said and f"default {defaults.seed}" in said
 
 
 @pytest.mark.parametrize("name", ["lstm.svg", "gru.dot"])

@@ -46,20 +46,25 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     train.add_argument(
         "text", nargs="?", metavar="TEXT", help="a text file (default: Python's own reference)"
     )
-    train.add_argument("--encoding", metavar="NAME", help="of TEXT, default utf-8")
+    train.add_argument("--encoding", metavar="NAME", help="how TEXT is written, default utf-8")
     train.add_argument(
-        "--max-bytes", type=_count, metavar="N", help="read no longer TEXT, default 100000000"
+        "--max-bytes", type=_count, metavar="N", help="refuse a longer TEXT, default 100000000"
     )
     train.add_argument("--resume", metavar="RUN", help="go on with a run where it was left")
     train.add_argument(
-        "--from", dest="source", metavar="RUN", help="begin a new run with the weights of another"
+        "--from",
+        dest="source",
+        metavar="RUN",
+        help="begin with the weights of another run, on a TEXT of its letters",
     )
     train.add_argument("--out", metavar="FOLDER", help="the run's folder (default: runs/CELL-N)")
     train.add_argument("--cell", choices=("rnn", "lstm", "gru"), help="default lstm")
     train.add_argument("--hidden", type=_count, metavar="N", help="size of the state, default 256")
     train.add_argument("--layers", type=_count, metavar="N", help="cells stacked, default 1")
     train.add_argument("--embedding", type=_count, metavar="N", help="size of a symbol, default 64")
-    train.add_argument("--dropout", type=float, metavar="P", help="0 to 1, default 0")
+    train.add_argument(
+        "--dropout", type=float, metavar="P", help="links dropped, 0 to 1, default 0"
+    )
     train.add_argument(
         "--batch",
         type=_count,
@@ -81,7 +86,7 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--threads",
         type=_count,
         metavar="N",
-        help="default: one for each core; a run keeps its number, as its last bits depend on it",
+        help="default one for each core; the last bits depend on it, so a run keeps its number",
     )
     train.add_argument("--quiet", action="store_true", help="no progress bar and no samples")
 
@@ -90,7 +95,9 @@ def _add_sample(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     sample = commands.add_parser("sample", help="continue a prompt with what a run has learnt")
     sample.add_argument("run", metavar="RUN", help="a run's folder, or a checkpoint file")
     sample.add_argument("--prompt", default="\n", metavar="S", help="what to begin from")
-    sample.add_argument("--length", type=_count, default=500, metavar="N", help="default 500")
+    sample.add_argument(
+        "--length", type=_count, default=500, metavar="N", help="characters, default 500"
+    )
     sample.add_argument(
         "--temperature",
         type=float,
@@ -112,11 +119,21 @@ def _add_graph(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     graph.add_argument(
         "--cell", choices=("rnn", "lstm", "gru"), default="lstm", help="default lstm"
     )
-    graph.add_argument("--steps", type=_count, default=4, metavar="T", help="default 4")
-    graph.add_argument("--layers", type=_count, default=1, metavar="N", help="default 1")
-    graph.add_argument("--hidden", type=_count, default=8, metavar="N", help="default 8")
-    graph.add_argument("--batch", type=_count, default=2, metavar="N", help="default 2")
-    graph.add_argument("--seed", type=int, default=0, metavar="N", help="default 0")
+    graph.add_argument(
+        "--steps", type=_count, default=4, metavar="T", help="steps in time, default 4"
+    )
+    graph.add_argument(
+        "--layers", type=_count, default=1, metavar="N", help="cells stacked, default 1"
+    )
+    graph.add_argument(
+        "--hidden", type=_count, default=8, metavar="N", help="size of the state, default 8"
+    )
+    graph.add_argument(
+        "--batch", type=_count, default=2, metavar="N", help="sequences side by side, default 2"
+    )
+    graph.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="same seed, same picture; default 0"
+    )
     graph.add_argument(
         "-o", "--output", default="graph.svg", metavar="FILE", help="default graph.svg"
     )
@@ -138,9 +155,15 @@ def _add_explain(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--cell", choices=("rnn", "lstm", "gru"), default="lstm", help="default lstm"
     )
     explain.add_argument("--steps", type=_count, metavar="T", help="default: all the characters")
-    explain.add_argument("--layers", type=_count, default=1, metavar="N", help="default 1")
-    explain.add_argument("--hidden", type=_count, default=3, metavar="N", help="default 3")
-    explain.add_argument("--seed", type=int, default=0, metavar="N", help="default 0")
+    explain.add_argument(
+        "--layers", type=_count, default=1, metavar="N", help="cells stacked, default 1"
+    )
+    explain.add_argument(
+        "--hidden", type=_count, default=3, metavar="N", help="size of the state, default 3"
+    )
+    explain.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="same seed, same run; default 0"
+    )
     explain.add_argument("-o", "--output", metavar="FILE", help="default bptt.html")
 
 

@@ -180,7 +180,7 @@ class Run:
         run.rng.bit_generator.state = facts["random"]
         if run.rng.bit_generator.state != facts["random"]:
             raise ValueError("its random state is not one of a generator")
-        run.bits = arrays["bits"].tolist()
+        run.bits = [float(x) for x in arrays["bits"]]
         run.judged = [(int(k), bits) for k, bits in arrays["judged"]]
         run.state = _state(_under("state/", arrays), run.model)
         run._check_arrays(arrays)
@@ -205,9 +205,9 @@ class Run:
             )
         if len(self.judged) != self.epoch or bool(self.done) != (self.state is not None):
             raise ValueError(f"epoch {self.epoch}, window {self.done} are not what it has learnt")
-        B, H = self.settings.batch, self.settings.hidden
-        if any(x.shape != (B, H) for cell in self.state or () for x in cell):
-            raise ValueError(f"its state is not that of {B} streams of {H}")
+        shape, dtype = (self.settings.batch, self.settings.hidden), self.model.output.W.dtype
+        if any((x.shape, x.dtype) != (shape, dtype) for cell in self.state or () for x in cell):
+            raise ValueError(f"its state is not {dtype}{list(shape)}")
 
 
 def _settings(given: Any) -> Settings:

@@ -59,7 +59,7 @@ def read_text(
 
 def _decoder(encoding: str) -> codecs.IncrementalDecoder:
     try:
-        b"".decode(encoding)  # refuses what is no encoding of texts, as hex is
+        "a".encode(encoding)  # refuses what is no encoding of texts, as hex is
         name = codecs.lookup(encoding).name
         return codecs.getincrementaldecoder("utf-8-sig" if name == "utf-8" else name)()
     except (LookupError, ValueError) as error:
