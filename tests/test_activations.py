@@ -19,6 +19,8 @@ FORMULAS = {
     "softplus": (lambda x: math.log1p(math.exp(x)), 1),
     "softsign": (lambda x: x / (1 + abs(x)), 1),
     "hard_sigmoid": (lambda x: max(0, min(1, 0.2 * x + 0.5)), 0.2),
+    "hard_sigmoid_keras": (lambda x: max(0, min(6, x + 3)) / 6, 1 / 6),
+    "leaky_relu_keras": (lambda x: x if x >= 0 else 0.2 * x, 1),
     "leaky_relu": (lambda x: x if x >= 0 else 0.01 * x, 1),
     "elu": (lambda x: x if x >= 0 else math.expm1(x), 1),
     "thresholded_relu": (lambda x: x if x > 1 else 0, 1),
@@ -106,6 +108,7 @@ def test_slopes_at_the_corner():
     x = tg.tensor(0.0, requires_grad=True)
     slopes = {name: tg.grad(f(x), x).item() for name, f in ACTIVATIONS.items() if name != "relu"}
     assert slopes.pop("thresholded_relu") == 0 and slopes.pop("sigmoid") == 0.25
+    assert slopes.pop("hard_sigmoid_keras") == 1 / 6
     assert slopes.pop("hard_sigmoid") == 0.2 and slopes.pop("softplus") == 0.5
     assert set(slopes.values()) == {1.0}
 

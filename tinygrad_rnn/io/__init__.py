@@ -6,6 +6,7 @@ layers: they give weights the names and layouts of those frameworks, without the
 
 from .atomic import write_atomically, write_text_atomically
 from .checkpoint import CheckpointError, load, save
+from .foreign import settings
 from .keras import from_keras, load_keras, to_keras
 from .npz import arrays
 from .onnx import to_onnx
@@ -20,6 +21,7 @@ __all__ = [
     "load_keras",
     "load_torch",
     "save",
+    "settings",
     "to_keras",
     "to_onnx",
     "to_torch",

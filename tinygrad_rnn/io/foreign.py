@@ -8,21 +8,15 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from ..nn import GRU, LSTM, RNN, Bidirectional, Recurrent
-from ..nn.activations import ACTIVATIONS
 from ..nn.cell import Part
 from ..nn.convert import kind_of
+from ..nn.recurrent import MAKING
+from .options import Settings, refuse, said_by
 
 Arrays: TypeAlias = "dict[str, np.ndarray]"
 
 # Side by side in a framework's one array, as far as a cell has them.
 READ_X, READ_H, BIAS_X, BIAS_H = ("Wx",), ("Wh", "Wn"), ("b",), ("bh", "bn")
-
-# What a framework's cells can have besides.
-_KNOWN: dict[str, set[str]] = {
-    "torch": {"projection"},
-    "keras": set(),
-    "onnx": {"peepholes", "clip"},
-}
 
 
 def beside(cell: Any, names: Sequence[str]) -> np.ndarray | None:
@@ -69,13 +63,14 @@ def parts_of(who: str, layer: Any) -> Sequence[Any]:
 
 
 def cells_of(who: str, framework: str, layer: Any) -> dict[tuple[int, int], Any]:
-    """Every cell by its layer and direction, each one that the framework has too, or a refusal."""
-    found = {}
-    for k, part in enumerate(parts_of(who, layer)):
+    """Every cell by its layer and direction, or a refusal of what the framework cannot say."""
+    parts, found = parts_of(who, layer), {}
+    for k, part in enumerate(parts):
         both = isinstance(part, Bidirectional)
         for way, cell in enumerate((part.forward, part.backward) if both else (part,)):
-            _check_sayable(who, framework, cell)
             found[k, way] = cell
+    kinds = [_kind(who, framework, cell) for cell in found.values()]
+    refuse(who, framework, kinds, [*dict.fromkeys([layer, *parts, *found.values()])])
     if len({id(cell) for cell in found.values()}) < len(found):
         raise ValueError(
             f"{who}: layer: one cell stands in it twice, and {framework} shares no weights between "
@@ -84,18 +79,63 @@ def cells_of(who: str, framework: str, layer: Any) -> dict[tuple[int, int], Any]
     return found
 
 
-def check_alike(who: str, cells: Mapping[Any, Any]) -> None:
+def check_alike(who: str, framework: str, cells: Mapping[Any, Any]) -> None:
     """Refuse cells that could not be those of one module of a framework."""
-    said = {
-        (kind_of(cell), cell.hidden, getattr(cell, "projection", None), cell.b is None)
-        for cell in cells.values()
-    }
+    said = set()
+    for cell in cells.values():
+        found = said_by(framework, cell)
+        alone = [item for item in found.items() if not isinstance(item[1], list)]
+        said.add((kind_of(cell), cell.hidden, *sorted(alone)))
     ways = {sum(k == other for other, _ in cells) for k, _ in cells}
     if len(said) * len(ways) != 1:
         raise ValueError(
             f"{who}: layer: expected cells of one kind and size, with as many biases and "
-            "directions, as one module has them; give them one by one"
+            "directions and the same options, as one module has them; give them one by one"
         )
+
+
+def settings(framework: str, layer: Recurrent | Part) -> list[Settings]:
+    """What the modules of a framework are made with that compute what a layer does.
+
+    framework: "torch", then it is one dict, the keyword arguments of a torch.nn.RNN, LSTM or GRU;
+    "keras", a dict for each layer, of which merge_mode goes to keras.layers.Bidirectional; "onnx",
+    one dict, the attributes of a node. layer: as in `to_torch`, `to_keras` and `to_onnx`, which
+    give the weights. An activation without a name in Keras is the function here, to be written
+    again there.
+
+    Raises ValueError for what the framework cannot say.
+    """
+    if framework not in ("torch", "keras", "onnx"):
+        expected = "expected 'torch', 'keras' or 'onnx'"
+        raise ValueError(f"settings: framework: {expected}, got {framework!r}")
+    cells, parts = cells_of("settings", framework, layer), parts_of("settings", layer)
+    first, count = cells[0, 0], len(parts)
+    if framework != "keras":
+        check_alike("settings", framework, cells)
+        sizes = {"input_size": first.inputs, "hidden_size": first.hidden, "num_layers": count}
+        usual = {"hidden_size": first.hidden, "direction": "forward"}
+        said = said_by(framework, *dict.fromkeys([layer, *parts, *cells.values()]))
+        return [(sizes if framework == "torch" else usual) | said]
+    made = []
+    for k, part in enumerate(parts):
+        own = {where: cell for where, cell in cells.items() if where[0] == k}
+        check_alike("settings", framework, own)
+        said = said_by(framework, *dict.fromkeys([layer, part, *own.values()]))
+        more = {"return_sequences": True} if k < count - 1 or layer is part else {}
+        made.append({"units": own[k, 0].hidden, **said, **more})
+    return made
+
+
+def divided(how: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """Options apart: those of the cells, of both directions, and of the layer around them."""
+    names = ({*how} - {"merge"} - MAKING, {"merge"}, MAKING)
+    cells, both, around = ({k: v for k, v in how.items() if k in of} for of in names)
+    return cells, both, around
+
+
+def widened(dtype: np.dtype) -> Any:
+    """The dtype of a layer for weights of this one: float16 becomes float32, as everywhere."""
+    return np.float32 if dtype == np.float16 else dtype
 
 
 def kind_of_width(who: str, name: str, width: int, hidden: int) -> Any:
@@ -109,8 +149,8 @@ def kind_of_width(who: str, name: str, width: int, hidden: int) -> Any:
     return kinds[width]
 
 
-def _check_sayable(who: str, framework: str, cell: Any) -> None:
-    """Refuse a cell that computes what the framework's do not, whatever its weights."""
+def _kind(who: str, framework: str, cell: Any) -> type:
+    """RNN, LSTM or GRU, or a refusal of another cell."""
     kind = kind_of(cell)
     if kind is None:
         inside = hasattr(cell, "cell")
@@ -118,31 +158,4 @@ def _check_sayable(who: str, framework: str, cell: Any) -> None:
         raise ValueError(
             f"{who}: {framework} has no {type(cell).__name__}: expected RNN, LSTM or GRU{hint}"
         )
-    has = {
-        "peepholes": getattr(cell, "P", None) is not None,
-        "projection": getattr(cell, "Wr", None) is not None,
-        "coupled gates": getattr(cell, "coupled", False),
-        "norm": getattr(cell, "norm", None),
-        "clip": cell.clip is not None,
-        "untied weights": getattr(cell, "untied", None),
-        "such activations": not _are_known(framework, kind, cell),
-    }
-    more = [word for word, there in has.items() if there and word not in _KNOWN[framework]]
-    if more:
-        raise ValueError(
-            f"{who}: {framework}'s {kind.__name__} has no {', no '.join(more)}: make the cell "
-            "without, or keep it as it is by tg.io.save(path, layer.state_dict())"
-        )
-
-
-def _are_known(framework: str, kind: type, cell: Any) -> bool:
-    """Whether the framework has a cell with these activations."""
-    tanh, relu, sigmoid = (ACTIVATIONS[name] for name in ("tanh", "relu", "sigmoid"))
-    if framework == "onnx":
-        return True
-    if kind is RNN:
-        return framework == "keras" or cell.activation in (tanh, relu)
-    gate, candidate, *squash = cell.activations
-    if framework == "keras":  # it has one for the gates, and one for the rest
-        return squash in ([], [candidate])
-    return gate is sigmoid and {candidate, *squash} == {tanh}
+    return kind

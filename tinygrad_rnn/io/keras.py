@@ -19,10 +19,13 @@ from .foreign import (
     Arrays,
     beside,
     cells_of,
+    divided,
     fitting,
     kind_of_width,
     put,
+    widened,
 )
+from .options import KERAS
 
 
 def from_keras(*layers: Sequence[Any], convention: str | None = None, **how: Any) -> Recurrent:
@@ -30,16 +33,21 @@ def from_keras(*layers: Sequence[Any], convention: str | None = None, **how: Any
 
     layers: of each the list that its `get_weights()` gives: kernel (I, G·H), recurrent_kernel
     (H, G·H), and, if it has one, the bias, (G·H,), or (2, G·H) of a GRU with reset_after=True; of a
-    Bidirectional twice that, forward and backward. convention: only needed for a GRU without bias,
-    which does not tell its reset_after: "keras" is True, "keras_reset_before" False; or to have the
-    cells in another one. how: what the cells are made with, such as activations, which Keras keeps
-    apart from the weights, or another dtype=.
+    Bidirectional twice that, forward and backward. A bias of (2·G·H,) says that they are those of a
+    CuDNNGRU or CuDNNLSTM, and they are turned into what those of GRU and LSTM would be. convention:
+    only needed for a GRU without bias, which does not tell its reset_after: "keras" is True,
+    "keras_reset_before" False; or to have the cells in another one. how: what Keras keeps apart
+    from the weights: activations=, whose names mean here what they mean to Keras 3 (those of before
+    can be given as functions, such as nn.ACTIVATIONS["hard_sigmoid"]), merge=, readout=, ..., or
+    another dtype=; float16 becomes float32.
 
     Raises ValueError for arrays that do not belong together.
 
     Source: https://keras.io/api/layers/recurrent_layers
     """
     parts: list[Part] = []
+    how, merge, around = divided(how)
+    how = {word: _meant(word, given) for word, given in how.items()}
     for weights in layers:
         arrays = [np.asarray(array) for array in weights]
         if len(arrays) not in (2, 3, 4, 6):
@@ -50,8 +58,8 @@ def from_keras(*layers: Sequence[Any], convention: str | None = None, **how: Any
         step = len(arrays) // (1 + (len(arrays) > 3))
         halves = [arrays[k : k + step] for k in range(0, len(arrays), step)]
         cells = [_made(half, convention, how) for half in halves]
-        parts.append(Bidirectional(*cells) if len(cells) == 2 else cells[0])
-    layer = Recurrent(*parts)
+        parts.append(Bidirectional(*cells, **merge) if len(cells) == 2 else cells[0])
+    layer = Recurrent(*parts, **around)
     _load("from_keras", layer, [array for weights in layers for array in weights])
     return layer
 
@@ -86,6 +94,11 @@ def _load(who: str, layer: Any, weights: Sequence[Any]) -> None:
     twin = deepcopy(layer)
     forms = [form_of(cell) for cell in cells_of(who, "keras", twin).values()]
     cells = _in_keras(who, twin)
+    weights, start = [np.asarray(array) for array in weights], 0
+    for cell in cells:
+        end = start + 2 + (cell.b is not None)
+        weights[start:end] = _without_cudnn(weights[start:end])
+        start = end
     given = {f"weights[{k}]": array for k, array in enumerate(weights)}
     arrays = iter(fitting(who, _arrays(cells), given).values())
     for cell, form in zip(cells, forms, strict=True):
@@ -119,6 +132,39 @@ def _arrays(cells: Sequence[Any]) -> Arrays:
     return {f"weights[{k}]": array for k, array in enumerate(found)}
 
 
+def _meant(word: str, given: Any) -> Any:
+    """Activations by the names of Keras, as functions; whatever else there is, as it is."""
+    if word not in ("activation", "activations"):
+        return given
+    one = word == "activation"
+    for name in [given] if one else given:
+        if isinstance(name, str) and name not in KERAS:
+            raise ValueError(
+                f"from_keras: {word}: expected names that Keras has, of {list(KERAS)}, or "
+                f"functions, such as those of nn.ACTIVATIONS, got {name!r}"
+            )
+    found = [KERAS.get(f, f) if isinstance(f, str) else f for f in ([given] if one else given)]
+    return found[0] if one else found
+
+
+def _without_cudnn(arrays: list[np.ndarray]) -> list[np.ndarray]:
+    """The weights of a cell; those of a CuDNN layer, known by twice the biases, as if of no such.
+
+    There each gate's kernel is the memory of its transpose, and the biases stand in a row.
+    """
+    if len(arrays) < 3 or arrays[0].ndim != 2 or arrays[1].ndim != 2:
+        return arrays
+    kernel, recurrent, bias = arrays
+    (inputs, width), hidden = kernel.shape, len(recurrent)
+    if bias.shape != (2 * width,) or width not in (3 * hidden, 4 * hidden):
+        return arrays
+    gates = [k.reshape(hidden, inputs).T for k in np.split(kernel, width // hidden, axis=1)]
+    turned = [k.T for k in np.split(recurrent, width // hidden, axis=1)]
+    two = bias.reshape(2, width)
+    both = two if width == 3 * hidden else two.sum(0)  # an LSTM of Keras has one
+    return [np.concatenate(gates, axis=1), np.concatenate(turned, axis=1), both]
+
+
 def _made(arrays: Sequence[np.ndarray], convention: str | None, how: Mapping[str, Any]) -> Cell:
     """A cell with the sizes of these arrays."""
     kernel, recurrent, *bias = arrays
@@ -130,13 +176,18 @@ def _made(arrays: Sequence[np.ndarray], convention: str | None, how: Mapping[str
     inputs, hidden = kernel.shape[0], recurrent.shape[0]
     kind = kind_of_width("from_keras", "recurrent_kernel", recurrent.shape[1], hidden)
     if kind is RNN:
-        return RNN(inputs, hidden, **{"dtype": kernel.dtype, "bias": len(bias), **how})
+        return RNN(inputs, hidden, **{"dtype": widened(kernel.dtype), "bias": len(bias), **how})
     if kind is GRU and convention is None:
         if not bias:
             raise ValueError(
                 "from_keras: a GRU without bias does not tell whether its reset_after was True or "
                 'False: give convention="keras" or "keras_reset_before"'
             )
-        convention = "keras_reset_before" if bias[0].ndim == 1 else "keras"
-    options = {"dtype": kernel.dtype, "bias": bool(bias), "convention": convention or "keras"}
+        before = bias[0].shape == kernel.shape[1:]
+        convention = "keras_reset_before" if before else "keras"
+    options = {
+        "dtype": widened(kernel.dtype),
+        "bias": bool(bias),
+        "convention": convention or "keras",
+    }
     return kind(inputs, hidden, **{**options, **how})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from typing import Any
 
 import numpy as np
 
@@ -14,26 +15,39 @@ from .foreign import BIAS_H, BIAS_X, READ_H, READ_X, Arrays, beside, cells_of, c
 def to_onnx(part: Part) -> Arrays:
     """The inputs W, R, B and P of an RNN, LSTM or GRU node that computes what the part does.
 
-    part: a cell or a Bidirectional. W is (directions, G·H, I), R (directions, G·H, H), B
-    (directions, 2·G·H) unless there are no biases, P (directions, 3·H) with peepholes. The rest is
-    said by attributes of the node: linear_before_reset=1 for a GRU with `cell.reset` "after", clip,
-    activations, direction.
+    part: a cell or a Bidirectional, or a Recurrent of one. W is (directions, G·H, I), R
+    (directions, G·H, H), B (directions, 2·G·H) unless there are no biases, P (directions, 3·H) with
+    peepholes. Coupled gates leave zeros where those of the forget gate would stand. The node's
+    attributes, such as linear_before_reset and input_forget, are `tg.io.settings("onnx", part)[0]`.
 
     Raises ValueError for what ONNX cannot say: projections, norms, modifiers, ...
 
     Source: https://onnx.ai/onnx/operators
     """
     cells = cells_of("to_onnx", "onnx", deepcopy(part))
-    if len({layer for layer, _ in cells}) > 1:
-        raise ValueError("to_onnx: part: a node has one layer; give the layer's cells one by one")
-    check_alike("to_onnx", cells)
-    found: dict[str, list[np.ndarray]] = {}
-    for cell in cells.values():
-        rewrite(cell, form_in(cell, "onnx", getattr(cell, "reset", None)))
-        for name, parts in (("W", READ_X), ("R", READ_H), ("B", BIAS_X + BIAS_H)):
-            array = beside(cell, parts)
-            if array is not None:
-                found.setdefault(name, []).append(array.T)
-        if getattr(cell, "P", None) is not None:
-            found.setdefault("P", []).append(cell.P.data[[0, 2, 1]].ravel())  # i, o, f
-    return {name: np.stack(arrays) for name, arrays in found.items()}
+    check_alike("to_onnx", "onnx", cells)
+    stacks = [_stack(cell) for cell in cells.values()]
+    likes = {name: array for stack in stacks for name, array in stack.items()}
+    return {
+        name: np.array([stack.get(name, np.zeros_like(like)) for stack in stacks], order="C")
+        for name, like in likes.items()
+    }
+
+
+def _stack(cell: Any) -> Arrays:
+    """What a node has of one direction."""
+    rewrite(cell, form_in(cell, "onnx", getattr(cell, "reset", None)))
+    found = {}
+    for name, parts in (("W", READ_X), ("R", READ_H), ("B", BIAS_X + BIAS_H)):
+        array = beside(cell, parts)
+        if array is not None:
+            found[name] = array.T if not getattr(cell, "coupled", False) else _spaced(array, cell)
+    if getattr(cell, "P", None) is not None:
+        found["P"] = cell.P.data[[0, 2, 1]].ravel()  # i, o, f
+    return found
+
+
+def _spaced(array: np.ndarray, cell: Any) -> np.ndarray:
+    """Blocks i, o, g as i, o, f, g, once or, of biases, twice, with zeros in the place of f."""
+    blocks = array.T.reshape(-1, 3, cell.hidden, *array.shape[:-1])
+    return np.insert(blocks, 2, 0.0, axis=1).reshape(-1, *array.shape[:-1])

@@ -21,9 +21,11 @@ from .foreign import (
     beside,
     cells_of,
     check_alike,
+    divided,
     fitting,
     kind_of_width,
     put,
+    widened,
 )
 
 # The rows of a matrix are what stands side by side in the cell, in columns.
@@ -32,18 +34,20 @@ NAMES = {
     "weight_hr": ("Wr",),
 }
 _NAME = re.compile(rf"({'|'.join(NAMES)})_l(\d+)(_reverse)?")
+_NORMED = re.compile(r"parametrizations\.(.+)\.original([01])|(.+)_([gv])")
 
 
 def from_torch(state: Mapping[str, Any], *, prefix: str = "", **how: Any) -> Recurrent:
     """A layer with the weights of a torch.nn.RNN, LSTM or GRU, which computes what that does.
 
-    state: its `state_dict()` as float32 or float64 arrays, by name: weight_ih_l0 (G·H, I),
-    weight_hh_l0 (G·H, H), bias_ih_l0 and bias_hh_l0 (G·H,), with a projection weight_hr_l0 (P, H)
-    and weight_hh_l0 (G·H, P); then l1, ..., and the same with _reverse. The kind of cell, sizes,
-    layers, directions, biases and dtype follow from names and shapes. Of a file, `tg.io.arrays`.
-    prefix: what stands before these names, such as "encoder."; what lacks it is not looked at.
-    how: what the cells are made with: activation="relu" of an RNN, of which a state_dict does not
-    speak, or another convention= or dtype=.
+    state: its `state_dict()` as arrays of floats by name: weight_ih_l0 (G·H, I), weight_hh_l0
+    (G·H, H), bias_ih_l0 and bias_hh_l0 (G·H,), with a projection weight_hr_l0 (P, H) and
+    weight_hh_l0 (G·H, P); then l1, ..., and the same with _reverse; of an RNNCell, LSTMCell or
+    GRUCell without _l0; and of a weight under weight_norm its two parts. The kind of cell, sizes,
+    layers, directions, biases and dtype follow from names and shapes; float16 becomes float32. Of a
+    file, `tg.io.arrays`. prefix: what stands before these names, such as "encoder."; what lacks it
+    is not looked at. how: what a state_dict does not speak of: activation="relu" of an RNN,
+    batch_first=True, or another convention= or dtype=.
 
     Cells have states of their own: torch's h_n is those of layer 0 forward, layer 0 backward, ...
     Raises ValueError that lists all that is missing, unexpected or of another shape.
@@ -52,14 +56,15 @@ def from_torch(state: Mapping[str, Any], *, prefix: str = "", **how: Any) -> Rec
     """
     given = _without(prefix, "from_torch", state)
     kind, inputs, options = _described(given)
+    how, merge, around = divided(how)
     names = [found for found in map(_NAME.fullmatch, given) if found]
     both = any(found[3] for found in names)
     parts: list[Part] = []
     for _ in {found[2] for found in names}:
         cells = [kind(inputs, **(options | how)) for _ in range(1 + both)]
-        parts.append(Bidirectional(*cells) if both else cells[0])
+        parts.append(Bidirectional(*cells, **merge) if both else cells[0])
         inputs = parts[-1].outputs
-    layer = Recurrent(*parts)
+    layer = Recurrent(*parts, **around)
     _load("from_torch", layer, given)
     return layer
 
@@ -86,7 +91,7 @@ def to_torch(layer: Recurrent | Part) -> Arrays:
     Raises ValueError for what torch cannot say.
     """
     cells = _in_torch("to_torch", deepcopy(layer))
-    check_alike("to_torch", cells)
+    check_alike("to_torch", "torch", cells)
     return _arrays(cells)
 
 
@@ -122,7 +127,7 @@ def _arrays(cells: Mapping[tuple[int, int], Any]) -> Arrays:
         for where, cell in cells.items()
         for name, parts in NAMES.items()
     }
-    return {name: np.ascontiguousarray(x.T) for name, x in found.items() if x is not None}
+    return {name: np.array(x.T, order="C") for name, x in found.items() if x is not None}
 
 
 def _without(prefix: str, who: str, state: Any) -> dict[str, Any]:
@@ -134,7 +139,29 @@ def _without(prefix: str, who: str, state: Any) -> dict[str, Any]:
     if prefix and any(name.startswith(prefix + ".") for name in state):
         raise ValueError(f"{who}: prefix: expected it with its dot, {prefix + '.'!r}")
     n = len(prefix)
-    return {name[n:]: array for name, array in state.items() if name.startswith(prefix)}
+    given = {name[n:]: array for name, array in state.items() if name.startswith(prefix)}
+    given = _undone_weight_norm(given)
+    if not any(map(_NAME.fullmatch, given)):  # a cell of torch's has no layers to count
+        given = {name + "_l0" * (name in NAMES): array for name, array in given.items()}
+    return given
+
+
+def _undone_weight_norm(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Each weight that is given by its length g and its direction v, as weight_norm does, whole."""
+    found = dict(given)
+    halves: dict[str, dict[int, str]] = {}
+    for name in given:
+        if match := _NORMED.fullmatch(name):
+            plain, which = match[1] or match[3], match[2] or "gv".index(match[4])
+            halves.setdefault(plain, {})[int(which)] = name
+    for plain, names in halves.items():
+        g, v = (np.asarray(given.get(names.get(k, ""), 0.0)) for k in (0, 1))
+        if len(names) == 2 and g.ndim in (0, v.ndim) and {*g.shape} <= {1, *v.shape}:
+            rest = tuple(k for k in range(v.ndim) if not g.ndim or g.shape[k] == 1)
+            length = np.sqrt(np.square(v, dtype=np.float64).sum(rest, keepdims=True))
+            found[plain] = (v * (g / length)).astype(v.dtype)
+            del found[names[0]], found[names[1]]
+    return found
 
 
 def _described(given: Mapping[str, Any]) -> tuple[Any, int, dict[str, Any]]:
@@ -151,7 +178,7 @@ def _described(given: Mapping[str, Any]) -> tuple[Any, int, dict[str, Any]]:
     hidden = projected[-1] if "weight_hr_l0" in given else Wh.shape[1]
     kind = kind_of_width("from_torch", names[1], Wh.shape[0], hidden)
     bias = any(name.startswith("bias") for name in given)
-    options: dict[str, Any] = {"hidden": hidden, "dtype": Wx.dtype}
+    options: dict[str, Any] = {"hidden": hidden, "dtype": widened(Wx.dtype)}
     if kind is RNN:
         return kind, Wx.shape[1], {**options, "bias": 2 * bias}
     if "weight_hr_l0" in given:

@@ -1,4 +1,8 @@
-"""Activations by name: functions of a tensor, element by element, made of the verbs."""
+"""Activations by name: functions of a tensor, element by element, made of the verbs.
+
+Where frameworks mean different functions by one name, the name alone is that of ONNX (with the
+constants it takes for granted), and `_keras` is what Keras 3 means by it.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from ..tensor import Tensor
 
 Activation: TypeAlias = "Callable[[Tensor], Tensor]"
 
-# alpha and beta are those of ONNX, with its defaults. The steeper an activation can be, the less a
+# The steeper an activation can be, the less a
 # gradient vanishes and the sooner it explodes: the largest derivative is given with each (S18).
 
 
@@ -25,13 +29,26 @@ def softsign(x: Tensor) -> Tensor:
 
 
 def hard_sigmoid(x: Tensor, alpha: float = 0.2, beta: float = 0.5) -> Tensor:
-    """max(0, min(1, αx + β)); derivative at most |α|, half of it at the corners."""
+    """max(0, min(1, αx + β)); derivative at most |α|, half of it at the corners.
+
+    That of ONNX and of Keras before 3. Keras 3 and PyTorch mean `hard_sigmoid_keras` by it.
+    """
     return maximum(0, minimum(1, alpha * x + beta))
 
 
+def hard_sigmoid_keras(x: Tensor) -> Tensor:
+    """min(6, max(0, x + 3)) / 6, "hard_sigmoid" in Keras 3, Hardsigmoid in PyTorch; at most 1/6."""
+    return hard_sigmoid(x, alpha=1 / 6)
+
+
 def leaky_relu(x: Tensor, alpha: float = 0.01) -> Tensor:
-    """x where x >= 0, else αx; derivative at most max(1, |α|)."""
+    """x where x >= 0, else αx, as in ONNX and PyTorch; derivative at most max(1, |α|)."""
     return where(x >= 0, x, alpha * x)
+
+
+def leaky_relu_keras(x: Tensor) -> Tensor:
+    """x where x >= 0, else 0.2 x, which is "leaky_relu" in Keras 3; derivative at most 1."""
+    return leaky_relu(x, alpha=0.2)
 
 
 def elu(x: Tensor, alpha: float = 1.0) -> Tensor:
@@ -63,7 +80,9 @@ ACTIVATIONS: dict[str, Activation] = {
     "softplus": softplus,  # log(1 + eˣ); derivative below 1
     "softsign": softsign,
     "hard_sigmoid": hard_sigmoid,
+    "hard_sigmoid_keras": hard_sigmoid_keras,
     "leaky_relu": leaky_relu,
+    "leaky_relu_keras": leaky_relu_keras,
     "elu": elu,
     "thresholded_relu": thresholded_relu,
     "scaled_tanh": scaled_tanh,
@@ -85,3 +104,8 @@ def activation(who: str, given: Any) -> Activation:
         f"{who}: activation: expected {', '.join(map(repr, ACTIVATIONS))} or a function, "
         f"got {given!r}"
     )
+
+
+def name_of(function: Activation) -> str | None:
+    """Its name in `ACTIVATIONS`, or None for a function of one's own."""
+    return next((name for name, known in ACTIVATIONS.items() if known is function), None)

@@ -9,14 +9,14 @@ import numpy as np
 
 from ..ops import sigmoid
 from ..tensor import Tensor
-from .activations import hard_sigmoid
+from .activations import hard_sigmoid, hard_sigmoid_keras
 from .cells import GRU, LSTM, RNN
 from .conventions import CONVENTIONS, convention_of
 from .module import Module
 
 Made = TypeVar("Made", bound=Module)
 
-TURNED = (sigmoid, hard_sigmoid)  # gates of which 1 - gate(a) is gate(-a)
+TURNED = (sigmoid, hard_sigmoid, hard_sigmoid_keras)  # gates of which 1 - gate(a) is gate(-a)
 
 
 class Form(NamedTuple):

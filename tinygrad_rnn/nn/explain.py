@@ -6,7 +6,7 @@ from collections.abc import Callable
 from textwrap import wrap
 from typing import Any, TypeAlias
 
-from .activations import ACTIVATIONS
+from .activations import name_of
 from .cell import Cell
 from .cells import GRU, LSTM, RNN, MinimalGatedUnit, OutputRecurrent
 from .conventions import CONVENTIONS
@@ -95,8 +95,7 @@ def _formulas(cell: Any) -> Lines:
 
 
 def _named(activation: Any) -> str:
-    known = [name for name, each in ACTIVATIONS.items() if each is activation]
-    name = known[0] if known else getattr(activation, "__name__", "activation")
+    name = str(name_of(activation) or getattr(activation, "__name__", "activation"))
     return {"sigmoid": "σ", "<lambda>": "activation"}.get(name, name)
 
 

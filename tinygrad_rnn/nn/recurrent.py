@@ -218,7 +218,7 @@ class Recurrent(Module):
 
 def alone(part: Part, xs: Any, state: Any, how: dict[str, Any]) -> Any:
     """One part as a layer of its own, without the tuples around tuples."""
-    making = {k: how.pop(k) for k in list(how) if k in _MAKING}
+    making = {k: how.pop(k) for k in list(how) if k in MAKING}
     layer = Recurrent(part, **making)
     for dropout in layer.dropout:
         dropout.training = part.training
@@ -226,7 +226,7 @@ def alone(part: Part, xs: Any, state: Any, how: dict[str, Any]) -> Any:
     return (ys, states[0], *[found[0] for found in more])
 
 
-_MAKING = {
+MAKING = {
     name
     for name, p in inspect.signature(Recurrent.__init__).parameters.items()
     if p.kind is p.KEYWORD_ONLY
