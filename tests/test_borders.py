@@ -161,7 +161,7 @@ def test_weights_neither_leave_nor_come_where_an_option_would_be_lost(kind):
                 check_refused(lambda: call(layer), kind, framework, names)  # noqa: B023
 
 
-# -- what is said is what is computed ---------------------------------------------------------------
+# -- what is said is what is computed -------------------------------------------------------------
 
 
 def hard(x):
@@ -407,7 +407,7 @@ def test_settings_name_the_framework():
         io.settings("jax", nn.LSTM(I, H))
 
 
-# -- the one table -----------------------------------------------------------------------------------
+# -- the one table --------------------------------------------------------------------------------
 
 
 def cell_of(said):

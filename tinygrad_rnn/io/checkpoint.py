@@ -7,8 +7,17 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from ..nn.module import StateDict
 from .atomic import plain_path, write_atomically
-from .header import DTYPES, MAX_HEADER, assemble, check_header, check_names, metadata_as_text
+from .header import (
+    CONVENTIONS_KEY,
+    DTYPES,
+    MAX_HEADER,
+    assemble,
+    check_header,
+    check_names,
+    metadata_as_text,
+)
 
 # safetensors is imported where it is first needed: reading the package should stay quick.
 
@@ -40,7 +49,8 @@ def save(
 
     path: where to write; its folder must exist. Links and permissions: see `write_atomically`.
     arrays: float32, float64, integers or bool, by name. A name is any text of 1 to 1,000
-        characters without NUL, newline and lone surrogates; it is never used as a path.
+        characters without NUL, newline and lone surrogates; it is never used as a path. What a
+        `module.state_dict()` tells of its conventions goes along.
     metadata: what JSON can carry (finite numbers, text, None, lists, dicts with str keys), by
         name. Tuples come back as lists.
 
@@ -55,14 +65,14 @@ def save(
             swapped = "; save(path, arrays): are the two swapped?" * (argument == "arrays")
             raise TypeError(f"save({argument}): {got}; give a dict{swapped}")
     check_names("arrays", arrays)
-    texts = metadata_as_text(metadata or {})
+    texts = metadata_as_text(metadata or {}, getattr(arrays, "conventions", None))
     plain = {name: _savable(name, arrays[name]) for name in sorted(arrays)}
     from safetensors.numpy import save as serialise
 
     write_atomically(path, assemble(serialise(plain), texts), who="save")
 
 
-def load(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def load(path: str | os.PathLike[str]) -> tuple[StateDict, dict[str, Any]]:
     """The arrays and the metadata of a safetensors file, all of it or an error.
 
     Nothing in the file is run, and nothing is allocated before the file is known to be that long.
@@ -89,7 +99,9 @@ def load(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str,
         raise CheckpointError(f"{refused}, and it is larger than the free memory") from error
     except (ValueError, OverflowError, RecursionError, SafetensorError) as error:
         raise CheckpointError(f"{refused}, but {error}") from error
-    return dict(sorted(arrays.items())), metadata
+    ours = isinstance(metadata.get(CONVENTIONS_KEY), dict)
+    conventions = metadata.pop(CONVENTIONS_KEY) if ours else {}
+    return StateDict(dict(sorted(arrays.items())), conventions), metadata
 
 
 def _savable(name: str, array: np.ndarray) -> np.ndarray:

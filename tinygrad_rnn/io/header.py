@@ -22,6 +22,7 @@ MAX_DIGITS = 1000
 MAX_AXES = 64  # NumPy's own limit
 VERSION = 1
 VERSION_KEY = "tinygrad_rnn_format"
+CONVENTIONS_KEY = "tinygrad_rnn_conventions"
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
@@ -65,14 +66,17 @@ def parse_json(text: str) -> Any:
     return json.loads(text, object_pairs_hook=_no_repeats, parse_int=_bounded_int)
 
 
-def metadata_as_text(metadata: Mapping[str, Any]) -> dict[str, str]:
-    """Each value as a JSON text, in the order of the names, with the version of this format.
+def metadata_as_text(metadata: Mapping[str, Any], conventions: Any = None) -> dict[str, str]:
+    """Each value as a JSON text, in the order of the names, with the version of this format, and
+    the conventions of the arrays where there are some.
 
     Raises ValueError naming the value that JSON cannot carry there and back.
     """
     check_names("metadata", metadata)
-    if VERSION_KEY in metadata:
-        raise ValueError(f"save(metadata): the name {VERSION_KEY!r} is taken; choose another name")
+    for name in {VERSION_KEY, CONVENTIONS_KEY} & metadata.keys():
+        raise ValueError(f"save(metadata): the name {name!r} is taken; choose another name")
+    if conventions:
+        metadata = {**metadata, CONVENTIONS_KEY: conventions}
     for name, value in metadata.items():
         _check_plain(value, f"metadata[{short(name)}]")
     texts = {name: _as_json(value) for name, value in metadata.items()} | {
@@ -138,6 +142,9 @@ def _read_metadata(texts: Any) -> dict[str, Any]:
         known = f"has format version {version} and this program reads up to {VERSION}"
         raise ValueError(f"it comes from a newer tinygrad_rnn: it {known}; upgrade tinygrad_rnn")
     metadata = {name: parse_json(text) for name, text in texts.items()}
+    conventions = metadata.get(CONVENTIONS_KEY, {})
+    if type(conventions) is not dict or any(type(x) is not dict for x in conventions.values()):
+        raise ValueError(f"its conventions are {short(conventions)}, expected some by path")
     _as_json(metadata).encode("utf-8")  # NaN, 1e999 and a lone surrogate as \ud800 end here
     return metadata
 

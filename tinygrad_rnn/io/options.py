@@ -119,7 +119,7 @@ def _reversed(both: bool, last: bool) -> Callable[[Any], bool]:
 
 
 def _rates(between: bool) -> Callable[[Any], Any]:
-    """The rate of dropout between the cells, or else whether there is one that is not only there."""
+    """The rate of dropout between the cells, or else whether there is one not only there."""
 
     def of(x: Any) -> Any:
         first, *rest = [d.p for d in getattr(x, "dropout", ())] or [0.0]
@@ -145,10 +145,12 @@ OPTIONS = (
     # of a Recurrent
     Option("several cells", lambda x: len(getattr(x, "cells", "1")) > 1,
            {}, {}, "a node has one layer; give the layer's cells one by one"),
-    Option("`batch_first=True`", _is("batch_first", True), {"batch_first": True}, {}, {"layout": 1}),
+    Option("`batch_first=True`", _is("batch_first", True),
+           {"batch_first": True}, {}, {"layout": 1}),
     Option("`readout='all'`", _is("readout", "all"), {}, {"return_sequences": True}, {}),
     Option("`readout='last'`", _is("readout", "last"), {}, {"return_sequences": False}, {}),
-    *(Option(f"`readout={how!r}`", _is("readout", how), NO, NO, NO) for how in ("mean", "sum", "max")),
+    *(Option(f"`readout={how!r}`", _is("readout", how), NO, NO, NO)
+      for how in ("mean", "sum", "max")),
     Option("`pad='zero'`", _is("pad", "zero"), {}, {"zero_output_for_mask": True}, {}),
     Option("`pad='hold'`", _is("pad", "hold"), NO, {}, NO),
     Option("`reverse=True`", _reversed(False, False), NO, _OUTSIDE, {"direction": "reverse"}),
@@ -183,7 +185,8 @@ OPTIONS = (
            "reset='before', a reset gate that acts before the product"),
     Option("`reset='after'`", _is("reset", "after"),
            {}, {"reset_after": True}, {"linear_before_reset": 1}),
-    Option("`convention=`, `update=`, `forget_bias=`, `dtype=`, `rng=`", lambda x: False, {}, {}, {}),
+    Option("`convention=`, `update=`, `forget_bias=`, `dtype=`, `rng=`", lambda x: False,
+           {}, {}, {}),
     Option("a subclass of RNN, LSTM or GRU with methods of its own", _changed, NO, NO, NO,
            "methods of one's own"),
 )  # fmt: skip

@@ -30,6 +30,7 @@ from .modifiers import TimeSkip as TimeSkip
 from .modifiers import VariationalDropout as VariationalDropout
 from .modifiers import Zoneout as Zoneout
 from .module import Module as Module
+from .module import StateDict as StateDict
 from .module import count_parameters as count_parameters
 from .moment import each_step as each_step
 from .moment import gates as gates

@@ -32,6 +32,8 @@ class Bidirectional(Part):
     Raises ValueError for cells that do not fit together, or for one and the same cell twice.
     """
 
+    _conventions = ("merge",)
+
     def __init__(
         self,
         forward: Cell,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
@@ -31,6 +31,7 @@ class Affine(Cell):
     links: Mapping[str, tuple[str, ...]] = MappingProxyType({"x": ("Wx",), "h": ("Wh",)})
     order: str = "h"
     clip: float | None = None
+    _conventions: ClassVar[tuple[str, ...]] = ("order", "clip")
 
     def _make(
         self,
@@ -91,6 +92,8 @@ class RNN(Affine):
     orthogonal. untied: a Wh for each of so many steps, (steps, hidden, hidden), instead of one that
     all share (S3). clip: what goes into the activation is cut off there, if given.
     """
+
+    _conventions = ("order", "clip", "activation")
 
     def __init__(
         self,
@@ -167,6 +170,7 @@ class LSTM(Affine):
     """
 
     state = ("h", "c")
+    _conventions = ("convention", "order", "activations", "clip")
 
     def __init__(
         self,
@@ -259,6 +263,7 @@ class GRU(Affine):
     """
 
     links = MappingProxyType({"x": ("Wx",), "h": ("Wh", "Wn")})
+    _conventions = ("convention", "order", "reset", "update", "activations", "clip")
 
     def __init__(
         self,
@@ -359,6 +364,7 @@ class OutputRecurrent(Cell):
 
     state = ("o",)
     links = MappingProxyType({"x": ("Wx",), "h": ("Wo",)})
+    _conventions = ("activation",)
 
     def __init__(
         self,

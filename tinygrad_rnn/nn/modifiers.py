@@ -27,6 +27,9 @@ class Modifier(Cell):
     sees all of it, whichever way round the two are nested.
     """
 
+    _conventions = ("adds",)
+    adds: str | None = None  # what goes around the cell
+
     def __init__(self, cell: Cell, **settings: Any):
         check_part(type(self).__name__, "cell", cell)
         self.cell, self.settings = cell, settings
@@ -262,6 +265,8 @@ class Residual(Modifier):
     Raises ValueError unless the cell gives as many outputs as it reads inputs.
     """
 
+    adds = "x"
+
     def __init__(self, cell: Cell):
         super().__init__(cell)
         if cell.inputs != cell.outputs:
@@ -283,7 +288,7 @@ class TimeSkip(Modifier):
     def __init__(self, cell: Cell, k: int):
         super().__init__(cell, k=k)
         positive("TimeSkip", k=k)
-        self.k = int(k)
+        self.k, self.adds = int(k), f"h(t-{k})"
 
     @property
     def state(self) -> tuple[str, ...]:  # type: ignore[override]

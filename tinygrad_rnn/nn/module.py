@@ -3,11 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Self
+from types import MappingProxyType
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from ..tensor import Operand, Tensor, replace
+from .activations import name_of
+
+
+class StateDict(dict[str, np.ndarray]):
+    """Arrays by path, as any dict of them, and in `conventions` how each module inside reads its
+    own: {path: {"order": "figo", ...}}. What is made of one by hand, also by `dict(state)`, has the
+    arrays alone. `tg.io.save` and `load` keep both.
+    """
+
+    def __init__(
+        self,
+        arrays: Mapping[str, np.ndarray] = MappingProxyType({}),
+        conventions: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+    ):
+        super().__init__(arrays)
+        self.conventions = dict(conventions)
 
 
 class Module:
@@ -19,6 +36,8 @@ class Module:
 
     training: bool = True
     draws: bool = False  # whether it asks for what `nn.each_step` draws, when used in a step
+    # Attributes that change what the weights mean, or the function, and not the shapes.
+    _conventions: ClassVar[tuple[str, ...]] = ()
 
     def __setattr__(self, name: str, value: Any) -> None:
         old = vars(self).get(name)
@@ -85,12 +104,21 @@ class Module:
         for x in self.parameters():
             x.grad = None
 
-    def state_dict(self) -> dict[str, np.ndarray]:
-        """The arrays of parameters and other leaf tensors, frozen ones too, by path.
+    def state_dict(self) -> StateDict:
+        """Copies of the arrays of parameters and other leaf tensors, frozen ones too, by path.
 
-        It is a snapshot, since arrays of tensors never change.
+        It is a snapshot, and knows the conventions in which it is written: see `StateDict`.
         """
-        return {path: x.data for path, x in self._leaves().items()}
+        arrays = {path: np.array(x.data, order="C") for path, x in self._leaves().items()}
+        return StateDict(arrays, self._told())
+
+    def _told(self) -> dict[str, dict[str, Any]]:
+        """The conventions of each module inside that has some, by path, as JSON has them."""
+        return {
+            path: {name: _plain(getattr(module, name, None)) for name in module._conventions}
+            for path, module in _walk(self, "")
+            if isinstance(module, Module) and module._conventions
+        }
 
     def load_state_dict(
         self, state: Mapping[str, np.ndarray], *, strict: bool = True
@@ -98,7 +126,9 @@ class Module:
         """Put saved arrays back, all or (on a ValueError that lists every misfit) none.
 
         Shapes must agree, and with `strict` the paths too; values are cast to the parameter's
-        dtype. Returns the paths that `state` lacked and those that the module does not have.
+        dtype. Returns the paths that `state` lacked and those that the module does not have. A
+        state that knows its conventions has to be in those of the module, where both tell them:
+        the order of gates, reset and update, activations, clip, merge, reverse, ways around.
         """
         if not isinstance(state, Mapping):
             raise TypeError(
@@ -106,6 +136,7 @@ class Module:
                 f"{type(state).__name__}. tg.io.load(path) returns arrays and metadata: pass the "
                 "first."
             )
+        _check_conventions(type(self).__name__, self._told(), getattr(state, "conventions", {}))
         parameters = self._leaves()
         missing = [path for path in parameters if path not in state]
         unexpected = [path for path in state if path not in parameters]
@@ -131,6 +162,31 @@ class Module:
         for path, array in new.items():
             replace(parameters[path], array)
         return missing, unexpected
+
+
+def _check_conventions(who: str, own: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """Refuse a state of the same shapes that means something else."""
+    wrong = []
+    for path in own.keys() & given.keys():
+        here, there = own[path], given[path]
+        both = [name for name in here if name in there]
+        if any(here[name] != there[name] for name in both if name != "convention"):
+            unlike = [name for name in both if here[name] != there[name]]
+            told = [", ".join(f"{k}={of[k]!r}" for k in unlike) for of in (there, here)]
+            wrong.append(f"{path or who!r} was saved with {told[0]}, and is made with {told[1]}")
+    if wrong:
+        raise ValueError(
+            f"{who}.load_state_dict: nothing was loaded: {'; '.join(sorted(wrong))}. Make it as it "
+            "was, load, and nn.convert(module, to=...) it into another convention; "
+            "load_state_dict(dict(state)) takes the numbers as they are."
+        )
+
+
+def _plain(value: Any) -> Any:
+    """A setting as JSON would give it back; functions by their names here, if they have one."""
+    if callable(value):
+        return name_of(value) or "a function of its own"
+    return [_plain(x) for x in value] if isinstance(value, list | tuple) else value
 
 
 def _inside(parts: Any) -> Any:

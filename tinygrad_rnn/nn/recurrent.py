@@ -41,6 +41,8 @@ class Recurrent(Module):
     Raises ValueError for shapes that do not fit and TypeError for inputs that are not floats.
     """
 
+    _conventions = ("reverse",)
+
     def __init__(
         self,
         *cells: Part,
