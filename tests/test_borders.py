@@ -2,7 +2,8 @@
 
 import inspect
 import re
-from itertools import combinations, product
+import zipfile
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import reference_layers as by_formula
 import tinygrad_rnn as tg
 from tinygrad_rnn import io, nn
 from tinygrad_rnn.io.options import OPTIONS
+from tinygrad_rnn.tensor import replace
 
 I, H, T, B = 3, 4, 5, 2
 XS = np.cos(np.arange(T * B * I) * 1.7).reshape(T, B, I)
@@ -253,7 +255,8 @@ def keras_run(kind, every, weights, xs):
 
 
 def ours(layer, xs=XS):
-    """What the layer answers to xs (T, B, I), (T, B, H) or (B, H)."""
+    """What the layer answers to xs (T, B, I), step by step, (T, B, H) or (B, H)."""
+    layer.unroll = True
     ys = layer(xs.swapaxes(0, 1) if layer.batch_first else xs)[0].data
     return ys.swapaxes(0, 1) if layer.batch_first and ys.ndim == 3 else ys
 
@@ -440,3 +443,264 @@ def test_the_table_has_every_option_that_there_is():
         given = inspect.signature(of).parameters.values()
         taken |= {p.name for p in given if p.kind is p.KEYWORD_ONLY}
     assert named == taken
+
+
+# -- names and files of other programs -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name, expected", [
+    ("hard_sigmoid", [0, 1 / 6, 0.5, 2 / 3, 1]), ("leaky_relu", [-0.8, -0.4, 0, 1, 4]),
+    ("linear", [-4, -2, 0, 1, 4]),
+])  # fmt: skip
+def test_names_of_activations_mean_what_keras_means(name, expected):
+    kernel, recurrent = np.array([[1.0]]), np.array([[0.0]])
+    layer = io.from_keras([kernel, recurrent], activation=name)
+    xs = np.array([-4.0, -2, 0, 1, 4]).reshape(1, 5, 1)
+    np.testing.assert_allclose(ours(layer, xs).ravel(), expected, rtol=1e-15, atol=1e-16)
+    assert io.settings("keras", layer)[0]["activation"] == name
+
+
+def test_gates_by_the_names_of_keras():
+    rng = np.random.default_rng(3)
+    weights = [rng.normal(size=shape) for shape in ((I, 4 * H), (H, 4 * H), (4 * H,))]
+    said = {"activations": ("hard_sigmoid", "tanh", "tanh")}
+    layer = io.from_keras(weights, **said, unroll=True)
+    how = {"units": H, "recurrent_activation": "hard_sigmoid", "activation": "tanh"}
+    expected = keras_run("LSTM", [how | {"return_sequences": True}], weights, XS.swapaxes(0, 1))
+    close(ours(layer), expected.swapaxes(0, 1))
+    older = io.from_keras(weights, activations=(nn.ACTIVATIONS["hard_sigmoid"], "tanh", "tanh"))
+    older.unroll = True
+    assert 0.01 < np.abs(ours(older) - ours(layer)).max() < 0.2
+    assert callable(io.settings("keras", older)[0]["recurrent_activation"])
+    with pytest.raises(ValueError, match=r"names that Keras has.*'linear'.*got 'identity'"):
+        io.from_keras(weights, activations=("sigmoid", "identity", "tanh"))
+
+
+def test_what_the_weights_do_not_tell_is_said_when_they_come():
+    rng = np.random.default_rng(3)
+    weights = [rng.normal(size=shape) for shape in ((I, H), (H, H))]
+    layer = io.from_keras([*weights, *weights], merge="sum", readout="last", unroll=True)
+    said = io.settings("keras", layer)
+    assert said[0]["merge_mode"] == "sum" and said[0]["return_sequences"] is False
+    close(ours(layer), keras_run("RNN", said, [*weights] * 2, XS.swapaxes(0, 1)))
+    state = {"weight_ih_l0": weights[0].T, "weight_hh_l0": weights[1].T}
+    assert io.from_torch(state, batch_first=True).batch_first
+    with pytest.raises(ValueError, match=r"from_torch: torch's RNN has no reverse=True"):
+        io.from_torch(state, reverse=True)
+
+
+def cudnn(kind, seed=0):
+    """A layer as Keras had it on a GPU before 2.0, and the same as any other layer has it."""
+    rng, gates = np.random.default_rng(seed), {"GRU": 3, "LSTM": 4}[kind]
+    Wx, Wh = rng.normal(size=(gates, I, H)), rng.normal(size=(gates, H, H))
+    b = rng.normal(size=(2, gates * H))
+    side = lambda blocks: np.concatenate([*blocks], axis=1)
+    there = [
+        side([np.frombuffer(W.T.tobytes()).reshape(I, H) for W in Wx]),
+        side([np.frombuffer(W.T.tobytes()).reshape(H, H) for W in Wh]),
+        b.ravel(),
+    ]
+    return there, [side(Wx), side(Wh), b if kind == "GRU" else b[0] + b[1]]
+
+
+@pytest.mark.parametrize("kind", ["GRU", "LSTM"])
+def test_layers_of_cudnn_are_known_by_their_biases(kind):
+    there, plain = cudnn(kind)
+    layer = io.from_keras(there)
+    for ours_, theirs in zip(io.to_keras(layer), plain, strict=True):
+        np.testing.assert_allclose(ours_, theirs, rtol=0, atol=1e-15)
+    other = filled(io.from_keras(plain, plain) if kind == "RNN" else io.from_keras(plain))
+    io.load_keras(other, there)
+    close(ours(other), ours(io.from_keras(plain)))
+
+
+def torch_cell_state():
+    rng = np.random.default_rng(5)
+    shapes = {"weight_ih": (12, 2), "weight_hh": (12, 3), "bias_ih": (12,), "bias_hh": (12,)}
+    return {name: rng.normal(size=shape) for name, shape in shapes.items()}
+
+
+def test_a_torch_lstm_cell_has_no_layers_in_its_names():
+    state = torch_cell_state()
+    plain = {f"{name}_l0": x for name, x in state.items()}
+    layer = io.from_torch({f"core.{k}": x for k, x in state.items()}, prefix="core.")
+    assert all((x == plain[name]).all() for name, x in io.to_torch(layer).items())
+    cell = filled(nn.LSTM(2, 3))
+    io.load_torch(cell, state)
+    assert (cell.Wh.data == io.to_torch(cell)["weight_hh_l0"].T[:, [*range(3, 6), *range(3),
+            *range(6, 12)]]).all()  # fmt: skip
+
+
+@pytest.mark.parametrize("g, v", [("_g", "_v"), (".original0", ".original1")])
+@pytest.mark.parametrize("axis", [1, 0, None])
+def test_weight_norm_is_undone(g, v, axis):
+    state = {f"{name}_l0": x for name, x in torch_cell_state().items()}
+    before = "parametrizations." * ("." in g)
+    V = state["weight_hh_l0"]
+    length = np.sqrt((V**2).sum(axis, keepdims=axis is not None))
+    halves = {f"{before}weight_hh_l0{g}": 1.5 * length, f"{before}weight_hh_l0{v}": V}
+    rest = {name: x for name, x in state.items() if name != "weight_hh_l0"}
+    found = io.to_torch(io.from_torch(rest | halves))
+    np.testing.assert_allclose(found["weight_hh_l0"], 1.5 * V, rtol=1e-14)
+    halves.popitem()
+    with pytest.raises(ValueError, match="expected matrices weight_ih_l0 and weight_hh_l0"):
+        io.from_torch(rest | halves)
+
+
+def safetensors_file(path, dtype, shape, payload):
+    header = f'{{"w":{{"dtype":"{dtype}","shape":{shape},"data_offsets":[0,{len(payload)}]}}}}'
+    path.write_bytes(len(header).to_bytes(8, "little") + header.encode() + payload)
+    return path
+
+
+@pytest.mark.parametrize("shape", [(), (2, 3), (0, 2)])
+def test_half_precision_is_read_and_becomes_float32(shape, tmp_path):
+    exact = np.arange(1 - 3.0, 1 - 3 + np.prod(shape), dtype="<f4").reshape(shape) / 4
+    top = exact.view("<u4") >> 16 if shape else np.frombuffer(exact.tobytes(), "<u4") >> 16
+    half = safetensors_file(tmp_path / "h", "F16", [*shape], exact.astype("<f2").tobytes())
+    brain = safetensors_file(tmp_path / "b", "BF16", [*shape], top.astype("<u2").tobytes())
+    np.savez(tmp_path / "z.npz", w=exact.astype(">f2"))
+    np.save(tmp_path / "w.npy", np.array(exact.astype(np.float16), order="F"))
+    for path, name in ((half, "w"), (brain, "w"), (tmp_path / "z.npz", "w"),
+                       (tmp_path / "w.npy", "arr_0")):  # fmt: skip
+        (found,) = (x for key, x in io.arrays(path).items() if key == name)
+        assert found.dtype == np.float32 and found.shape == shape and (found == exact).all()
+
+
+def test_special_numbers_of_bfloat16(tmp_path):
+    bits = np.array([0x7F80, 0xFF80, 0x7FC0, 0x8000, 0x0001], "<u2")
+    found = io.load(safetensors_file(tmp_path / "b", "BF16", [5], bits.tobytes()))[0]["w"]
+    assert found[:2].tolist() == [np.inf, -np.inf] and np.isnan(found[2])
+    assert np.signbit(found[3]) and found[3] == 0 and found[4] == 2.0**-133
+
+
+def zipped(path, *names):
+    with zipfile.ZipFile(path, "w") as file:
+        for name in names:
+            file.writestr(name, b"\x80\x02x" * 20)
+    return path
+
+
+ELSEWHERE = {  # what the file is, and the words that help
+    "a.pt": (lambda p: zipped(p, "archive/data.pkl", "archive/data/0"), "safetensors.torch"),
+    "b.keras": (lambda p: zipped(p, "metadata.json", "config.json", "m.h5"), "get_weights"),
+    "c.h5": (lambda p: p.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(99)), "HDF5.*get_weights"),
+    "d.pkl": (lambda p: p.write_bytes(b"\x80\x04\x95" + b"\x11" * 99), "safetensors.torch"),
+    "e.zip": (lambda p: zipped(p, "readme.txt"), "a zip archive$"),
+}
+
+
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_advice_fits_the_file(name, tmp_path):
+    make, words = ELSEWHERE[name]
+    make(tmp_path / name)
+    for read in (io.load, io.arrays):
+        with pytest.raises(io.CheckpointError, match=words) as no:
+            read(tmp_path / name)
+        assert ("get_weights" in str(no.value)) == (name[0] in "bc")
+        assert ("safetensors.torch" in str(no.value)) == (name[0] in "ad")
+    np.savez(tmp_path / "f.npz", x=np.ones(2))
+    np.save(tmp_path / "g.npy", np.ones(2))
+    for own_, words in (("f.npz", r"\.npz, which tg.io.arrays"), ("g.npy", "which tg.io.arrays")):
+        with pytest.raises(io.CheckpointError, match=words):
+            io.load(tmp_path / own_)
+
+
+def test_a_damaged_npy_is_refused(tmp_path):
+    np.save(tmp_path / "x.npy", np.ones(20))
+    data = (tmp_path / "x.npy").read_bytes()
+    np.save(tmp_path / "o.npy", np.array([{}]), allow_pickle=True)
+    (tmp_path / "x.npy").write_bytes(data[:-3])
+    for name in ("x.npy", "o.npy"):
+        with pytest.raises(io.CheckpointError, match=rf"expected an npy file.*{name}.*holds obj"):
+            io.arrays(tmp_path / name)
+
+
+# -- arrays that leave -----------------------------------------------------------------------------
+
+
+FUNCTIONS = [name for name in io.__all__ if inspect.isfunction(getattr(io, name))]
+
+
+def leaving(tmp_path):
+    """By name of a function of `tg.io`, or of what has a state_dict: the arrays it gives."""
+    layer = filled(nn.Bidirectional(*[nn.GRU(I, H, convention="torch") for _ in "fb"]))
+    for cell in (nn.GRU(I, H), nn.LSTM(I, H, peepholes=True, coupled=True), nn.RNN(I, H), layer):
+        yield "to_onnx", cell, io.to_onnx(cell)
+        yield "state_dict", cell, cell.state_dict()
+    yield "to_torch", layer, io.to_torch(layer)
+    yield "to_keras", layer, dict(enumerate(io.to_keras(layer)))
+    turned = {
+        "f": np.asfortranarray(np.ones((2, 3))),
+        "b": np.ones((2, 3), ">f8"),
+        "n": np.ones(()),
+    }
+    io.save(tmp_path / "s", turned)
+    np.savez(tmp_path / "z.npz", **turned)
+    np.save(tmp_path / "y.npy", turned["f"])
+    yield "load", None, io.load(tmp_path / "s")[0]
+    for path in ("s", "z.npz", "y.npy"):
+        yield "arrays", None, io.arrays(tmp_path / path)
+    replace(layer.forward.Wx, np.asfortranarray(layer.forward.Wx.data))  # as an optimiser may
+    yield "state_dict", layer, layer.state_dict()
+    for kind in (tg.optim.SGD, tg.optim.Adam, tg.optim.AdamW, tg.optim.RMSprop):
+        yield "state_dict", None, kind(layer, 0.1).state_dict()
+
+
+def test_arrays_that_leave_are_contiguous_native_and_nobody_elses(tmp_path):
+    seen = set()
+    for name, module, arrays in leaving(tmp_path):
+        seen.add(name)
+        inside = [x.data for x in module.parameters()] if module else []
+        for x in arrays.values():
+            assert x.flags.c_contiguous and x.flags.owndata and x.flags.writeable, name
+            assert x.dtype.isnative and not any(np.shares_memory(x, own_) for own_ in inside), name
+    answers = {
+        name: str(inspect.signature(getattr(io, name)).return_annotation) for name in FUNCTIONS
+    }
+    giving = {name for name, answer in answers.items() if re.search("ndarray|Arrays|StateDict", answer)}
+    assert seen == giving | {"state_dict"} and len(giving) == 5
+
+
+def test_what_another_program_saves_is_what_was_given(tmp_path):
+    from safetensors.numpy import load_file, save_file
+
+    for arrays in (io.to_onnx(filled(nn.GRU(I, H))), io.to_torch(filled(nn.LSTM(I, H)))):
+        save_file(arrays, tmp_path / "a")
+        assert all((load_file(tmp_path / "a")[name] == x).all() for name, x in arrays.items())
+
+
+# -- conventions that travel -----------------------------------------------------------------------
+
+bare = {"bias": False}
+MEANS = {  # two of equal shapes that are not the same function
+    "order": (nn.LSTM(I, H), nn.LSTM(I, H, convention="keras")),
+    "reset": [nn.GRU(I, H, **bare, reset=reset) for reset in ("before", "after")],
+    "update": [nn.GRU(I, H, **bare, update=update) for update in ("candidate", "previous")],
+    "activations": (nn.LSTM(I, H), nn.LSTM(I, H, activations=("hard_sigmoid", "tanh", "tanh"))),
+    "activation": (nn.RNN(I, H), nn.RNN(I, H, activation=own)),
+    "clip": (nn.RNN(I, H), nn.RNN(I, H, clip=1.0)),
+    "merge": [
+        nn.Bidirectional(nn.RNN(I, H), nn.RNN(I, H), merge=merge) for merge in ("sum", "mul")
+    ],
+    "reverse": [nn.Recurrent(nn.RNN(I, H), reverse=reverse) for reverse in (False, True)],
+    "adds": (nn.Residual(nn.RNN(H, H)), nn.Zoneout(nn.RNN(H, H), h=0.1)),
+    "adds='h": (nn.TimeSkip(nn.RNN(H, H), 2), nn.TimeSkip(nn.RNN(H, H), 3)),
+}
+
+
+@pytest.mark.parametrize("word", MEANS)
+def test_weights_are_not_taken_for_those_of_another_function(word, tmp_path):
+    pair = MEANS[word]
+    for module, other in (pair, pair[::-1]):
+        before = [x.data for x in other.parameters()]
+        io.save(tmp_path / "a", module.state_dict(), {"facts": 1})
+        loaded, metadata = io.load(tmp_path / "a")
+        assert metadata == {"facts": 1} and loaded.keys() == module.state_dict().keys()
+        for state in (module.state_dict(), loaded):
+            assert module.load_state_dict(state) == ([], [])
+            with pytest.raises(ValueError, match=f"nothing was loaded: .*{word}.*nn.convert") as no:
+                other.load_state_dict(state)
+            assert "dict(state)" in str(no.value)
+        assert all(x.data is y for x, y in zip(other.parameters(), before, strict=True))
+        other.load_state_dict(dict(loaded))

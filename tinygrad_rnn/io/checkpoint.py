@@ -2,7 +2,9 @@
 
 import os
 import stat
-from collections.abc import Iterator, Mapping
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -13,6 +15,7 @@ from .header import (
     CONVENTIONS_KEY,
     DTYPES,
     MAX_HEADER,
+    READABLE,
     assemble,
     check_header,
     check_names,
@@ -22,14 +25,18 @@ from .header import (
 # safetensors is imported where it is first needed: reading the package should stay quick.
 
 _NAMES_OF_DTYPES = [np.dtype(code).name for code in DTYPES.values()]
+_READS = "which tg.io.arrays reads"
+_TORCH = "it can run code and is never opened: save it with safetensors.torch.save_file"
+_KERAS = f"open it there, and np.savez(path, *layer.get_weights()) makes a file {_READS}"
 _FOREIGN = {
-    b"PK\x03\x04": "a zip archive (.npz or .pt)",
-    b"\x93NUMPY": "a NumPy .npy file",
-    b"\x80\x02": "a pickle",
-    b"\x80\x03": "a pickle",
-    b"\x80\x04": "a pickle",
-    b"\x80\x05": "a pickle",
-    b"\x89HDF": "an HDF5 file",
+    b"\x93NUMPY": f"a NumPy .npy file, {_READS}",
+    **{b"\x80%c" % k: f"a pickle, of PyTorch perhaps; {_TORCH}" for k in (2, 3, 4, 5)},
+    b"\x89HDF": f"an HDF5 file, of Keras perhaps; {_KERAS}",
+}
+_PACKED = {  # what a zip archive is, by the end of a name in it
+    ".npy": f"NumPy's .npz, {_READS}",
+    ".pkl": f"of PyTorch; {_TORCH}",
+    "config.json": f"of Keras; {_KERAS}",
 }
 
 
@@ -79,8 +86,8 @@ def load(path: str | os.PathLike[str]) -> tuple[StateDict, dict[str, Any]]:
     The arrays own their memory: the file may change or vanish afterwards. Metadata that another
     program wrote comes back as the strings it is.
 
-    path: a file written by `save`, or by any safetensors writer in the dtypes `save` knows, with
-        a header of at most 16 MiB.
+    path: a file written by `save`, or by any safetensors writer in the dtypes `save` knows, or in
+        float16 or bfloat16, which become float32; with a header of at most 16 MiB.
 
     Raises CheckpointError naming the file and the reason, FileNotFoundError, or OSError.
     """
@@ -137,11 +144,8 @@ def _read(file: BinaryIO) -> tuple[list[Any], dict[str, Any]]:
         raise ValueError(f"it has only {size} bytes and was cut off")
     length = int.from_bytes(start, "little")
     if length > min(MAX_HEADER, size - 8):
-        foreign = next((what for magic, what in _FOREIGN.items() if start.startswith(magic)), "")
-        advice = "tg.io.arrays reads an .npz; save a .pt with safetensors.torch.save_file"
-        looks = f"; it looks like {foreign}, which is never opened here: {advice}" * bool(foreign)
         room = f"with {size - 8} bytes behind it and {MAX_HEADER} allowed"
-        raise ValueError(f"it claims a header of {length} bytes, {room}{looks}")
+        raise ValueError(f"it claims a header of {length} bytes, {room}{_looks(file, start)}")
     start += file.read(length)
     metadata = check_header(start[8:], size - 8 - length)
     file.seek(0)
@@ -149,6 +153,23 @@ def _read(file: BinaryIO) -> tuple[list[Any], dict[str, Any]]:
     if len(blob) != size or not blob.startswith(start):
         raise ValueError("it changed while it was read; try again")
     return deserialize(blob), metadata
+
+
+def _looks(file: BinaryIO, start: bytes) -> str:
+    """What another program's file seems to be, and the way from there to here."""
+    found = next((what for magic, what in _FOREIGN.items() if start.startswith(magic)), "")
+    if start.startswith(b"PK\x03\x04"):
+        names: list[str] = []
+        with suppress(zipfile.BadZipFile, ValueError, NotImplementedError):
+            names = zipfile.ZipFile(file).namelist()
+        found = f"a zip archive{packed(names)}"
+    return f"; it looks like {found}" * bool(found)
+
+
+def packed(names: Iterable[str]) -> str:
+    """What a zip archive with such names in it is, and the way from there to here."""
+    found = [what for name in names for end, what in _PACKED.items() if name.endswith(end)]
+    return f" {found[0]}" if found else ""
 
 
 def _in_turn(views: list[Any]) -> Iterator[Any]:
@@ -159,8 +180,12 @@ def _in_turn(views: list[Any]) -> Iterator[Any]:
 
 def _owned(name: str, view: Mapping[str, Any]) -> np.ndarray:
     """An array of its own in this machine's byte order."""
-    dtype = np.dtype(DTYPES[view["dtype"]])
+    dtype = np.dtype(READABLE[view["dtype"]])
     raw = np.frombuffer(view["data"], np.uint8)
     if dtype == np.bool_ and raw.max(initial=0) > 1:  # NumPy would compute nonsense with it
         raise ValueError(f"array {name!r} is bool and holds a byte other than 0 and 1")
-    return raw.view(dtype).reshape(view["shape"]).astype(dtype.newbyteorder("="))
+    numbers = raw.view(dtype)
+    if view["dtype"] == "BF16":  # the upper half of a float32
+        numbers = (numbers.astype(np.uint32) << 16).view(np.float32)
+    wanted = np.result_type(numbers, np.float32) if numbers.dtype.kind == "f" else numbers.dtype
+    return numbers.reshape(view["shape"]).astype(wanted.newbyteorder("="))

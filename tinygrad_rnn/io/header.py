@@ -31,6 +31,7 @@ DTYPES = {
     **{"I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "|i1"},
     **{"U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "|u1"},
 }
+READABLE = {**DTYPES, "F16": "<f2", "BF16": "<u2"}  # bfloat16 as bits, which NumPy has not
 
 
 def check_header(header: bytes, payload: int) -> dict[str, Any]:
@@ -158,13 +159,13 @@ def _span(name: str, entry: Any) -> tuple[int, int, str]:
     if type(entry) is not dict or entry.keys() != {"dtype", "shape", "data_offsets"}:
         raise ValueError(f"{who} has not exactly a dtype, a shape and data_offsets")
     kind, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
-    if type(kind) is not str or kind not in DTYPES:
-        raise ValueError(f"{who} has dtype {short(kind)}, expected one of {', '.join(DTYPES)}")
+    if type(kind) is not str or kind not in READABLE:
+        raise ValueError(f"{who} has dtype {short(kind)}, expected one of {', '.join(READABLE)}")
     if not _are_counts(shape) or len(shape) > MAX_AXES:
         raise ValueError(f"{who} has shape {short(shape)}, expected up to {MAX_AXES} sizes")
     if not _are_counts(offsets) or len(offsets) != 2:
         raise ValueError(f"{who} has data_offsets {short(offsets)}, expected a begin and an end")
-    itemsize = np.dtype(DTYPES[kind]).itemsize
+    itemsize = np.dtype(READABLE[kind]).itemsize
     if math.prod(size or 1 for size in shape) * itemsize >= 2**63:  # NumPy's bound, with or without
         raise ValueError(f"{who} has shape {short(shape)}, too large for any memory")  # empty axes
     begin, end = offsets
