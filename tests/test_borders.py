@@ -1,6 +1,9 @@
 """What leaves for other frameworks, and what comes back: every option is said there, or refused."""
 
+import copy
 import inspect
+import json
+import pickle
 import re
 import zipfile
 from itertools import combinations
@@ -279,6 +282,7 @@ def check_keras(layer, kind):
 
 
 CHECK = {"torch": check_torch, "keras": check_keras}
+LOAD = {"torch": io.load_torch, "keras": io.load_keras}
 
 
 @pytest.mark.parametrize("kind", CELLS)
@@ -289,6 +293,11 @@ def test_settings_and_weights_together_compute_the_same(framework, kind):
         layer, who = built(kind, names)
         if framework in able(names, who):
             CHECK[framework](layer, kind)
+            twin, weights = copy.deepcopy(layer), GIVE[framework](layer)
+            for x in twin.parameters():
+                x.data = np.zeros_like(x.data)
+            LOAD[framework](twin, weights)
+            np.testing.assert_allclose(ours(twin), ours(layer), rtol=0, atol=1e-13)
 
 
 @pytest.fixture(scope="session")
@@ -658,7 +667,9 @@ def test_arrays_that_leave_are_contiguous_native_and_nobody_elses(tmp_path):
     answers = {
         name: str(inspect.signature(getattr(io, name)).return_annotation) for name in FUNCTIONS
     }
-    giving = {name for name, answer in answers.items() if re.search("ndarray|Arrays|StateDict", answer)}
+    giving = {
+        name for name, answer in answers.items() if re.search("ndarray|Arrays|StateDict", answer)
+    }
     assert seen == giving | {"state_dict"} and len(giving) == 5
 
 
@@ -704,3 +715,45 @@ def test_weights_are_not_taken_for_those_of_another_function(word, tmp_path):
             assert "dict(state)" in str(no.value)
         assert all(x.data is y for x, y in zip(other.parameters(), before, strict=True))
         other.load_state_dict(dict(loaded))
+
+
+def test_an_older_or_foreign_state_has_no_conventions_to_compare(tmp_path):
+    cell, other = filled(nn.LSTM(I, H)), nn.LSTM(I, H, convention="keras")
+    for state in (dict(cell.state_dict()), cell.state_dict() | {}):
+        assert other.load_state_dict(state) == ([], [])
+    same = nn.LSTM(I, H, convention="flax")  # another name for the same layout
+    assert same.load_state_dict(other.state_dict()) == ([], [])
+    whole = nn.StateDict(cell.state_dict(), {"else": {"order": "fog"}, "": {"later": 1}})
+    assert cell.load_state_dict(whole, strict=False) == ([], [])
+    for text in ('"figo"', "[]", '{"": "figo"}', "{"):
+        facts = {"tinygrad_rnn_format": "1", "tinygrad_rnn_conventions": text}
+        header = json.dumps({"__metadata__": facts}).encode()
+        (tmp_path / "a").write_bytes(len(header).to_bytes(8, "little") + header)
+        with pytest.raises(io.CheckpointError, match=r"its conventions are|Expecting"):
+            io.load(tmp_path / "a")
+    header = json.dumps({"__metadata__": {"tinygrad_rnn_conventions": "mine"}}).encode()
+    (tmp_path / "a").write_bytes(len(header).to_bytes(8, "little") + header)
+    assert io.load(tmp_path / "a") == ({}, {"tinygrad_rnn_conventions": "mine"})
+    with pytest.raises(ValueError, match="'tinygrad_rnn_conventions' is taken"):
+        io.save(tmp_path / "b", {}, {"tinygrad_rnn_conventions": {}})
+
+
+def test_states_with_conventions_are_copied_and_pickled():
+    state = nn.GRU(I, H).state_dict()
+    for twin in (copy.deepcopy(state), copy.copy(state), pickle.loads(pickle.dumps(state))):
+        assert type(twin) is nn.StateDict and twin.conventions == state.conventions
+        assert all((twin[name] == x).all() for name, x in state.items())
+
+
+@pytest.mark.parametrize("kind", CELLS)
+def test_conversion_keeps_every_option(kind):
+    """Of a cell and of the layer around it: the same function, or no conversion at all."""
+    for _, names in cases(1, [kind]):
+        layer, _ = built(kind, names)
+        for to in ("torch", "keras_reset_before", "onnx"):
+            try:
+                twin = nn.convert(layer, to)
+            except ValueError as no:
+                assert kind == "GRU" and re.search("reset gate|normalised", str(no)), (names, to)
+                continue
+            np.testing.assert_allclose(ours(twin), ours(layer), rtol=0, atol=1e-13)

@@ -87,10 +87,11 @@ def several(who: str, given: Sequence[Activation], count: int) -> list[Callable[
 class RNN(Affine):
     """h = f(x Wx + h Wh + b) (S2; Elman 1990).
 
-    activation: a name of `nn.ACTIVATIONS`, or a function of a tensor. bias: how many, 0, 1 or 2 (b,
-    and bh as in note 003's formula 1). Wx (inputs, hidden) is Glorot, Wh (hidden, hidden)
-    orthogonal. untied: a Wh for each of so many steps, (steps, hidden, hidden), instead of one that
-    all share (S3). clip: what goes into the activation is cut off there, if given.
+    activation: a name of `nn.ACTIVATIONS`, which is what ONNX means by it whatever the convention,
+    or a function of a tensor. bias: how many, 0, 1 or 2 (b, and bh as in note 003's formula 1). Wx
+    (inputs, hidden) is Glorot, Wh (hidden, hidden) orthogonal. untied: a Wh for each of so many
+    steps, (steps, hidden, hidden), instead of one that all share (S3). clip: what goes into the
+    activation is cut off there, if given.
     """
 
     _conventions = ("order", "clip", "activation")
@@ -166,7 +167,8 @@ class LSTM(Affine):
     h = (σ(o) tanh(c)) Wr is only so wide (Sak et al. 2014). coupled: f = 1 - i, with no block of
     its own (Greff et al. 2017). norm: "ba2016" normalises x Wx, h Wh and the c that h reads (Ba et
     al. 2016, formulas 20-22), "per_gate" each gate's sum by itself, and that c. activations: of the
-    gates, of the candidate, of c. clip: what goes into an activation is cut off there.
+    gates, of the candidate, of c, as for an RNN. clip: what goes into an activation is cut off
+    there.
     """
 
     state = ("h", "c")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from reprlib import repr as short
 from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
@@ -172,7 +173,7 @@ def _check_conventions(who: str, own: Mapping[str, Any], given: Mapping[str, Any
         both = [name for name in here if name in there]
         if any(here[name] != there[name] for name in both if name != "convention"):
             unlike = [name for name in both if here[name] != there[name]]
-            told = [", ".join(f"{k}={of[k]!r}" for k in unlike) for of in (there, here)]
+            told = [", ".join(f"{k}={short(of[k])}" for k in unlike) for of in (there, here)]
             wrong.append(f"{path or who!r} was saved with {told[0]}, and is made with {told[1]}")
     if wrong:
         raise ValueError(
