@@ -1040,3 +1040,78 @@ def test_C09_padding_reads_what_the_row_has_read(layers):
         nn.Recurrent(*cells, unroll=True)(xs[:n, b])[0].sum().backward()
     for cell, g in zip(cells, found, strict=True):
         np.testing.assert_allclose(g, cell.w.grad.data, rtol=1e-12)
+
+
+class Narrow(nn.Cell):
+    """Its steps go up by about 1, and have no derivative where a row has come to its room, x[0]."""
+
+    def __init__(self):
+        self.inputs, self.hidden, self.dtype = 2, 2, np.dtype(F8)
+        self.w, self.highest = leaf(normal(2)), -np.inf
+
+    def step(self, x, h):
+        if not tg.is_recording():
+            self.highest = max(self.highest, h.data.max())
+        return h + 1 + 0.001 * tg.sqrt(x[:, :1] - h) * self.w
+
+
+NARROW = {
+    "alone": Narrow,
+    "kept": lambda: nn.Zoneout(Narrow(), h=0.3).eval(),
+    "skip": lambda: nn.TimeSkip(Narrow(), 2),
+    "learned": lambda: nn.LearnedState(Narrow()),
+    "clipped": lambda: nn.ClipCotangent(nn.Residual(Narrow()), norm=1e3),
+    "both": lambda: nn.Bidirectional(Narrow(), Narrow()),
+}
+
+
+def cramped(part, state, valid, reset):
+    """Inputs with room for the steps of each row that count and not one more; else inf and NaN."""
+    room = np.full(B, 50.0)
+    cells = [m for m in part.modules() if isinstance(m, Narrow)]
+    for b in range(B):
+        with tg.no_grad():
+            xs = leaf(np.full((T, 1, 2), 50.0))
+            rows = (valid[:, b : b + 1], reset[:, b : b + 1])
+            expected_of(part, xs, [s[b : b + 1].detach() for s in state], *rows)
+        if valid[:, b].any():
+            room[b] = max(cell.highest for cell in cells) + 0.1
+        for cell in cells:
+            cell.highest = -np.inf
+    xs = np.repeat(np.broadcast_to(room, (T, B))[..., None], 2, axis=2)
+    return np.where(valid[..., None], xs, np.where(np.arange(2), np.inf, np.nan))
+
+
+@pytest.mark.parametrize("name, unroll", [*((name, True) for name in NARROW), ("alone", False)])
+@pytest.mark.parametrize("situation", ["gaps", "gaps and resets"])
+def test_C09_what_would_come_after_a_rows_end_reaches_nothing(name, unroll, situation):
+    """Not even as inf · 0, where one step more has no derivative: gradients are those of each row."""
+    part, (valid, reset) = NARROW[name](), SITUATIONS[situation]
+    state = first_state(part)
+    xs = leaf(cramped(part, state, valid, reset))
+    leaves = [xs, *state, *part.parameters()]
+    ys, end = part(xs, state, mask=valid, reset=reset, unroll=unroll)
+    expected_ys, expected_end, _ = expected_of(part, xs, state, valid, reset)
+    found, expected = [ys, *end], [expected_ys, *expected_end]
+    each(close, found, expected)
+    slopes = gradients(found, leaves)
+    each(close, slopes, gradients(expected, leaves))
+    assert all(np.isfinite(plain(g)).all() for g in slopes)
+
+
+def drawing():
+    return nn.Zoneout(Narrow(), h=0.2, rng=0)
+
+
+@pytest.mark.parametrize("readout", ["last", "mean", "sum", "max"])
+def test_C09_readouts_and_layers_above_see_nothing_of_the_padding(readout):
+    """Two layers of cells without room, either way, with chance in them: all slopes are finite."""
+    merge = lambda f, b: (f + b) * 0.5
+    one, two = (nn.Bidirectional(c, Narrow(), merge=merge) for c in (Narrow(), drawing()))
+    layer = nn.Recurrent(two, nn.Residual(nn.LSTM(2, 2, dtype=F8, rng=0)), readout=readout)
+    layer.unroll, zeros = True, [tg.tensor(np.zeros((B, 2)))] * 2
+    xs = leaf(cramped(one, zeros, GAPS, ~EVERY))
+    y, _ = layer(xs, mask=GAPS)
+    assert np.isfinite(y.data).all()
+    for g in gradients(y, [xs, *layer.parameters()]):
+        assert np.isfinite(plain(g)).all()

@@ -164,10 +164,13 @@ class Cell(Part):
 
     def folded(self, xs: Tensor, state: Sequence[Tensor], way: Way) -> Folded:
         run, has_output = Moment(len(xs)), False
+        begin = self.begin(xs.shape[1]) if way.reset is not None else ()
+        resets, harmless = way.resets(), list(state)
+        if way.valid is not None:
+            xs, harmless = _harmless(xs, state, begin, way, resets)
         if self.draws or (self.is_nested() and any(m.draws for m in self.modules())):
             self._ask(run, xs, state, way.unroll)
-        begin = self.begin(xs.shape[1]) if way.reset is not None else ()
-        flags = [x for x in (way.valid, way.resets()) if x is not None]
+        flags = [x for x in (way.valid, resets) if x is not None]
         count, streams = len(run.streams), (*run.streams, *flags)
 
         def one(x: Tensor, *given: Tensor) -> tuple[Tensor, ...]:
@@ -177,8 +180,11 @@ class Cell(Part):
             if way.reset is not None:
                 anew = next(flag)
                 old = tuple(where(anew, b, s) for b, s in zip(begin, old, strict=True))
+            seen = old
+            if valid is not None:
+                seen = tuple(where(valid, s, h) for s, h in zip(old, harmless, strict=True))
             with run.at(given[:count]):
-                new = self.advance(x, *old)
+                new = self.advance(x, *seen)
                 y = self.output(x, *new)
             has_output = y is not new[0]
             if valid is not None:
@@ -252,6 +258,32 @@ def _is_ours(x: Any) -> bool:
 
 
 _signature = lru_cache(inspect.signature)  # it takes longer than a short sequence
+
+
+def _harmless(
+    xs: Tensor, state: Sequence[Tensor], begin: Sequence[Tensor], way: Way, resets: Tensor | None
+) -> tuple[Tensor, list[Tensor]]:
+    """What a step reads where it does not count: xs refilled there, and the states (B, size).
+
+    It has to be finite there, or its derivative, of which nothing is to be left, would be NaN
+    (0 · inf). What a step can do once it can do again: each row does its first step that counts,
+    and a row of no steps that of a row with some.
+    """
+    assert way.valid is not None
+    turn = slice(None, None, -1 if way.reverse else 1)
+    flags = way.valid.data[turn, :, 0]
+    some = flags.any(0)
+    if not some.any():
+        zeros = [Tensor(np.zeros(s.shape, s.dtype)) for s in state]
+        return where(way.valid, xs, 0), zeros
+    rows = np.where(some, np.arange(len(some)), some.argmax())
+    first = flags.argmax(0)[rows]
+    at_first = xs.data[turn][first, rows]
+    states = [s.detach()[rows] for s in state]
+    if resets is not None:
+        anew = np.logical_or.accumulate(resets.data[turn])[first, rows]
+        states = [where(anew, b.detach()[rows], s) for b, s in zip(begin, states, strict=True)]
+    return where(way.valid, xs, at_first), states
 
 
 def _sorted(

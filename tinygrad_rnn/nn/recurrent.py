@@ -129,11 +129,11 @@ class Recurrent(Module):
         return tuple(answer)
 
     def _folded(self, x: Tensor, begin: Sequence[Sequence[Tensor]], way: Way) -> list[Folded]:
-        if way.valid is not None:
-            x = _refilled(x, way.valid)
         layers = []
         for k, cell in enumerate(self.cells):
             with scope(f"layer{k}"):
+                if way.valid is not None and self.dropout[k].draws:
+                    x = where(way.valid, x, 0)  # whatever stands there, inf · 0 too
                 layers.append(cell.folded(self.dropout[k](x), begin[k], way))
                 if k + 1 < len(self.cells):
                     x = layers[-1].read("raw")
@@ -266,21 +266,6 @@ def _lengthened(x: Tensor, steps: int) -> Tensor:
     if len(x) == steps:
         return x
     return concat([x, np.zeros((steps - len(x), x.shape[1]), x.dtype)])
-
-
-def _refilled(x: Tensor, valid: Tensor) -> Tensor:
-    """Whatever stands in the padding goes nowhere: there is the row's first x that counts.
-
-    A step has to give something finite there, or its derivative, of which nothing is to be left,
-    would be NaN: what it can read elsewhere, it can read there. A row of no steps reads zeros.
-    """
-    flags: np.ndarray = valid.data[:, :, 0]
-    if not len(flags):
-        return x
-    first = x.data[flags.argmax(0), np.arange(x.shape[1])]
-    return where(
-        valid, x, np.where(np.any(flags, 0, keepdims=True).T, first, np.zeros((), x.dtype))
-    )
 
 
 def _valid(lengths: Any, mask: Any, x: Tensor, swap: bool, single: bool) -> np.ndarray | None:
