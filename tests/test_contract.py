@@ -117,7 +117,7 @@ def test_A05_mixed_precision_promotes_like_numpy(a, b):
 
 def test_A05_float64_data_into_a_float32_layer_names_both():
     with refused(TypeError, "xs", "float32", "float64", "astype"):
-        nn.LSTM(2, 3, rng=0)(np.ones((4, 1, 2)))
+        nn.LSTM(2, 3, rng=0)(tg.tensor(np.ones((4, 1, 2))))
 
 
 @pytest.mark.parametrize("number", [2, 2.0, True])
@@ -300,7 +300,7 @@ def test_B02_other_numbers_of_axes_are_told_both_layouts(shape):
 
 def test_B02_integers_are_pointed_to_an_embedding():
     with refused(TypeError, "xs", "expected floats", "int64", "nn.Embedding"):
-        nn.GRU(3, 4)(np.ones((2, 2, 3), int))
+        nn.GRU(3, 4)(tg.tensor(np.ones((2, 2, 3), int)))
 
 
 def test_B03_a_batch_in_the_wrong_place_mentions_batch_first():

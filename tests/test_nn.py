@@ -328,7 +328,7 @@ def test_modules_and_optimizers_show_what_they_are():
 
 def test_a_state_of_another_dtype_is_refused():
     with pytest.raises(TypeError, match=r"Recurrent: h: expected floats, float32 .* got float64"):
-        nn.RNN(2, 3)(np.ones((2, 1, 2), np.float32), (np.zeros((1, 3)),))
+        nn.RNN(2, 3)(np.ones((2, 1, 2), np.float32), (tg.tensor(np.zeros((1, 3))),))
     with pytest.raises(TypeError, match="dtype: expected float32 or float64, got int32"):
         nn.GRU(2, 3, dtype=np.int32)
 
@@ -341,3 +341,58 @@ def test_parameters_of_layers_within_are_named_after_them():
 
     two = Two()
     assert [x.name for x in two.parameters()] == ["f.W", "f.b", "n.W", "n.b"]
+
+
+OF_TWO = {  # layers of two features, and how each is asked
+    "linear": (lambda **how: nn.Linear(2, 3, **how), lambda layer, x: layer(x)),
+    "norm": (lambda **how: nn.LayerNorm(2, **how), lambda layer, x: layer(x)),
+    "dropout": (lambda **how: nn.Dropout(0.5, rng=0, **how), lambda layer, x: layer(x)),
+    "cell": (lambda **how: nn.LSTM(2, 3, **how), lambda layer, x: layer(x, unroll=True)[0]),
+    "layer": (
+        lambda **how: nn.Recurrent(nn.GRU(2, 3, **how), unroll=True, dropout=0.5, rng=0),
+        lambda layer, x: layer(x)[0]),
+    "readout": (
+        lambda **how: nn.Recurrent(nn.RNN(2, 3, **how), unroll=True, readout="mean"),
+        lambda layer, x: layer([np.array(x) if isinstance(x, list) else x] * 2)[0]),
+    "both": (
+        lambda **how: nn.Bidirectional(nn.RNN(2, 3, **how), nn.RNN(2, 3, **how)),
+        lambda layer, x: layer(x, unroll=True)[0]),
+    "state": (
+        lambda **how: nn.TimeSkip(nn.RNN(2, 2, **how), 2),
+        lambda layer, x: layer(x, (x[0], [1, 2]), unroll=True)[0]),
+    "ensemble": (lambda **how: nn.Ensemble(nn.Linear(2, 3, **how)), lambda layer, x: layer(x)),
+    "taught": (
+        lambda **how: nn.OutputRecurrent(2, 3, 1, source="target", **how),
+        lambda layer, x: layer([x] if isinstance(x, list) else x[None], targets=[[[1], [2.0]]])[0]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", OF_TWO)
+def test_plain_arrays_lists_and_numbers_take_the_dtype_of_the_layer(name, dtype):
+    make, ask = OF_TWO[name]
+    found = []
+    for kind in (float, "f4", int, list):
+        layer = make(dtype=dtype).train(name == "dropout")
+        rng = np.random.default_rng(0)
+        for x in layer.parameters():
+            x.data = rng.normal(size=x.shape).astype(dtype)
+        given = np.array([[1, 2], [3, 4]])
+        y = ask(layer, given.tolist() if kind is list else given.astype(kind))
+        assert y.dtype == dtype
+        found.append(y.data)
+        other = np.float32 if dtype == np.float64 else np.float64
+        if name != "dropout":  # which has no weights
+            with pytest.raises(TypeError, match="expected floats"):
+                ask(layer, tg.tensor(given, dtype=other))
+    for y in found:
+        np.testing.assert_array_equal(y, found[0])
+
+
+def test_what_is_no_number_is_refused_by_name():
+    for x in ("text", [[1.0], [1.0, 2.0]], np.ones((1, 2), complex)):
+        with pytest.raises((TypeError, ValueError), match=r"^Linear: x: "):
+            nn.Linear(2, 3)(x)
+    assert nn.Embedding(3, 2)([0, 2]).shape == (2, 2)
+    with pytest.raises(TypeError, match="index: expected integers"):
+        nn.Embedding(3, 2)([0.0, 2.0])

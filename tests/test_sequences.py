@@ -828,7 +828,7 @@ WRONG = {
     "an empty list": (lambda: rnn()([]), ValueError, "xs", "(T, B, inputs)", "(0,)"),
     "other features": (lambda: rnn()(XS[..., :1]), ValueError, "xs", "inputs = 2", "(5, 4, 1)"),
     "single precision": (
-        lambda: rnn()(XS.astype("f4")), TypeError, "xs", "float64", "float32", "astype"),
+        lambda: rnn()(tg.tensor(XS, dtype="f4")), TypeError, "xs", "float64", "float32", "astype"),
     "a state of one array": (
         lambda: nn.Recurrent(rnn())(XS, normal(B, H)),
         TypeError, "one tuple for each of 1", "ndarray"),
@@ -845,7 +845,8 @@ WRONG = {
         lambda: nn.LSTM(I, H, dtype=F8)(XS, (normal(B, H),)),
         ValueError, "expected (h, c)", "(4, 3)"),
     "a state of single precision": (
-        lambda: rnn()(XS, (normal(B, H).astype("f4"),)), TypeError, "h:", "float64", "float32"),
+        lambda: rnn()(XS, (tg.tensor(normal(B, H), dtype="f4"),)),
+        TypeError, "h:", "float64", "float32"),
     "one direction": (
         lambda: nn.Bidirectional(rnn(), nn.Linear(2, 2)),
         TypeError, "backward: expected a Cell", "Linear"),

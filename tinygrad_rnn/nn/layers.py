@@ -64,11 +64,12 @@ class Dropout(Module):
     """In training each element is 0 with probability p, else x / (1 - p); in use x itself (S24).
 
     A new mask at every call, drawn from `rng`; in a cell's step, at every step. Raises ValueError
-    unless 0 <= p <= 1.
+    unless 0 <= p <= 1. Plain arrays become tensors of `dtype`.
     """
 
-    def __init__(self, p: float, *, rng: Random = None):
+    def __init__(self, p: float, *, dtype: Any = np.float32, rng: Random = None):
         probability("Dropout", p=p)
+        self.dtype = floating("Dropout", dtype)
         self.p = float(p)
         self.rng = generator(self, rng) if p else None  # what never draws needs none
 
@@ -80,7 +81,8 @@ class Dropout(Module):
         """Whether it cuts anything now."""
         return self.training and self.p > 0
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def __call__(self, x: Operand) -> Tensor:
+        x = x if isinstance(x, Tensor) else as_floats("Dropout", "x", x, self.dtype)
         if x.dtype.kind != "f":
             raise TypeError(f"Dropout: x: expected floats, got {x.dtype}")
         if not self.draws:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from ..data.lengths import plain
 from ..tensor import Operand, Tensor, replace
 from .activations import name_of
 
@@ -228,8 +229,12 @@ def parameter(array: np.ndarray, name: str) -> Tensor:
 
 
 def as_floats(who: str, word: str, x: Operand, dtype: Any) -> Tensor:
-    """An input of a layer as a tensor, refused unless it has the dtype of the layer's weights."""
-    x = x if isinstance(x, Tensor) else Tensor(x)
+    """An input of a layer as a tensor: arrays, lists and numbers in the dtype of its weights.
+
+    A tensor keeps its own, and is refused if that is another.
+    """
+    if not isinstance(x, Tensor):
+        return Tensor(plain(who, word, x), dtype=dtype)
     if x.dtype != dtype:
         wanted = np.dtype(dtype)
         maker = "the cell" if who == "Recurrent" else who  # a layer has the dtype of its cells

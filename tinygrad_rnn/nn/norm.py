@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from ..ops import sqrt
-from ..tensor import Tensor
-from .module import Module, floating, parameter, positive
+from ..tensor import Operand, Tensor
+from .module import Module, as_floats, floating, parameter, positive
 
 EPSILON = 1e-5
 
@@ -34,7 +34,8 @@ class LayerNorm(Module):
         self.gain = parameter(np.ones(size, dtype), "gain")
         self.shift = parameter(np.zeros(size, dtype), "shift") if shift else None
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def __call__(self, x: Operand) -> Tensor:
+        x = as_floats("LayerNorm", "x", x, self.gain.dtype)
         if x.shape[-1:] != self.gain.shape:
             raise ValueError(
                 f"LayerNorm: x: expected {len(self.gain)} features on the last axis, got shape "

@@ -101,7 +101,7 @@ class Recurrent(Module):
         """
         if _is_ragged(xs):
             return self._ragged(xs, state, lengths, mask, reset, return_states, return_gates)
-        x = self._check_inputs(xs if isinstance(xs, Tensor) else Tensor(xs))
+        x = self._check_inputs(xs)
         single = x.ndim == 2
         if single:
             x = x.reshape(len(x), 1, x.shape[1])
@@ -155,15 +155,16 @@ class Recurrent(Module):
 
     # -- what is given -----------------------------------------------------------------------------
 
-    def _check_inputs(self, xs: Tensor) -> Tensor:
+    def _check_inputs(self, xs: Any) -> Tensor:
         inputs = self.cells[0].inputs
+        xs = as_floats("Recurrent", "xs", xs, self.cells[0].dtype)
         layout = "(B, T, inputs)" if self.batch_first else "(T, B, inputs)"
         if xs.ndim not in (2, 3) or xs.shape[-1] != inputs:
             raise ValueError(
                 f"Recurrent: xs: expected {layout} or (T, inputs) with inputs = {inputs}, got "
                 f"shape {xs.shape} (batch_first={self.batch_first})"
             )
-        return as_floats("Recurrent", "xs", xs, self.cells[0].dtype)
+        return xs
 
     def _check_state(self, state: Any, batch: int, single: bool) -> list[tuple[Tensor, ...]]:
         if state is None:
@@ -207,7 +208,7 @@ class Recurrent(Module):
             raise ValueError(
                 "Recurrent: a list of sequences has lengths of its own: give no others"
             )
-        tensors = [self._check_inputs(x if isinstance(x, Tensor) else Tensor(x)) for x in xs]
+        tensors = [self._check_inputs(x) for x in xs]
         own = [len(x) for x in tensors]
         padded = stack([_lengthened(x, max(own)) for x in tensors], axis=int(not self.batch_first))
         ys, *rest = self(
