@@ -132,10 +132,23 @@ class Nest:
         key = (node, index)
         if key not in self.registers:
             inputs = [self.value(x, under(x, index)) for x in node.inputs]
+            hoist = self.inner and all(i.variable != self.inner for i in index)
+            lines = self.hoisted if hoist else self.body
+            if node.data.name == "where":
+                inputs = [self.loaded(x, lines) for x in inputs]
             line = formula(node, inputs) if node.data.ours else text.foreign_formula(node, inputs)
             self.registers[key] = name = text.fresh("v")
-            hoist = self.inner and all(i.variable != self.inner for i in index)
-            (self.hoisted if hoist else self.body).append(f"{name} = {line}")
+            lines.append(f"{name} = {line}")
+        return self.registers[key]
+
+    def loaded(self, word: str, lines: list[str]) -> str:
+        """A number under a name: read in only one branch, it would keep the loop from vectors."""
+        if "[" not in word:
+            return word
+        key = (word, lines is self.hoisted)
+        if key not in self.registers:
+            self.registers[key] = name = self.text.fresh("v")
+            lines.append(f"{name} = {word}")
         return self.registers[key]
 
     def is_here(self, index: tuple[Index, ...]) -> bool:
