@@ -855,7 +855,13 @@ WRONG = {
         TypeError, "forward: expected"),
     "one cell twice": (
         lambda: nn.Bidirectional(*[rnn()] * 2),
-        ValueError, "the same cell", "share weights", "make two"),
+        ValueError, "the same cell", "share weights", "make one for each", "share=True"),
+    "one cell thrice": (
+        lambda: nn.Recurrent(rnn(), *[rnn(H)] * 2),
+        ValueError, "cells 1 and 2 are the same", "make one for each", "share=True"),
+    "one cell, wrapped": (
+        lambda: (lambda cell: nn.Recurrent(nn.Zoneout(cell, h=0.1), cell))(rnn(H)),
+        ValueError, "cells 0 and 1 are the same"),
     "cells that read other things": (
         lambda: nn.Bidirectional(rnn(), rnn(1)),
         ValueError, "read the same", "2 inputs", "and 1 of"),

@@ -75,6 +75,7 @@ from .tensor import Tensor as Tensor
 from .tensor import Untraceable as Untraceable
 from .tensor import detach as detach
 from .tensor import detect_anomaly as detect_anomaly
+from .tensor import foreign as _foreign
 from .tensor import is_recording as is_recording
 from .tensor import no_grad as no_grad
 from .tensor import recording as recording
@@ -101,7 +102,7 @@ def __getattr__(name: str) -> _typing.Any:
         return getattr(_import_module(".draw", __name__), name)
     if name == "explain":
         return _import_module(".page", __name__).explain
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}{_foreign('tg', name)}")
 
 
 def __dir__() -> list[str]:

@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import wraps
 from operator import attrgetter
 from typing import Any
 
 import numpy as np
 
-from .tensor import _NONE, Outline, Tensor, _births, as_array, caller, describe, leaked, mode, owned
+from .tensor import (
+    _NONE,
+    Outline,
+    Tensor,
+    _births,
+    as_array,
+    caller,
+    describe,
+    foreign,
+    leaked,
+    mode,
+    owned,
+)
 
 
 class Op:
@@ -47,6 +60,7 @@ class Op:
         ]
         self.arity = -1 if variadic else len(rules)
         self.attributes = [p.name for p in parameters[0 if variadic else len(rules) :]]
+        self.words = frozenset(self.attributes)
         self.defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
         if not variadic and len(parameters) < len(rules):
             raise TypeError(f"{self.name}: {len(rules)} derivatives for {len(parameters)} inputs")
@@ -64,7 +78,7 @@ class Op:
             y = trace.expected(self, inputs, attrs)
             if y is not None:
                 return y
-        if len(inputs) != self.arity or len(attrs) != len(self.attributes):
+        if len(inputs) != self.arity or attrs.keys() != self.words:
             inputs, attrs = self._bound(inputs, attrs)
         for x in inputs:
             if x.__class__ is not Tensor:
@@ -178,6 +192,8 @@ class Op:
                     + f", got {len(inputs)} arguments"
                 )
             inputs, attrs = inputs[: self.arity], dict(zip(self.attributes, rest)) | attrs  # noqa: B905
+        if self.ours:
+            refuse_words("f", self.name, attrs, self.attributes)
         return inputs, {**self.defaults, **attrs}
 
     def _refusal(self, error: Exception, inputs: Sequence[Tensor], attrs: Any) -> Exception:
@@ -232,6 +248,40 @@ def primitive(*rules: Callable[..., Any] | None, quiet: bool = False) -> Callabl
 def variadic(rule: Callable[..., Any]) -> Callable[..., Op]:
     """Make an op of any number of inputs; `rule` returns the cotangents of all of them."""
     return lambda body: Op(body, [rule], variadic=True)
+
+
+def refuse_words(place: str, who: str, words: Iterable[str], known: Collection[str]) -> None:
+    """Refuse a keyword that is not known, saying what another library's is called here."""
+    for word in words:
+        if word not in known:
+            expected = f": expected {', '.join(known)}" if known else ""
+            raise TypeError(f"{who}: there is no {word}={foreign(place, word) or expected}")
+
+
+def refuse_made(kind: type, words: Iterable[str]) -> None:
+    """Refuse another library's keywords where an object of a class is made."""
+    for place, word in [(c.__name__, word) for c in kind.__mro__ for word in words]:
+        if foreign(place, word):
+            known = inspect.signature(kind.__init__).parameters  # type: ignore[misc]
+            if word not in known and not any(p.kind is p.VAR_KEYWORD for p in known.values()):
+                raise TypeError(f"{kind.__name__}: there is no {word}={foreign(place, word)}")
+
+
+def worded(place: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """A function whose refusal of another library's keyword says what it is called here."""
+
+    def around(function: Callable[..., Any]) -> Callable[..., Any]:
+        known = tuple(inspect.signature(function).parameters)
+
+        @wraps(function)
+        def called(*inputs: Any, **words: Any) -> Any:
+            if words and not words.keys() <= set(known):
+                refuse_words(place, function.__qualname__, words, known)
+            return function(*inputs, **words)
+
+        return called
+
+    return around
 
 
 def _found(module: str, name: str) -> Op:

@@ -374,8 +374,7 @@ class Tensor:
         return Tensor, (self.data, self.tracked, None, self.name)
 
     def __getattr__(self, name: str) -> Any:
-        hint = f"; use {_ELSEWHERE[name]}" if name in _ELSEWHERE else ""
-        raise AttributeError(f"a tensor has no attribute {name!r}{hint}")
+        raise AttributeError(f"a tensor has no attribute {name!r}{foreign('x', name)}")
 
     def __setitem__(self, index: Any, value: Any) -> None:
         raise TypeError(
@@ -428,26 +427,13 @@ class Tensor:
         def backward_steps(self, gradient: Operand | None = None) -> Iterator[Any]: ...
 
 
-_ELSEWHERE = {  # what other libraries call it
-    "view": "x.reshape(...)",
-    "flatten": "x.reshape(-1)",
-    "permute": "x.transpose(...)",
-    "unsqueeze": "x[None]",
-    "squeeze": "x.reshape(...), or x[0]",
-    "requires_grad_": "x.requires_grad = True",
-    "float": "x.astype(np.float32)",
-    "double": "x.astype(np.float64)",
-    "to": "x.astype(dtype): there are no devices",
-    "argmax": "x.data.argmax(...)",
-    "tolist": "x.data.tolist()",
-    "clone": "tg.tensor(x)",
-    "copy": "x.data.copy()",
-    "pow": "x ** y",
-    "matmul": "x @ y",
-    "dot": "x @ y",
-    "std": "x.data.std()",
-    "var": "((x - x.mean()) ** 2).mean()",
-}
+ELSEWHERE: dict[tuple[str, str], str] = {}  # what other libraries call it, see nn/elsewhere.py
+
+
+def foreign(place: str, word: str) -> str:
+    """What to use here for another library's word, for the end of a refusal; "" if it is none."""
+    advice = ELSEWHERE.get((place, word), "").replace("`", "")
+    return f"; use {advice}" if advice else ""
 
 
 def tensor(

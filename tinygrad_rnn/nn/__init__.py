@@ -1,5 +1,9 @@
 """Layers are formulas: modules, cells, what changes cells, and what folds them over time."""
 
+import typing as _typing
+
+from ..tensor import foreign as _foreign
+from . import elsewhere as elsewhere
 from .activations import ACTIVATIONS as ACTIVATIONS
 from .activations import activation as activation
 from .bidirectional import Bidirectional as Bidirectional
@@ -37,3 +41,9 @@ from .moment import gates as gates
 from .moment import once as once
 from .norm import LayerNorm as LayerNorm
 from .recurrent import Recurrent as Recurrent
+
+if not _typing.TYPE_CHECKING:
+
+    def __getattr__(name):
+        hint = _foreign("nn", name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")

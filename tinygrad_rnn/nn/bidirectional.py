@@ -9,7 +9,7 @@ import numpy as np
 
 from ..ops import concat, where
 from ..tensor import Tensor, scope
-from .cell import Cell, Folded, Part, Way, check_part
+from .cell import Cell, Folded, Part, Way, check_apart, check_part
 
 MERGES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "concat": lambda f, b: concat([f, b], axis=-1),
@@ -29,7 +29,8 @@ class Bidirectional(Part):
     output. States go by "forward h", ..., "backward h", ... in one flat tuple. Schuster & Paliwal
     1997.
 
-    Raises ValueError for cells that do not fit together, or for one and the same cell twice.
+    Raises ValueError for cells that do not fit together, and for one and the same cell twice
+    unless `share` says that it is meant.
     """
 
     _conventions = ("merge",)
@@ -40,14 +41,11 @@ class Bidirectional(Part):
         backward: Cell,
         *,
         merge: str | Callable[[Tensor, Tensor], Tensor] = "concat",
+        share: bool = False,
     ):
         for name, cell in (("forward", forward), ("backward", backward)):
             check_part("Bidirectional", name, cell)
-        if forward is backward:
-            raise ValueError(
-                "Bidirectional: forward and backward are the same cell, and would share weights: "
-                "make two"
-            )
+        check_apart("Bidirectional", (forward, backward), share)
         if forward.inputs != backward.inputs or forward.dtype != backward.dtype:
             raise ValueError(
                 "Bidirectional: expected two cells that read the same, got "

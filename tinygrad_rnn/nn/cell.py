@@ -257,6 +257,21 @@ def _is_ours(x: Any) -> bool:
     return str(getattr(x, "__module__", "")).startswith(f"{__package__.split('.')[0]}.")
 
 
+def check_apart(who: str, parts: Sequence[Part], share: bool) -> None:
+    """Refuse one and the same cell in several places, with one set of weights, unless asked for."""
+    if share or len(parts) < 2:
+        return
+    cells = [{id(m) for m in part.modules() if isinstance(m, Cell)} for part in parts]
+    for k, own in enumerate(cells):
+        before = next((j for j in range(k) if own & cells[j]), None)
+        if before is not None:
+            raise ValueError(
+                f"{who}: cells {before} and {k} are the same cell, and would share weights: make "
+                f"one for each, such as {who}(*[nn.LSTM(8, 8) for _ in range({len(parts)})]), or "
+                "say share=True"
+            )
+
+
 _signature = lru_cache(inspect.signature)  # it takes longer than a short sequence
 
 
@@ -272,7 +287,7 @@ def _harmless(
     assert way.valid is not None
     turn = slice(None, None, -1 if way.reverse else 1)
     flags = way.valid.data[turn, :, 0]
-    some = flags.any(0)
+    some: np.ndarray = np.any(flags, 0)
     if not some.any():
         zeros = [Tensor(np.zeros(s.shape, s.dtype)) for s in state]
         return where(way.valid, xs, 0), zeros

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import inspect
+from collections import deque
+from collections.abc import Iterator, Mapping, Set, ValuesView
+from functools import lru_cache
 from reprlib import repr as short
 from types import MappingProxyType
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
 from ..data.lengths import plain
-from ..tensor import Operand, Tensor, replace
+from ..op import refuse_made
+from ..tensor import Operand, Tensor, foreign, replace
 from .activations import name_of
 
 
@@ -41,7 +45,21 @@ class Module:
     # Attributes that change what the weights mean, or the function, and not the shapes.
     _conventions: ClassVar[tuple[str, ...]] = ()
 
+    def __new__(cls, *given: Any, **words: Any) -> Self:
+        refuse_made(cls, words)
+        if (given or words) and cls.__init__ is object.__init__:
+            raise TypeError(f"{cls.__name__}: takes no arguments: write its __init__")
+        return super().__new__(cls)
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name):
+            hint = foreign("module", name)
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{hint}")
+
     def __setattr__(self, name: str, value: Any) -> None:
+        if type(value) not in _PLAIN or hasattr(type(self), name):
+            self._check_place(name, value)
         old = vars(self).get(name)
         parameter = isinstance(value, Tensor) and value.op is None and value.requires_grad
         if isinstance(old, Tensor) and old.requires_grad and not parameter and value is not None:
@@ -53,6 +71,21 @@ class Module:
             if isinstance(x, Tensor) and x.name and "." not in x.name:
                 x.name = f"{name}.{x.name}"  # so that pictures tell two layers' W apart
         super().__setattr__(name, value)
+
+    def _check_place(self, name: str, value: Any) -> None:
+        """Refuse parts where they would hide what the library means, or would not be found."""
+        who = f"{type(self).__name__}.{name} = {type(value).__name__}"
+        kind: Any = type(self)
+        held, (owner, is_method) = list(_held(value)), _meaning(kind, name)
+        if owner and (held or (is_method and not callable(value))):
+            raise TypeError(
+                f"{who}: {owner} means something else by {name}. Give the attribute another name."
+            )
+        if not all(found for _, found in held):
+            raise TypeError(
+                f"{who}: modules and parameters in it would not be found, nor trained or saved. "
+                "Keep them in a list, a tuple, or the values of a dict."
+            )
 
     def __repr__(self) -> str:
         parts = [f"{k}={_shown(v)}" for k, v in vars(self).items() if _shown(v)]
@@ -189,6 +222,35 @@ def _plain(value: Any) -> Any:
     if callable(value):
         return name_of(value) or "a function of its own"
     return [_plain(x) for x in value] if isinstance(value, list | tuple) else value
+
+
+_PLAIN = (bool, int, float, str, type(None))
+
+
+@lru_cache(1024)
+def _meaning(kind: type, name: str) -> tuple[str, bool]:
+    """Which class of the library declares an attribute, if any, and whether it is a method."""
+    for owner in kind.__mro__:
+        declared = name in vars(owner) or name in inspect.get_annotations(owner)
+        if declared and owner.__module__.startswith(f"{__package__}."):
+            return owner.__name__, inspect.isroutine(vars(owner).get(name))
+    return "", False
+
+
+def _held(x: Any, found: bool = True, depth: int = 8) -> Iterator[tuple[Any, bool]]:
+    """The modules and parameters in an attribute, and whether `_walk` finds each of them there."""
+    if isinstance(x, Module) or (isinstance(x, Tensor) and x.op is None and x.requires_grad):
+        yield x, found
+    elif depth and isinstance(x, Mapping):
+        for key, part in x.items():
+            yield from _held(key, False, depth - 1)
+            yield from _held(part, found and isinstance(x, dict), depth - 1)
+    elif depth and (isinstance(x, _HOLDS) or (isinstance(x, np.ndarray) and x.dtype.kind == "O")):
+        for part in x:
+            yield from _held(part, found and isinstance(x, list | tuple), depth - 1)
+
+
+_HOLDS = (list, tuple, Set, ValuesView, deque)
 
 
 def _inside(parts: Any) -> Any:

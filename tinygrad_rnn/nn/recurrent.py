@@ -10,11 +10,12 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from ..data.lengths import check_lengths, check_mask
+from ..op import worded
 from ..ops import concat, stack, swapaxes, where
 from ..ops import max as max_
 from ..ops import sum as sum_
 from ..tensor import Operand, Tensor, scope
-from .cell import Folded, Part, Way, check_part
+from .cell import Folded, Part, Way, check_apart, check_part
 from .init import Random, generator
 from .layers import Dropout
 from .module import Module, as_floats
@@ -36,7 +37,8 @@ class Recurrent(Module):
     the one before. reverse: from the last step to the first. `dropout` cuts what goes into each
     cell from below, anew at every step, never the state (S25; Zaremba et al. 2014): one rate, or
     one for each cell. The cells run as compiled loops (see `tg.scan`, also for `checkpoint`);
-    `unroll` records every step, for looking at.
+    `unroll` records every step, for looking at. `share`: one and the same cell may stand in several
+    places, with one set of weights.
 
     Raises ValueError for shapes that do not fit and TypeError for inputs that are not floats.
     """
@@ -53,9 +55,11 @@ class Recurrent(Module):
         reverse: bool = False,
         checkpoint: str | int | None = None,
         unroll: bool = False,
+        share: bool = False,
         rng: Random = None,
     ):
         _check_cells(cells)
+        check_apart("Recurrent", cells, share)
         for word, given, known in (("readout", readout, READOUTS), ("pad", pad, ("zero", "hold"))):
             if given not in known:
                 raise ValueError(f"Recurrent: {word}: expected one of {known}, got {given!r}")
@@ -77,6 +81,7 @@ class Recurrent(Module):
         rng = generator(self, rng) if any(rates) else None
         self.dropout = [Dropout(p, rng=rng) for p in rates]
 
+    @worded("layer")
     def __call__(
         self,
         xs: Any,
@@ -278,7 +283,15 @@ def _valid(lengths: Any, mask: Any, x: Tensor, swap: bool, single: bool) -> np.n
         return _marked("mask", mask, x, swap, single)
     if single and np.ndim(lengths) == 0:
         lengths = [lengths]
-    own = check_lengths("Recurrent", lengths, steps, batch)
+    try:
+        own = check_lengths("Recurrent", lengths, steps, batch)
+    except ValueError as error:
+        if np.shape(lengths) == (steps,) != (batch,):  # one for each step: the axes are swapped
+            raise ValueError(
+                f"{error}. xs is read as T={steps}, B={batch}: give batch_first={not swap} if it "
+                f"is the other way round."
+            ) from None
+        raise
     return np.arange(steps)[:, None] < own
 
 

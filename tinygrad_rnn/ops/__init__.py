@@ -1,5 +1,8 @@
 """Every verb, once, with its derivative."""
 
+from inspect import isfunction as _isfunction
+
+from ..op import worded as _worded
 from . import spelling as spelling
 from .arithmetic import abs as abs
 from .arithmetic import add as add
@@ -49,3 +52,7 @@ from .shape import sum_to as sum_to
 from .shape import swapaxes as swapaxes
 from .shape import transpose as transpose
 from .shape import unstack as unstack
+
+for _name, _function in list(globals().items()):  # of those that are ops the op itself says it
+    if _isfunction(_function) and not _name.startswith("_"):
+        globals()[_name] = _worded("f")(_function)

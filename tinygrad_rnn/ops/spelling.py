@@ -2,6 +2,7 @@
 
 # mypy: disable-error-code="method-assign,assignment,misc"
 
+from ..op import worded
 from ..tensor import Tensor
 from . import arithmetic, linear, reduce, shape
 
@@ -54,6 +55,8 @@ for _name, _method in vars(Tensor).copy().items():
         )
         _method.__name__ = _method.__qualname__ = _name
         _method.__doc__ = getattr(_verb, "__doc__", None)
+        if getattr(_method, "__defaults__", None):
+            setattr(Tensor, _name, worded("f")(_method))
 
 
 def _is_matrix(y):

@@ -4,34 +4,80 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 
 from .. import kernels
 from ..kernels.spare import spare
+from ..op import refuse_made
 from ..tensor import Tensor, describe, replace
 
 Parameters: TypeAlias = "Mapping[str, Tensor] | Iterable[Tensor] | Any"
 Memory: TypeAlias = "dict[str, np.ndarray]"
 
 
+class Setting:
+    """A number of an optimiser's, in its range whenever it is set; NaN is in no range."""
+
+    def __init__(self, low: float = 0, high: float = math.inf, *, open_start: bool = False):
+        self.low, self.high, self.open_start = low, high, open_start
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, owner: Any, kind: type | None = None) -> Any:
+        return self if owner is None else vars(owner)[self.name]
+
+    def __set__(self, owner: Any, value: Any) -> None:
+        vars(owner)[self.name] = self.checked(owner, value)
+
+    def checked(self, owner: Any, value: Any) -> float:
+        who = f"{type(owner).__name__}: {self.name}"
+        if not isinstance(value, int | float | np.number) or isinstance(value, bool):
+            raise TypeError(f"{who}: expected a number, got {value!r}")
+        above = value > self.low if self.open_start else value >= self.low
+        if not (above and value < self.high):
+            start = "(" if self.open_start else "["
+            raise ValueError(
+                f"{who}: expected a number in {start}{self.low}, {self.high}), got {value}"
+            )
+        return float(value)
+
+
+class Settings(Setting):
+    """Two such numbers."""
+
+    def checked(self, owner: Any, value: Any) -> Any:
+        if not isinstance(value, tuple | list) or len(value) != 2:
+            raise ValueError(
+                f"{type(owner).__name__}: {self.name}: expected two numbers, got {value!r}"
+            )
+        return tuple(super(Settings, self).checked(owner, one) for one in value)
+
+
 class Optimizer:
     """Holds parameters by name, and what a rule remembers of each between steps.
 
     `parameters` is a module, a mapping of names to tensors, or tensors (read once; named by their
-    place). A parameter without a gradient is left alone, its memory too. `step()` computes every
-    new value before it changes the first, and leaves the arrays that others may hold untouched.
+    place and their own name). A parameter without a gradient is left alone, its memory too.
+    `step()` computes every new value before it changes the first, and leaves the arrays that others
+    may hold untouched.
 
     Raises ValueError for no parameters, one given twice, or a number out of range; TypeError for
     what is not a leaf that requires gradients.
     """
 
+    lr = Setting()
     remembers: tuple[str, ...] = ()  # what `memory` holds of a parameter after its first step
+
+    def __new__(cls, *_: Any, **words: Any) -> Self:
+        refuse_made(cls, words)
+        return super().__new__(cls)
 
     def __init__(self, parameters: Parameters, lr: float):
         self.parameters = _named(parameters, type(self).__name__)
-        self.lr, self.steps = _number(self, "lr", lr, 0, math.inf), 0
+        self.lr, self.steps = lr, 0
         self.memory: dict[str, Memory] = {name: {} for name in self.parameters}
 
     def update(self, x: np.ndarray, g: np.ndarray, memory: Memory) -> tuple[np.ndarray, Memory]:
@@ -106,22 +152,25 @@ class Optimizer:
             if parts and len(parts) < len(self.remembers):
                 wrong.append(f"{name!r} has only {sorted(parts)} of {list(self.remembers)}")
         if wrong:
-            raise ValueError(f"{type(self).__name__}: nothing was loaded: " + "; ".join(wrong))
-        lr = _number(self, "lr", float(state["lr"]), 0, math.inf)
-        self.memory, self.steps, self.lr = memory, int(state["steps"]), lr
+            raise ValueError(
+                f"{type(self).__name__}: nothing was loaded: {'; '.join(wrong)}. Make it of the "
+                "parameters that it was saved with, in the same order and of the same names."
+            )
+        self.lr = float(state["lr"])
+        self.memory, self.steps = memory, int(state["steps"])
 
 
 class SGD(Optimizer):
     """x ← x - lr v, with v ← momentum v + g (+ weight_decay x in g)."""
 
     remembers = ("v",)
+    momentum, weight_decay = Setting(0, 1), Setting()
 
     def __init__(
         self, parameters: Parameters, lr: float, *, momentum: float = 0.0, weight_decay: float = 0.0
     ):
         super().__init__(parameters, lr)
-        self.momentum = _number(self, "momentum", momentum, 0, 1, open_end=True)
-        self.weight_decay = _number(self, "weight_decay", weight_decay, 0, math.inf)
+        self.momentum, self.weight_decay = momentum, weight_decay
 
     def update(self, x: np.ndarray, g: np.ndarray, memory: Memory) -> tuple[np.ndarray, Memory]:
         if not self.momentum:
@@ -136,13 +185,13 @@ class RMSprop(Optimizer):
     """x ← x - lr g / (√s + eps), with s ← decay s + (1 - decay) g² (Tieleman & Hinton 2012)."""
 
     remembers = ("s",)
+    decay, eps = Setting(0, 1), Setting(open_start=True)
 
     def __init__(
         self, parameters: Parameters, lr: float = 1e-3, *, decay: float = 0.99, eps: float = 1e-8
     ):
         super().__init__(parameters, lr)
-        self.decay = _number(self, "decay", decay, 0, 1, open_end=True)
-        self.eps = _number(self, "eps", eps, 0, math.inf, open_start=True)
+        self.decay, self.eps = decay, eps
 
     def update(self, x: np.ndarray, g: np.ndarray, memory: Memory) -> tuple[np.ndarray, Memory]:
         settings = self.decay, 1 - self.decay, self.lr, self.eps
@@ -157,7 +206,8 @@ class Adam(Optimizer):
     """
 
     remembers = ("m", "v", "count")
-    decoupled = 0.0
+    betas, eps = Settings(0, 1), Setting(open_start=True)
+    decoupled = 0.0  # the weight decay of AdamW
 
     def __init__(
         self,
@@ -168,10 +218,7 @@ class Adam(Optimizer):
         eps: float = 1e-8,
     ):
         super().__init__(parameters, lr)
-        if not isinstance(betas, tuple | list) or len(betas) != 2:
-            raise ValueError(f"{type(self).__name__}: betas: expected two numbers, got {betas!r}")
-        self.betas = tuple(_number(self, "betas", b, 0, 1, open_end=True) for b in betas)
-        self.eps = _number(self, "eps", eps, 0, math.inf, open_start=True)
+        self.betas, self.eps = betas, eps
 
     def update(self, x: np.ndarray, g: np.ndarray, memory: Memory) -> tuple[np.ndarray, Memory]:
         first, second = self.betas
@@ -191,6 +238,9 @@ class Adam(Optimizer):
 class AdamW(Adam):
     """Adam, with weights drawn towards 0 by lr · weight_decay (Loshchilov & Hutter 2019)."""
 
+    weight_decay = Setting()
+    decoupled = property(lambda self: self.weight_decay)
+
     def __init__(
         self,
         parameters: Parameters,
@@ -201,12 +251,16 @@ class AdamW(Adam):
         weight_decay: float = 1e-2,
     ):
         super().__init__(parameters, lr, betas=betas, eps=eps)
-        self.decoupled = _number(self, "weight_decay", weight_decay, 0, math.inf)
+        self.weight_decay = weight_decay
 
 
 def _begun(memory: Memory, kind: str, x: np.ndarray) -> np.ndarray:
     """What is remembered of a parameter: zeros before its first step."""
     return memory[kind] if kind in memory else np.zeros_like(x)
+
+
+def _own_name(x: Any) -> list[str]:
+    return [x.name] if isinstance(x, Tensor) and x.name else []
 
 
 def _named(parameters: Parameters, who: str) -> dict[str, Tensor]:
@@ -217,7 +271,7 @@ def _named(parameters: Parameters, who: str) -> dict[str, Tensor]:
     elif isinstance(parameters, Tensor):
         raise TypeError(f"{who}: parameters: expected a module or a list, got one tensor")
     else:
-        named = {str(k): x for k, x in enumerate(parameters)}
+        named = {" ".join([str(k), *_own_name(x)]): x for k, x in enumerate(parameters)}
     if not named:
         raise ValueError(
             f"{who}: parameters: got none. A generator is used up by its first reader: pass "
@@ -236,26 +290,3 @@ def _named(parameters: Parameters, who: str) -> dict[str, Tensor]:
                 f"{who}: parameters {first[x]!r} and {name!r} are one tensor given twice"
             )
     return named
-
-
-def _number(
-    who: object,
-    name: str,
-    value: float,
-    low: float,
-    high: float,
-    *,
-    open_start: bool = False,
-    open_end: bool = False,
-) -> float:
-    """A hyper-parameter in its range; NaN is in no range."""
-    if not isinstance(value, int | float | np.number) or isinstance(value, bool):
-        raise TypeError(f"{type(who).__name__}: {name}: expected a number, got {value!r}")
-    inside = low <= value <= high and math.isfinite(value)
-    if not inside or (open_start and value == low) or (open_end and value == high):
-        start, end = "(" if open_start else "[", ")" if open_end or high == math.inf else "]"
-        raise ValueError(
-            f"{type(who).__name__}: {name}: expected a number in {start}{low}, {high}{end}, "
-            f"got {value}"
-        )
-    return float(value)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ..tensor import Tensor, detach
-from .clip import clip_grad_norm
+from .clip import Diverged, clip_grad_norm
 from .optimizers import Optimizer
 
 
@@ -32,7 +34,8 @@ def truncated_bptt(
     `forward(x, y, state)` returns the loss and the new state. Between windows the state keeps its
     values and loses its history (Williams & Peng 1990), so time and memory are those of one window.
     Nothing happens until the result is iterated. Raises Diverged, before the weights are touched,
-    when a gradient is NaN or infinite. `schedule(step)` gives the learning rate. Leave the loop to
+    when a gradient is NaN or infinite, and says where in the data a NaN is, if that is why.
+    `schedule(step)` gives the learning rate. Leave the loop to
     stop before the windows end.
     """
     if hasattr(forward, "loss"):
@@ -51,8 +54,36 @@ def truncated_bptt(
         loss.backward()
         state = detach(state)
         parameters = optimizer.parameters.values()
-        norm = clip_grad_norm(parameters, max_norm, error_if_nonfinite=True)
+        try:
+            norm = clip_grad_norm(parameters, max_norm, error_if_nonfinite=True)
+        except Diverged as error:
+            raise Diverged(_in_the_data(x, y) or str(error)) from None
         if schedule is not None:
             optimizer.lr = schedule(optimizer.steps)
         optimizer.step()
         yield Update(float(loss.item()), norm, state)
+
+
+def _in_the_data(x: Any, y: Any) -> str:
+    """Where x or y, arrays or tuples and dicts of them, is first not finite; "" if all is."""
+    for name, data in _named_arrays("x", x) + _named_arrays("y", y):
+        wrong = np.argwhere(~np.isfinite(data))
+        if len(wrong):
+            index = tuple(wrong[0].tolist())
+            place = ", ".join(f"{axis} {k}" for axis, k in zip(("t", "row"), index, strict=False))
+            return (
+                f"the gradients are not finite, nor are the data: {name}{list(index)} is "
+                f"{data[index]} ({place}), the first of {len(wrong)}. Leave such steps out, fill "
+                "them, or give the layer and the loss a mask= of those that count."
+            )
+    return ""
+
+
+def _named_arrays(name: str, data: Any) -> list[tuple[str, np.ndarray]]:
+    """The arrays of floats in what a window holds."""
+    if isinstance(data, dict | tuple | list):
+        parts = dict(data) if isinstance(data, dict) else dict(enumerate(data))
+        if not all(map(np.isscalar, parts.values())):
+            return [found for k, x in parts.items() for found in _named_arrays(f"{name}[{k!r}]", x)]
+    array = data.data if isinstance(data, Tensor) else np.asarray(data)
+    return [(name, array)] if array.dtype.kind == "f" else []

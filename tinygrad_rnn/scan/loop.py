@@ -39,7 +39,11 @@ def unroll(
     path: list[tuple[Tensor, ...]] = []
     for t in range(steps)[:: -1 if reverse else 1]:
         with scope(f"t={t}"):
-            new = step(*[s[t] for s in slices], *state)
+            try:
+                new = step(*[s[t] for s in slices], *state)
+            except Exception as error:
+                error.add_note(f"in a step at {mode.scope}")
+                raise
         new = results_of(t, state, new)
         for part, name in zip(new, names, strict=False):
             if part.op is not None and not any(part is s for s in state):  # not one handed on
