@@ -624,7 +624,7 @@ def test_D05_the_same_tensor_twice_gets_both_gradients():
     close(x.grad, ones @ x.data.T + x.data.T @ ones)
     shared = random_cell("tanh", i=H)
     xs = normal(T, B, H)
-    nn.Recurrent(shared, shared)(xs)[0].sum().backward()
+    nn.Recurrent(shared, shared, share=True)(xs)[0].sum().backward()
     tied = gradients(shared)
     below, above = copy.deepcopy(shared), copy.deepcopy(shared)
     nn.Recurrent(below, above)(xs)[0].sum().backward()

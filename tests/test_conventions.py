@@ -157,7 +157,7 @@ def test_what_is_inside_is_converted_and_the_original_is_left_alone():
     both = nn.Bidirectional(nn.Zoneout(nn.LSTM(I, H, **F64), h=0.3), nn.LSTM(I, H, **F64))
     tied = nn.RNN(2 * H, 2 * H, **F64)
     minimal = nn.MinimalGatedUnit(2 * H, H, **F64)
-    layer = filled(nn.Recurrent(both, tied, tied, minimal)).eval()
+    layer = filled(nn.Recurrent(both, tied, tied, minimal, share=True)).eval()
     layer.cells[0].backward.b.requires_grad = False
     before = {name: x.copy() for name, x in layer.state_dict().items()}
     twin = nn.convert(layer, "torch")
@@ -566,7 +566,7 @@ def test_frameworks_refuse_other_layers():
     tied = nn.RNN(H, H)
     for call in (io.to_torch, io.to_keras):
         with pytest.raises(ValueError, match="one cell stands in it twice"):
-            call(nn.Recurrent(tied, tied))
+            call(nn.Recurrent(tied, tied, share=True))
         with pytest.raises(TypeError, match="expected a Recurrent or a cell, got Linear"):
             call(nn.Linear(I, H))
 

@@ -84,7 +84,7 @@ ROWS = (
     ("jax.", "GradientTape", "`loss.backward()`: every tensor remembers where it came from"),
     ("", "`w -= lr * w.grad` under `no_grad`", "`w.data = w.data - lr * w.grad.data`"),
     ("nn.", "Sequential Model compact",
-     "a `Module` whose `__call__` says it; cells stack in `nn.Recurrent(cell, cell)`"),
+     "a `Module` whose `__call__` says it; cells stack in `nn.Recurrent`"),
     ("nn.", "ModuleList ModuleDict ParameterList",
      "a list or dict as an attribute: what is in it is found"),
     ("nn.", "Parameter", "`tg.tensor(array, requires_grad=True)`"),
@@ -93,7 +93,7 @@ ROWS = (
     ("nn.", "LSTMCell GRUCell RNNCell SimpleRNN SimpleRNNCell OptimizedLSTMCell",
      "`nn.LSTM`, `nn.GRU`, `nn.RNN`: each is a cell, one step of it `cell.step(x, h, c)`, and "
      "`cell(xs)` all of them"),
-    ("nn.", "StackedRNNCells", "`nn.Recurrent(cell, cell)`"),
+    ("nn.", "StackedRNNCells", "`nn.Recurrent(nn.LSTM(3, 5), nn.LSTM(5, 5))`"),
     ("nn.", "TimeDistributed", "the layer itself: `nn.Linear` takes (T, B, features)"),
     ("nn.", "ReLU Tanh Sigmoid Softmax LogSoftmax Softplus",
      "the functions `tg.relu`, `tg.tanh`, `tg.sigmoid`, `tg.softmax`"),

@@ -54,8 +54,16 @@ def add_up(x, axis, keepdims=False):
     if axis is None and x.flags.c_contiguous:
         total = np.add.reduce(x.reshape(-1))
         return total.reshape((1,) * x.ndim) if keepdims else total
+    if axis in (0, (0,)) and x.ndim > 1:  # of each column by itself, whatever stands beside it
+        count = prod(x.shape[1:])
+        columns = x.reshape(len(x), count)
+        if count == 1:  # which NumPy would add up in another order
+            columns = columns.repeat(2, axis=1)
+        wide = x.dtype == np.float32 and len(x) > 1024
+        sums = kernels.column_sums(columns) if wide else np.add.reduce(columns, 0)
+        return sums[:count].reshape((1,) * keepdims + x.shape[1:])
     if x.dtype == np.float32 and x.ndim > 1 and x.size > 1024 * max(1, x.shape[-1]):
-        if axis == tuple(range(x.ndim - 1)) or (axis == 0 and x.ndim == 2):
+        if axis == tuple(range(x.ndim - 1)):
             sums = kernels.column_sums(x.reshape(-1, x.shape[-1]))
             return sums.reshape((1,) * (x.ndim - 1) + sums.shape) if keepdims else sums
         return np.add.reduce(x, axis, dtype=np.float64, keepdims=keepdims).astype(np.float32)

@@ -1,0 +1,148 @@
+"""Training: rules by hand, settings in their range, rates that were used, and data with a NaN."""
+
+import math
+
+import numpy as np
+import pytest
+
+import tinygrad_rnn as tg
+from tinygrad_rnn import nn, optim
+
+
+def leaf(*numbers, name=None):
+    return tg.tensor(np.array(numbers), requires_grad=True, name=name)
+
+
+def test_a_joint_norm_is_that_of_all_gradients_together():
+    """√(3² + 4² + 12²) = 13, and none of 5, 12 or 17."""
+    x, y, unused = leaf(0.0, 0.0), leaf(0.0), leaf(7.0)
+    x.grad, y.grad = tg.tensor([3.0, 4.0]), tg.tensor([-12.0])
+    assert optim.clip_grad_norm([x, y, unused], 6.5) == 13
+    np.testing.assert_allclose(np.concatenate([x.grad.data, y.grad.data]), [1.5, 2.0, -6.0])
+    assert unused.grad is None
+    assert optim.clip.euclidean([np.full(4, 1e-200), np.full(5, 1e-200)]) == pytest.approx(3e-200)
+    assert optim.clip.euclidean([np.array([3e-300]), np.array([4e-300])]) == pytest.approx(5e-300)
+
+
+@pytest.mark.parametrize("rule", [optim.Adam, lambda xs, lr: optim.AdamW(xs, lr, weight_decay=0)])
+def test_adam_counts_the_steps_of_each_parameter(rule):
+    """The first step of Adam is lr · sign(g), also where the first gradient comes late."""
+    early, late = leaf(1.0), leaf(1.0, -1.0)
+    optimizer = rule([early, late], 0.1)
+    for k in range(3):
+        early.grad = tg.tensor([2.0])
+        optimizer.step()
+        np.testing.assert_allclose(early.data, [0.9 - 0.1 * k], rtol=1e-6)
+    late.grad = tg.tensor([5.0, -0.01])
+    optimizer.step()
+    np.testing.assert_allclose(late.data, [0.9, -0.9], rtol=1e-5)
+    assert [int(optimizer.memory[n]["count"]) for n in optimizer.memory] == [4, 1]
+    assert optimizer.steps == 4
+
+
+def test_a_cosine_goes_up_in_its_warm_up_and_down_to_its_floor():
+    rate = lambda k: optim.cosine(k, peak=1.0, total=10, warmup=4)
+    assert [rate(k) for k in range(4)] == [0.25, 0.5, 0.75, 1.0]
+    half = lambda done: 0.5 * (1 + math.cos(math.pi * done))
+    np.testing.assert_allclose([rate(k) for k in (4, 5, 7, 9)], [1, half(1 / 6), 0.5, half(5 / 6)])
+    assert rate(10) == rate(99) == 0
+    assert optim.cosine(7, peak=1.0, total=10, warmup=4, floor=0.2) == pytest.approx(0.6)
+
+
+class Line(nn.Module):
+    """y = w x, and its loss."""
+
+    def __init__(self):
+        self.w = leaf(1.0)
+
+    def loss(self, x, y, state):
+        """The mean squared error, for an x that may stand in a tuple."""
+        x = x["x"] if isinstance(x, dict) else x[0] if isinstance(x, tuple) else x
+        return ((x * self.w - y) ** 2).mean(), state
+
+
+def test_windows_are_learnt_at_the_rates_of_the_schedule():
+    """The first at schedule(0), and each with the rate that is set."""
+    line, used, seen = Line(), [], []
+
+    class Noted(optim.SGD):
+        def update(self, x, g, memory):
+            used.append(self.lr)
+            return super().update(x, g, memory)
+
+    one = (np.ones((1, 1)), np.zeros((1, 1)))
+    schedule = lambda k: seen.append(k) or 0.1 / (k + 1)
+    updates = list(optim.truncated_bptt(line.loss, [one] * 3, Noted(line, 1.0), schedule=schedule))
+    assert seen == [0, 1, 2] and used == [0.1, 0.05, 0.1 / 3]
+    w, norms = 1.0, []
+    for k in range(3):
+        norms.append(2 * w)
+        w -= 0.1 / (k + 1) * 2 * w
+    np.testing.assert_allclose(line.w.data, [w])
+    np.testing.assert_allclose([u.norm for u in updates], norms)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, -1.0, "0.1", True, None])
+def test_settings_keep_their_range_when_they_are_set(bad):
+    """Of every optimiser, and as when it is made; the old number stays."""
+    for kind in (optim.SGD, optim.RMSprop, optim.Adam, optim.AdamW):
+        optimizer = kind([leaf(1.0)], 0.1)
+        settings = [k for c in kind.__mro__ for k, v in vars(c).items()
+                    if isinstance(v, optim.optimizers.Setting)]  # fmt: skip
+        assert "lr" in settings and len(settings) == len(set(settings)) > 2
+        for name in settings:
+            old = getattr(optimizer, name)
+            for wrong in (bad, (0.9, bad)):
+                with pytest.raises((ValueError, TypeError), match=f"{kind.__name__}: {name}: exp"):
+                    setattr(optimizer, name, wrong)
+            assert getattr(optimizer, name) == old
+        optimizer.lr = np.float32(0.5)
+        assert optimizer.lr == 0.5 and type(optimizer.lr) is float
+    decay = optim.AdamW([leaf(1.0)], weight_decay=0.3)
+    decay.weight_decay = 0.2
+    assert decay.decoupled == 0.2 and optim.Adam([leaf(1.0)]).decoupled == 0
+
+
+def test_memory_goes_to_the_parameter_it_is_of():
+    """Adam of [Wx, Wh] is not that of [Wh, Wx], though they are of one shape."""
+    wx, wh = leaf(1.0, name="Wx"), leaf(2.0, name="Wh")
+    wx.grad, wh.grad = tg.tensor([1.0]), tg.tensor([-9.0])
+    optimizer = optim.Adam([wx, wh])
+    optimizer.step()
+    state = optimizer.state_dict()
+    again = optim.Adam([wx, wh])
+    again.load_state_dict(state)
+    assert again.state_dict().keys() == state.keys()
+    swapped = optim.Adam([wh, wx])
+    with pytest.raises(ValueError, match=r"unexpected 'm/0 Wx'.* in the same order"):
+        swapped.load_state_dict(state)
+    assert not any(swapped.memory.values()) and swapped.steps == 0
+
+
+FINE = np.ones((4, 3, 1))
+BROKEN = FINE.copy()
+BROKEN[2, 1, 0], BROKEN[3, 0, 0] = np.nan, np.inf
+DATA = {
+    "inputs": (BROKEN, FINE, r"x\[2, 1, 0\] is nan \(t 2, row 1\), the first of 2"),
+    "targets": (FINE, tg.tensor(BROKEN), r"y\[2, 1, 0\] is nan \(t 2, row 1\)"),
+    "a tuple": ((BROKEN, [4, 4]), FINE, r"x\[0\]\[2, 1, 0\] is nan"),
+    "a dict": ({"x": BROKEN}, FINE, r"x\['x'\]\[2, 1, 0\] is nan"),
+    "a list": (FINE[:, 0, 0], [1.0, 2.0, np.inf, 4.0], r"y\[2\] is inf \(t 2\)"),
+}
+
+
+@pytest.mark.parametrize("name", DATA)
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_a_nan_in_the_data_is_said_to_be_there(name):
+    x, y, words = DATA[name]
+    line = Line()
+    with pytest.raises(optim.Diverged, match=words) as refusal:
+        list(optim.truncated_bptt(line.loss, [(x, y)], optim.SGD(line, 0.1)))
+    assert "learning rate" not in str(refusal.value) and line.w.data == 1
+    if name == "inputs":  # and where the data are finite, what was said before
+        line.w.data, huge = [1e200], FINE * 1e200
+        with (
+            pytest.raises(optim.Diverged, match="Try a smaller learning rate"),
+            np.errstate(all="ignore"),
+        ):
+            list(optim.truncated_bptt(line.loss, [(huge, FINE)], optim.SGD(line, 0.1)))
