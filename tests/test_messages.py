@@ -74,7 +74,8 @@ def opened(tmp_path):
 
 REFUSALS = {
     "another dtype": (
-        lambda: lstm()(tg.tensor(ONE, dtype=float)), TypeError, "or the cell with dtype=np.float64"),
+        lambda: lstm()(tg.tensor(ONE, dtype=float)),
+        TypeError, "or the cell with dtype=np.float64"),
     "no return": (
         lambda: Own()(ONE), TypeError, "Own: step returned None: return the new state"),
     "more states than are named": (

@@ -1092,7 +1092,7 @@ def cramped(part, state, valid, reset):
 @pytest.mark.parametrize("name, unroll", [*((name, True) for name in NARROW), ("alone", False)])
 @pytest.mark.parametrize("situation", ["gaps", "gaps and resets"])
 def test_C09_what_would_come_after_a_rows_end_reaches_nothing(name, unroll, situation):
-    """Not even as inf · 0, where one step more has no derivative: gradients are those of each row."""
+    """Not even as inf · 0, where one step more has no derivative: slopes are those of each row."""
     part, (valid, reset) = NARROW[name](), SITUATIONS[situation]
     state = first_state(part)
     xs = leaf(cramped(part, state, valid, reset))
@@ -1122,3 +1122,72 @@ def test_C09_readouts_and_layers_above_see_nothing_of_the_padding(readout):
     assert np.isfinite(y.data).all()
     for g in gradients(y, [xs, *layer.parameters()]):
         assert np.isfinite(plain(g)).all()
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("steps", [5, 300, 1100])
+def test_P01_a_mean_over_time_does_not_depend_on_batch_mates(steps, dtype):
+    """To the bit: of one feature or more, few rows or many, alone too."""
+    for size in (1, 2, 3):
+        for batch in (2, 7, 64):
+            xs = normal(steps, batch, size).astype(dtype)
+            whole, total = tg.mean(tg.tensor(xs), axis=0), tg.sum(tg.tensor(xs), axis=0)
+            for b in range(0, batch, 5):
+                same(tg.mean(xs[:, b : b + 1], axis=0)[0], whole[b])
+                same(tg.mean(xs[:, b], axis=0), whole[b])
+                same(tg.sum(tg.tensor(xs[:, b : b + 1]), axis=0, keepdims=True)[0, 0], total[b])
+
+
+@pytest.mark.parametrize("readout", ["mean", "sum"])
+def test_P01_one_feature_read_out_alone_is_that_of_the_batch(readout):
+    layer = nn.Recurrent(nn.RNN(I, 1, rng=0), readout=readout, unroll=True)
+    xs = normal(40, 3, I)
+    whole, _ = layer(xs)
+    for b in range(3):
+        same(layer(xs[:, b : b + 1])[0][0], whole[b])
+
+
+def test_C05_lengths_of_the_other_layout_lead_to_batch_first():
+    for first in (False, True):
+        layer, xs = (
+            nn.Recurrent(rnn(), batch_first=first),
+            normal(*((7, 2) if first else (2, 7)), I),
+        )
+        with refused(ValueError, "lengths", "T=2, B=7", f"batch_first={not first}"):
+            layer(xs, lengths=[7, 3])
+    with pytest.raises(ValueError) as caught:
+        rnn()(normal(7, 2, I), lengths=[7, 3, 1])
+    assert "batch_first" not in str(caught.value)
+
+
+def test_an_exception_in_a_step_names_its_time_and_its_layer():
+    class Late(Own):
+        def step(self, x, a, b):
+            if x.data[0, 0] == 3:
+                raise ZeroDivisionError("in the user's step")
+            return super().step(x, a, b)
+
+    xs = np.arange(5.0)[:, None, None] * np.ones((1, 1, H))
+    with pytest.raises(ZeroDivisionError) as caught:
+        nn.Recurrent(Late(H), unroll=True, reverse=True)(xs)
+    assert caught.value.__notes__ == ["in a step at layer0/t=3"]
+    with pytest.raises(ZeroDivisionError) as caught:
+        tg.unroll(lambda x, h: h + 1 // int(x.item()), 1.0, np.array([1.0, 0.0]))
+    assert caught.value.__notes__ == ["in a step at t=1"]
+
+
+def test_one_set_of_weights_in_several_places_when_asked_for():
+    """The same cell thrice is three cells of the same weights; gradients add up."""
+    cell = randomised(rnn(H))
+    twins = [randomised(rnn(H)) for _ in range(3)]
+    xs = leaf(normal(T, B, H))
+    shared = nn.Recurrent(*[cell] * 3, share=True, unroll=True)
+    ys, zs = (part(xs)[0] for part in (shared, nn.Recurrent(*twins, unroll=True)))
+    close(ys, zs)
+    assert len(shared.parameters()) == len(cell.parameters())
+    found = gradients(ys, cell.parameters())
+    apart = gradients(zs, [x for twin in twins for x in twin.parameters()])
+    count = len(found)
+    each(close, found, [sum(plain(g) for g in apart[k::count]) for k in range(count)])
+    both = nn.Bidirectional(cell, cell, share=True)
+    assert both(xs, unroll=True)[0].shape == (T, B, 2 * H)
