@@ -168,6 +168,8 @@ class Cell(Part):
         resets, harmless = way.resets(), list(state)
         if way.valid is not None:
             xs, harmless = _harmless(xs, state, begin, way, resets)
+            for name, first in zip(self.state, harmless, strict=True):
+                first.name = f"{name} first"
         if self.draws or (self.is_nested() and any(m.draws for m in self.modules())):
             self._ask(run, xs, state, way.unroll)
         flags = [x for x in (way.valid, resets) if x is not None]
