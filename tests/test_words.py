@@ -89,6 +89,10 @@ def test_other_names_are_refused_as_ever_and_own_keywords_are_own():
     assert said(tg.sum, x, wrong=1) == "sum: there is no wrong=: expected axis, keepdims"
     assert "no arguments" in said(nn.Module, 3)
 
+    viewed = lambda f, b: f.view(2)
+    both = nn.Bidirectional(nn.GRU(2, 3), nn.GRU(2, 3), merge=viewed)
+    assert said(lambda: both.outputs) == "a tensor has no attribute 'view'; use x.reshape(...)"
+
     class Mine(nn.Cell):
         def __init__(self, hidden_size, **others):
             self.inputs = self.hidden = hidden_size

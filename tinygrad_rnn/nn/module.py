@@ -54,6 +54,8 @@ class Module:
     if not TYPE_CHECKING:
 
         def __getattr__(self, name):
+            if hasattr(type(self), name):  # a property that could not be read says why itself
+                return object.__getattribute__(self, name)
             hint = foreign("module", name)
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{hint}")
 
