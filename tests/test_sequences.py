@@ -1191,3 +1191,29 @@ def test_one_set_of_weights_in_several_places_when_asked_for():
     each(close, found, [sum(plain(g) for g in apart[k::count]) for k in range(count)])
     both = nn.Bidirectional(cell, cell, share=True)
     assert both(xs, unroll=True)[0].shape == (T, B, 2 * H)
+
+
+class Echo(nn.Cell):
+    """It gives what it reads, times a weight."""
+
+    def __init__(self):
+        self.inputs = self.hidden = 1
+        self.dtype, self.w = np.dtype(F8), leaf([1.0])
+
+    def step(self, x, h):
+        return x * self.w
+
+
+@pytest.mark.parametrize("above", [False, True])
+def test_C09_a_merge_without_a_derivative_in_the_padding_reaches_nothing(above):
+    """From the end nothing has been read there, and that has no inverse."""
+    with np.errstate(all="ignore"):
+        both = nn.Bidirectional(Echo(), Echo(), merge=lambda f, b: f + 1 / b)
+    xs = leaf(np.array([2.0, 1.5, 1.0, 7.0])[:, None, None])
+    layer = nn.Recurrent(both, *[Echo()] * above, unroll=True)
+    with np.errstate(all="ignore"):
+        state = [tuple(leaf(np.zeros((1, 1))) for _ in cell.state) for cell in layer.cells]
+        y, _ = layer(xs, state, lengths=[3])
+        slopes = gradients(y, [xs, *layer.parameters(), *flat(state)])
+    close(y.data[:3, 0, 0], xs.data[:3, 0, 0] + 1 / xs.data[:3, 0, 0])
+    assert all(np.isfinite(plain(g)).all() for g in slopes) and not plain(slopes[0])[3].any()
