@@ -1,6 +1,7 @@
 """Words of other libraries: refused with what is said here, from the table that the page shows."""
 
 import inspect
+import pickle
 import re
 from pathlib import Path
 
@@ -92,6 +93,9 @@ def test_other_names_are_refused_as_ever_and_own_keywords_are_own():
     viewed = lambda f, b: f.view(2)
     both = nn.Bidirectional(nn.GRU(2, 3), nn.GRU(2, 3), merge=viewed)
     assert said(lambda: both.outputs) == "a tensor has no attribute 'view'; use x.reshape(...)"
+
+    assert pickle.loads(pickle.dumps(tg.mean)) is tg.mean is tg.ops.mean
+    assert str(inspect.signature(tg.mean)) == "(x, axis=None, keepdims=False)"
 
     class Mine(nn.Cell):
         def __init__(self, hidden_size, **others):

@@ -1,6 +1,7 @@
 """Every verb, once, with its derivative."""
 
 from inspect import isfunction as _isfunction
+from sys import modules as _modules
 
 from ..op import worded as _worded
 from . import spelling as spelling
@@ -56,3 +57,4 @@ from .shape import unstack as unstack
 for _name, _function in list(globals().items()):  # of those that are ops the op itself says it
     if _isfunction(_function) and not _name.startswith("_"):
         globals()[_name] = _worded("f")(_function)
+        setattr(_modules[_function.__module__], _name, globals()[_name])  # where pickle looks
