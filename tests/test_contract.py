@@ -250,11 +250,27 @@ def test_A14_a_tensor_has_no_truth_value():
     assert int(tg.tensor([3])) == 3 and float(tg.tensor(0.5)) == 0.5
 
 
-def test_A15_equality_is_identity():
-    x, y = tg.tensor([1.0]), tg.tensor([1.0])
-    assert x == x and x != y and len({x, y, x}) == 2
-    assert y in [x, y] and tg.tensor([1.0]) not in [x, y] and [x, y].index(y) == 1
-    assert tg.equal(x, y).item() is True and tg.not_equal(x, y).item() is False
+def test_A15_equality_is_elementwise():
+    """As `<` is, with whatever can be compared; None and words are no numbers, and not equal."""
+    x, y = leaf([1.0, 2.0, 3.0]), tg.tensor([1.0, 5.0, 3.0])
+    for other in (y, y.data, [1, 5, 3], (1.0, 5.0, 3.0)):
+        for equal, unequal in ((x == other, x != other), (other == x, other != x)):
+            assert equal.data.tolist() == [True, False, True] and not equal.requires_grad
+            assert unequal.data.tolist() == [False, True, False]
+    for other in (2, 2.0, np.float32(2), np.int64(2)):
+        assert (x == other).data.tolist() == (other == x).data.tolist() == [False, True, False]
+    for other in (None, "a", object()):
+        assert (x == other) is (other == x) is False and (x != other) is (other != x) is True
+    with refused(ValueError, "equal", "[3]", "[2]"):
+        x == np.ones(2)
+
+
+def test_A15_tensors_are_told_apart_by_identity_in_sets_and_dicts():
+    x, y = tg.tensor([1.0, 2.0]), tg.tensor([1.0, 2.0])
+    assert len({x, y, x}) == 2 and {x: "x", y: "y"}[y] == "y" and y in {x, y}
+    assert x in [x, y] and [x, y].index(x) == 0  # it is the first
+    with refused(TypeError, "truth value"):
+        [x, y].index(y)
 
 
 # -- B. shapes and sizes ----------------------------------------------------------------------
@@ -460,10 +476,11 @@ def test_B14_reductions_over_nothing():
         (lambda x: x.mean(2), ["2", "dimension 2"]),
         (lambda x: tg.flip(x, 2), ["flip", "2"]),
         (lambda x: tg.swapaxes(x, 0, 3), ["swapaxes", "3"]),
-        (lambda x: tg.split(x, 2), ["split", "3 into 2"]),
-        (lambda x: tg.split(x, [1, 1]), ["split", "[1, 1]", "3"]),
-        (lambda x: tg.split(x, [-1, 4]), ["split", "[-1, 4]"]),
-        (lambda x: tg.split(x, [1.5, 1.5]), ["split", "1.5"]),
+        (lambda x: tg.split(x, 2, axis=-1), ["split", "3 into 2"]),
+        (lambda x: tg.split(x, sizes=[1, 1], axis=-1), ["split", "[1, 1]", "3"]),
+        (lambda x: tg.split(x, sizes=[-1, 4], axis=-1), ["split", "[-1, 4]"]),
+        (lambda x: tg.split(x, sizes=[1.5, 1.5], axis=-1), ["split", "1.5"]),
+        (lambda x: tg.split(x, [2, 1], axis=-1), ["split", "[2, 1]", "increasing"]),
         (lambda x: tg.expand(x, (2, 2)), ["expand", "(2, 2)"]),
         (lambda x: x + np.ones(2), ["add", "(2,3)", "(2,)"]),
         (lambda x: x @ x, ["inner sizes", "(2, 3) @ (2, 3)"]),
@@ -523,7 +540,7 @@ FUNCTIONS = {
     "logsumexp": (tg.logsumexp, (2, 3)),
     "concat": (lambda x, y: tg.concat([x, y], axis=-1), (2, 3), (2, 1)),
     "stack": (lambda x, y: tg.stack([x, y, x]), (2, 3), (2, 3)),
-    "split": (lambda x: tg.split(x, [2, 1])[0], (2, 3)),
+    "split": (lambda x: tg.split(x, [2], axis=-1)[0], (2, 3)),
     "transpose": (tg.transpose, (2, 3)),
     "reshape": (lambda x: x.reshape(3, 2), (2, 3)),
     "slice": (lambda x: x[::-1, 1:], (2, 3)),

@@ -40,15 +40,15 @@ def rnn_step(x, state, p):
 
 def lstm_step(x, state, p):
     h, c = state
-    i, f, g, o = tg.split(x @ p["Wx"] + h @ p["Wh"] + p["b"], 4)
+    i, f, g, o = tg.split(x @ p["Wx"] + h @ p["Wh"] + p["b"], 4, axis=-1)
     c = tg.sigmoid(f) * c + tg.sigmoid(i) * tg.tanh(g)
     return tg.sigmoid(o) * tg.tanh(c), c
 
 
 def gru_step(x, state, p):
     (h,) = state
-    rx, zx, nx = tg.split(x @ p["Wx"] + p["b"], 3)
-    rh, zh, nh = tg.split(h @ p["Wh"], 3)
+    rx, zx, nx = tg.split(x @ p["Wx"] + p["b"], 3, axis=-1)
+    rh, zh, nh = tg.split(h @ p["Wh"], 3, axis=-1)
     r, z = tg.sigmoid(rx + rh), tg.sigmoid(zx + zh)
     return (((1 - z) * tg.tanh(nx + r * nh)) + z * h,)
 
@@ -265,7 +265,7 @@ def test_what_is_squared_has_two_arrows():
 
 def test_several_outputs_and_a_part_of_a_tuple():
     x = parameter("x", 4)
-    a, _ = tg.split(x, 2)
+    a, _ = tg.split(x, 2, axis=-1)
     figure = draw([a, x.sum()])
     assert (figure.nodes, figure.edges) == (3, 2)
     assert len([node for node in figure._sheet.graph.nodes if node.output]) == 2

@@ -38,7 +38,7 @@ def by_hand(name, x, target):
 LOSSES = {  # the prediction and the target
     "cross_entropy": (normal(4, T, B, C), CLASSES),
     "mean_squared_error": (normal(5, T, B, 2), normal(6, T, B, 2)),
-    "binary_cross_entropy": (normal(7, T, B, 2), CHANCES),
+    "binary_cross_entropy_with_logits": (normal(7, T, B, 2), CHANCES),
 }
 each_loss = pytest.mark.parametrize("name", LOSSES)
 
@@ -71,7 +71,7 @@ def test_derivatives_under_a_mask(name):
 
 
 def test_derivatives_by_the_target():
-    for name in ("mean_squared_error", "binary_cross_entropy"):
+    for name in ("mean_squared_error", "binary_cross_entropy_with_logits"):
         tg.check_grads(getattr(tg, name), list(LOSSES[name]), order=2)
 
 
@@ -149,23 +149,23 @@ def test_a_mask_with_a_past_or_inside_a_loop():
 # -- binary cross-entropy -------------------------------------------------------------------------
 
 
-def test_binary_cross_entropy_is_cross_entropy_of_two_classes():
+def test_binary_cross_entropy_with_logits_is_cross_entropy_of_two_classes():
     """P51: of 0 and x."""
     x, flags = normal(8, 20), normal(9, 20) > 0
     pairs = np.stack([np.zeros(20), x], -1)
     a, b = leaf(x), leaf(pairs)
-    one, two = tg.binary_cross_entropy(a, flags), tg.cross_entropy(b, flags.astype(int))
+    one, two = tg.binary_cross_entropy_with_logits(a, flags), tg.cross_entropy(b, flags.astype(int))
     np.testing.assert_allclose(one.data, two.data, rtol=1e-14)
     slopes = tg.grad(one, a).data, tg.grad(two, b).data[:, 1]
     np.testing.assert_allclose(*slopes, rtol=1e-12, atol=1e-17)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_binary_cross_entropy_at_extremes(dtype):
+def test_binary_cross_entropy_with_logits_at_extremes(dtype):
     with np.errstate(all="raise"):
         x = tg.tensor([1e4, 1e4, -1e4, -1e4, 0, 20, -20], dtype=dtype, requires_grad=True)
         y = np.array([1, 0, 1, 0, 1, 1, 0])
-        losses = tg.binary_cross_entropy(x, y, reduction="none")
+        losses = tg.binary_cross_entropy_with_logits(x, y, reduction="none")
         slope = tg.grad(losses, x, np.ones(7, dtype))
     tail = math.log1p(math.exp(-20))
     np.testing.assert_allclose(losses.data, [0, 1e4, 1e4, 0, math.log(2), tail, tail], rtol=3e-7)
@@ -206,8 +206,8 @@ def test_chances_outside_0_and_1_are_refused_where_they_count():
     x = np.zeros(3)
     for target, words in [([-1, 1, 1], "make (target + 1) / 2"), ([0, 2, 0], "from 0 to 2"),
                           ([0, NAN, 1], "from nan to nan")]:  # fmt: skip
-        with pytest.raises(ValueError, match="binary_cross_entropy: target: expected numbers") as e:
-            tg.binary_cross_entropy(x, target)
+        with pytest.raises(ValueError, match="binary_cross_entropy_with_logits: target: expected numbers") as e:
+            tg.binary_cross_entropy_with_logits(x, target)
         assert words in str(e.value)
         mask = [0 <= y <= 1 for y in target]
-        assert math.isfinite(tg.binary_cross_entropy(x, target, mask=mask).item())
+        assert math.isfinite(tg.binary_cross_entropy_with_logits(x, target, mask=mask).item())

@@ -171,7 +171,7 @@ def test_a_cell_of_ones_own():
             self.W = tg.tensor(np.full((2 * I, 2 * I), 0.1), requires_grad=True, name="W")
 
         def step(self, x, h):
-            f, n = tg.split(tg.concat([x, h], axis=-1) @ self.W, 2)
+            f, n = tg.split(tg.concat([x, h], axis=-1) @ self.W, 2, axis=-1)
             f = f.sigmoid()
             return h + f * (n.tanh() - h)
 

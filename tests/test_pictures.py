@@ -159,7 +159,7 @@ def test_memory_that_several_tensors_look_at_counts_once():
     x = tg.tensor(np.ones((2, 6)))
     with tg.scope("t=0"):
         y = x @ W
-        parts = tg.split(y, 3)
+        parts = tg.split(y, 3, axis=-1)
     assert kept(parts[0] * parts[1] * parts[2])[0].steps == [2 * 6 * 8]
 
 

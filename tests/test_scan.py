@@ -140,7 +140,7 @@ plane = weight(18, 9, H)
 
 
 def gates(a):
-    return tg.split(a, 4)
+    return tg.split(a, 4, axis=-1)
 
 
 def zoneout(x, mask_h, mask_c, h, c):
@@ -311,8 +311,8 @@ def columns(h):
 
 
 def pieces(h):
-    p, q = tg.split(h, 2)
-    r, s = tg.split(h, [1, 3])
+    p, q = tg.split(h, 2, axis=-1)
+    r, s = tg.split(h, sizes=[1, 3], axis=-1)
     a = tg.concat([q, p], axis=1) + tg.concat([r, s], axis=-1)[:, ::-1]
     a = a + tg.stack([h[:, 3], h[:, 0], a[:, 1], h[:, 2]], axis=1) * h[:, 1:2]
     a = a + tg.stack(tg.unstack(h, axis=1)[::-1], axis=1) + h[..., -1:]
@@ -320,7 +320,7 @@ def pieces(h):
 
 
 def across(h):
-    first, rest = tg.split(tg.flip(h) * h[0], [1, len(h) - 1], axis=0)
+    first, rest = tg.split(tg.flip(h) * h[0], [1])
     return tg.tanh(tg.concat([rest, first], axis=0) + tg.stack([h, h * 2]).sum(axis=0))
 
 
@@ -428,7 +428,7 @@ PARTS = {  # of two arrays (B, H), one more
     "mean": lambda p, q: p - q.mean(axis=1, keepdims=True), "max": lambda p, q: p - q.max(1, True),
     "min down": lambda p, q: p - q.min(axis=0), "flip": lambda p, q: tg.flip(p, axis=1),
     "concat": lambda p, q: tg.concat([p[:, 1:3], q[:, :2]], axis=1),
-    "halves": lambda p, q: tg.concat(tg.split(p, 2)[::-1], axis=1) + q,
+    "halves": lambda p, q: tg.concat(tg.split(p, 2, axis=1)[::-1], axis=1) + q,
     "stack": lambda p, q: tg.stack([p, q], axis=1).sum(axis=1),
     "unstack": lambda p, q: tg.stack([*tg.unstack(p, axis=1)[1:], q[:, 0]], axis=1),
     "reshape": lambda p, q: p.reshape(len(p), 2, 2).sum(axis=1) @ U[:2] + q,

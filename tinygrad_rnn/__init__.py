@@ -23,6 +23,7 @@ from .ops import abs as abs
 from .ops import add as add
 from .ops import astype as astype
 from .ops import binary_cross_entropy as binary_cross_entropy
+from .ops import binary_cross_entropy_with_logits as binary_cross_entropy_with_logits
 from .ops import clip_cotangent as clip_cotangent
 from .ops import concat as concat
 from .ops import cross_entropy as cross_entropy

@@ -82,7 +82,8 @@ def pullback(
 
     Returns the cotangents found: arrays, or tensors with a history under `create_graph`. With
     `retain_graph` those of the tensors in between are returned too; without, each part of the graph
-    is freed as soon as the walk has left it. The walk stops at the tensors in `until`.
+    is freed as soon as the walk has left it. The walk stops at the tensors in `until`, and where
+    nothing in `wrt` lies further back.
     """
     walk = Walk(outputs, cotangents, wrt, until, create_graph, retain_graph)
     with recording(create_graph), np.errstate(all="ignore"):
@@ -105,7 +106,9 @@ class Walk:
     ):
         self.order: list[Any] = history(outputs, until)
         self.wanted = None if wrt is None else _leading_to(wrt, self.order, until)
-        self.kept, self.until, self.retain = set(wrt or ()), until, retain_graph
+        self.kept, self.retain = set(wrt or ()), retain_graph
+        wanted = self.wanted or set()
+        self.ends = {*until, *(x for x in self.kept if wanted.isdisjoint(x.inputs or ()))}
         self.found = Cotangents(in_place=not create_graph)
         with recording(create_graph):
             for y, g in zip(outputs, cotangents, strict=True):
@@ -116,7 +119,7 @@ class Walk:
         y, found = self.order[k], self.found
         g = found.arrived(y) if found.blocks else found.sums.get(y)
         pulled = None
-        if g is not None and y.op is not None and y not in self.until:
+        if g is not None and y.op is not None and y not in self.ends:
             pulled = _step(y, g, found, self.wanted)
             if not self.retain:
                 y.inputs = None
@@ -234,8 +237,11 @@ def _stale(x: Tensor, y: Tensor) -> RuntimeError:
 def _watch(y: Tensor, pulled: list[Any]) -> None:
     arrays = [p.data if isinstance(p, Tensor) else p for p in pulled]
     if any(has_nan(np.asarray(a)) for a in arrays if a is not None and not isinstance(a, Parts)):
-        word = y.op.name if y.op else ""
-        raise RuntimeError(f"NaN in the gradient of {word}{place(y)}.")
+        word, given = y.op.name if y.op else "", ""
+        if any(has_nan(x._array) for x in y.inputs):  # then the op is innocent
+            leaves = [x for x in history([y]) if x.op is None and has_nan(x._array)]
+            given = "".join(f" It came in by {describe(x)}." for x in leaves[-1:])
+        raise RuntimeError(f"NaN in the gradient of {word}{place(y)}.{given}")
 
 
 def _fitted(g: Any, x: Tensor, source: Tensor | None) -> Any:
@@ -294,8 +300,8 @@ def backward(y: Tensor, gradient: Operand | None = None, *, retain_graph: bool =
     """Add to the `.grad` of every leaf that requires it the gradient of `y`.
 
     `gradient` is the cotangent of `y`; 1 when `y` has one element. The graph is freed on the way,
-    so that a second call raises RuntimeError; `retain_graph=True` keeps it, and leaves on every
-    tensor in between its own gradient, for looking at. When a rule raises, no `.grad` changes.
+    all of it, so that a second call raises RuntimeError; `retain_graph=True` keeps it, and leaves
+    on every tensor in between its own gradient, for looking at. When a rule raises, no `.grad` changes.
     """
     seed = _seed(y, gradient, "backward")
     _leave(pullback([y], [seed._array], retain_graph=retain_graph))
@@ -322,8 +328,9 @@ def grad(
 
     Each is the total derivative, whether or not one of `xs` depends on another; `.grad` is left
     alone. `create_graph` gives gradients a history, so that they can be differentiated again;
-    `retain_graph` (by default as `create_graph`) keeps the graph of `y`. Raises RuntimeError when
-    one of `xs` was not used, unless `allow_unused`: then its gradient is None.
+    `retain_graph` (by default as `create_graph`) keeps the graph of `y`: without, what lies between
+    `y` and `xs` is freed, and what `xs` came from stays. Raises RuntimeError when one of `xs` was
+    not used, unless `allow_unused`: then its gradient is None.
     """
     single = isinstance(xs, Tensor)
     wrt = [xs] if isinstance(xs, Tensor) else list(xs)

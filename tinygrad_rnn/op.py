@@ -74,6 +74,8 @@ class Op:
 
     def __call__(self, *inputs: Any, **attrs: Any) -> Any:
         trace = mode.trace
+        if not self.ours:
+            self._check_attributes(inputs, attrs)
         if trace is not None:
             y = trace.expected(self, inputs, attrs)
             if y is not None:
@@ -108,7 +110,10 @@ class Op:
 
     def _plainly(self, inputs: Sequence[Any], attrs: dict[str, Any]) -> Any:
         """Arrays in, array out: the verb as a function of NumPy's."""
-        arrays = [x if x.__class__ is np.ndarray else _plain(x) for x in inputs]
+        try:
+            arrays = [_plain(x) for x in inputs]
+        except TypeError as error:
+            raise TypeError(f"{self.name}: {error}") from None
         if arrays and arrays[0].__class__ is not np.ndarray and not any(map(_is_array, arrays)):
             arrays = [as_array(x) for x in arrays]
         if self.trusted:
@@ -177,7 +182,32 @@ class Op:
                 )
         if not self.ours:
             _freeze(*pulled)
+            self._check_pulled(pulled, inputs, wanted)
         return pulled
+
+    def _check_attributes(self, inputs: Sequence[Any], attrs: dict[str, Any]) -> None:
+        """Refuse a tensor where no rule would lead a gradient to it."""
+        rest = () if self.variadic else zip(self.attributes, inputs[self.arity :])  # noqa: B905
+        for name, value in [*rest, *attrs.items()]:
+            if isinstance(value, Tensor):
+                raise TypeError(
+                    f"{self.name}: {name}: got {describe(value)}, but {self.name} has derivatives "
+                    f"for {self.arity} inputs only. Give one for each input, None where there is "
+                    f"none; for an attribute, give {name}.data."
+                )
+
+    def _check_pulled(
+        self, pulled: list[Any], inputs: Sequence[Tensor], wanted: set[Tensor] | None
+    ) -> None:
+        """Refuse a derivative that returns nothing: the gradient would be lost."""
+        for k, (g, x) in enumerate(zip(pulled, inputs, strict=True)):
+            rule = self.rules[0 if self.variadic else k]
+            if g is None and rule is not None and (x.tracked if wanted is None else x in wanted):
+                raise TypeError(
+                    f"{self.name}: the derivative of input {k}, {describe(x)}, returned None, but "
+                    "a gradient is asked of it. Return an array; for an input without a "
+                    "derivative, None stands in place of the rule."
+                )
 
     def _bound(self, inputs: tuple[Any, ...], attrs: dict[str, Any]) -> tuple[Any, Any]:
         """Tell inputs from attributes given by position, and fill in the defaults."""
@@ -327,10 +357,9 @@ def _is_array(x: Any) -> bool:
 
 def _plain(x: Any) -> Any:
     """An input of an op among arrays; a Python number stays one, and takes its company's dtype."""
-    return x if isinstance(x, _PLAIN) else as_array(x)
-
-
-_PLAIN = (np.generic, float, int)
+    if x.__class__ is np.ndarray or isinstance(x, np.generic):
+        return x if x.dtype.kind in "biuf" else as_array(x)
+    return x if isinstance(x, float | int) else as_array(x)
 
 
 # -- looking for NaN --------------------------------------------------------------------------

@@ -52,11 +52,12 @@ class _Switch(ContextDecorator):
         mode.__dict__.update(mode.before.pop())
 
     def __call__(self, function: Any) -> Any:
-        if inspect.isgeneratorfunction(function):
-            raise TypeError(
-                f"{function.__name__} is a generator: it would be left before its body runs. Put "
-                "the block inside it, around what is not a yield."
-            )
+        for kind in ("generator", "coroutine", "asyncgen"):
+            if getattr(inspect, f"is{kind}function")(function):
+                raise TypeError(
+                    f"{function.__name__} is a {kind}: the block would be left before its body "
+                    "runs. Put the block inside it, around what is not a yield or await."
+                )
         return super().__call__(function)
 
 
@@ -78,6 +79,7 @@ def is_recording() -> bool:
 def detect_anomaly() -> _Switch:
     """In this block, a NaN raises at the op that made it, forward or backward, naming its line.
 
+    One that was in the data raises when a gradient comes by, and names the leaf that brought it.
     Slow: every result is looked at, and every op notes the line that called it.
     """
     return _Switch(anomaly=True)
@@ -200,8 +202,6 @@ class Tensor:
         "scope",
         "tracked",
     )
-    __array_ufunc__ = None  # `array * tensor` asks the tensor; `np.tanh(tensor)` is refused
-
     _array: Any  # a read-only array; inside a graph also a tuple of them, see `pick`
     _grad: Tensor | None
     tracked: bool
@@ -227,8 +227,7 @@ class Tensor:
     @property
     def data(self) -> np.ndarray:
         array = seen(self, "reads the numbers of")
-        array.setflags(write=False)  # before anyone outside can hold it
-        return array
+        return np.asarray(memoryview(array).toreadonly())  # which nobody can make writable again
 
     @data.setter
     def data(self, data: Operand) -> None:
@@ -319,14 +318,6 @@ class Tensor:
             "Use tg.where(condition, x, y), or branch on x.item()."
         )
 
-    def __eq__(self, other: object) -> bool:
-        if isinstance(other, int | float | list | tuple | np.ndarray | np.generic):
-            raise TypeError(
-                "x == number: between tensors == asks whether they are the same tensor, so that "
-                "they can be kept in sets and dicts. Use tg.equal(x, y) to compare elements."
-            )
-        return self is other
-
     def __init_subclass__(cls) -> None:
         raise TypeError("a Tensor is not subclassed: give it a name, or hold it in a Module")
 
@@ -343,7 +334,10 @@ class Tensor:
 
     def __len__(self) -> int:
         if not self._array.ndim:
-            raise TypeError("len: a tensor without axes has no length")
+            raise TypeError(
+                "len: a tensor without axes has no length. Its number is x.item(); to other "
+                "libraries give the array, x.data."
+            )
         return len(self._array)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
@@ -353,6 +347,20 @@ class Tensor:
                 "from. Use the verbs of tg (tg.stack for a list of tensors), or x.data."
             )
         return np.array(self.data, dtype=dtype, copy=copy)
+
+    def __dlpack__(self, **options: Any) -> Any:
+        """For `from_dlpack` of other libraries: a copy, which they may write to."""
+        if self.tracked:
+            raise TypeError(
+                "DLPack: a tensor that remembers was given to another library, which would forget "
+                "where it came from. Give it the values: x.data, or x.detach()."
+            )
+        if options.pop("copy", None) is False:
+            raise BufferError("DLPack: copy=False: a tensor's array is read-only. Let it copy.")
+        return self.data.copy().__dlpack__(**options)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self._array.__dlpack_device__()
 
     def __repr__(self) -> str:
         if self._array.__class__ is not np.ndarray:
@@ -395,16 +403,26 @@ class Tensor:
         def __rtruediv__(self, other: Operand) -> Tensor: ...
         def __pow__(self, other: Operand) -> Tensor: ...
         def __rpow__(self, other: Operand) -> Tensor: ...
+        def __iadd__(self, other: Operand) -> Tensor: ...  # type: ignore[misc]
+        def __isub__(self, other: Operand) -> Tensor: ...  # type: ignore[misc]
+        def __imul__(self, other: Operand) -> Tensor: ...  # type: ignore[misc]
+        def __itruediv__(self, other: Operand) -> Tensor: ...  # type: ignore[misc]
+        def __ipow__(self, other: Operand) -> Tensor: ...  # type: ignore[misc]
+        def __imatmul__(self, other: Operand) -> Tensor: ...  # type: ignore[misc]
         def __matmul__(self, other: Operand) -> Tensor: ...
         def __rmatmul__(self, other: Operand) -> Tensor: ...
         def __neg__(self) -> Tensor: ...
         def __abs__(self) -> Tensor: ...
+        def __eq__(self, other: object) -> Tensor: ...  # type: ignore[override]
+        def __ne__(self, other: object) -> Tensor: ...  # type: ignore[override]
         def __lt__(self, other: Operand) -> Tensor: ...
         def __le__(self, other: Operand) -> Tensor: ...
         def __gt__(self, other: Operand) -> Tensor: ...
         def __ge__(self, other: Operand) -> Tensor: ...
         def __getitem__(self, index: Any) -> Tensor: ...
         def __iter__(self) -> Iterator[Tensor]: ...
+        def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **o: Any) -> Any: ...
+        def __array_function__(self, f: Any, types: Any, args: Any, kwargs: Any) -> Any: ...
         def abs(self) -> Tensor: ...
         def exp(self) -> Tensor: ...
         def log(self) -> Tensor: ...
@@ -507,6 +525,14 @@ def as_array(data: Operand, dtype: Any = None, copy: bool = False) -> np.ndarray
             "Expected floats of at most 64 bits, integers or bools."
         )
     wanted = as_dtype(array.dtype if dtype is None else dtype)
+    if wanted.kind in "iu" and array.dtype != wanted:
+        with np.errstate(all="ignore"):
+            whole = array.astype(wanted)
+        if not np.array_equal(whole, array):
+            wrong = array[whole != array].flat[0]
+            raise ValueError(
+                f"tensor: {wrong} is no {wanted}. Give a dtype that holds it, or round the numbers."
+            )
     if copy or type(array) is not np.ndarray or array.dtype != wanted:
         return np.array(array, dtype=wanted, order="C", subok=False)
     return array

@@ -61,7 +61,7 @@ def _run(forward, weights, Wh, problem):
 
 def lstm(Wx, Wh, b):
     def step(x, h, c):
-        i, f, g, o = tg.split(x @ Wx + h @ Wh + b, 4)
+        i, f, g, o = tg.split(x @ Wx + h @ Wh + b, 4, axis=-1)
         c = tg.sigmoid(f) * c + tg.sigmoid(i) * tg.tanh(g)
         h = tg.sigmoid(o) * tg.tanh(c)
         return h, c
@@ -71,7 +71,7 @@ def lstm(Wx, Wh, b):
 
 def zoneout(Wx, Wh, b):
     def step(x, keep_h, keep_c, h, c):
-        i, f, g, o = tg.split(x @ Wx + h @ Wh + b, 4)
+        i, f, g, o = tg.split(x @ Wx + h @ Wh + b, 4, axis=-1)
         c = keep_c * c + (1 - keep_c) * (tg.sigmoid(f) * c + tg.sigmoid(i) * tg.tanh(g))
         h = keep_h * h + (1 - keep_h) * (tg.sigmoid(o) * tg.tanh(c))
         return h, c
@@ -86,7 +86,7 @@ def norm(a):
 
 def layer_norm(Wx, Wh, b, gx, gh, gc, bc):
     def step(x, h, c):
-        i, f, g, o = tg.split(norm(x @ Wx) * gx + norm(h @ Wh) * gh + b, 4)
+        i, f, g, o = tg.split(norm(x @ Wx) * gx + norm(h @ Wh) * gh + b, 4, axis=-1)
         c = tg.sigmoid(f) * c + tg.sigmoid(i) * tg.tanh(g)
         h = tg.sigmoid(o) * tg.tanh(norm(c) * gc + bc)
         return h, c
@@ -96,7 +96,7 @@ def layer_norm(Wx, Wh, b, gx, gh, gc, bc):
 
 def peephole(Wx, Wh, b, pi, pf, po):
     def step(x, h, c):
-        i, f, g, o = tg.split(x @ Wx + h @ Wh + b, 4)
+        i, f, g, o = tg.split(x @ Wx + h @ Wh + b, 4, axis=-1)
         c = tg.sigmoid(f + pf * c) * c + tg.sigmoid(i + pi * c) * tg.tanh(g)
         h = tg.sigmoid(o + po * c) * tg.tanh(c)
         return h, c

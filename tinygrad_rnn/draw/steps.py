@@ -78,7 +78,7 @@ def _begun(run: Any, inputs: list[Tensor], most: int, values: bool) -> list[Tens
     for x, whole in zip(xs, inputs, strict=False):
         x._array = whole._array
     for y in history(results):
-        if any(x in xs for x in y.inputs) and type(y._array) is tuple:
+        if not set(xs).isdisjoint(y.inputs) and type(y._array) is tuple:
             y._array = y._array[:1] * run.length
     return results
 

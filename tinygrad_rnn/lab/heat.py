@@ -87,7 +87,7 @@ def heat(
     if states is not None:
         of = {t: [h] for t, h in enumerate(path_of("heat", rest.pop(0)))}
     x = None if inputs is None else rest[0]
-    if x is not None and x not in parts.nodes:
+    if x is not None and all(x is not y for y in parts.nodes):
         raise ValueError(f"heat: inputs: the loss does not depend on {describe(x)} by any step")
     if x is not None and (not x.ndim or len(x) != len(of)):
         raise ValueError(

@@ -88,7 +88,7 @@ class Wide:
         """For each state before; a tensor that stands twice there counts once."""
         out: list[np.ndarray] = []
         for k, x in enumerate(self.before):
-            known = x not in self.before[:k] and self.image[x] in found
+            known = all(x is not z for z in self.before[:k]) and self.image[x] in found
             size = (self.count, *x.shape[1:])
             out.append(found[self.image[x]] if known else np.zeros(size, x.dtype))
         return out
@@ -104,8 +104,8 @@ def _led(there: Sequence[Any], until: set[Any], wrt: set[Tensor]) -> dict[Tensor
 
 def _own(before: Sequence[Tensor], after: Sequence[Tensor]) -> list[Tensor]:
     """What a step computes itself, oldest first; refused where it reads older steps as well."""
-    place = next((found for y in after if y not in before and (found := step_of(y.scope))), None)
     own, new, ends = set(), list(after), set(before)
+    place = next((found for y in after if y not in ends and (found := step_of(y.scope))), None)
     while new:
         y = new.pop()
         at = step_of(y.scope)

@@ -238,7 +238,7 @@ class LSTM(Affine):
         """What goes into i, f, g and o; f is None when it is coupled."""
         from_x, from_h = x @ self.Wx, h @ self.Wh
         a = self._plus(self._plus(self._normalized(from_x, from_h), self.b), self.bh)
-        found = dict(zip(self.order, split(a, len(self.order)), strict=True))
+        found = dict(zip(self.order, split(a, len(self.order), axis=-1), strict=True))
         return [found.get(gate) for gate in "ifgo"]
 
     def _normalized(self, from_x: Tensor, from_h: Tensor) -> Tensor:
@@ -313,8 +313,8 @@ class GRU(Affine):
         from_x, from_h = x @ self.Wx, self._plus(h @ self.Wh, self.bh)
         if self.norm_x is not None and self.norm_h is not None:
             from_x, from_h = self.norm_x(from_x), self.norm_h(from_h)
-        x_parts = dict(zip(self.order, split(self._plus(from_x, self.b), 3), strict=True))
-        h_parts = dict(zip(self.order[:2], split(from_h, 2), strict=True))
+        x_parts = dict(zip(self.order, split(self._plus(from_x, self.b), 3, axis=-1), strict=True))
+        h_parts = dict(zip(self.order[:2], split(from_h, 2, axis=-1), strict=True))
         return [x_parts["z"] + h_parts["z"], x_parts["r"] + h_parts["r"], x_parts["n"]]
 
     def _product(self, h: Tensor) -> Tensor:
@@ -349,7 +349,7 @@ class MinimalGatedUnit(Affine):
             self.b.data = np.repeat([1.0, 0.0], hidden).astype(dtype)
 
     def step(self, x: Tensor, h: Tensor) -> Tensor:  # type: ignore[override]
-        f, n = split(self._plus(x @ self.Wx, self.b), 2)
+        f, n = split(self._plus(x @ self.Wx, self.b), 2, axis=-1)
         (f,) = gates(f=sigmoid(f + h @ self.Wh))
         (n,) = gates(n=tanh(n + (f * h) @ self.Wn))
         return (1 - f) * h + f * n

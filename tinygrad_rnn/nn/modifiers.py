@@ -169,7 +169,7 @@ class Cut:
     def __rmatmul__(self, x: Tensor) -> Tensor:
         if len(self.masks) == 1:
             return (x * self.masks[0]) @ self.W
-        blocks = split(self.W, sections=len(self.masks), axis=1)
+        blocks = split(self.W, len(self.masks), axis=1)
         parts = [(x * m) @ W for m, W in zip(self.masks, blocks, strict=True)]
         return concat(parts, axis=-1)
 

@@ -33,6 +33,7 @@ from .arithmetic import where as where
 from .clip import clip_cotangent as clip_cotangent
 from .linear import matmul as matmul
 from .loss import binary_cross_entropy as binary_cross_entropy
+from .loss import binary_cross_entropy_with_logits as binary_cross_entropy_with_logits
 from .loss import cross_entropy as cross_entropy
 from .loss import mean_squared_error as mean_squared_error
 from .reduce import log_softmax as log_softmax

@@ -161,10 +161,11 @@ def greater_equal(x, y):
 
 @pointwise(None, None)
 def equal(x, y):
-    """Element by element; `==` between tensors asks whether they are the same tensor."""
+    """x == y, element by element."""
     return x == y
 
 
 @pointwise(None, None)
 def not_equal(x, y):
+    """x != y, element by element."""
     return x != y

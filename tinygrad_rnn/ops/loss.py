@@ -8,9 +8,9 @@ import numpy as np
 
 from .. import kernels
 from ..op import primitive
-from ..tensor import Operand, Tensor, owned
+from ..tensor import Operand, Outline, Tensor, Untraceable, owned
 from . import reduce
-from .arithmetic import astype, maximum, not_equal, softplus, where
+from .arithmetic import astype, log, maximum, not_equal, softplus, where
 from .reduce import softmax
 from .shape import check_index, reshape
 
@@ -69,16 +69,17 @@ def cross_entropy(
             f"{logits.shape} (class last), got {target.shape}."
             + (one_hot or _guess("target", target.shape, logits.shape[:-1]))
         )
-    indices = target.data
+    indices = _numbers("cross_entropy", "target", target)
     if indices.dtype.kind not in "iu":
         raise TypeError(
             f"cross_entropy: target: expected class indices (integers), got dtype {target.dtype}"
         )
-    flags = None if mask is None else _flags("cross_entropy", mask, target.shape).data
-    count = _count(indices, flags, logits.shape[-1], ignore_index)
+    if mask is not None:
+        mask = _numbers("cross_entropy", "mask", _flags("cross_entropy", mask, target.shape))
+    count = _count(indices, mask, logits.shape[-1], ignore_index)
     indices = indices.astype(np.int64, copy=False)
-    if flags is not None:
-        indices = np.where(flags, indices, ignore_index)
+    if mask is not None:
+        indices = np.where(mask, indices, ignore_index)
     wide = (indices.size, logits.shape[-1])
     rows = logits if logits.ndim == 2 else reshape(logits, shape=wide)
     flat = owned(indices.reshape(-1))  # a tensor's array stays
@@ -119,7 +120,32 @@ def mean_squared_error(
     return _reduced(error * error, flags, reduction)
 
 
+LEAST = -100.0  # what the logarithm of a probability is taken for when that is 0
+
+
 def binary_cross_entropy(
+    probability: Operand, target: Operand, *, mask: Operand | None = None, reduction: str = "mean"
+) -> Tensor:
+    """-y log p - (1 - y) log(1 - p) for probabilities p and targets y: 0, 1, or a chance between.
+
+    A logarithm is at least -100, and has no slope where it is cut. From logits
+    `binary_cross_entropy_with_logits` keeps more digits. Shapes, mask and reduction as for
+    `mean_squared_error`. Raises ValueError for shapes that differ, and for probabilities and
+    targets outside [0, 1].
+    """
+    who = "binary_cross_entropy"
+    p, y, flags = _pair(who, probability, target, mask, reduction)
+    _check_chances(who, "probability", p, " Of logits? Use binary_cross_entropy_with_logits.")
+    y = _chances(who, y, p)
+    return _reduced(-(y * _log(p) + (1 - y) * _log(1 - p)), flags, reduction)
+
+
+def _log(p: Tensor) -> Tensor:
+    cut = p < np.exp(LEAST)
+    return where(cut, LEAST, log(where(cut, 1, p)))
+
+
+def binary_cross_entropy_with_logits(
     logits: Operand, target: Operand, *, mask: Operand | None = None, reduction: str = "mean"
 ) -> Tensor:
     """-y log σ(x) - (1 - y) log σ(-x) for logits x and targets y: 0, 1, or a chance in between.
@@ -128,20 +154,25 @@ def binary_cross_entropy(
     none overflows. Shapes, mask and reduction as for `mean_squared_error`.
     Raises ValueError for shapes that differ and for targets outside [0, 1].
     """
-    x, y, flags = _pair("binary_cross_entropy", logits, target, mask, reduction)
-    _check_chances(y.data)
-    y = y if y.dtype.kind == "f" else astype(y, dtype=x.dtype)
+    who = "binary_cross_entropy_with_logits"
+    x, y, flags = _pair(who, logits, target, mask, reduction)
+    y = _chances(who, y, x)
     losses = y * softplus(-x) + (1 - y) * softplus(x)
     return _reduced(losses if flags is None else where(flags, losses, 0), flags, reduction)
 
 
-def _check_chances(target: np.ndarray) -> None:
-    if not np.all((target >= 0) & (target <= 1)):
-        low, high = target.min(), target.max()
-        signs = " Of -1 and 1 make (target + 1) / 2." if low == -1 and high == 1 else ""
+def _chances(who: str, target: Tensor, like: Tensor) -> Tensor:
+    """The target as floats, once it is known that they are chances."""
+    _check_chances(who, "target", target, " Of -1 and 1 make (target + 1) / 2.")
+    return target if target.dtype.kind == "f" else astype(target, dtype=like.dtype)
+
+
+def _check_chances(who: str, word: str, x: Tensor, hint: str) -> None:
+    array = _numbers(who, word, x)
+    if not np.all((array >= 0) & (array <= 1)):
+        low, high = array.min(), array.max()
         raise ValueError(
-            "binary_cross_entropy: target: expected numbers from 0 to 1, got values from "
-            f"{low} to {high}.{signs}"
+            f"{who}: {word}: expected numbers from 0 to 1, got values from {low} to {high}.{hint}"
         )
 
 
@@ -163,6 +194,17 @@ def _reduced(losses: Tensor, flags: Tensor | None, reduction: str) -> Tensor:
 
 def _tensor(x: Operand) -> Tensor:
     return x if isinstance(x, Tensor) else Tensor(x)
+
+
+def _numbers(who: str, word: str, x: Tensor) -> np.ndarray:
+    """The numbers of what a loss has to look at, which it cannot in the step of a loop."""
+    if x._array.__class__ is Outline:
+        raise Untraceable(
+            f"{who}: {word}: a step of a scan is compiled before there are numbers to look at. "
+            "Return the prediction as an output of the step, and take the loss after the scan, "
+            "of all times at once; or run the steps one by one with unroll=True."
+        )
+    return x.data
 
 
 def _pair(

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
 
 from .. import kernels
 from ..op import primitive
@@ -20,15 +21,14 @@ def kept(g, x, axis):
 
 
 def axes_of(x, axis):
-    if axis is None:
-        return range(x.ndim)
-    return [k % x.ndim for k in (axis if isinstance(axis, tuple | list) else (axis,))]
+    """The axes that NumPy means by an axis, several, or None for all."""
+    return tuple(range(x.ndim)) if axis is None else normalize_axis_tuple(axis, x.ndim, "axis")
 
 
 @primitive(lambda g, y, x, axis, keepdims: expand(kept(g, x, axis), shape=x.shape))
 def sum(x, axis=None, keepdims=False):
     """The sum over an axis, several, or all. float32 keeps its digits over a million terms."""
-    return add_up(x, tuple(axis) if isinstance(axis, list) else axis, keepdims)
+    return add_up(x, None if axis is None else axes_of(x, axis), keepdims)
 
 
 def mean(x, axis=None, keepdims=False):
@@ -48,28 +48,33 @@ def _share(g, y, x, axis):
 @primitive(lambda g, y, x, axis, keepdims: _share(g, y, x, axis))
 def max(x, axis=None, keepdims=False):
     """The largest over an axis, several, or all; ties share the cotangent. NaN wins."""
-    return x.max(axis, keepdims=keepdims)
+    return x.max(axes_of(x, axis), keepdims=keepdims)
 
 
 @primitive(lambda g, y, x, axis, keepdims: _share(g, y, x, axis))
 def min(x, axis=None, keepdims=False):
     """The smallest over an axis, several, or all; ties share the cotangent. NaN wins."""
-    return x.min(axis, keepdims=keepdims)
+    return x.min(axes_of(x, axis), keepdims=keepdims)
 
 
-# -- softmax and its relatives, along one axis ---------------------------------------------------
+# -- softmax and its relatives, along an axis, several, or all -----------------------------------
 
 
 def _along(kernel, x, axis):
-    """Run a kernel that works on the last axis along another one."""
-    if axis in (-1, x.ndim - 1):
+    """Run a kernel that works on the last axis along others, which it may take away."""
+    axes = axes_of(x, axis)
+    if axes == (x.ndim - 1,):
         return kernel(x)
-    return np.swapaxes(kernel(np.swapaxes(x, axis, -1)), axis, -1)
+    ends = range(-len(axes), 0)
+    moved = np.moveaxis(x, axes, ends)
+    rest = moved.shape[: x.ndim - len(axes)]
+    y = kernel(moved.reshape(*rest, math.prod(moved.shape[len(rest) :])))
+    return y if y.ndim == len(rest) else np.moveaxis(y.reshape(moved.shape), ends, axes)
 
 
 @primitive(lambda g, y, x, axis: y * (g - sum(g * y, axis=axis, keepdims=True)))
 def softmax(x, axis=-1):
-    """eˣ / Σ eˣ along an axis, without overflow; -inf has probability 0."""
+    """eˣ / Σ eˣ along an axis, several, or all, without overflow; -inf has probability 0."""
     return _along(kernels.softmax, x, axis)
 
 
@@ -79,7 +84,8 @@ def log_softmax(x, axis=-1):
     return _along(kernels.log_softmax, x, axis)
 
 
-@primitive(lambda g, y, x, axis: kept(g, x, axis) * softmax(x, axis=axis))
-def logsumexp(x, axis=-1):
-    """log Σ eˣ along an axis, without overflow; over nothing it is -inf."""
-    return kernels.logsumexp(x if axis in (-1, x.ndim - 1) else np.moveaxis(x, axis, -1))
+@primitive(lambda g, y, x, axis, keepdims: kept(g, x, axis) * softmax(x, axis=axis))
+def logsumexp(x, axis=-1, keepdims=False):
+    """log Σ eˣ along an axis, several, or all, without overflow; over nothing it is -inf."""
+    y = _along(kernels.logsumexp, x, axis)
+    return kept(y, x, axis) if keepdims else y

@@ -5,10 +5,11 @@ from itertools import accumulate, pairwise
 from math import prod
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_index
 
 from .. import kernels
 from ..op import primitive, variadic
-from ..tensor import Tensor, as_array
+from ..tensor import Outline, Tensor, Untraceable, as_array, describe
 
 
 @primitive(lambda g, y, x, shape: reshape(g, shape=x.shape))
@@ -76,7 +77,7 @@ def flip(x, axis=None):
     return np.flip(x, axis)
 
 
-@variadic(lambda g, y, *xs, axis: split(g, sections=[x.shape[axis] for x in xs], axis=axis))
+@variadic(lambda g, y, *xs, axis: _split(g, tuple([x.shape[axis] for x in xs]), axis))
 def _concat(*xs, axis):
     return np.concatenate(xs, axis)
 
@@ -132,10 +133,28 @@ def _without(shape, axis):
 
 
 @primitive(lambda g, y, x, sections, axis: _concat(*g, axis=axis))
-def split(x, sections, axis=-1):
-    """Cut along an axis into equal `sections`, or into sections of the sizes listed."""
+def _split(x, sections, axis):
+    """Equal sections along an axis, or sections of the sizes listed."""
     sections = sections if isinstance(sections, int) else tuple(sections)
     return tuple([x[cut] for cut in _cuts(x.shape[axis], sections, axis % x.ndim)])
+
+
+def split(x, indices_or_sections=None, axis=0, *, sizes=None):
+    """Cut along an axis, as `np.split` does, into so many equal parts or at the points of a list.
+
+    `sizes=[2, 1]` says how large the parts are instead of where they end. Raises ValueError for a
+    number that does not divide the axis, points that do not increase, sizes that do not add up.
+    """
+    x, cut = x if hasattr(x, "ndim") else as_array(x), indices_or_sections
+    if (cut is None) == (sizes is None):
+        raise TypeError("split: expected a number of equal parts, a list of points, or sizes=[...]")
+    if sizes is None and not isinstance(cut, int | np.integer):
+        size = x.shape[normalize_axis_index(axis, x.ndim)]
+        ends = [0, *[slice(None, point).indices(size)[1] for point in cut], size]
+        if ends != sorted(ends):
+            raise ValueError(f"split: expected points in increasing order, got {list(cut)}")
+        sizes = [b - a for a, b in pairwise(ends)]
+    return _split(x, sections=int(cut) if sizes is None else tuple(sizes), axis=axis)
 
 
 @lru_cache
@@ -196,6 +215,11 @@ def getitem(x, index):
     index = index if isinstance(index, tuple) else (index,)
     plain, arrays = [], []
     for i in index:
+        if isinstance(i, Tensor) and i._array.__class__ is Outline:
+            raise Untraceable(
+                f"x[i]: the step reads the numbers of {describe(i)}, which a compiled loop does not "
+                "know yet. For rows of a table use tg.embedding(table, i), elsewhere tg.where."
+            )
         whole = isinstance(i, int | np.integer) and not isinstance(i, bool)
         if whole or i is None or i is Ellipsis or isinstance(i, slice):
             plain.append(i)

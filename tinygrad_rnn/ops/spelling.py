@@ -1,10 +1,34 @@
-"""How tensors spell the verbs: operators and methods, each attached once, here."""
+"""How tensors spell the ops: operators and methods, each attached once, here."""
 
 # mypy: disable-error-code="method-assign,assignment,misc"
 
+import numpy as np
+
 from ..op import worded
-from ..tensor import Tensor
-from . import arithmetic, linear, reduce, shape
+from ..tensor import Outline, Tensor, describe
+from . import arithmetic, linear, protocols, reduce, shape
+
+
+def _compared(op):
+    """With numbers, arrays, lists and tensors element by element; anything else is not equal."""
+    known = (Tensor, np.ndarray, np.generic, complex, int, float, list, tuple)
+    return lambda x, y: op(x, y) if isinstance(y, known) else NotImplemented
+
+
+def _anew(op):
+    """`h += y` is `h = h + y`; of a parameter it would train nothing."""
+
+    def in_place(x, y):
+        if x.tracked and x.op is None and x._array.__class__ is not Outline:
+            raise TypeError(
+                f"{op.__name__} in place: {describe(x)} is a leaf that requires gradients, and "
+                "p -= step would make another tensor of it, so that nothing is trained. Write "
+                "p.data = p.data - step, or use tg.optim; for a new tensor write y = p - step."
+            )
+        return op(x, y)
+
+    return in_place
+
 
 Tensor.__add__ = lambda x, y: arithmetic.add(x, y)
 Tensor.__radd__ = lambda x, y: arithmetic.add(y, x)
@@ -18,14 +42,24 @@ Tensor.__pow__ = lambda x, y: arithmetic.power(x, y)
 Tensor.__rpow__ = lambda x, y: arithmetic.power(y, x)
 Tensor.__matmul__ = lambda x, y: linear.matmul(x, y) if _is_matrix(y) else NotImplemented
 Tensor.__rmatmul__ = lambda x, y: linear.matmul(y, x)
+Tensor.__iadd__ = _anew(arithmetic.add)
+Tensor.__isub__ = _anew(arithmetic.sub)
+Tensor.__imul__ = _anew(arithmetic.mul)
+Tensor.__itruediv__ = _anew(arithmetic.div)
+Tensor.__ipow__ = _anew(arithmetic.power)
+Tensor.__imatmul__ = _anew(linear.matmul)
 Tensor.__neg__ = lambda x: arithmetic.neg(x)
 Tensor.__abs__ = lambda x: arithmetic.abs(x)
+Tensor.__eq__ = _compared(arithmetic.equal)
+Tensor.__ne__ = _compared(arithmetic.not_equal)
 Tensor.__lt__ = lambda x, y: arithmetic.less(x, y)
 Tensor.__le__ = lambda x, y: arithmetic.less_equal(x, y)
 Tensor.__gt__ = lambda x, y: arithmetic.greater(x, y)
 Tensor.__ge__ = lambda x, y: arithmetic.greater_equal(x, y)
 Tensor.__getitem__ = shape.getitem
 Tensor.__iter__ = lambda x: iter(shape.unstack(x))
+Tensor.__array_ufunc__ = protocols.array_ufunc
+Tensor.__array_function__ = protocols.array_function
 
 Tensor.T = property(lambda x: shape.transpose(x))
 Tensor.reshape = lambda x, *shape_: shape.reshape(x, shape=_unwrapped(shape_))

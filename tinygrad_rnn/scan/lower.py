@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..op import Op, pick
+from ..ops.reduce import axes_of
 from ..tensor import Outline, Tensor
 
 ROWS = "rows"  # the size of the batch, as far as one thread sees it
@@ -316,9 +317,7 @@ def _sum_to(self, y, inputs, shape):
 def _over(how):
     def rule(self, y, inputs, axis, keepdims):
         x = inputs[0]
-        n = len(x.shape)
-        axes = range(n) if axis is None else axis if isinstance(axis, tuple | list) else (axis,)
-        axes = sorted({a % n for a in axes})
+        axes = axes_of(y.inputs[0], axis)
         if not axes:
             return x if x.dtype == y.dtype else _cast(self, x, y.dtype)
         flags = y.dtype.kind == "b"
@@ -334,48 +333,48 @@ def _number(self, op, inputs, like):
     return Node("pointwise", inputs, shape, like.dtype, op, like.batched)
 
 
-def _exponentials(self, x, axis):
+def _exponentials(self, x, axes):
     from ..ops import exp, sub
 
-    top = _reduced(self, x, [axis], "max", x.dtype)
+    top = _reduced(self, x, axes, "max", x.dtype)
     return top, _number(self, exp, [_number(self, sub, [x, top], x)], x)
 
 
 def _softmax(self, y, inputs, axis):
     from ..ops import div
 
-    x = inputs[0]
+    x, axes = inputs[0], axes_of(y, axis)
     self.check_rows_first(x)
-    _, e = _exponentials(self, x, axis % y.ndim)
-    total = _reduced(self, e, [axis % y.ndim], "sum", x.dtype)
+    _, e = _exponentials(self, x, axes)
+    total = _reduced(self, e, axes, "sum", x.dtype)
     return _number(self, div, [e, total], x)
 
 
 def _log_softmax(self, y, inputs, axis):
     from ..ops import log, sub
 
-    x = inputs[0]
+    x, axes = inputs[0], axes_of(y, axis)
     self.check_rows_first(x)
-    top, e = _exponentials(self, x, axis % y.ndim)
-    total = _reduced(self, e, [axis % y.ndim], "sum", x.dtype)
+    top, e = _exponentials(self, x, axes)
+    total = _reduced(self, e, axes, "sum", x.dtype)
     low = _number(self, sub, [x, top], x)
     return _number(self, sub, [low, _number(self, log, [total], total)], x)
 
 
-def _logsumexp(self, y, inputs, axis):
+def _logsumexp(self, y, inputs, axis, keepdims):
     from ..ops import abs, add, equal, exp, log, sub, where
 
-    x = inputs[0]
-    k = axis % len(x.shape)
+    x, axes = inputs[0], axes_of(y.inputs[0], axis)
     self.check_rows_first(x)
-    top = _reduced(self, x, [k], "max", x.dtype)
+    top = _reduced(self, x, axes, "max", x.dtype)
     limit, zero = (Node("written", [], (), x.dtype, value, False) for value in (np.inf, 0))
     is_infinite = Node("pointwise", [_number(self, abs, [top], top), limit], top.shape,
                        np.dtype(bool), equal, top.batched)  # fmt: skip
     top = _number(self, where, [is_infinite, zero, top], top)  # inf - inf would be NaN
     e = _number(self, exp, [_number(self, sub, [x, top], x)], x)
-    mass = _number(self, log, [_reduced(self, e, [k], "sum", x.dtype)], top)
-    return _without(self, _number(self, add, [top, mass], top), [k])
+    mass = _number(self, log, [_reduced(self, e, axes, "sum", x.dtype)], top)
+    total = _number(self, add, [top, mass], top)
+    return total if keepdims else _without(self, total, axes)
 
 
 def _split(self, y, inputs, sections, axis):
@@ -463,10 +462,7 @@ def _put(self, y, inputs, index, shape):
 
 
 def _flip(self, y, inputs, axis):
-    x = inputs[0]
-    n = y.ndim
-    axes = range(n) if axis is None else axis if isinstance(axis, tuple | list) else (axis,)
-    axes = {a % n for a in axes}
+    x, axes, n = inputs[0], axes_of(y, axis), y.ndim
     if self.batch is not None and x.batched and any(x.shape[a] == ROWS for a in axes):
         raise Coupled
     ways = [(k, f"{x.shape[k]} - 1", -1) if k in axes else (k, "0", 1) for k in range(n)]

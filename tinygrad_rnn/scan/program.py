@@ -60,8 +60,9 @@ class Program:
         self.ahead = ahead_plan(step, batch, self.names, self.notes)
         self.outs = step.results[len(step.carry) :]
         self.seen: list[np.ndarray] = []  # the numbers that the step itself made, last time
+        place = {x: k for k, x in enumerate(step.xs)}
         self.lookups = [
-            (step.xs.index(y.inputs[1]), y.inputs[0].shape[0])
+            (place[y.inputs[1]], y.inputs[0].shape[0])
             for y in step.ahead
             if y.op is embedding
         ]

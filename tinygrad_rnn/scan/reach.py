@@ -356,7 +356,7 @@ def frozen(x: Any) -> Any:
     if isinstance(x, slice):
         return ("slice", frozen(x.start), frozen(x.stop), frozen(x.step))
     if isinstance(x, Tensor):
-        return frozen(x._array) if x._array.__class__ is np.ndarray else x
+        return frozen(x._array) if x._array.__class__ is np.ndarray else ("tensor", x.born)
     if isinstance(x, np.ndarray):
         return ("array", x.shape, x.dtype.str, x.tobytes())
     if isinstance(x, float | np.floating):

@@ -1,0 +1,89 @@
+"""NumPy's functions on tensors: each finds the op of its name, or says that there is none."""
+
+from contextlib import suppress
+from functools import cache
+from inspect import signature
+
+import numpy as np
+
+from ..tensor import Outline, Tensor, describe
+
+RENAMED = {
+    "absolute": "abs", "amax": "max", "amin": "min", "broadcast_to": "expand", "divide": "div",
+    "concatenate": "concat", "multiply": "mul", "negative": "neg", "subtract": "sub",
+}  # fmt: skip
+# What has no slope, so that a plain answer loses nothing.
+QUESTIONS = (
+    "all allclose any argmax argmin argsort array_equal array_equiv array_repr array_str can_cast "
+    "count_nonzero empty_like full_like isclose iscomplexobj isfinite isinf isnan isrealobj "
+    "may_share_memory ones_like result_type shares_memory signbit zeros_like"
+)
+
+
+@cache
+def table():
+    """What NumPy's functions are here: the ops of their names, and of those in `RENAMED`."""
+    from .. import ops
+
+    same = {name: f for name, f in vars(ops).items() if callable(f)}
+    same |= {theirs: same[ours] for theirs, ours in RENAMED.items()}
+    found = {getattr(np, name): f for name, f in same.items() if hasattr(np, name)}
+    return found | {np.shape: lambda x: x.shape, np.ndim: lambda x: x.ndim, np.size: _size}
+
+
+def _size(x, axis=None):
+    return x.size if axis is None else x.shape[axis]
+
+
+@cache
+def questions():
+    return {getattr(np, name) for name in QUESTIONS.split()}
+
+
+def array_ufunc(x, ufunc, method, *inputs, **options):
+    """`np.tanh(tensor)`, `array * tensor`."""
+    if method == "__call__":
+        return _called(ufunc, f"np.{ufunc.__name__}", inputs, options)
+    return _called(getattr(ufunc, method), f"np.{ufunc.__name__}.{method}", inputs, options)
+
+
+def array_function(x, function, types, inputs, options):
+    """`np.sum(tensor, axis=0)`; where NumPy has other positions, its words are taken."""
+    if f := table().get(function):
+        with suppress(ValueError):  # an old NumPy does not tell the words of all
+            given = list(signature(function).bind(*inputs, **options).arguments.items())
+            count = getattr(f, "arity", 1)
+            inputs, options = [value for _, value in given[:count]], dict(given[count:])
+    name = f"{function.__module__}.{function.__name__}".replace("numpy.", "np.", 1)
+    return _called(function, name, inputs, options)
+
+
+def _called(function, name, inputs, options):
+    """The op's answer; or NumPy's own on the values, where no past is lost by that.
+
+    Raises TypeError that names the function where one would be, and for `out=`.
+    """
+    if options.get("out") is not None:
+        raise TypeError(
+            f"{name}: out=: a tensor is not written into an array. Leave it out, and use what is "
+            "returned; for array += x write array = array + x."
+        )
+    if f := table().get(function):
+        return f(*inputs, **options)
+    lost = "" if function in questions() else name
+    return function(*_values(inputs, lost), **_values(options, lost))
+
+
+def _values(x, lost):
+    """The same with arrays for tensors. `lost` is the function that would lose their past, if any."""
+    if isinstance(x, Tensor):
+        if lost and (x.tracked or x._array.__class__ is Outline):
+            raise TypeError(
+                f"{lost}: tg has no such op, and NumPy would forget where {describe(x)} came from. "
+                "Write it with the ops of tg, make an op of it (tg.primitive), or take the values "
+                "alone: x.data."
+            )
+        return x.data
+    if isinstance(x, dict):
+        return {word: _values(value, lost) for word, value in x.items()}
+    return type(x)([_values(v, lost) for v in x]) if type(x) in (list, tuple) else x
