@@ -61,6 +61,34 @@ def test_shared_weights_fill_term_by_term():
     np.testing.assert_array_equal(got[-1][1], Wh.grad.data)
 
 
+def test_what_has_come_so_far_is_the_sum_of_all_terms():
+    """Also beyond 64, where they are added up in blocks."""
+    x = tg.tensor([1.0, -1.0], requires_grad=True)
+    factors = np.random.default_rng(0).normal(size=200)
+    y = tg.tensor(0.0)
+    for k in factors:
+        y = y + (x * k).sum()
+    got = [step.so_far[x] for step in y.backward_steps() if x in step.so_far]
+    expected = np.cumsum(factors[::-1])
+    np.testing.assert_allclose(got, np.stack([expected, expected], axis=1), rtol=1e-12, atol=1e-14)
+    np.testing.assert_array_equal(x.grad.data, got[-1])
+
+
+def test_tensors_in_between_have_a_gradient_only_where_the_graph_is_kept():
+    for retain in (False, True):
+        x = tg.tensor([1.0, 2.0], requires_grad=True)
+        h = tg.tanh(x)
+        parts = tg.split(h, 2)
+        loss = (parts[0] * h).sum()
+        loss.backward(retain_graph=retain)
+        assert all((y.grad is not None) is retain for y in (h, parts[0], loss))
+        assert x.grad is not None and parts[1].grad is None
+    np.testing.assert_allclose(h.grad.data, [2 * h.data[0] + h.data[1], h.data[0]], rtol=1e-15)
+    y = tg.tanh(x)
+    tg.grad((y * y).sum(), x)
+    assert y.grad is None
+
+
 def test_refusals_come_at_the_call():
     with pytest.raises(RuntimeError, match=r"backward_steps: .* does not require gradients"):
         tg.tensor(1.0).backward_steps()

@@ -31,7 +31,7 @@ def by_hand(name, x, target):
         return -np.log(np.take_along_axis(chances, target[..., None], -1)[..., 0])
     if name == "mean_squared_error":
         return (x - target) ** 2
-    chance = 1 / (1 + np.exp(-x))
+    chance = x if name == "binary_cross_entropy" else 1 / (1 + np.exp(-x))
     return -target * np.log(chance) - (1 - target) * np.log(1 - chance)
 
 
@@ -39,6 +39,7 @@ LOSSES = {  # the prediction and the target
     "cross_entropy": (normal(4, T, B, C), CLASSES),
     "mean_squared_error": (normal(5, T, B, 2), normal(6, T, B, 2)),
     "binary_cross_entropy_with_logits": (normal(7, T, B, 2), CHANCES),
+    "binary_cross_entropy": (1 / (1 + np.exp(-normal(10, T, B, 2))), CHANCES),
 }
 each_loss = pytest.mark.parametrize("name", LOSSES)
 
@@ -71,7 +72,7 @@ def test_derivatives_under_a_mask(name):
 
 
 def test_derivatives_by_the_target():
-    for name in ("mean_squared_error", "binary_cross_entropy_with_logits"):
+    for name in [name for name in LOSSES if name != "cross_entropy"]:
         tg.check_grads(getattr(tg, name), list(LOSSES[name]), order=2)
 
 
@@ -174,6 +175,44 @@ def test_binary_cross_entropy_with_logits_at_extremes(dtype):
     assert losses.dtype == slope.dtype == dtype
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_binary_cross_entropy_at_extremes(dtype):
+    """A logarithm ends at -100, without a warning, and there the slope is 0; no NaN anywhere."""
+    with np.errstate(all="raise"):
+        p = tg.tensor([0, 1, 0, 1, 0.5, 1e-30, 0.9], dtype=dtype, requires_grad=True)
+        y = np.array([0, 1, 1, 0, 1, 1, 1])
+        losses = tg.binary_cross_entropy(p, y, reduction="none")
+        slope = tg.grad(losses, p, np.ones(7, dtype))
+    tail = 30 * math.log(10)
+    np.testing.assert_allclose(losses.data, [0, 0, 100, 100, math.log(2), tail, 0.105360516], 3e-7)
+    np.testing.assert_allclose(slope.data, [1, -1, 0, 0, -2, -1e30, -1 / 0.9], rtol=3e-7)
+    assert losses.dtype == slope.dtype == dtype
+    both = [tg.binary_cross_entropy(leaf([0.0, 1.0]), leaf([0.0, 1.0])), tg.tensor(0.0)]
+    assert both[0].item() == both[1].item()
+
+
+def test_of_probabilities_and_of_logits_it_is_one_loss():
+    x, target = leaf(normal(11, T, B)), CHANCES[..., 0]
+    one = tg.binary_cross_entropy(tg.sigmoid(x), target, mask=FLAGS)
+    two = tg.binary_cross_entropy_with_logits(x, target, mask=FLAGS)
+    np.testing.assert_allclose(one.data, two.data, rtol=1e-13)
+    np.testing.assert_allclose(tg.grad(one, x).data, tg.grad(two, x).data, rtol=1e-12)
+
+
+# -- in a step ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["cross_entropy", "binary_cross_entropy_with_logits",
+                                  "binary_cross_entropy"])  # fmt: skip
+def test_in_a_step_a_loss_says_where_it_belongs(name):
+    x, target = LOSSES[name]
+    f = getattr(tg, name)
+    with pytest.raises(tg.Untraceable, match=f"{name}: .*after the scan.*unroll=True"):
+        tg.scan(lambda x, y, s: s + f(x, y), np.zeros(()), (x, target))
+    (sums,) = tg.unroll(lambda x, y, s: s + f(x, y), np.zeros(()), (x, target))
+    np.testing.assert_allclose(sums.data[-1], T * f(x, target).item(), rtol=1e-13)
+
+
 # -- refusals -------------------------------------------------------------------------------------
 
 
@@ -202,12 +241,20 @@ def test_refusals(name, change, kind, words):
         assert word in str(caught.value)
 
 
-def test_chances_outside_0_and_1_are_refused_where_they_count():
-    x = np.zeros(3)
+@pytest.mark.parametrize("name", ["binary_cross_entropy_with_logits", "binary_cross_entropy"])
+def test_chances_outside_0_and_1_are_refused_where_they_count(name):
+    f, x = getattr(tg, name), np.full(3, 0.5)
     for target, words in [([-1, 1, 1], "make (target + 1) / 2"), ([0, 2, 0], "from 0 to 2"),
                           ([0, NAN, 1], "from nan to nan")]:  # fmt: skip
-        with pytest.raises(ValueError, match="binary_cross_entropy_with_logits: target: expected numbers") as e:
-            tg.binary_cross_entropy_with_logits(x, target)
+        with pytest.raises(ValueError, match=f"{name}: target: expected numbers") as e:
+            f(x, target)
         assert words in str(e.value)
         mask = [0 <= y <= 1 for y in target]
-        assert math.isfinite(tg.binary_cross_entropy_with_logits(x, target, mask=mask).item())
+        assert math.isfinite(f(x, target, mask=mask).item())
+
+
+def test_logits_are_no_probabilities():
+    for logits in ([2.0, 0.5], [-1.0, 0.5], [NAN, 0.5]):
+        with pytest.raises(ValueError, match=r"binary_cross_entropy: probability: .*_with_logits"):
+            tg.binary_cross_entropy(logits, [1, 0])
+        assert tg.binary_cross_entropy(logits, [1, 0], mask=[False, True]).item() == math.log(2)

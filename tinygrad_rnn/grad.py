@@ -301,7 +301,8 @@ def backward(y: Tensor, gradient: Operand | None = None, *, retain_graph: bool =
 
     `gradient` is the cotangent of `y`; 1 when `y` has one element. The graph is freed on the way,
     all of it, so that a second call raises RuntimeError; `retain_graph=True` keeps it, and leaves
-    on every tensor in between its own gradient, for looking at. When a rule raises, no `.grad` changes.
+    on every tensor in between its own gradient, for looking at. When a rule raises, no `.grad`
+    changes.
     """
     seed = _seed(y, gradient, "backward")
     _leave(pullback([y], [seed._array], retain_graph=retain_graph))

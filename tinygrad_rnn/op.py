@@ -191,22 +191,19 @@ class Op:
         for name, value in [*rest, *attrs.items()]:
             if isinstance(value, Tensor):
                 raise TypeError(
-                    f"{self.name}: {name}: got {describe(value)}, but {self.name} has derivatives "
-                    f"for {self.arity} inputs only. Give one for each input, None where there is "
+                    f"{self.name}: {name}: got {describe(value)}, but the derivatives are of "
+                    f"{self.arity} inputs only. Give one for each input, None where there is "
                     f"none; for an attribute, give {name}.data."
                 )
 
-    def _check_pulled(
-        self, pulled: list[Any], inputs: Sequence[Tensor], wanted: set[Tensor] | None
-    ) -> None:
+    def _check_pulled(self, pulled: list[Any], inputs: Any, wanted: set[Tensor] | None) -> None:
         """Refuse a derivative that returns nothing: the gradient would be lost."""
-        for k, (g, x) in enumerate(zip(pulled, inputs, strict=True)):
-            rule = self.rules[0 if self.variadic else k]
+        rules = self.rules * (len(inputs) if self.variadic else 1)
+        for k, (g, x, rule) in enumerate(zip(pulled, inputs, rules, strict=True)):
             if g is None and rule is not None and (x.tracked if wanted is None else x in wanted):
                 raise TypeError(
-                    f"{self.name}: the derivative of input {k}, {describe(x)}, returned None, but "
-                    "a gradient is asked of it. Return an array; for an input without a "
-                    "derivative, None stands in place of the rule."
+                    f"{self.name}: the derivative of input {k}, {describe(x)}, returned None. "
+                    "Return an array; where there is no derivative, None takes the rule's place."
                 )
 
     def _bound(self, inputs: tuple[Any, ...], attrs: dict[str, Any]) -> tuple[Any, Any]:
@@ -357,9 +354,8 @@ def _is_array(x: Any) -> bool:
 
 def _plain(x: Any) -> Any:
     """An input of an op among arrays; a Python number stays one, and takes its company's dtype."""
-    if x.__class__ is np.ndarray or isinstance(x, np.generic):
-        return x if x.dtype.kind in "biuf" else as_array(x)
-    return x if isinstance(x, float | int) else as_array(x)
+    typed = x.__class__ is np.ndarray or isinstance(x, np.generic)
+    return x if (x.dtype.kind in "biuf" if typed else isinstance(x, float | int)) else as_array(x)
 
 
 # -- looking for NaN --------------------------------------------------------------------------

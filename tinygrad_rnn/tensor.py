@@ -334,10 +334,8 @@ class Tensor:
 
     def __len__(self) -> int:
         if not self._array.ndim:
-            raise TypeError(
-                "len: a tensor without axes has no length. Its number is x.item(); to other "
-                "libraries give the array, x.data."
-            )
+            words = "Its number is x.item(); to other libraries give the array, x.data."
+            raise TypeError(f"len: a tensor without axes has no length. {words}")
         return len(self._array)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
@@ -403,12 +401,6 @@ class Tensor:
         def __rtruediv__(self, other: Operand) -> Tensor: ...
         def __pow__(self, other: Operand) -> Tensor: ...
         def __rpow__(self, other: Operand) -> Tensor: ...
-        def __iadd__(self, other: Operand) -> Tensor: ...  # type: ignore[misc]
-        def __isub__(self, other: Operand) -> Tensor: ...  # type: ignore[misc]
-        def __imul__(self, other: Operand) -> Tensor: ...  # type: ignore[misc]
-        def __itruediv__(self, other: Operand) -> Tensor: ...  # type: ignore[misc]
-        def __ipow__(self, other: Operand) -> Tensor: ...  # type: ignore[misc]
-        def __imatmul__(self, other: Operand) -> Tensor: ...  # type: ignore[misc]
         def __matmul__(self, other: Operand) -> Tensor: ...
         def __rmatmul__(self, other: Operand) -> Tensor: ...
         def __neg__(self) -> Tensor: ...
@@ -421,8 +413,6 @@ class Tensor:
         def __ge__(self, other: Operand) -> Tensor: ...
         def __getitem__(self, index: Any) -> Tensor: ...
         def __iter__(self) -> Iterator[Tensor]: ...
-        def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **o: Any) -> Any: ...
-        def __array_function__(self, f: Any, types: Any, args: Any, kwargs: Any) -> Any: ...
         def abs(self) -> Tensor: ...
         def exp(self) -> Tensor: ...
         def log(self) -> Tensor: ...
@@ -527,12 +517,10 @@ def as_array(data: Operand, dtype: Any = None, copy: bool = False) -> np.ndarray
     wanted = as_dtype(array.dtype if dtype is None else dtype)
     if wanted.kind in "iu" and array.dtype != wanted:
         with np.errstate(all="ignore"):
-            whole = array.astype(wanted)
-        if not np.array_equal(whole, array):
-            wrong = array[whole != array].flat[0]
-            raise ValueError(
-                f"tensor: {wrong} is no {wanted}. Give a dtype that holds it, or round the numbers."
-            )
+            lost = array[array.astype(wanted) != array]
+        if lost.size:
+            hint = "Give a dtype that holds it, or round the numbers."
+            raise ValueError(f"tensor: {lost.flat[0]} is no {wanted}. {hint}")
     if copy or type(array) is not np.ndarray or array.dtype != wanted:
         return np.array(array, dtype=wanted, order="C", subok=False)
     return array

@@ -1,7 +1,7 @@
 """NumPy's functions on tensors: each finds the op of its name, or says that there is none."""
 
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from inspect import signature
 
 import numpy as np
@@ -27,24 +27,18 @@ def table():
 
     same = {name: f for name, f in vars(ops).items() if callable(f)}
     same |= {theirs: same[ours] for theirs, ours in RENAMED.items()}
-    found = {getattr(np, name): f for name, f in same.items() if hasattr(np, name)}
-    return found | {np.shape: lambda x: x.shape, np.ndim: lambda x: x.ndim, np.size: _size}
-
-
-def _size(x, axis=None):
-    return x.size if axis is None else x.shape[axis]
-
-
-@cache
-def questions():
-    return {getattr(np, name) for name in QUESTIONS.split()}
+    same |= {name: partial(_on_values, getattr(np, name), "") for name in QUESTIONS.split()}
+    same |= {"shape": lambda x: x.shape, "ndim": lambda x: x.ndim}
+    same["size"] = lambda x, axis=None: x.size if axis is None else x.shape[axis]
+    return {getattr(np, name): f for name, f in same.items() if hasattr(np, name)}
 
 
 def array_ufunc(x, ufunc, method, *inputs, **options):
     """`np.tanh(tensor)`, `array * tensor`."""
-    if method == "__call__":
-        return _called(ufunc, f"np.{ufunc.__name__}", inputs, options)
-    return _called(getattr(ufunc, method), f"np.{ufunc.__name__}.{method}", inputs, options)
+    name, function = f"np.{ufunc.__name__}", ufunc
+    if method != "__call__":
+        name, function = f"{name}.{method}", getattr(ufunc, method)
+    return _called(function, name, inputs, options)
 
 
 def array_function(x, function, types, inputs, options):
@@ -52,7 +46,7 @@ def array_function(x, function, types, inputs, options):
     if f := table().get(function):
         with suppress(ValueError):  # an old NumPy does not tell the words of all
             given = list(signature(function).bind(*inputs, **options).arguments.items())
-            count = getattr(f, "arity", 1)
+            count = max(1, getattr(f, "arity", 1))
             inputs, options = [value for _, value in given[:count]], dict(given[count:])
     name = f"{function.__module__}.{function.__name__}".replace("numpy.", "np.", 1)
     return _called(function, name, inputs, options)
@@ -68,15 +62,18 @@ def _called(function, name, inputs, options):
             f"{name}: out=: a tensor is not written into an array. Leave it out, and use what is "
             "returned; for array += x write array = array + x."
         )
-    if f := table().get(function):
-        return f(*inputs, **options)
-    lost = "" if function in questions() else name
-    return function(*_values(inputs, lost), **_values(options, lost))
+    f = table().get(function) or partial(_on_values, function, name)
+    return f(*inputs, **options)
 
 
-def _values(x, lost):
-    """The same with arrays for tensors. `lost` is the function that would lose their past, if any."""
-    if isinstance(x, Tensor):
+def _on_values(function, lost, *inputs, **options):
+    """NumPy's own answer; `lost` is its name, if it would lose the past of a tensor."""
+
+    def values(x):
+        if type(x) in (list, tuple):
+            return type(x)(map(values, x))
+        if not isinstance(x, Tensor):
+            return x
         if lost and (x.tracked or x._array.__class__ is Outline):
             raise TypeError(
                 f"{lost}: tg has no such op, and NumPy would forget where {describe(x)} came from. "
@@ -84,6 +81,5 @@ def _values(x, lost):
                 "alone: x.data."
             )
         return x.data
-    if isinstance(x, dict):
-        return {word: _values(value, lost) for word, value in x.items()}
-    return type(x)([_values(v, lost) for v in x]) if type(x) in (list, tuple) else x
+
+    return function(*map(values, inputs), **{word: values(x) for word, x in options.items()})

@@ -15,17 +15,17 @@ def _compared(op):
     return lambda x, y: op(x, y) if isinstance(y, known) else NotImplemented
 
 
-def _anew(op):
+def _anew(name):
     """`h += y` is `h = h + y`; of a parameter it would train nothing."""
 
     def in_place(x, y):
         if x.tracked and x.op is None and x._array.__class__ is not Outline:
             raise TypeError(
-                f"{op.__name__} in place: {describe(x)} is a leaf that requires gradients, and "
-                "p -= step would make another tensor of it, so that nothing is trained. Write "
-                "p.data = p.data - step, or use tg.optim; for a new tensor write y = p - step."
+                f"in place: {describe(x)} is a leaf that requires gradients, and p -= step would "
+                "make another tensor of it, so that nothing is trained. Write p.data = p.data - "
+                "step, or use tg.optim; for a new tensor write y = p - step."
             )
-        return op(x, y)
+        return getattr(x, name)(y)
 
     return in_place
 
@@ -42,12 +42,6 @@ Tensor.__pow__ = lambda x, y: arithmetic.power(x, y)
 Tensor.__rpow__ = lambda x, y: arithmetic.power(y, x)
 Tensor.__matmul__ = lambda x, y: linear.matmul(x, y) if _is_matrix(y) else NotImplemented
 Tensor.__rmatmul__ = lambda x, y: linear.matmul(y, x)
-Tensor.__iadd__ = _anew(arithmetic.add)
-Tensor.__isub__ = _anew(arithmetic.sub)
-Tensor.__imul__ = _anew(arithmetic.mul)
-Tensor.__itruediv__ = _anew(arithmetic.div)
-Tensor.__ipow__ = _anew(arithmetic.power)
-Tensor.__imatmul__ = _anew(linear.matmul)
 Tensor.__neg__ = lambda x: arithmetic.neg(x)
 Tensor.__abs__ = lambda x: arithmetic.abs(x)
 Tensor.__eq__ = _compared(arithmetic.equal)
@@ -58,8 +52,10 @@ Tensor.__gt__ = lambda x, y: arithmetic.greater(x, y)
 Tensor.__ge__ = lambda x, y: arithmetic.greater_equal(x, y)
 Tensor.__getitem__ = shape.getitem
 Tensor.__iter__ = lambda x: iter(shape.unstack(x))
-Tensor.__array_ufunc__ = protocols.array_ufunc
-Tensor.__array_function__ = protocols.array_function
+for _name in ("add", "sub", "mul", "truediv", "pow", "matmul"):
+    setattr(Tensor, f"__i{_name}__", _anew(f"__{_name}__"))
+for _method in (protocols.array_ufunc, protocols.array_function):
+    setattr(Tensor, f"__{_method.__name__}__", _method)
 
 Tensor.T = property(lambda x: shape.transpose(x))
 Tensor.reshape = lambda x, *shape_: shape.reshape(x, shape=_unwrapped(shape_))

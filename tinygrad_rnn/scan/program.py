@@ -62,9 +62,7 @@ class Program:
         self.seen: list[np.ndarray] = []  # the numbers that the step itself made, last time
         place = {x: k for k, x in enumerate(step.xs)}
         self.lookups = [
-            (place[y.inputs[1]], y.inputs[0].shape[0])
-            for y in step.ahead
-            if y.op is embedding
+            (place[y.inputs[1]], y.inputs[0].shape[0]) for y in step.ahead if y.op is embedding
         ]
         self.backs: dict[tuple[bool, ...], Plan] = {}
         if self.tracked:

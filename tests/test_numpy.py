@@ -1,0 +1,366 @@
+"""What a NumPy user writes first means here what it means there, or is refused by name."""
+
+import asyncio
+import operator
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+import tinygrad_rnn as tg
+from tinygrad_rnn import ops
+from tinygrad_rnn.ops import protocols
+
+X = np.random.default_rng(0).uniform(0.2, 0.9, (2, 3, 4))
+Y = np.random.default_rng(1).uniform(0.2, 0.9, (2, 3, 4))
+SQUARE = X[0] @ X[1].T
+
+
+def leaf(x):
+    return tg.tensor(x, requires_grad=True)
+
+
+# -- functions of NumPy's on tensors -----------------------------------------------------------
+
+# For every function of NumPy's that has an op: calls of it. One without a row fails.
+BINARY = (
+    *("add", "subtract", "multiply", "divide", "power", "maximum", "minimum"),
+    *("less", "less_equal", "greater", "greater_equal", "equal", "not_equal"),
+)
+CALLS = {
+    **{name: [lambda f: f(X)] for name in ("exp", "log", "sqrt", "tanh", "sign", "absolute")},
+    **{name: [lambda f: f(X, Y), lambda f: f(X, 0.5), lambda f: f(X[0], Y)] for name in BINARY},
+    **{
+        name: [lambda f: f(X), lambda f: f(X, 1), lambda f: f(X, axis=(0, -1), keepdims=True)]
+        for name in ("sum", "mean", "max", "min", "amax", "amin")
+    },
+    "negative": [lambda f: f(X)],
+    "matmul": [lambda f: f(X, SQUARE[0, 0] * X.swapaxes(1, 2)), lambda f: f(X, X[0, 0])],
+    "where": [lambda f: f(X > 0.5, X, Y), lambda f: f(X > 0.5, X, 0)],
+    "astype": [lambda f: f(X, np.float32), lambda f: f(X, np.float64)],
+    "reshape": [lambda f: f(X, (3, -1)), lambda f: f(X, shape=(4, 6))],
+    "transpose": [lambda f: f(X), lambda f: f(X, (1, 0, 2)), lambda f: f(X, axes=(0, 2, 1))],
+    "swapaxes": [lambda f: f(X, 0, 2), lambda f: f(X, axis1=0, axis2=1)],
+    "flip": [lambda f: f(X), lambda f: f(X, 1), lambda f: f(m=X, axis=(0, 1))],
+    "broadcast_to": [lambda f: f(X, (5, 2, 3, 4))],
+    "concatenate": [lambda f: f([X, Y]), lambda f: f((X, Y, X), axis=-1)],
+    "stack": [lambda f: f([X, Y]), lambda f: f((X, Y), 1), lambda f: f(arrays=[X, Y], axis=-1)],
+    "split": [lambda f: f(X, 2), lambda f: f(X, [1, 3], axis=2), lambda f: f(X, [1], 1)],
+    "unstack": [lambda f: f(X), lambda f: f(X, axis=1)],
+}
+CALLS = {name: calls for name, calls in CALLS.items() if hasattr(np, name)}
+
+
+def test_every_function_that_has_an_op_has_a_row():
+    others = {
+        getattr(np, name) for name in [*protocols.QUESTIONS.split(), *("shape", "ndim", "size")]
+    }
+    assert set(protocols.table()) - others == {getattr(np, name) for name in CALLS}
+
+
+def on_tensors(call, function):
+    """A call with tensors that require gradients in place of its float arrays."""
+    leaves = []
+
+    def tensors(x):
+        if isinstance(x, list | tuple) and x and isinstance(x[0], np.ndarray):
+            return type(x)(map(tensors, x))
+        if isinstance(x, np.ndarray) and x.dtype.kind == "f":
+            leaves.append(leaf(x))
+            return leaves[-1]
+        return x
+
+    def f(*args, **options):
+        words = {word: tensors(value) for word, value in options.items()}
+        return function(*map(tensors, args), **words)
+
+    return call(f), leaves
+
+
+@pytest.mark.parametrize("name, k", [(name, k) for name in CALLS for k in range(len(CALLS[name]))])
+def test_numpys_function_gives_tensors_with_a_past_and_numpys_numbers(name, k):
+    function, call = getattr(np, name), CALLS[name][k]
+    expected = call(function)
+    found, leaves = on_tensors(call, function)
+    many = isinstance(found, tuple)
+    for y, array in zip(found if many else [found], expected if many else [expected], strict=True):
+        assert isinstance(y, tg.Tensor) and y.shape == np.shape(array)
+        np.testing.assert_allclose(y.detach(), array, rtol=1e-15, atol=0)
+        if y.dtype.kind == "f" and name != "sign":
+            y.sum().backward(retain_graph=True)
+            assert any(x.grad is not None for x in leaves)
+
+
+def test_numbers_of_numpys_beside_tensors():
+    x = leaf([1.0, 2.0])
+    for f in (operator.add, operator.sub, operator.mul, operator.truediv, operator.pow):
+        for other in (np.float64(3), np.array(3.0), np.array([3.0, 4.0])):
+            assert f(other, x).op is f(x, other).op is not None
+            np.testing.assert_array_equal(f(other, x).detach(), f(other, x.data))
+    assert (np.eye(2) @ x).op.name == "reshape" and (np.float32(3) * tg.tensor([1])).item() == 3
+
+
+@pytest.mark.parametrize(
+    "name, f",
+    {
+        "np.square": np.square,
+        "np.add.reduce": np.add.reduce,
+        "np.add.accumulate": np.add.accumulate,
+        "np.linalg.norm": np.linalg.norm,
+        "np.cumsum": np.cumsum,
+        "np.clip": lambda x: np.clip(x, 0, 1),
+        "np.dot": lambda x: np.dot([1.0, 2.0], x),
+        "np.hstack": lambda x: np.hstack([x, x]),
+    }.items(),
+)
+def test_what_is_missing_is_refused_by_its_name(name, f):
+    """Of a tensor that remembers; of one that does not, nothing is lost, and NumPy may have it."""
+    x = leaf([1.0, 2.0])
+    with pytest.raises(TypeError) as refusal:
+        f(x)
+    assert all(word in str(refusal.value) for word in (f"{name}:", "x.data", "tg.primitive"))
+    assert not isinstance(f(x.detach()), tg.Tensor)
+    np.testing.assert_array_equal(f(x.detach()), f(x.data))
+
+
+def test_numpys_other_words_are_refused():
+    x = leaf(X)
+    for word, f in {
+        "dtype": lambda: np.sum(x, 0, np.float32),
+        "initial": lambda: np.max(x, initial=0.0),
+        "order": lambda: np.reshape(x, -1, order="F"),
+        "where": lambda: np.add(x, 1, where=X > 0),
+    }.items():
+        with pytest.raises(TypeError, match=word):
+            f()
+
+
+def test_questions_get_plain_answers():
+    x = leaf(X)
+    assert np.shape(x) == (2, 3, 4) and np.ndim(x) == 3 and np.size(x) == 24 and np.size(x, 1) == 3
+    assert np.array_equal(x, x) and np.array_equal(x, X) and not np.allclose(X + 1, x)
+    for f in (np.isnan, np.argmax, np.any, np.isfinite, np.zeros_like, np.argsort):
+        assert not isinstance(f(x), tg.Tensor) and np.array_equal(f(x), f(X))
+
+
+def test_numpys_functions_in_a_step():
+    """The same trace as that of the ops; what needs numbers is refused."""
+    W = tg.tensor(np.eye(3), requires_grad=True)
+
+    def ours(x, h):
+        a, b = tg.split(tg.tanh(tg.add(x, h @ W)), [1], axis=1)
+        return tg.concat([b, a], axis=1) * tg.sum(x, axis=1, keepdims=True)
+
+    def theirs(x, h):
+        a, b = np.split(np.tanh(np.add(x, np.matmul(h, W))), [1], axis=1)
+        return np.concatenate([b, a], axis=1) * np.sum(x, axis=1, keepdims=True)
+
+    x, h = np.ones((2, 2, 3)), np.zeros((2, 3))
+    steps = [tg.unroll(step, h, x)[0] for step in (ours, theirs)]
+    assert np.array_equal(*steps)
+    from tinygrad_rnn.scan.step import trace
+
+    leaves = tg.tensor(x[0]), tg.tensor(h)
+    names = [[y.op.name for y in trace(s, leaves[:1], leaves[1:])[0].nodes] for s in (ours, theirs)]
+    assert names[0] == names[1] and len(names[0]) > 5
+    for word, step in {
+        "np.square": lambda x, h: np.square(x) + h,
+        "out=": lambda x, h: np.add(x, h, out=np.ones((2, 3))),
+        "numbers": lambda x, h: h if np.array_equal(x, h) else x,
+    }.items():
+        with pytest.raises(TypeError, match=word):
+            trace(step, leaves[:1], leaves[1:])
+
+
+# -- arrays that leave ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        tg.tensor([1.0, 2.0]),
+        tg.tensor(X)[:, ::2],
+        tg.tensor(X).T,
+        tg.split(tg.tensor(X), 2)[1],
+        tg.tensor(2.0) * 3,
+        tg.tensor(np.zeros((0, 3))),
+        tg.tensor([True, False]),
+    ],
+    ids=["leaf", "slice", "transposed", "part", "number", "empty", "bools"],
+)
+def test_nobody_can_write_to_the_array_of_a_tensor(x):
+    for array in (x.data, x.numpy(), x.data.view(), np.asarray(x), x.data[...]):
+        with pytest.raises(ValueError, match="WRITEABLE"):
+            array.setflags(write=True)
+        with pytest.raises(ValueError, match="WRITEABLE"):
+            array.flags.writeable = True
+        assert not isinstance(array.base, np.ndarray) or not array.base.flags.writeable
+    assert np.shares_memory(x.data, x._array) or not x.size
+    assert x.data.strides == x._array.strides or not x.size
+
+
+def test_dlpack():
+    x = tg.tensor(X)[:, 1:]
+    array = np.from_dlpack(x)
+    np.testing.assert_array_equal(array, X[:, 1:])
+    assert x.__dlpack_device__() == X.__dlpack_device__()
+    before = x.data.copy()
+    if array.flags.writeable:
+        array[...] = 0
+    np.testing.assert_array_equal(x.data, before)
+    with pytest.raises(TypeError, match=r"x\.data, or x\.detach\(\)"):
+        np.from_dlpack(leaf(X) * 1)
+    with pytest.raises(BufferError, match="copy"):
+        x.__dlpack__(copy=False)
+    with pytest.raises(TypeError, match=r"x\.item\(\).*x\.data"):
+        len(tg.tensor(1.0))  # torch.tensor(x) comes by here
+
+
+# -- arrays that come in -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "values, dtype",
+    [
+        ([300], np.uint8),
+        ([-1], np.uint64),
+        (np.array([128]), np.int8),
+        ([1 << 63], np.int64),
+        ([1.5], int),
+        ([np.nan], int),
+        ([np.inf], np.int32),
+        (np.float64(1e19), np.int64),
+    ],
+)
+def test_numbers_that_an_integer_dtype_does_not_hold_are_refused(values, dtype):
+    with pytest.raises(ValueError, match=f"no {np.dtype(dtype)}"):
+        tg.tensor(values, dtype=dtype)
+
+
+@pytest.mark.parametrize("values", [[255, 0], [255.0, 0.0], [True, False], []])
+def test_numbers_that_fit_are_taken(values):
+    x = tg.tensor(values, dtype=np.uint8)
+    assert x.dtype == np.uint8 and x.data.tolist() == values
+
+
+COMPLEX = [np.array([1j, 2.0]), [1j, 2.0], np.complex64(1j), 1j]
+OPS = {name: f for name, f in vars(ops).items() if callable(f) and name not in ("expand", "sum_to")}
+REST = {
+    **{"astype": [np.float64], "reshape": [(2,)], "swapaxes": [0, 0], "split": [1]},
+    **{"where": [1, 2], "matmul": [[1.0, 2.0]], "cross_entropy": [[0, 0]], "embedding": [[0]]},
+}
+
+
+@pytest.mark.parametrize("name", OPS)
+@pytest.mark.filterwarnings("ignore:Casting complex")
+def test_no_imaginary_part_is_dropped(name):
+    f = OPS[name]
+    binary = getattr(f, "arity", 1) == 2 or name.endswith(("error", "logits"))
+    rest = REST.get(name, [1.0] if binary or name == "binary_cross_entropy" else [])
+    options = {"value": 1.0} if name == "clip_cotangent" else {}
+    for z in COMPLEX[: 2 if name == "matmul" else None]:
+        with pytest.raises(TypeError, match="complex"):
+            f([z, z] if name in ("concat", "stack") else z, *rest, **options)
+
+
+# -- axes ----------------------------------------------------------------------------------------
+
+
+def logsumexp(x, axis, keepdims):
+    return np.log(np.exp(x).sum(axis=axis, keepdims=keepdims))
+
+
+REDUCTIONS = {"sum": np.sum, "mean": np.mean, "max": np.max, "min": np.min, "logsumexp": logsumexp}
+AXES = [None, 0, -1, np.int64(1), (0, 2), [0, -1], (2, 1, 0), (-2, 0), (1,), ()]
+
+
+@pytest.mark.parametrize("axis", AXES, ids=str)
+@pytest.mark.parametrize("keepdims", [False, True])
+@pytest.mark.parametrize("name", REDUCTIONS)
+def test_reductions_take_the_axes_that_numpys_take(name, keepdims, axis):
+    f = getattr(tg, name)
+    numpys = tuple(axis) if isinstance(axis, list) else axis
+    found = f(tg.tensor(X), axis=axis, keepdims=keepdims)
+    np.testing.assert_allclose(found, REDUCTIONS[name](X, axis=numpys, keepdims=keepdims), 1e-14)
+    tg.check_grads(lambda x: f(x, axis=axis, keepdims=keepdims), [X], order=2)
+
+
+@pytest.mark.parametrize("axis", AXES, ids=str)
+def test_softmax_over_any_axes(axis):
+    numpys = tuple(axis) if isinstance(axis, list) else axis
+    expected = np.exp(X) / np.exp(X).sum(numpys, keepdims=True)
+    np.testing.assert_allclose(tg.softmax(tg.tensor(X), axis=axis), expected, 1e-14)
+    np.testing.assert_allclose(tg.log_softmax(tg.tensor(X), axis), np.log(expected), 1e-13, 1e-15)
+    for f in (tg.softmax, tg.log_softmax):
+        tg.check_grads(lambda x, f=f: f(x, axis=axis), [X], order=2)
+
+
+@pytest.mark.parametrize("f", [*map(tg.__dict__.get, REDUCTIONS), tg.softmax, tg.log_softmax])
+def test_axes_that_are_not_there(f):
+    for x, axis in ((X, 3), (X, -4), (X, (0, 5)), (2.0, 0), (2.0, -1), (2.0, (0,))):
+        for given in (tg.tensor(x), np.asarray(x)):
+            with pytest.raises((ValueError, IndexError), match="axis"):
+                f(given, axis=axis)
+    for axis in ((0, 0), [1, -2], (0, 1, -3)):
+        with pytest.raises(ValueError, match="axis"):
+            f(tg.tensor(X), axis=axis)
+    with pytest.raises(TypeError):
+        f(tg.tensor(X), axis=1.5)
+    assert f(tg.tensor(2.0), axis=None).shape == f(tg.tensor(2.0), axis=()).shape == ()
+
+
+# -- split ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("points", [[], [1, 3], (2,), [0, 4], [-1], [1, 9], [2, 2], np.array([3])])
+def test_split_at_points_as_numpy_does(points):
+    x = leaf(X)
+    parts = tg.split(x, points, axis=-1)
+    for part, expected in zip(parts, np.split(X, points, axis=-1), strict=True):
+        np.testing.assert_array_equal(part.data, expected)
+    sizes = [part.shape[-1] for part in parts]
+    again = tg.split(x, sizes=sizes, axis=2)
+    assert all(a.data.tobytes() == b.data.tobytes() for a, b in zip(parts, again, strict=True))
+    tg.check_grads(lambda x: tg.split(x, points, axis=-1), [X], order=2)
+
+
+def test_split_cuts_the_first_axis_unless_told_otherwise():
+    assert [part.shape for part in tg.split(tg.tensor(X), 2)] == [(1, 3, 4)] * 2
+    assert [part.shape for part in tg.split(X, np.int64(2), -1)] == [(2, 3, 2)] * 2
+    rows = np.arange(5)
+    ends = pairwise([0, 2, 5])
+    assert [p.tolist() for p in tg.split(rows, sizes=[2, 3])] == [[*range(*e)] for e in ends]
+
+
+def test_split_refuses():
+    x = tg.tensor(X)
+    for error, word, f in (
+        (ValueError, "3 into 2", lambda: tg.split(x, 2, axis=1)),
+        (ValueError, "increasing", lambda: tg.split(x, [2, 1], axis=1)),
+        (ValueError, "add up to 3", lambda: tg.split(x, sizes=[2, 2], axis=1)),
+        (ValueError, "axis 3", lambda: tg.split(x, [1], axis=3)),
+        (TypeError, "sizes=", lambda: tg.split(x)),
+        (TypeError, "sizes=", lambda: tg.split(x, 2, sizes=[1, 1])),
+    ):
+        with pytest.raises(error, match=word):
+            f()
+
+
+# -- blocks as decorators --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("block", [tg.no_grad, tg.detect_anomaly, lambda: tg.recording(False)])
+def test_a_block_does_not_decorate_what_runs_later(block):
+    async def coroutine():
+        pass
+
+    async def asyncgen():
+        yield
+
+    def generator():
+        yield
+
+    for f in (coroutine, asyncgen, generator):
+        with pytest.raises(TypeError, match=f"{f.__name__} is a {f.__name__}.*inside it"):
+            block()(f)
+    assert asyncio.run(coroutine()) is None
