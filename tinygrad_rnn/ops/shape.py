@@ -154,7 +154,7 @@ def split(x, indices_or_sections=None, axis=0, *, sizes=None):
         if ends != sorted(ends):
             raise ValueError(f"split: expected points in increasing order, got {list(cut)}")
         sizes = [b - a for a, b in pairwise(ends)]
-    return _split(x, sections=int(cut) if sizes is None else tuple(sizes), axis=axis)
+    return _split(x, axis=axis, sections=int(cut) if sizes is None else tuple(sizes))
 
 
 @lru_cache
