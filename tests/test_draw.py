@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.draw import Figure, GraphvizNotFound, curve, draw
+from tinygrad_rnn.draw import Figure, GraphvizNotFound, curve, draw, trace_of
 from tinygrad_rnn.draw import render as render_module
 from tinygrad_rnn.draw.path import smooth
 
@@ -381,15 +381,17 @@ def test_after_backward_every_node_shows_its_norm():
 
 def test_a_gradient_of_zero_is_told_from_none():
     x, y = parameter("x", 2), parameter("y", 2)
-    x.grad = np.zeros(2)
-    text = shown(draw(x * y)).splitlines()
+    loss = (x * 0.0).sum()
+    loss.backward(retain_graph=True)
+    text = shown(draw([loss, y])).splitlines()
     assert text.count("grad 0") == 1 and text.count("no grad yet") == 1
 
 
 @pytest.mark.parametrize("bad, word", [(np.nan, "NaN"), (np.inf, "∞"), (-np.inf, "∞")])
 def test_a_gradient_that_is_not_finite_is_loud(bad, word):
     loss, parameters = network("rnn", 10)
-    parameters["Wh0"].grad = np.full(parameters["Wh0"].shape, bad)
+    loss = loss + parameters["Wh0"][0, 0] * bad
+    loss.backward(retain_graph=True)
     figure = draw(loss)
     (alarm,) = [
         t
@@ -403,8 +405,57 @@ def test_a_gradient_that_is_not_finite_is_loud(bad, word):
 
 def test_a_huge_gradient_does_not_overflow_on_the_way_to_the_label():
     x = parameter("x", 2)
-    x.grad = np.full(2, 1e300)
-    assert "grad 1.4e300" in shown(draw(x * x))
+    y = (x * 1e300).sum()
+    y.backward(retain_graph=True)
+    assert "grad 1.4e300" in shown(draw(y))
+
+
+def gradients(*outputs):
+    """The norm that the picture's trace tells of each tensor, by its name or op."""
+    records = trace_of(outputs, walk=False).records
+    return {r.label: None if r.grad is None else r.grad.l2 for r in records if r.kind != "constant"}
+
+
+def test_a_gradient_is_told_only_of_the_passes_through_these_outputs():
+    """Two losses share a weight: each picture tells what its own backward pass left, alone."""
+    w = tg.tensor(np.ones(4), requires_grad=True, name="w")
+    shared = tg.tanh(w)
+    a, b = (shared * 2.0).sum(), tg.exp(shared).sum()
+    slope = 1 - np.tanh(1) ** 2
+    sizes = [
+        4 * slope,
+        2 * slope * np.exp(np.tanh(1)),
+    ]  # the norm of four equal numbers is twice one
+    assert set(gradients(b).values()) == {None}
+    a.backward(retain_graph=True)
+    assert gradients(a)["w"] == pytest.approx(sizes[0], rel=1e-5) and gradients(a)["mul"] == 2
+    assert set(gradients(b).values()) == {None}  # not even on what both go through
+    text = shown(tg.diff(a, b, view="unrolled"))
+    assert text.count("no grad yet") == 1 and f"grad {sizes[0]:.3g}" in text
+    w.grad = None
+    b.backward(retain_graph=True)
+    assert gradients(b)["w"] == pytest.approx(sizes[1], rel=1e-5)
+    assert gradients(a)["w"] is None and gradients(a)["tanh"] is None
+    a.backward(retain_graph=True)  # the sum of both is neither's
+    assert gradients(a)["w"] is None and gradients(b)["w"] is None
+    assert gradients(a, b)["w"] == pytest.approx(sum(sizes), rel=1e-5)
+
+
+@pytest.mark.parametrize("unroll", [True, False])
+def test_what_an_earlier_loss_left_on_weights_is_not_told_of_a_later_one(unroll):
+    cell = tg.nn.RNN(4, 4, rng=0)
+    loss = lambda k: (cell(np.full((3, 2, 4), k, np.float32), unroll=unroll)[0] * k).sum()
+    loss(1.0).backward()
+    for clip in (False, True):
+        if clip:
+            tg.optim.clip_grad_norm(cell, 1e-3)  # nor what was made of it
+        assert set(gradients(loss(2.0)).values()) == {None}
+    walked = trace_of(loss(2.0)).records  # and what the walk back does not come to has none
+    assert all(r.grad is not None for r in walked if r.kind == "parameter")
+    unreached = (cell.Wh * 0.0 > 1.0).astype(np.float32)
+    assert {r.name: r.grad for r in trace_of((cell.b + unreached[0]).sum()).records}.get(
+        "Wh"
+    ) is None
 
 
 def test_a_freed_graph_says_so():

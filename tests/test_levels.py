@@ -152,7 +152,7 @@ def test_a_gate_is_a_box_with_its_formula(kind):
 
 def test_sums_that_wait_for_gates_are_a_box_of_their_own():
     labels = [box.glyph for box in boxes_at(tg.draw(run("masked", 4), level="gate"), 1)]
-    assert "f·c + i·g" in labels and "x Wx + h·h mask Wh + b" in labels and len(labels) == 8
+    assert "x Wx + h·h mask Wh + b" in labels and "c̃ = f·c + i·g" in labels and len(labels) == 9
 
 
 def test_a_step_of_a_plain_network_is_one_formula():

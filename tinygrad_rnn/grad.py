@@ -10,7 +10,7 @@ import numpy as np
 
 from .op import Parts, has_nan, place
 from .ops import astype, sum_to
-from .tensor import Operand, Tensor, describe, history, mode, owned, recording
+from .tensor import Operand, Tensor, _births, describe, history, mode, owned, recording
 
 BLOCK = 64  # terms of a sum that are added up before they join the rest
 
@@ -310,10 +310,17 @@ def backward(y: Tensor, gradient: Operand | None = None, *, retain_graph: bool =
 
 def _leave(found: dict[Tensor, Any]) -> None:
     """Add what a walk found to the gradients of leaves; those of the tensors in between it is."""
+    own = frozenset([next(_births)])
     for x, g in found.items():
         if x.tracked and type(x._array) is not tuple:
-            g = np.asarray(g)
-            x._grad = owned(g if x.op or x._grad is None else x._grad._array + g)
+            g, before = np.asarray(g), None if x.op else x._grad
+            x._grad = owned(g if before is None else before._array + g)
+            x._grad.attrs = {"passes": own | passes(before)}
+
+
+def passes(g: Tensor | None) -> frozenset[int]:
+    """The backward passes that a gradient is the sum of; 0 stands for what left none."""
+    return frozenset() if g is None else g.attrs.get("passes", frozenset([0]))
 
 
 def grad(

@@ -35,18 +35,20 @@ class Fold:
 
 def fold(trace: Trace) -> Fold:
     """One step in place of all."""
-    return _Folder(trace).fold()
+    return Folder(trace).fold()
 
 
-class _Folder:
+class Folder:
     """The work of folding one trace."""
 
     def __init__(self, trace: Trace):
         self.whole, self.records = trace, trace.records
         self.members: defaultdict[Step, list[int]] = defaultdict(list)
+        self.step: dict[int, Step] = {}
         for r in self.records:
             if r.t >= 0 and r.kind == "op" and not r.restacked:
                 self.members[r.layer, r.t].append(r.id)
+                self.step[r.id] = r.layer, r.t
         self.times: defaultdict[str, list[int]] = defaultdict(list)  # in the order they were done
         for layer, t in self.members:
             self.times[layer].append(t)
@@ -73,14 +75,25 @@ class _Folder:
         slots: dict[int, object] = {}
         for (layer, _), members in self.members.items():
             kept = self.members[layer, self.kept[layer]]
-            ours, theirs = ([self.records[y].op for y in ys] for ys in (kept, members))
+            ours, theirs = ([_what(self.records[y]) for y in ys] for ys in (kept, members))
             if ours == theirs:
                 slots |= dict(zip(members, range(len(kept)), strict=True))
                 continue
             slots |= {y: (y,) for y in members}
-            for a, b, size in SequenceMatcher(None, ours, theirs, False).get_matching_blocks():
-                slots |= {members[b + k]: a + k for k in range(size)}
+            found = SequenceMatcher(None, ours, theirs, False).get_matching_blocks()
+            texts = {members[b + k]: kept[a + k] for a, b, size in found for k in range(size)}
+            slots |= {y: kept.index(z) for y, z in self._checked(members, texts)}
         return slots
+
+    def _checked(self, members: list[int], texts: dict[int, int]) -> Iterator[tuple[int, int]]:
+        """Of equal texts of ops those pairs that also do the same with the same, where any does."""
+        taken: set[int] = set()
+        for y in members:
+            twins = self.twins(y)
+            z = twins[0] if len(twins) == 1 else texts.get(y)
+            if z is not None and z not in taken and (z in twins or not twins):
+                taken.add(z)
+                yield y, z
 
     def fold(self) -> Fold:
         """Copy what the outputs lead to, oldest first."""
@@ -91,7 +104,7 @@ class _Folder:
             self._connect(self.records[y])
         trace = self.done.trace
         trace.outputs = sorted(
-            {self.image[z] for y in self.whole.outputs if (z := self._kept(y)) in self.image}
+            {self.image[z] for y in self.whole.outputs if (z := self.kept_like(y)) in self.image}
         )
         lengths = self.whole.lengths
         self.done.counts = {
@@ -99,9 +112,30 @@ class _Folder:
         }
         return self.done
 
+    def twins(self, y: int) -> list[int]:
+        """The ops of its layer's kept step that do the same with the same.
+
+        What an op of another step reads that is none of its own step may be anything there.
+        """
+        r = self.records[y]
+        return [z for z in self.members[r.layer, self.kept[r.layer]] if self._is_twin(y, z, 5)]
+
+    def _is_twin(self, y: int, z: int, depth: int) -> bool:
+        a, b = self.records[y], self.records[z]
+        if _what(a) != _what(b) or len(a.inputs) != len(b.inputs):
+            return False
+        for one, other in zip(a.inputs, b.inputs, strict=True):
+            (x, part), (u, of) = self.whole.whole(*one), self.whole.whole(*other)
+            inside = self.step.get(x) == (a.layer, a.t)
+            if inside and (part != of or (depth and not self._is_twin(x, u, depth - 1))):
+                return False
+            if self.records[x].kind == "parameter" and x != u:
+                return False
+        return True
+
     # -- what is kept --------------------------------------------------------------------------
 
-    def _kept(self, y: int) -> int:
+    def kept_like(self, y: int) -> int:
         """The op of the kept step that an op of any step is like; itself outside the steps."""
         r = self.records[y]
         if y not in self.slot:
@@ -111,7 +145,7 @@ class _Folder:
     def _wanted(self) -> set[int]:
         """The kept ops and leaves: all that the outputs lead to, through kept steps only."""
         found: set[int] = set()
-        left = [self._kept(y) for y in self.whole.outputs]
+        left = [self.kept_like(y) for y in self.whole.outputs]
         while left:
             y = left.pop()
             if y in found:
@@ -120,7 +154,7 @@ class _Folder:
             for x, _ in self._inputs(y):
                 if self._is_constant(y, x) or x not in self.slot:
                     left.append(x)
-                elif self.records[z := self._kept(x)].t == self.kept[self.records[z].layer]:
+                elif self.records[z := self.kept_like(x)].t == self.kept[self.records[z].layer]:
                     left.append(z)
         return found
 
@@ -132,7 +166,7 @@ class _Folder:
         found: dict[tuple[int, int], None] = {}
         for x, part in inputs:
             if not self._only_others(x):
-                found[self._kept(x), part] = None
+                found[self.kept_like(x), part] = None
         return list(found) or inputs[-1:]
 
     def _only_others(self, x: int) -> bool:
@@ -179,7 +213,7 @@ class _Folder:
         twins = self.records[before].inputs
         steady = any(
             z in self.slot
-            and self._kept(z) == self._kept(x)
+            and self.kept_like(z) == self.kept_like(x)
             and self.rank[self.records[before].t] - self.rank[self.records[z].t] == late
             for z, _ in (self.whole.whole(*z) for z in twins)
         )
@@ -205,11 +239,11 @@ class _Folder:
     def _connect(self, r: Record) -> None:
         own = self.done.trace.records[self.image[r.id]]
         for x, part in self._inputs(r.id):
-            number = self.image.get(x if own.t < 0 or x not in self.slot else self._kept(x))
+            number = self.image.get(x if own.t < 0 or x not in self.slot else self.kept_like(x))
             if own.t == 0 and x in self.slot and self._is_constant(r.id, x):
                 number = self.image.get(x)
             elif own.t == 0 and x in self.slot and (late := self._delay(r.id, x)):
-                number = self._delayed(self._kept(x), late, own.layer)
+                number = self._delayed(self.kept_like(x), late, own.layer)
             if number is not None:
                 likes = list(self._likes(r.id, x, part))
                 self.done.readers[own.id, len(own.inputs)] = likes
@@ -229,7 +263,7 @@ class _Folder:
                 yield from ((t, twin, place) for place in places)
         else:
             for place, (z, of) in enumerate(inputs):
-                if of == part and (z == x or (z in self.slot and self._kept(z) == x)):
+                if of == part and (z == x or (z in self.slot and self.kept_like(z) == x)):
                     yield self.records[z].t, y, place
 
     def _delayed(self, source: int, late: int, layer: str) -> int:
@@ -238,7 +272,8 @@ class _Folder:
             power = "".join("⁰¹²³⁴⁵⁶⁷⁸⁹"[int(k)] for k in str(abs(late)))
             r = self.records[source]
             name = f"z{'⁻' if late > 0 else '⁺'}{power}"
-            new = replace(r, op=name, t=0, layer=layer, inputs=[], attributes="", terms=[], parts=0)
+            new = replace(r, op=name, delay=late, t=0, layer=layer, inputs=[], terms=[], parts=0)
+            new.own, new.attributes = False, ""
             if r.shape is None:
                 new.shape = []
             made = self.image.get(source)
@@ -246,3 +281,8 @@ class _Folder:
                 new.inputs = [(made, -1)]
             self._add(key, new, {})
         return self.image[key]
+
+
+def _what(r: Record) -> tuple[str, bool]:
+    """What an op does, to be compared."""
+    return r.op, r.own

@@ -21,12 +21,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from .glyph import FAMILIES, glyph
+from .glyph import FAMILIES
 from .levels import Box, boxes
 from .text import gradient_words, literal, number, shape_words
 from .trace import Record, Trace
 
-EARLIER, LATER = "z⁻", "z⁺"
 BUDGET = 3000  # nodes; more than that is neither readable nor quick to open
 
 
@@ -262,8 +261,8 @@ class _Reader:
 
     def _shift(self, y: int) -> int:
         """A delay stands left of the step, one from the other end right of it."""
-        op = self.records[y].op
-        return (op.startswith(LATER) - op.startswith(EARLIER)) if self.folded else 0
+        delay = self.records[y].delay
+        return (delay < 0) - (delay > 0)
 
     def _columns(self, before: bool, after: bool) -> list[Column]:
         if not self.times:
@@ -404,15 +403,15 @@ class _Reader:
             words = f"= {_value(r)}"
         label = box.label
         if not label:
-            label = f"{literal(r.name, 12)} = {glyph(r.op)}" if r.name else glyph(r.op)
-        family = FAMILIES.get(r.op, "other")
+            label = f"{literal(r.name, 12)} = {r.sign}" if r.name else r.sign
+        family = FAMILIES.get(r.verb, "other")
         title = self._box_title(box, grad)
         node = Node("op", spot, label, words, grad, title, family, loud=loud)
         node.output = not self.outputs.isdisjoint(box.members)
         node.ids, node.exits, node.name = box.members, box.exits, r.name
         node.rails = max(1, label.count(", ") + 1) if self.wanted.level == "cell" else 1
-        if len(box.members) > 1:
-            node.form = glyph(r.op)
+        if len(box.members) > 1 or r.own:
+            node.form = r.sign if r.verb else f"own {r.sign}"
         self._add(node, box.members)
 
     def _is_drawn_leaf(self, x: int, box: Box) -> bool:
@@ -422,7 +421,7 @@ class _Reader:
 
     def _draw_delay(self, r: Record, spot: tuple[int, int]) -> None:
         words = f"{literal(r.name, 8)} {shape_words(r.shape)}".strip()
-        way = "earlier" if r.op.startswith(EARLIER) else "later"
+        way = "earlier" if r.delay > 0 else "later"
         title = f"{r.name or 'what'} comes from a step {way}: {r.op}\n{_form(r)}"
         self._add(Node("delay", spot, r.op, words, "", title, name=r.name), [r.id])
 
@@ -517,7 +516,7 @@ class _Reader:
     def _box_title(self, box: Box, grad: str) -> str:
         r = self.records[box.key]
         if len(box.members) > 1:
-            ops = ", ".join(glyph(self.records[y].op) for y in box.members[:24])
+            ops = ", ".join(self.records[y].sign for y in box.members[:24])
             more = ", …" if len(box.members) > 24 else ""
             facts = [f"{len(box.members)} ops: {ops}{more}", _form(r)]
         else:

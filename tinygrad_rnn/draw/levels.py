@@ -13,30 +13,36 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
+from functools import cached_property
 
-from .glyph import glyph
+from .fold import Folder
 from .text import literal, number
 from .trace import Record, Trace
 
 LEVELS = ("op", "gate", "cell")
 FORMULA = 24  # letters; a longer formula is not written on a box
+UNKNOWN = "…"  # stands for what has no name
 
 Cells = dict[int, tuple[str, int]]
 
 
 @dataclass
 class Box:
-    """Ops that are drawn as one. exits: those of them that something outside the box reads."""
+    """Ops that are drawn as one.
+
+    exits: those of them that something outside the box reads. states: of a cell, those of the exits
+    that its label tells, in that order.
+    """
 
     members: list[int]
     exits: list[int] = field(default_factory=list)
     label: str = ""
-    lead: int = -1
+    states: list[int] = field(default_factory=list)
 
     @property
     def key(self) -> int:
         """The op that it is called by."""
-        return self.lead if self.lead >= 0 else (self.exits or self.members)[-1]
+        return (self.states or (self.exits or self.members)[-1:])[0]
 
 
 def boxes(trace: Trace, ops: list[int], every: list[int], level: str) -> list[Box]:
@@ -47,7 +53,7 @@ def boxes(trace: Trace, ops: list[int], every: list[int], level: str) -> list[Bo
     inside: defaultdict[tuple[str, int], list[int]] = defaultdict(list)
     found: list[list[int]] = []
     for y in ops:
-        if records[y].t >= 0 and not records[y].op.startswith("z"):
+        if records[y].t >= 0 and not records[y].delay:
             inside[records[y].layer, records[y].t].append(y)
         else:
             found.append([y])
@@ -55,11 +61,11 @@ def boxes(trace: Trace, ops: list[int], every: list[int], level: str) -> list[Bo
     for members in inside.values():
         found += [members] if level == "cell" else _gates(trace, members, readers)
     found.sort(key=lambda members: records[members[0]].t >= 0)
-    made = [Box(members) for members in found]
+    made, steps = [Box(members) for members in found], Steps(trace)
     for box in made:
         own = set(box.members)
         box.exits = [y for y in box.members if y in trace.outputs or not readers[y] <= own]
-        box.label = _cell_label(trace, box) if level == "cell" else _gate_label(trace, box)
+        box.label = _cell_label(trace, box) if level == "cell" else _gate_label(steps, box)
     return made
 
 
@@ -98,74 +104,171 @@ def _gates(trace: Trace, members: list[int], readers: dict[int, set[int]]) -> li
 
 
 def _cell_label(trace: Trace, box: Box) -> str:
-    """The states and outputs that leave the cell; h first."""
-    records = trace.records
+    """The states and outputs that leave the cell; the one that was made last is first."""
     if len(box.members) == 1:
         return ""
-    names = {records[y].name: y for y in box.exits if records[y].name}
-    named = sorted(names, key=lambda name: (name != "h", name))
-    box.lead = names[named[0]] if named else -1
-    return ", ".join(literal(n, 8) for n in named[:4]) or "cell"
+    box.states = [y for y in reversed(box.exits) if trace.records[y].name][:4]
+    return ", ".join(literal(trace.records[y].name, 8) for y in box.states) or "cell"
 
 
-def _gate_label(trace: Trace, box: Box) -> str:
-    if len(box.members) == 1:
+def _gate_label(steps: Steps, box: Box) -> str:
+    """Its name and its formula; of an op alone that has no name, nothing, as its sign says all."""
+    r = steps.records[box.key]
+    if len(box.members) == 1 and (not r.name or r.t < 0 or r.delay):
         return ""
-    r = trace.records[box.key]
-    formula = Formula(trace, box).words(box.key)
-    name = literal(r.name, 12) if r.name else ""
-    if len(box.exits) > 1 and not name:
-        bases = {Formula(trace, box).words(y) for y in box.exits}
-        formula = bases.pop() if len(bases) == 1 else ""
+    formulas = Formula(steps, set(box.members))
+    words = {formulas.words(y) for y in ([box.key] if r.name else box.exits)}
+    formula = words.pop() if len(words) == 1 else ""
+    formula = formula.removesuffix(f"({UNKNOWN})")
     if not formula or len(formula) > FORMULA:
-        formula = "" if name else "sums"
-        return name or formula
-    return f"{name} = {formula}" if name else formula
+        return literal(r.name, 12) or "sums"
+    return f"{literal(r.name, 12)} = {formula}" if r.name else formula
+
+
+class Steps:
+    """What a formula has to know of a trace besides its own box."""
+
+    def __init__(self, trace: Trace):
+        self.trace, self.records = trace, trace.records
+
+    @cached_property
+    def folder(self) -> Folder:
+        """Which ops of different steps are alike."""
+        return Folder(self.trace)
+
+    @cached_property
+    def reads(self) -> dict[tuple[str, int], set[int]]:
+        """For each layer at each step, what it reads of others: of a layer below, of a sequence."""
+        found: defaultdict[tuple[str, int], set[int]] = defaultdict(set)
+        for r in self.records:
+            for x in r.inputs if r.kind == "op" and r.t >= 0 else ():
+                source, _ = self.trace.whole(*x)
+                if self.is_read(r, self.records[source]):
+                    found[r.layer, r.t].add(source)
+        return found
+
+    def is_read(self, r: Record, x: Record) -> bool:
+        """Whether an op of a step reads there what may be the x of its cell."""
+        if x.t >= 0:
+            return x.layer != r.layer
+        return x.verb == "unstack" and not self.named(x.id)
+
+    def named(self, x: int) -> str:
+        """The name of what an op only moves about, if it has one."""
+        while not self.records[x].name and self.records[x].verb in MOVES:
+            x = self.records[x].inputs[0][0]
+        return self.records[x].name
+
+
+MOVES = ("split", "unstack", "sum_to", "expand", "astype", "take", "reshape")
+INFIX = {"less": "<", "greater": ">", "less_equal": "≤", "greater_equal": "≥", "equal": "=",
+         "not_equal": "≠"}  # fmt: skip
+WORDS = {"exp": "exp", "sqrt": "√", "abs": "abs", "sum": "Σ"}
+SUM, RATIO, PRODUCT, TIMES, ATOM = range(5)  # how tightly it holds together: a W, then a·b
 
 
 class Formula:
-    """A box as the formula it is, read from its ops."""
+    """A box as the formula it is, read from its ops.
 
-    def __init__(self, trace: Trace, box: Box):
-        self.trace, self.own, self.layer = trace, set(box.members), trace.records[box.key].layer
+    own: the ops that are written out. first: whether the states of the step before are those that
+    stand before the first, h0 for h.
+    """
 
-    def words(self, y: int, budget: int = 5) -> str:
+    def __init__(self, steps: Steps, own: set[int], first: bool = False):
+        self.steps, self.own, self.first = steps, own, first
+        self.trace, self.records = steps.trace, steps.records
+
+    def words(self, y: int) -> str:
         """The formula of one op of the box."""
-        r = self.trace.records[y]
-        parts = [self._operand(*self.trace.whole(*x), budget) for x in r.inputs]
-        if r.op in ("split", "unstack", "sum_to", "expand", "astype"):
-            return parts[0]
-        if r.op == "add":
-            return " + ".join(parts)
-        if r.op == "sub":
-            return f"{parts[0]} − {_within(parts[1])}"
-        if r.op == "mul":
-            return "·".join(map(_within, parts))
-        if r.op == "matmul":
-            return " ".join(map(_within, parts))
-        if r.op == "div":
-            return f"{_within(parts[0])} / {_within(parts[1])}"
-        if r.op == "power":
-            return f"{_within(parts[0])}{'²' if parts[1] == '2' else '^' + parts[1]}"
-        return glyph(r.op) if parts == ["…"] else f"{glyph(r.op)}({', '.join(parts)})"
+        return self._op(y, 5)[0]
 
-    def _operand(self, x: int, part: int, budget: int) -> str:
-        r = self.trace.records[x]
+    def _op(self, y: int, budget: int) -> tuple[str, int]:
+        """The formula of an op, and how tightly it holds together."""
+        r = self.records[y]
+        parts = [self._operand(y, place, budget) for place in range(len(r.inputs))]
+        to = lambda least: [_held(part, least) for part in parts]
+        if r.verb == "take" and len(parts) == 1 and parts[0][0] != UNKNOWN:
+            return f"{to(ATOM)[0]}[{r.attributes.removeprefix('index=')[1:-1]}]", ATOM
+        if r.verb in MOVES and (r.verb != "take" or len(parts) == 1):
+            return parts[0]
+        if r.verb == "add":
+            return " + ".join(to(SUM)), SUM
+        if r.verb == "sub":
+            return f"{to(SUM)[0]} − {to(RATIO)[1]}", SUM
+        if r.verb == "neg":
+            return f"−{to(RATIO)[0]}", SUM
+        if r.verb == "div":
+            return f"{to(PRODUCT)[0]} / {to(ATOM)[1]}", RATIO
+        if r.verb == "matmul":
+            return " ".join(to(PRODUCT)), PRODUCT
+        if r.verb == "mul":
+            return "·".join(to(TIMES)), TIMES
+        if r.verb == "power":
+            base, power = to(ATOM)
+            return base + ("²" if power == "2" else f"^{power}"), TIMES
+        if r.verb in INFIX:
+            return f" {INFIX[r.verb]} ".join(to(SUM)), SUM
+        return f"{WORDS.get(r.verb, r.sign)}({', '.join(to(SUM))})", ATOM
+
+    def _operand(self, y: int, place: int, budget: int) -> tuple[str, int]:
+        x, part = self.trace.whole(*self.records[y].inputs[place])
+        r = self.records[x]
         if x in self.own:
-            return self.words(x, budget - 1) if budget else "…"
+            return self._op(x, budget - 1) if budget else (UNKNOWN, ATOM)
         if r.kind == "constant":
-            return _constant(r)
-        if r.op and r.t >= 0 and r.layer == self.layer:
-            return literal(r.name, 8) if r.name else "…"
-        if r.kind == "parameter" or (r.kind == "input" and r.name):
-            return literal(r.name.rsplit(".", 1)[-1], 8) or "w"
-        return "x"
+            return _constant(r), ATOM
+        if r.kind == "op" and r.t >= 0 and r.layer == self.records[y].layer:
+            return self._of_a_step(y, r), ATOM
+        if x in self._read(y):
+            return self._x(y, x), ATOM
+        if r.verb == "unstack":
+            return literal(self.steps.named(x), 12) or UNKNOWN, ATOM
+        if r.name:
+            name = r.name.rsplit(".", 1)[-1] if r.kind == "parameter" else r.name
+            return literal(name, 12), ATOM
+        if r.kind == "op" and r.t < 0 and budget:
+            return self._op(x, budget - 1)
+        return self._as_later(y, place, budget)
+
+    def _of_a_step(self, y: int, r: Record) -> str:
+        """What is made in this layer, at this step or another."""
+        if not r.name:
+            return UNKNOWN
+        rank, t = self.steps.folder.rank, self.records[y].t
+        late = r.delay or rank[t] - rank[r.t]
+        if late and self.first:
+            return f"{literal(r.name, 12)}0"
+        far = f"(t{'−' if late > 0 else '+'}{abs(late)})" if abs(late) > 1 else ""
+        return literal(r.name, 12) + far
+
+    def _read(self, y: int) -> set[int]:
+        return self.steps.reads.get((self.records[y].layer, self.records[y].t), set())
+
+    def _x(self, y: int, x: int) -> str:
+        """What is read of others is x, if it is all that is read of others."""
+        r = self.records[y]
+        near = {n for z in self.own | {y} for n, _ in self.records[z].inputs}
+        taken = any(self.records[n].name == "x" and n != x for n in near)
+        if len(self._read(y)) == 1 and not taken:
+            return "x"
+        return literal(self.records[x].name, 12) if r.t >= 0 and self.records[x].name else UNKNOWN
+
+    def _as_later(self, y: int, place: int, budget: int) -> tuple[str, int]:
+        """What was worked out without a gradient, as from h0, is what it is at a later step."""
+        folder, r = self.steps.folder, self.records[y]
+        twins = folder.twins(y) if r.t >= 0 and not self.first and budget else []
+        if len(twins) != 1 or self.records[z := twins[0]].t == r.t:
+            return UNKNOWN, ATOM
+        inside = folder.members[r.layer, self.records[z].t]
+        other = Formula(self.steps, {n for n in inside if not self.records[n].name}, True)
+        return other._operand(z, place, budget - 1)
+
+
+def _held(part: tuple[str, int], least: int) -> str:
+    """With brackets, where it holds together less tightly."""
+    words, tight = part
+    return words if tight >= least else f"({words})"
 
 
 def _constant(r: Record) -> str:
-    return number(r.value.data[0]) if r.value is not None and r.value.data else "…"
-
-
-def _within(words: str) -> str:
-    """With brackets, where it is a sum."""
-    return f"({words})" if " + " in words or " − " in words else words
+    return number(r.value.data[0]) if r.value is not None and r.value.data else UNKNOWN

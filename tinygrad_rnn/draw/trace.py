@@ -16,11 +16,14 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
-from ..grad import Walk, _seed, stepping
+from ..grad import Walk, _seed, passes, stepping
 from ..io import write_atomically
 from ..op import Parts, pick
+from ..ops import unstack
+from ..ops.shape import _stack as joined
 from ..optim.clip import euclidean
 from ..tensor import Tensor, history
+from .glyph import glyph
 from .steps import some_steps
 from .text import attribute_words, literal, step_of
 
@@ -77,6 +80,8 @@ class Record:
     inputs: list[tuple[int, int]] = field(default_factory=list)
     attributes: str = ""
     parts: int = 0
+    own: bool = False
+    delay: int = 0
     restacked: bool = False
     saved: int = 0
     value: Numbers | None = None
@@ -88,6 +93,16 @@ class Record:
     def label(self) -> str:
         """Its name, or its op."""
         return self.name or self.op or self.kind
+
+    @property
+    def verb(self) -> str:
+        """Which op of the library's it is; "" for any other, since what that is called says nothing."""
+        return "" if self.own or self.delay else self.op
+
+    @property
+    def sign(self) -> str:
+        """What the op is called in a picture: by a sign if it is the library's, else by its name."""
+        return glyph(self.op) if self.verb else literal(self.op.replace("_", " "), 20)
 
 
 @dataclass
@@ -181,7 +196,8 @@ def trace_of(
 
     values: with numbers; without, shapes only, and nothing is computed. walk: also go back from the
     one output, a number, as `backward()` would, without leaving gradients anywhere; without, the
-    gradients are those that are there. most: of each compiled loop write down no more than so many
+    gradients are those that `backward()` through these outputs, with `retain_graph=True`, has left,
+    and none that another loss had a part in. most: of each compiled loop write down no more than so many
     steps, the first it does; not together with walk. Raises RuntimeError for a graph that
     `backward()` has freed, ValueError for a walk from several outputs.
     """
@@ -193,7 +209,8 @@ def trace_of(
         )
     given, lengths = some_steps(outputs, values or walk, most)
     order = history(given)[::-1]
-    maker = _Maker(order, values)
+    own = frozenset() if walk else frozenset().union(*(passes(y.grad) for y in given))
+    maker = _Maker(order, values, own)
     if walk:
         maker.walk(given)
     trace = Trace(maker.records, [], walk, len(order), lengths, literal(title, 200))
@@ -204,20 +221,24 @@ def trace_of(
 class _Maker:
     """The work on one trace. A part of a tuple has no record: it is a place in its tuple's."""
 
-    def __init__(self, order: list[Tensor], values: bool):
-        self.values = values
+    def __init__(self, order: list[Tensor], values: bool, own: frozenset[int]):
+        self.values, self.own = values, own  # own: the backward passes whose gradients are told
         self.number: dict[Tensor, int] = {}
         self.records: list[Record] = []
-        self.grads: dict[int, list[Tensor]] = {}
+        self.grads: dict[int, list[np.ndarray]] = {}
         order = sorted(order, key=lambda x: x.op is not None)  # a leaf with new values is younger
         for x in order:
             if x.op is not pick:
                 self.number[x] = len(self.records)
                 self.records.append(self.record(x))
-            elif x.grad is not None:
-                self.grads.setdefault(self.place(x)[0], []).append(x.grad)
+            elif (g := self.grad(x)) is not None:
+                self.grads.setdefault(self.place(x)[0], []).append(g)
         for number, parts in self.grads.items():
-            self.records[number].grad = numbers([g.data for g in parts])
+            self.records[number].grad = numbers(parts)
+
+    def grad(self, x: Tensor) -> np.ndarray | None:
+        """The gradient that only passes of our own have left on a tensor, if there is one."""
+        return x.grad.data if x.grad is not None and passes(x.grad) <= self.own else None
 
     def place(self, x: Tensor) -> tuple[int, int]:
         """The record that a tensor is, or is a part of."""
@@ -234,6 +255,7 @@ class _Maker:
             id=len(self.records),
             kind=kind,
             op=x.op.name if x.op else "",
+            own=x.op is not None and not x.op.ours,
             name=literal(x.name, 60) if x.name else "",
             scope=literal(x.scope, 200),
             layer=literal(layer, 200),
@@ -246,7 +268,7 @@ class _Maker:
             restacked=is_restacked(x),
             saved=sum(a.nbytes for a in arrays) if x.op and x.tracked else 0,
             value=numbers(arrays) if self.values or not (is_tuple or x.ndim) else None,
-            grad=numbers([x.grad.data]) if not is_tuple and x.grad is not None else None,
+            grad=numbers([g]) if not is_tuple and (g := self.grad(x)) is not None else None,
         )
 
     def walk(self, outputs: Sequence[Tensor]) -> None:
@@ -273,11 +295,9 @@ class _Maker:
 
 def is_restacked(y: Tensor) -> bool:
     """Whether this is the unstacking of a stack along its own axis, which moves nothing."""
-    if y.op is None or y.op.name != "unstack" or not y.op.ours:
+    if y.op is not unstack or y.inputs[0].op is not joined:
         return False
     stack = y.inputs[0]
-    if stack.op is None or stack.op.name != "stack" or not stack.op.ours:
-        return False
     return (stack.attrs["axis"] - y.attrs["axis"]) % stack.ndim == 0
 
 

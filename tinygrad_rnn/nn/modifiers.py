@@ -29,6 +29,7 @@ class Modifier(Cell):
 
     _conventions = ("adds",)
     adds: str | None = None  # what goes around the cell
+    changes = False  # whether its state is another than the cell's own new one
 
     def __init__(self, cell: Cell, **settings: Any):
         check_part(type(self).__name__, "cell", cell)
@@ -52,6 +53,16 @@ class Modifier(Cell):
 
     def step(self, x: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         return self.cell.advance(x, *state)
+
+    def inner(self, x: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+        """The cell's own new state, before it is changed: h̃ and c̃ in pictures."""
+        new, cell, mark = self.cell.advance(x, *state), self.cell, "\u0303"
+        while isinstance(cell, Modifier):
+            cell, mark = cell.cell, mark + "\u0303" * cell.changes
+        for name, h in zip(self.cell.state, new, strict=True):
+            if h.op is not None and h.name is None and all(h is not old for old in state):
+                h.name = name + mark
+        return new
 
     def output(self, x: Tensor, *state: Tensor) -> Tensor:
         return self.cell.output(x, *state)
@@ -219,6 +230,8 @@ class Zoneout(Modifier):
     and without any rate.
     """
 
+    changes = True
+
     def __init__(self, cell: Cell, *, rng: Random = None, **rates: float):
         super().__init__(cell, **rates)
         such = ", ".join([f"{name}=0.1" for name in cell.state if name.isidentifier()])
@@ -240,7 +253,7 @@ class Zoneout(Modifier):
         return self.training and any(self.rates.values())
 
     def step(self, x: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
-        new = self.cell.advance(x, *state)
+        new = self.inner(x, *state)
         parts = zip(self.state, state, new, strict=True)
         return tuple([self._mixed(name, old, now) for name, old, now in parts])
 
@@ -285,6 +298,8 @@ class TimeSkip(Modifier):
     The states between go by "h-2" to "h-k", and are 0 before the first step.
     """
 
+    changes = True
+
     def __init__(self, cell: Cell, k: int):
         super().__init__(cell, k=k)
         positive("TimeSkip", k=k)
@@ -313,7 +328,7 @@ class TimeSkip(Modifier):
     def step(self, x: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         count = len(self.cell.state)
         path = (state[0], *state[count:])  # h(t-1), ..., h(t-k)
-        new = self.cell.advance(x, *state[:count])
+        new = self.inner(x, *state[:count])
         return (new[0] + path[-1], *new[1:], *path[:-1])
 
     def output(self, x: Tensor, *state: Tensor) -> Tensor:
@@ -341,11 +356,13 @@ class ClipCotangent(Modifier):
     they are. See `tg.clip_cotangent`, and `optim.clip_grad_norm` for clipping the sums at the end.
     """
 
+    changes = True
+
     def __init__(self, cell: Cell, *, norm: float | None = None, value: float | None = None):
         super().__init__(cell, norm=norm, value=value)
         self.limits = {"norm": norm, "value": value}
         clip_cotangent(np.zeros(1), **self.limits)  # refuses limits that are none
 
     def step(self, x: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
-        new = self.cell.advance(x, *state)
+        new = self.inner(x, *state)
         return tuple([clip_cotangent(h, **self.limits) for h in new])
