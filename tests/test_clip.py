@@ -1,5 +1,7 @@
 """Clipping inside backpropagation through time, against sums by hand; and of gradients."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -222,3 +224,16 @@ def test_clip_grad_value_of_a_module_and_refusals():
             optim.clip_grad_value([], wrong)
     with pytest.raises(TypeError, match="clip_grad_value: parameters: expected a list"):
         optim.clip_grad_value(layer.W, 1)
+
+
+@pytest.mark.parametrize(
+    "size", [5e-324, 1e-320, 1e-200, 1e-170, 1e-160, 1e-155, 1e-140, 1.0, 1e155, 1e300]
+)
+def test_a_norm_keeps_its_digits_where_squares_are_too_small_or_too_large(size):
+    """Squares below 1e-308 lose digits one by one, below 1e-324 all: math.hypot loses none."""
+    numbers = [3 * size, 1.7 * size, 4.1 * size]
+    got = optim.clip.euclidean([np.array(numbers[:2]), np.array(numbers[2:])])
+    assert got == pytest.approx(math.hypot(*numbers), rel=1e-14, abs=0)
+    w = leaf(numbers)
+    w.grad = np.array(numbers)
+    assert optim.clip_grad_norm([w], 1e308) == pytest.approx(math.hypot(*numbers), rel=1e-14, abs=0)

@@ -875,6 +875,65 @@ def test_graphviz_keeps_the_places_it_is_given():
         assert places[f"n{n}"][1] - zero[1] == pytest.approx(-node.y, abs=1)
 
 
+DEJAVU_BOLD = {  # advance widths of DejaVu Sans Bold in thousandths of an em, as its file has them
+    "Wh": 1815, "x Wx + h Wh + b": 9400, "0.0404": 3859, "mmmmm": 5210, "ill": 1028, "σ": 779,
+    "c = f·c0 + i·g": 7203, "no grad yet": 6503, "@MW%": 4100, "…": 1000,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("words", DEJAVU_BOLD)
+def test_text_is_measured_by_the_widest_common_font(words):
+    from tinygrad_rnn.draw.text import width
+
+    wide = DEJAVU_BOLD[words] / 1000
+    assert wide <= width(words, 1.0) <= 1.12 * wide
+
+
+def labelled(text):
+    """Of DOT text each node by name: label, left, right, bottom, top, in points."""
+    found = re.findall(
+        r'^ *(\w+) \[.*?label="(.*?)", .*?pos="([\d.]+),([\d.]+)", width=([\d.]+), height=([\d.]+)',
+        text, re.M,
+    )  # fmt: skip
+    for name, label, *numbers in found:
+        x, y, wide, high = map(float, numbers)
+        yield name, label, x - 36 * wide, x + 36 * wide, y - 36 * high, y + 36 * high
+
+
+@pytest.mark.parametrize("retain", [False, True])
+def test_what_graphviz_paints_keeps_the_margins_and_begins_beside_its_chip(retain):
+    from tinygrad_rnn.draw.layout import MARGIN
+    from tinygrad_rnn.draw.text import width
+
+    loss, _ = network("lstm", 10, 2)
+    if retain:
+        loss.backward(retain_graph=True)
+    figure = draw(loss, title="A title that is so long that it would be cut on its left side")
+    boxes = {name: rest for name, *rest in labelled(figure.dot)}
+    sheet = figure._sheet
+    wide, high = (float(v) for v in re.search(r'bb="0,0,([\d.]+),([\d.]+)"', figure.dot).groups())
+    assert boxes["paper"][1:] == pytest.approx([0, wide, 0, high], abs=0.2)  # the sheet as it is
+    for name, (label, left, right, bottom, top) in boxes.items():
+        if name != "paper":
+            assert left >= MARGIN - 1 and right <= wide - MARGIN + 1
+            assert bottom >= 0 and top <= high
+        if name.startswith(("note", "use")):
+            assert label.endswith("\\l")  # it begins at the left, in a font of any width
+            size = 16 if name == "note0" else 11
+            assert right - left >= width(label[:-2].replace("&amp;", "&"), size) - 0.1
+    assert boxes["note0"][1] == pytest.approx(MARGIN, abs=0.1)
+    for k in range(len(sheet.keys)):
+        assert boxes[f"use{k}"][1] == pytest.approx(boxes[f"key{k}"][2] + 8, abs=0.2)
+
+
+@needs_graphviz
+def test_a_png_is_the_sheet_with_its_margins():
+    for figure in (draw(network("rnn", 2)[0], title="wide " * 16), figure_of_one()):
+        data = figure.render("png")
+        size = [int.from_bytes(data[k : k + 4], "big") * 72 / 96 for k in (16, 20)]
+        assert size == pytest.approx([figure._sheet.width, figure._sheet.height], abs=2)
+
+
 # -- files and notebooks ----------------------------------------------------------------------
 
 
@@ -988,14 +1047,97 @@ def test_the_ticks_of_a_curve_are_round():
     assert round_ticks((-130.0, 130.0))[0] == -150
 
 
-def test_four_lines_are_told_apart_and_five_are_refused():
-    four = {f"<{k}>": ([0, 1], [k, k + 1]) for k in range(4)}
-    looks = {(e.get("stroke"), e.get("stroke-dasharray")) for e in lines_of(curve(four))}
-    assert len(looks) == 4 and len({dashes for _, dashes in looks}) == 4
-    with pytest.raises(ValueError, match="at most 4"):
-        curve(four | {"5": ([], [])})
+def test_any_number_of_lines_is_told_apart():
+    many = {f"<{k}>": ([0, 1], [k, k + 1]) for k in range(30)}
+    picture = curve(many)
+    looks = {(e.get("stroke"), e.get("stroke-dasharray")) for e in lines_of(picture)}
+    assert len(looks) == 30
+    four = lines_of(curve({k: many[k] for k in list(many)[:4]}))
+    assert len({line.get("stroke-dasharray") for line in four}) == 4  # on paper, too
+    texts = list(ElementTree.fromstring(picture.svg).iter(f"{SVG}text"))
+    (more,) = (t for t in texts if "more" in (t.text or ""))
+    assert more.text == "… and 6 more" and "<23>" in [t.text for t in texts]
+    names = [t for t in texts if (t.text or "").startswith(("<", "…"))]
+    assert all(72 <= float(t.get("x")) < 720 for t in names)
+    top = min(
+        float(y)
+        for e in lines_of(picture)
+        for y in e.get("points").replace(" ", ",").split(",")[1::2]
+    )
+    assert max(float(t.get("y")) for t in names) < top  # above the plot
     with pytest.raises(ValueError, match="as many ys"):
         curve({"a": ([1, 2], [1])})
+
+
+GIVEN = {
+    "a list": [3, 1, 2],
+    "a dict": {"loss": [3, 1, 2]},
+    "an array": np.array([3, 1, 2], np.float32),
+    "integers": np.array([3, 1, 2]),
+    "a tensor": tg.tensor([3.0, 1.0, 2.0], requires_grad=True),
+    "numbers of tensors": [tg.tensor(v, requires_grad=True) * 1 for v in (3.0, 1.0, 2.0)],
+    "xs and ys": ([0, 1, 2], [3, 1, 2]),
+    "arrays xs and ys": (np.arange(3), np.array([3, 1, 2])),
+    "pairs": [(0, 3), (1, 1), (2, 2)],
+    "an array of pairs under a name": {"loss": np.array([[0, 3], [1, 1], [2, 2]])},
+    "a list of xs and ys under a name": {"loss": [[0, 1, 2], [3, 1, 2]]},
+    "a list of one line": [[3, 1, 2]],
+}
+
+
+@pytest.mark.parametrize("given", GIVEN)
+def test_a_line_may_be_given_as_people_have_it(given):
+    (line,) = lines_of(curve(GIVEN[given]))
+    (expected,) = lines_of(curve({"loss": ([0, 1, 2], [3, 1, 2])}))
+    assert line.get("points") == expected.get("points")
+
+
+def test_whatever_can_be_iterated_over_is_a_line():
+    assert repr(curve(k * k for k in range(4))) == "curve: 1 series, 4 points"
+    assert repr(curve({"a": range(3), "b": iter([1.0])})) == "curve: 2 series, 4 points"
+    assert [line.tag.removeprefix(SVG) for line in lines_of(curve([1, None, 2, 3]))] == [
+        "circle", "polyline"]  # fmt: skip
+
+
+@pytest.mark.parametrize("rows", [[[1, 2, 3], [3, 2]], np.ones((2, 3)), [([0, 1], [1, 2])] * 2])
+def test_several_lines_without_names_are_numbered(rows):
+    picture = curve(rows)
+    assert len(lines_of(picture)) == 2
+    assert {"1", "2"} <= set(words(ElementTree.fromstring(picture.svg)))
+
+
+@pytest.mark.parametrize(
+    "given, error",
+    [
+        ("loss", TypeError),
+        (3, TypeError),
+        (None, TypeError),
+        ({"a": 3.0}, TypeError),
+        ({"a": "x"}, TypeError),
+        ({"a": {"b": [1]}}, TypeError),
+        ([object()], TypeError),
+        ({"a": [[1, 2, 3]] * 3}, ValueError),
+        ({"a": [1, [2, 3]]}, ValueError),
+    ],
+)
+def test_what_is_no_line_is_refused_with_what_would_be_one(given, error):
+    with pytest.raises(error, match=r"curve.*expected numbers.*\(xs, ys\)"):
+        curve(given)
+
+
+def test_a_logarithmic_scale():
+    """Equal factors are equal distances; what is not above 0 is a gap."""
+    picture = curve([1000, 100, 1, 0, 10], log=True)
+    line, dot = lines_of(picture)
+    ys = [float(p.split(",")[1]) for p in line.get("points").split()]
+    assert ys[2] - ys[1] == pytest.approx(2 * (ys[1] - ys[0]), abs=0.05)
+    assert float(dot.get("cy")) == pytest.approx((ys[1] + ys[2]) / 2, abs=0.05)
+    assert {"1", "10", "100", "1000"} <= set(words(ElementTree.fromstring(picture.svg)))
+    assert "no points above 0" in curve([0, -1], log=True).svg
+    for span in ([3.0, 2.1], [1.5e-7, 3e-7, 4e-6], [1e-30, 1e30], [5.0], [7.0, 7.0]):
+        for line in lines_of(curve(span, log=True)):
+            places = (line.get("points") or f"{line.get('cx')},{line.get('cy')}").split()
+            assert all(55.9 <= float(place.split(",")[1]) <= 344.1 for place in places)
 
 
 def test_a_curve_is_saved_as_svg_only(tmp_path):

@@ -582,3 +582,22 @@ def test_an_overflow_outside_the_steps_has_no_time():
     ys, _ = CELLS["GRU"]()(XS, unroll=True)
     found = lab.provenance(tg.exp(ys.sum() * 0 + 1e4))
     assert (found.kind, found.op, found.t, found.gate) == ("Inf", "exp", None, "")
+
+
+def test_the_gate_is_the_first_that_is_named_of_what_is_made_of_it():
+    class Three(Rooted):
+        def step(self, x, h):
+            a = tg.log(x @ self.W)
+            twice = a * 2.0
+            (o,) = nn.gates(o=a * 1.0)  # named before f, though what leads to f is older
+            (f,) = nn.gates(f=tg.sigmoid(twice))
+            return f + o + 0.5 * h
+
+    xs = np.ones((3, 1, I))
+    xs[1, 0] = [0.0, -1.0, 1.0]
+    found = lab.provenance(Three()(xs, unroll=True)[0].sum())
+    assert (found.gate, found.op, found.t) == ("o", "log", 1)
+    assert found.kind == "NaN"  # beside an infinity
+    xs[1, 0] = [0.0, 1.0, 1.0]
+    found = lab.provenance(Three()(xs, unroll=True)[0].sum())
+    assert (found.gate, found.op, found.kind) == ("o", "log", "Inf")

@@ -669,7 +669,8 @@ def test_graphviz_takes_every_picture(level, view, overlay):
     command = [PROGRAM, "-n2", "-Tsvg"]
     done = subprocess.run(command, input=figure.dot.encode(), capture_output=True, check=True)
     count = [g.get("class") for g in ElementTree.fromstring(done.stdout).iter(f"{SVG}g")].count
-    assert count("edge") == figure.edges and count("node") > figure.nodes and not done.stderr
+    assert count("edge") == figure.edges and count("node") > figure.nodes
+    assert b"Warning" not in done.stderr  # that a box is too small for its label, in these fonts
 
 
 @pytest.mark.parametrize("level, view, overlay", LOOKS)
@@ -691,3 +692,204 @@ def test_drawing_is_repeatable_and_leaves_no_trace(level, view, overlay):
         a is b for x, y in zip(before, after, strict=True) for a, b in zip(x, y, strict=True)
     )
     assert tg.draw(run("both ways", 6, unroll=False), **look).dot == one.dot
+
+
+# -- names mean nothing -----------------------------------------------------------------------
+
+OP_NAMES = ["z", "z⁻¹", "zoneout", "pick", "stack", "unstack", "scan", "add", "mul", "matmul",
+            "split", "take", "tanh", "sigmoid", "cross_entropy", "constructor", "__proto__",
+            "toString", "gate", "t=3"]  # fmt: skip
+TENSOR_NAMES = ["x", "h", "c", "Wh", "f", "b", "h keep", "W mask", "grad", "no grad yet", "t = 1",
+                "z⁻¹", "h, c", "before the steps", "constructor", "…", "a.b.Wx"]  # fmt: skip
+
+
+def own_op(name):
+    """Twice x, as an op of that name."""
+
+    def body(x):
+        return x * 2.0
+
+    body.__name__ = name
+    return tg.pointwise(lambda g, y, x: g * 2.0)(body)
+
+
+def named_run(op, name=None, layer="layer0", T=5):
+    """h = double(x W + h), every op and every state called as it is wished."""
+    W = tg.tensor(np.eye(2), requires_grad=True, name=name)
+    h = tg.tensor(np.ones((1, 2)), name=name)
+    with tg.scope(layer):
+        for t in range(T):
+            with tg.scope(f"t={t}"):
+                h = op(tg.tensor(np.full((1, 2), t * 0.1), name=name) @ W + h)
+                h.name = name
+    return h.sum()
+
+
+def outline(figure):
+    """What a picture is, whatever things are called: kinds, places, arrows, counts."""
+    found = graph(figure)
+    nodes = [(n.kind, n.spot, len(n.ids), len(n.exits), n.joins, n.order) for n in found.nodes]
+    edges = [(e.source, e.target, e.part, e.rail, e.late, e.hidden) for e in found.edges]
+    return nodes, edges, [(c.kind, c.time) for c in found.columns], len(found.legend)
+
+
+LEVELS_AND_VIEWS = [("op", "unrolled"), ("gate", "unrolled"), ("cell", "unrolled"),
+                    ("gate", "folded"), ("op", "folded")]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OP_NAMES)
+def test_an_own_op_is_drawn_the_same_whatever_it_is_called(name):
+    for level, view in LEVELS_AND_VIEWS:
+        one, other = (
+            tg.draw(named_run(own_op(word)), level=level, view=view, overlay="backward")
+            for word in ("double", name)
+        )
+        assert outline(one) == outline(other)
+        families = [
+            {node.family for node in graph(f).nodes if node.kind == "op"} for f in (one, other)
+        ]
+        assert families[0] == families[1]
+    text = "\n".join(node.glyph for node in graph(tg.draw(named_run(own_op(name)))).nodes)
+    assert name.strip("_").replace("_", " ") in text  # by its own name, not by the sign of another
+    (record,) = (r for r in trace_of(named_run(own_op(name), T=1)).records if r.own)
+    assert record.op == name.strip("_") and record.verb == ""
+
+
+@pytest.mark.parametrize("name", TENSOR_NAMES)
+def test_tensors_are_drawn_the_same_whatever_they_are_called(name):
+    for level, view in LEVELS_AND_VIEWS:
+        one, other = (
+            tg.draw(named_run(tg.tanh, word), level=level, view=view, overlay="backward")
+            for word in ("name", name)
+        )
+        assert outline(one) == outline(other)
+
+
+def test_states_that_have_one_name_run_on_rails_of_their_own():
+    W = tg.tensor(np.eye(2), requires_grad=True, name="W")
+    a = b = tg.tensor(np.ones((1, 2)))
+    for t in range(3):
+        with tg.scope(f"t={t}"):
+            a, b = tg.tanh(a @ W), tg.exp(b * W[0])
+            a.name = b.name = "a, b"
+    found = graph(tg.draw((a + b).sum(), level="cell"))
+    (middle,) = (node for node in boxes_at(tg.draw((a + b).sum(), level="cell"), 1))
+    assert len(middle.states) == 2
+    rails = [e.rail for e in found.edges if e.label]
+    assert sorted(rails) == [0, 0, 1, 1]
+
+
+def test_a_mask_is_what_was_drawn_as_one_and_not_what_is_called_so():
+    from tinygrad_rnn.draw.raster import masks_of
+
+    x = tg.tensor(np.ones((2, 3)), requires_grad=True)
+    y = x * tg.tensor(np.ones((2, 3)), name="x mask") * tg.tensor(np.ones((2, 3)), name="W keep")
+    assert not masks_of(y.sum())
+    dropout = nn.Dropout(0.5, rng=0)
+    assert [m.keeps for m in masks_of(dropout(y).sum())] == [False]
+
+
+def test_lab_knows_ops_and_not_their_names():
+    from tinygrad_rnn.lab.parts import independent_parts, sources
+    from tinygrad_rnn.lab.steps import path_of
+
+    def stack(a, b):
+        return np.stack([a, b])
+
+    own = tg.primitive(lambda g, y, a, b: g[0], lambda g, y, a, b: g[1])(stack)
+    a, b = (tg.tensor([1.0], requires_grad=True) for _ in range(2))
+    assert sources(tg.stack([a, b])[0]) == (a,)
+    assert sources(own(a, b)[0]) != (a,)  # an own op may mix what it is given
+    assert len(independent_parts([own(a, b)[0], own(a, b)[1]], [])) == 1
+    with tg.scope("t=0"):
+        h = tg.tanh(a)
+    with pytest.raises(ValueError, match="what a loop gave"):
+        path_of("flow", own(h, h))
+
+
+# -- as many as arrive -------------------------------------------------------------------------
+
+
+def contributions(loss, name="h"):
+    """Of each state of the lowest layer, how many steps of the real walk hand it something."""
+    found = {}
+    for step in loss.backward_steps():
+        for x, _ in step.contributions:
+            if x.name == name and x.scope.startswith("layer0") and x.op is not None:
+                found[x] = found.get(x, 0) + 1
+    return [found[x] for x in sorted(found, key=lambda x: x.born)]
+
+
+def iterated(ys):
+    total = 0.0
+    for y in ys:
+        total = total + (y * 3.0).sum()
+    return total
+
+
+@pytest.mark.parametrize("level", ["op", "gate", "cell"])
+@pytest.mark.parametrize("case", ["two layers", "iterated", "iterated and summed", "summed"])
+def test_as_many_cotangents_add_up_as_arrive(case, level):
+    cells = [nn.LSTM(H, H, rng=k) for k in range(2 if case == "two layers" else 1)]
+    ys, _ = nn.Recurrent(*cells, unroll=True)(np.ones((3, B, H), np.float32))
+    loss = {
+        "iterated": lambda: iterated(ys),
+        "iterated and summed": lambda: iterated(ys) + ys.sum(),
+    }.get(case, lambda: (ys * ys).sum())()
+    boxes = [n for n in graph(tg.draw(loss, overlay="backward", level=level, first=9)).nodes
+             if n.kind == "op" and n.spot[1] == 0 and n.name == "h"]  # fmt: skip
+    assert [n.joins for n in boxes] == contributions(loss) == [2, 2, 1]
+
+
+# -- counts ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "two", "both ways"])
+def test_a_dashed_edge_says_how_many_connections_it_stands_for(kind):
+    """Counted anew: every input between an op that is shown and an op of a hidden step."""
+    trace = trace_of(run(kind, 9), values=False, walk=False)
+    found = graph(tg.draw(trace))
+    node_of = {y: n for n, node in enumerate(found.nodes) if node.kind == "op" for y in node.ids}
+    (gap,) = (n for n, node in enumerate(found.nodes) if node.kind == "gap")
+    hidden = {r.id for r in trace.records if 3 <= r.t < 8}
+    counts = {}
+    for r in trace.records:
+        for source, part in r.inputs if not r.restacked else ():
+            source, _ = trace.whole(source, part)
+            if (source in hidden) != (r.id in hidden) and trace.records[source].kind == "op":
+                ends = [gap if y in hidden else node_of.get(y) for y in (source, r.id)]
+                counts[tuple(ends)] = counts.get(tuple(ends), 0) + 1
+    told = {(e.source, e.target): e for e in found.edges if e.hidden}
+    assert {ends: e.hidden for ends, e in told.items()} == {
+        ends: n for ends, n in counts.items() if None not in ends
+    }
+    assert max(e.hidden for e in told.values()) > 1
+    for edge in told.values():
+        many = "s" * (edge.hidden > 1)
+        assert edge.title == f"{edge.hidden} connection{many} of hidden steps"
+
+
+def test_a_parameter_says_in_how_many_steps_it_is_used():
+    p, q = (tg.tensor(np.ones(2), requires_grad=True, name=name) for name in "pq")
+    h = tg.tensor(np.ones(2), name="h0")
+    for t in range(12):
+        with tg.scope(f"t={t}"):
+            h = h * p * p
+            if t in (0, 5, 6):
+                h = h + q
+    figure = tg.draw(h.sum())
+    titles = {node.glyph: node.title for node in graph(figure).nodes if node.kind == "parameter"}
+    assert "used in 12 steps" in titles["p"] and "used in 3 steps" in titles["q"]
+    text = shown(figure)
+    assert "2, shared by 12 steps" in text and "2, shared by 3 steps" in text
+
+
+def test_saved_are_the_bytes_that_wait_for_the_walk_back():
+    x = tg.tensor(np.ones((2, 6), np.float32), requires_grad=True, name="x")
+    plain = tg.tensor(np.ones((2, 6), np.float32)) * 2.0  # needs no gradient: nothing is kept
+    a, b = tg.split(tg.tanh(x) + plain, sections=2, axis=-1)
+    records = trace_of((a * b).sum()).records
+    saved = {(r.kind, r.label): r.saved for r in records}
+    assert saved["op", "tanh"] == saved["op", "add"] == 2 * 6 * 4
+    assert saved["op", "split"] == 2 * 6 * 4 and saved["op", "mul"] == 2 * 3 * 4
+    assert saved["op", "sum"] == 4 and not any(r.saved for r in records if r.kind != "op")

@@ -15,8 +15,8 @@ from .text import width
 
 _head = """digraph "tinygrad_rnn" {
   graph [bb="0,0,%s,%s", splines=line, outputorder=edgesfirst, bgcolor=white,
-         fontname="Helvetica,Arial,sans-serif", fontsize=12, pad=0.05]
-  node [shape=box, style="rounded,filled", fixedsize=true, fontsize=11,
+         fontname="Helvetica,Arial,sans-serif", fontsize=12, pad=0, margin=0]
+  node [shape=box, style="rounded,filled", fixedsize=true, margin=0, fontsize=11,
         fontname="Helvetica,Arial,sans-serif"]
   edge [arrowsize=0.6, fontsize=9, fontname="Helvetica,Arial,sans-serif"]"""
 
@@ -57,7 +57,12 @@ class _Writer:
         self.sheet, self.graph = sheet, sheet.graph
 
     def lines(self) -> Iterator[str]:
-        yield _head % (_n(self.sheet.width), _n(self.sheet.height))
+        wide, high = self.sheet.width, self.sheet.height
+        yield _head % (_n(wide), _n(high))
+        yield (  # the sheet's own margins: graphviz would cut the paper to what stands on it
+            f'  paper [style=invis, label="", pos="{_n(wide / 2)},{_n(high / 2)}", '
+            f"width={wide / 72:.3f}, height={high / 72:.3f}]"
+        )
         for k, frame in enumerate(self.sheet.frames):
             yield from self._frame(f"cluster_{k}", frame, "  ")
         for n, node in enumerate(self.graph.nodes):
@@ -149,8 +154,8 @@ class _Writer:
     def _caption(self) -> Iterator[str]:
         colour = {"title": colours.INK, "note": colours.FAINT, "alarm": colours.ALARM}
         for k, text in enumerate(self.sheet.texts):
-            wide = width(text.words, text.size)
-            yield self._words(f"note{k}", text.x, text.y - 4, wide, text.words, text.size) + (
+            middle = text.y - 0.35 * text.size
+            yield self._words(f"note{k}", text.x, middle, text.words, text.size) + (
                 f', fontcolor="{colour[text.kind]}"]'
             )
         for k, key in enumerate(self.sheet.keys):
@@ -162,7 +167,7 @@ class _Writer:
             )
             words, left = key.entry.words, key.x + key.w / 2 + 8
             ink = colours.ALARM if key.entry.loud else colours.INK
-            line = self._words(f"use{k}", left, key.y, width(words, 11), words, 11)
+            line = self._words(f"use{k}", left, key.y, words, 11)
             yield line + f', fontcolor="{ink}"]'
         for k, sample in enumerate(self.sheet.samples):
             shade, size, _ = colours.flow_look(sample.flow)
@@ -173,12 +178,14 @@ class _Writer:
                 f'fillcolor="{shade}", color="{shade}"]'
             )
             left, words = sample.x + sample.w + 6, sample.words
-            yield self._words(f"power{k}", left, sample.y, width(words, 11), words, 11) + "]"
+            yield self._words(f"power{k}", left, sample.y, words, 11) + "]"
 
-    def _words(self, name: str, left: float, y: float, wide: float, words: str, size: float) -> str:
-        """A line of text that begins at `left`; the width is padded, so that it is not cut."""
+    def _words(self, name: str, left: float, y: float, words: str, size: float) -> str:
+        """A line of text that begins at `left` in any font."""
+        wide = width(words, size)
         return (
-            f"  {name} [shape=plaintext, style=solid, label={quoted(words)}, "
-            f'pos="{self._at(left + wide / 2, y)}", width={wide / 72:.3f}, height=0.2, '
+            f'  {name} [shape=plaintext, style=solid, label={quoted(words)[:-1]}\\l", '
+            f'pos="{self._at(left + wide / 2, y)}", width={wide / 72:.3f}, '
+            f"height={size / 45:.3f}, "
             f"fontsize={_n(size)}"
         )

@@ -63,7 +63,7 @@ class Node:
     exits: list[int] = field(default_factory=list)  # those of them that others read
     name: str = ""  # of what it stands for, if that has one
     form: str = ""  # equal for boxes that do the same, whatever they are called
-    rails: int = 1  # how many arrows may leave it, or reach it, side by side
+    states: list[int] = field(default_factory=list)  # of a cell: what it hands on, side by side
     flow: Flow | None = None
     order: str = ""  # when the walk back is here
     joins: int = 0  # how many cotangents add up here, if more than one
@@ -409,7 +409,7 @@ class _Reader:
         node = Node("op", spot, label, words, grad, title, family, loud=loud)
         node.output = not self.outputs.isdisjoint(box.members)
         node.ids, node.exits, node.name = box.members, box.exits, r.name
-        node.rails = max(1, label.count(", ") + 1) if self.wanted.level == "cell" else 1
+        node.states = box.states
         if len(box.members) > 1 or r.own:
             node.form = r.sign if r.verb else f"own {r.sign}"
         self._add(node, box.members)
@@ -462,11 +462,13 @@ class _Reader:
         a, b = (self.nodes[n].spot for n in (source, target))
         edge.late = "delay" in kinds
         if self.wanted.level == "cell" and a != b and kinds[0] != "parameter":
-            name = literal(self.records[end[0]].name, 8)
-            own = self.nodes[target if kinds[0] == "delay" else source].glyph.split(", ")
+            r = self.records[end[0]]
+            name = literal(r.name, 8)
+            own = self.nodes[target if r.delay else source].states
+            value = r.inputs[0][0] if r.delay and r.inputs else r.id
             columns = [self.columns[spot[0]].kind for spot in (a, b)]
             edge.label = name if columns == ["step", "step"] and a[0] != b[0] else ""
-            edge.rail = own.index(name) if name in own else 0
+            edge.rail = own.index(value) if value in own else 0
         self.edges.append(edge)
         return edge
 

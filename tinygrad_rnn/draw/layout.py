@@ -136,7 +136,7 @@ class Layout:
             need = max([need, *(width(line, SMALL) + 14 for line in node.lines[1:])])
             need = max(need, width(node.order, 9) + 40 * (node.joins > 1))
             widths[self._family(node)] = max(widths[self._family(node)], need)
-        most = max((node.rails for node in self.nodes), default=1)
+        most = max((len(node.states) for node in self.nodes), default=0) or 1
         for node in self.nodes:
             node.w = max(28.0 if node.chip else 50.0, widths[self._family(node)])
             node.h = CHIP if node.chip else TALL if len(node.lines) > 1 else LOW

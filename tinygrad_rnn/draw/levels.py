@@ -211,7 +211,7 @@ class Formula:
         return f"{WORDS.get(r.verb, r.sign)}({', '.join(to(SUM))})", ATOM
 
     def _operand(self, y: int, place: int, budget: int) -> tuple[str, int]:
-        x, part = self.trace.whole(*self.records[y].inputs[place])
+        x, _ = self.trace.whole(*self.records[y].inputs[place])
         r = self.records[x]
         if x in self.own:
             return self._op(x, budget - 1) if budget else (UNKNOWN, ATOM)

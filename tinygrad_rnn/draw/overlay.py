@@ -54,16 +54,36 @@ class _Overlay:
         self.grads = [None if r.grad is None else r.grad.l2 for r in trace.records]
         self.terms = [{t.place: t.numbers.l2 for t in r.terms} for r in trace.records]
         self.cell_of = [(r.layer, r.t) if r.t >= 0 else None for r in trace.records]
-        self.arrivals: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
+        self.arrivals: defaultdict[tuple[int, int], list[tuple[int, int]]] = defaultdict(list)
+        self.through = self._looked_through()
         self.handed: set[int] = set()  # what a step hands to another, or out
         for r in trace.records:
             for place, x in enumerate(r.inputs):
-                source, part = trace.whole(*x)
-                if place in self.terms[r.id] and not r.restacked:
-                    self.arrivals[source, part].append(r.id)
+                source, _ = trace.whole(*x)
+                if place in self.terms[r.id]:
+                    self.arrivals[x].append((r.id, place))
                 if self.cell_of[source] not in (None, self.cell_of[r.id]):
                     self.handed.add(source)
         self.one = self._reference()
+
+    def _looked_through(self) -> dict[int, list[int]]:
+        """The stacks that are only unstacked again, and so are not drawn: by which unstacks."""
+        users = self.trace.users()
+        found = {y: [z for z, _ in users[y]] for r in self.trace.records if r.restacked
+                 for y, _ in r.inputs}  # fmt: skip
+        return {
+            y: readers
+            for y, readers in found.items()
+            if y not in self.trace.outputs and all(self.trace.records[z].restacked for z in readers)
+        }
+
+    def _givers(self, y: int, part: int) -> Iterator[int]:
+        """The ops that hand a cotangent to a tensor; for a stack that is not drawn, its readers."""
+        for z, place in self.arrivals.get((y, part), ()):
+            for unstack in self.through.get(z, ()):
+                yield from self._givers(unstack, place)
+            if z not in self.through:
+                yield z
 
     def _reference(self) -> float:
         """The largest cotangent of what a last step hands on; 1, the loss's own, if there is none.
@@ -173,7 +193,7 @@ class _Overlay:
         for y in node.exits or node.ids:
             for t, z in self._copies(y).items():
                 for part in range(-1, self.trace.records[z].parts):
-                    joins = sum(a not in own[t] for a in self.arrivals.get((z, part), ()))
+                    joins = sum(a not in own[t] for a in self._givers(z, part))
                     node.joins = max(node.joins, joins)
 
     def _label(self, edge: Edge) -> None:

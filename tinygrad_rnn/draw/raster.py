@@ -36,20 +36,15 @@ class Mask:
     name: str
     grid: np.ndarray
     span: str
-
-    @property
-    def keeps(self) -> bool:
-        """Whether it is one of zoneout."""
-        return self.name.endswith("keep")
+    keeps: bool = False  # whether it is one of zoneout
 
 
 def masks_of(outputs: Tensor | Sequence[Tensor], *, row: int = 0) -> list[Mask]:
     """The masks that a run drew, of one row of its batch, in the order in which they were drawn.
 
-    They are the leaves of the graph whose name ends in "mask" or "keep", as modifiers and
-    `nn.Dropout` name them. A mask on data that needs no gradient is in the graph of a compiled run
-    only. Raises RuntimeError for a graph that `backward()` has freed, ValueError for a row that the
-    batch does not have.
+    They are those of modifiers and of `nn.Dropout`. A mask on data that needs no gradient is in the
+    graph of a compiled run only. Raises RuntimeError for a graph that `backward()` has freed,
+    ValueError for a row that the batch does not have.
     """
     check(outputs, "op", "unrolled", None, "draw_masks")
     outputs = [outputs] if isinstance(outputs, Tensor) else list(outputs)
@@ -74,10 +69,8 @@ def _place(y: Tensor) -> tuple[str, int]:
 
 
 def _is_mask(x: Tensor) -> bool:
-    """A mask that was drawn; one of bools, named just "mask", says which steps count."""
-    if x.op is not None or not x.name or x.ndim not in (2, 3):
-        return False
-    return x.name.endswith("keep") or (x.name.endswith("mask") and x.dtype.kind == "f")
+    """A mask that was drawn, see `nn.moment.mask_of`; lengths and resets are none."""
+    return x.op is None and "mask" in x.attrs and x.ndim in (2, 3)
 
 
 def _over_time(array: np.ndarray) -> np.ndarray:
@@ -91,15 +84,16 @@ def _over_time(array: np.ndarray) -> np.ndarray:
 
 
 def _mask(x: Tensor, layer: str, array: np.ndarray, steps: int, row: int) -> Mask:
-    name = literal(x.name, 40)
-    if array.ndim == 2 and name.startswith("W"):
+    name, keeps = literal(x.name, 40), x.attrs["mask"] == "keeps"
+    if x.attrs["mask"] == "weights":
         return Mask(layer, name, array != 0, "weights")
     rows = array.shape[-2]
     if not 0 <= row < rows:
         raise ValueError(f"masks: row: expected one of the {rows} rows of the batch, got {row}")
     if array.ndim == 3:
-        return Mask(layer, name, array[:, row].T != 0, "step")
-    return Mask(layer, name, np.repeat(array[row][:, None] != 0, max(1, steps), 1), "sequence")
+        return Mask(layer, name, array[:, row].T != 0, "step", keeps)
+    once = np.repeat(array[row][:, None] != 0, max(1, steps), 1)
+    return Mask(layer, name, once, "sequence", keeps)
 
 
 def _numbered(masks: list[Mask]) -> list[Mask]:

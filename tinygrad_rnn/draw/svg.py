@@ -157,7 +157,7 @@ def _label(node: Node) -> Iterator[str]:
     for line in lines[1:]:
         fill = f'{colours.ALARM}" font-weight="700' if node.loud else colours.FAINT
         yield (
-            f'<text x="{x}" y="{_n(y + 17.5)}" font-size="{_n(SMALL)}" fill="{fill}" '
+            f'<text class="grad" x="{x}" y="{_n(y + 17.5)}" font-size="{_n(SMALL)}" fill="{fill}" '
             f'text-anchor="middle">{escape(line)}</text>'
         )
 

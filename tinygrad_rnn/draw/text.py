@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -47,18 +48,35 @@ def _printable(letter: str) -> str:
 
 
 def width(text: str, size: float) -> float:
-    """About how wide a line of this text is in a sans-serif font of this size."""
+    """How wide a line of this text is at most, in any common sans-serif font of this size.
+
+    The widest of them is DejaVu Sans Bold, whose widths these are.
+    """
     return size * sum(map(_em, text))
 
 
+_widths = {
+    0.35: "'ijl ", 0.4: "/IJ\\|,.:;·", 0.5: "-f!()[]tr_`", 0.55: '"*⁻⁺¹²³ᵀʸˣ‖', 0.6: "?zcs",
+    0.7: "LvxyakEFTeo$0123456789Σ√∂", 0.78: "hnu{}SYbdgpqCPZBAKRVX",
+    0.85: "σUGDOQ#+<=>HN^~−×÷≤≥≠→∞", 0.93: "w&",
+}  # fmt: skip
+_ems = {letter: em for em, letters in _widths.items() for letter in letters}
+
+
+@cache
 def _em(letter: str) -> float:
-    if unicodedata.east_asian_width(letter) in "WF":
+    if letter in _ems:
+        return _ems[letter]
+    if unicodedata.category(letter) in ("Mn", "Me"):
+        return 0.0  # it stands above or below another
+    if is_wide(letter) and unicodedata.category(letter) != "So":
         return 1.0
-    if letter in "il.,:;|!'`jI ":
-        return 0.3
-    if letter in 'ftr()[]{}-/\\"·':
-        return 0.4
-    return 0.9 if letter in "mwMW@%…" else 0.7 if letter.isupper() else 0.58
+    return 1.35 if letter.isupper() else 1.1
+
+
+def is_wide(letter: str) -> bool:
+    """Whether a letter is as wide as it is high, as Chinese characters are."""
+    return unicodedata.east_asian_width(letter) in "WF"
 
 
 def number(value: float) -> str:

@@ -63,9 +63,11 @@ class Record:
 
     kind: "op", or of a leaf "parameter", "input" or "constant". inputs: for each, the number of its
     record and which part of it, if it is a tuple, else -1. layer and t: from its scope; t is -1
-    outside the steps. shape is None for a tuple of `parts`. restacked: an unstack that only undoes
-    the stack it reads: its part i is what was stacked as i. order: when the walk back was here, -1
-    if it was not. saved: the bytes its array holds for the walk back.
+    outside the steps. shape is None for a tuple of `parts`. own: whether the op is none of the
+    library's, whatever it is called. delay: of a box of the folded view, from how many steps ago it
+    hands its input on. restacked: an unstack that only undoes the stack it reads: its part i is
+    what was stacked as i. order: when the walk back was here, -1 if it was not. saved: the bytes
+    its array holds for the walk back.
     """
 
     id: int
@@ -96,12 +98,12 @@ class Record:
 
     @property
     def verb(self) -> str:
-        """Which op of the library's it is; "" for any other, since what that is called says nothing."""
+        """Which op of the library's it is; "" for any other, whatever that is called."""
         return "" if self.own or self.delay else self.op
 
     @property
     def sign(self) -> str:
-        """What the op is called in a picture: by a sign if it is the library's, else by its name."""
+        """What the op is called in a picture: an own one is never called by a sign."""
         return glyph(self.op) if self.verb else literal(self.op.replace("_", " "), 20)
 
 
@@ -197,8 +199,8 @@ def trace_of(
     values: with numbers; without, shapes only, and nothing is computed. walk: also go back from the
     one output, a number, as `backward()` would, without leaving gradients anywhere; without, the
     gradients are those that `backward()` through these outputs, with `retain_graph=True`, has left,
-    and none that another loss had a part in. most: of each compiled loop write down no more than so many
-    steps, the first it does; not together with walk. Raises RuntimeError for a graph that
+    and none that another loss had a part in. most: of each compiled loop write down no more than so
+    many steps, the first it does; not together with walk. Raises RuntimeError for a graph that
     `backward()` has freed, ValueError for a walk from several outputs.
     """
     outputs = [outputs] if isinstance(outputs, Tensor) else list(outputs)

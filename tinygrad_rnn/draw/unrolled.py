@@ -298,7 +298,7 @@ class Unrolled(Layout):
     def _rail(self, edge: Edge) -> float:
         """How far above the middle of its boxes an arrow runs, beside those of other states."""
         source, target = self.nodes[edge.source], self.nodes[edge.target]
-        count = max(n.rails for n in (source, target))
+        count = max(1, *(len(n.states) for n in (source, target)))
         return RAIL * (edge.rail - (count - 1) / 2)
 
     # -- the gap -------------------------------------------------------------------------------

@@ -53,11 +53,11 @@ class Gates:
         }
 
     def draw(self, title: str = "How often a gate has which value") -> Any:
-        """A picture of the first four gates: the share of values over the range of each."""
+        """A picture of every gate: the share of values over the range of each."""
         from ..draw.chart import curve
 
         lines = {}
-        for name, gate in list(self.gates.items())[:4]:
+        for name, gate in self.gates.items():
             share = gate.counts / max(1, gate.counts.sum())
             lines[name] = ((gate.edges[1:] + gate.edges[:-1]) / 2, share)
         return curve(lines, title=title, x_label="value", y_label="share of all values")

@@ -7,6 +7,10 @@ from dataclasses import dataclass, field
 from reprlib import repr as shortened
 from typing import Any
 
+from .. import ops
+from ..op import pick
+from ..ops import unstack
+from ..ops.shape import _concat, _stack, take
 from ..tensor import Tensor, describe, history
 
 
@@ -69,11 +73,11 @@ def sources(y: Tensor) -> Sequence[Tensor]:
         return ()
     stacked: Any = y.inputs[0] if y.inputs else None
     place: Any = None
-    if y.op.name == "take" and len(y.inputs) == 1:
+    if y.op is take and len(y.inputs) == 1:
         place = y.attrs["index"][0]
-    elif y.op.name == "pick" and stacked.op.name == "unstack":
+    elif y.op is pick and stacked.op is unstack:
         stacked, place = stacked.inputs[0], y.attrs["i"]
-    joined = stacked is not None and stacked.op is not None and stacked.op.name == "stack"
+    joined = stacked is not None and stacked.op is _stack
     if joined and isinstance(place, int) and not stacked.attrs["axis"]:
         return (stacked.inputs[place],)
     return y.inputs
@@ -138,15 +142,15 @@ def _summands(y: Tensor) -> Sequence[Tensor]:
     """What y is plainly a sum of, or a multiple of; nothing where it is neither."""
     if y.op is None or y.inputs is None:
         return ()
-    name, inputs = y.op.name, y.inputs
-    if name == "sum":
+    op, inputs = y.op, y.inputs
+    if op is ops.sum:
         joined = inputs[0]
-        return joined.inputs if joined.op and joined.op.name in ("stack", "concat") else ()
+        return joined.inputs if joined.op in (_stack, _concat) else ()
     if y.size != 1:
         return ()
-    if name == "add":
+    if op is ops.add:
         return inputs
-    scaled = name == "mul" or (name == "div" and inputs[0].tracked)
+    scaled = op is ops.mul or (op is ops.div and inputs[0].tracked)
     if scaled and sum(x.tracked for x in inputs) == 1:
         return inputs
-    return inputs if name in ("neg", "reshape") else ()
+    return inputs if op in (ops.neg, ops.reshape) else ()

@@ -10,7 +10,7 @@ from ..ops import embedding
 from ..tensor import Operand, Tensor, scope
 from .init import Random, generator, glorot
 from .module import Module, as_floats, floating, parameter, positive
-from .moment import dropped, each_step, probability
+from .moment import dropped, each_step, mask_of, probability
 
 
 class Linear(Module):
@@ -91,4 +91,4 @@ class Dropout(Module):
 
     def _masks(self, count: int, shape: tuple[int, ...], dtype: Any) -> Tensor:
         assert self.rng is not None
-        return Tensor(dropped(self.rng, (count, *shape), self.p, dtype), name="mask")
+        return mask_of(dropped(self.rng, (count, *shape), self.p, dtype), "mask", "links")

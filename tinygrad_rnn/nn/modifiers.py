@@ -17,7 +17,7 @@ from ..tensor import Tensor
 from .cell import Cell, check_part
 from .init import Random, generator
 from .module import parameter, positive
-from .moment import dropped, each_step, once, probability
+from .moment import dropped, each_step, mask_of, once, probability
 
 
 class Modifier(Cell):
@@ -56,7 +56,8 @@ class Modifier(Cell):
 
     def inner(self, x: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         """The cell's own new state, before it is changed: h̃ and c̃ in pictures."""
-        new, cell, mark = self.cell.advance(x, *state), self.cell, "\u0303"
+        new, mark = self.cell.advance(x, *state), "\u0303"
+        cell: Any = self.cell
         while isinstance(cell, Modifier):
             cell, mark = cell.cell, mark + "\u0303" * cell.changes
         for name, h in zip(self.cell.state, new, strict=True):
@@ -77,7 +78,7 @@ class Modifier(Cell):
 
 
 def _mask(rng: np.random.Generator, shape: Any, p: float, like: Any, name: str) -> Tensor:
-    return Tensor(dropped(rng, shape, p, like.dtype), name=f"{name} mask")
+    return mask_of(dropped(rng, shape, p, like.dtype), f"{name} mask", "links")
 
 
 class FeedforwardDropout(Modifier):
@@ -218,7 +219,7 @@ class DropConnect(Modifier):
     def _cut(self, source: str, W: Any) -> Any:
         if source != "h":
             return W
-        return W * Tensor(dropped(self.rng, W.shape, self.p, self.dtype), name="W mask")
+        return W * mask_of(dropped(self.rng, W.shape, self.p, self.dtype), "W mask", "weights")
 
 
 class Zoneout(Modifier):
@@ -266,7 +267,8 @@ class Zoneout(Modifier):
         return where(each_step(lambda n: self._keep(name, (n, *old.shape), p)), old, new)
 
     def _keep(self, name: str, shape: tuple[int, ...], p: float) -> Tensor:
-        return Tensor(self.rng.random(shape, np.float32) < np.float32(p), name=f"{name} keep")
+        kept = self.rng.random(shape, np.float32) < np.float32(p)
+        return mask_of(kept, f"{name} keep", "keeps")
 
 
 # -- ways around the cell --------------------------------------------------------------------------

@@ -83,6 +83,7 @@ def each_step(make: Callable[[int], Tensor]) -> Tensor:
     whole = make(1)
     one = whole[0]
     one.name = one.name or whole.name
+    one.attrs = one.attrs if one.op else whole.attrs
     return one
 
 
@@ -106,6 +107,13 @@ def dropped(rng: np.random.Generator, shape: Sequence[int], p: float, dtype: Any
     chance = rng.random(shape, np.float32)
     mask = np.greater_equal(chance, np.float32(p), out=chance).astype(dtype, copy=False)
     mask *= np.asarray(1 / (1 - p) if p < 1 else 0.0, dtype)
+    return mask
+
+
+def mask_of(array: np.ndarray, name: str, kind: str) -> Tensor:
+    """A mask that pictures know: it leaves "links", or "weights", or "keeps" what was before."""
+    mask = Tensor(array, name=name)
+    mask.attrs = {"mask": kind}
     return mask
 
 

@@ -54,8 +54,7 @@ class Graph {
 
   /** The line on which the picture tells a gradient: from now on, what is known at a tick. */
   numberLine(el) {
-    const lines = [...el.querySelectorAll("text")];
-    const line = lines.find((text) => /^(no )?grad/.test(text.textContent));
+    const line = el.querySelector("text.grad");
     line?.classList.add("number");
     return line;
   }

@@ -50,7 +50,7 @@ function sentenceAt(k) {
   const { way, record: r } = run.at(k);
   if (way === "start") return say("now_start");
   const F = run.ahead.length;
-  const facts = { what: `${r.label} #${r.id}`, where: run.where(r) };
+  const facts = { what: `${r.label} #${r.id}`, where: run.where(r) || say("no_step") };
   if (way === "ahead")
     return say("now_ahead", { ...facts, k, n: F, rule: formula(r), size: brief(r.value?.l2) });
   const added = r.terms.map((term) => {
@@ -163,7 +163,7 @@ function factsOfRun() {
 
 /** The few whole sentences of the picture itself: "before the steps". */
 function translatePicture() {
-  for (const el of document.querySelectorAll(".level text")) {
+  for (const el of document.querySelectorAll(".level g.step > text")) {
     el.dataset.text ??= el.textContent;
     const key = `picture ${el.dataset.text}`;
     if (WORDS.en[key]) el.textContent = say(key);

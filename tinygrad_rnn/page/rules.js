@@ -58,19 +58,23 @@ const OTHERS = {
 for (const name of ["reshape", "transpose", "swapaxes", "flip"])
   OTHERS[name] = ["rule_move_ahead", "rule_move"];
 
+/** What the page knows of an op; of one that is none of the library's nothing, whatever its name. */
+const knownOf = (table, r) => (r.own ? undefined : table[r.op]);
+
 const letters = (r) => (r.inputs.length === 1 ? ["x"] : ["a", "b", "c"]);
 const worded = (text) => (text && text.startsWith("rule_") ? say(text) : text);
 
 /** The formula of a record: "y = tanh(x)". */
 function formula(r) {
-  const known = POINTWISE[r.op] || OTHERS[r.op];
+  const known = knownOf(POINTWISE, r) || knownOf(OTHERS, r);
   return known ? `y = ${worded(known[0])}` : say("rule_own", { op: r.op });
 }
 
 /** How it pulls back to an input, in letters. */
 function ruleOf(r, place) {
-  if (POINTWISE[r.op]) return (POINTWISE[r.op][place + 1] || ["–"])[0];
-  const known = OTHERS[r.op];
+  const pointwise = knownOf(POINTWISE, r);
+  if (pointwise) return (pointwise[place + 1] || ["–"])[0];
+  const known = knownOf(OTHERS, r);
   if (!known) return say("rule_unknown");
   return worded(known[place + 1] || known[1]);
 }
@@ -101,9 +105,9 @@ function withNumbers(text, v) {
 
 /** The first elements of what a step adds to an input: [{text, value}], or [] if not known. */
 function examples(run, r, place, most = 3) {
-  if (r.op === "matmul") return productExample(run, r, place);
-  if (r.op === "cross_entropy") return lossExample(run, r);
-  const rule = POINTWISE[r.op]?.[place + 1];
+  if (r.op === "matmul" && !r.own) return productExample(run, r, place);
+  if (r.op === "cross_entropy" && !r.own) return lossExample(run, r);
+  const rule = knownOf(POINTWISE, r)?.[place + 1];
   if (!rule || r.grad?.data == null) return [];
   const found = [];
   for (let j = 0; j < Math.min(most, sizeOf(r)); j++) {

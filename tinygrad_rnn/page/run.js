@@ -96,7 +96,7 @@ function summed(came) {
 /** A part of a tuple, where all parts have one size: in the data they follow each other. */
 function partOf(x, part) {
   const data = x.value?.data;
-  const even = x.op === "unstack" || /sections=\d/.test(x.attributes);
+  const even = !x.own && (x.op === "unstack" || /^sections=\d/.test(x.attributes));
   if (!data || !even) return null;
   const size = data.length / x.parts;
   return added([data.slice(part * size, (part + 1) * size)]);
@@ -107,6 +107,7 @@ function wholeRecord(given, id) {
   const usual = {
     kind: "op",
     op: "",
+    own: false,
     name: "",
     scope: "",
     layer: "",

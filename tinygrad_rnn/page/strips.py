@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..draw.fold import Folder
 from ..draw.trace import Trace
 from ..lab.heat import heat
 from ..tensor import Tensor
@@ -16,33 +17,21 @@ def state_rows(trace: Trace) -> list[dict[str, Any]]:
     """For each state of each layer its name, and at each time the number of its record.
 
     A state is what another step of its layer reads. That of the last step, which none reads, is
-    found by its name, or where it has none by its place among the ops of its step.
+    the op that does there what makes the state in the other steps.
     """
-    keys = _keys(trace)
+    found = Folder(trace)
     states: dict[tuple[str, object], None] = {}
     for r in trace.records:
         for source, _ in r.inputs:
             x = trace.records[source]
-            if x.id in keys and r.t >= 0 and x.layer == r.layer and x.t != r.t:
-                states[keys[x.id]] = None
+            if x.id in found.slot and r.t >= 0 and x.layer == r.layer and x.t != r.t:
+                states[x.layer, found.slot[x.id]] = None
     rows = []
     for state in states:
-        cells = {r.t: r.id for r in trace.records if keys.get(r.id) == state}
+        cells = dict(sorted(found.at[state].items(), key=lambda cell: cell[1]))
         label = next(trace.records[n].label for n in cells.values())
         rows.append({"layer": state[0], "label": label, "cells": cells})
     return rows
-
-
-def _keys(trace: Trace) -> dict[int, tuple[str, object]]:
-    """Of each op of a step: its layer, and its name or its place, the same in each step."""
-    seen: dict[tuple[str, int], int] = {}
-    keys: dict[int, tuple[str, object]] = {}
-    for r in trace.records:
-        if r.kind == "op" and r.t >= 0:
-            place = seen.setdefault((r.layer, r.t), 0)
-            seen[r.layer, r.t] += 1
-            keys[r.id] = (r.layer, r.name or place)
-    return keys
 
 
 def itemised(loss: Tensor, trace: Trace) -> dict[str, Any] | None:

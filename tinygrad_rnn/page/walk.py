@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..draw.text import number, width
+from ..draw.text import is_wide, number
 from ..draw.trace import Record, Trace
 
 COLUMNS = 100
@@ -55,7 +55,7 @@ def _wrapped(start: str, pieces: list[str]) -> list[str]:
 
 def _columns(line: str) -> int:
     """How many columns of a terminal a line takes: Chinese characters take two."""
-    return sum(2 if width(letter, 1) == 1.0 else 1 for letter in line)
+    return sum(2 if is_wide(letter) else 1 for letter in line)
 
 
 def _cell(words: str, columns: int) -> str:

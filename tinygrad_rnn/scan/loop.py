@@ -225,7 +225,7 @@ def _slices(xs: Tensor) -> Sequence[Tensor]:
     slices = unstack(xs)
     for x in slices:
         if x.op is None:
-            x.name = xs.name or "x"
+            x.name, x.attrs = xs.name or "x", xs.attrs
     return slices
 
 
