@@ -1,6 +1,7 @@
 """One trace, many pictures: levels, the folded view, the walk back, gaps, and two runs compared."""
 
 import gc
+import importlib
 import json
 import math
 import re
@@ -148,6 +149,178 @@ def boxes_at(figure, t):
 def test_a_gate_is_a_box_with_its_formula(kind):
     figure = tg.draw(run(kind), level="gate")
     assert sorted(box.glyph for box in boxes_at(figure, 1)) == sorted(GATES[kind])
+
+
+SUM = "x Wx + {h} Wh + b"
+LSTM = [SUM, "i = σ", "g = tanh", "f = σ", "o = σ", "c = f·{c} + i·g", "h = o·tanh(c)"]
+WITHIN = [*LSTM[:5], "c̃ = f·{c} + i·g", "h̃ = o·tanh(c̃)"]
+FORMULAS = {
+    "LSTM": (lambda: nn.LSTM(3, 3, rng=0), LSTM),
+    "peepholes": (lambda: nn.LSTM(3, 3, peepholes=True, rng=0),
+        [SUM, "i = σ(… + {c}·P[0])", "g = tanh", "f = σ(… + {c}·P[1])", LSTM[5],
+         "o = σ(… + c·P[2])", LSTM[6]]),
+    "coupled": (lambda: nn.LSTM(3, 3, coupled=True, rng=0),
+        [SUM, "i = σ", "g = tanh", "o = σ", "f = 1 − i", *LSTM[5:]]),
+    "projection": (lambda: nn.LSTM(3, 3, projection=3, rng=0), [*LSTM[:6], "h = o·tanh(c) Wr"]),
+    "GRU": (lambda: nn.GRU(3, 3, rng=0),
+        ["sums", "z = σ(… + …)", "r = σ(… + …)", "n = tanh(… + r·{h} Wn)",
+         "h = (1 − z)·{h} + z·n"]),
+    "reset after": (lambda: nn.GRU(3, 3, convention="keras", rng=0),
+        ["sums", "z = σ(… + …)", "r = σ(… + …)", "n = tanh(… + r·({h} Wn + bn))",
+         "h = z·{h} + (1 − z)·n"]),
+    "one gate": (lambda: nn.MinimalGatedUnit(3, 3, rng=0),
+        ["x Wx + b", "f = σ(… + {h} Wh)", "n = tanh(… + f·{h} Wn)", "h = (1 − f)·{h} + f·n"]),
+    "cut states": (lambda: nn.VariationalDropout(nn.LSTM(3, 3, rng=0), state=0.3, rng=1),
+        ["x Wx + {h}·h mask Wh + b", *LSTM[1:]]),
+    "cut inputs": (lambda: nn.FeedforwardDropout(nn.LSTM(3, 3, rng=0), 0.3, rng=1),
+        ["… Wx + {h} Wh + b", *LSTM[1:]]),  # what was cut has no name
+    "cut weights": (lambda: nn.DropConnect(nn.LSTM(3, 3, rng=0), 0.3, rng=1),
+        ["x Wx + {h} Wh·W mask + b", *LSTM[1:]]),
+    "zoneout": (lambda: nn.Zoneout(nn.LSTM(3, 3, rng=0), h=0.3, c=0.3, rng=1),
+        [*WITHIN, "c = where(c keep, {c}, c̃)", "h = where(h keep, {h}, h̃)"]),
+    "zoneout of h": (lambda: nn.Zoneout(nn.LSTM(3, 3, rng=0), h=0.3, rng=1),
+        [*LSTM[:6], "h̃ = o·tanh(c)", "h = where(h keep, {h}, h̃)"]),
+    "zoneout in use": (lambda: nn.Zoneout(nn.LSTM(3, 3, rng=0), h=0.3, c=0.3).eval(),
+        [*WITHIN, "c = 0.3·{c} + 0.7·c̃", "h = 0.3·{h} + 0.7·h̃"]),
+    "clipped": (lambda: nn.ClipCotangent(nn.LSTM(3, 3, rng=0), norm=1.0),
+        [*WITHIN, "c = clip cotangent(c̃)", "h = clip cotangent(h̃)"]),
+    "learned": (lambda: nn.LearnedState(nn.LSTM(3, 3, rng=0)), LSTM),
+    "twice": (lambda: nn.Zoneout(nn.ClipCotangent(nn.RNN(3, 3, rng=0), norm=1.0), h=0.3, rng=1),
+        ["h̃ = tanh(x Wx + {h} Wh + b)", "h̃̃ = clip cotangent(h̃)", "h = where(h keep, {h}, h̃̃)"]),
+    "Jordan": (lambda: nn.OutputRecurrent(3, 3, 3, rng=0),
+        ["h = tanh(x Wx + {o} Wo + b)", "o = h V + c"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", FORMULAS)
+def test_a_gate_says_the_formula_of_its_cell(kind):
+    """At every step: before the first stand h0 and c0; at the last, c is there though none reads it."""
+    make, formulas = FORMULAS[kind]
+    ys, _ = make()(tg.tensor(np.ones((3, 1, 3), np.float32), name="x"), unroll=True)
+    figure = tg.draw((ys * ys).sum(), level="gate")
+    for t in range(3):
+        names = {k: f"{k}0" if t == 0 else k for k in "hco"}
+        expected = {formula.format(**names) for formula in formulas}
+        labels = {box.glyph for box in boxes_at(figure, t)}
+        last = {label for label in expected if t == 2 and label.startswith("c =")}
+        assert labels | last == expected and (not last - labels or "c̃" in str(labels))
+    folded = tg.draw((ys * ys).sum(), level="gate", view="folded")
+    assert {box.glyph for box in boxes_at(folded, 0)} == {
+        formula.format(h="h", c="c", o="o") for formula in formulas
+    }
+
+
+def test_what_was_two_steps_ago_is_said_to_be():
+    ys, _ = nn.TimeSkip(nn.RNN(3, 3, rng=0), 2)(np.ones((5, 1, 3), np.float32), unroll=True)
+    figure = tg.draw(ys.sum(), level="gate", first=5)
+    labels = [[box.glyph for box in boxes_at(figure, t)][-1] for t in range(5)]
+    assert labels == ["h = h̃ + h-2 begin", "h = h̃ + h0", *["h = h̃ + h(t−2)"] * 3]
+    back = nn.TimeSkip(nn.RNN(3, 3, rng=0), 2)
+    ys, _ = nn.Recurrent(back, reverse=True, unroll=True)(np.ones((5, 1, 3), np.float32))
+    assert boxes_at(tg.draw(ys.sum(), level="gate", first=5), 0)[-1].glyph == "h = h̃ + h(t+2)"
+
+
+def test_only_the_one_thing_that_a_cell_reads_of_others_is_x():
+    E = tg.tensor(np.eye(3, dtype=np.float32), requires_grad=True, name="E")
+    rows = tg.embedding(E, np.array([[0], [1], [2]]))
+    two = nn.Recurrent(nn.RNN(3, 3, rng=0), nn.RNN(3, 3, rng=1), unroll=True)
+    figure = tg.draw(two(rows)[0].sum(), level="gate")
+    assert [box.glyph for box in boxes_at(figure, 1)] == ["h = tanh(x Wx + h Wh + b)"] * 2
+    h = tg.tensor(np.ones((1, 3), np.float32), name="h0")
+    one, other = (tg.unstack(xs)[1] for xs in (rows, tg.exp(rows)))
+    with tg.scope("t=1"):
+        y = tg.tanh(one @ E + other + h)
+    y.name = "y"
+    (box,) = boxes_at(tg.draw(y, level="gate"), 1)
+    assert box.glyph == "y = tanh(… E + … + h0)"  # which of them would be x?
+
+
+def parsed(text, names):
+    """The value of a formula as it stands on a box, by a reader of its own.
+
+    Sums of products of matrices ("a b") of products ("a·b"), quotients ("a / b") between.
+    """
+    tokens = re.findall(r"[a-z0-9.]+\(?|[−+·/()²,ᵀ]", text)
+
+    def take(*wanted):
+        return tokens.pop(0) if tokens and tokens[0] in wanted else None
+
+    def atom():
+        if take("("):
+            value = total()
+            assert take(")")
+        else:
+            word = tokens.pop(0)
+            if word.endswith("("):
+                value = {"tanh(": np.tanh, "exp(": np.exp, "abs(": np.abs}[word](total())
+                assert take(")")
+            else:
+                value = names[word] if word in names else float(word)
+        while sign := take("²", "ᵀ"):
+            value = value**2 if sign == "²" else value.T
+        return value
+
+    def product():
+        value = atom()
+        while take("·"):
+            value = value * atom()
+        return value
+
+    def matrices():
+        value = product()
+        while tokens and tokens[0] not in "+−·/)²,ᵀ":
+            value = value @ product()
+        return value
+
+    def quotient():
+        value = matrices()
+        return value / atom() if take("/") else value
+
+    def total():
+        value = -quotient() if take("−") else quotient()
+        while sign := take("+", "−"):
+            value = value + quotient() if sign == "+" else value - quotient()
+        return value
+
+    value = total()
+    assert not tokens
+    return value
+
+
+def some_expression(rng, leaves, depth):
+    a, b = (leaves[rng.integers(3)] if not depth or rng.random() < 0.2
+            else some_expression(rng, leaves, depth - 1) for _ in range(2))  # fmt: skip
+    ops = [lambda: a + b, lambda: a - b, lambda: a * b, lambda: a / b, lambda: a @ b, lambda: -a,
+           lambda: tg.tanh(a), lambda: a**2.0, lambda: a.transpose(), lambda: tg.exp(a),
+           lambda: abs(a), lambda: a * 2.0]  # fmt: skip
+    return ops[rng.integers(len(ops))]()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_formula_is_the_one_that_was_computed(seed, monkeypatch):
+    """Random steps: what is read from the box is what the step gave."""
+    levels = importlib.import_module("tinygrad_rnn.draw.levels")
+    monkeypatch.setattr(levels, "FORMULA", 1000)
+    rng = np.random.default_rng(seed)
+    compared = 0
+    for _ in range(40):
+        leaves = [tg.tensor(rng.normal(size=(3, 3)), requires_grad=True, name=n) for n in "abc"]
+        with tg.scope("t=0"), np.errstate(all="ignore"):
+            y = some_expression(rng, leaves, 3)
+        if y.op is None or not np.isfinite(y.data).all():
+            continue
+        y.name = "y"
+        (box,) = boxes_at(tg.draw(y, level="gate"), 0)
+        name, formula = box.glyph.split(" = ") if " = " in box.glyph else (box.glyph, "")
+        if "…" in formula or not re.search(
+            r"[abc]", formula.replace("tanh", "").replace("abs", "")
+        ):
+            continue
+        names = dict(zip("abc", (x.data for x in leaves), strict=True))
+        with np.errstate(all="ignore"):
+            assert np.allclose(parsed(formula, names), y.data, rtol=1e-9), formula
+        compared += 1
+    assert compared > 20
 
 
 def test_sums_that_wait_for_gates_are_a_box_of_their_own():
@@ -376,8 +549,6 @@ def test_the_overlay_tells_the_norms_of_a_real_backward():
 
 
 def history(loss):
-    import importlib
-
     return importlib.import_module("tinygrad_rnn.tensor").history([loss])
 
 

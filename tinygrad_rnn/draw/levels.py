@@ -20,7 +20,7 @@ from .text import literal, number
 from .trace import Record, Trace
 
 LEVELS = ("op", "gate", "cell")
-FORMULA = 24  # letters; a longer formula is not written on a box
+FORMULA = 28  # letters; a longer formula is not written on a box
 UNKNOWN = "…"  # stands for what has no name
 
 Cells = dict[int, tuple[str, int]]
@@ -192,7 +192,8 @@ class Formula:
         if r.verb in MOVES and (r.verb != "take" or len(parts) == 1):
             return parts[0]
         if r.verb == "add":
-            return " + ".join(to(SUM)), SUM
+            first, *rest = to(SUM)
+            return " + ".join([first, *[f"({w})" if w[0] == "−" else w for w in rest]]), SUM
         if r.verb == "sub":
             return f"{to(SUM)[0]} − {to(RATIO)[1]}", SUM
         if r.verb == "neg":
@@ -206,6 +207,8 @@ class Formula:
         if r.verb == "power":
             base, power = to(ATOM)
             return base + ("²" if power == "2" else f"^{power}"), TIMES
+        if r.verb == "transpose":
+            return f"{to(ATOM)[0]}ᵀ", ATOM
         if r.verb in INFIX:
             return f" {INFIX[r.verb]} ".join(to(SUM)), SUM
         return f"{WORDS.get(r.verb, r.sign)}({', '.join(to(SUM))})", ATOM

@@ -123,6 +123,7 @@ class Cell(Part):
     """
 
     links: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+    _changes = 0  # how often what the formula gives is changed before it is the new state
 
     def step(self, x: Tensor, *state: Tensor) -> Tensor | tuple[Tensor, ...]:
         """The state after seeing x (B, inputs), each state (B, its size)."""
@@ -137,6 +138,13 @@ class Cell(Part):
         from .explain import explain
 
         return explain(self)
+
+    def marked(self, new: tuple[Tensor, ...], old: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """The new state, h̃ and c̃ in pictures, that is to be changed before it is h and c."""
+        for name, h in zip(self.state, new, strict=True):
+            if h.op is not None and h.name is None and all(h is not x for x in old):
+                h.name = name + "\u0303" * (self._changes + 1)
+        return new
 
     def advance(self, x: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         """`step`, with its answer as a tuple. Raises ValueError unless that has every state."""
@@ -190,6 +198,7 @@ class Cell(Part):
                 y = self.output(x, *new)
             has_output = y is not new[0]
             if valid is not None:
+                new = self.marked(new, old)
                 new = tuple(where(valid, a, b) for a, b in zip(new, old, strict=False))
             shown = run.shown.values() if way.gates else ()
             return (*new, y, *shown) if has_output else (*new, *shown)

@@ -29,7 +29,6 @@ class Modifier(Cell):
 
     _conventions = ("adds",)
     adds: str | None = None  # what goes around the cell
-    changes = False  # whether its state is another than the cell's own new one
 
     def __init__(self, cell: Cell, **settings: Any):
         check_part(type(self).__name__, "cell", cell)
@@ -47,6 +46,7 @@ class Modifier(Cell):
     hidden = property(lambda self: self.cell.hidden)
     outputs = property(lambda self: self.cell.outputs)
     dtype = property(lambda self: self.cell.dtype)
+    _changes = property(lambda self: self.cell._changes)
 
     def begin(self, batch: int) -> tuple[Tensor, ...]:
         return self.cell.begin(batch)
@@ -55,15 +55,8 @@ class Modifier(Cell):
         return self.cell.advance(x, *state)
 
     def inner(self, x: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
-        """The cell's own new state, before it is changed: h̃ and c̃ in pictures."""
-        new, mark = self.cell.advance(x, *state), "\u0303"
-        cell: Any = self.cell
-        while isinstance(cell, Modifier):
-            cell, mark = cell.cell, mark + "\u0303" * cell.changes
-        for name, h in zip(self.cell.state, new, strict=True):
-            if h.op is not None and h.name is None and all(h is not old for old in state):
-                h.name = name + mark
-        return new
+        """The cell's own new state, before this one changes it."""
+        return self.cell.marked(self.cell.advance(x, *state), state)
 
     def output(self, x: Tensor, *state: Tensor) -> Tensor:
         return self.cell.output(x, *state)
@@ -231,7 +224,7 @@ class Zoneout(Modifier):
     and without any rate.
     """
 
-    changes = True
+    _changes = property(lambda self: self.cell._changes + 1)
 
     def __init__(self, cell: Cell, *, rng: Random = None, **rates: float):
         super().__init__(cell, **rates)
@@ -300,7 +293,7 @@ class TimeSkip(Modifier):
     The states between go by "h-2" to "h-k", and are 0 before the first step.
     """
 
-    changes = True
+    _changes = property(lambda self: self.cell._changes + 1)
 
     def __init__(self, cell: Cell, k: int):
         super().__init__(cell, k=k)
@@ -358,7 +351,7 @@ class ClipCotangent(Modifier):
     they are. See `tg.clip_cotangent`, and `optim.clip_grad_norm` for clipping the sums at the end.
     """
 
-    changes = True
+    _changes = property(lambda self: self.cell._changes + 1)
 
     def __init__(self, cell: Cell, *, norm: float | None = None, value: float | None = None):
         super().__init__(cell, norm=norm, value=value)
