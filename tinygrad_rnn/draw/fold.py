@@ -152,11 +152,15 @@ class Folder:
                 continue
             found.add(y)
             for x, _ in self._inputs(y):
-                if self._is_constant(y, x) or x not in self.slot:
+                if self._is_constant(y, x) or self._is_alone(x):
                     left.append(x)
                 elif self.records[z := self.kept_like(x)].t == self.kept[self.records[z].layer]:
                     left.append(z)
         return found
+
+    def _is_alone(self, x: int) -> bool:
+        """Whether it is outside the steps, or of a step and like nothing of the kept one."""
+        return self.slot.get(x, (x,)) == (x,)
 
     def _inputs(self, y: int) -> list[tuple[int, int]]:
         """What an op reads; outside the steps, of many steps' likes the one that is kept."""
@@ -242,7 +246,7 @@ class Folder:
             number = self.image.get(x if own.t < 0 or x not in self.slot else self.kept_like(x))
             if own.t == 0 and x in self.slot and self._is_constant(r.id, x):
                 number = self.image.get(x)
-            elif own.t == 0 and x in self.slot and (late := self._delay(r.id, x)):
+            elif own.t == 0 and not self._is_alone(x) and (late := self._delay(r.id, x)):
                 number = self._delayed(self.kept_like(x), late, own.layer)
             if number is not None:
                 likes = list(self._likes(r.id, x, part))

@@ -509,7 +509,7 @@ class _Reader:
             node = Node("constant", spot, _value(r), "", "", "")
         node.chip = node.kind == "constant" or (chip and node.kind == "parameter")
         node.output, node.ids, node.name = x in self.outputs, [x], r.name
-        node.form = r.name if node.kind == "parameter" else node.glyph
+        node.form = shape if node.kind == "parameter" else node.glyph
         node.title = self._leaf_title(r, node)
         self._add(node, [(x, spot)])
 

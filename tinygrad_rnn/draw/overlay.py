@@ -186,6 +186,9 @@ class _Overlay:
         if orders:
             low, high = min(orders), max(orders)
             node.order = f"{low}" if low == high else f"{low}–{high}"
+            if self.folded and len(orders) == len(ids) > 1:  # moments apart, and no stretch of time
+                few = sorted(orders)
+                node.order = ", ".join(map(str, few if len(few) < 4 else [*few[:2], "…", few[-1]]))
         own: defaultdict[int, set[int]] = defaultdict(set)
         for y in node.ids:
             for t, z in self._copies(y).items():

@@ -148,7 +148,8 @@ class Panel {
     for (const { text, value } of told)
       list.append(make("p", { text: `${text} = ${brief(value)}` }));
     const [source, part] = r.inputs[place];
-    const grown = knownOf(POINTWISE, r) && part < 0 && sizeOf(this.run.records[source]) !== sizeOf(r);
+    const same = sizeOf(this.run.records[source]) === sizeOf(r);
+    const grown = knownOf(POINTWISE, r) && part < 0 && !same;
     const sum = grown ? `${say("broadcast")} ` : "";
     list.append(make("p", { class: "facts", text: `${sum}‖·‖ = ${brief(numbers.l2)}` }));
     return list;

@@ -58,7 +58,7 @@ const OTHERS = {
 for (const name of ["reshape", "transpose", "swapaxes", "flip"])
   OTHERS[name] = ["rule_move_ahead", "rule_move"];
 
-/** What the page knows of an op; of one that is none of the library's nothing, whatever its name. */
+/** What the page knows of an op: nothing of one that is not the library's, whatever its name. */
 const knownOf = (table, r) => (r.own ? undefined : table[r.op]);
 
 const letters = (r) => (r.inputs.length === 1 ? ["x"] : ["a", "b", "c"]);
