@@ -236,6 +236,26 @@ def test_only_the_one_thing_that_a_cell_reads_of_others_is_x():
     assert box.glyph == "y = tanh(… E + … + h0)"  # which of them would be x?
 
 
+def test_a_part_is_not_the_whole():
+    W = tg.tensor(np.eye(4), requires_grad=True, name="W")
+    p, q = tg.unstack(tg.tensor(np.ones((2, 1, 2)), requires_grad=True, name="P"))
+    h = tg.tensor(np.ones((1, 4)), name="h0")
+    for t in range(2):
+        with tg.scope(f"t={t}"):
+            a, b = tg.split(h @ W, sections=2, axis=-1)
+            y = a * b + p * q
+            y.name = "y"
+            h = tg.concat([y, y], axis=-1)
+    (box,) = (b for b in boxes_at(tg.draw(h.sum(), level="gate"), 0) if b.name == "y")
+    assert box.glyph == "y = (h0 W)[0]·(h0 W)[1] + P[0]·P[1]"[: len(box.glyph)]
+    levels = importlib.import_module("tinygrad_rnn.draw.levels")
+    trace = trace_of(h.sum(), walk=False)
+    y0 = next(r.id for r in trace.records if r.name == "y")
+    own = {r.id for r in trace.records if r.t == 0 and r.kind == "op"}
+    words = levels.Formula(levels.Steps(trace), own).words(y0)
+    assert words == "(h0 W)[0]·(h0 W)[1] + P[0]·P[1]"
+
+
 def parsed(text, names):
     """The value of a formula as it stands on a box, by a reader of its own.
 

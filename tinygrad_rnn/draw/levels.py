@@ -137,21 +137,31 @@ class Steps:
         return Folder(self.trace)
 
     @cached_property
-    def reads(self) -> dict[tuple[str, int], set[int]]:
-        """For each layer at each step, what it reads of others: of a layer below, of a sequence."""
-        found: defaultdict[tuple[str, int], set[int]] = defaultdict(set)
+    def reads(self) -> dict[tuple[str, int], set[tuple[int, int]]]:
+        """For each layer at each step what it reads of others, or of what was unstacked before."""
+        found: defaultdict[tuple[str, int], set[tuple[int, int]]] = defaultdict(set)
         for r in self.records:
-            for x in r.inputs if r.kind == "op" and r.t >= 0 else ():
-                source, _ = self.trace.whole(*x)
-                if self.is_read(r, self.records[source]):
+            for place in r.inputs if r.kind == "op" and r.t >= 0 else ():
+                x = self.records[(source := self.trace.whole(*place))[0]]
+                if (x.t >= 0 and x.layer != r.layer) or (x.t < 0 and x.verb == "unstack"):
                     found[r.layer, r.t].add(source)
         return found
 
-    def is_read(self, r: Record, x: Record) -> bool:
-        """Whether an op of a step reads there what may be the x of its cell."""
-        if x.t >= 0:
-            return x.layer != r.layer
-        return x.verb == "unstack" and not self.named(x.id)
+    @cached_property
+    def rows(self) -> dict[tuple[str, int], list[tuple[int, int]]]:
+        """For a layer and what was unstacked, at which times it reads which part of it."""
+        found: defaultdict[tuple[str, int], list[tuple[int, int]]] = defaultdict(list)
+        for (layer, t), sources in self.reads.items():
+            for x, part in sources:
+                found[layer, x].append((t, part))
+        return found
+
+    def is_sequence(self, layer: str, x: int) -> bool:
+        """Whether each step of a layer reads a part of its own of what was unstacked."""
+        times, parts = zip(*self.rows[layer, x], strict=True)
+        if len(parts) == 1:
+            return parts[0] in (-1, times[0])
+        return len(parts) == len(set(parts)) == len(set(times))
 
     def named(self, x: int) -> str:
         """The name of what an op only moves about, if it has one."""
@@ -160,10 +170,10 @@ class Steps:
         return self.records[x].name
 
 
-MOVES = ("split", "unstack", "sum_to", "expand", "astype", "take", "reshape")
+MOVES = ("split", "unstack", "expand", "astype", "take", "reshape")
 INFIX = {"less": "<", "greater": ">", "less_equal": "≤", "greater_equal": "≥", "equal": "=",
          "not_equal": "≠"}  # fmt: skip
-WORDS = {"exp": "exp", "sqrt": "√", "abs": "abs", "sum": "Σ"}
+WORDS = {"exp": "exp", "sqrt": "√", "abs": "abs", "sum": "Σ", "sum_to": "Σ"}
 SUM, RATIO, PRODUCT, TIMES, ATOM = range(5)  # how tightly it holds together: a W, then a·b
 
 
@@ -214,24 +224,29 @@ class Formula:
         return f"{WORDS.get(r.verb, r.sign)}({', '.join(to(SUM))})", ATOM
 
     def _operand(self, y: int, place: int, budget: int) -> tuple[str, int]:
-        x, _ = self.trace.whole(*self.records[y].inputs[place])
+        x, part = self.trace.whole(*self.records[y].inputs[place])
         r = self.records[x]
         if x in self.own:
-            return self._op(x, budget - 1) if budget else (UNKNOWN, ATOM)
+            return self._part(x, part, budget - 1) if budget else (UNKNOWN, ATOM)
         if r.kind == "constant":
             return _constant(r), ATOM
         if r.kind == "op" and r.t >= 0 and r.layer == self.records[y].layer:
             return self._of_a_step(y, r), ATOM
-        if x in self._read(y):
-            return self._x(y, x), ATOM
-        if r.verb == "unstack":
-            return literal(self.steps.named(x), 12) or UNKNOWN, ATOM
+        if (x, part) in self._read(y) and (words := self._x(y, x, part)):
+            return words, ATOM
         if r.name:
             name = r.name.rsplit(".", 1)[-1] if r.kind == "parameter" else r.name
             return literal(name, 12), ATOM
         if r.kind == "op" and r.t < 0 and budget:
-            return self._op(x, budget - 1)
+            return self._part(x, part, budget - 1)
         return self._as_later(y, place, budget)
+
+    def _part(self, x: int, part: int, budget: int) -> tuple[str, int]:
+        """The formula of an op, or of one of its parts, by its number."""
+        words = self._op(x, budget)
+        if part < 0 or words[0] == UNKNOWN:
+            return words
+        return f"{_held(words, ATOM)}[{part}]", ATOM
 
     def _of_a_step(self, y: int, r: Record) -> str:
         """What is made in this layer, at this step or another."""
@@ -244,17 +259,20 @@ class Formula:
         far = f"(t{'−' if late > 0 else '+'}{abs(late)})" if abs(late) > 1 else ""
         return literal(r.name, 12) + far
 
-    def _read(self, y: int) -> set[int]:
+    def _read(self, y: int) -> set[tuple[int, int]]:
         return self.steps.reads.get((self.records[y].layer, self.records[y].t), set())
 
-    def _x(self, y: int, x: int) -> str:
-        """What is read of others is x, if it is all that is read of others."""
-        r = self.records[y]
+    def _x(self, y: int, x: int, part: int) -> str:
+        """What is read of others is x, if it is all that is read of others; "" of a fixed part."""
+        r = self.records[x]
+        if r.t < 0 and not self.steps.is_sequence(self.records[y].layer, x):
+            return ""
+        if r.t < 0 and (name := self.steps.named(x)):
+            return literal(name, 12)
+        others = [z for z in self._read(y) if z[0] != x and not self.steps.named(z[0])]
         near = {n for z in self.own | {y} for n, _ in self.records[z].inputs}
         taken = any(self.records[n].name == "x" and n != x for n in near)
-        if len(self._read(y)) == 1 and not taken:
-            return "x"
-        return literal(self.records[x].name, 12) if r.t >= 0 and self.records[x].name else UNKNOWN
+        return (literal(r.name, 12) or UNKNOWN) if others or taken else "x"
 
     def _as_later(self, y: int, place: int, budget: int) -> tuple[str, int]:
         """What was worked out without a gradient, as from h0, is what it is at a later step."""
