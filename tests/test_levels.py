@@ -405,6 +405,15 @@ def test_what_a_cell_hands_on_runs_along_rails():
     assert len(c) == len(h) == 1 and min(c) < min(h)  # c above h
 
 
+@pytest.mark.parametrize("lengths", [None, [5, 3]])
+def test_what_others_read_of_a_cell_stands_first(lengths):
+    xs = np.ones((5, B, H), np.float32)
+    ys, _ = nn.Recurrent(nn.LSTM(H, H, rng=0), unroll=True)(xs, lengths=lengths)
+    for view in ("unrolled", "folded"):
+        (box,) = boxes_at(tg.draw(ys.sum(), level="cell", view=view), 0)
+        assert box.glyph == "h, c"  # whichever was made first
+
+
 def test_backward_in_time_the_arrows_go_left():
     coarse = graph(tg.draw(run("both ways", 5), level="cell", first=5))
     ways = {band: set() for band in coarse.bands}

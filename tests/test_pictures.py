@@ -392,3 +392,18 @@ def test_the_gallery_refuses_what_is_too_large():
     ):
         with pytest.raises(SystemExit, match="too large"):
             check(sizes)
+
+
+@pytest.mark.parametrize("path", sorted(DOCS.rglob("*.svg")), ids=lambda path: path.stem)
+def test_all_words_of_a_picture_end_on_its_paper(path):
+    """Also in the widest font; what is turned round is left out."""
+    from tinygrad_rnn.draw.text import width
+
+    root = ElementTree.parse(path).getroot()
+    paper = float(root.get("width"))
+    for text in root.iter(f"{SVG}text"):
+        words, size = "".join(text.itertext()), float(text.get("font-size") or 11)
+        if words and not text.get("transform"):
+            share = {"middle": 0.5, "end": 1.0}.get(text.get("text-anchor"), 0.0)
+            left = float(text.get("x")) - share * width(words, size)
+            assert left >= -1 and left + width(words, size) <= paper + 1, words

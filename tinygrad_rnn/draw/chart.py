@@ -188,7 +188,9 @@ class _Chart:
 
     def _words(self) -> Iterator[str]:
         middle, height = (LEFT + WIDTH - RIGHT) / 2, (self.top + self.height - BOTTOM) / 2
-        yield _text(LEFT, 26, self.words["title"], "start", 'font-size="15" font-weight="700"')
+        title = self.words["title"]
+        size = min(15.0, (WIDTH - LEFT - 10) / max(1.0, width(title, 1)))
+        yield _text(LEFT, 26, title, "start", f'font-size="{size:.3g}" font-weight="700"')
         yield _text(middle, self.height - 16, self.words["x"], "middle")
         turned = f'transform="rotate(-90 18 {height:.1f})"'
         yield _text(18, height, self.words["y"], "middle", turned)

@@ -145,7 +145,7 @@ class Layout:
 
     def _family(self, node: Node) -> str:
         if node.chip:
-            return "chip"
+            return node.kind
         return self.graph.columns[node.spot[0]].kind + " of several" * (len(node.ids) > 1)
 
     def _arrange(self, cells: list[Cell]) -> None:

@@ -65,7 +65,7 @@ def boxes(trace: Trace, ops: list[int], every: list[int], level: str) -> list[Bo
     for box in made:
         own = set(box.members)
         box.exits = [y for y in box.members if y in trace.outputs or not readers[y] <= own]
-        box.label = _cell_label(trace, box) if level == "cell" else _gate_label(steps, box)
+        box.label = _cell_label(trace, box, readers) if level == "cell" else _gate_label(steps, box)
     return made
 
 
@@ -103,11 +103,17 @@ def _gates(trace: Trace, members: list[int], readers: dict[int, set[int]]) -> li
 # -- what stands on a box ------------------------------------------------------------------------
 
 
-def _cell_label(trace: Trace, box: Box) -> str:
-    """The states and outputs that leave the cell; the one that was made last is first."""
+def _cell_label(trace: Trace, box: Box, readers: dict[int, set[int]]) -> str:
+    """The states and outputs that leave the cell; what others than its own layer read is first."""
     if len(box.members) == 1:
         return ""
-    box.states = [y for y in reversed(box.exits) if trace.records[y].name][:4]
+    own = trace.records[box.members[0]].layer
+    inward = {
+        y for y in box.exits if all((z := trace.records[n]).t >= 0 and z.layer == own
+                                    for n in readers[y])
+    }  # fmt: skip
+    named = [y for y in reversed(box.exits) if trace.records[y].name]
+    box.states = sorted(named, key=lambda y: y in inward and y not in trace.outputs)[:4]
     return ", ".join(literal(trace.records[y].name, 8) for y in box.states) or "cell"
 
 

@@ -257,12 +257,12 @@ class _Sheet:
         if any(w.rest for w in every):
             entries.append((OUTSIDE, "outside the steps"))
         if any(w.again for w in every):
-            entries.append(("url(#again)", "worked out again on the way back"))
+            entries.append(("url(#again)", "again on the way back"))
         x = 20.0
         for fill, words in entries:
             yield _box(x, y - 9, 12, 11, fill, colours.LINE)
             yield _text(x + 18, y, words)
-            x += 34 + width(words, 11)
+            x += 26 + width(words, 11)
         if any(w.cut or w.inner for w in every):
             yield _text(x, y + 2, "✂", 'font-size="15"')
             yield _text(x + 18, y, "detached")
