@@ -57,8 +57,9 @@ def draw(
     The scopes say what goes where: in `layer0/t=3`, `t=3` is the time step, and what stands before
     it the layer. A parameter that steps share is a small chip in each of them, with a line in the
     legend. Under `backward(retain_graph=True)` every node shows its gradient's Euclidean norm; what
-    another loss has left on a tensor, or added to it, is not shown. Compiled loops are drawn as their steps, within which gradients are known under `unroll=True`
-    only. Nothing is changed or kept alive.
+    another loss has left on a tensor, or added to it, is not shown. Compiled loops are drawn as
+    their steps, within which gradients are known under `unroll=True` only. Nothing is changed or
+    kept alive.
 
     outputs: the tensors to explain, for example the loss; or a `Trace` of them.
     level: what is one box in a step: an "op", a "gate" with what leads to it, or the whole "cell".
