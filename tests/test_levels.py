@@ -1098,3 +1098,17 @@ def test_steps_that_are_not_alike_stand_before_and_after_the_one_that_is_kept():
     chain = [found.nodes[e.target].glyph for e in sorted(found.edges, key=lambda e: e.source)]
     assert sorted(chain) == sorted(["tanh", "eˣ", "σ", "relu", "softplus", "Σ"])
     assert not [node for node in found.nodes if node.kind == "delay"]
+
+
+def test_weights_of_a_wrapped_cell_are_the_same_weights():
+    """Their names differ, since their path does; what uses them does not."""
+
+    def weights(part):
+        ys, _ = nn.Recurrent(part, unroll=True)(np.ones((4, B, H), np.float32))
+        return ys.sum()
+
+    wrapped = nn.Zoneout(nn.LSTM(H, H, rng=0), h=0.2, c=0.2, rng=1)
+    figure = tg.diff(weights(nn.LSTM(H, H, rng=0)), weights(wrapped))
+    chips = [node for node in graph(figure).nodes if node.kind == "parameter"]
+    assert len(chips) == 6 and not [node.glyph for node in chips if node.mark]
+    assert [node.glyph for node in graph(figure).nodes if node.mark == "+"]  # zoneout itself

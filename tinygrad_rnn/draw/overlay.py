@@ -217,7 +217,7 @@ class _Overlay:
         powers = [
             (-6, "1e-6 or less: vanishing"),
             (-3, "1e-3"),
-            (0, f"1 = {number(self.one)}, the largest at a last step"),
+            (0, f"1 is {number(self.one)} here, the largest gradient at a last step"),
             (3, "1e3"),
             (6, "1e6 or more: exploding"),
         ]
