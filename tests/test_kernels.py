@@ -581,8 +581,8 @@ def test_a_cache_folder_that_cannot_exist_is_no_error(tmp_path):
     """The user's own folder is tried then."""
     path = tmp_path / "file"
     path.write_text("")
-    script = EVERYTHING + "print(len(answers))"
-    assert run(script, NUMBA_CACHE_DIR=str(path / "folder")) == ["23"]
+    script = TWICE.replace("print(", "assert abs(kernels.tanh(x) - np.tanh(x)).max() < 1e-15 #")
+    assert run(script, NUMBA_CACHE_DIR=str(path / "folder")) == []
 
 
 TWICE = """

@@ -1013,7 +1013,7 @@ def check_layer(how, call, second=False):
         close(a, b)
 
 
-@settings(max_examples=8, derandomize=True, deadline=None, database=None, phases=[Phase.generate])
+@settings(max_examples=3, derandomize=True, deadline=None, database=None, phases=[Phase.generate])
 @given(layers(1, [None, None, None, "own"], nests(FEW, 1)), calls, st.booleans())
 def test_P01_layers_nobody_wrote(how, call, second):
     """Compiled is unrolled: values, states, gates, gradients, and second ones, to 1e-12."""
