@@ -1,6 +1,7 @@
 """NaN, infinities, zeros and ties through every compiled op: the same numbers as step by step.
 
-One loop holds every op, each with columns of its own, so that a NaN in one hides no other.
+One loop holds all ops, each of which writes columns of its own, so that a NaN in one hides no
+other; what chooses between numbers has a second loop, for its derivative.
 """
 
 import types
@@ -13,7 +14,7 @@ import tinygrad_rnn as tg
 VALUES = [np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, -1.0, 1.5, -3.0, 700.0]
 SIZE = len(VALUES)
 FIRST, SECOND = (np.array(a) for a in np.meshgrid(VALUES, VALUES, indexing="ij"))  # every pair
-MIXED = np.random.default_rng(0).choice(VALUES[1:], FIRST.shape)  # rows for what sums over one
+MIXED = np.random.default_rng(0).choice(VALUES[1:], FIRST.shape)  # rows for what goes over one
 MIXED[:4] = np.array([[np.nan], [np.inf], [-np.inf], [1.5]])
 MIXED[4, 3] = np.nan
 
@@ -35,55 +36,59 @@ def pointwise():
 ROWS = {
     "softmax": lambda x: tg.softmax(x),
     "log_softmax": lambda x: tg.log_softmax(x),
-    "logsumexp": lambda x: x + tg.logsumexp(x)[:, None],
-    "sum": lambda x: x + x.sum(axis=1, keepdims=True),
-    "max": lambda x: x * 0 + x.max(axis=1, keepdims=True),
-    "min": lambda x: x * 0 + x.min(axis=1, keepdims=True),
+    "logsumexp": lambda x: tg.logsumexp(x)[:, None],
+    "sum": lambda x: x.sum(axis=1, keepdims=True),
+    "max": lambda x: x.max(axis=1, keepdims=True),
+    "min": lambda x: x.min(axis=1, keepdims=True),
 }
 POINTWISE = pointwise()
-NAMES = [*POINTWISE, *ROWS]
+CHOOSING = {name: POINTWISE[name] for name in ("relu", "abs", "maximum", "minimum", "where")}
+CHOOSING |= {"power": POINTWISE["power"], "max": lambda x, y: x.max(axis=1, keepdims=True) + 0 * y}
 
 
-def step(x, y, h):
-    """Each op on the columns that are its own."""
-    found = []
-    for k, name in enumerate(NAMES):
-        a, b = (z[:, k * SIZE : (k + 1) * SIZE] for z in (x, y))
-        z = POINTWISE[name](a, b) if name in POINTWISE else ROWS[name](b)
-        found.append(z if z.dtype.kind == "f" else z.astype(x.dtype))
-    return h * 0.5, tg.concat(found, axis=1)
-
-
-def answers(dtype, unroll):
-    """What every op gives, and what its cotangent becomes: by name."""
-    x = np.tile(FIRST, len(NAMES)).astype(dtype)
-    y = np.concatenate([SECOND] * len(POINTWISE) + [MIXED] * len(ROWS), axis=1).astype(dtype)
-    x, y = (tg.tensor(z[None], requires_grad=True) for z in (x, y))
-    _, z = tg.scan(step, tg.tensor(np.ones((SIZE, 1), dtype)), (x, y), unroll=unroll)
-    g = np.random.default_rng(1).uniform(0.5, 1, z.shape).astype(dtype)
-    with np.errstate(all="ignore"):
-        z.backward(tg.tensor(g))
-    kinds = {"value": z, "of x": x.grad, "of y": y.grad}
-    return {
-        (name, kind): found.data[0, :, k * SIZE : (k + 1) * SIZE]
-        for kind, found in kinds.items()
-        for k, name in enumerate(NAMES)
-    }
+def compared(ours, theirs, dtype, names, what):
+    """Nothing but what differs: (x, y, found, right) by name."""
+    assert ours.dtype == theirs.dtype == dtype
+    near = np.isclose(ours, theirs, rtol=1e-5 if dtype == np.float32 else 1e-12, equal_nan=True)
+    found = {}
+    for k, name in enumerate(names):
+        part = np.s_[:, k * SIZE : (k + 1) * SIZE]
+        pairs = [z[~near[part]] for z in (*what[name], ours[part], theirs[part])]
+        if len(pairs[0]):
+            found[name] = list(zip(*map(list, pairs), strict=True))
+    return found
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_every_compiled_op_is_right_at_the_edges(dtype):
-    compiled, expected = (answers(dtype, unroll) for unroll in (False, True))
-    wrong = {}
-    for case, ours in compiled.items():
-        theirs = expected[case]
-        assert ours.dtype == theirs.dtype == dtype
-        near = np.isclose(ours, theirs, rtol=1e-5 if dtype == np.float32 else 1e-12, equal_nan=True)
-        if not near.all():
-            wrong[case] = [
-                (*pair, found, right)
-                for *pair, found, right in zip(
-                    FIRST[~near], SECOND[~near], ours[~near], theirs[~near], strict=True
-                )
-            ]
-    assert not wrong, wrong
+    def step(x, y, z, h):
+        found = [f(x, y) for f in POINTWISE.values()] + [f(z) for f in ROWS.values()]
+        found = [v if v.dtype.kind == "f" else v.astype(x.dtype) for v in found]
+        return h * 0.5, tg.concat([tg.expand(v, shape=x.shape) for v in found], axis=1)
+
+    given = tuple(tg.tensor(v.astype(dtype)[None]) for v in (FIRST, SECOND, MIXED))
+    h = np.ones((SIZE, 1), dtype)
+    with np.errstate(all="ignore"):
+        ours, theirs = (tg.scan(step, h, given, unroll=how)[1].data[0] for how in (False, True))
+    what = dict.fromkeys(POINTWISE, (FIRST, SECOND)) | dict.fromkeys(ROWS, (MIXED, MIXED))
+    assert not compared(ours, theirs, dtype, what, what)
+
+
+def test_derivatives_of_what_chooses_are_right_at_the_edges():
+    """Ties share a cotangent; NaN is never smaller, larger or equal."""
+
+    def step(x, y, h):
+        at = lambda z, k: z[:, k * SIZE : (k + 1) * SIZE]
+        found = [f(at(x, k), at(y, k)) for k, f in enumerate(CHOOSING.values())]
+        return h * 0.5, tg.concat(found, axis=1)
+
+    answers, what = [], dict.fromkeys(CHOOSING, (FIRST, SECOND)) | {"max": (MIXED, MIXED)}
+    for how in (False, True):
+        x, y = (np.concatenate([pair[k] for pair in what.values()], axis=1) for k in (0, 1))
+        x, y = (tg.tensor(v[None], requires_grad=True) for v in (x, y))
+        with np.errstate(all="ignore"):
+            z = tg.scan(step, np.ones((SIZE, 1)), (x, y), unroll=how)[1]
+            z.backward(np.random.default_rng(1).uniform(0.5, 1, z.shape))
+        answers.append([x.grad.data[0], y.grad.data[0]])
+    for ours, theirs in zip(*answers, strict=True):
+        assert not compared(ours, theirs, np.float64, what, what)

@@ -405,14 +405,12 @@ import threading, time
 from tinygrad_rnn.kernels import threads
 threads.set_num_threads(2)
 threads.spread(lambda a, b: None, 2)
-slow = lambda a, b: time.sleep(30)
+slow = lambda a, b: time.sleep(10_000)
 threading.Thread(target=threads.spread, args=(slow, 2), daemon=True).start()
 time.sleep(0.1)
 """
-    start = time.monotonic()
     out = python(code)
     assert (out.returncode, out.stdout, out.stderr) == (0, "", "")
-    assert time.monotonic() - start < 20
 
 
 def test_the_environment_caps_the_threads():
