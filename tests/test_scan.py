@@ -377,13 +377,10 @@ def test_three_threads_and_five(split, monkeypatch):
     monkeypatch.setattr(
         machine.Work, "cut", lambda *how: (counts.append(len(found := cut(*how))), found)[1]
     )
-    index = np.random.default_rng(0).integers(0, 5, (4, batch))
-    looked_up = lambda k, h: tg.tanh(h @ U + tg.embedding(table, k))
     for threads in (3, 5):
         split(threads)
         carry = [numbers(k, batch, 7) for k in range(2)]
         check(cell.step, carry, [numbers(7, 4, batch, 5)], list(cell.parameters()), second=False)
-        check(looked_up, [numbers(0, batch, H)], [index], [table, U], second=False)
         for step in (waves, choices, rows):
             check(step, [numbers(0, batch, H)], [], [U], length=3, second=False, checkpoint=2)
         assert set(counts) == {threads}
@@ -714,8 +711,8 @@ def test_an_op_of_ones_own(made):
     @tg.primitive(
         lambda g, y, x: g * tg.expand(tg.reshape(y, shape=(-1, 1)), shape=x.shape) * 0 + g
     )
-    def total(x):  # Numba takes seven seconds over x.sum(axis=1)
-        return x[:, 0] + x[:, 1] + x[:, 2]
+    def total(x):
+        return x.sum(axis=1)
 
     def same_name():
         @tg.pointwise(lambda g, y, x: g * 3 * x * x)
