@@ -73,8 +73,9 @@ def scan(
     `step(*x, *carry)`, the inputs first, returns the new carry, and after it any outputs. It is run
     once at every call, on tensors without numbers, and must do the same at every t: it may read
     tensors from outside, which get their gradients, but not branch on numbers (`tg.where`), draw
-    random ones (give them as xs), or change anything but to log its tensors. `checkpoint` keeps only every n-th carry for the way
-    back, "sqrt" every √T-th, and works out the rest again. `unroll=True` records every step.
+    random ones (give them as xs), or change anything but to log its tensors. `checkpoint` keeps
+    only every n-th carry for the way back, "sqrt" every √T-th, and works out the rest again.
+    `unroll=True` records every step.
 
     Shapes and results as for `unroll`. An op without a compiled form runs unrolled, with a
     ScanWarning; under `detect_anomaly()` every scan does. Raises Untraceable (a TypeError) for a

@@ -99,8 +99,8 @@ class Reach:
 
     def changed(self) -> str | None:
         """What is not as it was, in a few words; None if all is. Logged tensors do not count."""
-        for y, array, slope, tracked, place in self.tensors:
-            if y._array is not array or y._grad is not slope or y.tracked is not tracked:
+        for y, held, slope, tracked, place in self.tensors:
+            if y._array is not held or y._grad is not slope or y.tracked is not tracked:
                 return f"changes {spelled(place)}"
         for x, read, before, place in self.things:
             after = read(x)
