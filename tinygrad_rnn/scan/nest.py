@@ -134,7 +134,7 @@ class Nest:
             inputs = [self.value(x, under(x, index)) for x in node.inputs]
             hoist = self.inner and all(i.variable != self.inner for i in index)
             lines = self.hoisted if hoist else self.body
-            if node.data.name == "where":
+            if node.verb == "where":
                 inputs = [self.loaded(x, lines) for x in inputs]
             line = formula(node, inputs) if node.data.ours else text.foreign_formula(node, inputs)
             self.registers[key] = name = text.fresh("v")

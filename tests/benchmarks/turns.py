@@ -1,0 +1,118 @@
+"""Old against new: one layer forward and backward in two checkouts, in turns.
+
+    git worktree add /tmp/old COMMIT && python tests/benchmarks/turns.py /tmp/old
+
+Prints for every row of the layers grid how many times as long the old tree takes, with the 95 %
+interval of the mean over pairs of samples: above 1 the new tree is faster. Rows whose interval
+reaches below --least are tried again, and marked if they stay in doubt. No test asserts a time.
+"""
+
+import argparse
+import math
+import os
+import statistics
+import subprocess
+import sys
+import time
+from itertools import product
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+SAMPLE = 0.02  # seconds
+STUDENT = 2.05  # of the 95 % interval for some thirty pairs
+
+
+def serve(threads):
+    """Time what is asked for on standard input: kind, batch, steps, inputs, hidden, calls."""
+    import ours
+    from problem import problem
+
+    import tinygrad_rnn as tg
+
+    tg.set_num_threads(threads)
+    runs = {}
+    for line in sys.stdin:
+        kind, *numbers = line.split()
+        *size, calls = map(int, numbers)
+        if (kind, *size) not in runs:
+            runs.clear()
+            runs[kind, *size] = ours.layer(problem(kind, tuple(size)))
+            runs[kind, *size]()
+        run = runs[kind, *size]
+        start = time.perf_counter()
+        for _ in range(calls):
+            run()
+        print((time.perf_counter() - start) / calls, flush=True)
+
+
+class Worker:
+    """A process that times what it is asked for, in one tree."""
+
+    def __init__(self, tree, threads):
+        folders = [str(tree), str(tree / "tests/benchmarks")]
+        self.process = subprocess.Popen(
+            [sys.executable, str(HERE / "turns.py"), "--serve", "--threads", str(threads)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(folders), "PYTHONSAFEPATH": "1"},
+        )  # fmt: skip
+
+    def time(self, row, calls):
+        print(*row, calls, file=self.process.stdin, flush=True)
+        return float(self.process.stdout.readline())
+
+
+def interval(ratios):
+    """Mean and half of the 95 % interval of ratios, as logarithms; the wildest tenth left out."""
+    logs = sorted(map(math.log, ratios))
+    cut = len(logs) // 10
+    logs = logs[cut : len(logs) - cut]
+    return statistics.fmean(logs), STUDENT * statistics.stdev(logs) / math.sqrt(len(logs))
+
+
+def compared(old, new, row, pairs, least):
+    """How many times as long the old tree takes: mean, low and high end; and milliseconds."""
+    for worker in (old, new):
+        once = worker.time(row, 1)
+    calls, ratios, best = max(1, round(SAMPLE / once)), [], [math.inf, math.inf]
+    for attempt in range(3):
+        for k in range(pairs):
+            order = (old, new) if k % 2 else (new, old)
+            seconds = {worker: worker.time(row, calls) for worker in order}
+            ratios.append(seconds[old] / seconds[new])
+            best = [min(b, seconds[w]) for b, w in zip(best, (old, new), strict=True)]
+        middle, half = interval(ratios)
+        if math.exp(middle - half) >= least or attempt == 2:
+            break
+    return [math.exp(middle + d) for d in (0, -half, half)], [b * 1e3 for b in best]
+
+
+def main():
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    options.add_argument("old", type=Path, nargs="?", help="the other checkout")
+    options.add_argument("--pairs", type=int, default=31, help="samples of each (31)")
+    options.add_argument("--least", type=float, default=0.97, help="the least ratio (0.97)")
+    options.add_argument("--threads", type=int, default=2, help="of both (2)")
+    options.add_argument("--kinds", nargs="+", default=["RNN", "LSTM", "GRU"])
+    options.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
+    given = options.parse_args()
+    if given.serve:
+        return serve(given.threads)
+    if given.old is None or not (given.old / "tests/benchmarks/ours.py").exists():
+        options.error("old: expected a checkout of this project")
+    from problem import SIZES
+
+    old, new = (Worker(tree.resolve(), given.threads) for tree in (given.old, HERE.parent.parent))
+    doubtful = 0
+    for kind, size in product(given.kinds, SIZES):
+        (ratio, low, high), (a, b) = compared(old, new, (kind, *size), given.pairs, given.least)
+        doubtful += low < given.least
+        print(f"{kind:5s}{'×'.join(map(str, size)):16s} old {a:8.3f} ms  new {b:8.3f} ms  "
+              f"old / new {ratio:.3f}  [{low:.3f}, {high:.3f}]{'  ?' * (low < given.least)}",
+              flush=True)  # fmt: skip
+    print(f"{doubtful} rows below {given.least}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
