@@ -704,7 +704,7 @@ MEANS = {  # two of equal shapes that are not the same function
 def test_weights_are_not_taken_for_those_of_another_function(word, tmp_path):
     pair = MEANS[word]
     for module, other in (pair, pair[::-1]):
-        before = [x.data for x in other.parameters()]
+        before = [x._array for x in other.parameters()]
         io.save(tmp_path / "a", module.state_dict(), {"facts": 1})
         loaded, metadata = io.load(tmp_path / "a")
         assert metadata == {"facts": 1} and loaded.keys() == module.state_dict().keys()
@@ -713,7 +713,7 @@ def test_weights_are_not_taken_for_those_of_another_function(word, tmp_path):
             with pytest.raises(ValueError, match=f"nothing was loaded: .*{word}.*nn.convert") as no:
                 other.load_state_dict(state)
             assert "dict(state)" in str(no.value)
-        assert all(x.data is y for x, y in zip(other.parameters(), before, strict=True))
+        assert all(x._array is y for x, y in zip(other.parameters(), before, strict=True))
         other.load_state_dict(dict(loaded))
 
 

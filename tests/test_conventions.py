@@ -496,7 +496,7 @@ def test_torch_itself_agrees():
 def test_everything_that_does_not_fit_is_listed_and_nothing_is_loaded():
     state = torch_state("LSTM")
     layer = filled(io.from_torch(state))
-    before = {name: x.data for name, x in layer.named_parameters()}
+    before = {name: x._array for name, x in layer.named_parameters()}
     del state["bias_hh_l0"]
     state["weight_hh_l1"] = np.zeros((2, 2))
     state["weight_ih_l0"] = state["weight_ih_l0"].astype(int)
@@ -506,7 +506,7 @@ def test_everything_that_does_not_fit_is_listed_and_nothing_is_loaded():
     wanted += r"floats\[12, 3\]; .*prefix="
     with pytest.raises(ValueError, match=f"load_torch: {wanted}"):
         io.load_torch(layer, state)
-    assert all(x.data is before[name] for name, x in layer.named_parameters())
+    assert all(x._array is before[name] for name, x in layer.named_parameters())
     state["weight_ih_l0"] = np.zeros((12, 2))
     with pytest.raises(ValueError, match="from_torch: nothing was loaded: missing 'bias_hh_l0'"):
         io.from_torch(state)
@@ -661,11 +661,11 @@ def test_keras_weights_go_into_layers_of_other_conventions(kind, after, to):
 def test_keras_weights_that_do_not_fit_are_refused_together():
     weights = keras_weights("LSTM")
     layer = filled(io.from_keras(weights))
-    before = {name: x.data for name, x in layer.named_parameters()}
+    before = {name: x._array for name, x in layer.named_parameters()}
     with pytest.raises(ValueError, match=r"load_keras: nothing was loaded: missing 'weights\[2\]'; "
                        r"'weights\[1\]' is float64\[4\], expected floats\[3, 12\]"):  # fmt: skip
         io.load_keras(layer, [weights[0], np.zeros(4)])
-    assert all(x.data is before[name] for name, x in layer.named_parameters())
+    assert all(x._array is before[name] for name, x in layer.named_parameters())
     with pytest.raises(ValueError, match="does not tell whether its reset_after was True"):
         io.from_keras(keras_weights("GRU", bias=False))
     with pytest.raises(ValueError, match=r"lists of 2 or 3 arrays.*got 5"):

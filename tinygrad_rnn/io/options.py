@@ -162,6 +162,7 @@ OPTIONS = (
     Option("`dropout=` else", _rates(False), NO, NO, NO,
            "dropout before its first cell or of several rates"),
     Option("`checkpoint=`, `unroll=`", lambda x: False, {}, {}, {}),
+    Option("`share=True`", lambda x: False, NO, NO, {}),  # refused where cells are told apart
     # of a Bidirectional
     Option("`merge='concat'`", _is("merge", "concat"),
            {"bidirectional": True}, {"merge_mode": "concat"}, {"direction": "bidirectional"}),
