@@ -90,6 +90,15 @@ def test_other_names_are_refused_as_ever_and_own_keywords_are_own():
     assert said(tg.sum, x, wrong=1) == "sum: there is no wrong=: expected axis, keepdims"
     assert "no arguments" in said(nn.Module, 3)
 
+    for kind, given in (
+        (nn.LSTM, (3, 4, 2)),
+        (nn.IRNN, (3, 4, 2)),
+        (nn.Zoneout, (nn.GRU(2, 3),) * 3),
+    ):
+        assert "and the rest by name, got 3 arguments. For several layers use nn.Recurrent" in said(
+            kind, *given
+        )
+    assert nn.OutputRecurrent(2, 3, 1).width == 1
     viewed = lambda f, b: f.view(2)
     both = nn.Bidirectional(nn.GRU(2, 3), nn.GRU(2, 3), merge=viewed)
     assert said(lambda: both.outputs) == "a tensor has no attribute 'view'; use x.reshape(...)"
@@ -106,6 +115,11 @@ def test_other_names_are_refused_as_ever_and_own_keywords_are_own():
         def __init__(self, parameters, learning_rate):
             super().__init__(parameters, learning_rate)
 
+    class Open(nn.Cell):
+        def __init__(self, *sizes, **others):
+            self.sizes_given = sizes
+
+    assert Open(1, 2, 3, num_layers=2).sizes_given == (1, 2, 3)
     assert Mine(hidden_size=3, num_layers=2).others == {"num_layers": 2}
     assert Scaled([x], learning_rate=2.0).lr == 2.0
 

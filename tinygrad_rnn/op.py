@@ -285,9 +285,18 @@ def refuse_words(place: str, who: str, words: Iterable[str], known: Collection[s
             raise TypeError(f"{who}: there is no {word}={foreign(place, word) or expected}")
 
 
-def refuse_made(kind: type, words: Iterable[str]) -> None:
-    """Refuse another library's keywords where an object of a class is made."""
-    for place, word in [(c.__name__, word) for c in kind.__mro__ for word in words]:
+def refuse_made(kind: type, given: Sequence[Any], words: Iterable[str]) -> None:
+    """Refuse another library's keywords, or a third number, where an object of a class is made."""
+    places = [c.__name__ for c in kind.__mro__]
+    if len(given) > 2 and "Cell" in places:
+        own = list(inspect.signature(kind.__init__).parameters.values())[1:]  # type: ignore[misc]
+        names = [p.name for p in own if p.kind is p.POSITIONAL_OR_KEYWORD]
+        if len(given) > len(names) and not any(p.kind is p.VAR_POSITIONAL for p in own):
+            raise TypeError(
+                f"{kind.__name__}: expected {', '.join(names)}, and the rest by name, got "
+                f"{len(given)} arguments. For several layers{foreign('Cell', 'num_layers')[1:]}"
+            )
+    for place, word in [(place, word) for place in places for word in words]:
         if foreign(place, word):
             known = inspect.signature(kind.__init__).parameters  # type: ignore[misc]
             if word not in known and not any(p.kind is p.VAR_KEYWORD for p in known.values()):

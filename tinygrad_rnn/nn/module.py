@@ -46,7 +46,7 @@ class Module:
     _conventions: ClassVar[tuple[str, ...]] = ()
 
     def __new__(cls, *given: Any, **words: Any) -> Self:
-        refuse_made(cls, words)
+        refuse_made(cls, given, words)
         if (given or words) and cls.__init__ is object.__init__:
             raise TypeError(f"{cls.__name__}: takes no arguments: write its __init__")
         return super().__new__(cls)

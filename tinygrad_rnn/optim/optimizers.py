@@ -72,7 +72,7 @@ class Optimizer:
     remembers: tuple[str, ...] = ()  # what `memory` holds of a parameter after its first step
 
     def __new__(cls, *_: Any, **words: Any) -> Self:
-        refuse_made(cls, words)
+        refuse_made(cls, (), words)
         return super().__new__(cls)
 
     def __init__(self, parameters: Parameters, lr: float):
