@@ -307,11 +307,11 @@ def worded(place: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """A function whose refusal of another library's keyword says what it is called here."""
 
     def around(function: Callable[..., Any]) -> Callable[..., Any]:
-        known = tuple(inspect.signature(function).parameters)
+        known = dict.fromkeys(inspect.signature(function).parameters)
 
         @wraps(function)
         def called(*inputs: Any, **words: Any) -> Any:
-            if words and not words.keys() <= set(known):
+            if words and not words.keys() <= known.keys():
                 refuse_words(place, function.__qualname__, words, known)
             return function(*inputs, **words)
 
