@@ -4,6 +4,7 @@ from inspect import isfunction as _isfunction
 from sys import modules as _modules
 
 from ..op import worded as _worded
+from ..tensor import Tensor as _Tensor
 from . import spelling as spelling
 from .arithmetic import abs as abs
 from .arithmetic import add as add
@@ -59,3 +60,6 @@ for _name, _function in list(globals().items()):  # of those that are ops the op
     if _isfunction(_function) and not _name.startswith("_"):
         globals()[_name] = _worded("f")(_function)
         setattr(_modules[_function.__module__], _name, globals()[_name])  # where pickle looks
+for _name, _method in list(vars(_Tensor).items()):
+    if getattr(_method, "__module__", "") == spelling.__name__ and _method.__defaults__:
+        setattr(_Tensor, _name, _worded("f")(_method))

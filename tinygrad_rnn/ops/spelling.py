@@ -4,7 +4,6 @@
 
 import numpy as np
 
-from ..op import worded
 from ..tensor import Outline, Tensor, describe
 from . import arithmetic, linear, protocols, reduce, shape
 
@@ -85,8 +84,6 @@ for _name, _method in vars(Tensor).copy().items():
         )
         _method.__name__ = _method.__qualname__ = _name
         _method.__doc__ = getattr(_verb, "__doc__", None)
-        if getattr(_method, "__defaults__", None):
-            setattr(Tensor, _name, worded("f")(_method))
 
 
 def _is_matrix(y):
