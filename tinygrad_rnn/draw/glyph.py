@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
+from ..tensor import Tensor
 from .text import literal
 
 _glyphs = {
@@ -26,6 +27,11 @@ FAMILIES = {
         "curve",
     ),
 }
+
+
+def verb(y: Tensor) -> str:
+    """Which op of the library's made it; "" of a leaf, and of an own op whatever it is called."""
+    return y.op.name if y.op is not None and y.op.ours else ""
 
 
 @cache

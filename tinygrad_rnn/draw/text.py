@@ -59,6 +59,7 @@ _widths = {
     0.35: "'ijl ", 0.4: "/IJ\\|,.:;·", 0.5: "-f!()[]tr_`", 0.55: '"*⁻⁺¹²³ᵀʸˣ‖', 0.6: "?zcs",
     0.7: "LvxyakEFTeo$0123456789Σ√∂", 0.78: "hnu{}SYbdgpqCPZBAKRVX",
     0.85: "σUGDOQ#+<=>HN^~−×÷≤≥≠→∞", 0.93: "w&",
+    1.0: "%@M…", 1.05: "m", 1.11: "W",
 }  # fmt: skip
 _ems = {letter: em for em, letters in _widths.items() for letter in letters}
 

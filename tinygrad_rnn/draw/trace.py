@@ -19,11 +19,9 @@ from .. import __version__
 from ..grad import Walk, _seed, passes, stepping
 from ..io import write_atomically
 from ..op import Parts, pick
-from ..ops import unstack
-from ..ops.shape import _stack as joined
 from ..optim.clip import euclidean
 from ..tensor import Tensor, history
-from .glyph import glyph
+from .glyph import glyph, verb
 from .steps import some_steps
 from .text import attribute_words, literal, step_of
 
@@ -297,7 +295,7 @@ class _Maker:
 
 def is_restacked(y: Tensor) -> bool:
     """Whether this is the unstacking of a stack along its own axis, which moves nothing."""
-    if y.op is not unstack or y.inputs[0].op is not joined:
+    if verb(y) != "unstack" or verb(y.inputs[0]) != "stack":
         return False
     stack = y.inputs[0]
     return (stack.attrs["axis"] - y.attrs["axis"]) % stack.ndim == 0

@@ -7,10 +7,7 @@ from dataclasses import dataclass, field
 from reprlib import repr as shortened
 from typing import Any
 
-from .. import ops
-from ..op import pick
-from ..ops import unstack
-from ..ops.shape import _concat, _stack, take
+from ..draw.glyph import verb
 from ..tensor import Tensor, describe, history
 
 
@@ -73,11 +70,11 @@ def sources(y: Tensor) -> Sequence[Tensor]:
         return ()
     stacked: Any = y.inputs[0] if y.inputs else None
     place: Any = None
-    if y.op is take and len(y.inputs) == 1:
+    if verb(y) == "take" and len(y.inputs) == 1:
         place = y.attrs["index"][0]
-    elif y.op is pick and stacked.op is unstack:
+    elif verb(y) == "pick" and verb(stacked) == "unstack":
         stacked, place = stacked.inputs[0], y.attrs["i"]
-    joined = stacked is not None and stacked.op is _stack
+    joined = stacked is not None and verb(stacked) == "stack"
     if joined and isinstance(place, int) and not stacked.attrs["axis"]:
         return (stacked.inputs[place],)
     return y.inputs
@@ -142,15 +139,15 @@ def _summands(y: Tensor) -> Sequence[Tensor]:
     """What y is plainly a sum of, or a multiple of; nothing where it is neither."""
     if y.op is None or y.inputs is None:
         return ()
-    op, inputs = y.op, y.inputs
-    if op is ops.sum:
+    word, inputs = verb(y), y.inputs
+    if word == "sum":
         joined = inputs[0]
-        return joined.inputs if joined.op in (_stack, _concat) else ()
+        return joined.inputs if verb(joined) in ("stack", "concat") else ()
     if y.size != 1:
         return ()
-    if op is ops.add:
+    if word == "add":
         return inputs
-    scaled = op is ops.mul or (op is ops.div and inputs[0].tracked)
+    scaled = word == "mul" or (word == "div" and inputs[0].tracked)
     if scaled and sum(x.tracked for x in inputs) == 1:
         return inputs
-    return inputs if op in (ops.neg, ops.reshape) else ()
+    return inputs if word in ("neg", "reshape") else ()
