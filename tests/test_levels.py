@@ -946,9 +946,9 @@ def outline(figure):
 
 
 @functools.cache
-def outlines(op, name):
-    """A run with an own op of that name, or with tensors of that name, drawn in three ways."""
-    trace = trace_of(named_run(own_op(op) if op else tg.tanh, name))
+def outlines(op, name, layer="layer0"):
+    """A run with an own op, tensors, or a scope of that name, drawn in three ways."""
+    trace = trace_of(named_run(own_op(op) if op else tg.tanh, name, layer))
     looks = ("op", "unrolled"), ("cell", "unrolled"), ("gate", "folded")
     drawn = [tg.draw(trace, level=level, view=view, overlay="backward") for level, view in looks]
     families = [{node.family for node in graph(figure).nodes} for figure in drawn]
@@ -968,6 +968,13 @@ def test_an_own_op_is_drawn_the_same_whatever_it_is_called(name):
 @pytest.mark.parametrize("name", TENSOR_NAMES)
 def test_tensors_are_drawn_the_same_whatever_they_are_called(name):
     assert outlines(None, name) == outlines(None, "name")
+
+
+@pytest.mark.parametrize(
+    "layer", ["gate", "cell", "scan", "t=", "t=x", "t = 3", "T=3", "z⁻¹", "__proto__", "a/b"]
+)
+def test_scopes_are_drawn_the_same_whatever_they_are_called(layer):
+    assert outlines(None, "name", layer) == outlines(None, "name")
 
 
 def test_states_that_have_one_name_run_on_rails_of_their_own():
