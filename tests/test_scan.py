@@ -15,7 +15,7 @@ from hypothesis import Phase, given, note, settings
 from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
-from tinygrad_rnn import nn
+from tinygrad_rnn import kernels, nn
 from tinygrad_rnn.scan import compiled, machine
 from tinygrad_rnn.scan.step import Step, trace
 
@@ -943,6 +943,28 @@ def test_without_numba(name):
     expected = [ys.data.sum(), *(p.grad.data.sum() for p in cell.parameters())]
     values = [float(word.split("(")[-1].strip("[]() \n")) for word in found.stdout.split(",")]
     np.testing.assert_allclose(values, expected, rtol=1e-12)
+
+
+def test_shapes_are_learnt_without_a_compiled_kernel(monkeypatch):
+    """A first call would wait for a product whose numbers nobody reads."""
+    for table in kernels._loaded.values():
+        monkeypatch.delitem(table, np.dtype(np.float64), raising=False)
+    monkeypatch.setattr(kernels, "_compiled", lambda *_: pytest.fail("a kernel is compiled"))
+    made = weight(0, 11, 11)
+    step = lambda h: tg.sigmoid(tg.softmax(h @ made) + tg.logsumexp(h)[:, None])
+    assert "multiply(" in tg.scan_source(step, numbers(0, 13, 11), None, length=2)
+    assert not any(np.dtype(np.float64) in table for table in kernels._loaded.values())
+
+
+@pytest.mark.parametrize("kind", [nn.RNN, nn.LSTM, nn.GRU])
+def test_a_size_that_a_loop_does_not_speak_of_makes_no_other_loop(kind):
+    """As many inputs as hidden ones, or not: it is a product's affair, and no line's."""
+    texts = set()
+    for inputs in (INPUTS, H):
+        cell = kind(inputs, H, dtype=np.float64, rng=0)
+        state = [tg.Tensor(numbers(0, B, H)) for _ in cell.state]
+        texts.add(tg.scan_source(cell.step, state, numbers(1, 4, B, inputs)))
+    assert len(texts) == 1
 
 
 def test_the_texts_can_be_read():

@@ -6,6 +6,8 @@ with NUMBA_DISABLE_JIT=1, the same doors lead to plain NumPy formulas.
 
 import itertools
 import math
+import threading
+from contextlib import contextmanager
 from functools import lru_cache, partial
 
 import numpy as np
@@ -46,10 +48,25 @@ _loaded: dict[str, dict] = {name: {} for name in NAMES}
 _product = _loaded["product"]
 
 
+_wanted = threading.local()
+
+
+@contextmanager
+def shapes_only():
+    """In this block nothing is compiled for its numbers: a kernel not yet there is NumPy's."""
+    _wanted.shapes = True
+    try:
+        yield
+    finally:
+        _wanted.shapes = False
+
+
 def _load(name, dtype):
     """Find the kernel, compiled if it can be, and remember it. float16 and such stay in NumPy."""
     table = _loaded[name]
     if dtype not in table:
+        if getattr(_wanted, "shapes", False):
+            return _plain(name)
         table[dtype] = (dtype in NATIVE and _compiled(name, dtype)) or _plain(name)
     return table[dtype]
 

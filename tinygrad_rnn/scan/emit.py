@@ -65,6 +65,7 @@ class Text:
         self.lines: list[str] = []
         self.names: list[str] = []
         self.captured: list[tuple[int, ...]] = []  # the shapes of what is captured
+        self.told: list[str] = []  # the sizes that the text speaks of: others need no other loop
 
     def word(self, wish: str) -> str:
         """A word of the text that nothing else in it goes by: where every name comes from."""
@@ -534,10 +535,7 @@ class Text:
 
     def source(self, body: list[str]) -> str:
         """The function's text."""
-        words = [a for a in self.arguments]
-        sizes = list(self.sizes.words.values())
-        parameters = ["length", "way", "block", "start", "stop", "begun", *sizes, "numbers", *words]
-        lines = [f"def {self.name}({', '.join(parameters)}):", f'    """{self.head[0]}"""']
+        lines = [f'    """{self.head[0]}"""']
         lines += [f"    {ROWS} = stop - start"] if self.batched else []
         lines += [f"    behind = {self.head[1]}"]
         for node, word in self.numbers.items():
@@ -553,7 +551,11 @@ class Text:
                   "            before, after = t + behind, t + 1 - behind"]  # fmt: skip
         lines += [f"            {line}" for line in body]
         lines += [f"        {line}" for line in self.late]
-        return "\n".join(lines) + "\n"
+        told = set(re.findall(r"\w+", "\n".join(lines)))
+        self.told = [word for word in self.sizes.words.values() if word in told]
+        parameters = ["length", "way", "block", "start", "stop", "begun", *self.told, "numbers"]
+        parameters += self.arguments
+        return "\n".join([f"def {self.name}({', '.join(parameters)}):", *lines]) + "\n"
 
 
 def _no_operands(node: Node) -> list[Node]:

@@ -21,7 +21,7 @@ class Plan:
     def __init__(self, text: Text, source: str, numbers: list[Any], fixed: list[Any], lines: int):
         self.source, self.numbers, self.fixed, self.lines = source, numbers, fixed, lines
         self.words = {word: value for value, word in text.sizes.words.items()}
-        self.values = tuple(self.words.values())
+        self.values = tuple([self.words[word] for word in text.told])
         self.arguments = list(text.arguments.values())
         self.foreign = text.foreign
         self.function: Any = None
