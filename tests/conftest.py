@@ -1,8 +1,14 @@
-"""What all tests share: a collector of garbage that leaves the tests themselves alone."""
+"""What all tests share: who compiles which kernels, and a collector that leaves the tests alone."""
 
 import gc
+import os
+
+import numpy as np
+
+from tinygrad_rnn import kernels
 
 gc.disable()  # until all tests are there: they are no garbage
+MANY = 1000  # tests that between them use every kernel
 
 
 def pytest_collection_finish(session):
@@ -13,3 +19,15 @@ def pytest_collection_finish(session):
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
     gc.enable()
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    if worker and len(session.items) > MANY and kernels.compiles():
+        load_kernels([np.float64, np.float32][int(worker.removeprefix("gw")) % 2])
+
+
+def load_kernels(dtype):
+    """Compile what is of one precision: the next worker does the other, and each finds both."""
+    from tinygrad_rnn.kernels import generated, panels
+
+    for name in kernels.NAMES:
+        kernels._load(name, np.dtype(dtype))
+    panels.load(generated.from_dtype(np.dtype(dtype)))
