@@ -29,7 +29,8 @@ def run(path, folder, *arguments, without=()):
         "runpy.run_path(path, run_name='__main__')"
     )
     command = [sys.executable, "-W", "error", "-c", code, str(path), " ".join(without), *arguments]
-    environment = os.environ | {"NUMBA_DISABLE_JIT": "1"} if path.stem in UNCOMPILED else None
+    alone = {"NUMBA_DISABLE_JIT": "1", "OPENBLAS_NUM_THREADS": "1"}  # whose threads would spin
+    environment = os.environ | (alone if path.stem in UNCOMPILED else {})
     return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment)
 
 
