@@ -169,7 +169,7 @@ def code_lines(path):
 
 @pytest.mark.parametrize(
     "rooms, most",
-    [(("tensor", "op", "ops", "grad", "check"), 1500), (("scan",), 2800)],
+    [(("tensor", "op", "ops", "grad", "check"), 1750), (("scan",), 3100)],
     ids=["engine", "scan"],
 )
 def test_the_core_stays_readable(rooms, most):
