@@ -58,6 +58,12 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="begin with the weights of another run, on a TEXT of its letters",
     )
     train.add_argument("--out", metavar="FOLDER", help="the run's folder (default: runs/CELL-N)")
+    train.add_argument("--quiet", action="store_true", help="no progress bar and no samples")
+    _add_settings(train)
+
+
+def _add_settings(train: argparse.ArgumentParser) -> None:
+    """What a run keeps: its model, and how it learns."""
     train.add_argument("--cell", choices=("rnn", "lstm", "gru"), help="default lstm")
     train.add_argument("--hidden", type=_count, metavar="N", help="size of the state, default 256")
     train.add_argument("--layers", type=_count, metavar="N", help="cells stacked, default 1")
@@ -88,7 +94,6 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         metavar="N",
         help="default one for each core; the last bits depend on it, so a run keeps its number",
     )
-    train.add_argument("--quiet", action="store_true", help="no progress bar and no samples")
 
 
 def _add_sample(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
