@@ -491,6 +491,15 @@ def test_a_cell_that_draws_or_counts_is_refused(name, plain):
             cell(numbers(1, T, B, H))
 
 
+@pytest.mark.parametrize("name", ["an object", "a NumPy generator"])
+def test_an_activation_that_draws_or_counts_is_refused(name, plain):
+    changes, words = impure_steps()[name]
+    own = lambda a: a if changes() else tg.tanh(a)
+    for cell in (nn.RNN(H, H, activation=own), nn.LSTM(H, H, activations=("sigmoid", own, "tanh"))):
+        with pytest.raises(tg.Untraceable, match=f"scan: the step {words}"):
+            cell(numbers(1, T, B, H))
+
+
 class Counting(nn.Cell):
     dtype = np.float64
 

@@ -178,7 +178,8 @@ class Cell(Part):
             xs, harmless = _harmless(xs, state, begin, way, resets)
             for name, first in zip(self.state, harmless, strict=True):
                 first.name = f"{name} first"
-        if self.draws or (self.is_nested() and any(m.draws for m in self.modules())):
+        modules = self.modules() if self.is_nested() else [self]
+        if any([m.draws for m in modules]):
             self._ask(run, xs, state, way.unroll)
         flags = [x for x in (way.valid, resets) if x is not None]
         count, streams = len(run.streams), (*run.streams, *flags)
@@ -205,20 +206,9 @@ class Cell(Part):
 
         paths = fold(
             one, state, (xs, *streams), names=self.state, reverse=way.reverse,
-            checkpoint=way.checkpoint, unrolled=way.unroll, roots=self.foreign(),
+            checkpoint=way.checkpoint, unrolled=way.unroll, roots=_foreign(modules),
         )  # fmt: skip
         return _sorted(self.state, state, paths, has_output, list(run.shown), way)
-
-    def foreign(self) -> list[Any]:
-        """What somebody else wrote of this cell: the library's own steps change nothing."""
-        found: list[Any] = []
-        for module in self.modules() if self.is_nested() else (self,):
-            if not _is_ours(type(module)):
-                found += [module.step, module.output] if isinstance(module, Cell) else [module]
-            for part in vars(module).values():
-                if callable(part) and not isinstance(part, Module) and not _is_ours(part):
-                    found.append(part)
-        return found
 
     def check(self) -> None:
         """Refuse a cell that cannot be folded: without sizes, or with a step of other states."""
@@ -262,6 +252,19 @@ def check_part(who: str, word: str, part: Any, kind: type[Part] = Cell) -> None:
     if not isinstance(part, kind):
         raise TypeError(f"{who}: {word}: expected a Cell, got {type(part).__name__}{hint}")
     part.check()
+
+
+def _foreign(modules: Sequence[Module]) -> list[Any]:
+    """What somebody else wrote of a cell: the library's own steps change nothing."""
+    found: list[Any] = []
+    for module in modules:
+        if not _is_ours(type(module)):
+            found += [module.step, module.output] if isinstance(module, Cell) else [module]
+        for part in vars(module).values():
+            for x in part if part.__class__ in (list, tuple) else (part,):
+                if callable(x) and not isinstance(x, Module) and not _is_ours(x):
+                    found.append(x)
+    return found
 
 
 def _is_ours(x: Any) -> bool:
