@@ -15,7 +15,7 @@ from .. import data, io, nn, optim
 from ..tensor import Tensor
 from .limits import check, weights
 
-NOTHING = np.empty(0, bool)  # what an array is where there is none
+LATER = {"encoding", "max_bytes", "threads"}  # settings that a run of 0.1.0 does not have
 CHECKPOINT, CURVE, GRAPH = "checkpoint.safetensors", "loss.svg", "graph.svg"
 
 
@@ -154,12 +154,16 @@ class Run:
         arrays, metadata = io.load(file)
         try:
             return cls._loaded(file.parent, arrays, metadata)
-        except (KeyError, TypeError, AttributeError) as error:
+        except KeyError as error:
             raise io.CheckpointError(
-                f"{file} is a checkpoint, but not of a run of this program: {error!r}"
+                f"{file} is a checkpoint, but not of a run of this program: it has no {error}"
+            ) from None
+        except (TypeError, AttributeError) as error:
+            raise io.CheckpointError(
+                f"{file} is a checkpoint, but not of a run of this program: {error}"
             ) from None
         except (ValueError, ArithmeticError) as error:
-            raise io.CheckpointError(f"{file} does not fit the model it names: {error}") from None
+            raise io.CheckpointError(f"{file} is damaged: {error}") from None
 
     @classmethod
     def _loaded(cls, folder: Path, arrays: dict[str, np.ndarray], facts: Mapping[str, Any]) -> Run:
@@ -171,26 +175,30 @@ class Run:
         check({name: facts[name] for name in ("epoch", "done")}, "its {}".format)
         there = sum(x.size for x in _under("model/", arrays).values())
         if weights(len(characters), **settings.sizes()) > there:
-            sizes = ", ".join(f"{name} {size}" for name, size in settings.sizes().items())
+            sizes = ", ".join(f"{name} {short(size)}" for name, size in settings.sizes().items())
             raise ValueError(f"its {there:,} weights are too few for {sizes}")
         run = cls._made(folder, settings, characters, facts["digest"])
         run.model.load_state_dict(_under("model/", arrays))
         run.optimizer.load_state_dict(_under("adam/", arrays))
         run.epoch, run.done = facts["epoch"], facts["done"]
-        run.rng.bit_generator.state = facts["random"]
-        if run.rng.bit_generator.state != facts["random"]:
-            raise ValueError("its random state is not one of a generator")
+        try:
+            run.rng.bit_generator.state = facts["random"]
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise ValueError(f"its random state is not one of a generator: {error}") from None
         run.bits = [float(x) for x in arrays["bits"]]
-        run.judged = [(int(k), bits) for k, bits in arrays["judged"]]
-        run.state = _state(_under("state/", arrays), run.model)
+        run.judged = [(int(k), bits) for k, bits in arrays["judged"].reshape(-1, 2)]
+        run.state = _state(arrays, run.model)
         run._check_arrays(arrays)
         return run
 
     def _check_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Refuse arrays that this run could not have saved."""
         ours = self._arrays()
-        for name in sorted(ours.keys() | arrays.keys()):
-            one, other = ours.get(name, NOTHING), arrays.get(name, NOTHING)
+        if ours.keys() != arrays.keys():
+            others = sorted(ours.keys() ^ arrays.keys())
+            raise ValueError(f"a run has either all or none of {', '.join(others)}")
+        for name, one in ours.items():
+            other = arrays[name]
             if (one.dtype, one.shape) != (other.dtype, other.shape):
                 got = f"{other.dtype}{list(other.shape)}, expected {one.dtype}{list(one.shape)}"
                 raise ValueError(f"array {name!r} is {got}")
@@ -212,9 +220,14 @@ class Run:
 
 def _settings(given: Any) -> Settings:
     """Settings from a file: by the rules of the command line, and none that we do not know."""
-    unknown = sorted(given.keys() - {f.name for f in fields(Settings)})
+    if type(given) is not dict:
+        raise ValueError(f"its settings: expected them by name, got {short(given)}")
+    known = {f.name for f in fields(Settings)}
+    unknown, missing = sorted(given.keys() - known), sorted(known - LATER - given.keys())
     if unknown:
         raise ValueError(f"it has settings of a newer tinygrad-rnn: {', '.join(unknown)}")
+    if missing:
+        raise ValueError(f"its settings lack {', '.join(missing)}")
     check(given, "its {}".format)
     return Settings(**given)
 
@@ -228,10 +241,10 @@ def _under(prefix: str, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _state(arrays: dict[str, np.ndarray], model: nn.LanguageModel) -> Any:
-    if not arrays:
+    if not _under("state/", arrays):
         return None
     return tuple(
-        tuple(Tensor(arrays[f"{k}/{i}"]) for i in range(len(cell.state)))
+        tuple(Tensor(arrays[f"state/{k}/{i}"]) for i in range(len(cell.state)))
         for k, cell in enumerate(model.recurrent.cells)
     )
 
