@@ -194,9 +194,9 @@ class Run:
     def _check_arrays(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Refuse arrays that this run could not have saved."""
         ours = self._arrays()
-        if ours.keys() != arrays.keys():
-            others = sorted(ours.keys() ^ arrays.keys())
-            raise ValueError(f"a run has either all or none of {', '.join(others)}")
+        missing, unknown = sorted(ours.keys() - arrays.keys()), sorted(arrays.keys() - ours.keys())
+        if missing or unknown:
+            raise ValueError(f"its arrays lack {missing} and have {unknown}, which no run has")
         for name, one in ours.items():
             other = arrays[name]
             if (one.dtype, one.shape) != (other.dtype, other.shape):
