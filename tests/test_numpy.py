@@ -203,6 +203,8 @@ def test_dlpack():
     x = tg.tensor(X)[:, 1:]
     array = np.from_dlpack(x)
     np.testing.assert_array_equal(array, X[:, 1:])
+    assert not np.shares_memory(array, x.data)
+    assert type(x.__dlpack__()).__name__ == "PyCapsule"  # for those that know of no read-only one
     assert x.__dlpack_device__() == X.__dlpack_device__()
     before = x.data.copy()
     if array.flags.writeable:

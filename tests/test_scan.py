@@ -306,6 +306,8 @@ def rows(h):
 
 def columns(h):
     a = h - h.sum(axis=0) + h.max(axis=0) * h.min() - tg.mean(h)
+    a = a + tg.logsumexp(h, axis=(1, 0), keepdims=True) * h.min(axis=(0, -1), keepdims=True)
+    a = a + tg.softmax(h, axis=None) * tg.log_softmax(h, axis=[0, 1]) + tg.logsumexp(h, axis=None)
     return tg.tanh(a * tg.softmax(h, axis=0) + tg.logsumexp(h, axis=0) + tg.sum_to(h, shape=(1, H)))
 
 

@@ -296,7 +296,7 @@ class Tensor:
         return self._array.size
 
     def numpy(self) -> np.ndarray:
-        """The array itself, read-only; take `.copy()` of it to write."""
+        """A read-only view of the array; take `.copy()` of it to write."""
         return self.data
 
     def item(self) -> float | int | bool:

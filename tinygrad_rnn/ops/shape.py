@@ -217,8 +217,8 @@ def getitem(x, index):
     for i in index:
         if isinstance(i, Tensor) and i._array.__class__ is Outline:
             raise Untraceable(
-                f"x[i]: the step reads the numbers of {describe(i)}, which a compiled loop does "
-                "not know yet. For rows of a table use tg.embedding(x, i), elsewhere tg.where."
+                f"scan: the step indexes with {describe(i)}, whose numbers are not there yet. For "
+                "rows of a table use tg.embedding(x, i), elsewhere tg.where."
             )
         whole = isinstance(i, int | np.integer) and not isinstance(i, bool)
         if whole or i is None or i is Ellipsis or isinstance(i, slice):
