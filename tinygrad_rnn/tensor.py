@@ -165,8 +165,9 @@ def seen(x: Tensor, wish: str) -> Any:
             raise leaked(x)
         raise Untraceable(
             f"scan: the step {wish} {describe(x)}, at {caller()}. The loop is compiled before "
-            "there are numbers. Choose with tg.where(condition, x, y), give what changes with time "
-            "as xs, or run the steps one by one with unroll=True."
+            "there are numbers. Choose with tg.where(condition, x, y), take rows of a table with "
+            "tg.embedding(table, i), give what changes with time as xs, or run the steps one by "
+            "one with unroll=True."
         )
     return x._array
 

@@ -9,7 +9,7 @@ from numpy.lib.array_utils import normalize_axis_index
 
 from .. import kernels
 from ..op import primitive, variadic
-from ..tensor import Outline, Tensor, Untraceable, as_array, describe
+from ..tensor import Tensor, as_array
 
 
 @primitive(lambda g, y, x, shape: reshape(g, shape=x.shape))
@@ -215,11 +215,6 @@ def getitem(x, index):
     index = index if isinstance(index, tuple) else (index,)
     plain, arrays = [], []
     for i in index:
-        if isinstance(i, Tensor) and i._array.__class__ is Outline:
-            raise Untraceable(
-                f"scan: the step indexes with {describe(i)}, whose numbers are not there yet. For "
-                "rows of a table use tg.embedding(x, i), elsewhere tg.where."
-            )
         whole = isinstance(i, int | np.integer) and not isinstance(i, bool)
         if whole or i is None or i is Ellipsis or isinstance(i, slice):
             plain.append(i)
