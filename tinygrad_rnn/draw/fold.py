@@ -89,9 +89,11 @@ class Folder:
         """Of equal texts of ops those pairs that also do the same with the same, where any does."""
         taken: set[int] = set()
         for y in members:
-            twins = self.twins(y)
-            z = twins[0] if len(twins) == 1 else texts.get(y)
-            if z is not None and z not in taken and (z in twins or not twins):
+            z = texts.get(y)
+            if z is None or not self._is_twin(y, z, 5):
+                twins = self.twins(y)
+                z = twins[0] if len(twins) == 1 else None if twins else z
+            if z is not None and z not in taken:
                 taken.add(z)
                 yield y, z
 
@@ -118,7 +120,8 @@ class Folder:
         What an op of another step reads that is none of its own step may be anything there.
         """
         r = self.records[y]
-        return [z for z in self.members[r.layer, self.kept[r.layer]] if self._is_twin(y, z, 5)]
+        kept = self.members[r.layer, self.kept[r.layer]]
+        return [z for z in kept if self.records[z].op == r.op and self._is_twin(y, z, 5)]
 
     def _is_twin(self, y: int, z: int, depth: int) -> bool:
         a, b = self.records[y], self.records[z]
