@@ -6,6 +6,7 @@ import importlib.util
 import json
 import re
 import shutil
+import unicodedata
 import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
 from pathlib import Path
@@ -17,7 +18,6 @@ import tinygrad_rnn as tg
 from tinygrad_rnn import nn
 from tinygrad_rnn.cli.main import main
 from tinygrad_rnn.draw import Trace
-from tinygrad_rnn.draw.text import width
 
 ROOM = Path(tg.__file__).parent / "page"
 SIGNS = "我去到北京"
@@ -178,10 +178,15 @@ def test_the_script_stays_small_and_every_word_is_in_both_languages():
     assert asked and asked <= set(words["en"]), asked - set(words["en"])
 
 
+def cells(letter):
+    """How many columns of a terminal it takes."""
+    return 2 if unicodedata.east_asian_width(letter) in "WF" else 1
+
+
 def test_the_walk_as_text_is_the_walk():
     loss = language_model("gru", layers=2)
     lines = tg.explain(loss).text.splitlines()[1:]
-    columns = [sum(2 if width(x, 1) == 1 else 1 for x in line) for line in lines]
+    columns = [sum(map(cells, line)) for line in lines]
     assert max(columns) <= 100
     told = [line.split() for line in lines if line[:4].strip()]
     assert [int(words[0]) for words in told] == list(range(len(told)))
@@ -199,7 +204,7 @@ def test_text_fits_with_wide_letters():
         y = tg.tanh(x)
         y.name = x.name
     for line in tg.explain((y * y * x).sum()).text.splitlines():
-        assert sum(2 if width(letter, 1) == 1 else 1 for letter in line) <= 100
+        assert sum(map(cells, line)) <= 100
 
 
 def test_what_cannot_be_explained_is_refused():
