@@ -855,8 +855,9 @@ def python(code, **environment):
 def test_interrupted():
     """Ctrl-C ends a loop between two of its pieces, not when all steps are done."""
     code = """
-    import numpy as np, tinygrad_rnn as tg
+    import signal, numpy as np, tinygrad_rnn as tg
     from tinygrad_rnn.scan import machine
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started us in the background
     U = tg.Tensor(np.eye(64) * 0.5, requires_grad=True)
     step = lambda h: tg.tanh(h @ U)
     h = tg.Tensor(np.ones((2, 64)))
