@@ -260,6 +260,15 @@ def test_which_are_inputs_which_states_which_outputs(plain):
             check(steps[key], carry, xs, second=False, **how)
 
 
+def test_the_order_of_keywords_means_nothing(plain):
+    pairs = [dict(axis=0, keepdims=True), dict(keepdims=True, axis=0), dict(axis=1, keepdims=False),
+             dict(keepdims=False, axis=1)]  # fmt: skip
+    for first, second in itertools.permutations(pairs, 2):
+        for how in (first, second):
+            step = lambda x, h, how=how: tg.tanh(x + h + tg.sum(x @ x.T, **how).sum())
+            check(step, [numbers(1, B, H)], [numbers(2, T, B, H)], second=False)
+
+
 def test_two_is_not_two_point_zero_beside_whole_numbers():
     x, h = np.array([[[20000]], [[-15000]]], np.int16), np.zeros((1, 1))
     make = lambda k: lambda x, h: 0.9 * h + 0.1 * (x * k)

@@ -232,7 +232,7 @@ def _entry(op: Op, inputs: Sequence[Tensor], attrs: dict[str, Any]) -> tuple[Any
     """
     shapes = [_shape(x._array) for x in inputs]
     if op.ours:
-        key: Key = (op, *shapes, *attrs.values())
+        key: Key = (op, *shapes, *attrs.items())
     else:
         key = (surroundings(op), *shapes, frozen(attrs))
     try:
