@@ -28,7 +28,7 @@ def pointwise():
     made = {name: (op if op.arity == 2 else lambda x, y, op=op: op(x)) for name, op in ops.items()}
     made["where"] = lambda x, y: where(x > y, x, y)
     made["astype"] = lambda x, y: astype(astype(x, dtype=np.float32), dtype=x.dtype) + y
-    for power in (2, 3, -1):
+    for power in (2, 3, -1, 0.5):
         made[f"power {power}"] = lambda x, y, power=power: x**power
     return made
 
