@@ -243,7 +243,7 @@ def test_a_part_is_not_the_whole():
     h = tg.tensor(np.ones((1, 4)), name="h0")
     for t in range(2):
         with tg.scope(f"t={t}"):
-            a, b = tg.split(h @ W, sections=2, axis=-1)
+            a, b = tg.split(h @ W, 2, axis=-1)
             y = a * b + p * q
             y.name = "y"
             h = tg.concat([y, y], axis=-1)
@@ -1011,7 +1011,7 @@ def test_lab_knows_ops_and_not_their_names():
     own = tg.primitive(lambda g, y, a, b: g[0], lambda g, y, a, b: g[1])(stack)
     a, b = (tg.tensor([1.0], requires_grad=True) for _ in range(2))
     assert sources(tg.stack([a, b])[0]) == (a,)
-    assert sources(own(a, b)[0]) != (a,)  # an own op may mix what it is given
+    assert {*sources(own(a, b)[0])} != {a}  # an own op may mix what it is given
     assert len(independent_parts([own(a, b)[0], own(a, b)[1]], [])) == 1
     with tg.scope("t=0"):
         h = tg.tanh(a)
@@ -1099,7 +1099,7 @@ def test_a_parameter_says_in_how_many_steps_it_is_used():
 def test_saved_are_the_bytes_that_wait_for_the_walk_back():
     x = tg.tensor(np.ones((2, 6), np.float32), requires_grad=True, name="x")
     plain = tg.tensor(np.ones((2, 6), np.float32)) * 2.0  # needs no gradient: nothing is kept
-    a, b = tg.split(tg.tanh(x) + plain, sections=2, axis=-1)
+    a, b = tg.split(tg.tanh(x) + plain, 2, axis=-1)
     records = trace_of((a * b).sum()).records
     saved = {(r.kind, r.label): r.saved for r in records}
     assert saved["op", "tanh"] == saved["op", "add"] == 2 * 6 * 4

@@ -93,7 +93,7 @@ def ahead_plan(step: Step, batch: int | None, names: list[str], notes: list[Any]
             outputs.append((node, sequence(text, f"y{k}", role, node, "t", True, batch)))
     for k, y in enumerate(notes):
         node = lowering.result(y)
-        name = y.name or text.fresh(f"{y.op.name}_")
+        name = y.name or text.numbered(f"{y.op.name}_")
         outputs.append((node, sequence(text, name, ("note", k), node, "t", True, batch)))
     text.given = set(text.places)
     became = gathered([n for n, _ in outputs], text.is_early, text.given)

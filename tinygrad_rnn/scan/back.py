@@ -141,7 +141,7 @@ def back_plan(
                 text.places[node] = sequence(text, f"y{k}", role, node, "t", False, batch)
     for k, y in enumerate(notes):
         node = lowering.known[y]
-        name = y.name or text.fresh(f"{y.op.name}_")
+        name = y.name or text.numbered(f"{y.op.name}_")
         text.places[node] = sequence(text, name, ("note", k), node, "t", False, batch)
     text.given = set(text.places)
     back_outputs(step, lowering, text, pulled, batch, names)

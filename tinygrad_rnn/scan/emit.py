@@ -78,9 +78,13 @@ class Text:
 
     def fresh(self, stem: str) -> str:
         """Such a word with a number behind it."""
+        return self.word(self.numbered(stem))
+
+    def numbered(self, stem: str) -> str:
+        """A wish that will be granted: the stem and the next number."""
         self.counts[stem] = self.counts.get(stem, 0) + 1
         name = f"{stem}{self.counts[stem]}"
-        return self.fresh(stem) if name in self.taken else self.word(name)
+        return self.numbered(stem) if name in self.taken else name
 
     def argument(self, name: str, role: Any, dtype: Any, ndim: int, written: bool) -> str:
         word = self.word(name)
@@ -92,7 +96,7 @@ class Text:
     def buffer(self, node: Node, blocks: bool) -> Place:
         """Room for what a step computes: of one step, or of a block of them."""
         stem = node.data.name if node.kind == "pointwise" else node.kind
-        name = node.name or self.fresh(f"{stem}_")
+        name = node.name or self.numbered(f"{stem}_")
         filled = node.kind == "product" and node.shape[0] == ROWS
         role = ("buffer", node.shape, blocks, filled)
         name = self.argument(name, role, node.dtype, len(node.shape) + 1, True)
