@@ -4,6 +4,7 @@ import gc
 import os
 
 import numpy as np
+import pytest
 
 from tinygrad_rnn import kernels
 
@@ -31,3 +32,12 @@ def load_kernels(dtype):
     for name in kernels.NAMES:
         kernels._load(name, np.dtype(dtype))
     panels.load(generated.from_dtype(np.dtype(dtype)))
+
+
+@pytest.fixture
+def as_python():
+    """Loops run as plain Python in memory of NaN: for tests whose subject is not the compiler."""
+    from plain_loops import uncompiled
+
+    with uncompiled():
+        yield

@@ -132,5 +132,5 @@ NEEDS = {
 def test_a_missing_package_is_one_sentence(name, tmp_path):
     out = run(EXAMPLES / f"{name}.py", tmp_path, without=[NEEDS[name]])
     assert out.returncode == 1 and not out.stdout
-    pattern = r"data\.\w+: needs [\w-]+: pip install 'tinygrad-rnn\[data\]'\n"
+    pattern = r"data\.\w+: needs [\w-]+: pip install '\.\[data\]'\n"
     assert re.fullmatch(pattern, out.stderr)
