@@ -2,6 +2,7 @@
 
 import gc
 import os
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -35,9 +36,12 @@ def load_kernels(dtype):
 
 
 @pytest.fixture
-def as_python():
-    """Loops run as plain Python in memory of NaN: for tests whose subject is not the compiler."""
+def as_python(request):
+    """Loops run as plain Python in memory of NaN: for tests whose subject is not the compiler.
+
+    In a file that uses it throughout, the mark `compiled` is for those that need what users run.
+    """
     from plain_loops import uncompiled
 
-    with uncompiled():
+    with nullcontext() if request.node.get_closest_marker("compiled") else uncompiled():
         yield

@@ -358,7 +358,7 @@ def test_B05_no_steps_give_back_the_state(kind):
 
 
 @cells
-def test_B06_no_rows_give_zero_gradients(kind):
+def test_B06_no_rows_give_zero_gradients(kind, as_python):
     cell = random_cell(kind)
     ys, end = cell(np.ones((T, 0, I)))
     assert ys.shape == (T, 0, H) and end[0].shape == (0, H) and ys.sum().item() == 0
@@ -1847,7 +1847,7 @@ def loss_of(outputs, seed=5):
 
 @cells
 @pytest.mark.parametrize("k", [1, 2, T - 1])
-def test_P04_chunks_with_a_carried_state_are_the_whole(kind, k):
+def test_P04_chunks_with_a_carried_state_are_the_whole(kind, k, as_python):
     cell = random_cell(kind)
     xs, state = leaf(normal(T, B, I)), random_state(cell)
     ys, end = cell(xs, state)

@@ -18,6 +18,8 @@ from tinygrad_rnn.draw import Figure, GraphvizNotFound, curve, draw, trace_of
 from tinygrad_rnn.draw import render as render_module
 from tinygrad_rnn.draw.path import smooth
 
+pytestmark = pytest.mark.usefixtures("as_python")  # the compiler is not what is tried here
+
 core = importlib.import_module("tinygrad_rnn.tensor")  # `tg.tensor` is the function
 verbs = importlib.import_module("tinygrad_rnn.op")
 SVG = "{http://www.w3.org/2000/svg}"

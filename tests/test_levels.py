@@ -18,6 +18,8 @@ import tinygrad_rnn as tg
 from tinygrad_rnn import nn
 from tinygrad_rnn.draw import Trace, trace_of
 
+pytestmark = pytest.mark.usefixtures("as_python")  # the compiler is not what is tried here
+
 SVG = "{http://www.w3.org/2000/svg}"
 PROGRAM = shutil.which("neato")
 B, H = 2, 4
@@ -486,6 +488,7 @@ def test_one_step_of_a_recurrence_is_what_an_inner_step_unrolled_is():
     assert inner == one
 
 
+@pytest.mark.compiled
 def test_a_very_long_loop_is_folded_without_being_done_again():
     loss = run("LSTM", 100_000, unroll=False)
     assert len(trace_of(loss, values=False, walk=False, most=8).records) < 200

@@ -17,6 +17,8 @@ from tinygrad_rnn.draw import render as painting
 from tinygrad_rnn.draw.memory import draw_memory, kept, size_words
 from tinygrad_rnn.draw.raster import draw_masks, masks_of
 
+pytestmark = pytest.mark.usefixtures("as_python")  # the compiler is not what is tried here
+
 DOCS = Path(__file__).parent.parent / "docs"
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -363,17 +365,20 @@ def files_of(name):
     return {file: module.text_of(shown) for file, shown in module.made(entry).items()}
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize("name", ["diff", "memory", "masks"])
 def test_the_gallery_is_what_its_script_makes(name):
     for file, text in files_of(name).items():
         assert text == (DOCS / "pictures" / file).read_text("utf-8"), "run docs/gallery.py"
 
 
+@pytest.mark.compiled
 def test_the_gallery_is_the_same_when_it_is_made_again():
     for name in ("bptt", "backward"):
         assert files_of(name) == files_of(name)
 
 
+@pytest.mark.compiled
 def test_the_page_of_the_gallery_shows_every_picture():
     module = gallery()
     sizes = {p.name: p.stat().st_size for p in (DOCS / "pictures").iterdir()}

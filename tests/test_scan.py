@@ -367,7 +367,10 @@ STEPS = [waves, choices, rows, columns, pieces, across, turns, products, discret
 
 
 @pytest.mark.parametrize("step", STEPS, ids=lambda step: step.__name__)
-def test_every_op(step, split):
+def test_every_op(step, split, request):
+    """Compiled where numbers of several kinds, products or sums meet; the rest is their like."""
+    if step.__name__ in ("rows", "pieces", "turns", "across"):
+        request.getfixturevalue("as_python")
     tolerance = 1e-11 if step is products else 1e-12
     for batch, how in [(9, {}), (5, {"reverse": True, "checkpoint": "sqrt"})]:
         batch = 9 if step is across else batch  # whose text has the batch in it
