@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable, Collection, Iterable, Sequence
-from functools import wraps
+from functools import lru_cache, wraps
 from operator import attrgetter
 from typing import Any
 
@@ -285,8 +285,10 @@ def refuse_words(place: str, who: str, words: Iterable[str], known: Collection[s
             raise TypeError(f"{who}: there is no {word}={foreign(place, word) or expected}")
 
 
-def refuse_made(kind: type, given: Sequence[Any], words: Iterable[str]) -> None:
+def refuse_made(kind: type, given: Sequence[Any], words: dict[str, Any]) -> None:
     """Refuse another library's keywords, or a third number, where an object of a class is made."""
+    if len(given) <= 2 and words.keys() <= _parameters(kind):
+        return
     places = [c.__name__ for c in kind.__mro__]
     if len(given) > 2 and "Cell" in places:
         own = list(inspect.signature(kind.__init__).parameters.values())[1:]  # type: ignore[misc]
@@ -303,6 +305,11 @@ def refuse_made(kind: type, given: Sequence[Any], words: Iterable[str]) -> None:
                 raise TypeError(f"{kind.__name__}: there is no {word}={foreign(place, word)}")
 
 
+@lru_cache(1024)
+def _parameters(kind: type) -> frozenset[str]:
+    return frozenset(inspect.signature(kind.__init__).parameters)  # type: ignore[misc]
+
+
 def worded(place: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """A function whose refusal of another library's keyword says what it is called here."""
 
@@ -311,9 +318,11 @@ def worded(place: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 
         @wraps(function)
         def called(*inputs: Any, **words: Any) -> Any:
-            if words and not words.keys() <= known.keys():
+            try:
+                return function(*inputs, **words)
+            except TypeError:
                 refuse_words(place, function.__qualname__, words, known)
-            return function(*inputs, **words)
+                raise
 
         return called
 

@@ -94,6 +94,7 @@ def main():
     options.add_argument("--pairs", type=int, default=31, help="samples of each (31)")
     options.add_argument("--least", type=float, default=0.97, help="the least ratio (0.97)")
     options.add_argument("--threads", type=int, default=2, help="of both (2)")
+    options.add_argument("--sizes", type=int, default=99, help="how many of the grid's (all)")
     options.add_argument("--kinds", nargs="+", default=["RNN", "LSTM", "GRU"])
     options.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     given = options.parse_args()
@@ -105,7 +106,7 @@ def main():
 
     old, new = (Worker(tree.resolve(), given.threads) for tree in (given.old, HERE.parent.parent))
     doubtful = 0
-    for kind, size in product(given.kinds, SIZES):
+    for kind, size in product(given.kinds, SIZES[: given.sizes]):
         (ratio, low, high), (a, b) = compared(old, new, (kind, *size), given.pairs, given.least)
         doubtful += low < given.least
         print(f"{kind:5s}{'×'.join(map(str, size)):16s} old {a:8.3f} ms  new {b:8.3f} ms  "

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..op import Op
 from ..ops import where
 from ..ops.shape import take
 from ..scan import fold
@@ -258,17 +259,25 @@ def _foreign(modules: Sequence[Module]) -> list[Any]:
     """What somebody else wrote of a cell: the library's own steps change nothing."""
     found: list[Any] = []
     for module in modules:
-        if not _is_ours(type(module)):
+        if not _is_ours(module.__class__):
             found += [module.step, module.output] if isinstance(module, Cell) else [module]
-        for part in vars(module).values():
+        for part in [p for p in vars(module).values() if p.__class__ not in _PLAIN]:
             for x in part if part.__class__ in (list, tuple) else (part,):
                 if callable(x) and not isinstance(x, Module) and not _is_ours(x):
                     found.append(x)
     return found
 
 
+_PLAIN = {Tensor, bool, int, float, str, type(None), np.dtype, type(np.dtype(np.float32))}
+
+
 def _is_ours(x: Any) -> bool:
-    return str(getattr(x, "__module__", "")).startswith(f"{__package__.split('.')[0]}.")
+    if x.__class__ is Op:
+        return x.ours
+    return str(getattr(x, "__module__", "")).startswith(_OURS)
+
+
+_OURS = f"{__package__.split('.')[0]}."
 
 
 def check_apart(who: str, parts: Sequence[Part], share: bool) -> None:

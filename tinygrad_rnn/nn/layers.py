@@ -67,11 +67,14 @@ class Dropout(Module):
     unless 0 <= p <= 1. Plain arrays become tensors of `dtype`.
     """
 
+    dtype: Any
+    p: float
+    rng: Any
+
     def __init__(self, p: float, *, dtype: Any = np.float32, rng: Random = None):
         probability("Dropout", p=p)
-        self.dtype = floating("Dropout", dtype)
-        self.p = float(p)
-        self.rng = generator(self, rng) if p else None  # what never draws needs none
+        rng = generator(self, rng) if p else None  # what never draws needs none
+        vars(self).update(dtype=floating("Dropout", dtype), p=float(p), rng=rng)
 
     def __repr__(self) -> str:
         return f"Dropout({self.p:g})"

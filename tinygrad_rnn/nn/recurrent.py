@@ -44,6 +44,14 @@ class Recurrent(Module):
     """
 
     _conventions = ("reverse",)
+    cells: list[Any]
+    batch_first: bool
+    readout: str
+    pad: str
+    reverse: bool
+    checkpoint: str | int | None
+    unroll: bool
+    dropout: list[Dropout]
 
     def __init__(
         self,
@@ -71,15 +79,11 @@ class Recurrent(Module):
                 f"Recurrent: dropout: expected one rate, or one for each of {len(cells)} cells, "
                 f"got {len(rates)}"
             )
-        self.cells, self.batch_first, self.readout, self.pad = (
-            list(cells),
-            batch_first,
-            readout,
-            pad,
-        )
-        self.reverse, self.checkpoint, self.unroll = reverse, checkpoint, unroll
         rng = generator(self, rng) if any(rates) else None
-        self.dropout = [Dropout(p, rng=rng) for p in rates]
+        vars(self).update(  # at once and unchecked: a cell that is called makes one of these
+            cells=list(cells), batch_first=batch_first, readout=readout, pad=pad, reverse=reverse,
+            checkpoint=checkpoint, unroll=unroll, dropout=[Dropout(p, rng=rng) for p in rates],
+        )  # fmt: skip
 
     @worded("layer")
     def __call__(
@@ -229,7 +233,7 @@ def alone(part: Part, xs: Any, state: Any, how: dict[str, Any]) -> Any:
     making = {k: how.pop(k) for k in list(how) if k in MAKING}
     layer = Recurrent(part, **making)
     for dropout in layer.dropout:
-        dropout.training = part.training
+        vars(dropout)["training"] = part.training
     ys, states, *more = layer(xs, None if state is None else (state,), **how)
     return (ys, states[0], *[found[0] for found in more])
 
