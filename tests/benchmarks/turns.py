@@ -3,8 +3,9 @@
     git worktree add /tmp/old COMMIT && python tests/benchmarks/turns.py /tmp/old
 
 Prints for every row of the layers grid how many times as long the old tree takes, with the 95 %
-interval of the mean over pairs of samples: above 1 the new tree is faster. Rows whose interval
-reaches below --least are tried again, and marked if they stay in doubt. No test asserts a time.
+interval of the mean over pairs of samples: above 1 the new tree is faster. Each round has processes
+of its own, since one process may be a tenth slower than the next for all its life. Rows whose
+interval reaches below --least are marked. No test asserts a time.
 """
 
 import argparse
@@ -69,21 +70,15 @@ def interval(ratios):
     return statistics.fmean(logs), STUDENT * statistics.stdev(logs) / math.sqrt(len(logs))
 
 
-def compared(old, new, row, pairs, least):
-    """How many times as long the old tree takes: mean, low and high end; and milliseconds."""
+def sampled(old, new, row, pairs):
+    """Seconds of a call in both trees, in turns."""
     for worker in (old, new):
         once = worker.time(row, 1)
-    calls, ratios, best = max(1, round(SAMPLE / once)), [], [math.inf, math.inf]
-    for attempt in range(3):
-        for k in range(pairs):
-            order = (old, new) if k % 2 else (new, old)
-            seconds = {worker: worker.time(row, calls) for worker in order}
-            ratios.append(seconds[old] / seconds[new])
-            best = [min(b, seconds[w]) for b, w in zip(best, (old, new), strict=True)]
-        middle, half = interval(ratios)
-        if math.exp(middle - half) >= least or attempt == 2:
-            break
-    return [math.exp(middle + d) for d in (0, -half, half)], [b * 1e3 for b in best]
+    calls = max(1, round(SAMPLE / once))
+    for k in range(pairs):
+        order = (old, new) if k % 2 else (new, old)
+        seconds = {worker: worker.time(row, calls) for worker in order}
+        yield seconds[old], seconds[new]
 
 
 def main():
@@ -91,7 +86,8 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     options.add_argument("old", type=Path, nargs="?", help="the other checkout")
-    options.add_argument("--pairs", type=int, default=31, help="samples of each (31)")
+    options.add_argument("--rounds", type=int, default=4, help="of new processes (4)")
+    options.add_argument("--pairs", type=int, default=11, help="samples of each in a round (11)")
     options.add_argument("--least", type=float, default=0.97, help="the least ratio (0.97)")
     options.add_argument("--threads", type=int, default=2, help="of both (2)")
     options.add_argument("--sizes", type=int, default=99, help="how many of the grid's (all)")
@@ -104,14 +100,20 @@ def main():
         options.error("old: expected a checkout of this project")
     from problem import SIZES
 
-    old, new = (Worker(tree.resolve(), given.threads) for tree in (given.old, HERE.parent.parent))
-    doubtful = 0
-    for kind, size in product(given.kinds, SIZES[: given.sizes]):
-        (ratio, low, high), (a, b) = compared(old, new, (kind, *size), given.pairs, given.least)
+    trees, found, doubtful = (given.old.resolve(), HERE.parent.parent), {}, 0
+    for _ in range(given.rounds):
+        old, new = (Worker(tree, given.threads) for tree in trees)
+        for row in product(given.kinds, SIZES[: given.sizes]):
+            samples = sampled(old, new, (row[0], *row[1]), given.pairs)
+            found.setdefault(row, []).extend(samples)
+    for (kind, size), samples in found.items():
+        a, b = (min(seconds) * 1e3 for seconds in zip(*samples, strict=True))
+        middle, half = interval([a / b for a, b in samples])
+        ratio, low, high = (math.exp(middle + d) for d in (0, -half, half))
         doubtful += low < given.least
+        mark = "  ?" * (low < given.least)
         print(f"{kind:5s}{'×'.join(map(str, size)):16s} old {a:8.3f} ms  new {b:8.3f} ms  "
-              f"old / new {ratio:.3f}  [{low:.3f}, {high:.3f}]{'  ?' * (low < given.least)}",
-              flush=True)  # fmt: skip
+              f"old / new {ratio:.3f}  [{low:.3f}, {high:.3f}]{mark}")  # fmt: skip
     print(f"{doubtful} rows below {given.least}")
 
 

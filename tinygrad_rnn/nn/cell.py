@@ -215,18 +215,16 @@ class Cell(Part):
         """Refuse a cell that cannot be folded: without sizes, or with a step of other states."""
         super().check()
         function = getattr(self.step, "__func__", self.step)
-        own = (self,) if function is not self.step else ()  # what a method is given first
-        step = _signature(function)
-        try:
-            step.bind(*own, "x", *self.state)
-        except TypeError:
+        own = int(function is not self.step)  # what a method is given first
+        if not _takes(function, own + 1 + len(self.state)):
+            step = inspect.signature(function)
             names = [p.name for p in step.parameters.values() if p.default is p.empty]
-            wanted = names[len(own) + 1 :]
+            wanted = names[own + 1 :]
             got = str(step).replace("(self, ", "(", 1)
             raise TypeError(
                 f"{type(self).__name__}: step: expected to take x and {self.state}, got {got}: "
                 f"set state = {tuple(wanted)} in the class"
-            ) from None
+            )
 
     def _ask(self, run: Moment, xs: Tensor, state: Sequence[Tensor], unroll: bool) -> None:
         """Do one step to learn what steps ask for: the masks of the whole sequence are drawn."""
@@ -295,7 +293,14 @@ def check_apart(who: str, parts: Sequence[Part], share: bool) -> None:
             )
 
 
-_signature = lru_cache(inspect.signature)  # it takes longer than a short sequence
+@lru_cache
+def _takes(function: Any, count: int) -> bool:
+    """Whether a function can be given so many things: to find out takes longer than a sequence."""
+    try:
+        inspect.signature(function).bind(*[None] * count)
+    except TypeError:
+        return False
+    return True
 
 
 def _harmless(
