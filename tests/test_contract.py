@@ -1863,7 +1863,7 @@ def test_P04_chunks_with_a_carried_state_are_the_whole(kind, k, as_python):
 
 
 @cells
-def test_P05_detaching_is_a_cotangent_of_zero(kind):
+def test_P05_detaching_is_a_cotangent_of_zero(kind, as_python):
     wall = tg.Op(lambda x: x + 0.0, [lambda g, y, x: 0.0 * g])
     cell, xs = random_cell(kind), leaf(normal(T, B, I))
     found = []
@@ -2060,7 +2060,7 @@ def test_P21_hidden_units_have_no_order(kind):
         close(a, b.data[:, order])
 
 
-def test_P22_an_open_forget_gate_keeps_the_cell_bit_for_bit():
+def test_P22_an_open_forget_gate_keeps_the_cell_bit_for_bit(as_python):
     cell = random_cell("lstm")
     cell.b.data = np.repeat([1e3, -1e3, 0.3, 0.2], H)  # f, i, g, o
     h, c = random_state(cell)

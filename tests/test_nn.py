@@ -96,7 +96,7 @@ def test_softmax_needs_the_whole_jacobian():
 
 
 @pytest.mark.parametrize("kind", CELLS)
-def test_second_derivatives_of_a_layer(kind):
+def test_second_derivatives_of_a_layer(kind, as_python):
     cell = randomised(CELLS[kind]())
     weights = cell.parameters()
     rng = np.random.default_rng(0)
@@ -115,7 +115,7 @@ def test_second_derivatives_of_a_layer(kind):
 
 @pytest.mark.parametrize("kind", CELLS)
 @pytest.mark.parametrize("steps, batch", [(0, 2), (2, 0), (1, 1)])
-def test_empty_and_single_sequences(kind, steps, batch):
+def test_empty_and_single_sequences(kind, steps, batch, as_python):
     cell = randomised(CELLS[kind]())
     state = tuple(tg.tensor(np.ones((batch, H)), requires_grad=True) for _ in cell.state)
     ys, end = cell(tg.tensor(np.ones((steps, batch, I))), state)
@@ -168,7 +168,7 @@ def test_good_beginnings():
         assert cell(np.ones((2, 1, 3), np.float32))[0].dtype == np.float32
 
 
-def test_a_cell_of_ones_own():
+def test_a_cell_of_ones_own(as_python):
     """Five lines of formula: the minimal gated unit, folded, stacked and differentiated."""
 
     class Minimal(nn.Cell):
@@ -207,7 +207,7 @@ def test_a_recurrent_layer_drops_below_every_cell_even_a_single_one():
     assert np.array_equal(layer(xs)[0].data, layer(xs)[0].data)
 
 
-def test_a_system_without_inputs():
+def test_a_system_without_inputs(as_python):
     """S5: s(t) = f(s(t-1)); here a rotation, whose gradient turns back."""
     turn = np.array([[np.cos(0.1), np.sin(0.1)], [-np.sin(0.1), np.cos(0.1)]])
     start = tg.tensor([[1.0, 0.0]], requires_grad=True)

@@ -111,4 +111,4 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *late})
 
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
