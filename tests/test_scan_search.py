@@ -269,6 +269,13 @@ def test_the_order_of_keywords_means_nothing(plain):
             check(step, [numbers(1, B, H)], [numbers(2, T, B, H)], second=False)
 
 
+def test_two_numbers_that_are_each_others_company(plain):
+    for values in itertools.permutations([(2, 1.0), (2, 1), (2.0, 1), (2.0, 1.0)], 2):
+        for p, q in values:
+            step = lambda x, h, p=p, q=q: (tg.tanh(x + h), tg.where(x > 0, p, q))
+            check(step, [numbers(1, B, H)], [numbers(2, T, B, H)], second=False)
+
+
 def test_two_is_not_two_point_zero_beside_whole_numbers():
     x, h = np.array([[[20000]], [[-15000]]], np.int16), np.zeros((1, 1))
     make = lambda k: lambda x, h: 0.9 * h + 0.1 * (x * k)

@@ -44,8 +44,8 @@ class Reach:
 
     Closure cells, the globals that the code names, attributes, what containers hold, the numbers of
     arrays, the states of random generators and iterators; and of every function and object found
-    on the way, the same. What other languages do out of sight is not seen, nor what a function of
-    Python's, NumPy's or this library reads.
+    on the way, the same. Not seen is what happens in compiled code, and what functions of Python's,
+    of NumPy's, of this library or of installed packages read.
     """
 
     def __init__(self, *roots: Any):

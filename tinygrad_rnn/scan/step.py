@@ -193,8 +193,8 @@ class Follower(Trace):
         """Whether a Python number becomes a constant of this dtype: 2 does beside floats."""
         if x.__class__ is float or x.__class__ is not int:
             return x.__class__ is float and known._array.dtype.kind == "f"
-        company = y.inputs if y is not None else ()
-        floats = any(z is not known and z._array.dtype.kind == "f" for z in company)
+        company = [z._array for z in (y.inputs if y is not None else ())]
+        floats = any(z.__class__ is Outline and z.dtype.kind == "f" for z in company)
         return (known._array.dtype.kind == "f") == floats
 
     def found(self, results: Sequence[Tensor] | None) -> bool:
@@ -238,7 +238,7 @@ def _entry(op: Op, inputs: Sequence[Tensor], attrs: dict[str, Any]) -> tuple[Any
     try:
         known = _entries.get(key)
     except TypeError:  # an index with slices in it has no hash
-        key = (op, *shapes, "attrs", frozen(attrs))
+        key = (key[0], *shapes, "attrs", frozen(attrs))
         known = _entries.get(key)
     if known is None:
         for cache in (_entries, _outlines):
