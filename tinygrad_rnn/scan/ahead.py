@@ -60,7 +60,7 @@ def captured_leaf(lowering, text, numbers, x, role, name):
 
 def place_captured(lowering: Lowering, text: Text) -> None:
     """Arguments for the fixed arrays that the loop reads number by number."""
-    for node in list(text.given):
+    for node in sorted(text.given, key=lambda n: n.born):  # the same text in every process
         if node not in text.places:
             name = text.argument(node.name, node.data, node.dtype, len(node.shape), False)
             text.places[node] = Place(name)
