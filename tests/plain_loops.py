@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tinygrad_rnn.kernels import generated
-from tinygrad_rnn.scan import machine, plan
+from tinygrad_rnn.loops import plan, runtime
 
 SPOILED = {"f": np.nan, "i": 85, "u": 85, "b": True}
 
@@ -88,12 +88,12 @@ def plain(source, counts, arguments, foreign):
 def uncompiled():
     """In this block every loop that is new runs as plain Python."""
     with pytest.MonkeyPatch.context() as patch:
-        from tinygrad_rnn.scan import compiled
+        from tinygrad_rnn.loops import compiled
 
         patch.setattr(compiled, "_programs", type(compiled._programs)())
         patch.setattr(compiled, "_latest", type(compiled._latest)())
         patch.setattr(generated, "function", plain)
         patch.setattr(generated, "packed", np.asarray)
-        patch.setattr(machine, "spare", spoiled)
+        patch.setattr(runtime, "spare", spoiled)
         patch.setattr(plan, "spare", spoiled)
         yield

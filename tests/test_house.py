@@ -23,7 +23,7 @@ FLOORS = [
     {"ops"},
     {"grad"},
     {"check"},
-    {"scan"},
+    {"loops"},
     {"data"},
     {"nn", "optim"},
     {"io"},
@@ -99,13 +99,13 @@ def test_without_the_compiler_loops_are_unrolled():
     """As if the file that writes loops were not there."""
     code = """
 import sys, numpy as np, tinygrad_rnn as tg
-sys.modules["tinygrad_rnn.scan.emit"] = None
+sys.modules["tinygrad_rnn.loops.schedule"] = None
 cell = tg.nn.LSTM(2, 3, rng=0)
 ys, _ = cell(np.ones((4, 1, 2), np.float32))
 ys.sum().backward()
 assert ys.shape == (4, 1, 3) and cell.Wh.grad is not None
 assert cell(np.ones((0, 1, 2), np.float32))[0].shape == (0, 1, 3)
-assert "tinygrad_rnn.scan.compiled" not in sys.modules
+assert "tinygrad_rnn.loops.compiled" not in sys.modules
 """
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not out.stderr
@@ -169,8 +169,8 @@ def code_lines(path):
 
 @pytest.mark.parametrize(
     "rooms, most",
-    [(("tensor", "op", "ops", "grad", "check"), 1750), (("scan",), 3100)],
-    ids=["engine", "scan"],
+    [(("tensor", "op", "ops", "grad", "check"), 1750), (("loops",), 3100)],
+    ids=["engine", "loops"],
 )
 def test_the_core_stays_readable(rooms, most):
     """The engine in an evening; the compiler of loops, which nothing in it needs, in two more."""

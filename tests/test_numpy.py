@@ -158,7 +158,7 @@ def test_numpys_functions_in_a_step():
     x, h = np.ones((2, 2, 3)), np.zeros((2, 3))
     steps = [tg.unroll(step, h, x)[0] for step in (ours, theirs)]
     assert np.array_equal(*steps)
-    from tinygrad_rnn.scan.step import trace
+    from tinygrad_rnn.loops.trace import trace
 
     leaves = tg.tensor(x[0]), tg.tensor(h)
     names = [[y.op.name for y in trace(s, leaves[:1], leaves[1:])[0].nodes] for s in (ours, theirs)]

@@ -14,8 +14,8 @@ import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import kernels, nn
-from tinygrad_rnn.scan import compiled, machine
-from tinygrad_rnn.scan.step import Step, trace
+from tinygrad_rnn.loops import compiled, runtime
+from tinygrad_rnn.loops.trace import Step, trace
 
 H, INPUTS = 4, 3
 
@@ -89,7 +89,7 @@ def check(step, carry, xs, parameters=(), *, tolerance=1e-12, second=True, **how
 def split(monkeypatch):
     """Two threads, however little there is to do, or as many as it is called with."""
     threads = tg.get_num_threads()
-    monkeypatch.setattr(machine, "SHORT", -1)
+    monkeypatch.setattr(runtime, "SHORT", -1)
     tg.set_num_threads(2)
     yield tg.set_num_threads
     tg.set_num_threads(threads)
@@ -380,9 +380,9 @@ def test_every_op(step, split, request):
 def test_three_threads_and_five(split, monkeypatch):
     """Their sums over the rows are added up, and their rows put together, in order."""
     cell, batch, counts = LIBRARY["LSTM"](5, 7), 23, []
-    cut = machine.Work.cut
+    cut = runtime.Work.cut
     monkeypatch.setattr(
-        machine.Work, "cut", lambda *how: (counts.append(len(found := cut(*how))), found)[1]
+        runtime.Work, "cut", lambda *how: (counts.append(len(found := cut(*how))), found)[1]
     )
     for threads in (3, 5):
         split(threads)
@@ -831,19 +831,19 @@ def test_interrupted():
     """Ctrl-C ends a loop between two of its pieces, not when all steps are done."""
     code = """
     import signal, numpy as np, tinygrad_rnn as tg
-    from tinygrad_rnn.scan import machine
+    from tinygrad_rnn.loops import runtime
     signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started us in the background
     U = tg.Tensor(np.eye(64) * 0.5, requires_grad=True)
     step = lambda h: tg.tanh(h @ U)
     h = tg.Tensor(np.ones((2, 64)))
     short = tg.scan(step, h, None, length=3)[0]
-    done, call = [], machine.Work.call
+    done, call = [], runtime.Work.call
     def piece(work, part, count, given):
         done.append(count)
         if len(done) == 2:
             print("ready", flush=True)
         call(work, part, count, given)
-    machine.Work.call, machine.LONG = piece, 2e7
+    runtime.Work.call, runtime.LONG = piece, 2e7
     try:
         with tg.no_grad():
             while True:

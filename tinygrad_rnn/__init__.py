@@ -15,6 +15,10 @@ from .grad import backward_steps as _backward_steps
 from .grad import grad as grad
 from .kernels.threads import get_num_threads as get_num_threads
 from .kernels.threads import set_num_threads as set_num_threads
+from .loops import ScanWarning as ScanWarning
+from .loops import scan as scan
+from .loops import scan_source as scan_source
+from .loops import unroll as unroll
 from .op import Op as Op
 from .op import pointwise as pointwise
 from .op import primitive as primitive
@@ -68,10 +72,6 @@ from .ops import tanh as tanh
 from .ops import transpose as transpose
 from .ops import unstack as unstack
 from .ops import where as where
-from .scan import ScanWarning as ScanWarning
-from .scan import scan as scan
-from .scan import scan_source as scan_source
-from .scan import unroll as unroll
 from .tensor import Tensor as Tensor
 from .tensor import Untraceable as Untraceable
 from .tensor import detach as detach

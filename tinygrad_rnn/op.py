@@ -54,7 +54,7 @@ class Op:
         self.pointwise, self.variadic = pointwise, variadic
         self.ours = str(body.__module__).startswith(f"{__package__}.")
         self.trusted = self.ours and not quiet
-        self.around: Any = None  # of somebody else's: what it reads, see scan/step.py
+        self.around: Any = None  # of somebody else's: what it reads, see loops/trace.py
         parameters = [
             p for p in inspect.signature(body).parameters.values() if p.kind != p.VAR_POSITIONAL
         ]

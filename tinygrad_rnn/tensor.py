@@ -31,7 +31,7 @@ class Mode(threading.local):
 
     def __init__(self) -> None:
         self.recording, self.anomaly, self.scope = True, False, ""
-        self.trace: Any = None  # the list that is being made of a step's ops, see scan/step.py
+        self.trace: Any = None  # the list that is being made of a step's ops, see loops/trace.py
         self.before: list[Any] = []  # what the blocks that are open will put back, last first
 
 

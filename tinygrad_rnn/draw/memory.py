@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from ..scan.node import scanned
+from ..loops.scanned import scanned
 from ..tensor import Tensor, history
 from . import colours
 from .chart import round_ticks

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from ..loops.scanned import expand, scanned
 from ..op import Op, pick
-from ..scan.node import expand, scanned
 from ..tensor import Outline, Tensor, _births, _Switch, history
 from .text import literal
 

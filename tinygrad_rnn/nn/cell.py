@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..loops import fold
 from ..op import Op
 from ..ops import where
 from ..ops.shape import take
-from ..scan import fold
 from ..tensor import Tensor
 from .module import Module
 from .moment import Moment
@@ -228,7 +228,7 @@ class Cell(Part):
 
     def _ask(self, run: Moment, xs: Tensor, state: Sequence[Tensor], unroll: bool) -> None:
         """Do one step to learn what steps ask for: the masks of the whole sequence are drawn."""
-        from ..scan.step import Trace, at_one_time
+        from ..loops.trace import Trace, at_one_time
 
         if unroll and len(xs):
             with run.at(None):

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from ..kernels.spare import spare
-from .emit import Text
 from .lower import ROWS, Unsupported
+from .schedule import Text
 
 
 class Plan:

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from ..ops import embedding
-from .ahead import ahead_plan, carry_names
-from .back import back_plan, find_notes
+from .backward import back_plan, find_notes
+from .forward import ahead_plan, carry_names
 from .lower import Coupled, Unsupported
 from .plan import Plan
-from .step import Step
+from .trace import Step
 
 
 def program_of(step: Step) -> Program:

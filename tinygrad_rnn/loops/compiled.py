@@ -13,12 +13,12 @@ import numpy as np
 
 from ..ops.shape import check_index
 from ..tensor import Tensor, _births, mode
-from .loop import Steps, results_of, warn
+from .entry import Steps, results_of, warn
 from .lower import Unsupported
-from .machine import Run
-from .node import scanned
 from .program import Program, program_of
-from .step import (
+from .runtime import Run
+from .scanned import scanned
+from .trace import (
     Follower,
     Step,
     at_one_time,

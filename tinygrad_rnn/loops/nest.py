@@ -10,7 +10,7 @@ import numpy as np
 from .lower import ROWS, Index, Node, Unsupported
 
 if TYPE_CHECKING:
-    from .emit import Text
+    from .schedule import Text
 
 VARIABLES = "ijklmnpq"
 INFIX = {

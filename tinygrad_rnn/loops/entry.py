@@ -51,7 +51,7 @@ def unroll(
         path.append(new)
         state = new[: len(state)]
     if not path:
-        from .step import no_outputs
+        from .trace import no_outputs
 
         empty = [reshape(c, shape=(1, *c.shape))[:0] for c in state]
         return empty + no_outputs(step, state, inputs)

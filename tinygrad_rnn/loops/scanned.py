@@ -9,9 +9,9 @@ from ..grad import pullback
 from ..op import Op
 from ..ops import reshape
 from ..tensor import Tensor, _Switch, mode, owned, recording
-from .loop import unroll, warn
+from .entry import unroll, warn
 from .lower import Unsupported
-from .step import Step, is_written, surroundings
+from .trace import Step, is_written, surroundings
 
 
 class Scan(Op):

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .ahead import (
+from .forward import (
     begin,
     captured_leaf,
     carry_names,
@@ -18,12 +18,12 @@ from .ahead import (
     planned,
     sequence,
 )
-from .emit import Text
 from .lower import ROWS, Coupled, Index, Node, turned
 from .nest import CHEAP, VARIABLES, Argument, Nest, Place, Store, here, whole
 from .plan import BACK_LINES, LARGE_SUMS, Plan
-from .step import Step, detached, is_written
+from .schedule import Text
 from .sums import gathered, ordered
+from .trace import Step, detached, is_written
 
 
 def back_nodes(step: Step, batch: int | None, names: list[str], incoming: Sequence[bool]) -> Any:

@@ -32,8 +32,8 @@ from .nest import (
     under,
     whole,
 )
-from .step import surroundings
 from .sums import ordered
+from .trace import surroundings
 
 
 class Text:

@@ -6,12 +6,12 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from .emit import Text
 from .lower import Lowering, Node, Sizes
 from .nest import Place, Store, whole
 from .plan import AHEAD_LINES, Plan
-from .step import Step, is_written
+from .schedule import Text
 from .sums import gathered, ordered
+from .trace import Step, is_written
 
 
 def carry_names(step: Step) -> list[str]:
