@@ -9,6 +9,7 @@ import tokenize
 from pathlib import Path
 
 import pytest
+import stub
 
 import tinygrad_rnn as tg
 
@@ -18,6 +19,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # A file may import from floors below its own; inside one folder, files share the room.
 FLOORS = [
+    {"methods"},  # a stub
     {"tensor", "kernels"},
     {"op"},
     {"ops"},
@@ -189,16 +191,8 @@ def test_functions_are_short(path):
             assert length <= 45, f"{path.name}: {node.name} has {length} lines"
 
 
-def test_what_tensors_spell_is_declared_for_type_checkers():
-    tree = ast.parse((PACKAGE / "tensor.py").read_text("utf-8"))
-    tensor = next(n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == "Tensor")
-    block = next(n for n in tensor.body if isinstance(n, ast.If))
-    declared = {getattr(n, "name", None) or n.target.id for n in block.body}
-    spelled = re.findall(
-        r"^Tensor\.(\w+) =", (PACKAGE / "ops/spelling.py").read_text("utf-8"), re.M
-    )
-    assert declared == {*spelled, "backward", "backward_steps"}
-    assert all(hasattr(tg.Tensor, name) for name in declared)
+def test_what_tensors_spell_is_written_down_for_type_checkers():
+    assert stub.PATH.read_text("utf-8") == stub.text(), "run python tests/stub.py"
 
 
 def blocks(path, language):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache, wraps
 from operator import attrgetter
 from typing import Any
@@ -26,6 +27,21 @@ from .tensor import (
 )
 
 
+@dataclass(frozen=True)
+class Declared:
+    """What is said of an op beside its body and its rules; see `pointwise` and `primitive`."""
+
+    number: Callable[..., Any] | None = None
+    cheap: bool = False
+    compiled: bool = False
+    loop: Callable[..., Any] | None = None
+    formula: Callable[..., Any] | None = None
+    sign: str | None = None
+    numpy: tuple[str, ...] = ()
+    method: bool | tuple[str, ...] = False
+    quiet: bool = False
+
+
 class Op:
     """A verb: how to do it to arrays, and how to pull a cotangent back through it.
 
@@ -41,7 +57,7 @@ class Op:
         *,
         pointwise: bool = False,
         variadic: bool = False,
-        quiet: bool = False,
+        declared: Declared = Declared(),
     ):
         if not callable(body):
             raise TypeError(
@@ -51,9 +67,9 @@ class Op:
         self.name = self.__name__ = body.__name__.strip("_")
         self.__doc__, self.__module__, self.__wrapped__ = body.__doc__, body.__module__, body
         self.body, self.rules = body, tuple(rules)
-        self.pointwise, self.variadic = pointwise, variadic
+        self.pointwise, self.variadic, self.declared = pointwise, variadic, declared
         self.ours = str(body.__module__).startswith(f"{__package__}.")
-        self.trusted = self.ours and not quiet
+        self.trusted = self.ours and not declared.quiet
         self.around: Any = None  # of somebody else's: what it reads, see loops/trace.py
         parameters = [
             p for p in inspect.signature(body).parameters.values() if p.kind != p.VAR_POSITIONAL
@@ -256,25 +272,91 @@ class Op:
             raise type(error)(f"{self.name}: {error}") from None
 
 
-def pointwise(*rules: Callable[..., Any] | None, quiet: bool = False) -> Callable[..., Op]:
+def pointwise(
+    *rules: Callable[..., Any] | None,
+    number: Callable[..., Any] | None = None,
+    cheap: bool = False,
+    compiled: bool = False,
+    sign: str | None = None,
+    numpy: tuple[str, ...] = (),
+    method: bool | tuple[str, ...] = False,
+    quiet: bool = False,
+) -> Callable[..., Op]:
     """Make an op of a function of one element at a time, broadcasting like NumPy.
 
-    The body must read the same for an array and for a number. Give one derivative per input:
-    `rule(g, answer, *inputs, **attributes)` returns that input's cotangent, written in tensor
-    arithmetic; None where the input has no derivative. `quiet` silences NumPy's overflow, division
-    and domain warnings in a body of the library's; in those of others they always are silent.
+    rules: one derivative per input, None where the input has none. `rule(g, answer, *inputs,
+    **attributes)` returns that input's gradient, written in tensor arithmetic, so that it can be
+    differentiated again, printed, and compiled.
+
+    number: the op on one number, which is compiled into the loop of a scan; by default the body
+    itself, which then must read the same for an array and for a number. It may branch (`x if x > 0
+    else 0 * x`), and call NumPy's functions of numbers and `kernels.exp, tanh, sigmoid, maximum,
+    minimum`. Its constants take the dtype of the numbers it is given, as beside an array.
+    cheap: whether a loop may rather compute it twice than keep it. What is a single operator other
+    than a division is so by itself.
+    compiled: whether arrays go through a loop compiled from `number` too, where that was measured
+    to be faster than the body; the body is then what runs without a compiler.
+    sign: how pictures and formulas write it; by default its name.
+    numpy: what else NumPy calls it, beside its own name: `numpy=("absolute",)`.
+    method: whether tensors have it as a method, `x.tanh()`; or the names of all its methods, where
+    ("__add__",) stands for its reflection and `+=` too.
+    quiet: silences NumPy's overflow, division and domain warnings in a body of the library's; in
+    those of others they always are silent.
     """
-    return lambda body: Op(body, rules, pointwise=True, quiet=quiet)
+    declared = Declared(
+        number=number, cheap=cheap, compiled=compiled, sign=sign, numpy=numpy, method=method,
+        quiet=quiet,
+    )  # fmt: skip
+    return lambda body: Op(body, rules, pointwise=True, declared=declared)
 
 
-def primitive(*rules: Callable[..., Any] | None, quiet: bool = False) -> Callable[..., Op]:
-    """Make an op of a function of whole arrays; derivatives as in `pointwise`."""
-    return lambda body: Op(body, rules, quiet=quiet)
+def primitive(
+    *rules: Callable[..., Any] | None,
+    loop: Callable[..., Any] | None = None,
+    formula: Callable[..., Any] | None = None,
+    sign: str | None = None,
+    numpy: tuple[str, ...] = (),
+    method: bool | tuple[str, ...] = False,
+    quiet: bool = False,
+) -> Callable[..., Op]:
+    """Make an op of a function of whole arrays; rules, sign, numpy, method as in `pointwise`.
+
+    formula: the same in other ops, with the same parameters: `formula(*inputs, **attributes)`. The
+    loop of a scan is compiled from it, so that only arrays need the faster body.
+    loop: where there is no such formula, how a loop does it: `loop(build, y, inputs, **attributes)`
+    returns the node of the answer, made of those of its inputs by the methods of `build` (see
+    `Lowering` in loops/lower.py). An op with neither runs unrolled.
+    """
+    declared = Declared(
+        loop=loop, formula=formula, sign=sign, numpy=numpy, method=method, quiet=quiet
+    )
+    return lambda body: Op(body, rules, declared=declared)
 
 
-def variadic(rule: Callable[..., Any]) -> Callable[..., Op]:
-    """Make an op of any number of inputs; `rule` returns the cotangents of all of them."""
-    return lambda body: Op(body, [rule], variadic=True)
+def variadic(
+    rule: Callable[..., Any],
+    *,
+    loop: Callable[..., Any] | None = None,
+    formula: Callable[..., Any] | None = None,
+    sign: str | None = None,
+    numpy: tuple[str, ...] = (),
+) -> Callable[..., Op]:
+    """Make an op of any number of inputs; `rule` returns the gradients of all of them."""
+    declared = Declared(loop=loop, formula=formula, sign=sign, numpy=numpy)
+    return lambda body: Op(body, [rule], variadic=True, declared=declared)
+
+
+def function(
+    *, numpy: tuple[str, ...] = (), method: bool | tuple[str, ...] = False
+) -> Callable[..., Any]:
+    """Make a function of ops one of the library's: `numpy` and `method` as in `pointwise`."""
+
+    def declare(body: Callable[..., Any]) -> Callable[..., Any]:
+        made = worded("f")(body)
+        made.declared = Declared(numpy=numpy, method=method)  # type: ignore[attr-defined]
+        return made
+
+    return declare
 
 
 def refuse_words(place: str, who: str, words: Iterable[str], known: Collection[str]) -> None:

@@ -6,25 +6,50 @@ from .. import kernels
 from ..op import pointwise
 from ..tensor import as_dtype
 
+__all__ = [
+    "abs", "add", "astype", "div", "equal", "exp", "greater", "greater_equal", "less",
+    "less_equal", "log", "maximum", "minimum", "mul", "neg", "not_equal", "power", "relu",
+    "sigmoid", "sign", "softplus", "sqrt", "sub", "tanh", "where",
+]  # fmt: skip
+
 # -- arithmetic -------------------------------------------------------------------------------
 
 
-@pointwise(lambda g, z, x, y: g, lambda g, z, x, y: g)
+@pointwise(lambda g, z, x, y: g, lambda g, z, x, y: g, sign="+", method=("__add__",))
 def add(x, y):
     return x + y
 
 
-@pointwise(lambda g, z, x, y: g, lambda g, z, x, y: -g)
+@pointwise(
+    lambda g, z, x, y: g,
+    lambda g, z, x, y: -g,
+    sign="−",
+    numpy=("subtract",),
+    method=("__sub__",),
+)
 def sub(x, y):
     return x - y
 
 
-@pointwise(lambda g, z, x, y: g * y, lambda g, z, x, y: g * x)
+@pointwise(
+    lambda g, z, x, y: g * y,
+    lambda g, z, x, y: g * x,
+    sign="×",
+    numpy=("multiply",),
+    method=("__mul__",),
+)
 def mul(x, y):
     return x * y
 
 
-@pointwise(lambda g, z, x, y: g / y, lambda g, z, x, y: -g * z / y, quiet=True)
+@pointwise(
+    lambda g, z, x, y: g / y,
+    lambda g, z, x, y: -g * z / y,
+    sign="÷",
+    numpy=("divide", "true_divide"),
+    method=("__truediv__",),
+    quiet=True,
+)
 def div(x, y):
     return x / y
 
@@ -32,6 +57,8 @@ def div(x, y):
 @pointwise(
     lambda g, z, x, y: g * y * power(x, where(equal(y, 0), 1, y) - 1),
     lambda g, z, x, y: g * where(equal(x, 0), 0, z * log(where(equal(x, 0), 1, x))),
+    sign="xʸ",
+    method=("__pow__",),
     quiet=True,
 )
 def power(x, y):
@@ -39,7 +66,7 @@ def power(x, y):
     return x**y
 
 
-@pointwise(lambda g, y, x: -g)
+@pointwise(lambda g, y, x: -g, sign="−x", numpy=("negative",), method=("__neg__",))
 def neg(x):
     return -x
 
@@ -47,27 +74,27 @@ def neg(x):
 # -- functions --------------------------------------------------------------------------------
 
 
-@pointwise(lambda g, y, x: g * y)
+@pointwise(lambda g, y, x: g * y, sign="eˣ", method=True)
 def exp(x):
     return kernels.exp(x)
 
 
-@pointwise(lambda g, y, x: g / x, quiet=True)
+@pointwise(lambda g, y, x: g / x, method=True, quiet=True)
 def log(x):
     return np.log(x)
 
 
-@pointwise(lambda g, y, x: g / (y + y), quiet=True)
+@pointwise(lambda g, y, x: g / (y + y), sign="√", method=True, quiet=True)
 def sqrt(x):
     return np.sqrt(x)
 
 
-@pointwise(lambda g, y, x: g - g * y * y)
+@pointwise(lambda g, y, x: g - g * y * y, method=True)
 def tanh(x):
     return kernels.tanh(x)
 
 
-@pointwise(lambda g, y, x: g * (y - y * y))
+@pointwise(lambda g, y, x: g * (y - y * y), sign="σ", method=True)
 def sigmoid(x):
     """1 / (1 + e⁻ˣ), without overflow at either end."""
     return kernels.sigmoid(x)
@@ -79,7 +106,7 @@ def softplus(x):
     return np.logaddexp(x, x.dtype.type(0))
 
 
-@pointwise(lambda g, y, x: g * sign(x))
+@pointwise(lambda g, y, x: g * sign(x), sign="|x|", numpy=("absolute",), method=("abs", "__abs__"))
 def abs(x):
     """|x|; the derivative at 0 is taken as 0."""
     return np.abs(x)
@@ -94,7 +121,7 @@ def sign(x):
 # -- choices ----------------------------------------------------------------------------------
 
 
-@pointwise(lambda g, y, x: where(x > 0, g, 0))
+@pointwise(lambda g, y, x: where(x > 0, g, 0), method=True)
 def relu(x):
     """The larger of x and 0; the derivative at 0 is taken as 0. NaN stays."""
     return np.maximum(x, 0)
@@ -130,7 +157,7 @@ def where(condition, x, y):
     return np.where(condition, x, y)
 
 
-@pointwise(lambda g, y, x, dtype: astype(g, dtype=x.dtype))
+@pointwise(lambda g, y, x, dtype: astype(g, dtype=x.dtype), method=True)
 def astype(x, dtype):
     """The same values in another dtype."""
     return np.asarray(x).astype(as_dtype(dtype))
@@ -139,33 +166,33 @@ def astype(x, dtype):
 # -- comparisons: True or False, no derivative ---------------------------------------------------
 
 
-@pointwise(None, None)
+@pointwise(None, None, sign="<", method=("__lt__",))
 def less(x, y):
     return x < y
 
 
-@pointwise(None, None)
+@pointwise(None, None, sign="≤", method=("__le__",))
 def less_equal(x, y):
     return x <= y
 
 
-@pointwise(None, None)
+@pointwise(None, None, sign=">", method=("__gt__",))
 def greater(x, y):
     return x > y
 
 
-@pointwise(None, None)
+@pointwise(None, None, sign="≥", method=("__ge__",))
 def greater_equal(x, y):
     return x >= y
 
 
-@pointwise(None, None)
+@pointwise(None, None, sign="=", method=("__eq__",))
 def equal(x, y):
     """x == y, element by element."""
     return x == y
 
 
-@pointwise(None, None)
+@pointwise(None, None, sign="≠", method=("__ne__",))
 def not_equal(x, y):
     """x != y, element by element."""
     return x != y

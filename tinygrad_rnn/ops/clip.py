@@ -4,10 +4,12 @@ import math
 
 import numpy as np
 
-from ..op import primitive
+from ..op import function, primitive
 from ..tensor import Outline, Tensor, Untraceable, as_array, mode
 from . import reduce
 from .arithmetic import abs, maximum, minimum, sqrt
+
+__all__ = ["clip_cotangent"]
 
 
 @primitive(lambda g, y, x, norm, value: _by_norm(g, norm) if norm else _by_value(g, value))
@@ -34,6 +36,7 @@ def _by_norm(g, norm):
     return g / (top * sqrt(maximum(reduce.sum(rest * rest, axis=-1, keepdims=True), 1)))
 
 
+@function()
 def clip_cotangent(x, *, norm=None, value=None):
     """x itself, whose cotangent is clipped on the way back: at every step, when a step says it.
 

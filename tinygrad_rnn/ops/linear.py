@@ -3,14 +3,17 @@
 from math import prod
 
 from .. import kernels
-from ..op import primitive
+from ..op import function, primitive
 from ..tensor import as_array
 from .shape import reshape, swapaxes
+
+__all__ = ["matmul"]
 
 
 @primitive(
     lambda g, z, x, y: _matmul(g, turned(y)),
     lambda g, z, x, y: _matmul(turned(flat(x, y)), flat(g, y)),
+    sign="@",
 )
 def _matmul(x, y):
     """The matrix product of two stacks of matrices, or of a stack and one matrix."""
@@ -27,6 +30,7 @@ def flat(x, y):
     return reshape(x, shape=(prod(x.shape[:-1]), x.shape[-1])) if y.ndim == 2 < x.ndim else x
 
 
+@function(method=("__matmul__",))
 def matmul(x, y):
     """x @ y, as NumPy has it: a vector is a row on the left, a column on the right."""
     x, y = (v if hasattr(v, "ndim") else as_array(v) for v in (x, y))

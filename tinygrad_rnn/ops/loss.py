@@ -7,16 +7,25 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
-from ..op import primitive
+from ..op import function, primitive
 from ..tensor import Operand, Outline, Tensor, Untraceable, owned
 from . import reduce
 from .arithmetic import astype, log, maximum, not_equal, softplus, where
 from .reduce import softmax
 from .shape import check_index, reshape
 
+__all__ = [
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
+    "cross_entropy",
+    "mean_squared_error",
+]
+
 
 @primitive(
-    lambda g, y, x, target, ignore_index: _cross_entropy_pull(g, x, target, ignore_index), None
+    lambda g, y, x, target, ignore_index: _cross_entropy_pull(g, x, target, ignore_index),
+    None,
+    sign="cross entropy",
 )
 def _cross_entropy(x, target, ignore_index):
     """-log softmax(x)[target] of each row; 0 where the target is `ignore_index`."""
@@ -42,6 +51,7 @@ def _curve(h, g, x, target, ignore_index):
     return p * (h - reduce.sum(h * p, axis=-1, keepdims=True))
 
 
+@function()
 def cross_entropy(
     logits: Operand,
     target: Operand,
@@ -105,6 +115,7 @@ def _count(indices: np.ndarray, flags: Any, classes: int, ignore_index: int) -> 
     return int(counted.sum())
 
 
+@function()
 def mean_squared_error(
     prediction: Operand, target: Operand, *, mask: Operand | None = None, reduction: str = "mean"
 ) -> Tensor:
@@ -123,6 +134,7 @@ def mean_squared_error(
 LEAST = -100.0  # what the logarithm of a probability is taken for when that is 0
 
 
+@function()
 def binary_cross_entropy(
     probability: Operand, target: Operand, *, mask: Operand | None = None, reduction: str = "mean"
 ) -> Tensor:
@@ -145,6 +157,7 @@ def _log(p: Tensor) -> Tensor:
     return where(cut, LEAST, log(where(cut, 1, p)))
 
 
+@function()
 def binary_cross_entropy_with_logits(
     logits: Operand, target: Operand, *, mask: Operand | None = None, reduction: str = "mean"
 ) -> Tensor:

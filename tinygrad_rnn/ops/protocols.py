@@ -8,10 +8,6 @@ import numpy as np
 
 from ..tensor import Outline, Tensor, describe
 
-RENAMED = {
-    "absolute": "abs", "amax": "max", "amin": "min", "broadcast_to": "expand", "divide": "div",
-    "concatenate": "concat", "multiply": "mul", "negative": "neg", "subtract": "sub",
-}  # fmt: skip
 # What has no slope, so that a plain answer loses nothing.
 QUESTIONS = (
     "all allclose any argmax argmin argsort array_equal array_equiv array_repr array_str can_cast "
@@ -22,11 +18,11 @@ QUESTIONS = (
 
 @cache
 def table():
-    """What NumPy's functions are here: the ops of their names, and of those in `RENAMED`."""
+    """What NumPy's functions are here: the ops of their names, or that declare these."""
     from .. import ops
 
-    same = {name: f for name, f in vars(ops).items() if callable(f)}
-    same |= {theirs: same[ours] for theirs, ours in RENAMED.items()}
+    declared = [getattr(ops, name) for name in ops.__all__]
+    same = {name: f for f in declared for name in (f.__name__, *f.declared.numpy)}
     same |= {name: partial(_on_values, getattr(np, name), "") for name in QUESTIONS.split()}
     same |= {"shape": lambda x: x.shape, "ndim": lambda x: x.ndim}
     same["size"] = lambda x, axis=None: x.size if axis is None else x.shape[axis]

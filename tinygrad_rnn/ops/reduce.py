@@ -6,10 +6,12 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
 from .. import kernels
-from ..op import primitive
+from ..op import function, primitive
 from ..tensor import as_array
 from .arithmetic import astype, div, equal, exp
 from .shape import add_up, expand, reshape
+
+__all__ = ["log_softmax", "logsumexp", "max", "mean", "min", "softmax", "sum"]
 
 
 def kept(g, x, axis):
@@ -25,12 +27,15 @@ def axes_of(x, axis):
     return tuple(range(x.ndim)) if axis is None else normalize_axis_tuple(axis, x.ndim, "axis")
 
 
-@primitive(lambda g, y, x, axis, keepdims: expand(kept(g, x, axis), shape=x.shape))
+@primitive(
+    lambda g, y, x, axis, keepdims: expand(kept(g, x, axis), shape=x.shape), sign="Σ", method=True
+)
 def sum(x, axis=None, keepdims=False):
     """The sum over an axis, several, or all. float32 keeps its digits over a million terms."""
     return add_up(x, None if axis is None else axes_of(x, axis), keepdims)
 
 
+@function(method=True)
 def mean(x, axis=None, keepdims=False):
     """The mean over an axis, several, or all; over nothing it is NaN."""
     x = x if hasattr(x, "ndim") else as_array(x)
@@ -45,13 +50,13 @@ def _share(g, y, x, axis):
     return peak * kept(g, x, axis) / sum(peak, axis=axis, keepdims=True)
 
 
-@primitive(lambda g, y, x, axis, keepdims: _share(g, y, x, axis))
+@primitive(lambda g, y, x, axis, keepdims: _share(g, y, x, axis), numpy=("amax",), method=True)
 def max(x, axis=None, keepdims=False):
     """The largest over an axis, several, or all; ties share the cotangent. NaN wins."""
     return x.max(axes_of(x, axis), keepdims=keepdims)
 
 
-@primitive(lambda g, y, x, axis, keepdims: _share(g, y, x, axis))
+@primitive(lambda g, y, x, axis, keepdims: _share(g, y, x, axis), numpy=("amin",), method=True)
 def min(x, axis=None, keepdims=False):
     """The smallest over an axis, several, or all; ties share the cotangent. NaN wins."""
     return x.min(axes_of(x, axis), keepdims=keepdims)
@@ -72,13 +77,17 @@ def _along(kernel, x, axis):
     return y if y.ndim == len(rest) else np.moveaxis(y.reshape(moved.shape), ends, axes)
 
 
-@primitive(lambda g, y, x, axis: y * (g - sum(g * y, axis=axis, keepdims=True)))
+@primitive(lambda g, y, x, axis: y * (g - sum(g * y, axis=axis, keepdims=True)), method=True)
 def softmax(x, axis=-1):
     """eˣ / Σ eˣ along an axis, several, or all, without overflow; -inf has probability 0."""
     return _along(kernels.softmax, x, axis)
 
 
-@primitive(lambda g, y, x, axis: g - exp(y) * sum(g, axis=axis, keepdims=True))
+@primitive(
+    lambda g, y, x, axis: g - exp(y) * sum(g, axis=axis, keepdims=True),
+    sign="log softmax",
+    method=True,
+)
 def log_softmax(x, axis=-1):
     """The logarithm of `softmax`, also where that is too small for a float."""
     return _along(kernels.log_softmax, x, axis)

@@ -8,8 +8,13 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
 from .. import kernels
-from ..op import primitive, variadic
+from ..op import function, primitive, variadic
 from ..tensor import Tensor, as_array
+
+__all__ = [
+    "concat", "embedding", "expand", "flip", "reshape", "split", "stack", "sum_to", "swapaxes",
+    "transpose", "unstack",
+]  # fmt: skip
 
 
 @primitive(lambda g, y, x, shape: reshape(g, shape=x.shape))
@@ -17,7 +22,7 @@ def reshape(x, shape):
     return x.reshape(shape)
 
 
-@primitive(lambda g, y, x, axes: transpose(g, axes=inverse(axes)))
+@primitive(lambda g, y, x, axes: transpose(g, axes=inverse(axes)), sign="ᵀ")
 def transpose(x, axes=None):
     """The axes in another order; reversed when no order is given."""
     return np.transpose(x, axes)
@@ -34,13 +39,13 @@ def swapaxes(x, axis1, axis2):
     return np.swapaxes(x, axis1, axis2)
 
 
-@primitive(lambda g, y, x, shape: sum_to(g, shape=x.shape))
+@primitive(lambda g, y, x, shape: sum_to(g, shape=x.shape), numpy=("broadcast_to",))
 def expand(x, shape):
     """Repeat along axes of size 1, and along new ones in front, up to `shape`."""
     return np.broadcast_to(x, shape)
 
 
-@primitive(lambda g, y, x, shape: expand(g, shape=x.shape))
+@primitive(lambda g, y, x, shape: expand(g, shape=x.shape), sign="sum to")
 def sum_to(x, shape):
     """Sum over what broadcasting `shape` would have repeated: the reverse of `expand`."""
     extra = x.ndim - len(shape)
@@ -87,6 +92,7 @@ def _stack(*xs, axis):
     return np.stack(xs, axis)
 
 
+@function(numpy=("concatenate",))
 def concat(xs, axis=0):
     """Join tensors along an axis, in which alone their sizes may differ.
 
@@ -102,6 +108,7 @@ def concat(xs, axis=0):
     return _concat(*xs, axis=axis)
 
 
+@function()
 def stack(xs, axis=0):
     """Join N tensors of one shape along a new axis of size N.
 
@@ -139,6 +146,7 @@ def _split(x, sections, axis):
     return tuple([x[cut] for cut in _cuts(x.shape[axis], sections, axis % x.ndim)])
 
 
+@function()
 def split(x, indices_or_sections=None, axis=0, *, sizes=None):
     """Cut along an axis, as `np.split` does, into so many equal parts or at the points of a list.
 
@@ -210,6 +218,7 @@ def _index(index, arrays=()):
     return tuple(next(arrays) if isinstance(i, str) else i for i in index)
 
 
+@function(method=("__getitem__",))
 def getitem(x, index):
     """`x[index]`: slices, integers, None, ..., and arrays or tensors of integers or bools."""
     index = index if isinstance(index, tuple) else (index,)

@@ -1,17 +1,54 @@
-"""How tensors spell the ops: operators and methods, each attached once, here."""
+"""How tensors spell the ops: methods and operators, as each op declares them."""
 
-# mypy: disable-error-code="method-assign,assignment,misc"
+# mypy: disable-error-code="method-assign,assignment"
+
+from inspect import signature
 
 import numpy as np
 
+from ..op import Op
 from ..tensor import Outline, Tensor, describe
-from . import arithmetic, linear, protocols, reduce, shape
+from . import protocols, shape
+
+COMPARISONS = {"__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__"}
+KNOWN = (Tensor, np.ndarray, np.generic, complex, int, float, list, tuple)
 
 
-def _compared(op):
+def attach(f):
+    """Give tensors the methods and operators that an op, or a function of ops, declares."""
+    names = f.declared.method if hasattr(f, "declared") else ()
+    for name in (f.__name__,) if names is True else names or ():
+        inputs = signature(f.body if isinstance(f, Op) else f).parameters
+        if name in COMPARISONS:
+            _spell(name, f, _compared(f))
+        elif name.startswith("__") and [*inputs] == ["x", "y"]:
+            reflected = f"__r{name[2:]}"
+            _spell(name, f, _operator(f, reflected))
+            _spell(reflected, f, lambda x, y: f(y, x))
+            _spell(f"__i{name[2:]}", f, _anew(name))
+        else:
+            _spell(name, f, lambda x, *inputs, **words: f(x, *inputs, **words))
+
+
+def _spell(name, f, method):
+    method.__name__ = method.__qualname__ = name
+    method.__doc__, method.__wrapped__ = f.__doc__, getattr(f, "body", f)  # for help()
+    setattr(Tensor, name, method)
+
+
+def _compared(f):
     """With numbers, arrays, lists and tensors element by element; anything else is not equal."""
-    known = (Tensor, np.ndarray, np.generic, complex, int, float, list, tuple)
-    return lambda x, y: op(x, y) if isinstance(y, known) else NotImplemented
+    return lambda x, y: f(x, y) if isinstance(y, KNOWN) else NotImplemented
+
+
+def _operator(f, reflected):
+    """The operator, unless y is an object that itself says what `x @ y` means."""
+
+    def operator(x, y):
+        theirs = y.__class__ is not Tensor and not isinstance(y, KNOWN) and not hasattr(y, "ndim")
+        return NotImplemented if theirs and hasattr(y, reflected) else f(x, y)
+
+    return operator
 
 
 def _anew(name):
@@ -29,68 +66,15 @@ def _anew(name):
     return in_place
 
 
-Tensor.__add__ = lambda x, y: arithmetic.add(x, y)
-Tensor.__radd__ = lambda x, y: arithmetic.add(y, x)
-Tensor.__sub__ = lambda x, y: arithmetic.sub(x, y)
-Tensor.__rsub__ = lambda x, y: arithmetic.sub(y, x)
-Tensor.__mul__ = lambda x, y: arithmetic.mul(x, y)
-Tensor.__rmul__ = lambda x, y: arithmetic.mul(y, x)
-Tensor.__truediv__ = lambda x, y: arithmetic.div(x, y)
-Tensor.__rtruediv__ = lambda x, y: arithmetic.div(y, x)
-Tensor.__pow__ = lambda x, y: arithmetic.power(x, y)
-Tensor.__rpow__ = lambda x, y: arithmetic.power(y, x)
-Tensor.__matmul__ = lambda x, y: linear.matmul(x, y) if _is_matrix(y) else NotImplemented
-Tensor.__rmatmul__ = lambda x, y: linear.matmul(y, x)
-Tensor.__neg__ = lambda x: arithmetic.neg(x)
-Tensor.__abs__ = lambda x: arithmetic.abs(x)
-Tensor.__eq__ = _compared(arithmetic.equal)
-Tensor.__ne__ = _compared(arithmetic.not_equal)
-Tensor.__lt__ = lambda x, y: arithmetic.less(x, y)
-Tensor.__le__ = lambda x, y: arithmetic.less_equal(x, y)
-Tensor.__gt__ = lambda x, y: arithmetic.greater(x, y)
-Tensor.__ge__ = lambda x, y: arithmetic.greater_equal(x, y)
-Tensor.__getitem__ = shape.getitem
-Tensor.__iter__ = lambda x: iter(shape.unstack(x))
-for _name in ("add", "sub", "mul", "truediv", "pow", "matmul"):
-    setattr(Tensor, f"__i{_name}__", _anew(f"__{_name}__"))
-for _method in (protocols.array_ufunc, protocols.array_function):
-    setattr(Tensor, f"__{_method.__name__}__", _method)
-
-Tensor.T = property(lambda x: shape.transpose(x))
-Tensor.reshape = lambda x, *shape_: shape.reshape(x, shape=_unwrapped(shape_))
-Tensor.transpose = lambda x, *axes: shape.transpose(x, axes=_unwrapped(axes) or None)
-
-Tensor.abs = lambda x: arithmetic.abs(x)
-Tensor.exp = lambda x: arithmetic.exp(x)
-Tensor.log = lambda x: arithmetic.log(x)
-Tensor.sqrt = lambda x: arithmetic.sqrt(x)
-Tensor.tanh = lambda x: arithmetic.tanh(x)
-Tensor.sigmoid = lambda x: arithmetic.sigmoid(x)
-Tensor.relu = lambda x: arithmetic.relu(x)
-Tensor.astype = lambda x, dtype: arithmetic.astype(x, dtype=dtype)
-
-Tensor.sum = lambda x, axis=None, keepdims=False: reduce.sum(x, axis, keepdims)
-Tensor.mean = lambda x, axis=None, keepdims=False: reduce.mean(x, axis, keepdims)
-Tensor.max = lambda x, axis=None, keepdims=False: reduce.max(x, axis, keepdims)
-Tensor.min = lambda x, axis=None, keepdims=False: reduce.min(x, axis, keepdims)
-Tensor.softmax = lambda x, axis=-1: reduce.softmax(x, axis)
-Tensor.log_softmax = lambda x, axis=-1: reduce.log_softmax(x, axis)
-
-
-for _name, _method in vars(Tensor).copy().items():
-    if getattr(_method, "__module__", None) == __name__:  # the verb's own words, for help()
-        _verb = next(
-            (vars(m)[_name] for m in (arithmetic, reduce, shape) if _name in vars(m)), None
-        )
-        _method.__name__ = _method.__qualname__ = _name
-        _method.__doc__ = getattr(_verb, "__doc__", None)
-
-
-def _is_matrix(y):
-    """Whether y is no object that itself says what x @ y means."""
-    return y.__class__ is Tensor or hasattr(y, "ndim") or not hasattr(y, "__rmatmul__")
-
-
 def _unwrapped(numbers):
     """`x.reshape(2, 3)` and `x.reshape((2, 3))` say the same."""
     return numbers[0] if len(numbers) == 1 and not isinstance(numbers[0], int) else numbers
+
+
+Tensor.T = property(lambda x: shape.transpose(x))
+Tensor.__iter__ = lambda x: iter(shape.unstack(x))
+Tensor.reshape = lambda x, *size: shape.reshape(x, shape=_unwrapped(size))
+Tensor.transpose = lambda x, *axes: shape.transpose(x, axes=_unwrapped(axes) or None)
+Tensor.reshape.__doc__, Tensor.transpose.__doc__ = shape.reshape.__doc__, shape.transpose.__doc__
+for _protocol in (protocols.array_ufunc, protocols.array_function):
+    setattr(Tensor, f"__{_protocol.__name__}__", _protocol)
