@@ -128,7 +128,7 @@ def settings(framework: str, layer: Recurrent | Part) -> list[Settings]:
 
 def divided(how: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     """Options apart: those of the cells, of both directions, and of the layer around them."""
-    names = ({*how} - {"merge"} - MAKING, {"merge"}, MAKING)
+    names = ({*how} - {"merge"} - {*MAKING}, {"merge"}, {*MAKING})
     cells, both, around = ({k: v for k, v in how.items() if k in of} for of in names)
     return cells, both, around
 

@@ -77,11 +77,13 @@ def one_of(who: str, word: str, given: Any, known: Sequence[Any]) -> Any:
     return given
 
 
-def several(who: str, given: Sequence[Activation], count: int) -> list[Callable[[Tensor], Tensor]]:
+def several(
+    who: str, given: Sequence[Activation], count: int
+) -> tuple[Callable[[Tensor], Tensor], ...]:
     """Activations as functions, as many as there are places for."""
     if isinstance(given, str) or callable(given) or len(given) != count:
         raise ValueError(f"{who}: activations: expected {count} names or functions, got {given!r}")
-    return [activation_of(who, one) for one in given]
+    return tuple(activation_of(who, one) for one in given)
 
 
 class RNN(Affine):

@@ -231,18 +231,25 @@ class Recurrent(Module):
 def alone(part: Part, xs: Any, state: Any, how: dict[str, Any]) -> Any:
     """One part as a layer of its own, without the tuples around tuples."""
     making = {k: how.pop(k) for k in list(how) if k in MAKING}
-    layer = Recurrent(part, **making)
-    for dropout in layer.dropout:
-        vars(dropout)["training"] = part.training
+    if making:
+        layer = Recurrent(part, **making)
+        for dropout in layer.dropout:
+            vars(dropout)["training"] = part.training
+    else:
+        part.check()
+        layer = object.__new__(Recurrent)
+        vars(layer).update(PLAIN, cells=[part])
     ys, states, *more = layer(xs, None if state is None else (state,), **how)
     return (ys, states[0], *[found[0] for found in more])
 
 
 MAKING = {
-    name
+    name: p.default
     for name, p in inspect.signature(Recurrent.__init__).parameters.items()
     if p.kind is p.KEYWORD_ONLY
 }
+PLAIN = {**MAKING, "dropout": [Dropout(0.0)]}  # a layer with nothing asked for, made at each call
+del PLAIN["share"], PLAIN["rng"]
 
 
 def _check_cells(cells: Sequence[Any]) -> None:
