@@ -595,7 +595,9 @@ def test_unseen_changes_are_found_where_they_make_other_numbers(plain):
 def test_an_axis_that_grows_at_batch_one(plain):
     W = captured(0, 3 * H, H)
     steps = [
-        lambda x, h: tg.tanh(tg.expand((h * 0.5 + x).detach(), (3, H)).reshape(1, 3 * H) @ W + x),
+        lambda x, h: tg.tanh(
+            tg.broadcast_to((h * 0.5 + x).detach(), (3, H)).reshape(1, 3 * H) @ W + x
+        ),
         lambda x, h: tg.tanh((h + x + V[:3]).sum(axis=0, keepdims=True) + h),
         lambda x, h: tg.tanh(tg.concat([h, x], axis=0).sum(axis=0, keepdims=True)),
         lambda x, h: tg.tanh((h.T @ x) @ b.reshape(H, 1)).T,

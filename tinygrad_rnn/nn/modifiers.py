@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..ops import clip_cotangent, concat, expand, split, where
+from ..ops import broadcast_to, clip_cotangent, concat, split, where
 from ..tensor import Tensor
 from .cell import Cell, check_part
 from .init import Random, generator
@@ -341,7 +341,7 @@ class LearnedState(Modifier):
         }
 
     def begin(self, batch: int) -> tuple[Tensor, ...]:
-        return tuple(expand(h, shape=(batch, *h.shape)) for h in self.start.values())
+        return tuple(broadcast_to(h, shape=(batch, *h.shape)) for h in self.start.values())
 
 
 class ClipCotangent(Modifier):
