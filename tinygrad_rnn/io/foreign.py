@@ -104,6 +104,9 @@ def settings(framework: str, layer: Recurrent | Part) -> list[Settings]:
     again there.
 
     Raises ValueError for what the framework cannot say.
+
+    >>> tg.io.settings("torch", tg.nn.LSTM(3, 4, convention="torch"))
+    [{'input_size': 3, 'hidden_size': 4, 'num_layers': 1}]
     """
     if framework not in ("torch", "keras", "onnx"):
         expected = "expected 'torch', 'keras' or 'onnx'"

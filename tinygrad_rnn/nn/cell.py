@@ -71,6 +71,10 @@ class Part(Module):
 
     `state` names what it carries and `sizes` says how wide each of it is; `inputs` and `outputs`
     are the features it reads and gives.
+
+    >>> cell = tg.nn.LSTM(3, 4, rng=0)
+    >>> isinstance(cell, tg.nn.Part), cell.state, cell.sizes
+    (True, ('h', 'c'), (4, 4))
     """
 
     state: tuple[str, ...] = ("h",)
@@ -123,6 +127,17 @@ class Cell(Part):
 
     `links` says which weights read the input and which the state, for what cuts links; in a cell
     that does not say, what is read is cut instead.
+
+    >>> class Leaky(tg.nn.Cell):
+    ...     def __init__(self, inputs, hidden):
+    ...         self.inputs, self.hidden = inputs, hidden
+    ...         self.W = tg.tensor(np.ones((inputs, hidden), np.float32), requires_grad=True)
+    ...
+    ...     def step(self, x, h):
+    ...         return 0.5 * h + x @ self.W
+    >>> ys, (h,) = Leaky(1, 1)(np.ones((3, 1, 1), np.float32))
+    >>> ys.data.ravel().tolist()
+    [1.0, 1.5, 1.75]
     """
 
     links: Mapping[str, tuple[str, ...]] = MappingProxyType({})

@@ -41,6 +41,11 @@ class Recurrent(Module):
     places, with one set of weights.
 
     Raises ValueError for shapes that do not fit and TypeError for inputs that are not floats.
+
+    >>> layer = tg.nn.Recurrent(tg.nn.LSTM(3, 8, rng=0), tg.nn.GRU(8, 4, rng=1), readout="last")
+    >>> y, state = layer(np.ones((5, 2, 3), np.float32), lengths=[5, 2])
+    >>> y.shape, [len(of_cell) for of_cell in state]
+    ((2, 4), [2, 1])
     """
 
     _conventions = ("reverse",)
