@@ -26,6 +26,7 @@ FLOORS = [
     {"grad"},
     {"check"},
     {"loops"},
+    {"formula"},
     {"data"},
     {"nn", "optim"},
     {"io"},

@@ -19,6 +19,7 @@ from .loops import ScanWarning as ScanWarning
 from .loops import scan as scan
 from .loops import scan_source as scan_source
 from .loops import unroll as unroll
+from .nn.equations import equations as equations
 from .op import Op as Op
 from .op import pointwise as pointwise
 from .op import primitive as primitive

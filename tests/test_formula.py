@@ -1,0 +1,391 @@
+"""The printer of formulas: what is printed is true, reads like a textbook, and needs no table."""
+
+import random
+from copy import deepcopy
+
+import numpy as np
+import pytest
+from formulas import Evaluated, sections_of
+from test_scan import H, U, V, b
+from test_scan_search import mixed, random_parts
+
+import tinygrad_rnn as tg
+from tinygrad_rnn import nn
+from tinygrad_rnn.nn.moment import Moment
+
+B, T, I = 4, 3, 2
+F = np.float64
+
+
+def numbers(seed, *shape):
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+# -- the printed text, worked out in NumPy, gives the engine's gradients --------------------------
+
+
+def run(cell, xs, begin):
+    """Steps one by one with what the cell draws: outputs, and each slice that steps asked for."""
+    moment = Moment(T)
+    cell._ask(moment, xs, [h.detach() for h in begin], False)
+    slices = [[stream[t] for t in range(T)] for stream in moment.streams]
+    state, ys = begin, []
+    for t in range(T):
+        with moment.at([s[t] for s in slices]):
+            state = cell.advance(xs[t], *state)
+            ys.append(cell.output(xs[t], *state))
+    return ys, moment.streams, slices
+
+
+def name_of_stream(stream):
+    return (stream.name or next(z.name for z in stream.inputs if z.name)).replace(" ", "_")
+
+
+def known_of(cell, text, xs, begin, streams, slices, ys, pulls):
+    """What the printed names stand for."""
+    known = {("x", t + 1): xs.data[t] for t in range(T)}
+    known |= {
+        (f"∂L_t/∂{'y' if ' y_t = ' in text else cell.state[0]}", t + 1): pulls[t] for t in range(T)
+    }
+    for stream, parts in zip(streams, slices, strict=True):
+        known |= {(name_of_stream(stream), t + 1): part.data for t, part in enumerate(parts)}
+    for name, h in zip(cell.state, begin, strict=True):
+        base, _, late = name.partition("-")
+        known[base, 1 - int(late or 1)] = h.data
+    masks = {}
+    for x in history_of(ys):
+        if x.op is None and x.name and not x.tracked and x.ndim:
+            masks.setdefault(x.name.replace(" ", "_"), []).append(x.data)
+    for name, arrays in masks.items():
+        if f"({name}" in text or len(arrays) == 1:
+            known |= {name + "'" * k: array for k, array in enumerate(arrays)}
+        else:
+            order = text.split(" = split(Wh")[0].splitlines()[-1].strip().split(", ")
+            labels = [word[word.index("[") :] for word in order]
+            known |= {f"{name}{label}": a for label, a in zip(labels, arrays, strict=True)}
+    return known
+
+
+def history_of(ys):
+    from tinygrad_rnn.tensor import history
+
+    return history(ys)[::-1]
+
+
+def check_cell(cell, detail):
+    cell = deepcopy(cell)
+    for k, x in enumerate(cell.parameters()):
+        x.data = (0.6 * numbers(k, *x.shape)).astype(x.dtype)
+    text = str(tg.equations(cell, detail=detail))
+    xs = tg.tensor(numbers(50, T, B, cell.inputs), requires_grad=True)
+    begin = cell.begin(B)
+    begin = [h if h.tracked else tg.tensor(numbers(60 + k, *h.shape), requires_grad=True)
+             for k, h in enumerate(begin)]  # fmt: skip
+    ys, streams, slices = run(cell, xs, begin)
+    pulls = [numbers(70 + t, *ys[0].shape) for t in range(T)]
+    loss = sum((y * r).sum() for y, r in zip(ys, pulls, strict=True))
+    leaves = dict(cell.named_parameters())
+    wanted = [xs, *begin, *leaves.values()]
+    found = tg.grad(loss, wanted, retain_graph=True, allow_unused=True)
+    known = known_of(cell, text, xs, begin, streams, slices, ys, pulls)
+    names = {x: name for x, name in short(leaves).items()}
+    known |= {names[x]: x.data for x in leaves.values()}
+    own = {"clip_cotangent": lambda x, norm=None, value=None: x}
+    made = Evaluated(text, known, T, B, own)
+    pairs = [(("δx", t + 1), found[0].data[t]) for t in range(T)]
+    if detail:
+        base = cell.state[0]
+        pairs.append(((f"δ{base}", 0), found[1].data))
+    for x, g in zip(leaves.values(), found[1 + len(begin) :], strict=True):
+        if g is not None:
+            pairs += gradients(names[x], g.data, text, made)
+    for key, expected in pairs:
+        np.testing.assert_allclose(made.known[key], expected, rtol=1e-12, atol=1e-12, err_msg=key)
+    return text
+
+
+def short(leaves):
+    """What a leaf is called: the end of its name that no other has."""
+    ends = [x.name.split(".") for x in leaves.values()]
+    count = lambda end: sum(e[-len(end) :] == end for e in ends)
+    return {
+        x: ".".join(next(e[-k:] for k in range(1, len(e) + 1) if count(e[-k:]) == 1))
+        for x, e in zip(leaves.values(), ends, strict=True)
+    }
+
+
+def gradients(name, g, text, made):
+    """Where the gradient of a weight stands: whole, in blocks, or as that of each step's own."""
+    if f"∂L/∂{name}" in made.known:
+        return [(f"∂L/∂{name}", g)]
+    if (f"δ{name}", 1) in made.known:
+        return [((f"δ{name}", t + 1), g[t]) for t in range(T)]
+    line = next(x for x in sections_of(text)["Blocks"] if f"({name}" in x)
+    parts = Evaluated.__new__(Evaluated)
+    parts.known, parts.batch, parts.functions, parts.t = {name: g}, B, {}, None
+    parts.line(line)
+    return [(f"∂L/∂{key}", value) for key, value in parts.known.items() if key != name]
+
+
+CELLS = {
+    **{f"rnn {k}": nn.RNN(I, 3, bias=k, dtype=F, activation=a)
+       for k, a in enumerate(["tanh", "relu", "softplus"])},
+    "rnn untied": nn.RNN(I, 3, untied=T, dtype=F), "irnn": nn.IRNN(I, 3, dtype=F),
+    "rnn clip": nn.RNN(I, 3, clip=0.7, dtype=F),
+    **{f"rnn {a}": nn.RNN(I, 3, activation=a, dtype=F) for a in sorted(nn.ACTIVATIONS)},
+    **{f"lstm {c}": nn.LSTM(I, 3, convention=c, dtype=F) for c in nn.CONVENTIONS},
+    "lstm peepholes": nn.LSTM(I, 3, peepholes=True, dtype=F),
+    "lstm projection": nn.LSTM(I, 3, projection=2, dtype=F),
+    "lstm coupled": nn.LSTM(I, 3, coupled=True, clip=1.0, dtype=F),
+    "lstm norm": nn.LSTM(I, 3, norm="ba2016", dtype=F),
+    "lstm gates' norm": nn.LSTM(I, 3, norm="per_gate", dtype=F),
+    **{f"gru {c}": nn.GRU(I, 3, convention=c, dtype=F) for c in nn.CONVENTIONS},
+    "gru norm": nn.GRU(I, 3, norm="ba2016", dtype=F),
+    "minimal": nn.MinimalGatedUnit(I, 3, dtype=F),
+    "output": nn.OutputRecurrent(I, 3, 2, dtype=F),
+    "prediction": nn.OutputRecurrent(I, 3, 2, source="prediction", dtype=F),
+    "feedforward": nn.FeedforwardDropout(nn.LSTM(I, 3, dtype=F), 0.3, rng=0),
+    "variational": nn.VariationalDropout(nn.GRU(I, 3, dtype=F), inputs=0.3, state=0.3, rng=0),
+    "per gate": nn.VariationalDropout(nn.LSTM(I, 3, dtype=F), state=0.4, per_gate=True, rng=1),
+    "dropconnect": nn.DropConnect(nn.GRU(I, 3, dtype=F), 0.3, rng=0),
+    "zoneout": nn.Zoneout(nn.LSTM(I, 3, dtype=F), h=0.4, c=0.5, rng=0),
+    "zoneout in use": nn.Zoneout(nn.LSTM(I, 3, dtype=F), h=0.4, c=0.5, rng=0).eval(),
+    "residual": nn.Residual(nn.LSTM(3, 3, dtype=F)),
+    "time skip": nn.TimeSkip(nn.GRU(I, 3, dtype=F), 3),
+    "learned": nn.LearnedState(nn.LSTM(I, 3, dtype=F)),
+    "clipped": nn.ClipCotangent(nn.RNN(I, 3, dtype=F), value=0.1),
+    "clipped norm": nn.ClipCotangent(nn.LSTM(I, 3, dtype=F), norm=0.2),
+    "nested": nn.Residual(nn.Zoneout(nn.VariationalDropout(nn.LSTM(3, 3, peepholes=True, dtype=F),
+                                                           state=0.3, rng=0), h=0.3, rng=1)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_the_equations_of_a_cell_give_its_gradients(name):
+    for detail in (False, True):
+        check_cell(CELLS[name], detail)
+
+
+# -- steps of somebody's own ----------------------------------------------------------------------
+
+
+def equations_of_random_step(seed):
+    """A random step, its equations, and the gradients of a loss that reads every result."""
+    rng = random.Random(seed)
+    parts, states = random_parts(rng, 2, 6), rng.choice([1, 2])
+
+    def step(x, *state):
+        pool = mixed(parts, [*state, x])
+        new = [tg.tanh(y) for y in pool[-len(state) :]]
+        return [*new, pool[-len(state) - 1] + pool[len(state)]]
+
+    carry = [tg.tensor(numbers(k, B + 1, H), requires_grad=True) for k in range(states)]
+    xs = tg.tensor(numbers(9, T, B + 1, H), requires_grad=True)
+    names = ["h"] if states == 1 else ["h1", "h2"]
+    text = str(tg.equations(step, carry, xs, detail=rng.random() < 0.3))
+    paths = tg.unroll(step, carry, xs)
+    pulls = [numbers(20 + k, *path.shape) for k, path in enumerate(paths)]
+    loss = sum((path * r).sum() for path, r in zip(paths, pulls, strict=True))
+    wanted = {"U": U, "V": V, "b": b}
+    found = tg.grad(loss, [xs, *wanted.values()], allow_unused=True)
+    known = {("x", t + 1): xs.data[t] for t in range(T)}
+    known |= {(name, 0): h.data for name, h in zip(names, carry, strict=True)}
+    known |= {(f"∂L_t/∂{name}", t + 1): r[t] for name, r in zip([*names, "y"], pulls, strict=True)
+              for t in range(T)}  # fmt: skip
+    known |= {name: w.data for name, w in wanted.items()}
+    return text, known, dict(zip(["x", *wanted], found, strict=True))
+
+
+@pytest.mark.parametrize("block", range(10))
+def test_the_equations_of_random_steps_give_their_gradients(block):
+    for seed in range(20 * block, 20 * block + 20):
+        text, known, found = equations_of_random_step(seed)
+        made = Evaluated(text, known, T, B + 1)
+        for name, g in found.items():
+            if g is None:
+                continue
+            for key, expected in (
+                [(("δx", t + 1), g.data[t]) for t in range(T)]
+                if name == "x"
+                else [(key, v) for key, v in gradients(name, g.data, text, made)]
+            ):
+                got, size = made.known[key], 1 + np.abs(expected).max()
+                assert np.abs(got - expected).max() <= 1e-12 * size, (seed, key, text)
+
+
+# -- the textbook's --------------------------------------------------------------------------------
+
+RNN = """\
+RNN: x (B, 2), h (B, 3)
+
+Forward, t = 1 … T
+  a_t = x_t Wx + h_{t−1} Wh + b
+  h_t = tanh(a_t)
+
+Backward, t = T … 1, where δv is ∂L/∂v, and 0 after the last step
+  δh_t = ∂L_t/∂h_t + δa_{t+1} Whᵀ
+  δa_t = δh_t ⊙ (1 − h_t²)
+  δx_t = δa_t Wxᵀ
+
+Weights, Σ_t over all steps
+  ∂L/∂Wx = Σ_t x_tᵀ δa_t
+  ∂L/∂Wh = Σ_t h_{t−1}ᵀ δa_t
+  ∂L/∂b = Σ_t Σ_batch δa_t
+"""
+
+LSTM = """\
+LSTM: x (B, 2), h (B, 3), c (B, 3)
+
+Blocks of weights
+  Wx[f], Wx[i], Wx[g], Wx[o] = split(Wx, 4, axis=−1)
+  Wh[f], Wh[i], Wh[g], Wh[o] = split(Wh, 4, axis=−1)
+  b[f], b[i], b[g], b[o] = split(b, 4, axis=−1)
+
+Forward, t = 1 … T
+  a_t[k] = x_t Wx[k] + h_{t−1} Wh[k] + b[k]    for k = f, i, g, o
+  i_t = σ(a_t[i])
+  g_t = tanh(a_t[g])
+  f_t = σ(a_t[f])
+  c_t = f_t ⊙ c_{t−1} + i_t ⊙ g_t
+  o_t = σ(a_t[o])
+  h_t = o_t ⊙ tanh(c_t)
+
+Backward, t = T … 1, where δv is ∂L/∂v, and 0 after the last step
+  δh_t = ∂L_t/∂h_t + δa_{t+1}[f] Wh[f]ᵀ + δa_{t+1}[i] Wh[i]ᵀ + δa_{t+1}[g] Wh[g]ᵀ + δa_{t+1}[o] Wh[o]ᵀ
+  δo_t = δh_t ⊙ tanh(c_t)
+  δc_t = δh_t ⊙ o_t ⊙ (1 − tanh(c_t)²) + δc_{t+1} ⊙ f_{t+1}
+  δf_t = δc_t ⊙ c_{t−1}
+  δg_t = δc_t ⊙ i_t
+  δi_t = δc_t ⊙ g_t
+  δa_t[o] = δo_t ⊙ o_t ⊙ (1 − o_t)
+  δa_t[g] = δg_t ⊙ (1 − g_t²)
+  δa_t[i] = δi_t ⊙ i_t ⊙ (1 − i_t)
+  δa_t[f] = δf_t ⊙ f_t ⊙ (1 − f_t)
+  δx_t = δa_t[f] Wx[f]ᵀ + δa_t[i] Wx[i]ᵀ + δa_t[g] Wx[g]ᵀ + δa_t[o] Wx[o]ᵀ
+
+Weights, Σ_t over all steps
+  ∂L/∂Wx[k] = Σ_t x_tᵀ δa_t[k]    for k = f, i, g, o
+  ∂L/∂Wh[k] = Σ_t h_{t−1}ᵀ δa_t[k]    for k = f, i, g, o
+  ∂L/∂b[k] = Σ_t Σ_batch δa_t[k]    for k = f, i, g, o
+"""  # noqa: E501
+
+GRU = """\
+GRU: x (B, 2), h (B, 3)
+
+Blocks of weights
+  Wx[z], Wx[r], Wx[n] = split(Wx, 3, axis=−1)
+  Wh[z], Wh[r] = split(Wh, 2, axis=−1)
+
+Forward, t = 1 … T
+  a_t[k] = x_t Wx[k] + h_{t−1} Wh[k]    for k = z, r
+  z_t = σ(a_t[z])
+  r_t = σ(a_t[r])
+  u_t = r_t ⊙ h_{t−1}
+  a_t[n] = x_t Wx[n] + u_t Wn
+  n_t = tanh(a_t[n])
+  h_t = (1 − z_t) ⊙ h_{t−1} + z_t ⊙ n_t
+
+Backward, t = T … 1, where δv is ∂L/∂v, and 0 after the last step
+  δh_t = ∂L_t/∂h_t + δa_{t+1}[z] Wh[z]ᵀ + δa_{t+1}[r] Wh[r]ᵀ + δu_{t+1} ⊙ r_{t+1} + δh_{t+1} ⊙ (1 − z_{t+1})
+  δn_t = δh_t ⊙ z_t
+  δa_t[n] = δn_t ⊙ (1 − n_t²)
+  δu_t = δa_t[n] Wnᵀ
+  δr_t = δu_t ⊙ h_{t−1}
+  δz_t = δh_t ⊙ (n_t − h_{t−1})
+  δa_t[r] = δr_t ⊙ r_t ⊙ (1 − r_t)
+  δa_t[z] = δz_t ⊙ z_t ⊙ (1 − z_t)
+  δx_t = δa_t[z] Wx[z]ᵀ + δa_t[r] Wx[r]ᵀ + δa_t[n] Wx[n]ᵀ
+
+Weights, Σ_t over all steps
+  ∂L/∂Wx[k] = Σ_t x_tᵀ δa_t[k]    for k = z, r, n
+  ∂L/∂Wh[k] = Σ_t h_{t−1}ᵀ δa_t[k]    for k = z, r
+  ∂L/∂Wn = Σ_t u_tᵀ δa_t[n]
+"""  # noqa: E501
+
+
+@pytest.mark.parametrize("kind, text", [(nn.RNN, RNN), (nn.LSTM, LSTM), (nn.GRU, GRU)])
+def test_the_three_cells_read_like_a_textbook(kind, text):
+    """As in the notes (∂L/∂W = Σ δ sᵀ), in Greff et al. 2017 for the LSTM, in Cho et al. 2014."""
+    assert str(tg.equations(kind(2, 3))) == text
+
+
+def test_latex_has_every_line_and_balanced_braces():
+    found = tg.equations(nn.LSTM(2, 3, peepholes=True))
+    latex = found.latex
+    assert latex.count("&=") == sum(map(len, found.sections.values()))
+    assert (
+        r"\frac{\partial L}{\partial W_{x,k}} &= \sum_{t} {x_{t}}^{\top} \, \delta a_{k,t}" in latex
+    )
+    for text in (latex, found._repr_latex_()):
+        assert all(text.count(a) == text.count(b) for a, b in ("{}", (r"\left", r"\right")))
+    assert found._repr_latex_().startswith("$$")
+
+
+def test_mathml_is_well_formed():
+    from xml.etree import ElementTree
+
+    for cell in (nn.LSTM(2, 3), nn.Zoneout(nn.GRU(2, 3), h=0.1), nn.RNN(2, 3, clip=1.0)):
+        tree = ElementTree.fromstring(tg.equations(cell).html)
+        rows = tree.findall(".//tr")
+        assert len(rows) == sum(map(len, tg.equations(cell).sections.values()))
+
+
+# -- ops of somebody's own -------------------------------------------------------------------------
+
+
+@tg.pointwise(lambda g, y, x: g * (tg.tanh(tg.softplus(x)) + bend(x)), sign="ϕ")
+def mish_like(x):
+    return x * np.tanh(np.logaddexp(x, 0))
+
+
+@tg.pointwise(lambda g, y, x: g * 2 * x - 0 * y)
+def bend(x):
+    return x * x
+
+
+@tg.pointwise(lambda g, z, x, y: g * y, lambda g, z, x, y: g * x, sign="⊛")
+def star(x, y):
+    return x * y
+
+
+def swish(x):
+    return x * tg.sigmoid(x)
+
+
+def test_ops_of_ones_own_are_printed_by_their_rules():
+    def step(x, h):
+        return star(mish_like(h @ U), swish(x))
+
+    text = str(tg.equations(step, numbers(0, 5, H), numbers(1, 3, 5, H)))
+    assert "u_t = ϕ(v_t)" in text and "h_t = (u_t ⊛ (x_t ⊙ σ(x_t)))" in text
+    assert "δv_t = δu_t ⊙ (tanh(softplus(v_t)) + bend(v_t))" in text
+    assert "δx_t = δh_t ⊙ u_t ⊙ σ(x_t) ⊙ (1 + x_t ⊙ (1 − σ(x_t)))" in text
+    assert "∂L/∂U = Σ_t h_{t−1}ᵀ δv_t" in text
+
+
+def test_what_has_no_equations_is_refused_with_a_way_out():
+    with pytest.raises(TypeError, match=r"equations: expected one cell.*got Recurrent.*cells\[0\]"):
+        tg.equations(nn.Recurrent(nn.RNN(2, 3)))
+    with pytest.raises(TypeError, match=r"equations: expected one cell, or a step.*got function"):
+        tg.equations(step_that_branches)
+    with pytest.raises(tg.Untraceable, match=r"tg\.where"):
+        tg.equations(step_that_branches, numbers(0, 5, 3), numbers(1, 3, 5, 3))
+    with pytest.raises(tg.Untraceable, match=r"rule reads numbers.*peeks.*tg\.where"):
+        tg.equations(lambda x, h: peeks(x + h), numbers(0, 5, 3), numbers(1, 3, 5, 3))
+
+
+def step_that_branches(x, h):
+    return x if h.sum() > 0 else h
+
+
+@tg.pointwise(lambda g, y, x: g * float(x.data.sum()))
+def peeks(x):
+    return x * 2
+
+
+def test_nothing_is_changed_by_looking():
+    cell = nn.Zoneout(nn.LSTM(2, 3), h=0.5, rng=3)
+    before = cell.rng.bit_generator.state
+    first, second = str(tg.equations(cell)), str(tg.equations(cell))
+    assert first == second and cell.rng.bit_generator.state == before
+    assert all(x.grad is None for x in cell.parameters())

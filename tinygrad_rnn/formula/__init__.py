@@ -1,0 +1,5 @@
+"""Formulas: what ops, steps and cells do, and their derivatives, printed from their own rules.
+
+They are read from the trace that a step leaves and from what the ops' rules leave when a cotangent
+is led back through it, so an op that somebody adds is printed like the library's.
+"""

@@ -1,0 +1,180 @@
+"""The equations of a step's backpropagation through time, to be read and set in a paper."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from html import escape
+from typing import Any
+
+from ..tensor import Tensor
+from .lines import Derivation
+from .order import Line
+from .program import Program
+from .read import Reader
+from .term import Call, Symbol
+from .write import ANY, PRODUCT, Latex, MathML, Text
+
+TITLES = {
+    "blocks": "Blocks of weights",
+    "start": "Before the first step",
+    "forward": "Forward, t = 1 … T",
+    "backward": "Backward, t = T … 1, where δv is ∂L/∂v, and 0 after the last step",
+    "first": "The first state",
+    "sums": "Weights, Σ_t over all steps",
+}
+
+
+class Equations:
+    """Equations in sections: `print` shows them, `latex` is for a paper, a notebook sets them.
+
+    title: a line at the top. sections: for each of blocks, start, forward, backward, first and sums
+    that is not empty its lines. How a text is to be read says `formula/write.py`.
+    """
+
+    def __init__(self, title: str, sections: Mapping[str, Sequence[Line]]):
+        self.title = title
+        self.sections = {name: list(lines) for name, lines in sections.items() if lines}
+
+    def __str__(self) -> str:
+        parts = [self.title]
+        for name, lines in self.sections.items():
+            parts.append("\n".join([TITLES[name], *[f"  {self._text(name, x)}" for x in lines]]))
+        return "\n\n".join(parts) + "\n"
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _text(self, name: str, line: Line) -> str:
+        left, right, over = _written(line, Text(first=name in ("first", "start")), "Σ_t ")
+        return f"{left} = {right}" + (f"    for {over}" if over else "")
+
+    @property
+    def latex(self) -> str:
+        """The sections as LaTeX, each an `align*` (package amsmath)."""
+        parts = [
+            f"% {TITLES[name]}\n\\begin{{align*}}\n{rows}\n\\end{{align*}}"
+            for name, rows in self._rows().items()
+        ]
+        return "\n\n".join(parts) + "\n"
+
+    def _rows(self) -> dict[str, str]:
+        found = {}
+        for name, lines in self.sections.items():
+            writer = Latex(first=name in ("first", "start"))
+            rows = []
+            for line in lines:
+                left, right, over = _written(line, writer, r"\sum_{t} ")
+                over = over.replace(" = ", r" \in \{") + r"\}"
+                rows.append(f"  {left} &= {right}" + f" && {over}" * bool(line.blocks))
+            found[name] = " \\\\\n".join(rows)
+        return found
+
+    def _repr_latex_(self) -> str:
+        rows = " \\\\\n".join(self._rows().values()).replace(" && ", r" \quad ")
+        return f"$$\\begin{{aligned}}\n{rows}\n\\end{{aligned}}$$"
+
+    @property
+    def html(self) -> str:
+        """The sections as HTML with MathML, which browsers set without help."""
+        parts = []
+        for name, lines in self.sections.items():
+            writer = MathML(first=name in ("first", "start"))
+            rows = "".join(_row(line, writer) for line in lines)
+            parts.append(f"<h4>{escape(TITLES[name])}</h4><table>{rows}</table>")
+        return f'<div class="equations">{"".join(parts)}</div>'
+
+    def _repr_html_(self) -> str:
+        style = '<div style="overflow-x:auto"'
+        return self.html.replace("<div", style, 1)
+
+
+def _written(line: Line, writer: Text, over_time: str) -> tuple[str, str, str]:
+    """Both sides, and for which blocks the line is."""
+    left, right = [writer(x) for x in line.left], line.right
+    whole = len(left) > 1 and isinstance(right, Call) and type(writer) is not Text
+    both = writer.square(left) if whole else writer.operator(writer.COMMA).join(left)
+    if whole and isinstance(right, Call):  # [Wx[i], Wx[f]] = Wx, where nobody has to read it back
+        right = right.inputs[0]
+    words = writer(right, PRODUCT if line.sums else ANY)  # a sum over time is of a product
+    over = f"{line.each} = {', '.join(line.blocks)}" if line.blocks else ""
+    return both, over_time * line.sums + words, over
+
+
+def _row(line: Line, writer: MathML) -> str:
+    left, right, over = _written(line, writer, "<munder><mo>∑</mo><mi>t</mi></munder>")
+    each = f"<td>{escape(over)}</td>" if over else ""
+    return (
+        f'<tr><td style="text-align:right"><math>{left}</math></td>'
+        f'<td style="text-align:left"><math><mo>=</mo>{right}</math></td>{each}</tr>'
+    )
+
+
+def derived(
+    step: Callable[..., Any],
+    xs: Sequence[Tensor],
+    carry: Sequence[Tensor],
+    names: Sequence[str],
+    *,
+    title: str,
+    weights: Mapping[Tensor, str],
+    states_read: bool,
+    begin: Sequence[Tensor] = (),
+    batch: int = 0,
+    detail: bool = False,
+) -> Equations:
+    """The equations of `step(*xs, *carry)`, whose results go by the names.
+
+    xs, carry: tensors that tell shapes and names, and whether they wait for gradients. weights:
+    what leaves that the step closes over are called. states_read: whether a loss reads all of them,
+    or the outputs alone: those after the carry, or without such the first state. begin: the first
+    state, where it is learned. batch: the size of the axis that is the batch's. detail: a line for
+    each op.
+    """
+    program = Program(step, xs, carry)
+    count, outputs = len(carry), len(program.results) - len(carry)
+    every = [*names, *(["y"] if outputs == 1 else [f"y{k + 1}" for k in range(outputs)])]
+    reads = range(0 if states_read else count if outputs else 0, count + outputs)
+    reads = reads if states_read or outputs else range(1)
+    if batch and batch not in _other_sizes(program):
+        batch = -batch
+    made = Derivation(program, every, dict(weights), reads, detail, batch)
+    sections = made.sections()
+    if any(x.tracked for x in begin):
+        sections["start"], learned = _start(begin, made, dict(weights), batch)
+        sections["first"] += learned
+    elif not detail:
+        del sections["first"]
+    return Equations(title, {name: sections[name] for name in TITLES if name in sections})
+
+
+def _other_sizes(program: Program) -> set[int]:
+    """The sizes of all axes but the first of what changes with time."""
+    moving = [n for x in (*program.xs, *program.carry) for n in x.shape[1:]]
+    return {*moving, *[n for x in program.weights.values() for n in x.shape]}
+
+
+def _start(
+    begin: Sequence[Tensor], made: Derivation, known: dict[Tensor, str], batch: int
+) -> tuple[list[Line], list[Line]]:
+    """What the first state is made of, and what that gets."""
+    program = Program(lambda: tuple(begin), [], [])
+    symbols = {
+        x: Symbol(made.names.take(known.get(leaf) or leaf.name or "W"))
+        for leaf, x in program.weights.items()
+    }
+    gs, found = program.pull(range(len(begin)))
+    states = [made.names.state(k) for k in range(len(begin))]
+    read = Reader(symbols, batch)
+    lines = [
+        Line((h,), read.formula(y))
+        for h, y in zip(states, program.results, strict=True)
+        if y.op is not None
+    ]
+    arriving = {g: replace(h, mark="δ") for g, h in zip(gs, states, strict=True) if g is not None}
+    read = Reader({**symbols, **arriving}, batch)
+    return lines, [
+        Line((replace(symbols[x], mark="∂"),), read(found[x]))
+        for x in program.weights.values()
+        if x in found
+    ]

@@ -1,0 +1,252 @@
+"""The lines of backpropagation through time, with a name for all that stands in several places."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from ..op import pick
+from ..ops import shape
+from ..tensor import Tensor, history
+from .names import Names, is_split
+from .order import Line, grouped, ordered
+from .program import Program
+from .read import Reader
+from .term import Call, Number, Sum, Symbol, Term, changed, every, later, plus
+
+
+class Derivation:
+    """The equations of one step and of what its cotangents lead back, as lines.
+
+    results: what the results go by, the carry first. known: the names of weights. reads: the
+    numbers of the results that the loss reads itself. every_op: a line for each op.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        results: Sequence[str],
+        known: Mapping[Tensor, str],
+        reads: Sequence[int],
+        every_op: bool = False,
+        batch: int = 0,
+    ):
+        self.program, self.reads, self.batch = program, reads, batch
+        self.names = Names(program, results, known)
+        self.symbols = self.names.symbols
+        self.names.name_sums(self.reader())
+        if every_op:
+            self._name_every_op()
+        gs, self.found = program.pull(reads)
+        self.incoming = {g: Symbol(str(k), 0, mark="in") for k, g in enumerate(gs) if g is not None}
+        self._name_repeated()
+
+    def reader(self) -> Reader:
+        """What reads formulas with the names that there are now."""
+        return Reader(self.symbols, self.batch)
+
+    # -- names for what repeats --------------------------------------------------------------------
+
+    def _name_every_op(self) -> None:
+        for y in self.program.nodes:
+            right = self.reader().formula(y) if y not in self.symbols else None
+            if right is not None and type(y._array) is not tuple and not is_trivial(right):
+                self.names.name(y, self.reader())
+
+    def _name_repeated(self) -> None:
+        """Names for what stands in several places, the largest first, until nothing does."""
+        while True:
+            self.cotangents = self._cotangents()
+            every_line = [*self.forward(), *self.backward(), *self.sums_over_time()]
+            lines = [line.right for line in every_line]
+            repeated = {x: _size(x) for x, n in _places(lines).items() if n > 1}
+            large = [x for x, size in repeated.items() if size > 3 and not is_turned(x)]
+            for x in sorted(large, key=repeated.__getitem__, reverse=True):
+                y = self._made_by(x)
+                if y is not None:
+                    self.names.name(y, self.reader())
+                    break
+            else:
+                return
+
+    def _made_by(self, x: Term) -> Tensor | None:
+        """The op that has this formula, or that has it as its cotangent."""
+        read, nodes = self.reader(), [y for y in self.program.nodes if y not in self.symbols]
+        nodes = [y for y in nodes if type(y._array) is not tuple]
+        for y in nodes:
+            if read(y) == x:
+                return y
+        for y in reversed(nodes):
+            if isinstance(g := self.found.get(y), Tensor) and read(g) == x:
+                return y
+        for y in self.back():
+            if y not in self.symbols and type(y._array) is not tuple and read(y) == x:
+                self.names.static.discard(y)
+                return y
+        return None
+
+    def back(self) -> list[Tensor]:
+        """The ops that lead the cotangents back."""
+        known = set(self.program.nodes)
+        found = history([g for g in self.found.values() if isinstance(g, Tensor)], known)
+        return [y for y in reversed(found) if y.op is not None and y not in known]
+
+    # -- lines -------------------------------------------------------------------------------------
+
+    def _cotangents(self) -> dict[Tensor, Symbol]:
+        """The cotangent of each op that has a name."""
+        found: dict[Tensor, Symbol] = {}
+        for y in reversed(self.program.nodes):
+            g, symbol = self.found.get(y), self.symbols.get(y)
+            if isinstance(g, Tensor) and symbol is not None:
+                found[y] = replace(symbol, mark="δ", at=0)
+                self.symbols.setdefault(g, found[y])
+        for g, symbol in self.incoming.items():
+            self.symbols.setdefault(g, symbol)
+        return found
+
+    def sections(self) -> dict[str, list[Line]]:
+        """The lines in the order in which they can be worked out."""
+        found = {
+            "blocks": [Line(left, right) for left, right in self.names.blocks],
+            "forward": grouped(ordered(self.forward())),
+            "backward": grouped(ordered(self.backward())),
+            "sums": grouped(self.sums_over_time()),
+            "first": self.first(),
+        }
+        own = {block for name, block in self.names.used if name == self.names.sums}
+        return {k: [self._alone(x) if len(own) == 1 else x for x in v] for k, v in found.items()}
+
+    def _alone(self, line: Line) -> Line:
+        """The line where a sum that is the only one goes by a, not by a[h]."""
+
+        def one(y: Term) -> Term | None:
+            is_sum = isinstance(y, Symbol) and y.name == self.names.sums
+            return replace(y, block="") if is_sum else None  # type: ignore[call-arg]
+
+        left = tuple(one(x) or x for x in line.left)
+        return replace(line, left=left, right=changed(line.right, one))  # type: ignore[arg-type]
+
+    def forward(self) -> list[Line]:
+        read, lines = self.reader(), []
+        split: dict[Tensor, list[tuple[int, Symbol]]] = {}
+        for y in self.program.nodes:
+            symbol = self.symbols.get(y)
+            if symbol is None:
+                continue
+            if y.op is pick and is_split(y.inputs[0]):
+                split.setdefault(y.inputs[0], []).append((y.attrs["i"], symbol))
+            else:
+                lines.append(Line((symbol,), read.formula(y)))
+        for whole, parts in split.items():
+            x, left = self.symbols[whole.inputs[0]], dict(parts)
+            one = parts[0][1]
+            every = [left.get(k, replace(one, block=str(k))) for k in range(len(whole._array))]
+            attrs = (("sections", whole.attrs["sections"]), ("axis", -1))
+            lines.append(Line(tuple(every), Call(shape._split, (x,), attrs)))
+        return lines
+
+    def backward(self) -> list[Line]:
+        """What arrives at each op that has a name, and at x."""
+        read, lines = self.reader(), []
+        for y, symbol in self.cotangents.items():
+            g = self.found[y]
+            own = self.symbols[g] == symbol
+            right = self.incoming[g] if g in self.incoming else read.formula(g)
+            lines.append(Line((symbol,), self.arriving(right if own else read(g))))
+        for x in self.program.xs:
+            if x in self.found:
+                symbol = replace(self.symbols[x], mark="δ")
+                lines.append(Line((symbol,), self.arriving(read(self.found[x]))))
+        for y in self.back():
+            name = self.symbols.get(y)
+            if name is not None and not name.mark:
+                lines.append(Line((name,), self.arriving(read.formula(y))))
+        return lines
+
+    def in_order(self, x: Term) -> Term:
+        """A sum with what the loss reads first, then this step's terms, then those of the next."""
+        if not isinstance(x, Sum):
+            return x
+        rank = {s: k for k, y in enumerate(self.program.nodes) if (s := self.cotangents.get(y))}
+
+        def key(term: tuple[float, Term]) -> tuple[int, bool, int]:
+            marks = [y for y in every(term[1]) if isinstance(y, Symbol) and y.mark == "δ"]
+            if not marks:
+                return -1, False, 0
+            at = max(y.at or 0 for y in marks)
+            return at, term[0] < 0, min(rank.get(replace(y, at=0), 0) for y in marks)
+
+        return replace(x, terms=tuple(sorted(x.terms, key=key)))
+
+    def arriving(self, x: Term, depth: int = 0) -> Term:
+        """The formula with what comes from the loss and from the step after written out."""
+
+        def written(y: Term) -> Term | None:
+            if not isinstance(y, Symbol) or y.mark != "in":
+                return None
+            k = int(y.name)
+            direct: Term = Number(0.0)
+            if k in self.reads:
+                direct = self._read_by_loss(k)
+            if k >= len(self.program.carry) or self.program.carry[k] not in self.found:
+                return direct
+            if depth > len(self.program.carry):
+                raise NotImplementedError("states that only change places")
+            back = self.reader()(self.found[self.program.carry[k]])
+            return plus(direct, later(self.arriving(back, depth + 1), 1))
+
+        return self.in_order(changed(x, written))
+
+    def _read_by_loss(self, k: int) -> Symbol:
+        return Symbol(self.names.states[k], 0, mark="∂t")
+
+    def first(self) -> list[Line]:
+        """The gradients of the states before the first step."""
+        read, lines = self.reader(), []
+        for x in self.program.carry:
+            if x in self.found:
+                right = self.arriving(read(self.found[x]))
+                lines.append(Line((replace(self.symbols[x], mark="δ"),), right))
+        return lines
+
+    def sums_over_time(self) -> list[Line]:
+        read, lines = self.reader(), []
+        first = {x: self.program.readers[x][0].born for x in self.program.weights.values()
+                 if x in self.found}  # fmt: skip
+        for x in sorted(first, key=first.__getitem__):
+            if x in self.found:
+                symbol = replace(self.symbols[x], mark="∂")
+                lines.append(Line((symbol,), self.arriving(read(self.found[x])), sums=True))
+        return lines
+
+
+def is_turned(x: Term) -> bool:
+    """Whether a formula only stands with its rows as columns."""
+    return isinstance(x, Call) and x.op is shape.transpose
+
+
+def is_trivial(x: Term) -> bool:
+    """Whether a formula is a name or a number, or one of them turned."""
+    if is_turned(x):
+        return is_trivial(x.inside()[0])
+    return isinstance(x, Symbol | Number)
+
+
+def _places(lines: Iterable[Term]) -> Counter[Term]:
+    """In how many places of these formulas each formula stands."""
+    found: Counter[Term] = Counter()
+    known: set[Term] = set()
+    for line in lines:
+        found[line] += 1
+        for x in every(line):
+            if x not in known:
+                known.add(x)
+                found.update(x.inside())
+    return found
+
+
+def _size(x: Term) -> int:
+    """How large a formula is: names count twice, and all that is made of something once."""
+    return sum(1 + isinstance(y, Symbol) for y in every(x) if not isinstance(y, Number))

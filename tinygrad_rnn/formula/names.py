@@ -1,0 +1,209 @@
+"""What tensors go by in equations: states and gates by their names, sums by letters."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from ..op import pick
+from ..ops import shape
+from ..tensor import Tensor
+from .program import Program, origin
+from .read import Reader
+from .term import Call, Sum, Symbol, Term, changed, every
+
+LETTERS = "auvwpqsdezr"
+
+
+class Names:
+    """A symbol for each tensor of a program that has a name, and letters for others.
+
+    states: what the results go by, the carry first. weights: what leaves of the program go by, by
+    the leaf that they stand for. gates: the ops that have names of their own. static: what does not
+    change with time. sums: the letter of the sums that gates are made of.
+    """
+
+    def __init__(self, program: Program, results: Sequence[str], known: Mapping[Tensor, str]):
+        self.program = program
+        self.used: set[tuple[str, str]] = set()
+        self.likes: dict[Any, str] = {}
+        self.symbols: dict[Tensor, Symbol] = {}
+        self.static = _static(program)
+        self.states = [self.take(name) for name in results]
+        for y, name in zip(program.results, self.states, strict=True):
+            if y.op is not None:
+                self.symbols.setdefault(y, Symbol(name, self.time(y)))
+        self._leaves(known)
+        for y in program.nodes:
+            if y.name and y not in self.symbols and y.op is not pick:
+                self.symbols[y] = Symbol(self.take(y.name), self.time(y))
+        self.gates = {y: symbol for y, symbol in self.symbols.items() if y.op is not None}
+        self.sums = self.fresh()
+        self._masks()
+        self.blocks = [
+            self._blocks(*entry) for entry in sorted(self._parts().items(), key=self._use)
+        ]
+        for y in program.nodes:
+            if y.op is pick and is_split(y.inputs[0]):
+                self._part(y)
+
+    # -- names -------------------------------------------------------------------------------------
+
+    def take(self, name: str) -> str:
+        """The name, or a longer one if it is taken."""
+        while (name, "") in self.used:
+            name += "'"
+        self.used.add((name, ""))
+        return name
+
+    def fresh(self, *others: str) -> str:
+        """A letter that nothing goes by, and that is none of the others."""
+        words = {name for name, _ in self.used}.union(others)
+        letters = [*LETTERS, *[f"v{k}" for k in range(1, 2 + len(words))]]
+        return next(c for c in letters if c not in words)
+
+    def time(self, y: Tensor) -> int | None:
+        return None if y in self.static else 0
+
+    def state(self, k: int, depth: int = 0) -> Symbol:
+        """State k of the step before; one that is another, a step later, goes by its name."""
+        places = {x: n for n, x in enumerate(self.program.carry)}
+        other = places.get(self.program.results[k], k)
+        if other == k or depth == len(places):
+            return Symbol(self.states[k], -1)
+        before = self.state(other, depth + 1)
+        return replace(before, at=(before.at or 0) - 1)
+
+    def _leaves(self, known: Mapping[Tensor, str]) -> None:
+        for x in self.program.xs:
+            self.symbols[x] = Symbol(self.take(x.name or "x"), 0)
+        for k, x in enumerate(self.program.carry):
+            self.symbols[x] = self.state(k)
+        self.weights: dict[Tensor, str] = {}
+        for key, x in self.program.weights.items():
+            leaf = origin(key)
+            if leaf not in self.weights:
+                name = known.get(leaf) or leaf.name
+                self.weights[leaf] = self.take(name or "KW"[leaf.tracked])
+            if not isinstance(key, tuple):
+                self.symbols[x] = Symbol(self.weights[leaf])
+
+    # -- blocks ------------------------------------------------------------------------------------
+
+    def _masks(self) -> None:
+        """Masks of one name go by the gates that they lead to."""
+        masks: defaultdict[str, list[Tensor]] = defaultdict(list)
+        for x in self.program.weights.values():
+            masks[x.name or ""] += [] if x.tracked else [x]
+        for name, xs in masks.items():
+            if name and len(xs) > 1 and all(x in self.symbols for x in xs):
+                labels = self.labels(xs, range(len(xs)))
+                self.symbols |= {x: Symbol(name, None, k) for x, k in zip(xs, labels, strict=True)}
+
+    def _parts(self) -> dict[Tensor, dict[int, Tensor]]:
+        """The blocks of each leaf by their numbers."""
+        found: defaultdict[Tensor, dict[int, Tensor]] = defaultdict(dict)
+        for key, x in self.program.weights.items():
+            if isinstance(key, tuple):
+                found[key[0]][key[1] if isinstance(key[1], int) else key[1][0]] = x
+        return {leaf: dict(sorted(parts.items())) for leaf, parts in found.items()}
+
+    def _use(self, entry: tuple[Tensor, dict[int, Tensor]]) -> int:
+        """When a leaf is first read."""
+        return min([y.born for x in entry[1].values() for y in self.program.readers[x]], default=0)
+
+    def _blocks(self, leaf: Tensor, parts: dict[int, Tensor]) -> tuple[tuple[Symbol, ...], Call]:
+        """The symbols of a leaf's blocks, and how they are cut."""
+        name = self.weights[leaf]
+        labels = self.labels(list(parts.values()), list(parts))
+        found = {n: Symbol(name, None, label) for n, label in zip(parts, labels, strict=True)}
+        self.symbols |= {x: found[n] for n, x in parts.items()}
+        sizes = self.program.cuts.whole_of.get(leaf)
+        if sizes is None:
+            sizes, cut = (1,) * leaf.shape[0], Call(shape.unstack, (Symbol(name),))
+        else:
+            sections = len(sizes) if len(set(sizes)) == 1 else sizes
+            attrs = (("sections", sections), ("axis", -1))
+            cut = Call(shape._split, (Symbol(name),), attrs)
+        every = [found.get(n, Symbol(name, None, str(n))) for n in range(len(sizes))]
+        return tuple(every), cut
+
+    def labels(self, parts: Sequence[Tensor], numbers: Sequence[int]) -> list[str]:
+        """The gates that parts lead to, each to another; else their numbers."""
+        gates = [self.program.gate(x, self.gates) for x in parts]
+        labels = [self.gates[g].name for g in gates if g is not None]
+        return labels if len(set(labels)) == len(parts) else list(map(str, numbers))
+
+    def _part(self, y: Tensor) -> None:
+        """A part of what is split goes by the whole's name, if nothing else reads that."""
+        whole, x = y.inputs[0], y.inputs[0].inputs[0]
+        symbol = self.symbols.get(x) or self.name(x, Reader(self.symbols))
+        if len(self.program.readers[x]) > 1:  # then δu[i] would not be what arrives at u[i]
+            symbol = Symbol(self.likes.setdefault(x, self.fresh(self.sums)), self.time(x))
+        parts = [z for z in self.program.nodes if z.op is pick and z.inputs[0] is whole]
+        labels = self.labels(parts, [z.attrs["i"] for z in parts])
+        if not symbol.block:
+            label = dict(zip(parts, labels, strict=True))[y]
+            self.used.add((symbol.name, label))
+            self.symbols[y] = replace(symbol, block=label)
+
+    # -- letters -----------------------------------------------------------------------------------
+
+    def name(self, y: Tensor, read: Reader) -> Symbol:
+        """Name an op that has no name: a[i], if it is the sum that the gate i is made of.
+
+        What leads to one gate each, and is alike but for that, goes by one letter: u[i] and u[f].
+        """
+        label, letter = self._gate(y, alone=True), self.sums
+        if not label or (letter, label) in self.used:
+            label = self._gate(y, alone=False)
+            like = with_block(read.formula(y), label, "·")
+            if not any(isinstance(x, Symbol) and x.block == "·" for x in every(like)):
+                label = ""
+            letter = self.likes.get(like, "") if label else ""
+            if not letter or (letter, label) in self.used:
+                letter = self.likes[like] = self.fresh(self.sums)
+        self.used.add((letter, label))
+        self.symbols[y] = Symbol(letter, self.time(y), label)
+        return self.symbols[y]
+
+    def _gate(self, y: Tensor, alone: bool) -> str:
+        """The name of the gate that an op leads to."""
+        gate = None if y in self.gates else self.program.gate(y, self.gates, alone)
+        return "" if gate is None else self.gates[gate].name
+
+    def name_sums(self, read: Reader) -> None:
+        """Name the sums that gates and states are functions of."""
+        for y in self.gates:
+            x = y
+            while x.op is not None and x.op.pointwise:
+                moving = [z for z in x.inputs if z.ndim or z.op is not None]
+                if len(moving) != 1:
+                    break
+                x = moving[0]
+            is_sum = x not in self.symbols and isinstance(read.formula(x), Sum)
+            if is_sum and self.program.gate(x, self.gates, alone=True) is y:
+                self.name(x, read)
+
+
+def _static(program: Program) -> set[Tensor]:
+    moving, static = {*program.xs, *program.carry}, set[Tensor]()
+    for y in program.nodes:
+        (static if moving.isdisjoint(y.inputs) else moving).add(y)
+    return static
+
+
+def is_split(y: Tensor) -> bool:
+    """Whether a tensor is one that is cut along its last axis."""
+    return y.op is shape._split and y.attrs["axis"] % (n := y.inputs[0].ndim) == n - 1
+
+
+def with_block(x: Term, block: str, other: str) -> Term:
+    """The formula with another block in place of one."""
+
+    def one(y: Term) -> Term | None:
+        return replace(y, block=other) if isinstance(y, Symbol) and y.block == block else None
+
+    return changed(x, one) if block else x

@@ -1,0 +1,269 @@
+"""A step as the program that a formula is read from: traced, blocks of columns taken apart.
+
+A cell multiplies once for all of its gates and splits what it gets. Here the split is carried back
+to the weights, x (W[i] | W[f]) = (x W[i] | x W[f]), so that each gate has a formula of its own.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..grad import pullback
+from ..loops.trace import Trace, trace
+from ..op import pick
+from ..ops import linear, shape
+from ..tensor import Outline, Tensor, Untraceable, history, recording, scope
+from .rules import blank
+
+
+class Program:
+    """The ops of one step on named leaves, and those that lead its cotangents back.
+
+    xs, carry, results: of the step; weights: the leaves that it closes over, by the tensor that
+    each stands for, or by that and the number of a block. blocks: for each block of one of those,
+    which number it has, of how many, and how it is cut.
+    """
+
+    def __init__(self, step: Callable[..., Any], xs: Sequence[Tensor], carry: Sequence[Tensor]):
+        made, results = trace(step, xs, carry)
+        old = list(reversed(history(results)))
+        self.trace = Trace([])
+        self.weights: dict[Any, Tensor] = {}
+        self.cuts = Cuts(old, results)
+        self.env: dict[Tensor, Any] = {}
+        self.parts: dict[tuple[Tensor, int, Any], Tensor] = {}
+        leaves = [self.leaf(blank(x.shape, x.dtype, x.name), x.tracked) for x in made.leaves]
+        self.env |= zip(made.leaves, leaves, strict=True)
+        self.xs, self.carry = leaves[: len(xs)], leaves[len(xs) :]
+        with self.trace, recording(True):
+            for y in old:
+                self.replay(y)
+            self.results = [self.whole(y) for y in results]
+        self.weights = dict(sorted(self.weights.items(), key=lambda entry: origin(entry[0]).born))
+        self.nodes = [y for y in reversed(history(self.results)) if y.op is not None]
+        self.readers: defaultdict[Tensor, list[Tensor]] = defaultdict(list)
+        for y in self.nodes:
+            for x in dict.fromkeys(y.inputs):
+                self.readers[x].append(y)
+
+    def leaf(self, x: Tensor, tracked: bool) -> Tensor:
+        """A leaf that the trace knows."""
+        x.tracked = tracked and x._array.dtype.kind == "f"
+        self.trace.number[x] = 0
+        return x
+
+    # -- the step once more ------------------------------------------------------------------------
+
+    def replay(self, y: Tensor) -> None:
+        """Do once more what made a tensor, unless it is taken apart."""
+        if y in self.env or y in self.cuts.whole_of:
+            return
+        if y.op is None:
+            if not self.cuts.is_apart(y):
+                self.env[y] = self.weight(y, y, y.shape, y.name)
+            return
+        if y.op is pick and (whole := y.inputs[0]) in self.cuts.splits:
+            self.env[y] = new = self.part(self.cuts.splits[whole], y.attrs["i"], whole)
+        elif y.op is pick:
+            new = self.env[y] = self.env[y.inputs[0]][y.attrs["i"]]
+        elif y in self.cuts.rows:
+            x = y.inputs[0]
+            new = self.env[y] = self.weight((x, y.attrs["index"]), x, y.shape, x.name)
+        elif y not in self.cuts.splits:
+            new = self.env[y] = y.op(*[self.env[x] for x in y.inputs], **y.attrs)
+        else:
+            return
+        if y.name and isinstance(new, Tensor) and new.op is not None and not new.name:
+            new.name = y.name
+
+    def whole(self, x: Tensor) -> Tensor:
+        self.replay(x)
+        return self.env[x]
+
+    def part(self, x: Tensor, k: int, split: Tensor) -> Tensor:
+        """Block k of a tensor that is cut as a split cuts."""
+        sizes = tuple(part.shape[-1] for part in split._array)
+        if (x, k, sizes) in self.parts:
+            return self.parts[x, k, sizes]
+        if x not in self.cuts.whole_of:
+            found = shape._split(self.whole(x), **split.attrs | {"axis": -1})
+            self.parts |= {(x, n, sizes): part for n, part in enumerate(found)}
+            return self.parts[x, k, sizes]
+        size = (*x.shape[:-1], sizes[k])
+        if x.op is None:
+            new = self.weight((x, k), x, size, x.name)
+        elif x.op is linear._matmul:
+            new = x.op(self.whole(x.inputs[0]), self.part(x.inputs[1], k, split))
+        elif x.op is shape._concat:
+            new = self.whole(x.inputs[k])
+        else:
+            new = x.op(
+                *[self.part(z, k, split) if spans(z, x) else self.whole(z) for z in x.inputs],
+                **x.attrs,
+            )
+        self.parts[x, k, sizes] = new
+        return new
+
+    def weight(self, key: Any, x: Tensor, size: Any, name: str | None) -> Tensor:
+        """What stands for a leaf that the step closes over; numbers stand for themselves."""
+        plain = not x.tracked and not name and not isinstance(x._array, Outline)
+        if plain and (not x.ndim or (x.size and (x._array == x._array.flat[0]).all())):
+            return x
+        if key not in self.weights:
+            self.weights[key] = self.leaf(blank(size, x.dtype, name), x.tracked)
+        return self.weights[key]
+
+    # -- and back ----------------------------------------------------------------------------------
+
+    def pull(self, reads: Sequence[int]) -> tuple[list[Tensor | None], dict[Tensor, Any]]:
+        """Cotangents of the results, None where nothing can arrive, and what they lead to.
+
+        reads: the results that the loss reads itself. A new state also has what the step after
+        leads back to the old one.
+        """
+        count, alive = len(self.carry), set(reads)
+        while True:
+            gs = [self.cotangent(y) if k in alive else None for k, y in enumerate(self.results)]
+            found = self.pulled(gs)
+            reached = {k for k in range(count) if self.carry[k] in found}
+            if reached <= alive:
+                return gs, found
+            alive |= reached
+
+    def cotangent(self, y: Tensor) -> Tensor | None:
+        if y._array.dtype.kind != "f" or not y.tracked:
+            return None
+        return self.leaf(blank(y.shape, y.dtype), True)
+
+    def pulled(self, gs: Sequence[Tensor | None]) -> dict[Tensor, Any]:
+        pairs = [(y, g) for y, g in zip(self.results, gs, strict=True) if g is not None]
+        if not pairs:
+            return {}
+        ends = {y for y in self.nodes if not y.tracked}
+        for y in self.nodes:
+            self.trace.number.setdefault(y, 0)
+        try:
+            with self.trace, recording(True), scope(""):
+                outputs, arriving = zip(*pairs, strict=True)
+                return pullback(outputs, arriving, until=ends, create_graph=True)
+        except Untraceable as error:
+            where = ", ".join(getattr(error, "__notes__", ()))
+            raise Untraceable(
+                f"equations: a rule reads numbers, {where}. Equations are printed before there are "
+                "any: write the rule in tensor arithmetic, such as tg.where(x > 0, g, 0)."
+            ) from error
+
+    def gate(self, x: Tensor, named: Any, alone: bool = False) -> Tensor | None:
+        """The only named tensor that this one leads to, element by element or by a product.
+
+        alone: only where it is made of this one alone, and of numbers.
+        """
+        while (readers := self.readers[x]) and x not in named:
+            op = readers[0].op
+            if len(readers) > 1 or not (op.pointwise or (op is linear._matmul and not alone)):
+                return None
+            if alone and any(z is not x and z.ndim for z in readers[0].inputs):
+                return None
+            x = readers[0]
+        return x if x in named else None
+
+
+def origin(key: Any) -> Tensor:
+    """The leaf that a key of `weights` is, or is a block of."""
+    return key[0] if isinstance(key, tuple) else key
+
+
+def spans(x: Tensor, y: Tensor) -> bool:
+    """Whether an input of a pointwise op has the answer's last axis, and not 1 in its place."""
+    return bool(x.ndim) and x.shape[-1] == y.shape[-1] != 1
+
+
+class Cuts:
+    """Which tensors of a step can be taken apart into blocks, as all that reads them is.
+
+    splits: for each split along the last axis what it cuts. whole_of: the tensors that need not be
+    made as a whole, and how they are cut. rows: what takes one row of a weight by its number.
+    """
+
+    def __init__(self, nodes: Sequence[Tensor], results: Sequence[Tensor]):
+        self.readers: defaultdict[Tensor, list[Tensor]] = defaultdict(list)
+        for y in nodes:
+            for x in y.inputs or ():
+                self.readers[x].append(y)
+        self.kept = set(results)
+        self.splits = {
+            y: y.inputs[0]
+            for y in nodes
+            if y.op is shape._split and y.attrs["axis"] % y.inputs[0].ndim == y.inputs[0].ndim - 1
+        }
+        self.whole_of: dict[Tensor, Any] = {}
+        for y, x in self.splits.items():
+            self._reach(x, tuple(part.shape[-1] for part in y._array))
+        while bad := [x for x in self.whole_of if not self._holds(x)]:
+            for x in bad:
+                del self.whole_of[x]
+        self.rows = {
+            y for x in nodes if self._in_rows(x) for y in self.readers[x]
+        }  # fmt: skip
+
+    def is_apart(self, x: Tensor) -> bool:
+        """Whether nothing reads a leaf as a whole."""
+        return x in self.whole_of or (bool(self.readers[x]) and self.rows >= set(self.readers[x]))
+
+    def _reach(self, x: Tensor, sizes: tuple[int, ...]) -> None:
+        stack = [x]
+        while stack:
+            y = stack.pop()
+            if y in self.whole_of or not y.ndim or y.shape[-1] != sum(sizes):
+                continue
+            if y.op is None:
+                if (y.tracked or y.name) and not isinstance(y._array, Outline):
+                    self.whole_of[y] = sizes
+                continue
+            self.whole_of[y] = sizes
+            if y.op is linear._matmul:
+                stack.append(y.inputs[1])
+            elif y.op is shape._concat:
+                pass
+            else:
+                stack += [z for z in y.inputs if spans(z, y)]
+
+    def _holds(self, x: Tensor) -> bool:
+        """Whether a tensor can be taken apart, given that the others in `whole_of` are."""
+        sizes = self.whole_of[x]
+        if x in self.kept or (x.name and x.op is not None):
+            return False
+        for y in self.readers[x]:
+            if y in self.splits:
+                if tuple(part.shape[-1] for part in y._array) != sizes:
+                    return False
+            elif (
+                self.whole_of.get(y) != sizes
+                or y.op is shape._concat
+                or (y.op is linear._matmul and x is y.inputs[0])
+            ):
+                return False
+        if x.op is None:
+            return True
+        if x.op is linear._matmul:
+            return x.inputs[1] in self.whole_of and x.inputs[1].ndim == 2
+        if x.op is shape._concat:
+            own = tuple(z.shape[-1] for z in x.inputs)
+            return x.attrs["axis"] % x.ndim == x.ndim - 1 and own == sizes
+        return x.op.pointwise
+
+    def _in_rows(self, x: Tensor) -> bool:
+        """Whether a weight is only read row by row, by number."""
+        if x.op is not None or not x.tracked or isinstance(x._array, Outline):
+            return False
+        readers = self.readers[x]
+        return bool(readers) and all(map(_is_row, readers))
+
+
+def _is_row(y: Tensor) -> bool:
+    """Whether a tensor is one row of another, by its number."""
+    if y.op is not shape.take or len(y.inputs) != 1 or len(y.attrs["index"]) != 1:
+        return False
+    return type(y.attrs["index"][0]) is int and y.attrs["index"][0] >= 0

@@ -1,0 +1,84 @@
+"""What an op does and how it leads a cotangent back, in letters: its rules, run and printed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..loops.trace import Trace, outline
+from ..op import Op, Parts
+from ..tensor import Outline, Tensor, owned, recording
+from .read import Reader
+from .term import Call, Symbol, Term, every
+
+
+@dataclass(frozen=True)
+class Letters:
+    """An op on its letters: x alone, or a, b, c, …; y is the answer, g the cotangent of y.
+
+    formula: what it does. rules: for each input what it gets, None where it gets nothing, or where
+    the rule cannot be run without numbers.
+    """
+
+    formula: Term
+    rules: tuple[Term | None, ...]
+
+
+def blank(shape: tuple[int, ...], dtype: Any, name: str | None = None) -> Tensor:
+    """A leaf with a shape and no numbers, that waits for a gradient if it is of floats."""
+    x = owned(np.empty(0))
+    x._array, x.name = outline(tuple(shape), np.dtype(dtype)), name
+    x.tracked = x._array.dtype.kind == "f"
+    return x
+
+
+def letters_of(y: Tensor) -> Letters:
+    """The letters of the op that made a tensor, for inputs of such shapes."""
+    assert y.op is not None
+    shapes = [(x._array.shape, x._array.dtype) for x in y.inputs]
+    return letters(y.op, shapes, y.attrs)
+
+
+def letters(op: Op, shapes: Any, attrs: dict[str, Any]) -> Letters:
+    """The letters of an op for inputs of such (shape, dtype)."""
+    names = ["x"] if len(shapes) == 1 else [_letter(k) for k in range(len(shapes))]
+    xs = [blank(size, dtype, name) for (size, dtype), name in zip(shapes, names, strict=True)]
+    known: dict[Tensor, Term] = {x: Symbol(name) for x, name in zip(xs, names, strict=True)}
+    trace = Trace(xs)
+    trace.number |= dict.fromkeys(xs, 0)
+    with trace, recording(True):
+        op(*xs, **attrs)
+    y = trace.nodes[0]
+    formula = Reader(known).formula(y)
+    known[y] = Symbol("y")
+    g = _incoming(y, known)
+    trace.number |= dict.fromkeys(known, 0)
+    try:
+        with trace, recording(True):
+            pulled = op.pull(g, y, {x for x in xs if x.tracked})
+    except (TypeError, ValueError, AttributeError, IndexError):  # it reads numbers
+        return Letters(formula, (None,) * len(xs))
+    read = Reader(known)
+    return Letters(formula, tuple(read(p) if isinstance(p, Tensor) else None for p in pulled))
+
+
+def _letter(k: int) -> str:
+    return "abcdefhijklmnopqrstuvw"[k] if k < 22 else f"x{k}"
+
+
+def _incoming(y: Tensor, known: dict[Tensor, Term]) -> Any:
+    """The cotangent of an answer; of a tuple one for each part."""
+    if isinstance(y._array, Outline):
+        g = blank(y.shape, y.dtype)
+        known[g] = Symbol("g")
+        return g
+    parts = Parts({i: blank(a.shape, a.dtype) for i, a in enumerate(y._array)})
+    known |= {g: Symbol("g", block=str(i)) for i, g in parts.items()}
+    return parts
+
+
+def is_local(x: Term) -> bool:
+    """Whether each element of a formula comes from the same element of its letters."""
+    return all(not isinstance(y, Call) or y.op.pointwise for y in every(x))

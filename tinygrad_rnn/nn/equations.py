@@ -1,0 +1,135 @@
+"""The equations of a cell's backpropagation through time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from copy import deepcopy
+from typing import Any
+
+import numpy as np
+
+from ..formula.equations import Equations, derived
+from ..formula.rules import blank
+from ..tensor import Tensor
+from .cell import Cell
+from .moment import Moment
+
+
+def equations(step: Any, carry: Any = None, xs: Any = None, *, detail: bool = False) -> Equations:
+    """The equations of a cell's backpropagation through time, derived from its ops' own rules.
+
+    Forward lines, then for each gate and state what arrives there from the loss and from the step
+    after, then the sums over time that are the weights' gradients. `print` shows them, `.latex` is
+    for a paper, and a notebook sets them. Masks that a cell draws are inputs by their names;
+    `cell.eval()` first shows the cell in use.
+
+    step: a cell; or a step, with a carry and xs as for `tg.scan`.
+    detail: a line for each op.
+
+    Raises TypeError for what is neither, and Untraceable for a step that reads numbers.
+
+    >>> print(tg.equations(tg.nn.RNN(2, 3)).sections["forward"][0].right.terms[2][1].name)
+    b
+    """
+    if isinstance(step, Cell):
+        return _of_cell(step, detail)
+    if not callable(step) or carry is None or hasattr(step, "cells"):
+        raise TypeError(
+            f"equations: expected one cell, or a step with its carry and xs as for tg.scan, got "
+            f"{type(step).__name__}; of a layer give the cells one by one, such as layer.cells[0]"
+        )
+    return _of_step(step, carry, xs, detail)
+
+
+def _of_cell(cell: Cell, detail: bool) -> Equations:
+    cell.check()
+    title, batch = _title(cell), _unlike(cell.inputs, *cell.sizes)
+    draws = any(module.draws for module in cell.modules())
+    cell = deepcopy(cell) if draws else cell  # whose generators may draw
+    run, begin = Moment(1), cell.begin(batch)
+    if draws:
+        xs = Tensor(np.zeros((1, batch, cell.inputs), cell.dtype))
+        cell._ask(run, xs, [h.detach() for h in begin], False)
+    streams = [_at_one_time(s) for s in run.streams]
+
+    def one(x: Tensor, *given: Tensor) -> tuple[Tensor, ...]:
+        with run.at(given[: len(streams)]):
+            new = cell.advance(x, *given[len(streams) :])
+            y = cell.output(x, *new)
+        return new if y is new[0] else (*new, y)
+
+    return derived(
+        one,
+        [blank((batch, cell.inputs), cell.dtype, "x"), *streams],
+        [blank(h.shape, h.dtype) for h in begin],
+        cell.state,
+        title=title,
+        weights=_names(cell._leaves()),
+        states_read=False,
+        begin=begin,
+        batch=batch,
+        detail=detail,
+    )
+
+
+def _of_step(step: Any, carry: Any, xs: Any, detail: bool) -> Equations:
+    state, inputs = _tensors(carry), [] if xs is None else _tensors(xs)
+    slices = [_at_one_time(x) for x in inputs]
+    for x, word in zip(slices, _letters("x", len(slices)), strict=True):
+        x.name = x.name or word
+    names = [h.name or w for h, w in zip(state, _letters("h", len(state)), strict=True)]
+    called = getattr(step, "__name__", type(step).__name__)
+    batch = state[0].shape[0] if state and state[0].ndim > 1 else 0
+    return derived(
+        step, slices, [blank(h.shape, h.dtype) for h in state], names,
+        title=f"{called}: {_shapes([*slices, *state], [*[x.name or '' for x in slices], *names])}",
+        weights={}, states_read=True, batch=batch, detail=detail,
+    )  # fmt: skip
+
+
+def _tensors(given: Any) -> list[Tensor]:
+    several = isinstance(given, list | tuple) and any(np.ndim(x) for x in given)
+    return [x if isinstance(x, Tensor) else Tensor(x) for x in (given if several else [given])]
+
+
+def _letters(letter: str, count: int) -> list[str]:
+    return [letter] if count == 1 else [f"{letter}{k + 1}" for k in range(count)]
+
+
+def _at_one_time(x: Tensor) -> Tensor:
+    """What a step sees of a sequence: a mask waits for no gradient, a weight for each step does."""
+    y = blank(x.shape[1:], x.dtype, x.name or next((z.name for z in x.inputs if z.name), None))
+    y.tracked = x.tracked or (x.op is None and not x.attrs and x.dtype.kind == "f")
+    return y
+
+
+def _unlike(*sizes: int) -> int:
+    """A size that none of these, nor their first multiples, are."""
+    taken = {size * k for size in sizes for k in range(1, 9)}
+    return next(n for n in range(5, 10_000) if n not in taken)
+
+
+def _names(leaves: dict[str, Tensor]) -> dict[Tensor, str]:
+    """What leaves are called, without the part of their paths that tells nothing."""
+    paths = {x: (x.name or path).split(".") for path, x in leaves.items()}
+    ends = Counter(".".join(path[k:]) for path in paths.values() for k in range(len(path)))
+    return {
+        x: next(e for k in reversed(range(len(p))) if ends[e := ".".join(p[k:])] == 1 or not k)
+        for x, p in paths.items()
+    }
+
+
+def _title(cell: Cell) -> str:
+    """The class, and within which, with shapes."""
+    words, inner = type(cell).__name__, cell
+    while isinstance(inner := getattr(inner, "cell", None), Cell):  # type: ignore[assignment]
+        words += f" of {type(inner).__name__}"
+    batch = "B"
+    parts = [f"x ({batch}, {cell.inputs})"]
+    parts += [f"{n} ({batch}, {k})" for n, k in zip(cell.state, cell.sizes, strict=True)]
+    return f"{words}: {', '.join(parts)}"
+
+
+def _shapes(xs: Sequence[Tensor], names: Sequence[str]) -> str:
+    return ", ".join(f"{n} {tuple(x.shape)}" for n, x in zip(names, xs, strict=True))
