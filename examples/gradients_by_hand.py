@@ -1,4 +1,4 @@
-"""Backpropagation through time by hand, next to the engine's: the sums of the notes (S13-S15).
+"""Backpropagation through time by hand, next to the engine's, sum by sum.
 
 python examples/gradients_by_hand.py
 """

@@ -77,7 +77,7 @@ def test_lstms_are_converted_exactly(options):
 
 
 CONVENTIONS = list(nn.CONVENTIONS)
-BEFORE = {"notes", "keras_reset_before", "onnx"}  # the rest reset after the product
+BEFORE = {"textbook", "keras_reset_before", "onnx"}  # the rest reset after the product
 GRUS = {
     "plain": {"bias": True},
     "no bias": {"bias": False},
@@ -127,17 +127,17 @@ def test_a_gru_of_any_convention_can_keep_its_reset_and_update(reset):
 def test_a_bias_inside_the_reset_gate_has_no_other_place():
     cell = filled(nn.GRU(I, H, convention="torch", **F64))
     with pytest.raises(ValueError, match=r"bn is multiplied by the reset gate.*'torch', 'keras'"):
-        nn.convert(cell, "notes", reset="after")
+        nn.convert(cell, "textbook", reset="after")
     cell.bn.data = np.zeros(H)
-    twin = nn.convert(cell, "notes", reset="after")
+    twin = nn.convert(cell, "textbook", reset="after")
     assert twin.bn is None and twin.update == "candidate"
     same_function(cell, twin)
 
 
-@pytest.mark.parametrize("source", ["notes", "onnx"])
+@pytest.mark.parametrize("source", ["textbook", "onnx"])
 def test_normalised_grus_keep_the_biases_that_are_normalised(source):
     cell = filled(nn.GRU(I, H, convention=source, norm="ba2016", bias=True, **F64))
-    for to in ("onnx", "keras_reset_before", "notes"):
+    for to in ("onnx", "keras_reset_before", "textbook"):
         if source == "onnx" and to != "onnx":
             with pytest.raises(ValueError, match=r"bh is normalised.*choose one of.*set bh to 0"):
                 nn.convert(cell, to)
@@ -174,7 +174,7 @@ def test_what_is_inside_is_converted_and_the_original_is_left_alone():
 def test_what_has_no_conventions_is_refused():
     with pytest.raises(TypeError, match="MinimalGatedUnit has no conventions"):
         nn.convert(nn.MinimalGatedUnit(I, H), "torch")
-    with pytest.raises(ValueError, match=r"convert: convention: expected one of \['notes'"):
+    with pytest.raises(ValueError, match=r"convert: convention: expected one of \['textbook'"):
         nn.convert(nn.LSTM(I, H), "pytorch")
 
 
@@ -242,12 +242,12 @@ def shown(cell):
     return numbers(cell.explain())
 
 
-def test_the_lstm_of_the_notes_has_131584_parameters_and_that_of_torch_132096():
+def test_the_lstm_of_textbooks_has_131584_parameters_and_that_of_torch_132096():
     for convention in CONVENTIONS:
         text = nn.LSTM(128, 128, convention=convention).explain()
-        here = re.search(r"131,584.*\b(notes|keras|flax)\b.*", text)[0]
+        here = re.search(r"131,584.*\b(textbook|keras|flax)\b.*", text)[0]
         there = re.search(r"132,096.*\b(torch|onnx)\b.*", text)[0]
-        assert "notes" in here and "flax" in here and "torch" not in here and "onnx" in there
+        assert "textbook" in here and "flax" in here and "torch" not in here and "onnx" in there
     assert numbers(nn.LSTM(128, 128).explain().splitlines()[0])[-1] == 131_584
     assert numbers(nn.LSTM(128, 128, convention="torch").explain().splitlines()[0])[-1] == 132_096
     cell = nn.LSTM(100, 128)
@@ -256,7 +256,7 @@ def test_the_lstm_of_the_notes_has_131584_parameters_and_that_of_torch_132096():
 
 
 def test_grus_count_their_biases():
-    counts = {"notes": 98_304, "keras_reset_before": 98_688, "flax": 98_816}
+    counts = {"textbook": 98_304, "keras_reset_before": 98_688, "flax": 98_816}
     counts |= dict.fromkeys(("keras", "torch", "onnx"), 99_072)
     for name, count in counts.items():
         cell = nn.GRU(128, 128, convention=name)
@@ -459,7 +459,7 @@ def test_torch_weights_there_and_back(kind, layers, ways, bias, projection):
     assert all(back[name].tobytes() == x.tobytes() for name, x in state.items())
 
 
-@pytest.mark.parametrize("kind, to", [("RNN", "keras"), ("LSTM", "notes"), ("GRU", "flax")])
+@pytest.mark.parametrize("kind, to", [("RNN", "keras"), ("LSTM", "textbook"), ("GRU", "flax")])
 def test_torch_weights_go_into_layers_of_other_conventions(kind, to):
     state = torch_state(kind)
     plain = io.from_torch(state)
@@ -646,7 +646,8 @@ def test_keras_weights_of_both_directions(kind, bias, after):
 
 
 @pytest.mark.parametrize("kind, after, to", [
-    ("RNN", True, "torch"), ("LSTM", True, "onnx"), ("GRU", True, "torch"), ("GRU", False, "notes"),
+    ("RNN", True, "torch"), ("LSTM", True, "onnx"), ("GRU", True, "torch"),
+    ("GRU", False, "textbook"),
 ])  # fmt: skip
 def test_keras_weights_go_into_layers_of_other_conventions(kind, after, to):
     weights = keras_weights(kind, after=after)

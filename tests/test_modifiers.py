@@ -679,7 +679,7 @@ def test_P25_peepholes_of_zero_see_nothing():
     assert np.abs(run(seeing, xs)[0][0] - run(plain_, xs)[0][0]).max() > 1e-2
 
 
-@pytest.mark.parametrize("convention", ["notes", "torch", "onnx"])
+@pytest.mark.parametrize("convention", ["textbook", "torch", "onnx"])
 def test_P25_a_coupled_gate_is_one_minus_the_other(convention):
     """σ(-a) = 1 - σ(a): the same as a forget gate with minus the input gate's weights."""
     coupled = randomised(nn.LSTM(I, H, coupled=True, convention=convention, dtype=F8))

@@ -181,7 +181,7 @@ class LSTM(Affine):
         *,
         bias: bool = True,
         forget_bias: float = 1.0,
-        convention: str = "notes",
+        convention: str = "textbook",
         peepholes: bool = False,
         projection: int | None = None,
         coupled: bool = False,
@@ -252,7 +252,7 @@ class LSTM(Affine):
 class GRU(Affine):
     """h = (1 - z) h + z h̃, h̃ = tanh(x W + (r h) Wn), z, r = σ(x W + h Wh) (S21).
 
-    The notes' form (Chung et al. 2014): the reset gate acts before the product, z gates the
+    The form of Chung et al. 2014: the reset gate acts before the product, z gates the
     candidate, and there is no bias unless asked for. A `convention` (see `nn.CONVENTIONS`), or
     `reset` and `update`, choose another: reset="after" is h̃ = tanh(x W + r (h Wn + bn)), as in
     cuDNN, update="previous" is h = z h + (1 - z) h̃ (Cho et al. 2014). Before and after cannot be
@@ -273,7 +273,7 @@ class GRU(Affine):
         hidden: int,
         *,
         bias: bool | None = None,
-        convention: str = "notes",
+        convention: str = "textbook",
         reset: str | None = None,
         update: str | None = None,
         norm: str | None = None,

@@ -24,7 +24,7 @@ class Convention(NamedTuple):
 
 
 CONVENTIONS = {
-    "notes": Convention("figo", ("b",), "zrn", ("b",), "before", "candidate", False),
+    "textbook": Convention("figo", ("b",), "zrn", ("b",), "before", "candidate", False),
     "torch": Convention("ifgo", ("b", "bh"), "rzn", ("b", "bh", "bn"), "after", "previous"),
     "keras": Convention("ifgo", ("b",), "zrn", ("b", "bh", "bn"), "after", "previous"),
     "keras_reset_before": Convention("ifgo", ("b",), "zrn", ("b",), "before", "previous"),
