@@ -51,7 +51,7 @@ FUNCTIONS = {
     "max": np.max, "min": np.min, "sum": np.sum, "reshape": np.reshape, "split": split,
     "unstack": lambda x, axis=0: list(np.moveaxis(x, axis, 0)),
     "stack": lambda *xs, axis: np.stack(xs, axis), "flip": np.flip, "put": put,
-    "concat": lambda *xs, axis: np.concatenate(xs, axis), "expand": np.broadcast_to,
+    "concat": lambda *xs, axis: np.concatenate(xs, axis), "broadcast_to": np.broadcast_to,
     "sum_to": sum_to, "full": lambda x, shape: np.full(shape, x), "transpose": np.transpose,
     "swapaxes": np.swapaxes, "astype": lambda x, dtype: np.asarray(x).astype(dtype),
     "detached": lambda x: x, "clip_cotangent": lambda x, norm=None, value=None: x,

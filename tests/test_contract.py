@@ -482,7 +482,7 @@ def test_B14_reductions_over_nothing():
         (lambda x: tg.split(x, sizes=[-1, 4], axis=-1), ["split", "[-1, 4]"]),
         (lambda x: tg.split(x, sizes=[1.5, 1.5], axis=-1), ["split", "1.5"]),
         (lambda x: tg.split(x, [2, 1], axis=-1), ["split", "[2, 1]", "increasing"]),
-        (lambda x: tg.expand(x, (2, 2)), ["expand", "(2, 2)"]),
+        (lambda x: tg.broadcast_to(x, (2, 2)), ["broadcast_to", "(2, 2)"]),
         (lambda x: x + np.ones(2), ["add", "(2,3)", "(2,)"]),
         (lambda x: x @ x, ["inner sizes", "(2, 3) @ (2, 3)"]),
         (lambda x: x @ 2.0, ["matmul", "number", "*"]),
@@ -547,7 +547,7 @@ FUNCTIONS = {
     "slice": (lambda x: x[::-1, 1:], (2, 3)),
     "gather": (lambda x: x[[1, 1, 0], 1], (2, 3)),
     "flip": (tg.flip, (2, 3)),
-    "expand": (lambda x: tg.expand(x, (2, 2, 3)), (2, 1)),
+    "broadcast_to": (lambda x: tg.broadcast_to(x, (2, 2, 3)), (2, 1)),
     "embedding": (lambda x: tg.embedding(x, [[1, 1], [0, 1]]), (2, 3)),
     "cross_entropy": (lambda x: tg.cross_entropy(x, TARGET), (2, 3)),
     "squares": (tg.mean_squared_error, (2, 3), (2, 3)),
@@ -630,8 +630,8 @@ def test_D02_a_broadcast_input_has_a_gradient_of_its_logical_shape():
     same(x.grad.data, np.broadcast_to(2 * small, (2, 3)))
     same(small, np.array([1.0, 2.0, 3.0]))
     y = leaf(small)
-    (tg.expand(y, (4, 3)) * y).sum().backward()
-    (tg.expand(y, (4, 3)) * y).sum().backward()
+    (tg.broadcast_to(y, (4, 3)) * y).sum().backward()
+    (tg.broadcast_to(y, (4, 3)) * y).sum().backward()
     same(y.grad.data, 16 * small)
 
 
@@ -1477,7 +1477,7 @@ def test_H02_leaves_are_copied_and_pickled():
 def test_H05_too_much_memory_leaves_everything_as_it_was():
     x = leaf([1.0])
     with refused(MemoryError, "iB"):
-        tg.expand(x, (10**14,)) + 1.0
+        tg.broadcast_to(x, (10**14,)) + 1.0
     (x * x).backward()
     assert x.grad.item() == 2 and tg.is_recording()
 

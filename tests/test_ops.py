@@ -123,7 +123,7 @@ CASES = {
     "transpose": [(smooth((2, 3, 4)), {"axes": a}) for a in (None, (1, 0, 2), (2, 0, -2))]
     + [(smooth(()), {"axes": None}), (smooth((0, 2)), {"axes": None})],
     "swapaxes": [(smooth((2, 3, 1)), {"axis1": 0, "axis2": -1})],
-    "expand": [
+    "broadcast_to": [
         (smooth(a), {"shape": b})
         for a, b in [((), (2, 3)), ((1, 3), (2, 3)), ((3,), (0, 3)), ((2, 1), (4, 2, 5))]
     ],

@@ -303,7 +303,7 @@ def choices(h):
 def rows(h):
     a = h - h.sum(axis=1, keepdims=True) + h.max(axis=-1, keepdims=True) * h.min(axis=1)[:, None]
     a = tg.softmax(a) + tg.log_softmax(h) * 0.1 + column(tg.logsumexp(h)) - tg.mean(a, -1, True)
-    return tg.tanh(a + tg.expand(h[:, :1], shape=h.shape) + tg.sum_to(h, shape=(len(h), 1)))
+    return tg.tanh(a + tg.broadcast_to(h[:, :1], shape=h.shape) + tg.sum_to(h, shape=(len(h), 1)))
 
 
 def columns(h):
@@ -686,7 +686,7 @@ def test_an_op_of_ones_own(made):
         return x * p
 
     @tg.primitive(
-        lambda g, y, x: g * tg.expand(tg.reshape(y, shape=(-1, 1)), shape=x.shape) * 0 + g
+        lambda g, y, x: g * tg.broadcast_to(tg.reshape(y, shape=(-1, 1)), shape=x.shape) * 0 + g
     )
     def total(x):
         return x.sum(axis=1)

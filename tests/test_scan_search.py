@@ -595,7 +595,9 @@ def test_unseen_changes_are_found_where_they_make_other_numbers(plain):
 def test_an_axis_that_grows_at_batch_one(plain):
     W = captured(0, 3 * H, H)
     steps = [
-        lambda x, h: tg.tanh(tg.expand((h * 0.5 + x).detach(), (3, H)).reshape(1, 3 * H) @ W + x),
+        lambda x, h: tg.tanh(
+            tg.broadcast_to((h * 0.5 + x).detach(), (3, H)).reshape(1, 3 * H) @ W + x
+        ),
         lambda x, h: tg.tanh((h + x + V[:3]).sum(axis=0, keepdims=True) + h),
         lambda x, h: tg.tanh(tg.concat([h, x], axis=0).sum(axis=0, keepdims=True)),
         lambda x, h: tg.tanh((h.T @ x) @ b.reshape(H, 1)).T,
@@ -643,3 +645,77 @@ def test_the_order_of_jax_is_refused():
                 run(step, h1, numbers(1, T, B, H))
     (y,) = tg.unroll(lambda s: s * 0.5, h1, None, length=2)
     np.testing.assert_allclose(y.data[1], h1 / 4)
+
+
+# -- what is known of a cell of the library ------------------------------------------------------
+
+LIBRARY = {
+    "RNN": lambda: tg.nn.RNN(3, 2, rng=0, dtype="float64"),
+    "LSTM": lambda: tg.nn.LSTM(3, 2, peepholes=True, clip=0.3, rng=0, dtype="float64"),
+    "GRU": lambda: tg.nn.GRU(3, 2, bias=True, rng=0, dtype="float64"),
+    "MinimalGatedUnit": lambda: tg.nn.MinimalGatedUnit(3, 2, rng=0, dtype="float64"),
+}
+
+
+def _turned_activations(cell):
+    if isinstance(cell, tg.nn.RNN):
+        cell.activation = tg.relu
+    elif hasattr(cell, "activations"):
+        cell.activations = cell.activations[::-1]
+
+
+def _other_weight(cell):
+    cell.Wh = tg.tensor(cell.Wh.data[::-1].copy(), requires_grad=True)
+
+
+def _weight_gone(cell):
+    cell.b = None
+
+
+def _in_place(cell):
+    cell.Wx.data = cell.Wx.data * 2
+
+
+def _frozen(cell):
+    cell.Wh.requires_grad = False
+
+
+def _no_clip(cell):
+    cell.clip = None
+
+
+def _other_order(cell):
+    cell.order = cell.order[1::-1] + cell.order[2:]
+
+
+def _own_step(cell):
+    kind = type(cell)
+    cell.__class__ = type("Own", (kind,), {"step": lambda self, x, *s: kind.step(self, 2 * x, *s)})
+
+
+CHANGES = [
+    _turned_activations, _other_weight, _weight_gone, _in_place, _frozen, _no_clip, _other_order,
+    _own_step,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("kind", LIBRARY)
+def test_a_cell_that_is_changed_between_two_calls_does_what_it_then_says(kind, change, as_python):
+    xs = np.random.default_rng(1).normal(size=(3, 2, 3))
+
+    def gradients(cell, **how):
+        weights = cell.parameters()
+        ys, _ = cell(xs, **how)
+        return [ys.data, *[g.data for g in tg.grad((ys * ys).sum(), weights)]]
+
+    cell = LIBRARY[kind]()
+    before = gradients(cell)
+    again = gradients(cell)
+    assert all(map(np.array_equal, before, again))
+    change(cell)
+    for how in ({}, {"return_gates": False}, {"reverse": True}):
+        got, expected = gradients(cell, **how), gradients(cell, unroll=True, **how)
+        assert len(got) == len(expected)
+        for one, other in zip(got, expected, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-13)

@@ -1,30 +1,16 @@
 """Text as numbers, sequences of different length, data sets, and tests of memory."""
 
-from .lengths import check_lengths as check_lengths
-from .lengths import check_mask as check_mask
-from .sequences import buckets as buckets
-from .sequences import mask_of as mask_of
-from .sequences import one_hot as one_hot
-from .sequences import pad as pad
-from .sequences import padding_share as padding_share
-from .sequences import unpad as unpad
-from .series import co2 as co2
-from .series import digits as digits
-from .series import sunspots as sunspots
-from .tasks import ORDER_SYMBOLS as ORDER_SYMBOLS
-from .tasks import adding as adding
-from .tasks import copy_memory as copy_memory
-from .tasks import embedded_reber as embedded_reber
-from .tasks import parity as parity
-from .tasks import reber as reber
-from .tasks import temporal_order as temporal_order
-from .text import TextError as TextError
-from .text import Vocabulary as Vocabulary
-from .text import default_text as default_text
-from .text import read_text as read_text
-from .text import streams as streams
-from .text import windows as windows
-from .tunes import tunes as tunes
-from .words import dates as dates
-from .words import names as names
-from .words import tagged_sentences as tagged_sentences
+from .lengths import check_lengths, check_mask
+from .sequences import buckets, mask_of, one_hot, pad, padding_share, unpad
+from .series import co2, digits, sunspots
+from .tasks import ORDER_SYMBOLS, adding, copy_memory, embedded_reber, parity, reber, temporal_order
+from .text import TextError, Vocabulary, default_text, read_text, streams, windows
+from .tunes import tunes
+from .words import dates, names, tagged_sentences
+
+__all__ = [
+    "ORDER_SYMBOLS", "TextError", "Vocabulary", "adding", "buckets", "check_lengths",
+    "check_mask", "co2", "copy_memory", "dates", "default_text", "digits", "embedded_reber",
+    "mask_of", "names", "one_hot", "pad", "padding_share", "parity", "read_text", "reber",
+    "streams", "sunspots", "tagged_sentences", "temporal_order", "tunes", "unpad", "windows",
+]  # fmt: skip

@@ -17,6 +17,9 @@ def check_lengths(
     `steps` is the longest that fits and `batch` how many there have to be; None asks for nothing.
     Any type of integer is taken. Raises TypeError for floats and bools, and ValueError for a wrong
     shape or a length below 0 or above `steps`, in the name of `who`.
+
+    >>> tg.data.check_lengths("mine", [3, 0], steps=5, batch=2).tolist()
+    [3, 0]
     """
     array = plain(who, "lengths", lengths)
     if array.ndim != 1 or batch not in (None, len(array)):
@@ -43,6 +46,9 @@ def check_mask(who: str, mask: Any, steps: int, batch: int, word: str = "mask") 
 
     Takes bools, or 0 and 1 in any type of number. Raises ValueError for other numbers and for
     shapes other than (steps, batch), in the name of `who` and its argument `word`.
+
+    >>> tg.data.check_mask("mine", [[1, 0], [1, 1]], steps=2, batch=2).tolist()
+    [[True, False], [True, True]]
     """
     array = plain(who, word, mask)
     if array.shape != (steps, batch):

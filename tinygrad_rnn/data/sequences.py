@@ -21,6 +21,10 @@ def pad(sequences: Iterable[Any], value: float = 0.0) -> tuple[np.ndarray, np.nd
 
     Raises ValueError for no sequences at all, for shapes that differ in more than the length, and
     for a `value` that the dtype cannot hold.
+
+    >>> array, lengths = tg.data.pad([[1, 2, 3], [4]])
+    >>> array.tolist(), lengths.tolist()
+    ([[1, 4], [2, 0], [3, 0]], [3, 1])
     """
     arrays = [plain("pad", f"sequence {b}", x) for b, x in enumerate(sequences)]
     if not arrays:
@@ -48,6 +52,9 @@ def unpad(array: Any, lengths: Any) -> list[np.ndarray]:
     """The sequences (T_b, ...) of a padded array (T, B, ...), as copies: `pad` undone.
 
     Raises ValueError or TypeError for lengths that do not fit the array.
+
+    >>> [part.tolist() for part in tg.data.unpad(np.array([[1, 4], [2, 0]]), [2, 1])]
+    [[1, 2], [4]]
     """
     array = plain("unpad", "array", array)
     if array.ndim < 2:
@@ -62,6 +69,9 @@ def mask_of(lengths: Any, steps: int) -> np.ndarray:
     """Which steps are real, bool (steps, B): the first `lengths[b]` of sequence b.
 
     Raises ValueError or TypeError for lengths that do not fit into `steps`.
+
+    >>> tg.data.mask_of([2, 1], steps=3).tolist()
+    [[True, True], [True, False], [False, False]]
     """
     steps = whole("mask_of", "steps", steps, 0)
     return np.arange(steps)[:, None] < check_lengths("mask_of", lengths, steps)
@@ -75,6 +85,9 @@ def buckets(lengths: Any, batch: int, *, rng: Random) -> Iterator[np.ndarray]:
     seed gives the same batches. What padding is left: `padding_share`.
 
     Raises ValueError or TypeError for lengths that are not whole numbers and a batch below 1.
+
+    >>> [batch.size for batch in tg.data.buckets([3, 9, 4, 8, 5], 2, rng=0)]
+    [2, 2, 1]
     """
     lengths = check_lengths("buckets", lengths)
     batch = whole("buckets", "batch", batch, 1)
@@ -86,7 +99,11 @@ def buckets(lengths: Any, batch: int, *, rng: Random) -> Iterator[np.ndarray]:
 
 
 def padding_share(lengths: Any, batches: Iterable[np.ndarray]) -> float:
-    """Which share of all steps is padding when these batches are padded: 0 for none."""
+    """Which share of all steps is padding when these batches are padded: 0 for none.
+
+    >>> tg.data.padding_share([2, 4], [np.array([0, 1])])
+    0.25
+    """
     lengths = check_lengths("padding_share", lengths)
     chosen = [lengths[index] for index in batches if len(index)]
     padded = sum(len(x) * int(x.max()) for x in chosen)
@@ -97,6 +114,9 @@ def one_hot(index: Any, classes: int, dtype: Any = np.float32) -> np.ndarray:
     """Vectors (..., classes) that are 1 at `index` (...) and 0 elsewhere.
 
     Raises IndexError outside 0 <= index < classes, and TypeError for what is not integers.
+
+    >>> tg.data.one_hot([2, 0], 3).tolist()
+    [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]
     """
     index = plain("one_hot", "index", index)
     classes = whole("one_hot", "classes", classes, 1)

@@ -18,6 +18,10 @@ def digits() -> tuple[np.ndarray, np.ndarray]:
     Licence: CC BY 4.0.
 
     Raises ModuleNotFoundError without scikit-learn, which is not imported.
+
+    >>> images, labels = tg.data.digits()
+    >>> images.shape, labels[:4].tolist()
+    ((1797, 8, 8), [0, 1, 2, 3])
     """
     with gzip.open(carried("data.digits", "sklearn", "datasets/data/digits.csv.gz")) as file:
         table = np.loadtxt(file, delimiter=",", dtype=np.float32)
@@ -31,6 +35,10 @@ def sunspots() -> tuple[np.ndarray, np.ndarray]:
     Licence: public domain.
 
     Raises ModuleNotFoundError without statsmodels, which is not imported.
+
+    >>> years, means = tg.data.sunspots()
+    >>> int(years[0]), float(means[0])
+    (1700, 5.0)
     """
     path = carried("data.sunspots", "statsmodels", "datasets/sunspots/sunspots.csv")
     year, activity = np.loadtxt(path, delimiter=",", skiprows=1, unpack=True)
@@ -46,6 +54,10 @@ def co2() -> tuple[np.ndarray, np.ndarray]:
     Licence: public domain.
 
     Raises ModuleNotFoundError without statsmodels, which is not imported.
+
+    >>> weeks, ppm = tg.data.co2()
+    >>> str(weeks[0]), int(np.isnan(ppm).sum())
+    ('1958-03-29', 59)
     """
     path = carried("data.co2", "statsmodels", "datasets/co2/co2.csv")
     rows = [line.split(",") for line in path.read_text("ascii").splitlines()[1:]]

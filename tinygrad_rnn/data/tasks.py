@@ -20,6 +20,10 @@ def adding(rng: np.random.Generator, steps: int, batch: int) -> tuple[np.ndarray
     networks (2016).
 
     Raises TypeError for an rng that is no Generator and ValueError for fewer than two steps.
+
+    >>> xs, sums = tg.data.adding(np.random.default_rng(0), 10, 4)
+    >>> xs.shape, sums.shape
+    ((10, 4, 2), (4, 1))
     """
     rng, steps, batch = _asked("adding", rng, steps, batch, least=2)
     xs = np.zeros((steps, batch, 2), np.float32)
@@ -44,6 +48,10 @@ def temporal_order(
     Long short-term memory (1997), experiment 6a, with one length for all.
 
     Raises TypeError for an rng that is no Generator and ValueError for fewer than ten steps.
+
+    >>> symbols, classes = tg.data.temporal_order(np.random.default_rng(0), 20, 4)
+    >>> symbols.shape, classes.shape
+    ((20, 4), (4,))
     """
     rng, steps, batch = _asked("temporal_order", rng, steps, batch, least=10)
     a, d, x = (ORDER_SYMBOLS.index(symbol) for symbol in "adX")
@@ -68,6 +76,10 @@ def copy_memory(
     recurrent neural networks (2016), after S. Hochreiter and J. Schmidhuber (1997).
 
     Raises TypeError for an rng that is no Generator and ValueError for a size below 1.
+
+    >>> symbols, answers = tg.data.copy_memory(np.random.default_rng(0), 5, 2, length=3)
+    >>> symbols.shape, answers.shape
+    ((11, 2), (11, 2))
     """
     rng, steps, batch = _asked("copy_memory", rng, steps, batch, least=1)
     length = whole("copy_memory", "length", length, 1)
@@ -88,6 +100,10 @@ def parity(rng: np.random.Generator, steps: int, batch: int) -> tuple[np.ndarray
     time lag problems (1996).
 
     Raises TypeError for an rng that is no Generator and ValueError for fewer than one step.
+
+    >>> bits, odd = tg.data.parity(np.random.default_rng(0), 8, 2)
+    >>> bool((odd == bits.cumsum(0) % 2).all())
+    True
     """
     rng, steps, batch = _asked("parity", rng, steps, batch, least=1)
     bits = rng.integers(2, size=(steps, batch))
@@ -119,6 +135,10 @@ def reber(rng: np.random.Generator, count: int) -> tuple[list[str], list[list[st
     state automata and simple recurrent networks (1989).
 
     Raises TypeError for an rng that is no Generator or a count that is no whole number.
+
+    >>> strings, successors = tg.data.reber(np.random.default_rng(0), 1)
+    >>> strings[0][0], successors[0][0], strings[0][-1]
+    ('B', 'TP', 'E')
     """
     rng, count = _generator("reber", rng), whole("reber", "count", count, 0)
     walks = [_walk(rng) for _ in range(count)]
@@ -134,6 +154,10 @@ def embedded_reber(rng: np.random.Generator, count: int) -> tuple[list[str], lis
     memory (1997), experiment 1.
 
     Raises TypeError for an rng that is no Generator or a count that is no whole number.
+
+    >>> strings, successors = tg.data.embedded_reber(np.random.default_rng(0), 3)
+    >>> [(s[0], s[1] == s[-2], s[-1]) for s in strings]
+    [('B', True, 'E'), ('B', True, 'E'), ('B', True, 'E')]
     """
     rng, count = _generator("embedded_reber", rng), whole("embedded_reber", "count", count, 0)
     strings, successors = [], []

@@ -10,7 +10,14 @@ import numpy as np
 
 
 class TextError(ValueError):
-    """A text that cannot be learnt from, and why."""
+    """A text that cannot be learnt from, and why.
+
+    >>> try:
+    ...     tg.data.streams(np.arange(2), batch=2)
+    ... except tg.data.TextError as error:
+    ...     print(type(error).__name__)
+    TextError
+    """
 
 
 def default_text() -> str:
@@ -18,6 +25,9 @@ def default_text() -> str:
 
     About 465,000 characters, 103 different ones, on Python 3.11. Its entropy per character is 4.69
     bits, 3.55 given the character before, 2.45 given the two before. Licence: PSF.
+
+    >>> "lambda" in tg.data.default_text()
+    True
     """
     from pydoc_data.topics import topics
 
@@ -39,6 +49,12 @@ def read_text(
 
     Raises TextError for what is missing, a folder, empty, longer than max_bytes, binary (it holds
     NUL) or of another encoding, as soon as that is seen; ValueError for no encoding of texts.
+
+    >>> import pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "text.txt"
+    >>> _ = path.write_text("to be")
+    >>> tg.data.read_text(path)
+    'to be'
     """
     if not str(path):
         raise TextError("the name of the text is empty")
@@ -103,7 +119,12 @@ def _decoded(
 
 
 class Vocabulary:
-    """The characters of a text, numbered in the order of their code points."""
+    """The characters of a text, numbered in the order of their code points.
+
+    >>> vocabulary = tg.data.Vocabulary("banana")
+    >>> len(vocabulary), vocabulary.encode("ban").tolist(), vocabulary.decode([2, 0])
+    (3, [1, 0, 2], 'na')
+    """
 
     def __init__(self, text: str):
         self.characters = "".join(sorted(set(text)))
@@ -138,6 +159,10 @@ def streams(index: np.ndarray, batch: int) -> tuple[np.ndarray, np.ndarray]:
 
     Stream b is the b-th stretch of the sequence; what does not fill the last row is left out.
     Raises TextError when there are fewer than two symbols a stream.
+
+    >>> x, y = tg.data.streams(np.arange(7), batch=2)
+    >>> x.tolist(), y.tolist()
+    ([[0, 3], [1, 4], [2, 5]], [[1, 4], [2, 5], [3, 6]])
     """
     if batch < 1:
         raise ValueError(f"streams: batch: expected at least 1, got {batch}")
@@ -162,6 +187,9 @@ def windows(
     """The streams in windows of `length` steps (the last may be shorter), from window `start` on.
 
     Consecutive windows continue each other, so a state may be carried from one to the next.
+
+    >>> [x.shape for x, y in tg.data.windows(np.arange(21), batch=2, length=4)]
+    [(4, 2), (4, 2), (2, 2)]
     """
     if length < 1:
         raise ValueError(f"windows: length: expected at least 1, got {length}")

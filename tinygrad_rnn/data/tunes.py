@@ -17,6 +17,9 @@ def tunes() -> list[str]:
     the transcriptions are spread with music21 by permission.
 
     Raises ModuleNotFoundError without music21, which is not imported.
+
+    >>> len(tg.data.tunes())
+    2009
     """
     folder = carried("data.tunes", "music21", "corpus/oneills1850")
     texts = [path.read_text("ascii") for path in sorted(folder.glob("*.abc"))]

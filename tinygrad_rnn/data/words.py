@@ -34,6 +34,10 @@ def tagged_sentences() -> list[Sentence]:
     design and uses (2015). Licence: CC BY 4.0.
 
     Raises ModuleNotFoundError without pycantonese, which is not imported.
+
+    >>> words = tg.data.tagged_sentences()
+    >>> len(words)
+    16162
     """
     folder = carried("data.tagged_sentences", "pycantonese", "data/hkcancor")
     texts = [path.read_text("utf-8") for path in sorted(folder.glob("*.cha"))]
@@ -81,6 +85,9 @@ def names() -> dict[str, list[str]]:
     first. Some names belong to several. Source: faker's lists. Licence: MIT.
 
     Raises ModuleNotFoundError without faker.
+
+    >>> len(tg.data.names())
+    18
     """
     found = {}
     for language, place in LANGUAGES.items():
@@ -103,6 +110,10 @@ def dates(
     Licence: Unicode-3.0, babel's own BSD-3-Clause.
 
     Raises ModuleNotFoundError without babel, and what babel raises for an unknown locale.
+
+    >>> pairs = tg.data.dates(100, rng=0)
+    >>> len(pairs), all(len(iso) == 10 for _, iso in pairs)
+    (100, True)
     """
     write = imported("data.dates", "babel", "dates").format_date
     count, rng = whole("data.dates", "count", count, 0), np.random.default_rng(rng)

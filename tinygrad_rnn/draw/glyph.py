@@ -20,7 +20,7 @@ FAMILIES = {
     **dict.fromkeys(["mul", "div", "power"], "scale"),
     "cross_entropy": "loss",
     **dict.fromkeys(["split", "stack", "unstack", "concat", "reshape", "transpose"], "move"),
-    **dict.fromkeys(["swapaxes", "expand", "sum_to", "flip", "take", "put"], "move"),
+    **dict.fromkeys(["swapaxes", "broadcast_to", "sum_to", "flip", "take", "put"], "move"),
     **dict.fromkeys(["astype", "embedding"], "move"),
     **dict.fromkeys(
         ["sigmoid", "tanh", "relu", "softplus", "softmax", "log_softmax", "exp", "log", "sqrt"],

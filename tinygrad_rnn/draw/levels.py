@@ -176,7 +176,7 @@ class Steps:
         return self.records[x].name
 
 
-MOVES = ("split", "unstack", "expand", "astype", "take", "reshape")
+MOVES = ("split", "unstack", "broadcast_to", "astype", "take", "reshape")
 INFIX = {"less": "<", "greater": ">", "less_equal": "≤", "greater_equal": "≥", "equal": "=",
          "not_equal": "≠"}  # fmt: skip
 WORDS = {"exp": "exp", "sqrt": "√", "abs": "abs", "sum": "Σ", "sum_to": "Σ"}

@@ -104,12 +104,14 @@ def _unexpanded(y: Tensor, inputs: list[Term]) -> list[Term]:
     """Inputs of a pointwise op without what broadcasting does anyway; constants as numbers."""
     shapes = [x.shape for x in y.inputs]
     for k, term in enumerate(inputs):
-        if not isinstance(term, Call) or term.op not in (filled, shape.expand):
+        if not isinstance(term, Call) or term.op not in (filled, shape.broadcast_to):
             continue
         inner = term.inputs[0]
         small: tuple[int, ...] = ()
-        if term.op is shape.expand:
-            small = y.inputs[k].inputs[0].shape if y.inputs[k].op is shape.expand else shapes[k]
+        if term.op is shape.broadcast_to:
+            small = (
+                y.inputs[k].inputs[0].shape if y.inputs[k].op is shape.broadcast_to else shapes[k]
+            )
         if np.broadcast_shapes(*shapes[:k], small, *shapes[k + 1 :]) == y.shape:
             inputs[k], shapes[k] = inner, small
     return inputs
@@ -198,7 +200,7 @@ _FORMS: dict[Op, Any] = {
     shape.transpose: _transpose,
     shape.swapaxes: _swapaxes,
     shape.reshape: _same_shape,
-    shape.expand: _same_shape,
+    shape.broadcast_to: _same_shape,
     shape._concat: _concat,
     shape.sum_to: _sum,
     reduce.sum: _sum,

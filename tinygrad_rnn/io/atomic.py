@@ -27,6 +27,12 @@ def write_atomically(
     the folder can still fail once the new one is in place.
 
     Source: Pillai et al. 2014, "All File Systems Are Not Created Equal".
+
+    >>> import pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "data.bin"
+    >>> tg.io.write_atomically(path, b"whole or not at all")
+    >>> path.read_bytes()
+    b'whole or not at all'
     """
     name = plain_path(who, path)
     if not isinstance(data, bytes):
@@ -57,6 +63,12 @@ def write_text_atomically(path: str | os.PathLike[str], text: str) -> None:
 
     Raises TypeError (not a str), ValueError (lone surrogates have no UTF-8), and what
     `write_atomically` raises.
+
+    >>> import pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "text.txt"
+    >>> tg.io.write_text_atomically(path, "to be")
+    >>> path.read_text()
+    'to be'
     """
     who = "write_text_atomically"
     if not isinstance(text, str):

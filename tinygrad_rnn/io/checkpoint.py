@@ -41,7 +41,17 @@ _PACKED = {  # what a zip archive is, by the end of a name in it
 
 
 class CheckpointError(ValueError):
-    """A file that cannot be believed, or that does not fit the model: nothing was loaded."""
+    """A file that cannot be believed, or that does not fit the model: nothing was loaded.
+
+    >>> import pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "broken.safetensors"
+    >>> _ = path.write_bytes(b"nothing")
+    >>> try:
+    ...     tg.io.load(path)
+    ... except tg.io.CheckpointError:
+    ...     print("nothing was loaded")
+    nothing was loaded
+    """
 
 
 def save(
@@ -65,6 +75,12 @@ def save(
     OSError as `write_atomically` does.
 
     Source: https://github.com/huggingface/safetensors#format
+
+    >>> import pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "arrays.safetensors"
+    >>> tg.io.save(path, {"W": np.ones((2, 3))}, {"made by": "hand"})
+    >>> tg.io.load(path)[1]
+    {'made by': 'hand'}
     """
     for argument, value in (("arrays", arrays), ("metadata", metadata or {})):
         if not isinstance(value, Mapping):
@@ -90,6 +106,14 @@ def load(path: str | os.PathLike[str]) -> tuple[StateDict, dict[str, Any]]:
         float16 or bfloat16, which become float32; with a header of at most 16 MiB.
 
     Raises CheckpointError naming the file and the reason, FileNotFoundError, or OSError.
+
+    >>> import pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "model.safetensors"
+    >>> model = tg.nn.Linear(3, 2, rng=0)
+    >>> tg.io.save(path, model.state_dict(), {"epoch": 7})
+    >>> state, metadata = tg.io.load(path)
+    >>> model.load_state_dict(state), metadata["epoch"]
+    (([], []), 7)
     """
     name = plain_path("load", path)
     from safetensors import SafetensorError

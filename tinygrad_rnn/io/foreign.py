@@ -104,6 +104,9 @@ def settings(framework: str, layer: Recurrent | Part) -> list[Settings]:
     again there.
 
     Raises ValueError for what the framework cannot say.
+
+    >>> tg.io.settings("torch", tg.nn.LSTM(3, 4, convention="torch"))
+    [{'input_size': 3, 'hidden_size': 4, 'num_layers': 1}]
     """
     if framework not in ("torch", "keras", "onnx"):
         expected = "expected 'torch', 'keras' or 'onnx'"
@@ -128,7 +131,7 @@ def settings(framework: str, layer: Recurrent | Part) -> list[Settings]:
 
 def divided(how: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     """Options apart: those of the cells, of both directions, and of the layer around them."""
-    names = ({*how} - {"merge"} - MAKING, {"merge"}, MAKING)
+    names = ({*how} - {"merge"} - {*MAKING}, {"merge"}, {*MAKING})
     cells, both, around = ({k: v for k, v in how.items() if k in of} for of in names)
     return cells, both, around
 

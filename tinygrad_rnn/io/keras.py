@@ -44,6 +44,11 @@ def from_keras(*layers: Sequence[Any], convention: str | None = None, **how: Any
     Raises ValueError for arrays that do not belong together.
 
     Source: https://keras.io/api/layers/recurrent_layers
+
+    >>> cell = tg.nn.GRU(3, 4, convention="keras", rng=0)
+    >>> layer = tg.io.from_keras(tg.io.to_keras(cell), convention="keras")
+    >>> layer(np.ones((5, 2, 3), np.float32))[0].shape
+    (5, 2, 4)
     """
     parts: list[Part] = []
     how, merge, around = divided(how)
@@ -73,6 +78,12 @@ def load_keras(layer: Recurrent | Part, weights: Sequence[Any]) -> None:
 
     Raises ValueError that lists all that is missing, unexpected or of another shape, or says what
     the layer has and Keras has not: peepholes, a projection, modifiers, ...
+
+    >>> cell = tg.nn.LSTM(3, 4, rng=0)
+    >>> weights = [np.ones((3, 16)), np.ones((4, 16)), np.zeros(16)]
+    >>> tg.io.load_keras(cell, weights)
+    >>> cell.Wx.data.tolist()[0][:3]
+    [1.0, 1.0, 1.0]
     """
     if not isinstance(weights, list | tuple):
         raise TypeError(
@@ -86,6 +97,9 @@ def to_keras(layer: Recurrent | Part) -> list[np.ndarray]:
     """The weights of a layer in the order and layouts of Keras, as `set_weights` takes them.
 
     Raises ValueError for what Keras cannot say: see `load_keras`.
+
+    >>> [w.shape for w in tg.io.to_keras(tg.nn.LSTM(3, 4, rng=0))]
+    [(3, 16), (4, 16), (16,)]
     """
     return list(_arrays(_in_keras("to_keras", deepcopy(layer))).values())
 

@@ -32,6 +32,12 @@ def arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     one array of an npy file is arr_0. float16 and bfloat16 become float32.
 
     Raises CheckpointError naming the file and the reason, FileNotFoundError, or OSError.
+
+    >>> import pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "weights.npz"
+    >>> np.savez(path, W=np.ones((2, 3)))
+    >>> tg.io.arrays(path)["W"].shape
+    (2, 3)
     """
     name = plain_path("arrays", path)
     if not os.path.isfile(name):

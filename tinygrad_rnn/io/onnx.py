@@ -23,6 +23,10 @@ def to_onnx(part: Part) -> Arrays:
     Raises ValueError for what ONNX cannot say: projections, norms, modifiers, ...
 
     Source: https://onnx.ai/onnx/operators
+
+    >>> node = tg.io.to_onnx(tg.nn.LSTM(3, 4, rng=0))
+    >>> {name: array.shape for name, array in node.items()}
+    {'W': (1, 16, 3), 'R': (1, 16, 4), 'B': (1, 32)}
     """
     cells = cells_of("to_onnx", "onnx", deepcopy(part))
     check_alike("to_onnx", "onnx", cells)

@@ -53,6 +53,11 @@ def from_torch(state: Mapping[str, Any], *, prefix: str = "", **how: Any) -> Rec
     Raises ValueError that lists all that is missing, unexpected or of another shape.
 
     Source: https://docs.pytorch.org/docs/stable/generated/torch.nn.LSTM.html
+
+    >>> cell = tg.nn.LSTM(3, 4, convention="torch", rng=0)
+    >>> layer = tg.io.from_torch(tg.io.to_torch(cell))
+    >>> layer(np.ones((5, 2, 3), np.float32))[0].shape
+    (5, 2, 4)
     """
     given = _without(prefix, "from_torch", state)
     kind, inputs, options = _described(given)
@@ -78,6 +83,11 @@ def load_torch(layer: Recurrent | Part, state: Mapping[str, Any], *, prefix: str
 
     Raises ValueError that lists all that is missing, unexpected or of another shape, or says what
     the layer has and torch has not: peepholes, a reset gate before the product, modifiers, ...
+
+    >>> cell = tg.nn.RNN(3, 4, bias=2, rng=0)
+    >>> tg.io.load_torch(cell, tg.io.to_torch(tg.nn.RNN(3, 4, bias=2, rng=1)))
+    >>> bool((cell.Wx == tg.nn.RNN(3, 4, bias=2, rng=1).Wx).data.all())
+    True
     """
     _load("load_torch", layer, _without(prefix, "load_torch", state))
 
@@ -89,6 +99,9 @@ def to_torch(layer: Recurrent | Part) -> Arrays:
     `{name: torch.from_numpy(array) for ...}` as its state_dict.
 
     Raises ValueError for what torch cannot say.
+
+    >>> sorted(tg.io.to_torch(tg.nn.LSTM(3, 4, rng=0)))
+    ['bias_hh_l0', 'bias_ih_l0', 'weight_hh_l0', 'weight_ih_l0']
     """
     cells = _in_torch("to_torch", deepcopy(layer))
     check_alike("to_torch", "torch", cells)

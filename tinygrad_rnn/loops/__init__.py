@@ -1,5 +1,6 @@
 """Time: a step, folded over a sequence."""
 
+from .entry import Known as Known
 from .entry import ScanWarning as ScanWarning
 from .entry import fold as fold
 from .entry import scan as scan

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..ops.shape import check_index
 from ..tensor import Tensor, _births, mode
-from .entry import Steps, results_of, warn
+from .entry import Known, Steps, results_of, warn
 from .lower import Unsupported
 from .program import Program, program_of
 from .runtime import Run
@@ -33,16 +33,19 @@ from .trace import (
 
 def compiled(
     step: Steps, state: Any, inputs: Any, steps: int, reverse: bool, every: Any, names: Any,
-    roots: Sequence[Any],
+    roots: Sequence[Any], known: Known | None = None,
 ) -> list[Tensor] | None:  # fmt: skip
     """The results of a scan run as a loop; None where the step has no compiled form.
 
     `roots` are what may change something when the step is run: they are looked at before and after.
+    `known`, if given, remembers what the step does.
     """
     began = next(_births)
     given = _given(state, inputs)
     again = lambda: _traced(step, inputs, state, names, roots)
-    program, captured = _recognised(step, given, roots)
+    program, captured = _recalled(known, given)
+    if program is None:
+        program, captured = _recognised(step, given, roots)
     if program is None:
         made, results = again()
         program = _program(made, results, lambda: again()[0], len(inputs))
@@ -51,6 +54,8 @@ def compiled(
         _remember(step, given, program)
         captured = made.captured
     _check_repeats(program, captured, began, lambda: again()[0])
+    if known is not None and all(x in known.tensors or is_written(x) for x in captured):
+        known.programs[given] = program, captured
     for k, rows in program.lookups:
         check_index("index", inputs[k]._array, rows, IndexError)
     run = Run(
@@ -105,6 +110,13 @@ def _same(tensors: Sequence[Tensor], arrays: Sequence[np.ndarray]) -> bool:
     return len(tensors) == len(arrays) and all(
         same_numbers(x._array, a) for x, a in zip(tensors, arrays, strict=True)
     )
+
+
+def _recalled(known: Known | None, given: Any) -> tuple[Any, Any]:
+    """The program of last time, if all that it captures is of the shapes that it was."""
+    program, captured = (known.programs if known is not None else {}).get(given, (None, ()))
+    same = program is not None and program.step.reads(captured)
+    return (program, captured) if same else (None, None)
 
 
 def _recognised(step: Steps, given: Any, roots: Sequence[Any]) -> tuple[Any, Any]:

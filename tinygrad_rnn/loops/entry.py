@@ -105,6 +105,18 @@ class ScanWarning(RuntimeWarning):
     """A step is run op by op, because something in it has no compiled form."""
 
 
+class Known:
+    """What a step does with inputs of certain shapes, so that it need not be run to be seen.
+
+    For a caller who can tell that a step depends on nothing but what it is given and `tensors`: a
+    program, and which of them it captures, by the shapes of what the step was given.
+    """
+
+    def __init__(self, tensors: Sequence[Tensor]) -> None:
+        self.tensors = frozenset(tensors)
+        self.programs: dict[Any, tuple[Any, Sequence[Tensor]]] = {}
+
+
 def fold(
     step: Steps,
     carry: Any,
@@ -116,10 +128,12 @@ def fold(
     unrolled: bool = False,
     names: Sequence[str] = (),
     roots: Sequence[Any] | None = None,
+    known: Known | None = None,
 ) -> list[Tensor]:
     """`scan`, with names for the carry in texts and pictures.
 
-    `roots`: what the step must not change, if that is less than all it can reach.
+    `roots`: what the step must not change, if that is less than all it can reach. `known`: of a
+    step that does the same as long as this is the same.
     """
     state, inputs, steps = _given("scan", carry, xs, length)
     every = _interval(checkpoint, steps)
@@ -127,7 +141,7 @@ def fold(
         machine = _machine()
         if machine is not None:
             roots = (step,) if roots is None else roots
-            out = machine.compiled(step, state, inputs, steps, reverse, every, names, roots)
+            out = machine.compiled(step, state, inputs, steps, reverse, every, names, roots, known)
             if out is not None:
                 return out
     given = tuple(inputs) if inputs else None

@@ -267,7 +267,7 @@ def _swapaxes(self, y, inputs, axis1, axis2):
     return _permuted(self, inputs[0], axes)
 
 
-def _expand(self, y, inputs, shape):
+def _broadcast_to(self, y, inputs, shape):
     x = inputs[0]
     self.check_rows_first(x)
     batched = x.batched
@@ -533,8 +533,9 @@ def _scatter_rows(self, y, inputs, rows):
 
 RULES: dict[str, Callable[..., Any]] = {
     "clip_cotangent": lambda self, y, inputs, **limit: inputs[0],  # nothing, on the way ahead
-    "reshape": _reshape, "transpose": _transpose, "swapaxes": _swapaxes, "expand": _expand,
-    "sum_to": _sum_to, "sum": _over("sum"), "max": _over("max"), "min": _over("min"),
+    "reshape": _reshape, "transpose": _transpose, "swapaxes": _swapaxes,
+    "broadcast_to": _broadcast_to, "sum_to": _sum_to,
+    "sum": _over("sum"), "max": _over("max"), "min": _over("min"),
     "softmax": _softmax, "log_softmax": _log_softmax, "logsumexp": _logsumexp,
     "split": _split, "unstack": _unstack,
     "take": _take, "put": _put, "flip": _flip, "concat": _concat, "stack": _stack,

@@ -333,6 +333,10 @@ class Step:
         self.ahead = list(self.trace.nodes)
         self.results = [known[x] for x in results]
 
+    def reads(self, captured: Sequence[Tensor]) -> bool:
+        """Whether these can be what the step captures."""
+        return [_specification(x) for x in captured] == self.specifications
+
     def pull(self, incoming: Sequence[bool]) -> tuple[list[Any], list[Any], list[Tensor]]:
         """Cotangents of each of (xs, carry, captured), or None, as functions of those coming in.
 

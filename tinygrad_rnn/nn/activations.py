@@ -94,6 +94,9 @@ def activation(who: str, given: Any) -> Activation:
     """The activation of that name, or the function that was given.
 
     Raises ValueError for another name and TypeError for what is neither, saying `who` was asked.
+
+    >>> tg.nn.activation("mine", "relu") is tg.relu
+    True
     """
     if callable(given):
         return given

@@ -31,6 +31,11 @@ class Bidirectional(Part):
 
     Raises ValueError for cells that do not fit together, and for one and the same cell twice
     unless `share` says that it is meant.
+
+    >>> layer = tg.nn.Bidirectional(tg.nn.GRU(3, 4, rng=0), tg.nn.GRU(3, 4, rng=1))
+    >>> ys, state = layer(np.ones((5, 2, 3), np.float32))
+    >>> ys.shape
+    (5, 2, 8)
     """
 
     _conventions = ("merge",)

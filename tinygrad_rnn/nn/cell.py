@@ -6,12 +6,14 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from functools import lru_cache
+from operator import is_
 from types import MappingProxyType
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from ..loops import fold
+from ..loops import Known, fold
 from ..op import Op
 from ..ops import where
 from ..ops.shape import take
@@ -69,6 +71,10 @@ class Part(Module):
 
     `state` names what it carries and `sizes` says how wide each of it is; `inputs` and `outputs`
     are the features it reads and gives.
+
+    >>> cell = tg.nn.LSTM(3, 4, rng=0)
+    >>> isinstance(cell, tg.nn.Part), cell.state, cell.sizes
+    (True, ('h', 'c'), (4, 4))
     """
 
     state: tuple[str, ...] = ("h",)
@@ -121,6 +127,17 @@ class Cell(Part):
 
     `links` says which weights read the input and which the state, for what cuts links; in a cell
     that does not say, what is read is cut instead.
+
+    >>> class Leaky(tg.nn.Cell):
+    ...     def __init__(self, inputs, hidden):
+    ...         self.inputs, self.hidden = inputs, hidden
+    ...         self.W = tg.tensor(np.ones((inputs, hidden), np.float32), requires_grad=True)
+    ...
+    ...     def step(self, x, h):
+    ...         return 0.5 * h + x @ self.W
+    >>> ys, (h,) = Leaky(1, 1)(np.ones((3, 1, 1), np.float32))
+    >>> ys.data.ravel().tolist()
+    [1.0, 1.5, 1.75]
     """
 
     links: Mapping[str, tuple[str, ...]] = MappingProxyType({})
@@ -179,8 +196,9 @@ class Cell(Part):
             xs, harmless = _harmless(xs, state, begin, way, resets)
             for name, first in zip(self.state, harmless, strict=True):
                 first.name = f"{name} first"
-        modules = self.modules() if self.is_nested() else [self]
-        if any([m.draws for m in modules]):
+        known = _known(self, way.gates) if way.valid is way.reset is None else None
+        modules = self.modules() if known is None and self.is_nested() else [self]
+        if known is None and any([m.draws for m in modules]):
             self._ask(run, xs, state, way.unroll)
         flags = [x for x in (way.valid, resets) if x is not None]
         count, streams = len(run.streams), (*run.streams, *flags)
@@ -207,9 +225,14 @@ class Cell(Part):
 
         paths = fold(
             one, state, (xs, *streams), names=self.state, reverse=way.reverse,
-            checkpoint=way.checkpoint, unrolled=way.unroll, roots=_foreign(modules),
+            checkpoint=way.checkpoint, unrolled=way.unroll, known=known,
+            roots=() if known is not None else _foreign(modules),
         )  # fmt: skip
-        return _sorted(self.state, state, paths, has_output, list(run.shown), way)
+        if known is None:
+            return _sorted(self.state, state, paths, has_output, list(run.shown), way)
+        shown = known.shown or (has_output, list(run.shown))
+        known.shown = shown if len(xs) else None
+        return _sorted(self.state, state, paths, shown[0], shown[1], way)
 
     def check(self) -> None:
         """Refuse a cell that cannot be folded: without sizes, or with a step of other states."""
@@ -253,6 +276,48 @@ def check_part(who: str, word: str, part: Any, kind: type[Part] = Cell) -> None:
     part.check()
 
 
+class _Known(Known):
+    """What a cell does, and how its results are told apart: whether it has an output, and gates."""
+
+    def __init__(self, cell: Cell):
+        self.attributes = _attributes(cell)
+        super().__init__([x for x in self.attributes if isinstance(x, Tensor)])
+        self.shown: Any = None
+
+
+_cells: WeakKeyDictionary[Cell, dict[bool, _Known]] = WeakKeyDictionary()
+
+
+def _known(cell: Cell, gates: bool) -> _Known | None:
+    """What is known of a cell of the library that is a function of its attributes alone.
+
+    They are looked at in each call: the same objects, none of which can change but a tensor's
+    numbers. None where that cannot be said.
+    """
+    known = _cells.setdefault(cell, {})
+    last = known.get(gates)
+    now = _attributes(cell)
+    if last is None or len(now) != len(last.attributes) or not all(map(is_, now, last.attributes)):
+        known.clear()
+        if not _is_ours(cell.__class__) or cell.draws or not all(map(_is_fixed, now)):
+            return None
+        last = known[gates] = _Known(cell)
+    return last
+
+
+def _attributes(cell: Cell) -> tuple[Any, ...]:
+    return (cell.__class__.step, *vars(cell).values())
+
+
+def _is_fixed(value: Any) -> bool:
+    """Whether an attribute means the same as long as it is the same object."""
+    if value.__class__ is tuple:
+        return all(map(_is_fixed, value))
+    if value.__class__ in _PLAIN or isinstance(value, np.dtype):
+        return True
+    return callable(value) and not isinstance(value, Module) and _is_ours(value)
+
+
 def _foreign(modules: Sequence[Module]) -> list[Any]:
     """What somebody else wrote of a cell: the library's own steps change nothing."""
     found: list[Any] = []
@@ -266,7 +331,7 @@ def _foreign(modules: Sequence[Module]) -> list[Any]:
     return found
 
 
-_PLAIN = {Tensor, bool, int, float, str, type(None), np.dtype, type(np.dtype(np.float32))}
+_PLAIN = {Tensor, bool, int, float, str, type(None), type(np.dtype(np.float32))}
 
 
 def _is_ours(x: Any) -> bool:

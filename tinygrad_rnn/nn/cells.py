@@ -77,11 +77,13 @@ def one_of(who: str, word: str, given: Any, known: Sequence[Any]) -> Any:
     return given
 
 
-def several(who: str, given: Sequence[Activation], count: int) -> list[Callable[[Tensor], Tensor]]:
+def several(
+    who: str, given: Sequence[Activation], count: int
+) -> tuple[Callable[[Tensor], Tensor], ...]:
     """Activations as functions, as many as there are places for."""
     if isinstance(given, str) or callable(given) or len(given) != count:
         raise ValueError(f"{who}: activations: expected {count} names or functions, got {given!r}")
-    return [activation_of(who, one) for one in given]
+    return tuple(activation_of(who, one) for one in given)
 
 
 class RNN(Affine):
@@ -92,6 +94,11 @@ class RNN(Affine):
     (inputs, hidden) is Glorot, Wh (hidden, hidden) orthogonal. untied: a Wh for each of so many
     steps, (steps, hidden, hidden), instead of one that all share (S3). clip: what goes into the
     activation is cut off there, if given.
+
+    >>> cell = tg.nn.RNN(3, 4, activation="relu", rng=0)
+    >>> ys, (h,) = cell(np.ones((5, 2, 3), np.float32))
+    >>> ys.shape, bool((ys[-1] == h).data.all())
+    ((5, 2, 4), True)
     """
 
     _conventions = ("order", "clip", "activation")
@@ -145,6 +152,9 @@ class IRNN(RNN):
     """h = relu(x Wx + h Wh + b) that begins with Wh = I, so that it carries on what it has.
 
     Le, Jaitly & Hinton 2015. Wx begins normal with a standard deviation of 0.001.
+
+    >>> tg.nn.IRNN(3, 2, rng=0).Wh.data.tolist()
+    [[1.0, 0.0], [0.0, 1.0]]
     """
 
     def __init__(self, inputs: int, hidden: int, *, dtype: Any = np.float32, rng: Random = None):
@@ -169,6 +179,13 @@ class LSTM(Affine):
     al. 2016, formulas 20-22), "per_gate" each gate's sum by itself, and that c. activations: of the
     gates, of the candidate, of c, as for an RNN. clip: what goes into an activation is cut off
     there.
+
+    >>> cell = tg.nn.LSTM(3, 4, rng=0)
+    >>> ys, (h, c) = cell(np.ones((5, 2, 3), np.float32))
+    >>> ys.shape, h.shape, c.shape
+    ((5, 2, 4), (2, 4), (2, 4))
+    >>> tg.nn.count_parameters(cell)
+    128
     """
 
     state = ("h", "c")
@@ -262,6 +279,11 @@ class GRU(Affine):
     and r, and Wn (hidden, hidden) for h̃, orthogonal per gate. norm: "ba2016" normalises x Wx, h Wh
     and the candidate's product. activations: of the gates, of the
     candidate. clip: what goes into an activation is cut off there.
+
+    >>> cell = tg.nn.GRU(3, 4, rng=0)
+    >>> ys, (h,) = cell(np.ones((5, 2, 3), np.float32))
+    >>> ys.shape, h.shape
+    ((5, 2, 4), (2, 4))
     """
 
     links = MappingProxyType({"x": ("Wx",), "h": ("Wh", "Wn")})
@@ -327,6 +349,10 @@ class MinimalGatedUnit(Affine):
 
     Wx is (inputs, 2·hidden) for f and h̃, Glorot; Wh and Wn (hidden, hidden) are orthogonal; f's
     bias begins at 1, so that a new network learns at once.
+
+    >>> ys, (h,) = tg.nn.MinimalGatedUnit(3, 4, rng=0)(np.ones((5, 2, 3), np.float32))
+    >>> ys.shape
+    (5, 2, 4)
     """
 
     links = MappingProxyType({"x": ("Wx",), "h": ("Wh", "Wn")})
@@ -362,6 +388,12 @@ class OutputRecurrent(Cell):
     the output should have been. With targets no step waits for another, and all of them run at once
     as one batch: `ys, state = cell(xs, targets=ys)`. In use set `cell.source` to "output" or
     "prediction". Jordan 1986; teacher forcing: Williams & Zipser 1989. V is (hidden, outputs).
+
+    >>> cell = tg.nn.OutputRecurrent(3, 8, 2, source="target", rng=0)
+    >>> xs, targets = np.ones((5, 1, 3), np.float32), np.zeros((5, 1, 2), np.float32)
+    >>> ys, _ = cell(xs, targets=targets)
+    >>> ys.shape
+    (5, 1, 2)
     """
 
     state = ("o",)

@@ -47,6 +47,14 @@ def convert(cell: Made, to: str, *, reset: str | None = None, update: str | None
     would do, where no weights make the same function: a reset gate before the product is none
     after it; a bias that the reset gate multiplies, or that is normalised, cannot be added to
     another; of gates other than sigmoids 1 - z is no z of other weights.
+
+    >>> cell = tg.nn.LSTM(3, 4, rng=0)
+    >>> other = tg.nn.convert(cell, "torch")
+    >>> cell.order, other.order
+    ('figo', 'ifgo')
+    >>> xs = np.ones((5, 2, 3), np.float32)
+    >>> bool(np.allclose(cell(xs)[0].data, other(xs)[0].data, atol=1e-6))
+    True
     """
     convention_of("convert", to)
     twin = deepcopy(cell)

@@ -44,7 +44,7 @@ ROWS = (
     ("x.", "var", "`((x - x.mean()) ** 2).mean()`"),
     ("x.", "norm", "`(x * x).sum().sqrt()`"),
     ("x.", "clamp clip", "`tg.minimum(tg.maximum(x, low), high)`"),
-    ("x.", "repeat expand expand_as", "`tg.expand(x, shape)`"),
+    ("x.", "repeat expand expand_as", "`tg.broadcast_to(x, shape)`"),
     ("x.", "chunk unbind", "`tg.split(x, 2)`, `tg.unstack(x)`"),
     ("x.", "masked_fill", "`tg.where(mask, value, x)`"),
     ("x.", "gather index_select", "`x[index]`"),

@@ -25,6 +25,10 @@ class Ensemble(Module):
     output: what to take of what a member returns, such as `lambda result: result[0]` of
     (ys, state), or `tg.softmax` to average chances and not logits; by default it has to return
     one tensor. The members' outputs agree in shape.
+
+    >>> models = [tg.nn.Linear(3, 2, rng=seed) for seed in range(5)]
+    >>> tg.nn.Ensemble(*models)(np.ones((4, 3), np.float32)).shape
+    (4, 2)
     """
 
     def __init__(self, *models: Any, how: str = "mean", output: Output | None = None):
@@ -49,6 +53,11 @@ def monte_carlo(
     The model is run on x in training, without recording, as often as asked; how and output as for
     `Ensemble`. Whether each module inside was in training is put back, after an exception too.
     Gal & Ghahramani 2016 read the mean as a Bayesian average; without dropout all runs are alike.
+
+    >>> model = tg.nn.Dropout(0.5, rng=0)
+    >>> mean = tg.nn.monte_carlo(model, np.ones(1000, np.float32), 50)
+    >>> bool(abs(mean.data.mean() - 1) < 0.05)
+    True
     """
     positive("monte_carlo", samples=samples)
     _check("monte_carlo", how)

@@ -33,6 +33,9 @@ def explain(cell: Cell) -> str:
     and their sum.
 
     Raises TypeError for what is not one cell.
+
+    >>> print(tg.nn.explain(tg.nn.RNN(3, 4, rng=0)).splitlines()[0])
+    RNN: 3 inputs, 4 hidden units, 32 parameters
     """
     if not isinstance(cell, Cell):
         raise TypeError(

@@ -24,6 +24,11 @@ class LanguageModel(Module):
 
     cell: "rnn", "lstm" or "gru"; `layers` of them, each of size `hidden`; dropout acts on the
     feed-forward links only (S25; Zaremba et al. 2014). Indices are (T, B).
+
+    >>> model = tg.nn.LanguageModel(30, cell="gru", embedding=8, hidden=16, rng=0)
+    >>> logits, state = model(np.zeros((5, 2), np.int64))
+    >>> logits.shape
+    (5, 2, 30)
     """
 
     def __init__(

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..ops import clip_cotangent, concat, expand, split, where
+from ..ops import broadcast_to, clip_cotangent, concat, split, where
 from ..tensor import Tensor
 from .cell import Cell, check_part
 from .init import Random, generator
@@ -25,6 +25,13 @@ class Modifier(Cell):
 
     What is cut is cut for the step: an `output` that reads x itself, as that of `Residual` does,
     sees all of it, whichever way round the two are nested.
+
+    >>> class Halved(tg.nn.Modifier):
+    ...     def step(self, x, *state):
+    ...         return self.cell.step(x / 2, *state)
+    >>> cell = Halved(tg.nn.RNN(3, 4, rng=0))
+    >>> cell(np.ones((5, 2, 3), np.float32))[0].shape
+    (5, 2, 4)
     """
 
     _conventions = ("adds",)
@@ -78,6 +85,10 @@ class FeedforwardDropout(Modifier):
     """Dropout on what comes from below, x̃(t) = m(t) ⊙ x(t), never on the state (S25).
 
     A fresh mask at every step. Zaremba et al. 2014. Raises ValueError unless 0 <= p <= 1.
+
+    >>> cell = tg.nn.FeedforwardDropout(tg.nn.GRU(3, 4, rng=0), 0.2, rng=0)
+    >>> cell(np.ones((5, 2, 3), np.float32))[0].shape
+    (5, 2, 4)
     """
 
     def __init__(self, cell: Cell, p: float, *, rng: Random = None):
@@ -103,6 +114,10 @@ class VariationalDropout(Modifier):
     is cut where weights read it (`Cell.links`), not where it is carried on, so that a GRU keeps
     what it decides to keep. per_gate draws a mask for each gate ("untied"). Gal & Ghahramani 2016.
     Raises ValueError without either rate.
+
+    >>> cell = tg.nn.VariationalDropout(tg.nn.LSTM(3, 4, rng=0), inputs=0.2, state=0.3, rng=0)
+    >>> cell(np.ones((5, 2, 3), np.float32))[0].shape
+    (5, 2, 4)
     """
 
     def __init__(
@@ -188,6 +203,13 @@ class DropConnect(Modifier):
     One mask for the whole batch, new at every call; what is left is divided by 1 - p. Wan et al.
     2013; in recurrent networks Merity et al. 2018. Raises ValueError for a cell that does not say
     by `links` which weights read its state.
+
+    >>> cell = tg.nn.DropConnect(tg.nn.LSTM(3, 4, rng=0), 0.5, rng=0)
+    >>> xs = np.ones((5, 2, 3), np.float32)
+    >>> bool((cell(xs)[0] == cell(xs)[0]).data.all())
+    False
+    >>> bool((cell.eval()(xs)[0] == cell(xs)[0]).data.all())
+    True
     """
 
     def __init__(self, cell: Cell, p: float, *, rng: Random = None):
@@ -222,6 +244,10 @@ class Zoneout(Modifier):
     every step; in use the expectation, p h(t-1) + (1 - p) h̃(t). The output is the state that was
     kept. Krueger et al. 2017. Raises ValueError for a state that the cell does not have,
     and without any rate.
+
+    >>> cell = tg.nn.Zoneout(tg.nn.LSTM(3, 4, rng=0), h=0.05, c=0.5, rng=0)
+    >>> cell(np.ones((5, 2, 3), np.float32))[0].shape
+    (5, 2, 4)
     """
 
     _changes = property(lambda self: self.cell._changes + 1)
@@ -271,6 +297,10 @@ class Residual(Modifier):
     """The output is x plus that of the cell: a way around it over depth. He et al. 2016.
 
     Raises ValueError unless the cell gives as many outputs as it reads inputs.
+
+    >>> cell = tg.nn.Residual(tg.nn.GRU(4, 4, rng=0))
+    >>> cell(np.ones((5, 2, 4), np.float32))[0].shape
+    (5, 2, 4)
     """
 
     adds = "x"
@@ -291,6 +321,10 @@ class TimeSkip(Modifier):
     """A way around k steps of time: h(t) = cell(x(t), h(t-1)) + h(t-k) (S23).
 
     The states between go by "h-2" to "h-k", and are 0 before the first step.
+
+    >>> cell = tg.nn.TimeSkip(tg.nn.RNN(3, 4, rng=0), 2)
+    >>> cell.state
+    ('h', 'h-2')
     """
 
     _changes = property(lambda self: self.cell._changes + 1)
@@ -331,7 +365,12 @@ class TimeSkip(Modifier):
 
 
 class LearnedState(Modifier):
-    """A cell whose state before the first step is learned: the same for every row, 0 at first."""
+    """A cell whose state before the first step is learned: the same for every row, 0 at first.
+
+    >>> cell = tg.nn.LearnedState(tg.nn.GRU(3, 4, rng=0))
+    >>> [name for name, _ in cell.named_parameters()]
+    ['cell.Wh', 'cell.Wx', 'cell.Wn', 'start.h']
+    """
 
     def __init__(self, cell: Cell):
         super().__init__(cell)
@@ -341,7 +380,7 @@ class LearnedState(Modifier):
         }
 
     def begin(self, batch: int) -> tuple[Tensor, ...]:
-        return tuple(expand(h, shape=(batch, *h.shape)) for h in self.start.values())
+        return tuple(broadcast_to(h, shape=(batch, *h.shape)) for h in self.start.values())
 
 
 class ClipCotangent(Modifier):
@@ -349,6 +388,11 @@ class ClipCotangent(Modifier):
 
     The cotangent of each state, by norm (of each row by itself) or by value; values ahead stay as
     they are. See `tg.clip_cotangent`, and `optim.clip_grad_norm` for clipping the sums at the end.
+
+    >>> cell = tg.nn.ClipCotangent(tg.nn.RNN(3, 4, rng=0), norm=1.0)
+    >>> ys, _ = cell(np.ones((5, 2, 3), np.float32))
+    >>> ys.shape
+    (5, 2, 4)
     """
 
     _changes = property(lambda self: self.cell._changes + 1)

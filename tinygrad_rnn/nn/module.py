@@ -22,6 +22,10 @@ class StateDict(dict[str, np.ndarray]):
     """Arrays by path, as any dict of them, and in `conventions` how each module inside reads its
     own: {path: {"order": "figo", ...}}. What is made of one by hand, also by `dict(state)`, has the
     arrays alone. `tg.io.save` and `load` keep both.
+
+    >>> state = tg.nn.LSTM(3, 4, rng=0).state_dict()
+    >>> sorted(state)
+    ['Wh', 'Wx', 'b']
     """
 
     def __init__(
@@ -38,6 +42,15 @@ class Module:
 
     Modules nest through attributes, lists, tuples and dicts. Order is the order of assignment.
     A subclass defines `__call__`. `training` is switched by `train()` and `eval()`.
+
+    >>> class Head(tg.nn.Module):
+    ...     def __init__(self):
+    ...         self.linear = tg.nn.Linear(4, 2, rng=0)
+    ...
+    ...     def __call__(self, h):
+    ...         return tg.softmax(self.linear(h))
+    >>> [(name, x.shape) for name, x in Head().named_parameters()]
+    [('linear.W', (4, 2)), ('linear.b', (2,))]
     """
 
     training: bool = True
@@ -283,7 +296,11 @@ def _walk(x: Any, path: str, seen: set[int] | None = None) -> Iterator[tuple[str
 
 
 def count_parameters(module: Module) -> int:
-    """How many numbers training changes; a shared tensor counts once."""
+    """How many numbers training changes; a shared tensor counts once.
+
+    >>> tg.nn.count_parameters(tg.nn.Linear(3, 2))
+    8
+    """
     return sum(x.size for x in module.parameters())
 
 

@@ -77,6 +77,15 @@ def each_step(make: Callable[[int], Tensor]) -> Tensor:
 
     `make(n)` returns a tensor (n, ...). A module whose step asks so has `draws = True`. Outside a
     layer, for one step called by itself, it is `make(1)[0]`.
+
+    >>> class Noisy(tg.nn.RNN):
+    ...     draws = True
+    ...
+    ...     def step(self, x, h):
+    ...         noise = tg.nn.each_step(lambda steps: tg.tensor(np.ones((steps, 1, 1), np.float32)))
+    ...         return super().step(x + noise, h)
+    >>> Noisy(3, 4, rng=0)(np.ones((5, 2, 3), np.float32))[0].shape
+    (5, 2, 4)
     """
     if _here.moment is not None:
         return _here.moment.read(make)
@@ -88,12 +97,26 @@ def each_step(make: Callable[[int], Tensor]) -> Tensor:
 
 
 def once(make: Callable[[], Made]) -> Made:
-    """In a step: what is the same at every step of a sequence, made at the first of them."""
+    """In a step: what is the same at every step of a sequence, made at the first of them.
+
+    >>> tg.nn.once(lambda: 3)
+    3
+    """
     return make() if _here.moment is None else _here.moment.share(make)
 
 
 def gates(**tensors: Tensor) -> tuple[Tensor, ...]:
-    """In a step: name what it works out, for pictures and `return_gates`; returns them in order."""
+    """In a step: name what it works out, for pictures and `return_gates`; returns them in order.
+
+    >>> class Gated(tg.nn.RNN):
+    ...     def step(self, x, h):
+    ...         (z,) = tg.nn.gates(z=tg.sigmoid(x @ self.Wx))
+    ...         return z * h + (1 - z) * super().step(x, h)
+    >>> xs = np.ones((5, 2, 3), np.float32)
+    >>> _, _, gates = Gated(3, 4, rng=0)(xs, return_gates=True)
+    >>> gates["z"].shape
+    (5, 2, 4)
+    """
     for name, x in tensors.items():
         if x.op is not None and x.name is None:
             x.name = name

@@ -23,6 +23,10 @@ class LayerNorm(Module):
     """normalized(x) ⊙ gain + shift, over the last axis, of the size given. Ba et al. 2016.
 
     `blocks` parts of the last axis may be normalised each by itself, as gates side by side are.
+
+    >>> y = tg.nn.LayerNorm(4)(np.array([[1.0, 2.0, 3.0, 4.0]], np.float32))
+    >>> y.data.round(2).tolist()
+    [[-1.340000033378601, -0.44999998807907104, 0.44999998807907104, 1.340000033378601]]
     """
 
     def __init__(self, size: int, *, shift: bool = True, blocks: int = 1, dtype: Any = np.float32):

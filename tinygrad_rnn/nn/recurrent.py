@@ -41,6 +41,11 @@ class Recurrent(Module):
     places, with one set of weights.
 
     Raises ValueError for shapes that do not fit and TypeError for inputs that are not floats.
+
+    >>> layer = tg.nn.Recurrent(tg.nn.LSTM(3, 8, rng=0), tg.nn.GRU(8, 4, rng=1), readout="last")
+    >>> y, state = layer(np.ones((5, 2, 3), np.float32), lengths=[5, 2])
+    >>> y.shape, [len(of_cell) for of_cell in state]
+    ((2, 4), [2, 1])
     """
 
     _conventions = ("reverse",)
@@ -231,18 +236,25 @@ class Recurrent(Module):
 def alone(part: Part, xs: Any, state: Any, how: dict[str, Any]) -> Any:
     """One part as a layer of its own, without the tuples around tuples."""
     making = {k: how.pop(k) for k in list(how) if k in MAKING}
-    layer = Recurrent(part, **making)
-    for dropout in layer.dropout:
-        vars(dropout)["training"] = part.training
+    if making:
+        layer = Recurrent(part, **making)
+        for dropout in layer.dropout:
+            vars(dropout)["training"] = part.training
+    else:
+        part.check()
+        layer = object.__new__(Recurrent)
+        vars(layer).update(PLAIN, cells=[part])
     ys, states, *more = layer(xs, None if state is None else (state,), **how)
     return (ys, states[0], *[found[0] for found in more])
 
 
 MAKING = {
-    name
+    name: p.default
     for name, p in inspect.signature(Recurrent.__init__).parameters.items()
     if p.kind is p.KEYWORD_ONLY
 }
+PLAIN = {**MAKING, "dropout": [Dropout(0.0)]}  # a layer with nothing asked for, made at each call
+del PLAIN["share"], PLAIN["rng"]
 
 
 def _check_cells(cells: Sequence[Any]) -> None:

@@ -9,7 +9,7 @@ from .. import kernels
 from ..op import function, primitive
 from ..tensor import as_array
 from .arithmetic import astype, div, equal, exp
-from .shape import add_up, expand, reshape
+from .shape import add_up, broadcast_to, reshape
 
 __all__ = ["log_softmax", "logsumexp", "max", "mean", "min", "softmax", "sum"]
 
@@ -28,7 +28,9 @@ def axes_of(x, axis):
 
 
 @primitive(
-    lambda g, y, x, axis, keepdims: expand(kept(g, x, axis), shape=x.shape), sign="Σ", method=True
+    lambda g, y, x, axis, keepdims: broadcast_to(kept(g, x, axis), shape=x.shape),
+    sign="Σ",
+    method=True,
 )
 def sum(x, axis=None, keepdims=False):
     """The sum over an axis, several, or all. float32 keeps its digits over a million terms."""

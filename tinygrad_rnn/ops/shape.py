@@ -12,8 +12,8 @@ from ..op import function, primitive, variadic
 from ..tensor import Tensor, as_array
 
 __all__ = [
-    "concat", "embedding", "expand", "flip", "reshape", "split", "stack", "sum_to", "swapaxes",
-    "transpose", "unstack",
+    "broadcast_to", "concat", "embedding", "flip", "reshape", "split", "stack", "sum_to",
+    "swapaxes", "transpose", "unstack",
 ]  # fmt: skip
 
 
@@ -39,15 +39,15 @@ def swapaxes(x, axis1, axis2):
     return np.swapaxes(x, axis1, axis2)
 
 
-@primitive(lambda g, y, x, shape: sum_to(g, shape=x.shape), numpy=("broadcast_to",))
-def expand(x, shape):
+@primitive(lambda g, y, x, shape: sum_to(g, shape=x.shape))
+def broadcast_to(x, shape):
     """Repeat along axes of size 1, and along new ones in front, up to `shape`."""
     return np.broadcast_to(x, shape)
 
 
-@primitive(lambda g, y, x, shape: expand(g, shape=x.shape), sign="sum to")
+@primitive(lambda g, y, x, shape: broadcast_to(g, shape=x.shape), sign="sum to")
 def sum_to(x, shape):
-    """Sum over what broadcasting `shape` would have repeated: the reverse of `expand`."""
+    """Sum over what broadcasting `shape` would have repeated: the reverse of `broadcast_to`."""
     extra = x.ndim - len(shape)
     axes = tuple(range(extra)) + tuple(
         k + extra for k, n in enumerate(shape) if n == 1 and x.shape[k + extra] != 1

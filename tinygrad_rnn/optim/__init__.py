@@ -3,17 +3,15 @@
 import typing as _typing
 
 from ..tensor import foreign as _foreign
-from .clip import Diverged as Diverged
-from .clip import clip_grad_norm as clip_grad_norm
-from .clip import clip_grad_value as clip_grad_value
-from .optimizers import SGD as SGD
-from .optimizers import Adam as Adam
-from .optimizers import AdamW as AdamW
-from .optimizers import Optimizer as Optimizer
-from .optimizers import RMSprop as RMSprop
-from .schedule import cosine as cosine
-from .truncated import Update as Update
-from .truncated import truncated_bptt as truncated_bptt
+from .clip import Diverged, clip_grad_norm, clip_grad_value
+from .optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
+from .schedule import cosine
+from .truncated import Update, truncated_bptt
+
+__all__ = [
+    "SGD", "Adam", "AdamW", "Diverged", "Optimizer", "RMSprop", "Update", "clip_grad_norm",
+    "clip_grad_value", "cosine", "truncated_bptt",
+]  # fmt: skip
 
 if not _typing.TYPE_CHECKING:
 

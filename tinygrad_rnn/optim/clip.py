@@ -13,7 +13,16 @@ from ..tensor import Tensor, owned
 
 
 class Diverged(RuntimeError):
-    """Gradients are NaN or infinite: a step would throw the weights away."""
+    """Gradients are NaN or infinite: a step would throw the weights away.
+
+    >>> W = tg.tensor([1.0], requires_grad=True)
+    >>> (W * np.inf).sum().backward()
+    >>> try:
+    ...     tg.optim.clip_grad_norm([W], 1.0, error_if_nonfinite=True)
+    ... except tg.optim.Diverged:
+    ...     print("the step is left out")
+    the step is left out
+    """
 
 
 def clip_grad_norm(
@@ -25,6 +34,13 @@ def clip_grad_norm(
     al. 2013); parameters without a gradient do not count, and of none at all the norm is 0. A NaN
     or infinite norm is returned and the gradients are left as they are; `error_if_nonfinite`
     raises Diverged instead.
+
+    >>> W = tg.tensor([3.0, 4.0], requires_grad=True)
+    >>> (W * W / 2).sum().backward()
+    >>> tg.optim.clip_grad_norm([W], 1.0)
+    5.0
+    >>> W.grad.data.round(6).tolist()
+    [0.6, 0.8]
     """
     if not max_norm > 0:
         raise ValueError(f"clip_grad_norm: max_norm: expected a positive number, got {max_norm}")
@@ -49,6 +65,13 @@ def clip_grad_value(parameters: Iterable[Tensor] | Any, limit: float) -> float:
     `parameters` is a module, or tensors. Returns the largest magnitude before, 0 of no gradients.
     Direction is not kept: see `clip_grad_norm`. Infinity becomes the limit; NaN stays, and is
     returned.
+
+    >>> W = tg.tensor([3.0, 0.5], requires_grad=True)
+    >>> (W * W / 2).sum().backward()
+    >>> tg.optim.clip_grad_value([W], 1.0)
+    3.0
+    >>> W.grad.data.tolist()
+    [1.0, 0.5]
     """
     if not limit > 0:
         raise ValueError(f"clip_grad_value: limit: expected a positive number, got {limit}")

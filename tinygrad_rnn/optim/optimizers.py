@@ -66,6 +66,11 @@ class Optimizer:
 
     Raises ValueError for no parameters, one given twice, or a number out of range; TypeError for
     what is not a leaf that requires gradients.
+
+    >>> model = tg.nn.Linear(3, 2, rng=0)
+    >>> optimizer = tg.optim.SGD(model, lr=0.1)
+    >>> isinstance(optimizer, tg.optim.Optimizer)
+    True
     """
 
     lr = Setting()
@@ -161,7 +166,15 @@ class Optimizer:
 
 
 class SGD(Optimizer):
-    """x ← x - lr v, with v ← momentum v + g (+ weight_decay x in g)."""
+    """x ← x - lr v, with v ← momentum v + g (+ weight_decay x in g).
+
+    >>> W = tg.tensor([1.0], requires_grad=True)
+    >>> optimizer = tg.optim.SGD([W], lr=0.1)
+    >>> (W * W).sum().backward()
+    >>> optimizer.step()
+    >>> W.data.tolist()
+    [0.8]
+    """
 
     remembers = ("v",)
     momentum, weight_decay = Setting(0, 1), Setting()
@@ -182,7 +195,15 @@ class SGD(Optimizer):
 
 
 class RMSprop(Optimizer):
-    """x ← x - lr g / (√s + eps), with s ← decay s + (1 - decay) g² (Tieleman & Hinton 2012)."""
+    """x ← x - lr g / (√s + eps), with s ← decay s + (1 - decay) g² (Tieleman & Hinton 2012).
+
+    >>> W = tg.tensor([1.0], requires_grad=True)
+    >>> optimizer = tg.optim.RMSprop([W], lr=0.01)
+    >>> (W * W).sum().backward()
+    >>> optimizer.step()
+    >>> W.data.round(6).tolist()
+    [0.9]
+    """
 
     remembers = ("s",)
     decay, eps = Setting(0, 1), Setting(open_start=True)
@@ -203,6 +224,13 @@ class Adam(Optimizer):
     """x ← x - lr m̂ / (√v̂ + eps), moments corrected for their start at 0 (Kingma & Ba 2015).
 
     The correction counts the steps this parameter had a gradient in.
+
+    >>> W = tg.tensor([1.0, -1.0], requires_grad=True)
+    >>> optimizer = tg.optim.Adam([W], lr=0.1)
+    >>> (W * W).sum().backward()
+    >>> optimizer.step()
+    >>> W.data.round(6).tolist()
+    [0.9, -0.9]
     """
 
     remembers = ("m", "v", "count")
@@ -236,7 +264,13 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam, with weights drawn towards 0 by lr · weight_decay (Loshchilov & Hutter 2019)."""
+    """Adam, with weights drawn towards 0 by lr · weight_decay (Loshchilov & Hutter 2019).
+
+    >>> model = tg.nn.Linear(3, 2, rng=0)
+    >>> optimizer = tg.optim.AdamW(model, lr=0.01, weight_decay=0.1)
+    >>> optimizer.lr
+    0.01
+    """
 
     weight_decay = Setting()
     decoupled = property(lambda self: self.weight_decay)

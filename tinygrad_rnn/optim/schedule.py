@@ -11,6 +11,9 @@ def cosine(step: int, *, peak: float, total: int, warmup: int = 0, floor: float 
     Use it as `optimizer.lr = cosine(optimizer.steps, peak=2e-3, total=1000, warmup=50)`. From
     `total` on it stays at the floor (Loshchilov & Hutter 2017, without restarts). Raises ValueError
     unless 0 <= warmup <= total, total >= 1 and step >= 0.
+
+    >>> [round(tg.optim.cosine(step, peak=1.0, total=4), 3) for step in range(5)]
+    [1.0, 0.854, 0.5, 0.146, 0.0]
     """
     if total < 1 or not 0 <= warmup <= total or step < 0:
         raise ValueError(

@@ -13,7 +13,11 @@ from .optimizers import Optimizer
 
 
 class Update(NamedTuple):
-    """What one window did: its loss, the norm of its gradient before clipping, the state after."""
+    """What one window did: its loss, the norm of its gradient before clipping, the state after.
+
+    >>> tg.optim.Update(loss=0.5, norm=1.0, state=None).loss
+    0.5
+    """
 
     loss: float
     norm: float
@@ -37,6 +41,14 @@ def truncated_bptt(
     when a gradient is NaN or infinite, and says where in the data a NaN is, if that is why.
     `schedule(step)` gives the learning rate. Leave the loop to
     stop before the windows end.
+
+    >>> model = tg.nn.LanguageModel(5, cell="rnn", embedding=3, hidden=4, rng=0)
+    >>> def forward(x, y, state):
+    ...     logits, state = model(x, state)
+    ...     return tg.cross_entropy(logits.reshape(-1, 5), y.ravel()), state
+    >>> windows = tg.data.windows(np.arange(41) % 5, batch=2, length=10)
+    >>> len(list(tg.optim.truncated_bptt(forward, windows, tg.optim.SGD(model, lr=0.1))))
+    2
     """
     if hasattr(forward, "loss"):
         raise TypeError(

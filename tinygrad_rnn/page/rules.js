@@ -51,7 +51,7 @@ const OTHERS = {
   concat: ["rule_join_ahead", "rule_join"],
   embedding: ["rule_embedding_ahead", "rule_embedding"],
   take: ["rule_take_ahead", "rule_embedding"],
-  expand: ["rule_expand_ahead", "rule_expand"],
+  broadcast_to: ["rule_expand_ahead", "rule_expand"],
   sum_to: ["Σ x", "rule_sum"],
   clip_cotangent: ["x", "rule_clip"],
 };
