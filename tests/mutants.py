@@ -84,7 +84,7 @@ MUTANTS = [
            r"edge\.hidden \+= 1", "edge.hidden = 1", "test_levels.py::dashed_edge"),
     Mutant("used in one step more", "draw/graph.py", "*._leaf_title",
            r"len\(\{t for", "1 + len({t for", "test_levels.py::how_many_steps"),
-    Mutant("nothing is saved", "draw/trace.py", "*.record",
+    Mutant("nothing is saved", "tape/record.py", "*.record",
            r"saved=sum\(", "saved=0 * sum(", "test_levels.py::saved_are_the_bytes"),
     Mutant("no gate is named", "lab/provenance.py", "_at",
            r"_gate\(z, users\) if found and z\.op", '"" if found and z.op',

@@ -7,7 +7,7 @@ import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
-from tinygrad_rnn.draw import Trace, trace_of
+from tinygrad_rnn.tape import Tape, tape_of
 
 
 def chain(times, batch=2):
@@ -43,9 +43,9 @@ def test_a_ledger_of_an_empty_batch_can_be_read():
 
 def test_a_trace_is_walked_back_from_one_output_only():
     loss, _ = chain(range(3))
-    with pytest.raises(ValueError, match=r"trace_of: walk: .* got 2"):
-        trace_of([loss, loss])
-    assert len(trace_of([loss, loss], walk=False).outputs) == 2
+    with pytest.raises(ValueError, match=r"tape_of: walk: .* got 2"):
+        tape_of([loss, loss])
+    assert len(tape_of([loss, loss], walk=False).outputs) == 2
 
 
 @pytest.mark.parametrize("left", [0, 2])
@@ -63,7 +63,7 @@ def test_steps_say_that_the_graph_was_freed_between_them(left):
 def test_a_page_refuses_a_long_loop_before_it_is_unrolled(monkeypatch):
     ys, _ = nn.RNN(2, 2, rng=0)(np.ones((20_000, 1, 2), np.float32))
     loss = ys.sum()
-    monkeypatch.setattr("tinygrad_rnn.page.reading.with_steps", lambda *_, **__: pytest.fail())
+    monkeypatch.setattr("tinygrad_rnn.tape.loops.with_steps", lambda *_, **__: pytest.fail())
     with pytest.raises(ValueError, match="more than the 4,000 that a page"):
         tg.explain(loss)
 
@@ -105,5 +105,5 @@ def test_refusals_name_who_was_asked():
     ],
 )
 def test_a_document_that_is_no_trace_is_refused(text):
-    with pytest.raises(ValueError, match="Trace: "):
-        Trace.load(text)
+    with pytest.raises(ValueError, match="Tape: "):
+        Tape.load(text)

@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.draw import Figure, GraphvizNotFound, curve, draw, trace_of
+from tinygrad_rnn.draw import Figure, GraphvizNotFound, curve, draw
 from tinygrad_rnn.draw import render as render_module
 from tinygrad_rnn.draw.path import smooth
+from tinygrad_rnn.tape import tape_of
 
 pytestmark = pytest.mark.usefixtures("as_python")  # the compiler is not what is tried here
 
@@ -414,7 +415,7 @@ def test_a_huge_gradient_does_not_overflow_on_the_way_to_the_label():
 
 def gradients(*outputs):
     """The norm that the picture's trace tells of each tensor, by its name or op."""
-    records = trace_of(outputs, walk=False).records
+    records = tape_of(outputs, walk=False).records
     return {r.label: None if r.grad is None else r.grad.l2 for r in records if r.kind != "constant"}
 
 
@@ -452,10 +453,10 @@ def test_what_an_earlier_loss_left_on_weights_is_not_told_of_a_later_one(unroll)
         if clip:
             tg.optim.clip_grad_norm(cell, 1e-3)  # nor what was made of it
         assert set(gradients(loss(2.0)).values()) == {None}
-    walked = trace_of(loss(2.0)).records  # and what the walk back does not come to has none
+    walked = tape_of(loss(2.0)).records  # and what the walk back does not come to has none
     assert all(r.grad is not None for r in walked if r.kind == "parameter")
     unreached = (cell.Wh * 0.0 > 1.0).astype(np.float32)
-    assert {r.name: r.grad for r in trace_of((cell.b + unreached[0]).sum()).records}.get(
+    assert {r.name: r.grad for r in tape_of((cell.b + unreached[0]).sum()).records}.get(
         "Wh"
     ) is None
 

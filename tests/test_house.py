@@ -30,6 +30,7 @@ FLOORS = [
     {"data"},
     {"nn", "optim"},
     {"io"},
+    {"tape"},
     {"draw"},
     {"lab"},
     {"page"},

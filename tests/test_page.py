@@ -17,7 +17,7 @@ import pytest
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
 from tinygrad_rnn.cli.main import main
-from tinygrad_rnn.draw import Trace
+from tinygrad_rnn.tape import Tape
 
 ROOM = Path(tg.__file__).parent / "page"
 SIGNS = "我去到北京"
@@ -506,7 +506,7 @@ def test_levels_and_files(open_page, files):
     with seen.tab.expect_download() as saving:
         seen.tab.click("#json")
     text = Path(saving.value.path()).read_text("utf-8")
-    assert Trace.load(text) == tg.explain(language_model(), title="lstm 循环").trace
+    assert Tape.load(text) == tg.explain(language_model(), title="lstm 循环").tape
     with seen.tab.expect_download() as saving:
         seen.tab.click("#save")
     picture = ElementTree.fromstring(Path(saving.value.path()).read_text("utf-8"))

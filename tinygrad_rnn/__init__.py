@@ -39,10 +39,10 @@ from .tensor import tensor as tensor
 if _typing.TYPE_CHECKING:
     from . import io as io
     from . import lab as lab
+    from . import tape as tape
     from .draw import curve as curve
     from .draw import draw_masks as draw_masks
     from .draw import draw_memory as draw_memory
-    from .draw import trace_of as trace_of
     from .page import explain as explain
 
 Tensor.backward = _backward  # type: ignore[method-assign, assignment]
@@ -50,9 +50,9 @@ Tensor.backward_steps = _backward_steps  # type: ignore[method-assign, assignmen
 
 
 def __getattr__(name: str) -> _typing.Any:
-    if name in ("io", "lab"):  # checkpoints, measurements: imported when first used
+    if name in ("io", "lab", "tape"):  # checkpoints, measurements, runs: imported when first used
         return _import_module(f".{name}", __name__)
-    if name in ("curve", "draw_masks", "draw_memory", "trace_of"):  # `tg.draw` is the function
+    if name in ("curve", "draw_masks", "draw_memory"):  # `tg.draw` is the function
         return getattr(_import_module(".draw", __name__), name)
     if name == "explain":
         return _import_module(".page", __name__).explain
@@ -60,7 +60,7 @@ def __getattr__(name: str) -> _typing.Any:
 
 
 def __dir__() -> list[str]:
-    late = ("curve", "draw_masks", "draw_memory", "explain", "io", "lab", "trace_of")
+    late = ("curve", "draw_masks", "draw_memory", "explain", "io", "lab", "tape")
     return sorted({*globals(), *late})
 
 

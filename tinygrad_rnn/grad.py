@@ -99,10 +99,10 @@ class Walk:
         self,
         outputs: Sequence[Tensor],
         cotangents: Sequence[Any],
-        wrt: Sequence[Tensor] | None,
-        until: Collection[Tensor],
-        create_graph: bool,
-        retain_graph: bool,
+        wrt: Sequence[Tensor] | None = None,
+        until: Collection[Tensor] = (),
+        create_graph: bool = False,
+        retain_graph: bool = True,
     ):
         self.order: list[Any] = history(outputs, until)
         self.wanted = None if wrt is None else _leading_to(wrt, self.order, until)
@@ -127,6 +127,25 @@ class Walk:
                     del found.sums[y]
         self.order[k] = None
         return pulled
+
+    def steps(self) -> Iterator[tuple[Tensor, Any, list[tuple[int, Any]]]]:
+        """Each tensor it comes to, what has arrived there, and what that adds to its inputs.
+
+        To those that wait for something, by their place; broadcasting and promotion are undone.
+        """
+        found = self.found
+        for k, y in enumerate(list(self.order)):
+            g = found.arrived(y)
+            if g is None or not y.tracked:
+                continue
+            history([y] * (y.inputs is None))  # refuses what backward() has freed since
+            with recording(False), np.errstate(all="ignore"):
+                terms = [
+                    (place, Parts(gx) if isinstance(gx, Parts) else _fitted(gx, y.inputs[place], y))
+                    for place, gx in enumerate(self.visit(k) or ())
+                    if gx is not None and y.inputs[place].tracked
+                ]
+            yield y, g, terms
 
 
 @dataclass(frozen=True)
@@ -154,33 +173,16 @@ def backward_steps(y: Tensor, gradient: Operand | None = None) -> Iterator[Backw
     it. Raises at the call what `backward` would.
     """
     seed = _seed(y, gradient, "backward_steps")
-    return _stepping(Walk([y], [seed._array], None, (), False, True))
+    return _stepping(Walk([y], [seed._array]))
 
 
 def _stepping(walk: Walk) -> Iterator[BackwardStep]:
-    yield from stepping(walk)
+    for number, (y, g, terms) in enumerate(walk.steps()):
+        whole = _snapshot(g.filled(y._array) if isinstance(g, Parts) else g)
+        given = tuple([(y.inputs[place], _snapshot(gx)) for place, gx in terms])
+        so_far = {x: _snapshot(walk.found.sum_so_far(x)) for x, _ in given}
+        yield BackwardStep(number, y, whole, given, so_far)
     _leave(walk.found.sums)
-
-
-def stepping(walk: Walk) -> Iterator[BackwardStep]:
-    """Each step of a walk; nothing is left anywhere when it has come to its end."""
-    number, found = 0, walk.found
-    for k, y in enumerate(list(walk.order)):
-        g = found.arrived(y)
-        if g is None or not y.tracked:
-            continue
-        history([y] * (y.inputs is None))  # refuses what backward() has freed since
-        whole = _snapshot(g.filled(y._array) if y._array.__class__ is tuple else g)
-        with recording(False), np.errstate(all="ignore"):
-            pulled = walk.visit(k) or []
-            terms = [
-                (x, _snapshot(gx if isinstance(gx, Parts) else _fitted(gx, x, y)))
-                for x, gx in zip(y.inputs, pulled, strict=False)
-                if gx is not None and x.tracked
-            ]
-        so_far = {x: _snapshot(found.sum_so_far(x)) for x, _ in terms}
-        yield BackwardStep(number, y, whole, tuple(terms), so_far)
-        number += 1
 
 
 def _snapshot(g: Any) -> Any:

@@ -10,29 +10,27 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 from ..tensor import Tensor
 
 if TYPE_CHECKING:
+    from ..tape import Tape
     from .chart import curve
     from .figure import Figure, Picture
     from .memory import draw_memory
     from .raster import draw_masks
     from .render import GraphvizNotFound
-    from .trace import Trace, trace_of
 
 __all__ = [
     "Figure",
     "GraphvizNotFound",
     "Picture",
-    "Trace",
     "curve",
     "diff",
     "draw",
     "draw_masks",
     "draw_memory",
-    "trace_of",
 ]
 
 # What draws is imported when something is drawn: most programs never do.
 _homes = {"curve": "chart", "Figure": "figure", "Picture": "figure", "GraphvizNotFound": "render"}
-_homes |= {"Trace": "trace", "trace_of": "trace", "draw_masks": "raster", "draw_memory": "memory"}
+_homes |= {"draw_masks": "raster", "draw_memory": "memory"}
 
 
 def __getattr__(name: str) -> Any:
@@ -42,7 +40,7 @@ def __getattr__(name: str) -> Any:
 
 
 def draw(
-    outputs: Tensor | Sequence[Tensor] | Trace,
+    outputs: Tensor | Sequence[Tensor] | Tape,
     *,
     level: str = "op",
     view: str = "unrolled",
@@ -61,7 +59,7 @@ def draw(
     their steps, within which gradients are known under `unroll=True` only. Nothing is changed or
     kept alive.
 
-    outputs: the tensors to explain, for example the loss; or a `Trace` of them.
+    outputs: the tensors to explain, for example the loss; or a `Tape` of them.
     level: what is one box in a step: an "op", a "gate" with what leads to it, or the whole "cell".
     Above 3000 nodes the next coarser level is drawn, and the caption says so.
     view: "unrolled", every step a column; or "folded", one step for all, as the recurrence it is,
@@ -93,8 +91,8 @@ def draw(
 
 
 def diff(
-    a: Tensor | Sequence[Tensor] | Trace,
-    b: Tensor | Sequence[Tensor] | Trace,
+    a: Tensor | Sequence[Tensor] | Tape,
+    b: Tensor | Sequence[Tensor] | Tape,
     *,
     titles: Sequence[str] = ("left", "right"),
     level: str = "op",

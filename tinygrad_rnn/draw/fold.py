@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from difflib import SequenceMatcher
 
-from .trace import Record, Trace
+from ..tape import Record, Tape
 
 Step = tuple[str, int]
 
@@ -27,13 +27,13 @@ class Fold:
     place, those of the whole trace, as (time, reader, place). counts: the steps of each layer.
     """
 
-    trace: Trace
+    trace: Tape
     origins: list[dict[int, int]] = field(default_factory=list)
     readers: dict[tuple[int, int], list[tuple[int, int, int]]] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
 
 
-def fold(trace: Trace) -> Fold:
+def fold(trace: Tape) -> Fold:
     """One step in place of all."""
     return Folder(trace).fold()
 
@@ -41,7 +41,7 @@ def fold(trace: Trace) -> Fold:
 class Folder:
     """The work of folding one trace."""
 
-    def __init__(self, trace: Trace):
+    def __init__(self, trace: Tape):
         self.whole, self.records = trace, trace.records
         self.members: defaultdict[Step, list[int]] = defaultdict(list)
         self.step: dict[int, Step] = {}
@@ -62,7 +62,7 @@ class Folder:
         for y, slot in self.slot.items():
             self.at[self.records[y].layer, slot][self.records[y].t] = y
         self.done = Fold(
-            Trace([], [], trace.walked, trace.tensors, dict(trace.lengths), trace.title)
+            Tape([], [], trace.walked, trace.tensors, dict(trace.lengths), trace.title)
         )
         self.image: dict[object, int] = {}
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from functools import cache
 
-from ..tensor import Tensor
-from .text import literal
+from ..tape import Record
+from ..tape.words import literal
 
 _glyphs = {
     **{"add": "+", "sub": "−", "mul": "×", "div": "÷", "neg": "−x", "matmul": "@"},
@@ -29,12 +29,12 @@ FAMILIES = {
 }
 
 
-def verb(y: Tensor) -> str:
-    """Which op of the library's made it; "" of a leaf, and of an own op whatever it is called."""
-    return y.op.name if y.op is not None and y.op.ours else ""
-
-
 @cache
 def glyph(name: str) -> str:
     """The sign, or the name, of an op."""
     return _glyphs.get(name, literal(name.replace("_", " "), 20))
+
+
+def sign(r: Record) -> str:
+    """What the op of a record is called in a picture: an own one is never called by a sign."""
+    return glyph(r.op) if r.verb else literal(r.op.replace("_", " "), 20)

@@ -21,10 +21,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from .glyph import FAMILIES
+from ..tape import Record, Tape
+from .glyph import FAMILIES, sign
 from .levels import Box, boxes
 from .text import gradient_words, literal, number, shape_words
-from .trace import Record, Trace
 
 BUDGET = 3000  # nodes; more than that is neither readable nor quick to open
 
@@ -185,7 +185,7 @@ class Wanted:
         return hidden
 
 
-def read(trace: Trace, wanted: Wanted) -> Graph:
+def read(trace: Tape, wanted: Wanted) -> Graph:
     """Read a trace as a graph. Raises TooMany above the node budget."""
     return _Reader(trace, wanted).graph()
 
@@ -193,7 +193,7 @@ def read(trace: Trace, wanted: Wanted) -> Graph:
 class _Reader:
     """One reading of one trace."""
 
-    def __init__(self, trace: Trace, wanted: Wanted):
+    def __init__(self, trace: Tape, wanted: Wanted):
         self.trace, self.records, self.wanted = trace, trace.records, wanted
         self.folded = wanted.counts is not None
         self.outputs = set(trace.outputs)
@@ -403,7 +403,7 @@ class _Reader:
             words = f"= {_value(r)}"
         label = box.label
         if not label:
-            label = f"{literal(r.name, 12)} = {r.sign}" if r.name else r.sign
+            label = f"{literal(r.name, 12)} = {sign(r)}" if r.name else sign(r)
         family = FAMILIES.get(r.verb, "other")
         title = self._box_title(box, grad)
         node = Node("op", spot, label, words, grad, title, family, loud=loud)
@@ -411,7 +411,7 @@ class _Reader:
         node.ids, node.exits, node.name = box.members, box.exits, r.name
         node.states = box.states
         if len(box.members) > 1 or r.own:
-            node.form = r.sign if r.verb else f"own {r.sign}"
+            node.form = sign(r) if r.verb else f"own {sign(r)}"
         self._add(node, box.members)
 
     def _is_drawn_leaf(self, x: int, box: Box) -> bool:
@@ -518,7 +518,7 @@ class _Reader:
     def _box_title(self, box: Box, grad: str) -> str:
         r = self.records[box.key]
         if len(box.members) > 1:
-            ops = ", ".join(self.records[y].sign for y in box.members[:24])
+            ops = ", ".join(sign(self.records[y]) for y in box.members[:24])
             more = ", …" if len(box.members) > 24 else ""
             facts = [f"{len(box.members)} ops: {ops}{more}", _form(r)]
         else:

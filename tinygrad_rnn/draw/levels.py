@@ -15,9 +15,10 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from ..tape import Record, Tape
 from .fold import Folder
+from .glyph import sign
 from .text import literal, number
-from .trace import Record, Trace
 
 LEVELS = ("op", "gate", "cell")
 FORMULA = 28  # letters; a longer formula is not written on a box
@@ -45,7 +46,7 @@ class Box:
         return (self.states or (self.exits or self.members)[-1:])[0]
 
 
-def boxes(trace: Trace, ops: list[int], every: list[int], level: str) -> list[Box]:
+def boxes(trace: Tape, ops: list[int], every: list[int], level: str) -> list[Box]:
     """The boxes of these ops, each after those of its cell that it reads; `every` op may read."""
     if level == "op":
         return [Box([y], [y]) for y in ops]
@@ -69,7 +70,7 @@ def boxes(trace: Trace, ops: list[int], every: list[int], level: str) -> list[Bo
     return made
 
 
-def _readers(trace: Trace, ops: list[int]) -> defaultdict[int, set[int]]:
+def _readers(trace: Tape, ops: list[int]) -> defaultdict[int, set[int]]:
     readers: defaultdict[int, set[int]] = defaultdict(set)
     for y in ops:
         for x in trace.records[y].inputs:
@@ -77,7 +78,7 @@ def _readers(trace: Trace, ops: list[int]) -> defaultdict[int, set[int]]:
     return readers
 
 
-def _gates(trace: Trace, members: list[int], readers: dict[int, set[int]]) -> list[list[int]]:
+def _gates(trace: Tape, members: list[int], readers: dict[int, set[int]]) -> list[list[int]]:
     """The ops of one step, sorted into boxes."""
     own = set(members)
     kept = {
@@ -103,7 +104,7 @@ def _gates(trace: Trace, members: list[int], readers: dict[int, set[int]]) -> li
 # -- what stands on a box ------------------------------------------------------------------------
 
 
-def _cell_label(trace: Trace, box: Box, readers: dict[int, set[int]]) -> str:
+def _cell_label(trace: Tape, box: Box, readers: dict[int, set[int]]) -> str:
     """The states and outputs that leave the cell; what others than its own layer read is first."""
     if len(box.members) == 1:
         return ""
@@ -134,7 +135,7 @@ def _gate_label(steps: Steps, box: Box) -> str:
 class Steps:
     """What a formula has to know of a trace besides its own box."""
 
-    def __init__(self, trace: Trace):
+    def __init__(self, trace: Tape):
         self.trace, self.records = trace, trace.records
 
     @cached_property
@@ -227,7 +228,7 @@ class Formula:
             return f"{to(ATOM)[0]}ᵀ", ATOM
         if r.verb in INFIX:
             return f" {INFIX[r.verb]} ".join(to(SUM)), SUM
-        return f"{WORDS.get(r.verb, r.sign)}({', '.join(to(SUM))})", ATOM
+        return f"{WORDS.get(r.verb, sign(r))}({', '.join(to(SUM))})", ATOM
 
     def _operand(self, y: int, place: int, budget: int) -> tuple[str, int]:
         x, part = self.trace.whole(*self.records[y].inputs[place])

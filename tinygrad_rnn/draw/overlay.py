@@ -11,15 +11,15 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 
+from ..tape import Tape
 from .fold import Fold
 from .graph import Edge, Flow, Graph, Node, joint
 from .text import number
-from .trace import Trace
 
 DECADES = 6  # from the middle of the scale to either end
 
 
-def lay_over(graph: Graph, trace: Trace, folded: Fold | None = None) -> None:
+def lay_over(graph: Graph, trace: Tape, folded: Fold | None = None) -> None:
     """Write what the walk back carried on a graph of this trace. The trace has been walked."""
     _Overlay(graph, trace, folded).write()
 
@@ -49,7 +49,7 @@ def _decade(ratio: float) -> float:
 class _Overlay:
     """The work on one graph."""
 
-    def __init__(self, graph: Graph, trace: Trace, folded: Fold | None):
+    def __init__(self, graph: Graph, trace: Tape, folded: Fold | None):
         self.graph, self.trace, self.folded = graph, trace, folded
         self.grads = [None if r.grad is None else r.grad.l2 for r in trace.records]
         self.terms = [{t.place: t.numbers.l2 for t in r.terms} for r in trace.records]

@@ -7,6 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from ..grad import _seed
+from ..tape import Tape, tape_of
+from ..tape.loops import work
 from ..tensor import Tensor
 from .caption import add_caption
 from .figure import Figure
@@ -16,8 +18,6 @@ from .layout import Sheet
 from .levels import LEVELS
 from .overlay import lay_over
 from .plain import Plain
-from .steps import work
-from .trace import Trace, trace_of
 from .unrolled import Unrolled
 
 FEW = 8  # steps of a compiled loop that show what it does, also where a state is handed on
@@ -34,7 +34,7 @@ def check(outputs: Any, level: Any, view: Any, overlay: Any, who: str = "draw") 
     ):
         if given not in known:
             raise ValueError(f"{who}: {word}: expected one of {known}, got {given!r}")
-    if isinstance(outputs, Trace):
+    if isinstance(outputs, Tape):
         return
     if not isinstance(outputs, Tensor | list | tuple):
         raise TypeError(f"{who}: outputs: expected tensors, got {type(outputs).__name__}")
@@ -47,14 +47,14 @@ def check(outputs: Any, level: Any, view: Any, overlay: Any, who: str = "draw") 
 
 
 def figure_of(
-    outputs: Tensor | Sequence[Tensor] | Trace,
+    outputs: Tensor | Sequence[Tensor] | Tape,
     wanted: Wanted,
     view: str,
     overlay: str | None,
     title: str | None,
 ) -> Figure:
     """All of the work on one picture."""
-    long = not isinstance(outputs, Trace) and work(_several(outputs)) > WORK
+    long = not isinstance(outputs, Tape) and work(_several(outputs)) > WORK
     if long and overlay:
         raise ValueError(
             "draw: overlay: this run is too long to be walked back for a picture, more than "
@@ -74,12 +74,12 @@ def _several(outputs: Any) -> list[Tensor]:
     return [outputs] if isinstance(outputs, Tensor) else list(outputs)
 
 
-def traced(outputs: Any, view: str, overlay: str | None) -> Trace:
+def traced(outputs: Any, view: str, overlay: str | None) -> Tape:
     """The trace that a picture needs, no more."""
-    if isinstance(outputs, Trace):
+    if isinstance(outputs, Tape):
         if overlay and not outputs.walked:
             raise ValueError(
-                "draw: overlay: expected a trace that was walked back, as trace_of(loss) makes it; "
+                "draw: overlay: expected a trace that was walked back, as tape_of(loss) makes it; "
                 "this one was made with walk=False"
             )
         return outputs
@@ -91,10 +91,10 @@ def traced(outputs: Any, view: str, overlay: str | None) -> Trace:
     if overlay:
         _seed(outputs[0], None, "draw: overlay")  # refuses what cannot be walked back
     most = FEW if view == "folded" and not overlay else None
-    return trace_of(outputs, values=False, walk=overlay is not None, most=most)
+    return tape_of(outputs, values=False, walk=overlay is not None, most=most)
 
 
-def graph_of(trace: Trace, wanted: Wanted, view: str, overlay: str | None) -> Graph:
+def graph_of(trace: Tape, wanted: Wanted, view: str, overlay: str | None) -> Graph:
     """The trace as a graph, at the level wanted or at the finest that can be read."""
     if view == "unrolled":
         graph, folded = readable(trace, wanted), None
@@ -109,7 +109,7 @@ def graph_of(trace: Trace, wanted: Wanted, view: str, overlay: str | None) -> Gr
     return graph
 
 
-def _name_origins(graph: Graph, trace: Trace, folded: Fold) -> None:
+def _name_origins(graph: Graph, trace: Tape, folded: Fold) -> None:
     """The records that a folded picture stands for are those of the trace it was folded from."""
     for node in graph.nodes:
         node.ids = [z for y in node.ids for z in folded.origins[y].values()]
@@ -121,7 +121,7 @@ def _name_origins(graph: Graph, trace: Trace, folded: Fold) -> None:
         ]
 
 
-def readable(trace: Trace, wanted: Wanted) -> Graph:
+def readable(trace: Tape, wanted: Wanted) -> Graph:
     """Read at the level wanted, or above the node budget at the next coarser one."""
     levels = LEVELS[LEVELS.index(wanted.level) :]
     for level in levels:

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from ..draw.text import number, step_of
 from ..grad import grad
 from ..nn.cell import Part
 from ..nn.cells import RNN
+from ..tape.words import number, step_of
 from ..tensor import Tensor, recording
 from .jacobian import Wide
 from .steps import path_of, recorded

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..draw.text import step_of
 from ..grad import pullback
+from ..tape.words import step_of
 from ..tensor import _NONE, Tensor, _births, owned
 from .steps import refuse_clipped
 

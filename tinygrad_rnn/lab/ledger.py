@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from ..draw.text import step_of
 from ..grad import _fitted, pullback
 from ..optim.clip import euclidean
+from ..tape.words import step_of
 from ..tensor import Tensor
 from .steps import Itemised, Row, parts_of, recorded, refuse_clipped
 from .table import table

@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 from reprlib import repr as shortened
 from typing import Any
 
-from ..draw.glyph import verb
+from ..op import pick
+from ..ops.arithmetic import add, div, mul, neg
+from ..ops.reduce import sum as sum_op
+from ..ops.shape import _concat, _stack, reshape, take, unstack
 from ..tensor import Tensor, describe, history
 
 
@@ -70,11 +73,11 @@ def sources(y: Tensor) -> Sequence[Tensor]:
         return ()
     stacked: Any = y.inputs[0] if y.inputs else None
     place: Any = None
-    if verb(y) == "take" and len(y.inputs) == 1:
+    if y.op is take and len(y.inputs) == 1:
         place = y.attrs["index"][0]
-    elif verb(y) == "pick" and verb(stacked) == "unstack":
+    elif y.op is pick and stacked.op is unstack:
         stacked, place = stacked.inputs[0], y.attrs["i"]
-    joined = stacked is not None and verb(stacked) == "stack"
+    joined = stacked is not None and stacked.op is _stack
     if joined and isinstance(place, int) and not stacked.attrs["axis"]:
         return (stacked.inputs[place],)
     return y.inputs
@@ -139,15 +142,15 @@ def _summands(y: Tensor) -> Sequence[Tensor]:
     """What y is plainly a sum of, or a multiple of; nothing where it is neither."""
     if y.op is None or y.inputs is None:
         return ()
-    word, inputs = verb(y), y.inputs
-    if word == "sum":
+    op, inputs = y.op, y.inputs
+    if op is sum_op:
         joined = inputs[0]
-        return joined.inputs if verb(joined) in ("stack", "concat") else ()
+        return joined.inputs if joined.op in (_stack, _concat) else ()
     if y.size != 1:
         return ()
-    if word == "add":
+    if op is add:
         return inputs
-    scaled = word == "mul" or (word == "div" and inputs[0].tracked)
+    scaled = op is mul or (op is div and inputs[0].tracked)
     if scaled and sum(x.tracked for x in inputs) == 1:
         return inputs
-    return inputs if word in ("neg", "reshape") else ()
+    return inputs if op in (neg, reshape) else ()

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from ..draw.text import step_of
 from ..grad import Walk, _fitted
 from ..op import Parts
+from ..tape.words import step_of
 from ..tensor import Tensor, describe, history, recording
 from .steps import recorded
 

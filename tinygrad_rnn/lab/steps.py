@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from ..draw.glyph import verb
-from ..draw.steps import with_steps
-from ..draw.text import step_of
 from ..grad import Walk, pullback
+from ..ops.arithmetic import where
+from ..ops.clip import _clip_cotangent
+from ..ops.shape import _stack, reshape, swapaxes, take
+from ..tape.loops import with_steps
+from ..tape.words import step_of
 from ..tensor import Tensor, describe, history, recording
 
 
@@ -32,9 +34,9 @@ def recorded(who: str, outputs: Sequence[Tensor]) -> list[Tensor]:
 def path_of(who: str, x: Tensor) -> list[Tensor]:
     """The tensors of each step that a sequence over time, such as ys, was stacked from."""
     y = x
-    while verb(y) in ("swapaxes", "take", "where", "reshape"):
-        y = y.inputs[verb(y) == "where"]
-    if verb(y) != "stack" or not any(step_of(h.scope) for h in y.inputs):
+    while y.op in (swapaxes, take, where, reshape):
+        y = y.inputs[y.op is where]
+    if y.op is not _stack or not any(step_of(h.scope) for h in y.inputs):
         raise ValueError(
             f"{who}: expected what a loop gave at every step, as return_states=True and "
             f"return_gates=True return it, got {describe(x)}"
@@ -44,7 +46,7 @@ def path_of(who: str, x: Tensor) -> list[Tensor]:
 
 def refuse_clipped(who: str, nodes: Iterable[Tensor]) -> None:
     """A cotangent that is clipped on its way is no longer a sum of what it was made of."""
-    if any(verb(y) == "clip_cotangent" for y in nodes):
+    if any(y.op is _clip_cotangent for y in nodes):
         raise ValueError(
             f"{who}: the cotangent is clipped on its way back, so that what comes back is no sum "
             "of parts. Measure the cell without ClipCotangent."

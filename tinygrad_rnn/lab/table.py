@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..draw.text import number
+from ..tape.words import number
 
 MOST = 24  # rows that are shown
 

@@ -37,16 +37,21 @@ def explain(loss: Tensor, *, title: str = "", text: str | Sequence[str] | None =
     """
     if not isinstance(loss, Tensor):
         raise TypeError(f"explain: loss: expected a tensor, got {type(loss).__name__}")
+    from ..grad import _seed
+    from ..tape import tape_of
+    from ..tape.loops import with_steps
     from .data import page_data
     from .document import document
-    from .levels import pictures
+    from .levels import check_size, pictures
     from .page import Page
-    from .reading import read
 
-    trace, weights = read(loss, title)
-    figures = pictures(trace)
-    data = page_data(loss, trace, weights, signs(trace.steps, text), figures)
-    return Page(document(data, figures), next(iter(figures.values())), trace)
+    _seed(loss, None, "explain")  # refuses at once what has no backward pass
+    check_size(loss)
+    (given,) = with_steps([loss], values=True)
+    tape = tape_of(given, title=title)
+    figures = pictures(tape)
+    data = page_data(given, tape, signs(tape.steps, text), figures)
+    return Page(document(data, figures), next(iter(figures.values())), tape)
 
 
 def signs(steps: Sequence[int], text: str | Sequence[str] | None) -> dict[int, str]:

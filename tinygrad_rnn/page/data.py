@@ -1,34 +1,110 @@
-"""What the page's script reads: the trace as the document it is, and what the page adds to it."""
+"""What the page's script reads: the tape as the document it is, and what the page adds to it."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from typing import Any
 
-from ..draw.text import literal
-from ..draw.trace import Trace
+import numpy as np
+
+from ..draw.fold import Folder
+from ..lab.heat import heat
+from ..optim.clip import euclidean
+from ..tape import Record, Tape
+from ..tape.document import rounded
+from ..tape.words import literal
 from ..tensor import Tensor
-from .reading import Weight
-from .strips import itemised, state_rows
+
+ELEMENTS = 64  # of a larger weight the page shows the first ones
+ITEMISED = 64  # time steps; more rows than that cannot be read
+DIGITS = 9  # of what is added up
 
 
 def page_data(
-    loss: Tensor,
-    trace: Trace,
-    weights: list[Weight],
-    signs: Mapping[int, str],
-    levels: Iterable[str],
+    loss: Tensor, tape: Tape, signs: Mapping[int, str], levels: Iterable[str]
 ) -> dict[str, Any]:
     """Ready to be written as JSON. signs: what was read at each time step, if that is known."""
     levels = list(levels)
     return {
-        "trace": json.loads(trace.json()),
-        "weights": [asdict(w) for w in weights],
+        "trace": json.loads(tape.json()),
+        "weights": weights(tape),
         "signs": {str(t): literal(sign, 8) for t, sign in signs.items()},
-        "rows": state_rows(trace),
-        "itemised": itemised(loss, trace),
+        "rows": state_rows(tape),
+        "itemised": itemised(loss, tape),
         "levels": levels,
         "level": levels[0],
+    }
+
+
+def weights(tape: Tape) -> list[dict[str, Any]]:
+    """Of each parameter's record the terms of its gradient, in the order of the backward pass.
+
+    source: the record a term comes from. l2: its norm. total: that of the sum so far. data: its
+    first elements.
+    """
+    arrivals = tape.arrivals()
+    found = []
+    for r in tape.records:
+        if r.kind == "parameter" and arrivals[r.id]:
+            shares, total = [], np.zeros(())
+            for source, term in arrivals[r.id]:
+                total = total + term.numbers.flat
+                shares.append(_share(source, term.numbers.flat, total))
+            found.append({"id": r.id, "size": total.size, "shares": shares})
+    return found
+
+
+def _share(source: Record, term: np.ndarray, total: np.ndarray) -> dict[str, Any]:
+    return {
+        "source": source.id,
+        "l2": rounded(euclidean([term]), DIGITS),
+        "total": rounded(euclidean([total]), DIGITS),
+        "data": [rounded(v, DIGITS) for v in term[:ELEMENTS].tolist()],
+    }
+
+
+def state_rows(tape: Tape) -> list[dict[str, Any]]:
+    """For each state of each layer its name, and at each time the number of its record.
+
+    A state is what another step of its layer reads. That of the last step, which none reads, is
+    the op that does there what makes the state in the other steps.
+    """
+    found = Folder(tape)
+    states: dict[tuple[str, object], None] = {}
+    for r in tape.records:
+        for source, _ in r.inputs:
+            x = tape.records[source]
+            if x.id in found.slot and r.t >= 0 and x.layer == r.layer and x.t != r.t:
+                states[x.layer, found.slot[x.id]] = None
+    rows = []
+    for state in states:
+        cells = dict(sorted(found.at[state].items(), key=lambda cell: cell[1]))
+        label = next(tape.records[n].label for n in cells.values())
+        rows.append({"layer": state[0], "label": label, "cells": cells})
+    return rows
+
+
+def itemised(loss: Tensor, tape: Tape) -> dict[str, Any] | None:
+    """‖∂L(t)/∂h(k)‖, a row for each part of the loss; None where it has no parts to tell apart.
+
+    norms: None where nothing gets, as to the future. cells: for each time, the number of the
+    record that the loss reads.
+    """
+    if not 1 < len(tape.steps) <= ITEMISED:
+        return None
+    cells: dict[int, int] = {}
+    for r in tape.records:
+        if r.t < 0:
+            cells |= {x.t: x.id for x in (tape.records[n] for n, _ in r.inputs) if x.t >= 0}
+    try:
+        found = heat(loss)
+    except ValueError:  # it says why: no part of it belongs to a step, or a cotangent is clipped
+        return None
+    norms = [[rounded(v, DIGITS) if v else None for v in row] for row in found.norms.tolist()]
+    return {
+        "parts": found.parts.tolist(),
+        "steps": found.steps.tolist(),
+        "norms": norms,
+        "cells": cells,
     }

@@ -5,43 +5,51 @@ from __future__ import annotations
 from ..draw import draw
 from ..draw.figure import Figure
 from ..draw.graph import TooMany
-from ..draw.trace import Trace
+from ..tape import Tape
+from ..tape.loops import work
+from ..tensor import Tensor
 
 NODES = 600  # more than that are too many to be stepped through one by one
 OPS = 4000  # a run with more of them makes a page that no browser opens quickly
 ALL = 10_000  # steps at the beginning: none is left out
 
 
-def pictures(trace: Trace) -> dict[str, Figure]:
+def pictures(tape: Tape) -> dict[str, Figure]:
     """By the name of its level each picture, the finest first, that is not too large.
 
     Of very many steps only the first and the last are drawn. Raises ValueError above 4000 ops.
     """
-    ops = sum(r.kind == "op" for r in trace.records)
+    ops = sum(r.kind == "op" for r in tape.records)
     if ops > OPS:
         raise too_many(ops)
-    levels = ["op"] * (ops <= NODES) + ["gate"] * bool(trace.steps)
+    levels = ["op"] * (ops <= NODES) + ["gate"] * bool(tape.steps)
     found = {}
     for level in levels:
-        figure = _whole(trace, level)
+        figure = _whole(tape, level)
         if figure and figure.nodes <= NODES:
             found[level] = figure
-    if trace.steps or not found:
-        figure = _whole(trace, "cell")
+    if tape.steps or not found:
+        figure = _whole(tape, "cell")
         if not figure or figure.nodes > NODES:
-            figure = draw(trace, level="cell", first=40, last=20)
+            figure = draw(tape, level="cell", first=40, last=20)
         found["cell"] = figure
-    if trace.steps:
-        found["folded"] = draw(trace, view="folded")
+    if tape.steps:
+        found["folded"] = draw(tape, view="folded")
     return found
 
 
-def _whole(trace: Trace, level: str) -> Figure | None:
+def _whole(tape: Tape, level: str) -> Figure | None:
     """The picture with every step, if it can be read."""
     try:
-        return draw(trace, level=level, first=ALL)
+        return draw(tape, level=level, first=ALL)
     except TooMany:
         return None
+
+
+def check_size(loss: Tensor) -> None:
+    """Refuse a run that is far too long before any step of it is done again."""
+    if (ops := work([loss])) > 2 * OPS:  # parts of tuples counted, which are no ops of a tape
+        raise too_many(ops)
 
 
 def too_many(ops: int) -> ValueError:

@@ -10,24 +10,24 @@ from pathlib import Path
 from typing import Any
 
 from ..draw.figure import Figure
-from ..draw.trace import Trace
 from ..io import write_atomically
+from ..tape import Tape
 from .walk import walk_text
 
 
 class Page:
     """A run to step through, as one HTML file that needs no network. A notebook shows it.
 
-    html: the file. figure: the picture in it. trace: the numbers in it.
+    html: the file. figure: the picture in it. tape: the numbers in it.
     """
 
-    def __init__(self, html: str, figure: Figure, trace: Trace):
-        self.html, self.figure, self.trace = html, figure, trace
+    def __init__(self, html: str, figure: Figure, tape: Tape):
+        self.html, self.figure, self.tape = html, figure, tape
 
     @cached_property
     def text(self) -> str:
         """The walk back as lines of text: where each step is, and what it adds to which tensor."""
-        return walk_text(self.trace)
+        return walk_text(self.tape)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the page; an existing file is replaced, as a whole.
@@ -64,6 +64,6 @@ class Page:
         }
 
     def __repr__(self) -> str:
-        ahead = sum(r.kind == "op" for r in self.trace.records)
-        back = sum(r.order >= 0 for r in self.trace.records)
+        ahead = sum(r.kind == "op" for r in self.tape.records)
+        back = len(self.tape.back)
         return f"page: {ahead:,} steps ahead, {back:,} back, {len(self.html) // 1000:,} kB"

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from ..draw.text import is_wide, number
-from ..draw.trace import Record, Trace
+from ..tape import Record, Tape
 
 COLUMNS = 100
 
 
-def walk_text(trace: Trace) -> str:
+def walk_text(tape: Tape) -> str:
     """A table that fits a terminal of 100 columns."""
-    layer = min(16, max([5, *(len(r.layer or r.scope) for r in trace.records)]))
+    layer = min(16, max([5, *(len(r.layer or r.scope) for r in tape.records)]))
     head = f"{'step':>4}  {'t':>3}  {'layer':<{layer}}  {'at':<18}  {'|g|':>8}  adds"
-    back = sorted((r for r in trace.records if r.order >= 0), key=lambda r: r.order)
+    back = tape.back
     lines = [head]
     for r in back:
         t = str(r.t) if r.t >= 0 else "-"
         where = _cell(r.layer or r.scope, layer)
         size = number(r.grad.l2) if r.grad else ""
         start = f"{r.order:>4}  {t:>3}  {where}  {_cell(_words(r), 18)}  {size:>8}  "
-        lines += _wrapped(start, _added(trace, r))
+        lines += _wrapped(start, _added(tape, r))
     return "\n".join(lines) + "\n"
 
 
@@ -29,14 +29,14 @@ def _words(r: Record) -> str:
     return f"{what} #{r.id}"
 
 
-def _added(trace: Trace, r: Record) -> list[str]:
+def _added(tape: Tape, r: Record) -> list[str]:
     if not r.terms:
         return ["(a leaf: its gradient is whole)"] if r.kind != "op" else [""]
     added = []
     for term in r.terms:
         source, part = r.inputs[term.place]
         which = f"[{part}]" if part >= 0 else ""
-        x = trace.records[source]
+        x = tape.records[source]
         label = _cut(x.label, 30)
         added.append(f"{label}{which} #{x.id} += {number(term.numbers.l2)}")
     return added

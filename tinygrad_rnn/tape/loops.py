@@ -1,4 +1,4 @@
-"""A compiled loop is drawn as what it means: the steps one by one, without doing them again."""
+"""A compiled loop is what it means: the steps one by one, without doing them again."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from ..loops.scanned import expand, scanned
 from ..op import Op, pick
 from ..tensor import Outline, Tensor, _births, _Switch, history
-from .text import literal
+from .words import literal
 
 
 def with_steps(outputs: Sequence[Tensor], *, values: bool = False) -> list[Tensor]:

@@ -1,0 +1,106 @@
+"""A tape as a JSON document: rounded to what a picture needs, and read back with a check."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import MISSING, fields, is_dataclass
+from typing import Any
+
+import numpy as np
+
+from .numbers import Numbers
+from .tape import VERSION, Record, Tape, Term
+
+USUAL = {"least": None, "largest": None, "mean": None, "nan": 0, "infinite": 0}
+
+
+def written(tape: Tape) -> str:
+    """The document as text. What is as it is by default is left out."""
+    document = _short_form(tape)
+    for given, r in zip(document["records"], tape.records, strict=True):
+        for short, term in zip(given.get("terms", ()), r.terms, strict=True):
+            if short["numbers"] == document["records"][r.inputs[term.place][0]].get("grad"):
+                del short["numbers"]  # the only one: all that came to what it belongs to
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+
+
+def rounded(v: Any, digits: int = 6) -> Any:
+    """A number of so many significant digits. JSON has no NaN: such numbers are words there."""
+    if not isinstance(v, float):
+        return v
+    if math.isfinite(v):
+        return float(f"{v:.{digits}g}") + 0.0  # without the sign of -0, which scripts lose
+    return "NaN" if math.isnan(v) else "Infinity" if v > 0 else "-Infinity"
+
+
+def _short_form(x: Any) -> Any:
+    if isinstance(x, Numbers):
+        if x.data is not None:
+            digits = 4 if len(x.data) > 1 else 6
+            return {"l2": rounded(x.l2), "data": [rounded(v, digits) for v in x.data]}
+        told = {name: getattr(x, name) for name in USUAL}
+        kept = {name: rounded(v) for name, v in told.items() if v != USUAL[name]}
+        return {"l2": rounded(x.l2), **kept}
+    if is_dataclass(x):
+        given = {f.name: (getattr(x, f.name), _default(f)) for f in fields(x)}
+        return {k: _short_form(v) for k, (v, usual) in given.items() if v != usual}
+    if isinstance(x, list | tuple):
+        return [_short_form(v) for v in x]
+    return rounded(x)
+
+
+def _default(f: Any) -> Any:
+    if f.name in ("version", "made_by"):
+        return None
+    return f.default_factory() if f.default_factory is not MISSING else f.default
+
+
+def read(text: str) -> Tape:
+    """The tape of a document."""
+    given = json.loads(text)
+    if not isinstance(given, dict) or given.get("version") != VERSION:
+        found = given.get("version") if isinstance(given, dict) else type(given).__name__
+        raise ValueError(f"Tape: expected a tape of version {VERSION}, got {found}")
+    try:
+        records = [_record(r) for r in given.pop("records")]
+        for number, r in enumerate(records):
+            _check(records, number)
+            for term in r.terms:
+                if term.numbers is None:
+                    term.numbers = records[r.inputs[term.place][0]].grad
+        tape = Tape(records=records, **given)
+        known = bool(tape.outputs) and all(0 <= y < len(records) for y in tape.outputs)
+    except (KeyError, IndexError, TypeError, AttributeError) as error:
+        raise ValueError(f"Tape: the document is no tape: {error!r}") from None
+    if not known:
+        raise ValueError("Tape: the document is no tape: it has not all of its outputs")
+    return tape
+
+
+def _record(given: dict[str, Any]) -> Record:
+    record = Record(**given)
+    record.inputs = [(source, part) for source, part in record.inputs]
+    record.terms = [Term(t["place"], _numbers(t.get("numbers"))) for t in given.get("terms", ())]
+    record.value, record.grad = _numbers(given.get("value")), _numbers(given.get("grad"))
+    return record
+
+
+def _check(records: list[Record], number: int) -> None:
+    """Refuse a record that reads what does not come before it, which no walk would end at."""
+    r = records[number]
+    if r.id != number or not all(0 <= source < number for source, _ in r.inputs):
+        raise ValueError(f"Tape: the document is no tape: record {number} is out of order")
+    for source, part in r.inputs:
+        if records[source].restacked and part >= 0:
+            records[records[source].inputs[0][0]].inputs[part]
+
+
+def _numbers(given: dict[str, Any] | None) -> Any:
+    if given is None:
+        return None
+    if "data" in given:
+        return Numbers(np.array(list(map(float, given["data"]))), l2=float(given["l2"]))
+    kinds = {"nan": int, "infinite": int}
+    told = {k: kinds.get(k, float)(v) for k, v in given.items()}  # "NaN" is a word there
+    return Numbers(data=None, **{**USUAL, **told})

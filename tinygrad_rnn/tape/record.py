@@ -1,0 +1,124 @@
+"""Recording a run: its history written on a tape, and one backward pass with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..grad import Walk, _seed, passes
+from ..op import Parts, pick
+from ..ops.shape import _stack, unstack
+from ..tensor import Tensor, history
+from .loops import some_steps
+from .numbers import Numbers
+from .tape import Record, Tape, Term
+from .words import attribute_words, literal, step_of
+
+
+def tape_of(
+    outputs: Tensor | Sequence[Tensor],
+    *,
+    values: bool = True,
+    walk: bool = True,
+    title: str = "",
+    most: int | None = None,
+) -> Tape:
+    """The tape of what some outputs came from, compiled loops step by step.
+
+    values: with arrays; without, shapes only, and nothing is computed. walk: also record the
+    backward pass from the one output, a number, as `backward()` would make it, without leaving
+    gradients anywhere; without, the gradients are those that `backward()` through these outputs,
+    with `retain_graph=True`, has left, and none that another loss had a part in. most: of each
+    compiled loop record no more than so many steps, the first it does; not together with walk.
+
+    Raises RuntimeError for a graph that `backward()` has freed, ValueError for a backward pass from
+    several outputs.
+    """
+    outputs = [outputs] if isinstance(outputs, Tensor) else list(outputs)
+    if walk and len(outputs) != 1:
+        raise ValueError(
+            f"tape_of: walk: the backward pass begins at one tensor, got {len(outputs)}: give the "
+            "loss, or walk=False"
+        )
+    given, lengths = some_steps(outputs, values or walk, most)
+    order = history(given)[::-1]
+    own = frozenset() if walk else frozenset().union(*(passes(y.grad) for y in given))
+    maker = _Maker(order, values, own)
+    if walk:
+        maker.walk(*given)
+    tape = Tape(maker.records, [], walk, len(order), lengths, literal(title, 200))
+    tape.outputs = [tape.whole(*maker.place(x))[0] for x in given]
+    return tape
+
+
+class _Maker:
+    """The work on one tape. A part of a tuple has no record: it is a place in its tuple's."""
+
+    def __init__(self, order: list[Tensor], values: bool, own: frozenset[int]):
+        self.values, self.own = values, own  # own: the backward passes whose gradients are told
+        self.number: dict[Tensor, int] = {}
+        self.records: list[Record] = []
+        grads: dict[int, list[np.ndarray]] = {}
+        order = sorted(order, key=lambda x: x.op is not None)  # a leaf with new values is younger
+        for x in order:
+            if x.op is not pick:
+                self.number[x] = len(self.records)
+                self.records.append(self.record(x))
+            if type(x._array) is not tuple and x.grad is not None and passes(x.grad) <= own:
+                grads.setdefault(self.place(x)[0], []).append(x.grad.data)
+        for number, parts in grads.items():
+            self.records[number].grad = Numbers(*parts)
+
+    def place(self, x: Tensor) -> tuple[int, int]:
+        """The record that a tensor is, or is a part of."""
+        return (self.number[x.inputs[0]], x.attrs["i"]) if x.op is pick else (self.number[x], -1)
+
+    def record(self, x: Tensor) -> Record:
+        is_tuple = type(x._array) is tuple
+        layer, t = step_of(x.scope) or ("", -1)
+        kind = "op" if x.op else "parameter" if x.requires_grad else "input"
+        if kind == "input" and not x.ndim and not x.name:
+            kind = "constant"
+        arrays = list(x._array) if is_tuple else [x._array]
+        told = self.values or not (is_tuple or x.ndim)
+        return Record(
+            id=len(self.records),
+            kind=kind,
+            op=x.op.name if x.op else "",
+            own=x.op is not None and not x.op.ours,
+            name=literal(x.name, 60) if x.name else "",
+            scope=literal(x.scope, 200),
+            layer=literal(layer, 200),
+            t=t,
+            shape=None if is_tuple else list(x.shape),
+            dtype=str(arrays[0].dtype) if arrays else "",
+            inputs=[self.place(i) for i in x.inputs],
+            attributes=attribute_words(x.attrs) if x.op else "",
+            parts=len(arrays) if is_tuple else 0,
+            restacked=is_restacked(x),
+            saved=sum(a.nbytes for a in arrays) if x.op and x.tracked else 0,
+            value=Numbers(*(arrays if x.op else map(np.copy, arrays))) if told else None,
+        )
+
+    def walk(self, y: Tensor) -> None:
+        """Record the backward pass from y."""
+        order = 0
+        for z, g, terms in Walk([y], [_seed(y, None, "tape_of")._array]).steps():
+            if z.op is pick:
+                continue
+            r = self.records[self.number[z]]
+            r.order, order = order, order + 1
+            r.grad = Numbers(*(g.filled(z._array) if isinstance(g, Parts) else (g,)))
+            r.terms = [Term(place, Numbers(gx)) for place, gx in terms]
+
+
+def is_restacked(y: Tensor) -> bool:
+    """Whether this is the unstacking of a stack along its own axis, which moves nothing."""
+    stack: Any = y.inputs[0] if y.op is unstack else None
+    return (
+        stack is not None
+        and stack.op is _stack
+        and (stack.attrs["axis"] - y.attrs["axis"]) % stack.ndim == 0
+    )

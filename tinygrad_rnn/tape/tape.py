@@ -1,0 +1,157 @@
+"""The tape of a run: every tensor, its value and gradient, what gave it that, in which order."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from .. import __version__
+from ..io import write_atomically
+from .numbers import Numbers
+
+VERSION = 1
+
+
+@dataclass
+class Term:
+    """What the backward pass at one op added to an input: which place, and its numbers."""
+
+    place: int
+    numbers: Numbers
+
+
+@dataclass
+class Record:
+    """One tensor of the run.
+
+    kind: "op", or of a leaf "parameter", "input" or "constant". inputs: for each, the number of its
+    record and which part of it, if it is a tuple, else -1. layer and t: from its scope; t is -1
+    outside the steps. shape is None for a tuple of `parts`. own: whether the op is none of the
+    library's, whatever it is called. delay: of a box of the folded view, from how many steps ago it
+    hands its input on. restacked: an unstack that only undoes the stack it reads: its part i is
+    what was stacked as i. order: when the backward pass was here, -1 if it was not. saved: the
+    bytes its array holds for the backward pass.
+    """
+
+    id: int
+    kind: str = "op"
+    op: str = ""
+    name: str = ""
+    scope: str = ""
+    layer: str = ""
+    t: int = -1
+    shape: list[int] | None = None
+    dtype: str = ""
+    inputs: list[tuple[int, int]] = field(default_factory=list)
+    attributes: str = ""
+    parts: int = 0
+    own: bool = False
+    delay: int = 0
+    restacked: bool = False
+    saved: int = 0
+    value: Numbers | None = None
+    grad: Numbers | None = None
+    order: int = -1
+    terms: list[Term] = field(default_factory=list)
+
+    @property
+    def label(self) -> str:
+        """Its name, or its op."""
+        return self.name or self.op or self.kind
+
+    @property
+    def verb(self) -> str:
+        """Which op of the library's it is; "" for any other, whatever that is called."""
+        return "" if self.own or self.delay else self.op
+
+
+@dataclass(eq=False, repr=False)
+class Tape:
+    """A run: its records, leaves first and each op after what it reads; and which were asked for.
+
+    It holds the arrays of the run and no tensor: it neither keeps a graph alive nor changes it.
+    Two tapes are equal if their documents are. As a document, see `docs/tape.md`, it is rounded.
+
+    walked: whether a backward pass was recorded, so that `order`, `terms` and every `grad` are
+    known. tensors: how many the history has, parts of tuples counted. lengths: by layer, of a loop
+    of which only the first steps are recorded, how many it has.
+    """
+
+    records: list[Record]
+    outputs: list[int]
+    walked: bool = False
+    tensors: int = 0
+    lengths: dict[str, int] = field(default_factory=dict)
+    title: str = ""
+    version: int = VERSION
+    made_by: str = f"tinygrad-rnn {__version__}"
+
+    @property
+    def steps(self) -> list[int]:
+        """The times that there are, in order."""
+        return sorted({r.t for r in self.records if r.t >= 0})
+
+    @property
+    def layers(self) -> list[str]:
+        """The layers that have steps, in the order in which they were computed."""
+        return list(dict.fromkeys(r.layer for r in self.records if r.t >= 0))
+
+    @property
+    def back(self) -> list[Record]:
+        """The records that the backward pass came to, in its order."""
+        return sorted((r for r in self.records if r.order >= 0), key=lambda r: r.order)
+
+    def whole(self, source: int, part: int) -> tuple[int, int]:
+        """What an input is, looking through what is stacked only to be unstacked again."""
+        while part >= 0 and self.records[source].restacked:
+            source, part = self.records[self.records[source].inputs[0][0]].inputs[part]
+        return source, part
+
+    def users(self) -> list[list[tuple[int, int]]]:
+        """For each record, who reads it: the number of the reader, and at which place."""
+        found: list[list[tuple[int, int]]] = [[] for _ in self.records]
+        for r in self.records:
+            for place, (source, _) in enumerate(r.inputs):
+                found[source].append((r.id, place))
+        return found
+
+    def arrivals(self) -> list[list[tuple[Record, Term]]]:
+        """For each record, what came to it in the backward pass, from where, in that order."""
+        found: list[list[tuple[Record, Term]]] = [[] for _ in self.records]
+        for r in self.back:
+            for term in r.terms:
+                found[r.inputs[term.place][0]].append((r, term))
+        return found
+
+    def json(self) -> str:
+        """The tape as a document."""
+        from .document import written
+
+        return written(self)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the document; an existing file is replaced, as a whole."""
+        write_atomically(path, self.json().encode("utf-8"), who="save")
+
+    @classmethod
+    def load(cls, text: str) -> Tape:
+        """The tape of a document. Raises ValueError for what is none, or of another version."""
+        from .document import read
+
+        return read(text)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Tape) and self.json() == other.json()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        ops = sum(r.kind == "op" for r in self.records)
+        return f"tape: {ops:,} ops, {len(self.back):,} steps back"
+
+
+def total(terms: Sequence[Term]) -> Numbers:
+    """The numbers of a sum of terms."""
+    first, *others = [term.numbers.flat for term in terms]
+    return Numbers(sum(others, first))
