@@ -6,6 +6,7 @@ import importlib.util
 import json
 import re
 import shutil
+import sys
 import unicodedata
 import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
@@ -17,9 +18,10 @@ import pytest
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
 from tinygrad_rnn.cli.main import main
-from tinygrad_rnn.tape import Tape
+from tinygrad_rnn.tape import Tape, itemised
 
 ROOM = Path(tg.__file__).parent / "page"
+grad = sys.modules["tinygrad_rnn.grad"]  # `tg.grad` is the function
 SIGNS = "我去到北京"
 T, I, H = 5, 2, 3
 
@@ -109,6 +111,15 @@ def test_compiled_loops_are_explained_as_their_steps():
         assert [len(w["shares"]) for w in data["weights"]] == [T] * 3
         sums.append(sorted(w["shares"][-1]["total"] for w in data["weights"]))
     np.testing.assert_allclose(*sums, rtol=1e-8)
+
+
+def test_a_page_makes_one_recorded_pass_and_one_for_all_parts_of_the_loss(monkeypatch):
+    passes = []
+    count = lambda what, kind: lambda *a, **k: passes.append(kind) or what(*a, **k)
+    monkeypatch.setattr(grad.Walk, "__init__", count(grad.Walk.__init__, "one loss"))
+    monkeypatch.setattr(itemised, "batched", count(itemised.batched, "all parts"))
+    data = data_of(tg.explain(language_model()))
+    assert passes == ["one loss", "all parts"] and data["itemised"]["parts"] == list(range(T))
 
 
 def test_parts_of_the_loss_add_up_to_it():

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ..optim.clip import euclidean
+from ..tape.itemised import Bundle, Itemised, parts_of
 from ..tensor import Tensor, describe
-from .steps import Itemised, Row, parts_of, path_of, recorded, refuse_clipped
+from .steps import path_of, recorded, refuse_clipped
 from .table import table
 
 
@@ -98,21 +98,16 @@ def heat(
 
 def _measured(parts: Itemised, of: dict[int, list[Tensor]], x: Tensor | None) -> Heat:
     steps = sorted(of)
-    norms = np.zeros((len(parts.rows), len(steps)))
+    column = {h: j for j, t in enumerate(steps) for h in of[t]}
+    norms = np.zeros((len(parts.labels), len(steps)))
     felt = np.zeros(norms.shape)
-    for i, row in enumerate(parts.rows):
-        found = _led(row, [*[h for hs in of.values() for h in hs], *([] if x is None else [x])])
-        for j, t in enumerate(steps):
-            norms[i, j] = euclidean([np.asarray(found[h]) for h in of[t] if h in found])
-        if x is not None and x in found:
-            felt[i] = [euclidean([g]) for g in np.asarray(found[x])]
-    times = np.array([row.label for row in parts.rows]), np.array(steps)
+    for y, g, _ in parts.walk([*column, *([] if x is None else [x])]):
+        if y in column:
+            rows = g.parts, column[y]
+            norms[rows] = np.hypot(norms[rows], g.norms())
+        if y is x:
+            own = g.parts >= 0
+            for j in range(len(steps)):
+                felt[g.parts[own], j] = Bundle(g.parts[own], g.arrays[own, j]).norms()
+    times = np.array(parts.labels), np.array(steps)
     return Heat(*times, norms, None if x is None else felt)
-
-
-def _led(row: Row, wrt: list[Tensor]) -> dict[Tensor, Any]:
-    """What one part of the loss leads to some tensors."""
-    found: dict[Tensor, Any] = {}
-    for _, _, walk in row.walk(wrt):
-        found = walk.found.sums
-    return found

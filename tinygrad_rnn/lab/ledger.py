@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from ..grad import _fitted, pullback
 from ..optim.clip import euclidean
+from ..tape.itemised import ABOVE, Bundle, Itemised, batched, parts_of
 from ..tape.words import step_of
-from ..tensor import Tensor
-from .steps import Itemised, Row, parts_of, recorded, refuse_clipped
+from ..tensor import Tensor, history
+from .steps import recorded, refuse_clipped
 from .table import table
 
 FEW = 1_000_000  # numbers of all terms together that are kept without being asked for
+ROOM = 16_000_000  # numbers of the terms of one weight at one step: more parts are done later
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Ledger:
     terms: dict[str, np.ndarray]
     arrays: dict[str, np.ndarray]
     rest: dict[str, np.ndarray]
-    _sums: dict[str, dict[int, np.ndarray]] = field(repr=False)
+    _sums: dict[str, tuple[np.ndarray, np.ndarray]] = field(repr=False)  # lags, and their sums
 
     @property
     def names(self) -> list[str]:
@@ -63,19 +63,17 @@ class Ledger:
     def total(self, name: str | None = None) -> np.ndarray:
         """The sum of all terms, and the rest: the gradient that `backward()` leaves."""
         name = self._named(name)
-        return sum(self._sums[name].values(), self.rest[name])
+        return self._sums[name][1].sum(0) + self.rest[name]
 
     def by_lag(self, name: str | None = None) -> Lags:
         """The terms added up by how far they go back."""
         name = self._named(name)
-        lags = sorted(self._sums[name])
-        sums = np.array([self._sums[name][lag] for lag in lags])
-        sums = sums.reshape(len(lags), *self.rest[name].shape)
+        lags, sums = self._sums[name]
         whole = self.total(name).reshape(-1)
         flat = sums.reshape(len(lags), whole.size)  # there may be no lag, or no element
         size = float(whole @ whole)
         shares = flat @ whole / size if size else np.zeros(len(lags))
-        return Lags(np.array(lags, int), np.sqrt((flat * flat).sum(1)), sums, shares)
+        return Lags(lags, np.sqrt((flat * flat).sum(1)), sums, shares)
 
     def draw(self, name: str | None = None, *, words: Sequence[str] = ()) -> Any:
         """A picture of the norms of one weight's terms: rows t, columns k, words along both."""
@@ -143,7 +141,7 @@ def _weights(given: Any) -> dict[Tensor, str]:
 
 
 def _check(parts: Itemised, wanted: dict[Tensor, str]) -> None:
-    nodes = {*parts.nodes, *parts.above}
+    nodes = set(history([y for y, _ in parts.starts]))
     refuse_clipped("ledger", nodes)
     missing = [name for x, name in wanted.items() if x not in nodes or not x.tracked]
     if missing or not wanted:
@@ -160,65 +158,81 @@ class _Maker:
         self.parts, self.wanted = parts, wanted
         nodes = parts.nodes
         self.made = _made_before(nodes, set(wanted))
-        times = {found[1] for y in nodes if (found := step_of(y.scope))}
-        self.steps = sorted(times)
+        self.steps = sorted({found[1] for y in nodes if (found := step_of(y.scope))})
         self.column = {t: k for k, t in enumerate(self.steps)}
-        self.grid = len(parts.rows), len(self.steps)
+        self.grid = len(parts.labels), len(self.steps)
         few = np.prod(self.grid) * sum(x.size for x in wanted) <= FEW
-        self.keep = few if arrays is None else arrays
+        keep = few if arrays is None else arrays
         self.terms = {x: np.zeros(self.grid) for x in wanted}
-        self.arrays = {x: np.zeros((*self.grid, *x.shape)) for x in wanted if self.keep}
+        self.arrays = {x: np.zeros((*self.grid, *x.shape)) for x in wanted if keep}
         self.rest = {x: np.zeros(x.shape) for x in wanted}
-        self.sums: dict[Tensor, dict[int, np.ndarray]] = {x: {} for x in wanted}
+        self.labels = np.array(parts.labels)
+        lags = np.unique(self.labels[:, None] - np.array(self.steps))
+        self.lags = np.arange(lags[0], lags[-1] + 1)
+        self.sums = {x: np.zeros((len(self.lags), *x.shape)) for x in wanted}
+        self.known = {x: np.zeros(len(self.lags), bool) for x in wanted}
 
     def ledger(self) -> Ledger:
-        for x in self.wanted:
-            if x in self.parts.above:
-                self.rest[x] += self.parts.above[x]
-        for place, row in enumerate(self.parts.rows):
-            for t, terms in self._row(row).items():
-                for x, g in terms.items():
-                    self._enter(place, row.label, t, x, g)
+        most = max(1, ROOM // max(x.size for x in self.wanted))
+        for low in range(0, len(self.labels), most):
+            self._add(range(low, low + most))
         named: Any = lambda found: {self.wanted[x]: a for x, a in found.items()}
         return Ledger(
-            np.array([row.label for row in self.parts.rows]), np.array(self.steps),
-            named(self.terms), named(self.arrays), named(self.rest), named(self.sums),
+            self.labels, np.array(self.steps),
+            named(self.terms), named(self.arrays), named(self.rest),
+            named({x: (self.lags[own], self.sums[x][own]) for x, own in self.known.items()}),
         )  # fmt: skip
 
-    def _row(self, row: Row) -> dict[int | None, dict[Tensor, np.ndarray]]:
-        """What one part of the loss gives each weight at each step, None where in no step."""
-        found: dict[int | None, dict[Tensor, Any]] = defaultdict(dict)
-        for y, pulled, _ in row.walk([*self.wanted, *self.made], self.made):
+    def _add(self, some: range) -> None:
+        """All terms of some parts, in one backward pass; each is entered when it is whole."""
+        last = self._last_readers()
+        sums: dict[tuple[int | None, Tensor], Bundle] = {}
+        for y, _, terms in self.parts.walk([*self.wanted, *self.made], self.made, some):
             step = step_of(y.scope)
-            t = step[1] if step else None
-            for x, g in zip(y.inputs, pulled, strict=False):
-                if g is not None and (x in self.wanted or x in self.made):
-                    g = _fitted(g, x, y)
-                    found[t][x] = found[t][x] + g if x in found[t] else g
-        return {t: self._led_on(terms) for t, terms in found.items()}
+            for x, term in terms:
+                for w, g in self._led_on(x, term):
+                    key = step[1] if step else None, w
+                    sums[key] = g.plus(sums.get(key))
+            for key in last.get(y, ()):
+                if key in sums:
+                    self._enter(*key, sums.pop(key), some)
+        for key, g in sums.items():
+            self._enter(*key, g, some)
 
-    def _led_on(self, terms: dict[Tensor, np.ndarray]) -> dict[Tensor, np.ndarray]:
-        """What came to something that was made of weights before the loop is led on to them."""
-        out = {x: g for x, g in terms.items() if x in self.wanted}
-        made = [x for x in terms if x not in self.wanted]
-        if made:
-            for x, g in pullback(made, [terms[x] for x in made], list(self.wanted)).items():
-                if x in self.wanted:
-                    out[x] = out[x] + g if x in out else g
-        return out
+    def _last_readers(self) -> dict[Tensor, list[tuple[int | None, Tensor]]]:
+        """For each tensor the terms, by step and weight, that are whole when the pass was there."""
+        reads = {x: [x] for x in self.wanted}
+        reads |= {x: [w for w in history([x]) if w in self.wanted] for x in self.made}
+        last: dict[tuple[int | None, Tensor], Tensor] = {}
+        for y in self.parts.nodes[::-1]:
+            if step := step_of(y.scope):
+                last |= {(step[1], w): y for x in y.inputs for w in reads.get(x, ())}
+        found: dict[Tensor, list[tuple[int | None, Tensor]]] = {}
+        for key, y in last.items():
+            found.setdefault(y, []).append(key)
+        return found
 
-    def _enter(self, place: int, part: int, t: int | None, x: Tensor, g: np.ndarray) -> None:
+    def _led_on(self, x: Tensor, term: Bundle) -> Iterator[tuple[Tensor, Bundle]]:
+        """What came to something that was made of weights before the loop, led on to them."""
+        if x in self.wanted:
+            yield x, term
+        elif x in self.made and len(term.parts):
+            for w, g, _ in batched([(x, term)], self.wanted):
+                if w in self.wanted:
+                    yield w, g
+
+    def _enter(self, t: int | None, x: Tensor, term: Bundle, some: range) -> None:
+        parts, g = term
         if t is None:
-            self.rest[x] += g
+            new = parts >= (0 if some.start else ABOVE)  # what is above all parts counts once
+            self.rest[x] += g[new].sum(0)
             return
-        k, lag = self.column[t], part - t
-        self.terms[x][place, k] = euclidean([g])
-        if self.keep:
-            self.arrays[x][place, k] = g
-        if lag in self.sums[x]:
-            self.sums[x][lag] += g
-        else:
-            self.sums[x][lag] = np.array(g, np.float64)
+        k, lags = self.column[t], self.labels[parts] - t - self.lags[0]
+        self.terms[x][parts, k] = term.norms()
+        if x in self.arrays:
+            self.arrays[x][parts, k] = g
+        self.sums[x][lags] += g
+        self.known[x][lags] = True
 
 
 def _made_before(nodes: Sequence[Tensor], wanted: set[Tensor]) -> set[Tensor]:
