@@ -218,7 +218,8 @@ def sections_of(text):
     found = {}
     for part in text.split("\n\n")[1:]:
         heading, *lines = part.rstrip("\n").split("\n")
-        found[heading.split()[0].strip(",")] = [line.strip() for line in lines]
+        whole = re.sub(r"\n   +", " ", "\n".join(lines)).split("\n")
+        found[heading.split()[0].strip(",")] = [line.strip() for line in whole]
     return found
 
 
@@ -232,7 +233,7 @@ class Evaluated:
     def __init__(self, text, known, steps, batch, functions=None):
         functions = functions or {}
         self.known, self.batch, self.functions, self.t = dict(known), batch, functions, None
-        sections = sections_of(text)
+        sections, self.end = sections_of(text), steps + BEYOND
         for name, when in [key for key in known if isinstance(key, tuple) and key[1] == steps]:
             last = 0 * known[name, when] if name.startswith("∂L") else known[name, when]
             self.known |= {(name, when + k): last for k in range(1, BEYOND + 1)}
@@ -273,7 +274,7 @@ class Evaluated:
                 self.known[base, when] = 0.0 * value
         for (name,), formula in pairs:
             if not name.startswith("δ"):
-                self.known[self.key(name)] = 0.0 * self.value_of(formula)
+                self.known[self.key(name)] = self.value_of(formula)
 
     def value_of(self, formula):
         return Reader(formula, self.get, self.functions, self.batch).whole()
@@ -284,7 +285,7 @@ class Evaluated:
         if not found or found[1] == "∂L":
             return name
         when = (found[2] or found[3]).replace("−", "-")
-        return found[1] + found[4], eval(when, {"t": self.t})
+        return found[1] + found[4], min(eval(when, {"t": self.t}), self.end)
 
     def get(self, name):
         key = self.key(name)
@@ -294,7 +295,7 @@ class Evaluated:
 
 def parts_of(line):
     """left, right and the blocks that it is for."""
-    line, _, each = line.partition("    for ")
+    line, each = [*re.split(r"\s+for (?=\w = )", line), ""][:2]
     left, right = re.split(r" = ", line, maxsplit=1)
     return re.split(r", (?![^\[]*\])", left), right, each
 

@@ -34,7 +34,7 @@ def run(cell, xs, begin):
         with moment.at([s[t] for s in slices]):
             state = cell.advance(xs[t], *state)
             ys.append(cell.output(xs[t], *state))
-    return ys, moment.streams, slices
+    return ys, state, moment.streams, slices
 
 
 def name_of_stream(stream):
@@ -81,7 +81,7 @@ def check_cell(cell, detail):
     begin = cell.begin(B)
     begin = [h if h.tracked else tg.tensor(numbers(60 + k, *h.shape), requires_grad=True)
              for k, h in enumerate(begin)]  # fmt: skip
-    ys, streams, slices = run(cell, xs, begin)
+    ys, state, streams, slices = run(cell, xs, begin)
     pulls = [numbers(70 + t, *ys[0].shape) for t in range(T)]
     loss = sum((y * r).sum() for y, r in zip(ys, pulls, strict=True))
     leaves = dict(cell.named_parameters())
@@ -93,6 +93,9 @@ def check_cell(cell, detail):
     own = {"clip_cotangent": lambda x, norm=None, value=None: x}
     made = Evaluated(text, known, T, B, own)
     pairs = [(("δx", t + 1), found[0].data[t]) for t in range(T)]
+    pairs += [
+        ((name, T), h.data) for name, h in zip(cell.state, state, strict=True) if "-" not in name
+    ]
     if detail:
         base = cell.state[0]
         pairs.append(((f"δ{base}", 0), found[1].data))
@@ -122,7 +125,7 @@ def gradients(name, g, text, made):
         return [((f"δ{name}", t + 1), g[t]) for t in range(T)]
     line = next(x for x in sections_of(text)["Blocks"] if f"({name}" in x)
     parts = Evaluated.__new__(Evaluated)
-    parts.known, parts.batch, parts.functions, parts.t = {name: g}, B, {}, None
+    parts.known, parts.batch, parts.functions, parts.t, parts.end = {name: g}, B, {}, None, 0
     parts.line(line)
     return [(f"∂L/∂{key}", value) for key, value in parts.known.items() if key != name]
 
@@ -169,48 +172,48 @@ def test_the_equations_of_a_cell_give_its_gradients(name):
 # -- steps of somebody's own ----------------------------------------------------------------------
 
 
-def equations_of_random_step(seed):
-    """A random step, its equations, and the gradients of a loss that reads every result."""
-    rng = random.Random(seed)
-    parts, states = random_parts(rng, 2, 6), rng.choice([1, 2])
-
-    def step(x, *state):
-        pool = mixed(parts, [*state, x])
-        new = [tg.tanh(y) for y in pool[-len(state) :]]
-        return [*new, pool[-len(state) - 1] + pool[len(state)]]
-
+def check_step(step, states, detail, told):
+    """The equations of a step give the gradients of a loss that reads every result."""
     carry = [tg.tensor(numbers(k, B + 1, H), requires_grad=True) for k in range(states)]
     xs = tg.tensor(numbers(9, T, B + 1, H), requires_grad=True)
     names = ["h"] if states == 1 else ["h1", "h2"]
-    text = str(tg.equations(step, carry, xs, detail=rng.random() < 0.3))
+    text = str(tg.equations(step, carry, xs, detail=detail))
     paths = tg.unroll(step, carry, xs)
     pulls = [numbers(20 + k, *path.shape) for k, path in enumerate(paths)]
     loss = sum((path * r).sum() for path, r in zip(paths, pulls, strict=True))
     wanted = {"U": U, "V": V, "b": b}
     found = tg.grad(loss, [xs, *wanted.values()], allow_unused=True)
-    known = {("x", t + 1): xs.data[t] for t in range(T)}
+    known = {("x", t + 1): xs.data[t] for t in range(T)} | {
+        name: w.data for name, w in wanted.items()
+    }
     known |= {(name, 0): h.data for name, h in zip(names, carry, strict=True)}
+    known |= {
+        ("h1", -1): carry[-1].data,
+        ("h2", -1): carry[0].data,
+    }  # where one is the other's delay
     known |= {(f"∂L_t/∂{name}", t + 1): r[t] for name, r in zip([*names, "y"], pulls, strict=True)
               for t in range(T)}  # fmt: skip
-    known |= {name: w.data for name, w in wanted.items()}
-    return text, known, dict(zip(["x", *wanted], found, strict=True))
+    made = Evaluated(text, known, T, B + 1)
+    pairs = [] if found[0] is None else [(("δx", t + 1), found[0].data[t]) for t in range(T)]
+    for name, g in zip(wanted, found[1:], strict=True):
+        pairs += gradients(name, g.data, text, made) if g is not None else []
+    for key, expected in pairs:
+        got, size = made.known[key], 1 + np.abs(expected).max()
+        assert np.abs(got - expected).max() <= 1e-12 * size, (told, key, text)
 
 
 @pytest.mark.parametrize("block", range(10))
 def test_the_equations_of_random_steps_give_their_gradients(block):
     for seed in range(20 * block, 20 * block + 20):
-        text, known, found = equations_of_random_step(seed)
-        made = Evaluated(text, known, T, B + 1)
-        for name, g in found.items():
-            if g is None:
-                continue
-            for key, expected in (
-                [(("δx", t + 1), g.data[t]) for t in range(T)]
-                if name == "x"
-                else [(key, v) for key, v in gradients(name, g.data, text, made)]
-            ):
-                got, size = made.known[key], 1 + np.abs(expected).max()
-                assert np.abs(got - expected).max() <= 1e-12 * size, (seed, key, text)
+        rng = random.Random(seed)
+        parts, states = random_parts(rng, 2, 6), rng.choice([1, 2])
+
+        def step(x, *state, parts=parts):
+            pool = mixed(parts, [*state, x])
+            new = [tg.tanh(y) for y in pool[-len(state) :]]
+            return [*new, pool[-len(state) - 1] + pool[len(state)]]
+
+        check_step(step, states, rng.random() < 0.3, seed)
 
 
 # -- the textbook's --------------------------------------------------------------------------------
@@ -251,7 +254,8 @@ Forward, t = 1 … T
   h_t = o_t ⊙ tanh(c_t)
 
 Backward, t = T … 1, where δv is ∂L/∂v, and 0 after the last step
-  δh_t = ∂L_t/∂h_t + δa_{t+1}[f] Wh[f]ᵀ + δa_{t+1}[i] Wh[i]ᵀ + δa_{t+1}[g] Wh[g]ᵀ + δa_{t+1}[o] Wh[o]ᵀ
+  δh_t = ∂L_t/∂h_t + δa_{t+1}[f] Wh[f]ᵀ + δa_{t+1}[i] Wh[i]ᵀ + δa_{t+1}[g] Wh[g]ᵀ
+         + δa_{t+1}[o] Wh[o]ᵀ
   δo_t = δh_t ⊙ tanh(c_t)
   δc_t = δh_t ⊙ o_t ⊙ (1 − tanh(c_t)²) + δc_{t+1} ⊙ f_{t+1}
   δf_t = δc_t ⊙ c_{t−1}
@@ -267,7 +271,7 @@ Weights, Σ_t over all steps
   ∂L/∂Wx[k] = Σ_t x_tᵀ δa_t[k]    for k = f, i, g, o
   ∂L/∂Wh[k] = Σ_t h_{t−1}ᵀ δa_t[k]    for k = f, i, g, o
   ∂L/∂b[k] = Σ_t Σ_batch δa_t[k]    for k = f, i, g, o
-"""  # noqa: E501
+"""
 
 GRU = """\
 GRU: x (B, 2), h (B, 3)
@@ -286,7 +290,8 @@ Forward, t = 1 … T
   h_t = (1 − z_t) ⊙ h_{t−1} + z_t ⊙ n_t
 
 Backward, t = T … 1, where δv is ∂L/∂v, and 0 after the last step
-  δh_t = ∂L_t/∂h_t + δa_{t+1}[z] Wh[z]ᵀ + δa_{t+1}[r] Wh[r]ᵀ + δu_{t+1} ⊙ r_{t+1} + δh_{t+1} ⊙ (1 − z_{t+1})
+  δh_t = ∂L_t/∂h_t + δa_{t+1}[z] Wh[z]ᵀ + δa_{t+1}[r] Wh[r]ᵀ + δu_{t+1} ⊙ r_{t+1}
+         + δh_{t+1} ⊙ (1 − z_{t+1})
   δn_t = δh_t ⊙ z_t
   δa_t[n] = δn_t ⊙ (1 − n_t²)
   δu_t = δa_t[n] Wnᵀ
@@ -300,7 +305,7 @@ Weights, Σ_t over all steps
   ∂L/∂Wx[k] = Σ_t x_tᵀ δa_t[k]    for k = z, r, n
   ∂L/∂Wh[k] = Σ_t h_{t−1}ᵀ δa_t[k]    for k = z, r
   ∂L/∂Wn = Σ_t u_tᵀ δa_t[n]
-"""  # noqa: E501
+"""
 
 
 @pytest.mark.parametrize("kind, text", [(nn.RNN, RNN), (nn.LSTM, LSTM), (nn.GRU, GRU)])
@@ -357,10 +362,10 @@ def test_ops_of_ones_own_are_printed_by_their_rules():
         return star(mish_like(h @ U), swish(x))
 
     text = str(tg.equations(step, numbers(0, 5, H), numbers(1, 3, 5, H)))
-    assert "u_t = ϕ(v_t)" in text and "h_t = (u_t ⊛ (x_t ⊙ σ(x_t)))" in text
-    assert "δv_t = δu_t ⊙ (tanh(softplus(v_t)) + bend(v_t))" in text
-    assert "δx_t = δh_t ⊙ u_t ⊙ σ(x_t) ⊙ (1 + x_t ⊙ (1 − σ(x_t)))" in text
-    assert "∂L/∂U = Σ_t h_{t−1}ᵀ δv_t" in text
+    assert "u_t = h_{t−1} U" in text and "h_t = (ϕ(u_t) ⊛ (x_t ⊙ σ(x_t)))" in text
+    assert "δu_t = δh_t ⊙ x_t ⊙ σ(x_t) ⊙ (tanh(softplus(u_t)) + bend(u_t))" in text
+    assert "δx_t = δh_t ⊙ ϕ(u_t) ⊙ σ(x_t) ⊙ (1 + x_t ⊙ (1 − σ(x_t)))" in text
+    assert "∂L/∂U = Σ_t h_{t−1}ᵀ δu_t" in text
 
 
 def test_what_has_no_equations_is_refused_with_a_way_out():
@@ -389,3 +394,19 @@ def test_nothing_is_changed_by_looking():
     first, second = str(tg.equations(cell)), str(tg.equations(cell))
     assert first == second and cell.rng.bit_generator.state == before
     assert all(x.grad is None for x in cell.parameters())
+
+
+HANDING_ON = {
+    "change places": lambda x, a, b: (b, a, tg.tanh(x + a * 0.5 + b)),
+    "keep": lambda x, a, b: (a, tg.tanh(b @ U + a), a * b),
+    "delay": lambda x, a, b: (x, a, a * b + x),
+    "twice": lambda x, a, b: 2 * [tg.tanh(x @ U + a)] + [a * b],
+    "weight": lambda x, a, b: (tg.tanh(x), b @ V, a * b @ U),
+    "in a row": lambda x, a, b: (tg.tanh(x @ U + b), a, a - b),
+    "output handed on": lambda x, a, b: (tg.tanh(x + a @ V), a * b, b),
+}
+
+
+@pytest.mark.parametrize("name", HANDING_ON)
+def test_what_a_step_only_hands_on(name):
+    check_step(HANDING_ON[name], 2, False, name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from html import escape
@@ -15,6 +16,7 @@ from .read import Reader
 from .term import Call, Symbol
 from .write import ANY, PRODUCT, Latex, MathML, Text
 
+WIDTH = 98
 TITLES = {
     "blocks": "Blocks of weights",
     "start": "Before the first step",
@@ -38,16 +40,21 @@ class Equations:
 
     def __str__(self) -> str:
         parts = [self.title]
-        for name, lines in self.sections.items():
-            parts.append("\n".join([TITLES[name], *[f"  {self._text(name, x)}" for x in lines]]))
+        for name in self.sections:
+            parts.append("\n".join([TITLES[name], *[f"  {x}" for x in self.lines(name)]]))
         return "\n\n".join(parts) + "\n"
 
     def __repr__(self) -> str:
         return str(self)
 
-    def _text(self, name: str, line: Line) -> str:
-        left, right, over = _written(line, Text(first=name in ("first", "start")), "Σ_t ")
-        return f"{left} = {right}" + (f"    for {over}" if over else "")
+    def lines(self, name: str) -> list[str]:
+        """The lines of a section as text, a long one wrapped before a plus or a minus."""
+        writer, found = Text(first=name in ("first", "start")), []
+        for line in self.sections[name]:
+            left, right, over = _written(line, writer, "Σ_t ")
+            words = f"{left} = {right}" + (f"    for {over}" if over else "")
+            found += [words] if len(words) <= WIDTH else _wrapped(left, words)
+        return found
 
     @property
     def latex(self) -> str:
@@ -87,6 +94,20 @@ class Equations:
     def _repr_html_(self) -> str:
         style = '<div style="overflow-x:auto"'
         return self.html.replace("<div", style, 1)
+
+
+def _wrapped(left: str, words: str) -> list[str]:
+    """A line on several, those after the first under what is right of the equals sign."""
+    made, piece, depth = [""], "", 0
+    for letter in [*re.split(r"( [+−] | {4}for |[()\[\]])", words), " + "]:
+        depth += (letter in ("(", "[")) - (letter in (")", "]"))
+        if letter in (" + ", " − ", "    for ") and not depth:
+            if made[-1] and len(made[-1] + piece) > WIDTH:
+                made.append(" " * (len(left) + 2))
+            made[-1] += piece
+            piece = ""
+        piece += letter
+    return made
 
 
 def _written(line: Line, writer: Text, over_time: str) -> tuple[str, str, str]:

@@ -58,8 +58,8 @@ class Derivation:
         """Names for what stands in several places, the largest first, until nothing does."""
         while True:
             self.cotangents = self._cotangents()
-            every_line = [*self.forward(), *self.backward(), *self.sums_over_time()]
-            lines = [line.right for line in every_line]
+            lines = [line.right for line in [*self.forward(), *self._found(), *self._sums()]]
+            lines += [self.reader()(self.found[x]) for x in self.program.carry if x in self.found]
             repeated = {x: _size(x) for x, n in _places(lines).items() if n > 1}
             large = [x for x, size in repeated.items() if size > 3 and not is_turned(x)]
             for x in sorted(large, key=repeated.__getitem__, reverse=True):
@@ -139,6 +139,11 @@ class Derivation:
                 split.setdefault(y.inputs[0], []).append((y.attrs["i"], symbol))
             else:
                 lines.append(Line((symbol,), read.formula(y)))
+        for k, y in enumerate(self.program.results):  # what hands on something as it is
+            symbol = Symbol(self.names.states[k], 0)
+            aliased = k < len(self.program.carry) and self.names.state(k) != replace(symbol, at=-1)
+            if self.symbols.get(y) != symbol and not aliased:
+                lines.append(Line((symbol,), read(y)))
         for whole, parts in split.items():
             x, left = self.symbols[whole.inputs[0]], dict(parts)
             one = parts[0][1]
@@ -149,20 +154,26 @@ class Derivation:
 
     def backward(self) -> list[Line]:
         """What arrives at each op that has a name, and at x."""
+        lines = [replace(line, right=self.arriving(line.right)) for line in self._found()]
+        for k in self.names.circles:
+            if self.program.carry[k] in self.found:
+                lines.append(Line((self._arriving_at(k),), self.in_order(self._incoming(k))))
+        return lines
+
+    def _found(self) -> list[Line]:
+        """The same, in which what comes from the loss and from the step after is one symbol."""
         read, lines = self.reader(), []
         for y, symbol in self.cotangents.items():
             g = self.found[y]
-            own = self.symbols[g] == symbol
             right = self.incoming[g] if g in self.incoming else read.formula(g)
-            lines.append(Line((symbol,), self.arriving(right if own else read(g))))
+            lines.append(Line((symbol,), right if self.symbols[g] == symbol else read(g)))
         for x in self.program.xs:
             if x in self.found:
-                symbol = replace(self.symbols[x], mark="δ")
-                lines.append(Line((symbol,), self.arriving(read(self.found[x]))))
+                lines.append(Line((replace(self.symbols[x], mark="δ"),), read(self.found[x])))
         for y in self.back():
             name = self.symbols.get(y)
             if name is not None and not name.mark:
-                lines.append(Line((name,), self.arriving(read.formula(y))))
+                lines.append(Line((name,), read.formula(y)))
         return lines
 
     def in_order(self, x: Term) -> Term:
@@ -180,27 +191,28 @@ class Derivation:
 
         return replace(x, terms=tuple(sorted(x.terms, key=key)))
 
-    def arriving(self, x: Term, depth: int = 0) -> Term:
+    def arriving(self, x: Term) -> Term:
         """The formula with what comes from the loss and from the step after written out."""
 
         def written(y: Term) -> Term | None:
             if not isinstance(y, Symbol) or y.mark != "in":
                 return None
             k = int(y.name)
-            direct: Term = Number(0.0)
-            if k in self.reads:
-                direct = self._read_by_loss(k)
-            if k >= len(self.program.carry) or self.program.carry[k] not in self.found:
-                return direct
-            if depth > len(self.program.carry):
-                raise NotImplementedError("states that only change places")
-            back = self.reader()(self.found[self.program.carry[k]])
-            return plus(direct, later(self.arriving(back, depth + 1), 1))
+            return self._arriving_at(k) if k in self.names.circles else self._incoming(k)
 
         return self.in_order(changed(x, written))
 
-    def _read_by_loss(self, k: int) -> Symbol:
-        return Symbol(self.names.states[k], 0, mark="∂t")
+    def _arriving_at(self, k: int) -> Symbol:
+        return Symbol(self.names.states[k], 0, mark="δ")
+
+    def _incoming(self, k: int) -> Term:
+        """What the loss reads of a result, and what the step after leads back to it."""
+        name = self.names.states[k]
+        direct: Term = Symbol(name, 0, mark="∂t") if k in self.reads else Number(0.0)
+        if k >= len(self.program.carry) or self.program.carry[k] not in self.found:
+            return direct
+        back = self.reader()(self.found[self.program.carry[k]])
+        return plus(direct, later(self.arriving(back), 1))
 
     def first(self) -> list[Line]:
         """The gradients of the states before the first step."""
@@ -212,14 +224,17 @@ class Derivation:
         return lines
 
     def sums_over_time(self) -> list[Line]:
-        read, lines = self.reader(), []
-        first = {x: self.program.readers[x][0].born for x in self.program.weights.values()
-                 if x in self.found}  # fmt: skip
-        for x in sorted(first, key=first.__getitem__):
-            if x in self.found:
-                symbol = replace(self.symbols[x], mark="∂")
-                lines.append(Line((symbol,), self.arriving(read(self.found[x])), sums=True))
-        return lines
+        """The gradients of the weights, in the order in which they are read."""
+        return [replace(line, right=self.arriving(line.right)) for line in self._sums()]
+
+    def _sums(self) -> list[Line]:
+        read, readers = self.reader(), self.program.readers
+        weights = [x for x in self.program.weights.values() if x in self.found]
+        first = {x: min((y.born for y in readers[x]), default=0) for x in weights}
+        return [
+            Line((replace(self.symbols[x], mark="∂"),), read(self.found[x]), sums=True)
+            for x in sorted(weights, key=first.__getitem__)
+        ]
 
 
 def is_turned(x: Term) -> bool:

@@ -22,7 +22,8 @@ class Names:
 
     states: what the results go by, the carry first. weights: what leaves of the program go by, by
     the leaf that they stand for. gates: the ops that have names of their own. static: what does not
-    change with time. sums: the letter of the sums that gates are made of.
+    change with time. sums: the letter of the sums that gates are made of. circles: the numbers of
+    the states that only change places.
     """
 
     def __init__(self, program: Program, results: Sequence[str], known: Mapping[Tensor, str]):
@@ -32,9 +33,10 @@ class Names:
         self.symbols: dict[Tensor, Symbol] = {}
         self.static = _static(program)
         self.states = [self.take(name) for name in results]
+        self.circles = self._in_circles()
         for y, name in zip(program.results, self.states, strict=True):
             if y.op is not None:
-                self.symbols.setdefault(y, Symbol(name, self.time(y)))
+                self.symbols.setdefault(y, Symbol(name, 0))
         self._leaves(known)
         for y in program.nodes:
             if y.name and y not in self.symbols and y.op is not pick:
@@ -67,14 +69,26 @@ class Names:
     def time(self, y: Tensor) -> int | None:
         return None if y in self.static else 0
 
-    def state(self, k: int, depth: int = 0) -> Symbol:
-        """State k of the step before; one that is another, a step later, goes by its name."""
+    def state(self, k: int) -> Symbol:
+        """State k of the step before. One that is another, a step later, goes by that one's name,
+        unless they only change places."""
         places = {x: n for n, x in enumerate(self.program.carry)}
-        other = places.get(self.program.results[k], k)
-        if other == k or depth == len(places):
-            return Symbol(self.states[k], -1)
-        before = self.state(other, depth + 1)
-        return replace(before, at=(before.at or 0) - 1)
+        at = -1
+        while self.program.results[k] in places and k not in self.circles:
+            k, at = places[self.program.results[k]], at - 1
+        return Symbol(self.states[k], at)
+
+    def _in_circles(self) -> set[int]:
+        places = {x: n for n, x in enumerate(self.program.carry)}
+        after = [places.get(y) for y in self.program.results[: len(places)]]
+        found = set()
+        for k in range(len(places)):
+            path: list[int | None] = [k]
+            while path[-1] is not None and (path[-1] not in path[:-1]):
+                path.append(after[path[-1]])
+            if path[-1] == k:
+                found.add(k)
+        return found
 
     def _leaves(self, known: Mapping[Tensor, str]) -> None:
         for x in self.program.xs:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from textwrap import wrap
 from typing import Any, TypeAlias
 
-from .activations import name_of
+from ..tensor import Untraceable
 from .cell import Cell
-from .cells import GRU, LSTM, RNN, MinimalGatedUnit, OutputRecurrent
+from .cells import GRU, LSTM
 from .conventions import CONVENTIONS
 from .convert import form_of, kind_of
+from .equations import equations
 from .modifiers import Modifier
 from .module import count_parameters
 
@@ -26,11 +26,10 @@ GATES = {
 def explain(cell: Cell) -> str:
     """What a cell computes, each weight's share of its parameters, and why others count otherwise.
 
-    The formulas are those of this cell as it was made: h and c are the state before the step, h'
-    and c' the one after it, and Wx[f] is the block of Wx's columns that belongs to gate f. Then
-    come the weights and their sum, which is `nn.count_parameters(cell)`, and what the same cell has
-    in other conventions. A modifier says what it adds. Of a cell of your own there are the weights
-    and their sum.
+    The formulas are the forward lines of `tg.equations(cell)`, read from the cell's step: Wx[f] is
+    the block of Wx's columns that belongs to gate f, and masks go by their names. Then come the
+    weights and their sum, which is `nn.count_parameters(cell)`, and what the same cell has in other
+    conventions. A modifier says what it adds.
 
     Raises TypeError for what is not one cell.
 
@@ -50,7 +49,7 @@ def explain(cell: Cell) -> str:
     parts = [
         [_title(inner, count_parameters(cell))],
         [line for modifier in around for line in _added(modifier)],
-        _formulas(inner),
+        _formulas(cell, inner),
         _weights(cell, inner),
         _elsewhere(cell, inner),
     ]
@@ -73,100 +72,20 @@ def _added(modifier: Modifier) -> Lines:
     return wrap(text, WIDTH, initial_indent="  ", subsequent_indent="    ")
 
 
-# -- formulas --------------------------------------------------------------------------------------
-
-
-def _formulas(cell: Any) -> Lines:
-    """What the cell computes, or nothing if it is not known here."""
-    writers: dict[Any, Callable[[Any], Lines]] = {
-        **{RNN: _rnn, LSTM: _lstm, GRU: _gru},
-        **{MinimalGatedUnit: _minimal, OutputRecurrent: _output},
-    }
-    write = next((writers[kind] for kind in writers if type(cell).step is kind.step), None)
-    if write is None:
+def _formulas(cell: Cell, inner: Any) -> Lines:
+    """What the cell computes, or nothing of a step that cannot be run without numbers."""
+    try:
+        found = equations(cell)
+    except (Untraceable, ValueError):
         return []
-    lines = [f"  {line}" for line in write(cell)]
-    width = max(map(len, lines)) + 4
-    named = [f"{line:{width}}{GATES.get(line[2:].split(' =')[0], '')}".rstrip() for line in lines]
-    if getattr(cell, "norm", None):
-        named.append(
-            "  N normalises over the last axis (Ba et al. 2016), and has gains of its own."
-        )
-    if getattr(cell, "clip", None) is not None:
-        named.append(f"  What goes into an activation is cut off at ± {cell.clip:g}.")
-    return named
-
-
-def _named(activation: Any) -> str:
-    name = str(name_of(activation) or getattr(activation, "__name__", "activation"))
-    return {"sigmoid": "σ", "<lambda>": "activation"}.get(name, name)
-
-
-def _sum(*terms: str | None) -> str:
-    return " + ".join(term for term in terms if term)
-
-
-def _bias(cell: Any, name: str, gate: str = "") -> str:
-    """The name of a bias, or of a gate's block of it; nothing if the cell has none."""
-    there = getattr(cell, name) is not None
-    return there * (f"{name}[{gate}]" if gate else name)
-
-
-def _rnn(cell: Any) -> Lines:
-    h = "h Wh" if cell.untied is None else "h Wh[t]"
-    return [
-        f"h' = {_named(cell.activation)}({_sum('x Wx', h, _bias(cell, 'b'), _bias(cell, 'bh'))})"
-    ]
-
-
-def _lstm(cell: Any) -> Lines:
-    gate, candidate, squash = map(_named, cell.activations)
-    peeps = {"i": "c P[i]", "f": "c P[f]", "o": "c' P[o]"} if cell.P is not None else {}
-    lines = []
-    for k in cell.order:
-        products = f"x Wx[{k}] + h Wh[{k}]"
-        if cell.norm == "per_gate":
-            products = f"N({products})"
-        elif cell.norm:
-            products = f"N(x Wx)[{k}] + N(h Wh)[{k}]"
-        total = _sum(products, _bias(cell, "b", k), _bias(cell, "bh", k), peeps.get(k))
-        lines.append(f"{k} = {candidate if k == 'g' else gate}({total})")
-    if cell.coupled:
-        lines.append("f = 1 - i")
-    h = f"o {squash}(N(c'))" if cell.norm else f"o {squash}(c')"
-    return [*lines, "c' = f c + i g", f"h' = {h}" if cell.Wr is None else f"h' = ({h}) Wr"]
-
-
-def _gru(cell: Any) -> Lines:
-    gate, candidate = map(_named, cell.activations)
-    lines = [f"{k} = {gate}({_gru_sum(cell, k)})" for k in cell.order[:2]]
-    after = cell.reset == "after"
-    product = _sum("h Wn" if after else "(r h) Wn", _bias(cell, "bn"))
-    if cell.norm or after:  # r stands before a product, and not in it
-        product = f"{'N' if cell.norm else ''}({product})"
-    x = "N(x Wx)[n]" if cell.norm else "x Wx[n]"
-    total = _sum(x, _bias(cell, "b", "n"), f"r {product}" if after else product)
-    mixed = "(1 - z) h + z n" if cell.update == "candidate" else "z h + (1 - z) n"
-    return [*lines, f"n = {candidate}({total})", f"h' = {mixed}"]
-
-
-def _gru_sum(cell: Any, k: str) -> str:
-    if not cell.norm:
-        return _sum(f"x Wx[{k}]", f"h Wh[{k}]", _bias(cell, "b", k), _bias(cell, "bh", k))
-    return _sum(f"N(x Wx)[{k}]", f"N({_sum('h Wh', _bias(cell, 'bh'))})[{k}]", _bias(cell, "b", k))
-
-
-def _minimal(cell: Any) -> Lines:
-    return [
-        f"f = σ({_sum('x Wx[f]', 'h Wh', _bias(cell, 'b', 'f'))})",
-        f"n = tanh({_sum('x Wx[n]', '(f h) Wn', _bias(cell, 'b', 'n'))})",
-        "h' = (1 - f) h + f n",
-    ]
-
-
-def _output(cell: Any) -> Lines:
-    before = {"output": "o", "prediction": "softmax(o)", "target": "target"}[cell.source]
-    return [f"h = {_named(cell.activation)}(x Wx + {before} Wo + b)", "o' = h V + c"]
+    lines = [f"  {line}" for line in found.lines("forward")]
+    if kind_of(inner) is None:
+        return lines
+    names = [line[2:].split("_t = ")[0] for line in lines]
+    gates = [GATES.get(name, "") if name in inner.order else "" for name in names]
+    told = list(zip(lines, gates, strict=True))
+    width = max((len(line) for line, gate in told if gate), default=0) + 4
+    return [f"{line:{width}}{gate}" if gate else line for line, gate in told]
 
 
 # -- counts ----------------------------------------------------------------------------------------
