@@ -120,7 +120,7 @@ both = folded(both, "Both directions, with lengths", lengths=[6, 4])
     ),
     Entry(
         "backward",
-        "The walk back",
+        "The backward pass",
         "Arrows lead the other way; their hue and width are how much gradient came through, and "
         "the numbers are the order of the walk. One state in which it vanishes, and one in which "
         "it explodes, unrolled and folded.",
@@ -256,7 +256,7 @@ picture = tg.lab.gates(gates).draw()
     Entry(
         "memory",
         "Memory",
-        "What is held for the walk back grows with every step. Truncation ends the growth: the "
+        "What is held for the backward pass grows with every step. Truncation ends the growth: the "
         "state is detached where the scissors are, and what a window held is let go before the "
         "next one begins. Checkpoints keep less and work out the rest again.",
         """
@@ -272,14 +272,14 @@ def losses(window, **how):
 
 runs = {"a compiled loop": losses(32), "in windows of 8 steps": losses(8)}
 runs['checkpoint="sqrt"'] = losses(32, checkpoint="sqrt")
-picture = tg.draw_memory(runs, title="What an LSTM keeps for the walk back")
+picture = tg.draw_memory(runs, title="What an LSTM keeps for the backward pass")
 """,
     ),
     Entry(
         "unrolled-memory",
         "Memory, step by step",
         "An unrolled run keeps every value in between. Detaching the state inside one graph "
-        "ends the walk back, but frees nothing.",
+        "ends the backward pass, but frees nothing.",
         """
 W = tg.tensor(np.eye(16) * 0.9, requires_grad=True, name="W")
 h, loss = tg.tensor(np.ones((4, 16)), name="h0"), 0.0
@@ -332,7 +332,7 @@ picture = tg.curve(lines, title=title, x_label="k", y_label="‖Wᵏ‖")
     Entry(
         "bptt",
         "A page to step through",
-        "The run and its walk back, every step with its numbers, in one file without network; "
+        "The run and its backward pass, every step with its numbers, in one file without network; "
         '`page.save("page.html")` writes it. A notebook shows it, too.',
         """
 rng = np.random.default_rng(0)
