@@ -30,7 +30,7 @@ def load_kernels(dtype):
     """Compile what is of one precision: the next worker does the other, and each finds both."""
     from tinygrad_rnn.kernels import generated, panels
 
-    for name in kernels.NAMES:
+    for name in kernels._loaded:
         kernels._load(name, np.dtype(dtype))
     panels.load(generated.from_dtype(np.dtype(dtype)))
 

@@ -92,13 +92,12 @@ MUTANTS = [
     Mutant("the sums of two threads only", "loops/runtime.py", "Work.totals",
            r"for other in others", "for other in others[:1]",
            "test_scan.py::three_threads_and_five"),
-    Mutant("relu without NaN", "loops/nest.py", "real_formula",
-           r'return f"\{zero\} if \{x\} < \{zero\} else \{x\}"',
-           'return f"{x} if {x} > {zero} else {zero}"', EDGES),
-    Mutant("the sign of NaN is 0", "loops/nest.py", "real_formula",
-           r"(-\{one\} if \{x\} < \{zero\} else) \{x\}", r"\1 {zero}", EDGES),
-    Mutant("logsumexp of infinities", "loops/lower.py", "_logsumexp",
-           r"\[is_infinite, zero, top\]", "[is_infinite, top, top]", EDGES),
+    Mutant("relu without NaN", "ops/arithmetic.py", "relu",
+           r"0\.0 if x < 0\.0 else x", "x if x > 0.0 else 0.0", EDGES),
+    Mutant("the sign of NaN is 0", "ops/arithmetic.py", "sign",
+           r"(-1\.0 if x < 0\.0 else) x", r"\1 0.0", EDGES),
+    Mutant("logsumexp of infinities", "ops/reduce.py", "_logsumexp",
+           r"where\(equal\(abs\(top\), np\.inf\), 0, top\)", "top", EDGES),
 ]  # fmt: skip
 
 
@@ -120,7 +119,8 @@ def changed(text, mutant):
     """The text of a file with the change in it."""
     node = function(ast.parse(text), mutant.function)
     lines = text.splitlines(keepends=True)
-    start, stop = node.lineno - 1, node.end_lineno
+    start = min([node.lineno, *[d.lineno for d in node.decorator_list]]) - 1
+    stop = node.end_lineno
     before = "".join(lines[start:stop])
     after, count = re.subn(mutant.old, mutant.new, before)
     if count != 1:

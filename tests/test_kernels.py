@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
+import tinygrad_rnn as tg
 from tinygrad_rnn import kernels
 
 DTYPES = (np.float32, np.float64)
@@ -278,7 +279,7 @@ def arguments(dtype):
 def test_curves_are_accurate_everywhere(name, dtype):
     x = arguments(dtype)
     with mpmath.workprec(200):
-        worst = ulps(name, x, getattr(kernels, name)(x))
+        worst = ulps(name, x, getattr(tg, name)(x))
     assert worst <= {"exp": 1.1, "tanh": 2.6, "sigmoid": 2.5}[name]
 
 
@@ -288,19 +289,19 @@ def test_curves_at_the_edges(dtype):
     huge = np.finfo(dtype).max
     x = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, tiny, -tiny, huge, -huge], dtype)
     nan, inf = np.nan, np.inf
-    assert_array_equal(kernels.exp(x), np.array([nan, inf, 0, 1, 1, 1, 1, inf, 0], dtype))
-    assert_array_equal(kernels.sigmoid(x), np.array([nan, 1, 0, 0.5, 0.5, 0.5, 0.5, 1, 0], dtype))
-    answer = kernels.tanh(x)
+    assert_array_equal(tg.exp(x), np.array([nan, inf, 0, 1, 1, 1, 1, inf, 0], dtype))
+    assert_array_equal(tg.sigmoid(x), np.array([nan, 1, 0, 0.5, 0.5, 0.5, 0.5, 1, 0], dtype))
+    answer = tg.tanh(x)
     assert_array_equal(answer, np.array([nan, 1, -1, 0, -0.0, tiny, -tiny, 1, -1], dtype))
     assert_array_equal(np.signbit(answer[1:]), np.signbit(x[1:]))
     some = arguments(dtype)
-    assert_array_equal(kernels.tanh(-some), -kernels.tanh(some))
+    assert_array_equal(tg.tanh(-some), -tg.tanh(some))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", CURVES)
 def test_an_answer_depends_on_its_element_only(name, dtype):
-    curve = getattr(kernels, name)
+    curve = getattr(tg, name)
     x = (3 * numbers(13, 17, dtype=dtype)).astype(dtype)
     expected = curve(x)
     assert expected.dtype == dtype and expected.flags.carray
@@ -314,10 +315,10 @@ def test_an_answer_depends_on_its_element_only(name, dtype):
 
 
 def test_curves_of_other_numbers():
-    assert kernels.tanh(np.array([0, 1])).dtype == np.float64
-    assert_array_equal(kernels.exp(np.array([False, True])), kernels.exp(np.array([0.0, 1.0])))
-    assert kernels.sigmoid(np.zeros(3, np.float16)).dtype == np.float16
-    assert kernels.exp(np.zeros((0, 3), np.float32)).shape == (0, 3)
+    assert tg.tanh(np.array([0, 1])).dtype == np.float64
+    assert_array_equal(tg.exp(np.array([False, True])), tg.exp(np.array([0.0, 1.0])))
+    assert tg.sigmoid(np.zeros(3, np.float16)).dtype == np.float16
+    assert tg.exp(np.zeros((0, 3), np.float32)).shape == (0, 3)
 
 
 DISPATCHERS = []  # kept: one that is dropped leaves a dead proxy for the garbage collector to find
@@ -328,25 +329,23 @@ def test_numbers_inside_compiled_code():
     """Also where the caller asks for fast-math, which must not reach into the reduction."""
     from numba import njit
 
-    from tinygrad_rnn.kernels.pointwise import exp_number, sigmoid_number, tanh_number
+    from tinygrad_rnn.kernels.numbers import exp, sigmoid, tanh
 
     def three(x, out):
         for i in range(x.size):
-            out[0, i] = exp_number(x[i])
-            out[1, i] = tanh_number(x[i])
-            out[2, i] = sigmoid_number(x[i])
+            out[0, i] = exp(x[i])
+            out[1, i] = tanh(x[i])
+            out[2, i] = sigmoid(x[i])
 
     for dtype in DTYPES:
         x = 5 * numbers(50, dtype=dtype)
-        expected = np.stack([getattr(kernels, name)(x) for name in CURVES])
+        expected = np.stack([getattr(tg, name)(x) for name in CURVES])
         for fastmath in (False, True):
             out = np.empty((3, 50), dtype)
             DISPATCHERS.append(njit(fastmath=fastmath)(three))
             DISPATCHERS[-1](x, out)
             assert bits(out) == bits(expected)
-        np.testing.assert_allclose(
-            [tanh_number(x[0]), exp_number(x[0])], [out[1, 0], out[0, 0]], rtol=1e-6
-        )
+        np.testing.assert_allclose([tanh(x[0]), exp(x[0])], [out[1, 0], out[0, 0]], rtol=1e-6)
 
 
 # --- row by row ---------------------------------------------------------------------------------
@@ -492,9 +491,9 @@ def test_scatter_rows_adds_what_meets(dtype):
 
 @compiled
 def test_one_specialisation_serves_every_layout():
-    kernels.tanh(np.zeros(3, np.float32))
+    tg.tanh(np.zeros(3, np.float32))
     kernels.matmul(np.zeros((2, 2), np.float32), np.zeros((2, 2), np.float32))
-    for name in ("tanh", "product"):
+    for name in (kernels.tanh, "product"):
         assert len(kernels._loaded[name][np.dtype(np.float32)].signatures) == 1
 
 
@@ -514,15 +513,16 @@ def test_import_does_not_load_numba():
 
 EVERYTHING = """
 import numpy as np
+import tinygrad_rnn as tg
 from tinygrad_rnn import kernels as k
 x = np.random.default_rng(0).normal(size=(6, 9)) * 5
 x[1, 2], x[2] = np.nan, -np.inf
 target, g = np.array([0, 8, -1, 3, 3, 1]), np.arange(6.0)
 y = np.nan_to_num(x[:, :6], neginf=-800.0)
-answers = [k.exp(y), k.tanh(x), k.sigmoid(x), k.matmul(y, y.T), k.matmul(y, y), k.softmax(x)]
+answers = [tg.exp(y), tg.tanh(x), tg.sigmoid(x), k.matmul(y, y.T), k.matmul(y, y), k.softmax(x)]
 answers += [k.log_softmax(y), k.logsumexp(x), k.cross_entropy(x, target, -1)]
 answers += [k.cross_entropy_pull(g, x, target, -1), k.scatter_rows(y, abs(target), 9)]
-answers += [k.exp(np.array([800.0, -800.0])), k.logsumexp(np.full((2, 2), np.inf))]
+answers += [tg.exp(np.array([800.0, -800.0])), k.logsumexp(np.full((2, 2), np.inf))]
 answers += [k.column_sums(x), k.square_sum(y)]
 for rule, reads, writes, count in (
     ("adam", 4, 3, 8), ("rmsprop", 3, 2, 4), ("momentum", 3, 2, 3), ("descent", 2, 1, 2)
@@ -547,20 +547,21 @@ def test_plain_numpy_gives_the_same_numbers(switch, tmp_path):
     with np.load(path) as kept:
         for ours, theirs in zip(scope["answers"], kept.values(), strict=True):
             np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-12)
-    table = scope["k"]._loaded["tanh"][np.dtype(np.float64)]
+    table = kernels._loaded[kernels.tanh][np.dtype(np.float64)]
     assert hasattr(table, "signatures"), "the kernels of this process are not compiled"
 
 
 UNCACHED = """
 import warnings, numpy as np
+import tinygrad_rnn as tg
 from tinygrad_rnn import kernels
 from tinygrad_rnn.kernels import kept
 kept._folders = lambda: ()
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     x = np.ones((3, 3))
-    assert abs(kernels.tanh(x) - np.tanh(x)).max() < 1e-15
-    assert abs(kernels.exp(x) / np.exp(x) - 1).max() < 1e-15
+    assert abs(tg.tanh(x) - np.tanh(x)).max() < 1e-15
+    assert abs(tg.exp(x) / np.exp(x) - 1).max() < 1e-15
 print(*(caught.category is kept.KernelCacheWarning for caught in caught))
 """
 
@@ -582,16 +583,16 @@ def test_a_cache_folder_that_cannot_exist_is_no_error(tmp_path):
     """The user's own folder is tried then."""
     path = tmp_path / "file"
     path.write_text("")
-    script = TWICE.replace("print(", "assert abs(kernels.tanh(x) - np.tanh(x)).max() < 1e-15 #")
+    script = TWICE.replace("print(", "assert abs(tanh(x) - np.tanh(x)).max() < 1e-15 #")
     assert run(script, NUMBA_CACHE_DIR=str(path / "folder")) == []
 
 
 TWICE = """
 import numpy as np
 from tinygrad_rnn import kernels
-x = np.ones((3, 3))
-kernels.tanh(x)
-print(sum(kernels._loaded["tanh"][x.dtype].stats.cache_hits.values()))
+x, tanh = np.ones((3, 3)), kernels.swept(kernels.tanh, np.tanh)
+tanh(x)
+print(sum(kernels._loaded[kernels.tanh][x.dtype].stats.cache_hits.values()))
 """
 
 
@@ -615,13 +616,14 @@ def test_hosts_with_shorter_vectors(host, tmp_path):
     path = tmp_path / "answers.npz"
     products = f"""
 import numpy as np
+import tinygrad_rnn as tg
 from tinygrad_rnn import kernels as k
 random = np.random.default_rng(0)
 answers = []
 for m, d, n in ((1, 64, 300), (3, 9, 140), (29, 70, 33), (45, 300, 17), (64, 32, 96)):
     x, y = (random.normal(size=s).astype(np.float32) for s in ((m, d), (d, n)))
     answers += [k.matmul(x, y), k.matmul(x, np.asfortranarray(y)), k.matmul(y.T, x.T)]
-answers += [k.tanh(x), k.exp(x), k.sigmoid(x), k.softmax(x), k.exp(100 * x)]
+answers += [tg.tanh(x), tg.exp(x), tg.sigmoid(x), k.softmax(x), tg.exp(100 * x)]
 np.savez({str(path)!r}, *answers)
 """
     name, features = HOSTS[host]

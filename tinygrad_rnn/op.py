@@ -8,10 +8,11 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, wraps
 from operator import attrgetter
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
+from . import kernels
 from .tensor import (
     _NONE,
     Outline,
@@ -25,6 +26,8 @@ from .tensor import (
     mode,
     owned,
 )
+
+Rule: TypeAlias = "Callable[..., Any]"
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,8 @@ class Op:
         self.name = self.__name__ = body.__name__.strip("_")
         self.__doc__, self.__module__, self.__wrapped__ = body.__doc__, body.__module__, body
         self.body, self.rules = body, tuple(rules)
+        if declared.compiled:
+            self.body = kernels.swept(declared.number, body)
         self.pointwise, self.variadic, self.declared = pointwise, variadic, declared
         self.ours = str(body.__module__).startswith(f"{__package__}.")
         self.trusted = self.ours and not declared.quiet
@@ -161,8 +166,9 @@ class Op:
             _freeze(*arrays)
         with np.errstate(all="ignore"):
             out = self.body(*arrays, **attrs)
-        if self.ours:
-            return out.astype(np.float32) if out.dtype.char == "e" else out
+        if self.ours:  # of narrow integers NumPy would make float16
+            halves = out.dtype.char == "e"
+            return self.body(*[a.astype(np.float32) for a in arrays], **attrs) if halves else out
         parts = [as_array(part) for part in (out if out.__class__ is tuple else (out,))]
         parts = [part if part.flags.owndata else part.copy() for part in parts]
         _freeze(*parts)  # an op that keeps its buffer must not write to it again
@@ -251,10 +257,14 @@ class Op:
         kind = next(k for k in kinds if isinstance(error, k))
         return kind(f"{self.name}: {error} (given {given})")
 
+    def company(self, count: int) -> list[bool]:
+        """Which inputs promote each other's dtypes: a condition or an index does not."""
+        counts = [self.variadic or r is not None or not any(self.rules) for r in self.rules]
+        return counts * (count // len(counts))
+
     def _as_tensors(self, inputs: Sequence[Any]) -> tuple[Tensor, ...]:
         """Inputs as tensors. A Python number takes its company's dtype, as in NumPy (NEP 50)."""
-        company = [self.variadic or r is not None or not any(self.rules) for r in self.rules]
-        company *= len(inputs) // len(company)  # a condition or an index is none
+        company = self.company(len(inputs))
         weak = [type(x) in (int, float, bool) and c for x, c in zip(inputs, company, strict=True)]
         try:
             kept = [
@@ -272,88 +282,58 @@ class Op:
             raise type(error)(f"{self.name}: {error}") from None
 
 
-def pointwise(
-    *rules: Callable[..., Any] | None,
-    number: Callable[..., Any] | None = None,
-    cheap: bool = False,
-    compiled: bool = False,
-    sign: str | None = None,
-    numpy: tuple[str, ...] = (),
-    method: bool | tuple[str, ...] = False,
-    quiet: bool = False,
-) -> Callable[..., Op]:
+def pointwise(*rules: Rule | None, **declared: Any) -> Callable[..., Op]:
     """Make an op of a function of one element at a time, broadcasting like NumPy.
 
     rules: one derivative per input, None where the input has none. `rule(g, answer, *inputs,
     **attributes)` returns that input's gradient, written in tensor arithmetic, so that it can be
     differentiated again, printed, and compiled.
 
-    number: the op on one number, which is compiled into the loop of a scan; by default the body
-    itself, which then must read the same for an array and for a number. It may branch (`x if x > 0
-    else 0 * x`), and call NumPy's functions of numbers and `kernels.exp, tanh, sigmoid, maximum,
-    minimum`. Its constants take the dtype of the numbers it is given, as beside an array.
-    cheap: whether a loop may rather compute it twice than keep it. What is a single operator other
-    than a division is so by itself.
-    compiled: whether arrays go through a loop compiled from `number` too, where that was measured
-    to be faster than the body; the body is then what runs without a compiler.
-    sign: how pictures and formulas write it; by default its name.
-    numpy: what else NumPy calls it, beside its own name: `numpy=("absolute",)`.
-    method: whether tensors have it as a method, `x.tanh()`; or the names of all its methods, where
-    ("__add__",) stands for its reflection and `+=` too.
-    quiet: silences NumPy's overflow, division and domain warnings in a body of the library's; in
-    those of others they always are silent.
+    May be declared of it, by these names:
+
+    - number: the op on one number, which is compiled into the loop of a scan; by default the body
+      itself, which then must read the same for an array and for a number. It may branch, as in
+      `x if x > 0.0 else 0.1 * x`, and call NumPy's functions and `kernels.exp, tanh, sigmoid,
+      maximum, minimum`. Write its constants with a point: they then take the dtype of the numbers
+      it is given, as they do beside an array.
+    - cheap=True: a loop may rather compute it twice than keep it. A single operator other than a
+      division is so by itself.
+    - compiled=True: arrays go through a loop compiled from `number` too, where that was measured
+      to be faster than the body; the body is then what runs without a compiler.
+    - loop: what a loop may not do with it, see `primitive`; by default it may do all.
+    - sign: how pictures and formulas write it; by default its name.
+    - numpy: what NumPy calls it beside its own name, `("absolute",)`.
+    - method=True: tensors have it as a method, `x.tanh()`. Or the names of all its methods, where
+      ("__add__",) stands for its reflection and `+=` too.
+    - quiet=True: silences NumPy's overflow, division and domain warnings in a body of the
+      library's; in those of others they always are silent.
     """
-    declared = Declared(
-        number=number, cheap=cheap, compiled=compiled, sign=sign, numpy=numpy, method=method,
-        quiet=quiet,
-    )  # fmt: skip
-    return lambda body: Op(body, rules, pointwise=True, declared=declared)
+    return lambda body: Op(body, rules, pointwise=True, declared=Declared(**declared))
 
 
-def primitive(
-    *rules: Callable[..., Any] | None,
-    loop: Callable[..., Any] | None = None,
-    formula: Callable[..., Any] | None = None,
-    sign: str | None = None,
-    numpy: tuple[str, ...] = (),
-    method: bool | tuple[str, ...] = False,
-    quiet: bool = False,
-) -> Callable[..., Op]:
+def primitive(*rules: Rule | None, **declared: Any) -> Callable[..., Op]:
     """Make an op of a function of whole arrays; rules, sign, numpy, method as in `pointwise`.
 
-    formula: the same in other ops, with the same parameters: `formula(*inputs, **attributes)`. The
-    loop of a scan is compiled from it, so that only arrays need the faster body.
-    loop: where there is no such formula, how a loop does it: `loop(build, y, inputs, **attributes)`
-    returns the node of the answer, made of those of its inputs by the methods of `build` (see
-    `Lowering` in loops/lower.py). An op with neither runs unrolled.
+    - formula: the same in other ops, with the same parameters: `formula(*inputs, **attributes)`.
+      The loop of a scan is compiled from it; the body is the faster way for arrays.
+    - loop: where there is no such formula, how a loop does it: `loop(build, y, inputs,
+      **attributes)` returns the node of the answer, made of the nodes of its inputs by the methods
+      of `build` (see `Lowering` in loops/lower.py). An op with neither runs unrolled.
     """
-    declared = Declared(
-        loop=loop, formula=formula, sign=sign, numpy=numpy, method=method, quiet=quiet
-    )
-    return lambda body: Op(body, rules, declared=declared)
+    return lambda body: Op(body, rules, declared=Declared(**declared))
 
 
-def variadic(
-    rule: Callable[..., Any],
-    *,
-    loop: Callable[..., Any] | None = None,
-    formula: Callable[..., Any] | None = None,
-    sign: str | None = None,
-    numpy: tuple[str, ...] = (),
-) -> Callable[..., Op]:
+def variadic(rule: Rule, **declared: Any) -> Callable[..., Op]:
     """Make an op of any number of inputs; `rule` returns the gradients of all of them."""
-    declared = Declared(loop=loop, formula=formula, sign=sign, numpy=numpy)
-    return lambda body: Op(body, [rule], variadic=True, declared=declared)
+    return lambda body: Op(body, [rule], variadic=True, declared=Declared(**declared))
 
 
-def function(
-    *, numpy: tuple[str, ...] = (), method: bool | tuple[str, ...] = False
-) -> Callable[..., Any]:
-    """Make a function of ops one of the library's: `numpy` and `method` as in `pointwise`."""
+def function(**declared: Any) -> Callable[..., Any]:
+    """Make a function of ops one of the library's; `numpy` and `method` as in `pointwise`."""
 
     def declare(body: Callable[..., Any]) -> Callable[..., Any]:
         made = worded("f")(body)
-        made.declared = Declared(numpy=numpy, method=method)  # type: ignore[attr-defined]
+        made.declared = Declared(**declared)  # type: ignore[attr-defined]
         return made
 
     return declare

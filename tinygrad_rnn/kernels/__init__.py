@@ -8,11 +8,13 @@ import itertools
 import math
 import threading
 from contextlib import contextmanager
-from functools import lru_cache, partial
+from functools import lru_cache, partial, wraps
+from typing import Any
 
 import numpy as np
 from numpy import empty
 
+from .numbers import exp, maximum, minimum, sigmoid, tanh  # of numbers
 from .spare import spare
 from .threads import spread
 
@@ -24,17 +26,21 @@ __all__ = [
     "log_softmax",
     "logsumexp",
     "matmul",
+    "maximum",
+    "minimum",
     "scatter_rows",
     "sigmoid",
     "softmax",
     "square_sum",
+    "swept",
     "tanh",
     "update",
 ]
 
 RULES = ("adam", "descent", "momentum", "rmsprop")  # what `update` can do
 UPDATES = (*RULES, "column_sums", "square_sum")
-NAMES = ("product", *(name for name in __all__ if name not in ("matmul", "update")), *RULES)
+NAMES = ("product", "softmax", "log_softmax", "logsumexp", "cross_entropy", "cross_entropy_pull",
+         "scatter_rows", *UPDATES)  # fmt: skip
 SINGLE, DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 
 NATIVE = {SINGLE, DOUBLE}
@@ -43,8 +49,10 @@ BIG = 1 << 14  # numbers from which a product asks for memory that was used befo
 LARGE = 1 << 24  # multiplications from which a product is shared between threads
 TILE, PANELS = 8, 64  # rows or columns that stay on one thread
 
-# By name, then by dtype: what has been loaded so far. A door looks here first, and nowhere else.
-_loaded: dict[str, dict] = {name: {} for name in NAMES}
+# By name (or number, see `swept`), then by dtype: what has been loaded so far. A door looks here
+# first, and nowhere else.
+_loaded: dict[Any, dict] = {name: {} for name in NAMES}
+_plains: dict[Any, Any] = {}
 _product = _loaded["product"]
 
 
@@ -95,14 +103,20 @@ def _compiled(name, dtype):
         from . import updates
 
         return updates.kernel(name, real)
-    from . import pointwise, rows
+    if name in _plains:
+        from . import pointwise
 
-    return (pointwise if name in pointwise.LOOPS else rows).kernel(name, real)
+        return pointwise.kernel(name, dtype)
+    from . import rows
+
+    return rows.kernel(name, real)
 
 
 def _plain(name):
     from . import plain
 
+    if name in _plains:
+        return plain.quiet(lambda x, out: np.copyto(out, _plains[name](x)))
     return plain.kernel(name)
 
 
@@ -115,28 +129,26 @@ def _floats(x):
     return np.require(x, dtype, ("C", "A"))
 
 
-def _curve(name, meaning):
-    """The door of a function of each number by itself."""
-    table = _loaded[name]
+def swept(number, plain):
+    """The function of arrays that does `number` to every element; `plain` is it in NumPy.
 
+    Integers become float64.
+    """
+    table = _loaded[number] = {}
+    _plains[number] = plain
+
+    @wraps(plain)
     def door(x):
         kernel = table.get(x.dtype)
         flags = x.flags
         if kernel is None or not (flags.c_contiguous and flags.aligned):
             x = _floats(x)
-            kernel = _load(name, x.dtype)
+            kernel = _load(number, x.dtype)
         out = empty(x.shape, x.dtype)
         kernel(x.ravel(), out.ravel())
         return out
 
-    door.__name__ = door.__qualname__ = name
-    door.__doc__ = f"{meaning} of every number; integers become float64."
     return door
-
-
-exp = _curve("exp", "e to the power")
-tanh = _curve("tanh", "The hyperbolic tangent")
-sigmoid = _curve("sigmoid", "The logistic function 1 / (1 + e^-x)")
 
 
 def _by_rows(x):

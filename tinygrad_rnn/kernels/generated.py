@@ -8,50 +8,25 @@ import threading
 from collections import OrderedDict
 
 import numpy as np
-from llvmlite import ir
 from numba import from_dtype, njit, types
-from numba.core import cgutils
 from numba.core.compiler import Compiler
 from numba.core.errors import NumbaError
-from numba.extending import intrinsic
 
-from . import panels
-from .compiled import LLVM_REAL, OPTIONS, SUFFIX, closed, inlined
+from . import numbers, panels, pointwise
+from .compiled import OPTIONS, closed
 from .kept import Kept
+from .numbers import maximum as larger
+from .numbers import minimum as smaller
 from .panels import gather, gather_packed, multiply, pack_rows
-from .pointwise import exp_number as exp
-from .pointwise import sigmoid_number as sigmoid
-from .pointwise import tanh_number as tanh
 from .rows import plus
 from .spare import spare as lend
 
 __all__ = [
-    "abs", "exp", "f32", "f64", "gather", "gather_packed", "log", "log1p", "maximum", "minimum",
-    "multiply", "np", "pack_rows", "plus", "sigmoid", "sqrt", "tanh",
+    "f32", "f64", "gather", "gather_packed", "larger", "multiply", "np", "pack_rows", "plus",
+    "smaller",
 ]  # fmt: skip
 
 f32, f64 = np.float32, np.float64
-log, log1p, sqrt, abs = np.log, np.log1p, np.sqrt, np.abs
-
-
-@intrinsic
-def maximum(typing, x, y):
-    """The larger of two numbers; NaN if either is."""
-
-    def generate(context, builder, signature, arguments):
-        real = signature.return_type
-        if real not in LLVM_REAL:
-            return builder.select(builder.icmp_signed(">", *arguments), *arguments)
-        kind, name = LLVM_REAL[real], f"llvm.maximum.{SUFFIX[real]}"
-        call = ir.FunctionType(kind, [kind, kind])
-        return builder.call(cgutils.get_or_insert_function(builder.module, call, name), arguments)
-
-    return x(x, x), generate
-
-
-@inlined
-def minimum(x, y):
-    return -maximum(-x, -y)
 
 
 HEADER = '''"""A loop written by tinygrad_rnn from a step of a recurrence."""
@@ -85,27 +60,29 @@ _functions: OrderedDict = OrderedDict()
 _lock = threading.Lock()
 
 
-def function(source, counts, arguments, foreign):
+def function(source, counts, arguments, called):
     """The compiled function of a text: from memory, from disk, or compiled now.
 
-    foreign: by their names in the text, the bodies of somebody else's ops, each with all that it
-    reads besides its inputs. An op is known by that, its code included, and not by its identity:
-    one made anew at every call is the same op, and another that took its address is not.
+    called: by their names in the text, the functions it calls, see `numbers.Called`. Somebody
+    else's is known by all it reads, its code included, and not by its identity: one made anew at
+    every call is the same op, and another that took its address is not.
     """
     kinds = (
         *[types.int64] * counts,
         types.Array(types.float64, 1, "C", readonly=True),
         *[_array_of(a) for a in arguments],
     )
-    key = (source, kinds, *sorted((name, around) for name, (_, around) in foreign.items()))
+    known = [c.around or numbers.identity(c.function) for c in called.values()]
+    key = (source, kinds, *called, *[c.dtype for c in called.values()], *known)
     with _lock:
         if key not in _functions:
             for real in {a.dtype for a in arguments if a.dtype.kind == "f"}:
                 panels.load(from_dtype(real))
             try:
-                _functions[key] = _compiled(source, kinds, foreign)
+                _functions[key] = _compiled(source, kinds, called)
             except NumbaError as error:
-                names = " and ".join(word.removeprefix("op_") for word in foreign) or "the step"
+                theirs = [word.removeprefix("op_") for word, c in called.items() if c.around]
+                names = " and ".join(theirs or called) or "the step"
                 raise Uncompilable(names) from error
             if len(_functions) > FUNCTIONS:
                 _functions.popitem(last=False)
@@ -119,15 +96,25 @@ def _array_of(argument):
     )
 
 
-def _compiled(source, kinds, foreign):
+def _compiled(source, kinds, called):
     name = source.split("def ", 1)[1].split("(", 1)[0]
     space = {"__name__": __name__}
     exec(compile(HEADER + source, f"<{name}>", "exec"), space)
     loop = space[name]
     # Somebody else's op may call code from anywhere, so what it is in is compiled in this process.
-    cache = None if foreign else Kept(source)
-    for word, (body, _) in foreign.items():
-        space[word] = njit(**OPTIONS)(body)
+    foreign = any(c.around for c in called.values())
+    cache = (
+        None
+        if foreign
+        else Kept(
+            source,
+            *[(word, str(c.dtype), numbers.identity(c.function)) for word, c in called.items()],
+        )
+    )
+    for word, c in called.items():
+        body = c.function if c.dtype is None else numbers.typed(c.function, c.dtype)
+        ours = c.around is None
+        space[word] = pointwise.function(c.function, c.dtype) if ours else njit(**OPTIONS)(body)
     loop.__qualname__ = f"{name}_{hashlib.sha256(source.encode()).hexdigest()[:20]}"  # its symbol
     return closed(njit(**GENERATED)(loop), kinds, cache)
 

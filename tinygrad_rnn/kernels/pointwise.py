@@ -1,4 +1,4 @@
-"""exp, tanh and sigmoid of one number, without a branch, and the loops that run them over arrays.
+"""exp, tanh and sigmoid of one number, without a branch, and loops that run an op over an array.
 
 Every curve is built on one reduction: exp(x) = 2^n (1 + q), n the whole number nearest to
 x / ln 2, q = exp(r) - 1 for the rest |r| <= ln(2) / 2. A loop over such a body is vectorised by
@@ -7,14 +7,17 @@ that element only.
 """
 
 import math
+from functools import lru_cache
 
 import numpy as np
 from llvmlite import ir
-from numba import types
+from numba import from_dtype, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
-from .compiled import FUSED, LLVM_REAL, OPTIONS, SUFFIX, helper, read, specialised, written
+from . import numbers
+from .compiled import FUSED, LLVM_REAL, OPTIONS, SUFFIX, closed, helper, read, written
+from .kept import Kept
 
 # exp(r) = 1 + r + r^2 p(r). The coefficients of p are a minimax fit (Remez exchange in 300-bit
 # mpmath on |r| <= 1.0005 ln(2) / 2, weighted for the relative error of exp), rounded to the type:
@@ -164,55 +167,57 @@ CURVES = {
 }
 
 
-def exp_number(x):
-    """exp of a float32 or float64 number, for use inside compiled code."""
-    return np.exp(x)
+def known_as(function):
+    """The overload of a function of numbers for both float types: a curve of its name."""
+    curve = lambda x: CURVES[x][function.__name__] if x in CURVES else None
+    overload(function, jit_options=OPTIONS)(curve)
 
 
-def tanh_number(x):
-    """tanh of a float32 or float64 number, for use inside compiled code."""
-    return np.tanh(x)
+for _function in (numbers.exp, numbers.tanh, numbers.sigmoid):
+    known_as(_function)
 
 
-def sigmoid_number(x):
-    """1 / (1 + exp(-x)) of a float32 or float64 number, for use inside compiled code."""
-    e = np.exp(-abs(x))
-    return (1 if x >= 0 else e) / (1 + e)
+@intrinsic
+def larger(typing, x, y):
+    """The larger of two numbers; NaN if either is."""
+
+    def generate(context, builder, signature, arguments):
+        real = signature.return_type
+        if real not in LLVM_REAL:
+            sign = builder.icmp_signed if getattr(real, "signed", False) else builder.icmp_unsigned
+            return builder.select(sign(">", *arguments), *arguments)
+        kind, name = LLVM_REAL[real], f"llvm.maximum.{SUFFIX[real]}"
+        call = ir.FunctionType(kind, [kind, kind])
+        return builder.call(cgutils.get_or_insert_function(builder.module, call, name), arguments)
+
+    return x(x, x), generate
 
 
-@overload(exp_number, jit_options=OPTIONS)
-def _exp_number(x):
-    return CURVES[x]["exp"] if x in CURVES else None
+@overload(numbers.maximum, jit_options=OPTIONS)
+def _maximum(x, y):
+    return lambda x, y: larger(x, y)
 
 
-@overload(tanh_number, jit_options=OPTIONS)
-def _tanh_number(x):
-    return CURVES[x]["tanh"] if x in CURVES else None
+@overload(numbers.minimum, jit_options=OPTIONS)
+def _minimum(x, y):
+    if x in LLVM_REAL:
+        return lambda x, y: -larger(-x, -y)
+    return lambda x, y: x if x < y else y
 
 
-@overload(sigmoid_number, jit_options=OPTIONS)
-def _sigmoid_number(x):
-    return CURVES[x]["sigmoid"] if x in CURVES else None
+@lru_cache(1024)
+def function(number, dtype):
+    """A function of numbers of ours as compiled code calls it, its constants of a dtype."""
+    return number if number.__module__ == numbers.__name__ else helper(numbers.typed(number, dtype))
 
 
-def exp(x, out):
-    for i in range(x.size):
-        out[i] = exp_number(x[i])
+def kernel(number, dtype):
+    """The loop that does it to every number of an array, compiled for one float type."""
+    real, step = from_dtype(dtype), function(number, dtype)
 
+    def each(x, out):
+        for i in range(x.size):
+            out[i] = step(x[i])
 
-def tanh(x, out):
-    for i in range(x.size):
-        out[i] = tanh_number(x[i])
-
-
-def sigmoid(x, out):
-    for i in range(x.size):
-        out[i] = sigmoid_number(x[i])
-
-
-LOOPS = {"exp": exp, "tanh": tanh, "sigmoid": sigmoid}
-
-
-def kernel(name, real):
-    """The compiled loop of a curve, for one float type."""
-    return specialised(LOOPS[name], read(real, 1), written(real, 1))
+    kept = Kept("each", *numbers.identity(number))
+    return closed(njit(**OPTIONS)(each), (read(real, 1), written(real, 1)), kept)

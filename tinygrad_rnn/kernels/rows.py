@@ -12,8 +12,9 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from . import pointwise as pointwise  # which says what exp is in compiled code
 from .compiled import SUFFIX, helper, read, rows, specialised, written
-from .pointwise import exp_number
+from .numbers import exp
 from .product import I32, I64, VECTOR_BYTES, Block
 
 LINE = 2048  # numbers raised together: one long line has few leftovers, and fits the first cache
@@ -132,14 +133,14 @@ def raise_rows(x, first, tops, out, finite=False):
         tops[i] = top
         if row.size > LINE:  # leftovers weigh little, and another pass would leave the cache
             for j in range(row.size):
-                raised[j] = exp_number(row[j] - top)
+                raised[j] = exp(row[j] - top)
         else:
             for j in range(row.size):
                 raised[j] = row[j] - top
     if x.shape[1] <= LINE:
         flat = out.reshape(out.size)
         for k in range(flat.size):
-            flat[k] = exp_number(flat[k])
+            flat[k] = exp(flat[k])
 
 
 def softmax(x, out):

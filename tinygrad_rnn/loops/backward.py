@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from .formula import cheap
 from .forward import (
     begin,
     captured_leaf,
@@ -19,7 +20,7 @@ from .forward import (
     sequence,
 )
 from .lower import ROWS, Coupled, Index, Node, turned
-from .nest import CHEAP, VARIABLES, Argument, Nest, Place, Store, here, whole
+from .nest import VARIABLES, Argument, Nest, Place, Store, here, whole
 from .plan import BACK_LINES, LARGE_SUMS, Plan
 from .schedule import Text
 from .sums import gathered, ordered
@@ -120,8 +121,7 @@ def derivable(node: Node, known: set[Node]) -> bool:
         if n in seen or n in known or n.kind in ("leaf", "written"):
             continue
         seen.add(n)
-        cheap = n.kind == "view" or n.verb in CHEAP
-        if not cheap or len(seen) > 64:
+        if not (n.kind == "view" or cheap(n)) or len(seen) > 64:
             return False
         stack += n.inputs
     return True
@@ -291,7 +291,7 @@ def accumulated(text, n, target, k, captured, batch, terms):
     """
     if n.kind == "written" and n.data == 0:
         return
-    sums = n.verb == "add" and not n.batched
+    sums = n.is_sum and not n.batched
     if sums and all(x.shape == n.shape for x in n.inputs):
         for x in n.inputs:
             accumulated(text, x, target, k, captured, batch, terms)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..op import Op, pick
+from ..ops.arithmetic import add
 from ..ops.reduce import axes_of
 from ..tensor import Outline, Tensor
 
@@ -66,10 +67,9 @@ class Node:
             raise Coupled
 
     @property
-    def verb(self) -> str:
-        """Which pointwise op of the library it is, or "": somebody's own may share its name."""
-        known = self.kind == "pointwise" and self.data.ours
-        return self.data.name if known else ""
+    def is_sum(self) -> bool:
+        """Whether it is a sum of two, as cotangents are added up."""
+        return self.kind == "pointwise" and self.data is add
 
     def __repr__(self):
         data = self.data.name if isinstance(self.data, Op) else self.data
@@ -156,9 +156,9 @@ class Lowering:
 
     def lower(self, y: Tensor, inputs: list[Any]) -> Any:
         op = y.op
-        if op.pointwise:
+        if op.pointwise and op.declared.loop is None:
             return self.pointwise(y, inputs)
-        rule = RULES.get(op.name) if op.ours else None
+        rule = (op.declared.loop or RULES.get(op.name)) if op.ours else None
         if rule is None:
             if op.ours or y._array.__class__ is tuple:
                 raise Unsupported(op.name)
@@ -184,6 +184,9 @@ class Lowering:
         rows = isinstance(node, Node) and node.batched and node.shape[:1] == (ROWS,)
         if self.batch is not None and rows and y.shape[0] != self.batch:
             raise Coupled
+
+    def refuse(self, what: str) -> None:
+        raise Unsupported(what)
 
     def pointwise(self, y: Tensor, inputs: list[Node]) -> Node:
         if not y.op.ours:

@@ -7,19 +7,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from .formula import formula, literal
 from .lower import ROWS, Index, Node, Unsupported
 
 if TYPE_CHECKING:
     from .schedule import Text
 
 VARIABLES = "ijklmnpq"
-INFIX = {
-    "add": "+", "sub": "-", "mul": "*", "div": "/", "less": "<", "less_equal": "<=",
-    "greater": ">", "greater_equal": ">=", "equal": "==", "not_equal": "!=",
-}  # fmt: skip
-CALLS = {"tanh", "sigmoid", "exp", "log", "sqrt", "abs", "maximum", "minimum"}
-CHEAP = {*INFIX, "neg", "where", "detached", "relu", "sign", "abs", "maximum", "minimum", "astype"}
-CHEAP -= {"div"}
 
 
 class Place(NamedTuple):
@@ -134,21 +128,9 @@ class Nest:
             inputs = [self.value(x, under(x, index)) for x in node.inputs]
             hoist = self.inner and all(i.variable != self.inner for i in index)
             lines = self.hoisted if hoist else self.body
-            if node.verb == "where":
-                inputs = [self.loaded(x, lines) for x in inputs]
-            line = formula(node, inputs) if node.data.ours else text.foreign_formula(node, inputs)
+            line = formula(text, node, inputs)
             self.registers[key] = name = text.fresh("v")
             lines.append(f"{name} = {line}")
-        return self.registers[key]
-
-    def loaded(self, word: str, lines: list[str]) -> str:
-        """A number under a name: read in only one branch, it would keep the loop from vectors."""
-        if "[" not in word:
-            return word
-        key = (word, lines is self.hoisted)
-        if key not in self.registers:
-            self.registers[key] = name = self.text.fresh("v")
-            lines.append(f"{name} = {word}")
         return self.registers[key]
 
     def is_here(self, index: tuple[Index, ...]) -> bool:
@@ -208,8 +190,8 @@ class Nest:
             raise Unsupported("a store without its inner axis")
         entry = self.entry(store.place, index, shape)
         if in_row:
-            body = {"sum": "{e} += {v}", "max": "{e} = maximum({e}, {v})",
-                    "min": "{e} = minimum({e}, {v})"}[store.how]  # fmt: skip
+            body = {"sum": "{e} += {v}", "max": "{e} = larger({e}, {v})",
+                    "min": "{e} = smaller({e}, {v})"}[store.how]  # fmt: skip
             return body.format(e=entry, v=value)
         return self._totalled(store, entry, value)
 
@@ -224,7 +206,7 @@ class Nest:
             if not real:
                 return f"{total} += {value}"
             return f"{total} = plus({total}, np.float64({value}))"
-        word = {"max": "maximum", "min": "minimum"}[store.how]
+        word = {"max": "larger", "min": "smaller"}[store.how]
         self.hoisted.append(f"{total} = {entry}")
         self.after.append(f"{entry} = {total}")
         return f"{total} = {word}({total}, {value})"
@@ -268,86 +250,3 @@ def at_text(i: Index, shift: bool) -> str:
         return offset
     steps = i.variable if i.step == 1 else f"{i.step} * {i.variable}"
     return steps if offset == "0" else f"{offset} + {steps}"
-
-
-def literal(value: Any, dtype: np.dtype) -> str:
-    if dtype.kind == "b":
-        return str(bool(value))
-    if dtype.kind in "iu":
-        return str(int(value)) if dtype == np.int64 else f"{KINDS[dtype]}({int(value)})"
-    word = repr(float(value)).removesuffix(".0")
-    word = f"np.{word}" if word.lstrip("-") in ("inf", "nan") else word
-    word = word.replace("np.-inf", "-np.inf")
-    return f"{REALS[dtype]}({word})"
-
-
-REALS = {np.dtype(np.float32): "f32", np.dtype(np.float64): "f64"}
-WHOLE = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
-KINDS: dict[Any, str] = {
-    **REALS,
-    **{np.dtype(n): f"np.{n}" for n in WHOLE},
-    np.dtype(np.bool_): "np.bool_",
-}
-
-
-def formula(node: Node, inputs: list[str]) -> str:
-    """One op on numbers, as text."""
-    name, kind = node.data.name, node.dtype.kind
-    if kind == "f" or name in CHOICES:
-        return real_formula(node, name, inputs)
-    if kind == "b":
-        if name not in FLAGS:
-            raise Unsupported(f"{name} of flags")
-        return FLAGS[name].format(*inputs)
-    if name in ("maximum", "minimum"):
-        return f"{inputs[0]} if {inputs[0]} {'<>'[name == 'maximum']} {inputs[1]} else {inputs[1]}"
-    if name == "power" and (node.inputs[1].kind != "written" or node.inputs[1].data < 0):
-        raise Unsupported("power of integers")
-    if name == "sign" and kind == "u":
-        return f"{literal(1, node.dtype)} if {inputs[0]} else {inputs[0]}"
-    line = real_formula(node, name, inputs)  # NumPy keeps a narrow integer narrow, Numba does not
-    return line if node.dtype == np.int64 else f"{KINDS[node.dtype]}({line})"
-
-
-CHOICES = {"where", "astype", "detached", "less", "less_equal", "greater", "greater_equal", "equal",
-           "not_equal"}  # fmt: skip
-FLAGS = {"add": "{0} or {1}", "mul": "{0} and {1}", "maximum": "{0} or {1}", "abs": "{0}",
-         "minimum": "{0} and {1}"}  # fmt: skip
-
-
-def real_formula(node: Node, name: str, inputs: list[str]) -> str:
-    if node.dtype in REALS and (name in CALLS or name == "softplus"):
-        inputs = [
-            word if x.dtype.kind == "f" else f"{REALS[node.dtype]}({word})"
-            for word, x in zip(inputs, node.inputs, strict=True)
-        ]
-    if name == "div" and node.dtype == np.float32 and all(x.dtype.kind != "f" for x in node.inputs):
-        raise Unsupported("division of small integers")
-    if name in INFIX:
-        return f"{inputs[0]} {INFIX[name]} {inputs[1]}"
-    if name in CALLS:
-        return f"{name}({', '.join(inputs)})"
-    if name == "neg":
-        return f"-{inputs[0]}"
-    if name == "detached":
-        return inputs[0]
-    x, zero = inputs[0], literal(0, node.dtype)
-    if name == "relu":
-        return f"{zero} if {x} < {zero} else {x}"
-    if name == "sign":
-        one = literal(1, node.dtype)
-        return f"{one} if {x} > {zero} else -{one} if {x} < {zero} else {x}"
-    if name == "softplus":
-        return f"({zero} if {x} < {zero} else {x}) + log1p(exp(-abs({x})))"
-    if name == "where":
-        return f"{inputs[1]} if {inputs[0]} else {inputs[2]}"
-    if name == "astype" and node.dtype in KINDS:
-        return f"{KINDS[node.dtype]}({inputs[0]})"
-    if name == "power":
-        power = node.inputs[1]
-        if power.kind == "written" and power.data == 2:
-            return f"{inputs[0]} * {inputs[0]}"
-        if power.kind == "written" and power.data == 0.5:  # as NumPy: of -inf it is NaN
-            return f"sqrt({inputs[0]})"
-        return f"{inputs[0]} ** {inputs[1]}"
-    raise Unsupported(name)

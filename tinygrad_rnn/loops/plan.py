@@ -23,7 +23,7 @@ class Plan:
         self.words = {word: value for value, word in text.sizes.words.items()}
         self.values = tuple([self.words[word] for word in text.told])
         self.arguments = list(text.arguments.values())
-        self.foreign = text.foreign
+        self.called = text.called
         self.function: Any = None
         self.refusal: Unsupported | None = None
         self.gathers: list[Any] = []
@@ -63,7 +63,7 @@ class Plan:
                 counts = 6 + len(self.values)
                 try:
                     self.function = generated.function(
-                        self.source, counts, self.arguments, self.foreign
+                        self.source, counts, self.arguments, self.called
                     )
                 except generated.Uncompilable as error:
                     self.refusal = Unsupported(str(error))

@@ -11,11 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from ..kernels.numbers import Called
+from .formula import KINDS, cheap, literal, number_of
 from .lower import ROWS, Index, Node, Unsupported
 from .nest import (
-    CALLS,
-    CHEAP,
-    KINDS,
     VARIABLES,
     Argument,
     Call,
@@ -25,7 +24,6 @@ from .nest import (
     at_text,
     here,
     last_only,
-    literal,
     moved,
     nested,
     plus,
@@ -49,7 +47,7 @@ class Text:
         self.calls: list[Call] = []
         self.early: list[str] = []
         self.late: list[str] = []
-        self.foreign: dict[str, Any] = {}
+        self.called: dict[str, Called] = {}
         self.counts: dict[str, int] = {}
         self.talls: dict[str, str] = {}  # arrays that are packed for sums of products
         self.taken = {*RESERVED, *sizes.words.values()}
@@ -366,7 +364,7 @@ class Text:
 
     def call(self, node: Node) -> None:
         op, attrs = node.data
-        name = self.foreign_name(op)
+        name = self.called_name(op)
         place = self.places[node]
         words = []
         for x in node.inputs:
@@ -385,21 +383,15 @@ class Text:
             line = f"{place.array}[{place.time}][:] = {name}({', '.join(words)})"
         self.calls.append(Call(node, tuple(node.inputs), (line,)))
 
-    def foreign_name(self, op: Any) -> str:
-        """What an op of a user's goes by in the text: two may share a name, or an array have it."""
-        for name, (body, _) in self.foreign.items():
-            if body is op.body:
+    def called_name(self, op: Any, dtype: Any = None) -> str:
+        """What an op goes by in the text, on numbers of a dtype or on whole arrays."""
+        number = number_of(op)
+        for name, known in self.called.items():
+            if known.function is number and known.dtype == dtype:
                 return name
-        word = self.word(f"op_{op.name}")
-        self.foreign[word] = (op.body, surroundings(op))
+        word = self.word(op.name if op.ours else f"op_{op.name}")
+        self.called[word] = Called(number, dtype, None if op.ours else surroundings(op))
         return word
-
-    def foreign_formula(self, node: Node, inputs: list[str]) -> str:
-        """A user's op on numbers; it may give another kind of number than NumPy does on arrays."""
-        words = [*inputs, *(f"{k}={v!r}" for k, v in node.source.attrs.items())]
-        if node.dtype not in KINDS:
-            raise Unsupported(node.data.name)
-        return f"{KINDS[node.dtype]}({self.foreign_name(node.data)}({', '.join(words)}))"
 
     # -- order -----------------------------------------------------------------------------------
 
@@ -457,7 +449,7 @@ class Text:
                     groups.append(nest.lines())
                     open_rows = groups[-1] if by_row else None
                 for key in nest.registers:
-                    if isinstance(key[0], Node) and key[0].verb not in CHEAP:
+                    if isinstance(key[0], Node) and not cheap(key[0]):
                         self.expensive.setdefault(key[0], set()).add(len(groups))
         return groups
 
@@ -569,8 +561,9 @@ def _no_operands(node: Node) -> list[Node]:
 RESERVED = {
     "length", "way", "block", "start", "stop", "numbers", "rows", "behind", "done", "count", "low",
     "step", "s", "t", "begun", "before", "after", "np", "f32", "f64", "multiply", "gather", "plus",
-    "source", "target", "z", "log1p", "gather_packed", "pack_rows", "scratch", "ahead", "back",
-    *VARIABLES, *CALLS, *keyword.kwlist, *keyword.softkwlist, *dir(builtins),
+    "source", "target", "z", "larger", "smaller", "gather_packed", "pack_rows", "scratch", "ahead",
+    "back",
+    *VARIABLES, *keyword.kwlist, *keyword.softkwlist, *dir(builtins),
 }  # fmt: skip
 
 MAKERS = {

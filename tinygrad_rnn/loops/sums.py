@@ -64,7 +64,7 @@ def gathered(outputs: list[Node], early: Any, until: Any) -> dict[Node, Node]:
 
 
 def _is_sum(n: Node) -> bool:
-    return n.verb == "add" and all(x.shape == n.shape for x in n.inputs)
+    return n.is_sum and all(x.shape == n.shape for x in n.inputs)
 
 
 def _absorbed(n: Node, readers: list[Any], sums: Any) -> bool:

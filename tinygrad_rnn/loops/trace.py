@@ -19,7 +19,7 @@ from .reach import Reach, frozen
 Key = tuple[Any, ...]
 
 
-@pointwise(None)
+@pointwise(None, number=lambda x: x)
 def detached(x):
     """The same values without the past, as `x.detach()` spells it inside a step."""
     return x + 0

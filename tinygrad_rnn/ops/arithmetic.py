@@ -21,11 +21,7 @@ def add(x, y):
 
 
 @pointwise(
-    lambda g, z, x, y: g,
-    lambda g, z, x, y: -g,
-    sign="−",
-    numpy=("subtract",),
-    method=("__sub__",),
+    lambda g, z, x, y: g, lambda g, z, x, y: -g, sign="−", numpy=("subtract",), method=("__sub__",)
 )
 def sub(x, y):
     return x - y
@@ -54,16 +50,32 @@ def div(x, y):
     return x / y
 
 
+def _powers_in_a_loop(build, z, inputs):
+    if z.dtype.kind in "iu" and inputs[1].kind != "written":
+        build.refuse("power of integers")  # which NumPy refuses where an exponent is negative
+    return build.pointwise(z, inputs)
+
+
+def _power(x, y):
+    return x * x if y == 2 else np.sqrt(x) if y == 0.5 else x**y
+
+
 @pointwise(
     lambda g, z, x, y: g * y * power(x, where(equal(y, 0), 1, y) - 1),
     lambda g, z, x, y: g * where(equal(x, 0), 0, z * log(where(equal(x, 0), 1, x))),
+    number=_power,
+    loop=_powers_in_a_loop,
     sign="xʸ",
     method=("__pow__",),
     quiet=True,
 )
 def power(x, y):
-    """x to the power y. At 0 the derivative by y is taken as 0, and 0⁰ is constant."""
-    return x**y
+    """x to the power y; to the power 0.5 the root, also of -inf, as NumPy has it of numbers.
+
+    At 0 the derivative by y is taken as 0, and 0⁰ is constant.
+    """
+    z = x**y
+    return np.where(y == 0.5, np.sqrt(x), z) if np.ndim(y) and z.dtype.kind == "f" else z
 
 
 @pointwise(lambda g, y, x: -g, sign="−x", numpy=("negative",), method=("__neg__",))
@@ -74,9 +86,9 @@ def neg(x):
 # -- functions --------------------------------------------------------------------------------
 
 
-@pointwise(lambda g, y, x: g * y, sign="eˣ", method=True)
+@pointwise(lambda g, y, x: g * y, number=kernels.exp, compiled=True, sign="eˣ", method=True)
 def exp(x):
-    return kernels.exp(x)
+    return np.exp(x)
 
 
 @pointwise(lambda g, y, x: g / x, method=True, quiet=True)
@@ -89,18 +101,25 @@ def sqrt(x):
     return np.sqrt(x)
 
 
-@pointwise(lambda g, y, x: g - g * y * y, method=True)
+@pointwise(lambda g, y, x: g - g * y * y, number=kernels.tanh, compiled=True, method=True)
 def tanh(x):
-    return kernels.tanh(x)
+    return np.tanh(x)
 
 
-@pointwise(lambda g, y, x: g * (y - y * y), sign="σ", method=True)
+@pointwise(
+    lambda g, y, x: g * (y - y * y), number=kernels.sigmoid, compiled=True, sign="σ", method=True
+)
 def sigmoid(x):
     """1 / (1 + e⁻ˣ), without overflow at either end."""
-    return kernels.sigmoid(x)
+    e = np.exp(-np.abs(x))
+    return np.where(x >= 0, 1, e) / (1 + e)
 
 
-@pointwise(lambda g, y, x: g * sigmoid(x), quiet=True)
+@pointwise(
+    lambda g, y, x: g * sigmoid(x),
+    number=lambda x: kernels.maximum(x, 0.0) + np.log1p(kernels.exp(-abs(x))),
+    quiet=True,
+)
 def softplus(x):
     """log(1 + eˣ), without overflow; log sigmoid(x) is -softplus(-x)."""
     return np.logaddexp(x, x.dtype.type(0))
@@ -112,7 +131,7 @@ def abs(x):
     return np.abs(x)
 
 
-@pointwise(None)
+@pointwise(None, number=lambda x: 1.0 if x > 0.0 else -1.0 if x < 0.0 else x, cheap=True)
 def sign(x):
     """-1, 0 or 1; NaN stays."""
     return np.sign(x)
@@ -121,7 +140,12 @@ def sign(x):
 # -- choices ----------------------------------------------------------------------------------
 
 
-@pointwise(lambda g, y, x: where(x > 0, g, 0), method=True)
+@pointwise(
+    lambda g, y, x: where(x > 0, g, 0),
+    number=lambda x: 0.0 if x < 0.0 else x,
+    cheap=True,
+    method=True,
+)
 def relu(x):
     """The larger of x and 0; the derivative at 0 is taken as 0. NaN stays."""
     return np.maximum(x, 0)
@@ -132,13 +156,23 @@ def _chosen(g, wins, x, y):
     return g * (astype(wins, dtype=g.dtype) + 0.5 * astype(equal(x, y), dtype=g.dtype))
 
 
-@pointwise(lambda g, z, x, y: _chosen(g, x > y, x, y), lambda g, z, x, y: _chosen(g, y > x, y, x))
+@pointwise(
+    lambda g, z, x, y: _chosen(g, x > y, x, y),
+    lambda g, z, x, y: _chosen(g, y > x, y, x),
+    number=kernels.maximum,
+    cheap=True,
+)
 def maximum(x, y):
     """The larger of two; where they tie, each gets half of the cotangent. NaN stays."""
     return np.maximum(x, y)
 
 
-@pointwise(lambda g, z, x, y: _chosen(g, x < y, x, y), lambda g, z, x, y: _chosen(g, y < x, y, x))
+@pointwise(
+    lambda g, z, x, y: _chosen(g, x < y, x, y),
+    lambda g, z, x, y: _chosen(g, y < x, y, x),
+    number=kernels.minimum,
+    cheap=True,
+)
 def minimum(x, y):
     """The smaller of two; where they tie, each gets half of the cotangent. NaN stays."""
     return np.minimum(x, y)
@@ -148,6 +182,8 @@ def minimum(x, y):
     None,
     lambda g, z, condition, x, y: where(condition, g, 0),
     lambda g, z, condition, x, y: where(condition, 0, g),
+    number=lambda condition, x, y: x if condition else y,
+    cheap=True,
 )
 def where(condition, x, y):
     """x where the condition holds, else y.
@@ -157,7 +193,9 @@ def where(condition, x, y):
     return np.where(condition, x, y)
 
 
-@pointwise(lambda g, y, x, dtype: astype(g, dtype=x.dtype), method=True)
+@pointwise(
+    lambda g, y, x, dtype: astype(g, dtype=x.dtype), number=lambda x, dtype=None: x, method=True
+)
 def astype(x, dtype):
     """The same values in another dtype."""
     return np.asarray(x).astype(as_dtype(dtype))

@@ -1,0 +1,85 @@
+"""Functions of one number, from which ops are made, and what a loop knows them by.
+
+As they stand here they are NumPy's; inside compiled code Numba finds those of `pointwise.py`.
+"""
+
+from types import CellType, FunctionType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+class Called(NamedTuple):
+    """A function that the text of a loop calls: of numbers of a dtype, or of whole arrays (None).
+
+    `around` is all that somebody else's reads besides its inputs; None of the library's.
+    """
+
+    function: Any
+    dtype: Any
+    around: Any = None
+
+
+def exp(x):
+    """e to the power of a number."""
+    return np.exp(x)
+
+
+def tanh(x):
+    """The hyperbolic tangent of a number."""
+    return np.tanh(x)
+
+
+def sigmoid(x):
+    """1 / (1 + exp(-x)) of a number, without overflow at either end."""
+    e = np.exp(-abs(x))
+    return (1.0 if x >= 0 else e) / (1.0 + e)
+
+
+def maximum(x, y):
+    """The larger of two numbers; NaN if either is."""
+    return np.maximum(x, y)
+
+
+def minimum(x, y):
+    """The smaller of two numbers; NaN if either is."""
+    return np.minimum(x, y)
+
+
+def typed(number, dtype):
+    """A function whose constants with a point have a dtype, where it can hold them.
+
+    So they are beside an array in NumPy. Numba would make float64 of everything that they meet.
+    """
+    if not isinstance(number, FunctionType):
+        return number
+    world, code = number.__globals__, number.__code__
+    known = {name: constant(world[name], dtype) for name in code.co_names if name in world}
+    code = code.replace(co_consts=constant(code.co_consts, dtype))
+    cells = tuple([CellType(constant(c.cell_contents, dtype)) for c in number.__closure__ or ()])
+    defaults = constant(number.__defaults__, dtype)
+    made = FunctionType(code, world | known, number.__name__, defaults, cells or None)
+    made.__kwdefaults__ = number.__kwdefaults__
+    return made
+
+
+def constant(value, dtype):
+    """A constant in a dtype; what is no float, or has no equal there, as it is."""
+    if type(value) is tuple:
+        return tuple([constant(part, dtype) for part in value])
+    if type(value) is not float:
+        return value
+    holds = dtype.kind == "f" or (dtype.kind in "iu" and value.is_integer() and value >= 0)
+    return dtype.type(value) if holds else value
+
+
+def identity(number):
+    """What a function of ours is in the key of compiled code: its place, code and constants."""
+    if not isinstance(number, FunctionType):
+        return number.__module__, number.__qualname__
+    code, world = number.__code__, number.__globals__
+    cells = [c.cell_contents for c in number.__closure__ or ()]
+    read = [*map(world.get, code.co_names), *cells]
+    plain = [x for x in read if isinstance(x, float | int | tuple)]
+    constants = (code.co_consts, code.co_names, plain, number.__defaults__)
+    return number.__module__, number.__qualname__, code.co_code, repr(constants)

@@ -1,0 +1,141 @@
+"""A pointwise op on numbers, as text: what its `number` says when it is run on words."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..op import Op
+from .lower import Node, Unsupported
+
+if TYPE_CHECKING:
+    from .schedule import Text
+
+OPERATORS = {
+    "add": "+", "sub": "-", "mul": "*", "truediv": "/", "floordiv": "//", "mod": "%", "lt": "<",
+    "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!=", "pow": "**", "and_": "&",
+    "or_": "|", "xor": "^",
+}  # fmt: skip
+DEAR = {"/", "//", "%", "**"}
+
+
+class Word:
+    """A number of a text: what is done to it is written down, once."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self, text: str, sign: str = "", value: Any = None):
+        self.text, self.sign, self.value = text, sign, value  # the value of a constant
+
+    def __neg__(self) -> Word:
+        return self.written("-", f"-{self.text}")
+
+    def __abs__(self) -> Word:
+        return self.written("abs", f"abs({self.text})")
+
+    def __bool__(self) -> bool:
+        raise TypeError("a word is neither true nor false")
+
+    def written(self, sign: str, text: str, *others: Any) -> Word:
+        if any(x.__class__ is not Word or x.sign for x in (self, *others)):
+            raise TypeError("more than one operator")
+        return Word(text, sign)
+
+
+def _operator(name: str, sign: str) -> Any:
+    def spell(x: Any, y: Any) -> Any:
+        if x.value is not None and y.__class__ is not Word:
+            return getattr(operator, name)(x.value, y)
+        return x.written(sign, f"{x.text} {sign} {getattr(y, 'text', '')}", y)
+
+    return spell
+
+
+for _name, _sign in OPERATORS.items():
+    setattr(Word, f"__{_name.strip('_')}__", _operator(_name, _sign))
+
+
+def number_of(op: Op) -> Any:
+    return op.declared.number or op.body
+
+
+def spelled(op: Op, inputs: Sequence[Word]) -> Word | None:
+    """An op of the library's that is a single operator, or nothing but a cast; None of others."""
+    if not op.ours:
+        return None
+    try:
+        made = number_of(op)(*inputs, **dict.fromkeys(op.attributes))
+    except Exception:  # it branches, or calls something
+        return None
+    return made if made.__class__ is Word else None
+
+
+@lru_cache(1024)
+def is_cheap(op: Op) -> bool:
+    """Whether to work it out again costs less than to keep it."""
+    word = spelled(op, [Word(f"x{k}") for k in range(op.arity)])
+    return op.declared.cheap or (word is not None and word.sign not in DEAR)
+
+
+def cheap(node: Node) -> bool:
+    return node.kind == "pointwise" and is_cheap(node.data)
+
+
+def formula(text: Text, node: Node, inputs: list[str]) -> str:
+    """One op on numbers, as text: an operator, or a call of its `number`.
+
+    Numbers are given the dtype that NumPy gives them beside each other, and so is the answer where
+    the formula's is another: Numba keeps no narrow integer narrow, and somebody else's op may give
+    anything.
+    """
+    op, dtype = node.data, node.dtype
+    if dtype not in KINDS or any(x.dtype not in KINDS for x in node.inputs):
+        raise Unsupported(f"{op.name} of {dtype}")
+    real = dtype.kind == "f"
+    company = [k for k, counts in enumerate(op.company(len(inputs))) if counts]
+    kind = dtype if real else np.result_type(*[node.inputs[k].dtype for k in company])
+    for k in company:
+        if real and node.inputs[k].dtype != dtype:
+            inputs[k] = f"{KINDS[dtype]}({inputs[k]})"
+    values = [x.data if x.kind == "written" else None for x in node.inputs]
+    word = spelled(op, [Word(x, "", v) for x, v in zip(inputs, values, strict=True)])
+    if word is not None:
+        line = word.text
+    else:
+        source = node.source if node.source is not None and node.source.op is op else None
+        attrs = {} if source is None else source.attrs
+        words = [*inputs, *(f"{name}={constant(value, kind)}" for name, value in attrs.items())]
+        line = f"{text.called_name(op, kind)}({', '.join(words)})"
+    whole = all(node.inputs[k].dtype == dtype for k in company) and dtype == np.int64
+    asked = dtype.kind == "b" and all(node.inputs[k].dtype.kind != "b" for k in company)
+    cast = not op.ours or not (real or whole or asked)
+    return f"{KINDS[dtype]}({line})" if cast else line
+
+
+def constant(value: Any, dtype: np.dtype) -> str:
+    """An attribute as text: a number with a point takes the dtype of the numbers beside it."""
+    return literal(value, dtype) if type(value) is float and dtype.kind == "f" else repr(value)
+
+
+def literal(value: Any, dtype: np.dtype) -> str:
+    if dtype.kind == "b":
+        return str(bool(value))
+    if dtype.kind in "iu":
+        return str(int(value)) if dtype == np.int64 else f"{KINDS[dtype]}({int(value)})"
+    word = repr(float(value)).removesuffix(".0")
+    word = f"np.{word}" if word.lstrip("-") in ("inf", "nan") else word
+    word = word.replace("np.-inf", "-np.inf")
+    return f"{REALS[dtype]}({word})"
+
+
+REALS = {np.dtype(np.float32): "f32", np.dtype(np.float64): "f64"}
+WHOLE = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+KINDS: dict[Any, str] = {
+    **REALS,
+    **{np.dtype(n): f"np.{n}" for n in WHOLE},
+    np.dtype(np.bool_): "np.bool_",
+}
