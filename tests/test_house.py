@@ -21,6 +21,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = [
     {"methods"},  # a stub
     {"tensor", "kernels"},
+    {"refusals"},
     {"op"},
     {"ops"},
     {"grad"},

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, wraps
 from operator import attrgetter
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from . import kernels
+from .refusals import refuse_words, worded
 from .tensor import (
     _NONE,
     Outline,
@@ -21,7 +21,6 @@ from .tensor import (
     as_array,
     caller,
     describe,
-    foreign,
     leaked,
     mode,
     owned,
@@ -37,7 +36,7 @@ class Declared:
     number: Callable[..., Any] | None = None
     cheap: bool = False
     compiled: bool = False
-    loop: Callable[..., Any] | None = None
+    loop: Callable[..., Any] | str | None = None
     formula: Callable[..., Any] | None = None
     sign: str | None = None
     numpy: tuple[str, ...] = ()
@@ -318,7 +317,8 @@ def primitive(*rules: Rule | None, **declared: Any) -> Callable[..., Op]:
       The loop of a scan is compiled from it; the body is the faster way for arrays.
     - loop: where there is no such formula, how a loop does it: `loop(build, y, inputs,
       **attributes)` returns the node of the answer, made of the nodes of its inputs by the methods
-      of `build` (see `Lowering` in loops/lower.py). An op with neither runs unrolled.
+      of `build`; or the name of that method which does it (see loops/forms.py). An op with neither
+      runs unrolled.
     """
     return lambda body: Op(body, rules, declared=Declared(**declared))
 
@@ -337,58 +337,6 @@ def function(**declared: Any) -> Callable[..., Any]:
         return made
 
     return declare
-
-
-def refuse_words(place: str, who: str, words: Iterable[str], known: Collection[str]) -> None:
-    """Refuse a keyword that is not known, saying what another library's is called here."""
-    for word in words:
-        if word not in known:
-            expected = f": expected {', '.join(known)}" if known else ""
-            raise TypeError(f"{who}: there is no {word}={foreign(place, word) or expected}")
-
-
-def refuse_made(kind: type, given: Sequence[Any], words: dict[str, Any]) -> None:
-    """Refuse another library's keywords, or a third number, where an object of a class is made."""
-    if len(given) <= 2 and words.keys() <= _parameters(kind):
-        return
-    places = [c.__name__ for c in kind.__mro__]
-    if len(given) > 2 and "Cell" in places:
-        own = list(inspect.signature(kind.__init__).parameters.values())[1:]  # type: ignore[misc]
-        names = [p.name for p in own if p.kind is p.POSITIONAL_OR_KEYWORD]
-        if len(given) > len(names) and not any(p.kind is p.VAR_POSITIONAL for p in own):
-            raise TypeError(
-                f"{kind.__name__}: expected {', '.join(names)}, and the rest by name, got "
-                f"{len(given)} arguments. For several layers{foreign('Cell', 'num_layers')[1:]}"
-            )
-    for place, word in [(place, word) for place in places for word in words]:
-        if foreign(place, word):
-            known = inspect.signature(kind.__init__).parameters  # type: ignore[misc]
-            if word not in known and not any(p.kind is p.VAR_KEYWORD for p in known.values()):
-                raise TypeError(f"{kind.__name__}: there is no {word}={foreign(place, word)}")
-
-
-@lru_cache(1024)
-def _parameters(kind: type) -> frozenset[str]:
-    return frozenset(inspect.signature(kind.__init__).parameters)  # type: ignore[misc]
-
-
-def worded(place: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """A function whose refusal of another library's keyword says what it is called here."""
-
-    def around(function: Callable[..., Any]) -> Callable[..., Any]:
-        known = dict.fromkeys(inspect.signature(function).parameters)
-
-        @wraps(function)
-        def called(*inputs: Any, **words: Any) -> Any:
-            try:
-                return function(*inputs, **words)
-            except TypeError:
-                refuse_words(place, function.__qualname__, words, known)
-                raise
-
-        return called
-
-    return around
 
 
 def _found(module: str, name: str) -> Op:

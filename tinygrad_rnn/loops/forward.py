@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from .forms import Builder
 from .lower import Lowering, Node, Sizes
 from .nest import Place, Store, whole
 from .plan import AHEAD_LINES, Plan
@@ -35,7 +36,7 @@ def begin(step: Step, batch: int | None, text_name: str, head: Sequence[str]) ->
         for n in x.shape[::-1]:
             if n != batch or batch is None:
                 sizes.add(n, "N")
-    lowering = Lowering(sizes, batch)
+    lowering = Builder(sizes, batch)
     text = Text(text_name, sizes, batch is not None, head)
     text.captured = [x.shape for x in step.captured]
     numbers: list[Any] = []

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from ..data.lengths import plain
-from ..op import refuse_made
+from ..refusals import refuse_made
 from ..tensor import Operand, Tensor, foreign, replace
 from .activations import name_of
 

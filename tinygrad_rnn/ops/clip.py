@@ -12,7 +12,10 @@ from .arithmetic import abs, maximum, minimum, sqrt
 __all__ = ["clip_cotangent"]
 
 
-@primitive(lambda g, y, x, norm, value: _by_norm(g, norm) if norm else _by_value(g, value))
+@primitive(
+    lambda g, y, x, norm, value: _by_norm(g, norm) if norm else _by_value(g, value),
+    loop=lambda build, y, inputs, norm, value: inputs[0],
+)
 def _clip_cotangent(x, norm, value):
     """x itself; what comes back through it is clipped."""
     return x

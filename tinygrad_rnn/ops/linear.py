@@ -14,6 +14,7 @@ __all__ = ["matmul"]
     lambda g, z, x, y: _matmul(g, turned(y)),
     lambda g, z, x, y: _matmul(turned(flat(x, y)), flat(g, y)),
     sign="@",
+    loop="multiplied",
 )
 def _matmul(x, y):
     """The matrix product of two stacks of matrices, or of a stack and one matrix."""

@@ -8,7 +8,7 @@ from numpy.lib.array_utils import normalize_axis_tuple
 from .. import kernels
 from ..op import function, primitive
 from ..tensor import as_array
-from .arithmetic import astype, div, equal, exp
+from .arithmetic import abs, astype, div, equal, exp, log, where
 from .shape import add_up, broadcast_to, reshape
 
 __all__ = ["log_softmax", "logsumexp", "max", "mean", "min", "softmax", "sum"]
@@ -29,6 +29,7 @@ def axes_of(x, axis):
 
 @primitive(
     lambda g, y, x, axis, keepdims: broadcast_to(kept(g, x, axis), shape=x.shape),
+    loop="summed",
     sign="Σ",
     method=True,
 )
@@ -46,19 +47,19 @@ def mean(x, axis=None, keepdims=False):
     return div(total, count)
 
 
-def _share(g, y, x, axis):
+def _share(g, y, x, axis, keepdims):
     """Where x is the extreme: its part of the cotangent, in equal parts where several tie."""
     peak = astype(equal(x, kept(y, x, axis)), dtype=g.dtype)
     return peak * kept(g, x, axis) / sum(peak, axis=axis, keepdims=True)
 
 
-@primitive(lambda g, y, x, axis, keepdims: _share(g, y, x, axis), numpy=("amax",), method=True)
+@primitive(_share, loop="largest", numpy=("amax",), method=True)
 def max(x, axis=None, keepdims=False):
     """The largest over an axis, several, or all; ties share the cotangent. NaN wins."""
     return x.max(axes_of(x, axis), keepdims=keepdims)
 
 
-@primitive(lambda g, y, x, axis, keepdims: _share(g, y, x, axis), numpy=("amin",), method=True)
+@primitive(_share, loop="smallest", numpy=("amin",), method=True)
 def min(x, axis=None, keepdims=False):
     """The smallest over an axis, several, or all; ties share the cotangent. NaN wins."""
     return x.min(axes_of(x, axis), keepdims=keepdims)
@@ -79,14 +80,29 @@ def _along(kernel, x, axis):
     return y if y.ndim == len(rest) else np.moveaxis(y.reshape(moved.shape), ends, axes)
 
 
-@primitive(lambda g, y, x, axis: y * (g - sum(g * y, axis=axis, keepdims=True)), method=True)
+def _softmax(x, axis):
+    e = exp(x - max(x, axis=axis, keepdims=True))
+    return e / sum(e, axis=axis, keepdims=True)
+
+
+@primitive(
+    lambda g, y, x, axis: y * (g - sum(g * y, axis=axis, keepdims=True)),
+    formula=_softmax,
+    method=True,
+)
 def softmax(x, axis=-1):
     """eˣ / Σ eˣ along an axis, several, or all, without overflow; -inf has probability 0."""
     return _along(kernels.softmax, x, axis)
 
 
+def _log_softmax(x, axis):
+    low = x - max(x, axis=axis, keepdims=True)
+    return low - log(sum(exp(low), axis=axis, keepdims=True))
+
+
 @primitive(
     lambda g, y, x, axis: g - exp(y) * sum(g, axis=axis, keepdims=True),
+    formula=_log_softmax,
     sign="log softmax",
     method=True,
 )
@@ -95,7 +111,18 @@ def log_softmax(x, axis=-1):
     return _along(kernels.log_softmax, x, axis)
 
 
-@primitive(lambda g, y, x, axis, keepdims: kept(g, x, axis) * softmax(x, axis=axis))
+def _logsumexp(x, axis, keepdims):
+    top = max(x, axis=axis, keepdims=True)
+    top = where(equal(abs(top), np.inf), 0, top)  # inf - inf would be NaN
+    y = top + log(sum(exp(x - top), axis=axis, keepdims=True))
+    lost = axes_of(x, axis)
+    shape = tuple([n for k, n in enumerate(x.shape) if k not in lost])
+    return y if keepdims else reshape(y, shape=shape)
+
+
+@primitive(
+    lambda g, y, x, axis, keepdims: kept(g, x, axis) * softmax(x, axis=axis), formula=_logsumexp
+)
 def logsumexp(x, axis=-1, keepdims=False):
     """log Σ eˣ along an axis, several, or all, without overflow; over nothing it is -inf."""
     y = _along(kernels.logsumexp, x, axis)

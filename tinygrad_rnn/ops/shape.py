@@ -17,12 +17,12 @@ __all__ = [
 ]  # fmt: skip
 
 
-@primitive(lambda g, y, x, shape: reshape(g, shape=x.shape))
+@primitive(lambda g, y, x, shape: reshape(g, shape=x.shape), loop="reshaped")
 def reshape(x, shape):
     return x.reshape(shape)
 
 
-@primitive(lambda g, y, x, axes: transpose(g, axes=inverse(axes)), sign="ᵀ")
+@primitive(lambda g, y, x, axes: transpose(g, axes=inverse(axes)), sign="ᵀ", loop="transposed")
 def transpose(x, axes=None):
     """The axes in another order; reversed when no order is given."""
     return np.transpose(x, axes)
@@ -34,18 +34,18 @@ def inverse(axes):
     )
 
 
-@primitive(lambda g, y, x, axis1, axis2: swapaxes(g, axis1=axis1, axis2=axis2))
+@primitive(lambda g, y, x, axis1, axis2: swapaxes(g, axis1=axis1, axis2=axis2), loop="swapped")
 def swapaxes(x, axis1, axis2):
     return np.swapaxes(x, axis1, axis2)
 
 
-@primitive(lambda g, y, x, shape: sum_to(g, shape=x.shape))
+@primitive(lambda g, y, x, shape: sum_to(g, shape=x.shape), loop="expanded")
 def broadcast_to(x, shape):
     """Repeat along axes of size 1, and along new ones in front, up to `shape`."""
     return np.broadcast_to(x, shape)
 
 
-@primitive(lambda g, y, x, shape: broadcast_to(g, shape=x.shape), sign="sum to")
+@primitive(lambda g, y, x, shape: broadcast_to(g, shape=x.shape), sign="sum to", loop="summed_to")
 def sum_to(x, shape):
     """Sum over what broadcasting `shape` would have repeated: the reverse of `broadcast_to`."""
     extra = x.ndim - len(shape)
@@ -76,18 +76,20 @@ def add_up(x, axis, keepdims=False):
     return np.add.reduce(x, axis, keepdims=keepdims)
 
 
-@primitive(lambda g, y, x, axis: flip(g, axis=axis))
+@primitive(lambda g, y, x, axis: flip(g, axis=axis), loop="flipped")
 def flip(x, axis=None):
     """The other way round along an axis, several, or all."""
     return np.flip(x, axis)
 
 
-@variadic(lambda g, y, *xs, axis: _split(g, tuple([x.shape[axis] for x in xs]), axis))
+@variadic(
+    lambda g, y, *xs, axis: _split(g, tuple([x.shape[axis] for x in xs]), axis), loop="joined"
+)
 def _concat(*xs, axis):
     return np.concatenate(xs, axis)
 
 
-@variadic(lambda g, y, *xs, axis: unstack(g, axis=axis))
+@variadic(lambda g, y, *xs, axis: unstack(g, axis=axis), loop="stacked")
 def _stack(*xs, axis):
     return np.stack(xs, axis)
 
@@ -139,7 +141,7 @@ def _without(shape, axis):
     return shape[:k] + shape[k + 1 :]
 
 
-@primitive(lambda g, y, x, sections, axis: _concat(*g, axis=axis))
+@primitive(lambda g, y, x, sections, axis: _concat(*g, axis=axis), loop="cuts")
 def _split(x, sections, axis):
     """Equal sections along an axis, or sections of the sizes listed."""
     sections = sections if isinstance(sections, int) else tuple(sections)
@@ -179,7 +181,7 @@ def _cuts(size, sections, axis):
     return [(*before, slice(a, b)) for a, b in pairwise(ends)]
 
 
-@primitive(lambda g, y, x, axis: _stack(*g, axis=axis))
+@primitive(lambda g, y, x, axis: _stack(*g, axis=axis), loop="slices")
 def unstack(x, axis=0):
     """The slices along an axis, each without that axis."""
     return tuple(np.moveaxis(x, axis, 0))
@@ -193,7 +195,8 @@ ARRAY = "array"  # in an index: here goes the next integer array
 @variadic(
     lambda g, y, x, *arrays, index: (
         [put(g, *arrays, index=index, shape=x.shape)] + [None] * len(arrays)
-    )
+    ),
+    loop="taken",
 )
 def take(x, *arrays, index):
     """x[index], where each "array" in the index stands for the next of the arrays."""
@@ -201,7 +204,8 @@ def take(x, *arrays, index):
 
 
 @variadic(
-    lambda g, y, x, *arrays, index, shape: [take(g, *arrays, index=index)] + [None] * len(arrays)
+    lambda g, y, x, *arrays, index, shape: [take(g, *arrays, index=index)] + [None] * len(arrays),
+    loop="put",
 )
 def put(x, *arrays, index, shape):
     """Zeros of a shape with x added at the index; what is indexed twice gets both."""
@@ -236,14 +240,16 @@ def getitem(x, index):
     return take(x, *arrays, index=tuple(plain))
 
 
-@primitive(lambda g, y, table, index: scatter_rows(g, index, rows=table.shape[0]), None)
+@primitive(
+    lambda g, y, table, index: scatter_rows(g, index, rows=table.shape[0]), None, loop="rows_of"
+)
 def embedding(table, index):
     """The rows of `table` that `index` names. Raises IndexError outside 0 <= index < rows."""
     check_index("index", index, len(table), IndexError)
     return table[index]
 
 
-@primitive(lambda g, y, x, index, rows: embedding(g, index), None)
+@primitive(lambda g, y, x, index, rows: embedding(g, index), None, loop="add_rows")
 def scatter_rows(x, index, rows):
     """A table of zeros with x added to the rows that `index` names: the reverse of `embedding`."""
     row = x.shape[index.ndim :]

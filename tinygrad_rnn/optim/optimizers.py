@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import kernels
 from ..kernels.spare import spare
-from ..op import refuse_made
+from ..refusals import refuse_made
 from ..tensor import Tensor, describe, replace
 
 Parameters: TypeAlias = "Mapping[str, Tensor] | Iterable[Tensor] | Any"

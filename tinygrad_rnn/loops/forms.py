@@ -1,0 +1,294 @@
+"""The forms that a loop is built of: what an op declares as its `loop` is made by these methods."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from ..op import pick
+from ..ops.arithmetic import astype
+from ..ops.reduce import axes_of
+from ..tensor import Tensor, recording
+from .lower import ROWS, Coupled, Lowering, Node, Unsupported, plain, turned
+from .trace import Trace
+
+
+class Builder(Lowering):
+    """Turns the ops of a step into nodes; `y` is an op's answer, `inputs` the nodes of its inputs.
+
+    An axis of a node is a word: the size of the batch, a name of a size, or a number.
+    """
+
+    def tensors(self, nodes: Sequence[Tensor]) -> None:
+        """Lower a list of ops, oldest first."""
+        for y in nodes:
+            if y in self.known:
+                continue
+            inputs = [self.node(x) for x in y.inputs]
+            if y.op is pick:
+                self.known[y] = inputs[0][y.attrs["i"]]
+            else:
+                self.known[y] = self.lower(y, inputs)
+            self.check_batch(y, self.known[y])
+            if isinstance(self.known[y], Node) and self.known[y].source is None:
+                self.known[y].source = y
+
+    def lower(self, y: Tensor, inputs: list[Any]) -> Any:
+        op = y.op
+        form, formula = (op.declared.loop, op.declared.formula) if op.ours else (None, None)
+        if form is not None:
+            made = getattr(self, form) if isinstance(form, str) else partial(form, self)
+            return made(y, inputs, **y.attrs)
+        if op.pointwise:
+            return self.pointwise(y, inputs)
+        if formula is not None:
+            return self.composed(y, formula)
+        if op.ours or y._array.__class__ is tuple:
+            raise Unsupported(op.name)
+        if self.batch is not None:
+            raise Coupled(op.name)
+        plain(y)
+        return Node("call", inputs, self.shape(y.shape, True), y.dtype, (op, y.attrs))
+
+    def apart(self, x: Node, *axes: int) -> None:
+        """Refuse to mix the rows of the batch along one of these axes."""
+        if self.batch is not None and x.batched and any(x.shape[k] == ROWS for k in axes):
+            raise Coupled
+
+    def rows_first(self, y: Tensor, x: Node, ways: Sequence[Any]) -> None:
+        """Refuse a cut that does not leave the batch in front, whole."""
+        self.check_rows_first(x)
+        whole = y.shape[:1] == (self.batch,) and tuple(ways[:1]) == ((0, "0", 1),)
+        if self.batch is not None and x.batched and not whole:
+            raise Coupled
+
+    def reshaped(self, y: Tensor, inputs: list[Node], shape: Any) -> Node:
+        """The same numbers in another shape: a view where only axes of size 1 come or go."""
+        x = inputs[0]
+        words = self.shape(y.shape, False)
+        if self.batch is not None and x.batched:
+            self.check_rows_first(x)
+            if y.shape[:1] != (self.batch,):
+                raise Coupled
+            words = (ROWS, *words[1:])
+        kept_old = [k for k, n in enumerate(x.shape) if n != "1"]
+        kept_new = [k for k, n in enumerate(words) if n != "1"]
+        if [x.shape[k] for k in kept_old] == [words[k] for k in kept_new]:
+            to = dict(zip(kept_old, kept_new, strict=True))
+            axes = [(to[k], "0", 1) if k in to else (None, "0", 0) for k in range(len(x.shape))]
+            return self.view(x, words, axes)
+        return Node("copy", [x], words, x.dtype, None, x.batched)
+
+    def permuted(self, x: Node, axes: Sequence[int]) -> Node:
+        """Axis k of the answer is axis axes[k] of the input."""
+        back = {a: k for k, a in enumerate(axes)}
+        ways = [(back[a], "0", 1) for a in range(len(axes))]
+        return self.view(x, [x.shape[a] for a in axes], ways)
+
+    def transposed(self, y: Tensor, inputs: list[Node], axes: Any) -> Node:
+        order = [a % y.ndim for a in axes] if axes else range(y.ndim)[::-1]
+        return self.permuted(inputs[0], order)
+
+    def swapped(self, y: Tensor, inputs: list[Node], axis1: int, axis2: int) -> Node:
+        axes = list(range(y.ndim))
+        axes[axis1], axes[axis2] = axes[axis2], axes[axis1]
+        return self.permuted(inputs[0], axes)
+
+    def expanded(self, y: Tensor, inputs: list[Node], shape: Any) -> Node:
+        """Repeated along axes of size 1, and along new ones in front."""
+        x = inputs[0]
+        self.check_rows_first(x)
+        words, extra = self.shape(y.shape, x.batched), y.ndim - len(x.shape)
+        if self.batch is not None and x.batched and extra:
+            raise Coupled
+        axes = [
+            (None, "0", 0) if n == "1" and words[k + extra] != "1" else (k + extra, "0", 1)
+            for k, n in enumerate(x.shape)
+        ]
+        return self.view(x, words, axes)
+
+    def cast(self, x: Node, dtype: np.dtype) -> Node:
+        if x.dtype == dtype:
+            return x
+        return Node("pointwise", [x], x.shape, dtype, astype, x.batched)
+
+    def summed(self, y: Tensor, inputs: list[Node], axis: Any, keepdims: bool) -> Node:
+        return self.over(y, inputs[0], axis, keepdims, "sum")
+
+    def largest(self, y: Tensor, inputs: list[Node], axis: Any, keepdims: bool) -> Node:
+        return self.over(y, inputs[0], axis, keepdims, "max")
+
+    def smallest(self, y: Tensor, inputs: list[Node], axis: Any, keepdims: bool) -> Node:
+        return self.over(y, inputs[0], axis, keepdims, "min")
+
+    def over(self, y: Tensor, x: Node, axis: Any, keepdims: bool, how: str) -> Node:
+        axes = axes_of(y.inputs[0], axis)
+        made = self.reduced(y, x, axes, how)
+        return made if keepdims else self.without(made, axes)
+
+    def summed_to(self, y: Tensor, inputs: list[Node], shape: Any) -> Node:
+        """The sum over what broadcasting would have repeated."""
+        x, extra = inputs[0], len(inputs[0].shape) - len(shape)
+        ones = {k + extra for k, n in enumerate(shape) if n == 1 and x.shape[k + extra] != "1"}
+        axes = sorted({*range(extra), *ones})
+        return self.without(self.reduced(y, x, axes, "sum"), range(extra)) if axes else x
+
+    def reduced(self, y: Tensor, x: Node, axes: Sequence[int], how: str) -> Node:
+        """The "sum", "max" or "min" over axes, which are kept as 1."""
+        if not axes:
+            return self.cast(x, y.dtype)
+        flags = y.dtype.kind == "b"
+        x = self.cast(x, np.dtype(np.int64) if flags else y.dtype)  # a sum of flags is a number
+        shape = ["1" if k in axes else n for k, n in enumerate(x.shape)]
+        batched = x.batched and not (self.batch is not None and 0 in axes)
+        self.check_rows_first(x)
+        made = Node("reduce", [x], shape, x.dtype, (how, tuple(axes)), batched)
+        return self.cast(made, y.dtype)
+
+    def without(self, x: Node, axes: Sequence[int]) -> Node:
+        """A view that leaves out axes of size 1."""
+        return self.at(x, dict.fromkeys(axes, "0"))
+
+    def at(self, x: Node, places: dict[int, str]) -> Node:
+        """What is at fixed places of some axes, which go."""
+        left = iter(range(len(x.shape)))
+        shape = [n for k, n in enumerate(x.shape) if k not in places]
+        ways = [
+            (None, places[k], 0) if k in places else (next(left), "0", 1)
+            for k in range(len(x.shape))
+        ]
+        return self.view(x, shape, ways)
+
+    def cuts(self, y: Tensor, inputs: list[Node], sections: Any, axis: int) -> list[Node]:
+        """The parts of a split along an axis."""
+        x, axis = inputs[0], axis % len(inputs[0].shape)
+        self.apart(x, axis)
+        parts: list[Node] = []
+        begin = 0
+        for i, part in enumerate(y._array):
+            size = self.sizes.text(part.shape[axis])
+            if begin == i * part.shape[axis] and not size.isdigit():
+                offset = "0" if i == 0 else size if i == 1 else f"{i} * {size}"
+            else:
+                offset = self.sizes.text(begin) if begin > 1 else str(begin)
+            shape = [size if a == axis else n for a, n in enumerate(x.shape)]
+            ways = [(a, offset if a == axis else "0", 1) for a in range(len(shape))]
+            parts.append(self.view(x, shape, ways))
+            begin += part.shape[axis]
+        return parts
+
+    def slices(self, y: Tensor, inputs: list[Node], axis: int) -> list[Node]:
+        """All that is along an axis, each without it."""
+        x, axis = inputs[0], axis % len(inputs[0].shape)
+        self.apart(x, axis)
+        return [self.at(x, {axis: str(i)}) for i in range(len(y._array))]
+
+    def taken(self, y: Tensor, inputs: list[Node], index: Any) -> Node:
+        x = inputs[0]
+        if len(inputs) > 1:
+            self.refuse("indexing with an array")
+        ways = indexed(index, y.inputs[0].shape)
+        self.rows_first(y, x, ways)
+        return self.view(x, self.shape(y.shape, x.batched), ways)
+
+    def put(self, y: Tensor, inputs: list[Node], index: Any, shape: Any) -> Node:
+        x = inputs[0]
+        if len(inputs) > 1:
+            self.refuse("indexing with an array")
+        ways = indexed(index, y.shape)
+        self.rows_first(y, x, ways)
+        return Node("put", [x], self.shape(y.shape, x.batched), y.dtype, ways, x.batched)
+
+    def flipped(self, y: Tensor, inputs: list[Node], axis: Any) -> Node:
+        x, axes = inputs[0], axes_of(y, axis)
+        self.apart(x, *axes)
+        ways = [(k, f"{n} - 1", -1) if k in axes else (k, "0", 1) for k, n in enumerate(x.shape)]
+        return self.view(x, x.shape, ways)
+
+    def stacked(self, y: Tensor, inputs: list[Node], axis: int) -> Node:
+        return self.joined(y, inputs, axis, True)
+
+    def joined(self, y: Tensor, inputs: list[Node], axis: int, new: bool = False) -> Node:
+        """Side by side along an axis, or along a new one."""
+        axis = axis % y.ndim
+        batched = self.is_batched(*inputs)
+        if self.batch is not None and batched:
+            if axis == 0:
+                raise Coupled
+            inputs = [self.spread(x, y.ndim - new) for x in inputs]
+            self.check_rows_first(*inputs)
+        return Node("join", inputs, self.shape(y.shape, batched), y.dtype, (axis, new), batched)
+
+    def multiplied(self, y: Tensor, inputs: list[Node]) -> Node:
+        """The matrix product: with a fixed matrix, or of two things that both change."""
+        a, b = inputs
+        words = self.shape(y.shape, False)
+        real = y.dtype.kind == "f" and a.dtype == b.dtype == y.dtype
+        fixed = not b.batched and b.kind == "leaf" and len(a.shape) == len(b.shape) == 2
+        if real and fixed and (self.batch is None or (a.batched and a.shape[0] == ROWS)):
+            return Node("product", [a, b], (a.shape[0], b.shape[1]), y.dtype, 1)
+        if self.batch is not None:
+            rows = turned(a)
+            sums = rows is not None and rows.batched and rows.shape[0] == ROWS  # over the batch
+            if sums and len(b.shape) == 2 and b.batched and b.shape[0] == ROWS:
+                return Node("dot", [a, b], words, y.dtype, None, False)
+            if len(a.shape) < 3 or (len(b.shape) == len(a.shape)) != b.batched or not a.batched:
+                raise Coupled
+            self.check_rows_first(a, b)
+            words = (ROWS, *words[1:])
+        return Node("dot", [a, b], words, y.dtype)
+
+    def rows_of(self, y: Tensor, inputs: list[Node]) -> Node:
+        """Rows of a table by number, which are checked before the loop runs."""
+        table, index = inputs
+        kinds = [x.data[0] if x.kind == "leaf" else "" for x in (table, index)]
+        if kinds != ["captured", "x"]:
+            self.refuse("embedding of what the step computes")
+        self.check_rows_first(index)
+        return Node("rows_of", [table, index], (*index.shape, *table.shape[1:]), y.dtype)
+
+    def add_rows(self, y: Tensor, inputs: list[Node], rows: int) -> Node:
+        """Zeros with rows added where they belong."""
+        self.check_rows_first(*inputs)
+        shape = self.shape(y.shape, False)
+        return Node("add_rows", inputs, shape, y.dtype, None, self.batch is None)
+
+    def composed(self, y: Tensor, formula: Callable[..., Any]) -> Any:
+        """What a formula in other ops comes to."""
+        made = Trace([])
+        made.number = dict.fromkeys(y.inputs, 0)
+        with made, recording(True):
+            try:
+                answer = formula(*y.inputs, **y.attrs)
+            except ValueError as error:  # over nothing
+                raise Unsupported(y.op.name) from error
+        self.tensors(made.nodes)
+        return self.node(answer)
+
+
+def indexed(index, shape):
+    """What a plain index does to each axis: (size here or None, start, step), and new axes."""
+    index = list(index)
+    given = sum(i is not None and i is not Ellipsis for i in index)
+    if Ellipsis not in index:
+        index.append(Ellipsis)
+    at = next(k for k, i in enumerate(index) if i is Ellipsis)
+    index[at : at + 1] = [slice(None)] * (len(shape) - given)
+    ways, axis, here = [], 0, 0
+    for i in index:
+        if i is None:
+            here += 1
+            continue
+        if isinstance(i, str):
+            raise Unsupported("indexing with an array")
+        if isinstance(i, slice):
+            start, _, step = i.indices(shape[axis])
+            ways.append((here, str(start), step))
+            here += 1
+        else:
+            ways.append((None, str(int(i) % shape[axis]), 0))
+        axis += 1
+    return ways
