@@ -69,11 +69,11 @@ class Op:
         self.name = self.__name__ = body.__name__.strip("_")
         self.__doc__, self.__module__, self.__wrapped__ = body.__doc__, body.__module__, body
         self.body, self.rules = body, tuple(rules)
-        if declared.compiled:
-            self.body = kernels.swept(declared.number, body)
         self.pointwise, self.variadic, self.declared = pointwise, variadic, declared
         self.ours = str(body.__module__).startswith(f"{__package__}.")
         self.trusted = self.ours and not declared.quiet
+        if declared.compiled and self.ours:
+            self.body = kernels.swept(declared.number, body)
         self.around: Any = None  # of somebody else's: what it reads, see loops/trace.py
         parameters = [
             p for p in inspect.signature(body).parameters.values() if p.kind != p.VAR_POSITIONAL
@@ -87,6 +87,13 @@ class Op:
 
     def __repr__(self) -> str:
         return f"<op {self.name}>"
+
+    @property
+    def functions(self) -> list[Any]:
+        """All that says what it does: body, rules, number, loop form, formula."""
+        known = self.declared
+        every = (self.body, *self.rules, known.number, known.loop, known.formula)
+        return [f for f in every if callable(f)]
 
     def __reduce__(self) -> Any:
         """Pickled by where it is found, as functions are."""
@@ -165,9 +172,10 @@ class Op:
             _freeze(*arrays)
         with np.errstate(all="ignore"):
             out = self.body(*arrays, **attrs)
-        if self.ours:  # of narrow integers NumPy would make float16
-            halves = out.dtype.char == "e"
-            return self.body(*[a.astype(np.float32) for a in arrays], **attrs) if halves else out
+            if self.ours:  # of narrow integers NumPy would make float16
+                halves = out.dtype.char == "e"
+                wide = [a.astype(np.float32) for a in arrays] if halves else arrays
+                return self.body(*wide, **attrs) if halves else out
         parts = [as_array(part) for part in (out if out.__class__ is tuple else (out,))]
         parts = [part if part.flags.owndata else part.copy() for part in parts]
         _freeze(*parts)  # an op that keeps its buffer must not write to it again

@@ -38,7 +38,7 @@ class Builder(Lowering):
 
     def lower(self, y: Tensor, inputs: list[Any]) -> Any:
         op = y.op
-        form, formula = (op.declared.loop, op.declared.formula) if op.ours else (None, None)
+        form, formula = op.declared.loop, op.declared.formula
         if form is not None:
             made = getattr(self, form) if isinstance(form, str) else partial(form, self)
             return made(y, inputs, **y.attrs)

@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from .schedule import Text
 
 OPERATORS = {
-    "add": "+", "sub": "-", "mul": "*", "truediv": "/", "floordiv": "//", "mod": "%", "lt": "<",
-    "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!=", "pow": "**", "and_": "&",
-    "or_": "|", "xor": "^",
+    operator.add: "+", operator.sub: "-", operator.mul: "*", operator.truediv: "/",
+    operator.floordiv: "//", operator.mod: "%", operator.pow: "**", operator.lt: "<",
+    operator.le: "<=", operator.gt: ">", operator.ge: ">=", operator.eq: "==", operator.ne: "!=",
+    operator.and_: "&", operator.or_: "|", operator.xor: "^",
 }  # fmt: skip
 DEAR = {"/", "//", "%", "**"}
 
@@ -35,7 +36,7 @@ class Word:
         return self.written("-", f"-{self.text}")
 
     def __abs__(self) -> Word:
-        return self.written("abs", f"abs({self.text})")
+        return self.written("|", f"abs({self.text})")
 
     def __bool__(self) -> bool:
         raise TypeError("a word is neither true nor false")
@@ -46,17 +47,17 @@ class Word:
         return Word(text, sign)
 
 
-def _operator(name: str, sign: str) -> Any:
+def _operator(do: Any, sign: str) -> Any:
     def spell(x: Any, y: Any) -> Any:
         if x.value is not None and y.__class__ is not Word:
-            return getattr(operator, name)(x.value, y)
+            return do(x.value, y)
         return x.written(sign, f"{x.text} {sign} {getattr(y, 'text', '')}", y)
 
     return spell
 
 
-for _name, _sign in OPERATORS.items():
-    setattr(Word, f"__{_name.strip('_')}__", _operator(_name, _sign))
+for _do, _sign in OPERATORS.items():
+    setattr(Word, f"__{_do.__name__.strip('_')}__", _operator(_do, _sign))
 
 
 def number_of(op: Op) -> Any:

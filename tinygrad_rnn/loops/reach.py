@@ -319,7 +319,7 @@ def compiled(x: Any) -> Any:
 
 
 def op(x: Op) -> Any:
-    return tuple([(x.name, f) for f in (x.body, *x.rules) if f is not None])
+    return tuple([(x.name, f) for f in x.functions])
 
 
 READERS: dict[Any, Any] = {

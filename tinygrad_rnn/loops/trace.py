@@ -255,7 +255,7 @@ def _shape(a: Any) -> Any:
 def surroundings(op: Op) -> Key:
     """What somebody else's op is, by value: its code, and all it reads besides its inputs."""
     if op.around is None or op.around[0].changed() is not None:
-        reach = Reach(*[f for f in (op.body, *op.rules) if f is not None])
+        reach = Reach(*op.functions)
         op.around = reach, (*op.attributes, op.arity, op.pointwise, reach.key())
     return op.around[1]
 

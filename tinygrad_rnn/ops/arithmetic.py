@@ -117,7 +117,7 @@ def sigmoid(x):
 
 @pointwise(
     lambda g, y, x: g * sigmoid(x),
-    number=lambda x: kernels.maximum(x, 0.0) + np.log1p(kernels.exp(-abs(x))),
+    number=lambda x: kernels.maximum(x, 0.0) + np.log1p(kernels.exp(-np.abs(x))),
     quiet=True,
 )
 def softplus(x):

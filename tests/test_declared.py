@@ -1,0 +1,187 @@
+"""What follows from an op's declaration, for every op that is declared."""
+
+import numpy as np
+import pytest
+import where_ops_live
+
+import tinygrad_rnn as tg
+from tinygrad_rnn import ops
+
+OPS = {
+    f.name: f
+    for module in ops.MODULES
+    for f in vars(module).values()
+    if isinstance(f, tg.Op) and f.ours
+}
+POINTWISE = [op for op in OPS.values() if op.pointwise]
+SMOOTH = [op for op in POINTWISE if any(op.rules)]
+COMPOSED = [op for op in OPS.values() if op.declared.formula]
+VALUES = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, -1.0, 0.5, 2.0, -3.0])
+
+
+def called(op, xs):
+    """The op on its share of a sequence of inputs; a condition is the sign of one."""
+    counts = op.company(op.arity)
+    given = [x if counts[k] else x > 0 for k, x in enumerate(xs)]
+    return op(*given, **{name: np.float64 for name in op.attributes if name == "dtype"})
+
+
+def step_of(some):
+    """A step in which each op has inputs of its own, so that a NaN in one hides no other."""
+
+    def step(*given):
+        xs, h = iter(given[:-1]), given[-1]
+        return h, *[called(op, [next(xs) for _ in range(op.arity)]) for op in some]
+
+    return step
+
+
+def derivatives(some, arrays, unroll):
+    """The answers, and the first and second derivatives of their sum by every input."""
+    xs = [tg.Tensor(a, requires_grad=a.dtype.kind == "f") for a in arrays]
+    _, *ys = tg.scan(step_of(some), np.zeros(1), xs, unroll=unroll)
+    total = sum((y.sum() for y in ys), start=0.0)
+    first = tg.grad(total, xs, create_graph=True, allow_unused=True)
+    weights = np.random.default_rng(1).normal(size=arrays[0].shape)
+    bent = [(g * weights).sum() for g in first if g is not None and g.requires_grad]
+    second = tg.grad(sum(bent, start=0.0), xs, allow_unused=True)
+    found = [*ys, *first, *second]
+    assert len([x for x in found if x is not None]) > 3 * len(some)
+    return [x if x is None else x.data for x in found]
+
+
+@pytest.mark.parametrize("edges", [False, True])
+def test_every_op_of_one_element_has_the_same_derivatives_in_a_loop(edges, as_python):
+    """Values, first and second derivatives; with NaN, infinities and ties too."""
+    rng = np.random.default_rng(0)
+    count = sum(op.arity for op in SMOOTH)
+    shape = (2, 50)
+    arrays = [rng.uniform(0.2, 0.9, shape) for _ in range(count)]
+    if edges:
+        arrays = [rng.choice(VALUES, shape) for _ in range(count)]
+    with np.errstate(all="ignore"):
+        ours, theirs = (derivatives(SMOOTH, arrays, unroll) for unroll in (False, True))
+    for a, b in zip(ours, theirs, strict=True):
+        assert (a is None) == (b is None)
+        if a is not None:
+            np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.int8, np.uint8, np.bool_])
+def test_every_op_of_whole_numbers_is_the_same_in_a_loop(dtype, as_python):
+    """What NumPy refuses of them is refused; exponents that are not known are not compiled."""
+    rng = np.random.default_rng(0)
+    arrays = [rng.integers(0, 4, (2, 9)).astype(dtype) for _ in range(3)]
+    some = [op for op in POINTWISE if op.declared.loop is None and allowed(op, arrays)]
+    assert len(some) > len(POINTWISE) / 2
+    given = [a for op in some for a in arrays[: op.arity]]
+    ours, theirs = (
+        tg.scan(step_of(some), np.zeros(1), given, unroll=unroll) for unroll in (False, True)
+    )
+    for op, a, b in zip(some, ours[1:], theirs[1:], strict=True):
+        np.testing.assert_allclose(a.data, b.data, rtol=1e-6, atol=1e-7, err_msg=op.name)
+        assert a.dtype == b.dtype
+
+
+def allowed(op, arrays):
+    with np.errstate(all="ignore"):
+        try:
+            return called(op, [tg.Tensor(a) for a in arrays[: op.arity]]) is not None
+        except TypeError:
+            return False
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_every_op_of_one_element_keeps_the_dtype_of_its_numbers_in_a_loop(dtype):
+    """A constant of another would make the loop slow, and its numbers others than NumPy's."""
+    from tinygrad_rnn.kernels import compiles, generated, pointwise
+    from tinygrad_rnn.loops.formula import Word, number_of, spelled
+
+    if not compiles():
+        pytest.skip("there is no compiler")
+    kind = generated.from_dtype(np.dtype(dtype))
+    for op in POINTWISE:
+        function = pointwise.function(number_of(op), np.dtype(dtype))
+        word = spelled(op, [Word(x) for x in "xyz"[: op.arity]])
+        if hasattr(function, "overloads") and word is None:
+            kinds = tuple([kind if c else generated.types.boolean for c in op.company(op.arity)])
+            function.compile(kinds)
+            answer = next(iter(function.overloads.values())).signature.return_type
+            assert answer in (kind, generated.types.boolean), op.name
+
+
+@pytest.mark.parametrize("op", COMPOSED, ids=[op.name for op in COMPOSED])
+def test_the_kernel_of_a_composite_is_its_formula(op):
+    rng = np.random.default_rng(0)
+    for x in (rng.normal(size=(4, 3)) * 3, rng.choice(VALUES, (40, 4))):
+        for axis in (0, -1, (0, 1), None) if "axis" in op.attributes else (None,):
+            for keepdims in (False, True) if "keepdims" in op.attributes else (None,):
+                words = {"axis": axis, "keepdims": keepdims}
+                words = op.defaults | {k: v for k, v in words.items() if k in op.attributes}
+                with np.errstate(all="ignore"):
+                    found, right = op(x, **words), op.declared.formula(x, **words)
+                np.testing.assert_allclose(found, right, rtol=1e-13, atol=1e-13)
+
+
+# -- what one declaration gives an op that nobody knew before --------------------------------------
+
+
+@tg.pointwise(
+    lambda g, y, x: g * (tg.sigmoid(x) + y * (1 - tg.sigmoid(x))),
+    number=lambda x: x / (1.0 + np.exp(-x)),
+    sign="silu",
+)
+def swish(x):
+    """x σ(x)."""
+    return x / (1 + np.exp(-x))
+
+
+def spread_out(x, axis):
+    low = x - tg.mean(x, axis, True)
+    return low * tg.mean(low * low, axis, True)
+
+
+def spread_rule(g, y, x, axis):
+    low = x - tg.mean(x, axis, True)
+    g = g * tg.mean(low * low, axis, True) + 2 * low * tg.mean(g * low, axis, True)
+    return g - tg.mean(g, axis, True)
+
+
+@tg.primitive(spread_rule, formula=spread_out)
+def spread(x, axis=-1):
+    """What is left without the mean, times the variance."""
+    low = x - x.mean(axis, keepdims=True)
+    return low * x.var(axis, keepdims=True)
+
+
+def test_a_new_op_and_a_new_composite_have_everything():
+    """Arrays, tensors, derivatives of any order, and a loop without a warning."""
+    x = np.random.default_rng(0).normal(size=(2, 5))
+    assert np.array_equal(swish(x), x / (1 + np.exp(-x)))
+    for f in (swish, spread):
+        tg.check_grads(f, [x], order=3)
+    step = lambda a, h: (h * 0.5 + spread(swish(a)),) * 2
+    a, h = (tg.Tensor(v, requires_grad=True) for v in (np.stack([x, -x]), x))
+    found = []
+    for unroll in (False, True):
+        y, ys = tg.scan(step, h, a, unroll=unroll)
+        found.append(
+            [y.data, ys.data, *[g.data for g in tg.grad((y * y).sum() + ys.sum(), [a, h])]]
+        )
+    for ours, theirs in zip(*found, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-12)
+    assert "op_swish(" in tg.scan_source(step, h, a) and "op_spread" not in tg.scan_source(
+        step, h, a
+    )
+
+
+# -- where an op lives -----------------------------------------------------------------------------
+
+
+ALSO = ("sum", "max", "min", "mean", "put", "sqrt")  # what loops and options call other things
+
+
+def test_an_op_of_the_engine_lives_in_one_file():
+    for name, files in where_ops_live.everywhere().items():
+        mine = [f for f in files if f.split("/")[0] in ("ops", "loops", "op.py", "refusals.py")]
+        assert len(mine) == 1 or name in ALSO, (name, mine)
