@@ -16,9 +16,9 @@ WIDE = 140  # letters in a line of the page
 
 HEAD = (
     "Every picture here was made by the lines above it; `python docs/gallery.py` makes all of them "
-    'anew. A picture shows itself in a notebook, and `picture.save("picture.svg")` writes it; '
-    "pictures of graphs also as .dot, .png and .pdf. All can be read without colour: width, "
-    "pattern and number say the same. All begin with"
+    'anew. A picture shows itself in a notebook, and `picture.save("picture.svg")` writes '
+    "it, or .png and .pdf with graphviz, or .dot of a graph. All can be read without colour: "
+    "width, pattern and number say the same. All begin with"
 )
 START = """\
 import numpy as np
@@ -201,7 +201,7 @@ target = tg.draw(forced, level="cell", title="Fed with targets: a part for each 
         "heat",
         "Who feels whom",
         "How much the loss at t feels of the state at k, relative to its own step; the future is "
-        "hatched.",
+        "dotted.",
         """
 rng = np.random.default_rng(0)
 cell, output = nn.LSTM(2, 8, rng=rng), nn.Linear(8, 2, rng=rng)

@@ -16,6 +16,8 @@ import pytest
 import tinygrad_rnn as tg
 from tinygrad_rnn.draw import Figure, GraphvizNotFound, curve, draw
 from tinygrad_rnn.draw import render as render_module
+from tinygrad_rnn.draw.canvas import MARGIN, Box, Group, Path, Text
+from tinygrad_rnn.draw.heat import heat_map
 from tinygrad_rnn.draw.path import smooth
 from tinygrad_rnn.tape import tape_of
 
@@ -710,8 +712,7 @@ def test_graphviz_reads_hostile_words_literally(word):
     figure = draw(network("rnn", 2, 1, word.replace("/", "|"), lambda name: word)[0], title=word)
     root = ElementTree.fromstring(neato(figure.dot, "svg"))
     count = [g.get("class") for g in root.iter(f"{SVG}g")].count
-    legend, notes = len(figure._sheet.keys), len(figure._sheet.texts)
-    assert (count("node"), count("edge")) == (figure.nodes + 2 * legend + notes, figure.edges)
+    assert (count("node"), count("edge")) == (figure.nodes, figure.edges)
     assert not list(root.iter(f"{SVG}script"))
     if word.isprintable() and 0 < len(word) < 14 and "\U0001f600" not in word:
         assert any(word in text.replace("\xa0", " ") for text in words(root))
@@ -892,41 +893,78 @@ def test_text_is_measured_by_the_widest_common_font(words):
     assert wide <= width(words, 1.0) <= 1.12 * wide
 
 
-def labelled(text):
-    """Of DOT text each node by name: label, left, right, bottom, top, in points."""
-    found = re.findall(
-        r'^ *(\w+) \[.*?label="(.*?)", .*?pos="([\d.]+),([\d.]+)", width=([\d.]+), height=([\d.]+)',
-        text, re.M,
-    )  # fmt: skip
-    for name, label, *numbers in found:
-        x, y, wide, high = map(float, numbers)
-        yield name, label, x - 36 * wide, x + 36 * wide, y - 36 * high, y + 36 * high
+def marks_of(marks, kind):
+    """The marks of a type, those within groups too."""
+    for mark in marks:
+        if isinstance(mark, kind):
+            yield mark
+        yield from marks_of(getattr(mark, "marks", ()), kind)
 
 
-@pytest.mark.parametrize("retain", [False, True])
-def test_what_graphviz_paints_keeps_the_margins_and_begins_beside_its_chip(retain):
-    from tinygrad_rnn.draw.layout import MARGIN
-    from tinygrad_rnn.draw.text import width
-
+def pictures():
+    """One of every kind, with as long words as there may be."""
     loss, _ = network("lstm", 10, 2)
-    if retain:
-        loss.backward(retain_graph=True)
-    figure = draw(loss, title="A title that is so long that it would be cut on its left side")
-    boxes = {name: rest for name, *rest in labelled(figure.dot)}
-    sheet = figure._sheet
-    wide, high = (float(v) for v in re.search(r'bb="0,0,([\d.]+),([\d.]+)"', figure.dot).groups())
-    assert boxes["paper"][1:] == pytest.approx([0, wide, 0, high], abs=0.2)  # the sheet as it is
-    for name, (label, left, right, bottom, top) in boxes.items():
-        if name != "paper":
-            assert left >= MARGIN - 1 and right <= wide - MARGIN + 1
-            assert bottom >= 0 and top <= high
-        if name.startswith(("note", "use")):
-            assert label.endswith("\\l")  # it begins at the left, in a font of any width
-            size = 16 if name == "note0" else 11
-            assert right - left >= width(label[:-2].replace("&amp;", "&"), size) - 0.1
-    assert boxes["note0"][1] == pytest.approx(MARGIN, abs=0.1)
-    for k in range(len(sheet.keys)):
-        assert boxes[f"use{k}"][1] == pytest.approx(boxes[f"key{k}"][2] + 8, abs=0.2)
+    loss.backward(retain_graph=True)
+    long = "A title that is so long that it would be cut on its left side"
+    yield draw(loss, title=long)
+    for level, view in (("op", "folded"), ("gate", "unrolled"), ("cell", "unrolled")):
+        yield draw(loss, level=level, overlay="backward", view=view)
+    yield tg.diff(loss, network("gru", 10)[0], titles=(long, "WWWWWW"))
+    yield curve({"W" * 40: [1, 2], "M" * 40: [2, 1]}, title=long, y_label="W" * 60, x_label=long)
+    yield heat_map(np.tril(np.ones((12, 12))) / 3e7, rows=range(12), columns=range(12), title=long)
+    yield tg.draw_memory({"W" * 60: loss})
+    yield tg.draw_masks(tg.nn.Dropout(0.5, rng=0)(parameter("W" * 50, 2, 3)).sum(), title=long)
+
+
+def test_no_words_leave_the_paper_or_their_box():
+    """In the widest common font, whatever the format."""
+    for picture in pictures():
+        canvas = picture._canvas
+        for text in marks_of(canvas.marks, Text):
+            left, right = text.span
+            assert left >= -0.1 and right <= canvas.width + 0.1, (repr(picture), text)
+            assert 0.7 * text.size <= text.y <= canvas.height
+        for group in marks_of(canvas.marks, Group):
+            if group.kind in ("caption", "key"):
+                assert all(text.span[0] >= MARGIN for text in marks_of(group.marks, Text))
+            if not group.kind.startswith("node ") or group.kind == "node constant":
+                continue
+            box, *_ = (mark for mark in group.marks if isinstance(mark, Box))
+            for text in (mark for mark in group.marks if isinstance(mark, Text)):
+                if abs(text.x - box.x - box.w / 2) < 0.1:  # no badge, which has a box of its own
+                    left, right = text.span
+                    assert box.x <= left and right <= box.x + box.w, (repr(picture), text)
+                    assert box.y < text.y - 0.7 * text.size and text.y < box.y + box.h
+
+
+def test_graphviz_is_given_the_paper_as_it_is():
+    figure = draw(network("lstm", 10, 2)[0], title="A title")
+    for text in (figure.dot, figure._canvas.painted()):
+        (size,) = re.findall(r'graph \[bb="0,-([\d.]+),([\d.]+),0"', text)
+        paper = [figure._canvas.height, figure._canvas.width]
+        assert [*map(float, size)] == pytest.approx(paper, abs=0.01)
+    placed = re.findall(r'pos="([\d.]+),-([\d.]+)", width=([\d.]+), height=([\d.]+)', figure.dot)
+    assert len(placed) == figure.nodes + 1  # and the paper
+    for x, y, wide, high in (map(float, numbers) for numbers in placed):
+        assert x - 36 * wide >= -0.1 and x + 36 * wide <= figure._canvas.width + 0.1
+        assert y - 36 * high >= -0.1 and y + 36 * high <= figure._canvas.height + 0.1
+
+
+@needs_graphviz
+@pytest.mark.parametrize("format, start", [("png", b"\x89PNG"), ("pdf", b"%PDF")])
+def test_every_picture_is_painted_as_it_is_in_svg(format, start):
+    """The marks that graphviz paints are those of the SVG, each at its place."""
+    for picture in (curve([3, 1, 2], title="b\\", y_label='"q"'), draw(parameter("x", 2).sum())):
+        assert picture.render(format).startswith(start)
+        painted = ElementTree.fromstring(neato(picture._canvas.painted(), "svg"))
+        given = ElementTree.fromstring(picture.svg)
+        texts = [[t.replace("\xa0", " ").replace('"', "''") for t in words(x)]
+                 for x in (painted, given)]  # fmt: skip
+        assert texts[0] == texts[1]
+        shapes = [list(marks_of(picture._canvas.marks, kind)) for kind in (Box, Path)]
+        count = sum(map(len, shapes)) + sum(len(path.parts) - 1 for path in shapes[1])
+        drawn = [e for e in painted.iter() if re.search("poly|path", e.tag)]
+        assert len(drawn) == count + 1  # and the paper
 
 
 @needs_graphviz
@@ -934,7 +972,7 @@ def test_a_png_is_the_sheet_with_its_margins():
     for figure in (draw(network("rnn", 2)[0], title="wide " * 16), figure_of_one()):
         data = figure.render("png")
         size = [int.from_bytes(data[k : k + 4], "big") * 72 / 96 for k in (16, 20)]
-        assert size == pytest.approx([figure._sheet.width, figure._sheet.height], abs=2)
+        assert size == pytest.approx([figure._canvas.width, figure._canvas.height], abs=2)
 
 
 # -- files and notebooks ----------------------------------------------------------------------
@@ -1023,7 +1061,7 @@ def test_a_curve_goes_through_its_points():
 def test_what_is_not_finite_is_a_gap(bad):
     picture = curve({"a": (range(6), [1, 2, bad, 3, bad, 5])})
     tags = [line.tag.removeprefix(SVG) for line in lines_of(picture)]
-    assert tags == ["polyline", "circle", "circle"]
+    assert tags == ["polyline", "rect", "rect"]
     assert "nan" not in picture.svg.lower().replace("finance", "") and "inf" not in picture.svg
 
 
@@ -1038,7 +1076,7 @@ def test_a_chart_without_points_says_so(series):
 @pytest.mark.parametrize("y", [0.0, 3.0, -2e-9, 1e30])
 def test_a_single_point_and_a_flat_line_stand_in_the_chart(y):
     (dot,) = lines_of(curve({"a": ([5], [y])}))
-    assert 60 < float(dot.get("cx")) < 720 and 0 < float(dot.get("cy")) < 400
+    assert 60 < float(dot.get("x")) + 3 < 720 and 0 < float(dot.get("y")) + 3 < 400
     assert len(lines_of(curve({"a": ([1, 2], [y, y])}))) == 1
 
 
@@ -1099,7 +1137,7 @@ def test_whatever_can_be_iterated_over_is_a_line():
     assert repr(curve(k * k for k in range(4))) == "curve: 1 series, 4 points"
     assert repr(curve({"a": range(3), "b": iter([1.0])})) == "curve: 2 series, 4 points"
     assert [line.tag.removeprefix(SVG) for line in lines_of(curve([1, None, 2, 3]))] == [
-        "circle", "polyline"]  # fmt: skip
+        "rect", "polyline"]  # fmt: skip
 
 
 @pytest.mark.parametrize("rows", [[[1, 2, 3], [3, 2]], np.ones((2, 3)), [([0, 1], [1, 2])] * 2])
@@ -1134,20 +1172,21 @@ def test_a_logarithmic_scale():
     line, dot = lines_of(picture)
     ys = [float(p.split(",")[1]) for p in line.get("points").split()]
     assert ys[2] - ys[1] == pytest.approx(2 * (ys[1] - ys[0]), abs=0.05)
-    assert float(dot.get("cy")) == pytest.approx((ys[1] + ys[2]) / 2, abs=0.05)
+    assert float(dot.get("y")) + 3 == pytest.approx((ys[1] + ys[2]) / 2, abs=0.05)
     assert {"1", "10", "100", "1000"} <= set(words(ElementTree.fromstring(picture.svg)))
     assert "no points above 0" in curve([0, -1], log=True).svg
     for span in ([3.0, 2.1], [1.5e-7, 3e-7, 4e-6], [1e-30, 1e30], [5.0], [7.0, 7.0]):
         for line in lines_of(curve(span, log=True)):
-            places = (line.get("points") or f"{line.get('cx')},{line.get('cy')}").split()
-            assert all(55.9 <= float(place.split(",")[1]) <= 344.1 for place in places)
+            ys = [float(place.split(",")[1]) for place in (line.get("points") or "").split()]
+            ys = ys or [float(line.get("y")) + 3]
+            assert all(55.9 <= y <= 344.1 for y in ys)
 
 
-def test_a_curve_is_saved_as_svg_only(tmp_path):
+def test_a_curve_is_saved_as_svg_and_not_as_a_page(tmp_path):
     curve({"a": ([0, 1], [1, 2])}).save(tmp_path / "loss.svg")
     ElementTree.parse(tmp_path / "loss.svg")
     with pytest.raises(ValueError, match=r"\.svg"):
-        curve({}).save(tmp_path / "loss.png")
+        curve({}).save(tmp_path / "loss.html")
 
 
 def test_importing_the_package_starts_no_graphviz():

@@ -9,6 +9,7 @@ from references import gru, lstm
 import tinygrad_rnn as tg
 from tinygrad_rnn import lab, nn
 from tinygrad_rnn.draw.heat import heat_map
+from tinygrad_rnn.draw.look import place_of, shade
 from tinygrad_rnn.grad import pullback
 
 pytestmark = pytest.mark.usefixtures("as_python")  # the compiler is not what is tried here
@@ -454,8 +455,10 @@ def test_a_heat_map_shows_numbers_words_and_no_future():
     boxes, texts = cells_of(draw())
     assert len(boxes) == 6 and {"1", "1e-7", "1e7", "NaN", "我", "<在>", "中国"} <= set(texts)
     fills = [box.get("fill") for box in boxes]
-    blue, white, red, alarm = fills[1], fills[0], fills[3], fills[4]
-    assert white == fills[2] == fills[5] == "#ffffff" and len({blue, white, red, alarm}) == 4
+    blue, white, red, bad = fills[1], fills[0], fills[3], fills[4]
+    assert white == fills[2] == fills[5] == bad == "#ffffff" and len({blue, white, red}) == 3
+    assert (blue, red) == (shade(place_of(1e-7)), shade(place_of(1e7)))  # as in every picture
+    assert draw().svg.count('class="hatch"') == 2 == draw().svg.count('class="dots"')  # and legend
     assert draw().svg == draw().svg and repr(draw()) == "heat map: 3 × 3"
     boxes, texts = cells_of(heat_map(values, rows=[0, 1, 2], columns=[0, 1, 2], relative=False))
     assert "2" in texts and "4e-7" in texts
@@ -472,8 +475,8 @@ def test_every_measure_has_a_picture():
     boxes, texts = cells_of(lab.heat(loss).draw(words="我住在中国"))
     assert len(boxes) == 15 and {"我", "国"} <= set(texts)
     assert len(cells_of(lab.ledger(squares(cell(XS, unroll=True)[0]), cell).draw("Wx"))[0]) == 15
-    assert lab.flow(cell, XS).draw().svg.count("<polyline") == 3
-    assert lab.gates(gates).draw().svg.count("<polyline") == 4
+    assert lab.flow(cell, XS).draw().svg.count('class="line"') == 3
+    assert lab.gates(gates).draw().svg.count('class="line"') == 4
 
 
 # -- gates -----------------------------------------------------------------------------------------

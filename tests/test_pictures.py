@@ -14,8 +14,9 @@ import tinygrad_rnn as tg
 from tinygrad_rnn import nn
 from tinygrad_rnn.draw import GraphvizNotFound, draw
 from tinygrad_rnn.draw import render as painting
-from tinygrad_rnn.draw.memory import draw_memory, kept, size_words
+from tinygrad_rnn.draw.memory import draw_memory, kept
 from tinygrad_rnn.draw.raster import draw_masks, masks_of
+from tinygrad_rnn.draw.text import size_words
 
 pytestmark = pytest.mark.usefixtures("as_python")  # the compiler is not what is tried here
 

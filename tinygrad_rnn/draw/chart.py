@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from html import escape
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from ..tensor import Tensor
-from . import colours
+from . import look
+from .canvas import Canvas
 from .figure import Picture
-from .svg import FONTS
+from .legend import Entry, legend, line
 from .text import literal, number, width
 
 Span: TypeAlias = tuple[float, float]
+Points: TypeAlias = "list[tuple[float, float]]"
 
 WIDTH, HEIGHT = 720.0, 400.0
 LEFT, RIGHT, TOP, BOTTOM = 72.0, 24.0, 56.0, 56.0  # around the plot
-DASHES = ("", "7 4", "2 3", "9 3 2 3")  # lines are told apart on paper, too
-ENTRIES, LINE = 24, 18.0  # of the legend: a longer one is cut; from one line of it to the next
-
-Points: TypeAlias = "list[tuple[float, float]]"
+DASHES = ("", "7 4", "12 3 3 3", "9 3 3 3 3 3")  # lines are told apart on paper, too
+ENTRIES = 24  # of the legend: a longer one is cut
 
 
 def curve(
@@ -40,10 +39,11 @@ def curve(
     Raises TypeError for what are no numbers, ValueError for xs and ys that differ in length.
     """
     lines = {name: _line_of(name, given) for name, given in _by_name(series).items()}
-    words = {"title": title, "x": x_label, "y": y_label}
-    chart = _Chart(lines, {key: literal(text, 80) for key, text in words.items()}, log)
-    count = sum(len(points) for points in lines.values())
-    return Picture(chart.svg(), f"curve: {len(lines)} series, {count} points")
+    words = [literal(text, 80) for text in (title, x_label, y_label)]
+    chart, points = _Chart(lines, log), sum(map(len, lines.values()))
+    chart.paint(*words)
+    told = f"curve: {len(lines)} series, {points} points"
+    return Picture(chart.canvas, told, words[0] or "curve")
 
 
 def _by_name(series: Any) -> dict[str, Any]:
@@ -137,111 +137,72 @@ def _decades(span: Span) -> list[float]:
 class _Chart:
     """The work on one chart."""
 
-    def __init__(self, lines: dict[str, Points], words: dict[str, str], log: bool):
+    def __init__(self, lines: dict[str, Points], log: bool):
         if log:
             up = lambda y: math.log10(y) if y > 0 else math.nan
             lines = {name: [(x, up(y)) for x, y in points] for name, points in lines.items()}
-        self.lines, self.words, self.log = lines, words, log
-        self.entries = self._places()
-        self.top = TOP + max([y for _, y, _ in self.entries], default=0.0)
-        self.height = HEIGHT + self.top - TOP
-        seen = [p for points in lines.values() for p in points if all(map(math.isfinite, p))]
-        self.is_empty = not seen
-        self.x_ticks = round_ticks(_span(x for x, _ in seen))
-        self.y_ticks = (_decades if log else round_ticks)(_span(y for _, y in seen))
-        self.x_span = _span(x for x, _ in seen)
-        self.y_span = self.y_ticks[0], self.y_ticks[-1]
-        self.x_ticks = [x for x in self.x_ticks if self.x_span[0] <= x <= self.x_span[1]]
+        self.lines, self.log, self.canvas = lines, log, Canvas(WIDTH, HEIGHT)
+        self.seen = [p for points in lines.values() for p in points if all(map(math.isfinite, p))]
+        self.x_span, y_span = (_span(p[k] for p in self.seen) for k in (0, 1))
+        ticks = round_ticks(self.x_span)
+        self.x_ticks = [x for x in ticks if self.x_span[0] <= x <= self.x_span[1]]
+        self.y_ticks = _decades(y_span) if log else round_ticks(y_span)
+        self.y_span, self.top = (self.y_ticks[0], self.y_ticks[-1]), TOP
 
-    def svg(self) -> str:
-        """The whole document."""
-        label = escape(self.words["title"] or "curve")
-        head = (
-            f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH:g}" height="{self.height:g}" '
-            f'viewBox="0 0 {WIDTH:g} {self.height:g}" role="img" font-family="{FONTS}" '
-            f'font-size="11" fill="{colours.INK}"><title>{label}</title>'
-            f'<rect width="{WIDTH:g}" height="{self.height:g}" rx="8" fill="{colours.PAPER}"/>'
-        )
-        body = [*self._axes(), *self._words(), *self._lines(), *self._legend()]
-        return "\n".join([head, *body, "</svg>", ""])
-
-    def _x(self, x: float) -> float:
-        low, high = self.x_span
-        return LEFT + (x - low) / (high - low) * (WIDTH - LEFT - RIGHT)
-
-    def _y(self, y: float) -> float:
-        low, high = self.y_span
-        return self.height - BOTTOM - (y - low) / (high - low) * (self.height - self.top - BOTTOM)
-
-    def _axes(self) -> Iterator[str]:
-        right, bottom = WIDTH - RIGHT, self.height - BOTTOM
-        for y, tick in zip(self.y_ticks, self._y_labels(), strict=True):
-            v = self._y(y)
-            yield _line(LEFT, v, right, v, colours.INNER_LINE)
-            yield _text(LEFT - 8, v + 4, tick, "end")
-        for x, tick in zip(self.x_ticks, _labels(self.x_ticks), strict=True):
-            u = self._x(x)
-            yield _line(u, self.top, u, bottom, colours.INNER_LINE)
-            yield _text(u, bottom + 18, tick, "middle")
-        yield _line(LEFT, bottom, right, bottom, colours.LINE)
-        yield _line(LEFT, self.top, LEFT, bottom, colours.LINE)
-
-    def _words(self) -> Iterator[str]:
-        middle, height = (LEFT + WIDTH - RIGHT) / 2, (self.top + self.height - BOTTOM) / 2
-        title = self.words["title"]
+    def paint(self, title: str, x_label: str, y_label: str) -> None:
+        """Everything, from top to bottom."""
+        canvas, middle = self.canvas, (LEFT + WIDTH - RIGHT) / 2
         size = min(15.0, (WIDTH - LEFT - 10) / max(1.0, width(title, 1)))
-        yield _text(LEFT, 26, title, "start", f'font-size="{size:.3g}" font-weight="700"')
-        yield _text(middle, self.height - 16, self.words["x"], "middle")
-        turned = f'transform="rotate(-90 18 {height:.1f})"'
-        yield _text(18, height, self.words["y"], "middle", turned)
-        if self.is_empty:
-            yield _text(
-                middle, height, "no points above 0" if self.log else "no finite points", "middle"
-            )
-
-    def _lines(self) -> Iterator[str]:
-        for k, points in enumerate(self.lines.values()):
-            _, colour = colours.hue(k)
-            for run in _runs(points):
-                places = [f"{self._x(x):.2f},{self._y(y):.2f}" for x, y in run]
-                if len(run) == 1:
-                    x, y = places[0].split(",")
-                    yield f'<circle class="line" cx="{x}" cy="{y}" r="3" fill="{colour}"/>'
-                    continue
-                dashes = f' stroke-dasharray="{_dashes(k)}"' if _dashes(k) else ""
-                yield (
-                    f'<polyline class="line" points="{" ".join(places)}" fill="none" '
-                    f'stroke="{colour}" stroke-width="1.8" stroke-linejoin="round"{dashes}/>'
-                )
-
-    def _y_labels(self) -> list[str]:
-        return [f"{10**y:g}" for y in self.y_ticks] if self.log else _labels(self.y_ticks)
-
-    def _places(self) -> list[tuple[float, float, str]]:
-        """Where the names stand: from the right edge to the left, and line below line."""
+        canvas.text(LEFT, 26, title, size, bold=True)
         names = [literal(name, 28) for name in self.lines]
+        entries = [line(n, look.hue(k)[1], 2.0, _dashes(k)) for k, n in enumerate(names[:ENTRIES])]
         if names[ENTRIES:]:
-            names = [*names[:ENTRIES], f"… and {len(names) - ENTRIES} more"]
-        rows: list[list[str]] = []
-        for name in names if any(names) else ():
-            row = [*rows[-1], name] if rows else [name]
-            fits = sum(width(word, 11) + 46 for word in row) <= WIDTH - LEFT - RIGHT
-            rows[-1 if rows and fits else len(rows) :] = [row if fits else [name]]
-        places = []
-        for k, row in enumerate(rows):
-            x = WIDTH - RIGHT - sum(width(name, 11) + 46 for name in row) + 14
-            for name in row:
-                places.append((x, k * LINE, name))
-                x += width(name, 11) + 46
-        return places
+            entries.append(Entry(f"… and {len(names) - ENTRIES} more", lambda *_: None, 28.0))
+        if any(names):
+            self.top = legend(canvas, entries, LEFT, TOP - 12, WIDTH - RIGHT) - 10
+        self.top += 18 * bool(y_label)
+        canvas.height = HEIGHT + self.top - TOP
+        canvas.text(20, self.top - 10, y_label, colour=look.FAINT)
+        canvas.text(middle, canvas.height - 16, x_label, at="middle")
+        if not self.seen:
+            words = "no points above 0" if self.log else "no finite points"
+            canvas.text(middle, (self.top + canvas.height - BOTTOM) / 2, words, at="middle")
+        self._axes()
+        self._lines()
 
-    def _legend(self) -> Iterator[str]:
-        """Above the plot, to the right: a piece of each line and its name."""
-        for k, (x, y, name) in enumerate(self.entries):
-            if k < ENTRIES:
-                _, colour = colours.hue(k)
-                yield _line(x, TOP - 14 + y, x + 24, TOP - 14 + y, colour, 2.2, _dashes(k))
-            yield _text(x + 30, TOP - 10 + y, name, "start")
+    def _at(self, x: float, y: float) -> tuple[float, float]:
+        (left, right), (low, high) = self.x_span, self.y_span
+        bottom = self.canvas.height - BOTTOM
+        return (
+            LEFT + (x - left) / (right - left) * (WIDTH - LEFT - RIGHT),
+            bottom - (y - low) / (high - low) * (bottom - self.top),
+        )
+
+    def _axes(self) -> None:
+        canvas, (left, top), (right, bottom) = self.canvas, *self._corners()
+        words = [f"{10**y:g}" for y in self.y_ticks] if self.log else _labels(self.y_ticks)
+        for y, tick in zip(self.y_ticks, words, strict=True):
+            _, v = self._at(0, y)
+            canvas.line([(left, v), (right, v)], look.INNER_LINE)
+            canvas.text(left - 8, v + 4, tick, at="end")
+        for x, tick in zip(self.x_ticks, _labels(self.x_ticks), strict=True):
+            u, _ = self._at(x, 0)
+            canvas.line([(u, top), (u, bottom)], look.INNER_LINE)
+            canvas.text(u, bottom + 18, tick, at="middle")
+        canvas.line([(left, top), (left, bottom), (right, bottom)], look.LINE)
+
+    def _corners(self) -> tuple[tuple[float, float], tuple[float, float]]:
+        return (LEFT, self.top), (WIDTH - RIGHT, self.canvas.height - BOTTOM)
+
+    def _lines(self) -> None:
+        for k, points in enumerate(self.lines.values()):
+            _, colour = look.hue(k)
+            for run in _runs(points):
+                places = [self._at(*point) for point in run]
+                if len(run) == 1:
+                    self.canvas.dot(*places[0], 3, colour, kind="line")
+                else:
+                    self.canvas.line(places, colour, 1.8, _dashes(k), kind="line")
 
 
 def _dashes(k: int) -> str:
@@ -271,17 +232,3 @@ def _labels(ticks: list[float]) -> list[str]:
     decimals = max(0, -math.floor(math.log10(step) + 1e-9))
     comma = "," if largest >= 10_000 else ""  # years have none
     return [f"{tick:{comma}.{decimals}f}" for tick in ticks]
-
-
-def _line(
-    x1: float, y1: float, x2: float, y2: float, colour: str, size: float = 1.0, dashes: str = ""
-) -> str:
-    dashed = f' stroke-dasharray="{dashes}"' if dashes else ""
-    return (
-        f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="{colour}" '
-        f'stroke-width="{size:g}"{dashed}/>'
-    )
-
-
-def _text(x: float, y: float, words: str, anchor: str, more: str = "") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" {more}>{escape(words)}</text>'

@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
-from .caption import add_caption
+from .canvas import Canvas
 from .figure import Figure
 from .graph import Graph, Wanted
-from .layout import Frame, Sheet
+from .layout import Sheet
+from .paint import caption
 from .sheet import check, graph_of, laid_out, traced
+from .text import count
 
 DEPTH = 3  # arrows around a box that are compared first
 
@@ -31,14 +32,14 @@ def diff_of(a: object, b: object, titles: Sequence[str], level: str, view: str) 
         wanted = Wanted(1, 1, (), level)
         graphs.append(graph_of(traced(outputs, view, None), wanted, view, None))
     mark(*graphs)
-    sheets = [laid_out(graph) for graph in graphs]
-    for sheet, title, sign, side in zip(sheets, titles, "−+", ("left", "right"), strict=True):
-        count = sum(bool(node.mark) for node in sheet.graph.nodes)
-        boxes = f"{count} box{'es' * (count != 1)}"
+    canvas, sheets = Canvas(), []
+    for graph, title, sign, side in zip(graphs, titles, "−+", ("left", "right"), strict=True):
+        marked = count(sum(bool(node.mark) for node in graph.nodes), "box", "boxes")
         dashes = ", dashed" if sign == "−" else ""
-        sheet.graph.notes.append(f"{sign} marks what only the {side} has{dashes}: {boxes}")
-        add_caption(sheet, title)
-    return Figure(beside(*sheets))
+        graph.notes.append(f"{sign} marks what only the {side} has{dashes}: {marked}")
+        sheets.append(laid_out(graph))
+        caption(canvas, sheets[-1], title, canvas.width)
+    return Figure(canvas, _beside(*sheets))
 
 
 # -- what is the same ----------------------------------------------------------------------------
@@ -104,23 +105,15 @@ def _surroundings(graph: Graph, depth: int, known: dict[object, int]) -> list[ob
     return list(found)
 
 
-# -- side by side --------------------------------------------------------------------------------
-
-
-def beside(a: Sheet, b: Sheet) -> Sheet:
-    """Both sheets as one, the second to the right of the first."""
+def _beside(a: Sheet, b: Sheet) -> Sheet:
+    """Two sheets that stand side by side as one."""
     nodes, columns = len(a.graph.nodes), len(a.graph.columns)
     for node in b.graph.nodes:
         node.spot = node.spot[0] + columns, node.spot[1]
-        node.x += a.width
     for edge in b.graph.edges:
         edge.source, edge.target = edge.source + nodes, edge.target + nodes
-        edge.route = [(x + a.width, y) for x, y in edge.route]
     for frame in [f for outer in b.frames for f in (outer, *outer.inner)]:
-        _shift(frame, a.width, nodes)
-    things: list[Any] = [*b.texts, *b.keys]
-    for thing in things:
-        thing.x += a.width
+        frame.members = [n + nodes for n in frame.members]
     graph = replace(
         a.graph,
         nodes=a.graph.nodes + b.graph.nodes,
@@ -128,17 +121,4 @@ def beside(a: Sheet, b: Sheet) -> Sheet:
         columns=a.graph.columns + b.graph.columns,
         steps=max(a.graph.steps, b.graph.steps),
     )
-    return replace(
-        a,
-        graph=graph,
-        width=a.width + b.width,
-        height=max(a.height, b.height),
-        frames=a.frames + b.frames,
-        texts=a.texts + b.texts,
-        keys=a.keys + b.keys,
-    )
-
-
-def _shift(frame: Frame, distance: float, nodes: int) -> None:
-    frame.left, frame.right = frame.left + distance, frame.right + distance
-    frame.members = [n + nodes for n in frame.members]
+    return replace(a, graph=graph, frames=a.frames + b.frames)

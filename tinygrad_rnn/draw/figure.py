@@ -1,4 +1,4 @@
-"""A finished picture: text that can be looked at, saved and passed on; it holds no tensor."""
+"""A finished picture: it can be looked at, saved and passed on; it holds no tensor."""
 
 from __future__ import annotations
 
@@ -9,28 +9,32 @@ from pathlib import Path
 from typing import Any
 
 from ..io import write_atomically
+from .canvas import Canvas
 from .dot import dot
 from .layout import Sheet
+from .paint import paint
 from .render import FORMATS, render
-from .svg import svg
+from .text import count
 
 
 class Picture:
-    """A picture as SVG text. A notebook shows it; `save` writes it.
+    """A picture, which a notebook shows, and `save` writes in many formats, alike in all."""
 
-    svg: a self-contained document.
-    """
+    suffixes: tuple[str, ...] = (".svg", *(f".{format}" for format in FORMATS))
 
-    suffixes: tuple[str, ...] = (".svg",)
+    def __init__(self, canvas: Canvas, words: str, title: str = ""):
+        self._canvas, self._words, self._title = canvas, words, title or words
 
-    def __init__(self, svg: str, words: str):
-        self.svg, self._words = svg, words
+    @cached_property
+    def svg(self) -> str:
+        """The picture as a self-contained SVG document."""
+        return self._canvas.svg(self._title)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the picture; the suffix says how. An existing file is replaced, as a whole.
 
         Raises ValueError for a suffix that is not known, FileNotFoundError where there is no such
-        folder, IsADirectoryError where the path is a folder.
+        folder, IsADirectoryError where the path is a folder, and what `render` raises.
         """
         target = Path(os.fspath(path))
         suffix = target.suffix.lower()
@@ -39,10 +43,21 @@ class Picture:
                 f"save: expected a file name ending in {', '.join(self.suffixes)}, "
                 f"got {str(target)!r}"
             )
-        write_atomically(target, self._content(suffix), who="save")
+        write_atomically(target, self.render(suffix[1:]), who="save")
 
-    def _content(self, suffix: str) -> bytes:
-        return self.svg.encode("utf-8")
+    def render(self, format: str) -> bytes:
+        """The picture as a file in memory: "svg" as written here, "png", "pdf", … by graphviz.
+
+        Raises ValueError for a format that is not known, GraphvizNotFound where graphviz is
+        needed and missing, RuntimeError where it fails.
+        """
+        if not isinstance(format, str) or f".{format}" not in self.suffixes:
+            known = ", ".join(suffix[1:] for suffix in self.suffixes)
+            raise ValueError(f"render: format: expected one of {known}, got {format!r}")
+        return self._rendered(format)
+
+    def _rendered(self, format: str) -> bytes:
+        return self.svg.encode() if format == "svg" else render(self._canvas.painted(), format)
 
     def _repr_svg_(self) -> str:
         return self.svg
@@ -62,54 +77,32 @@ class Picture:
 
 
 class Figure(Picture):
-    """The picture of a graph, also as DOT text and in the formats that graphviz can paint.
+    """The picture of a graph, also as DOT text.
 
     nodes, edges: how many are drawn (the legend not counted).
     steps: how many time steps the graph has, of which `hidden_steps` are folded away.
     """
 
-    suffixes = (".svg", ".dot", ".gv", *(f".{format}" for format in FORMATS))
+    suffixes = (".svg", ".dot", ".gv", *Picture.suffixes[1:])
 
-    def __init__(self, sheet: Sheet):
+    def __init__(self, canvas: Canvas, sheet: Sheet):
         graph = sheet.graph
         self.nodes, self.edges = len(graph.nodes), len(graph.edges)
         self.steps, self.hidden_steps = graph.steps, graph.hidden_steps
         self._sheet = sheet
-        words = _summary(self)
-        super().__init__(svg(sheet, words), words)
+        paint(canvas, sheet)
+        sheet.width, sheet.height = canvas.width, canvas.height
+        words = [count(self.nodes, "node"), count(self.edges, "edge")]
+        if self.steps:
+            shown = self.steps - self.hidden_steps
+            hidden = f" ({shown} shown)" if self.hidden_steps else ""
+            words.insert(0, count(self.steps, "step") + hidden)
+        super().__init__(canvas, f"figure: {', '.join(words)}")
 
     @cached_property
     def dot(self) -> str:
         """The picture as DOT text with all places given, for `neato -n2`."""
-        return dot(self._sheet)
+        return dot(self._canvas, self._sheet)
 
-    def render(self, format: str) -> bytes:
-        """The picture as a file in memory: "svg" and "dot" as written here, others by graphviz.
-
-        Raises ValueError for a format that is not known, GraphvizNotFound where graphviz is
-        needed and missing, RuntimeError where it fails.
-        """
-        if not isinstance(format, str) or f".{format}" not in self.suffixes:
-            known = ", ".join(suffix[1:] for suffix in self.suffixes)
-            raise ValueError(f"render: format: expected one of {known}, got {format!r}")
-        return self._content(f".{format}")
-
-    def _content(self, suffix: str) -> bytes:
-        if suffix == ".svg":
-            return self.svg.encode("utf-8")
-        if suffix in (".dot", ".gv"):
-            return self.dot.encode("utf-8")
-        return render(self.dot, suffix[1:])
-
-
-def _summary(figure: Figure) -> str:
-    def count(number: int, word: str) -> str:
-        return f"{number:,} {word}{'s' * (number != 1)}"
-
-    words = [count(figure.nodes, "node"), count(figure.edges, "edge")]
-    if figure.steps:
-        shown = figure.steps - figure.hidden_steps
-        words.insert(
-            0, count(figure.steps, "step") + (f" ({shown} shown)" * (shown < figure.steps))
-        )
-    return f"figure: {', '.join(words)}"
+    def _rendered(self, format: str) -> bytes:
+        return self.dot.encode() if format in ("dot", "gv") else super()._rendered(format)

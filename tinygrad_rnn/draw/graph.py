@@ -62,6 +62,7 @@ class Node:
     ids: list[int] = field(default_factory=list)  # the records it stands for
     exits: list[int] = field(default_factory=list)  # those of them that others read
     name: str = ""  # of what it stands for, if that has one
+    verb: str = ""  # which op of the library's, if it stands for a single one
     form: str = ""  # equal for boxes that do the same, whatever they are called
     states: list[int] = field(default_factory=list)  # of a cell: what it hands on, side by side
     flow: Flow | None = None
@@ -118,6 +119,8 @@ class Column:
     kind: str  # "before", "step", "gap", "after", "delay" or "plain"
     label: str
     time: int = -1
+    word: str = ""  # which of the sentences that a page translates its label is
+    every: bool = False  # whether it stands for every step
 
 
 @dataclass
@@ -145,7 +148,7 @@ class Graph:
     alarm: str = ""
     level: str = "op"
     notes: list[str] = field(default_factory=list)  # what else the caption says
-    scale: list[tuple[Flow, str]] = field(default_factory=list)  # of an overlay, with words
+    one: str = ""  # of an overlay: what the middle of its scale is
 
 
 class TooMany(ValueError):
@@ -267,7 +270,7 @@ class _Reader:
     def _columns(self, before: bool, after: bool) -> list[Column]:
         if not self.times:
             return [Column("plain", "")]
-        columns = [Column("before", self._before_label())] if before else []
+        columns = [self._column_before()] if before else []
         for t in self.times:
             if self.folded:
                 columns += self._folded_columns()
@@ -275,7 +278,7 @@ class _Reader:
                 columns.append(Column("step", f"t = {t}", t))
             elif t == (run := self.runs[self.run_of[t]])[0]:
                 columns.append(Column("gap", f"… {len(run)} steps …", t))
-        return columns + ([Column("after", "after the steps")] if after else [])
+        return columns + ([Column("after", "after the steps", word="after")] if after else [])
 
     def _folded_columns(self) -> list[Column]:
         counts = sorted(set((self.wanted.counts or {}).values()))
@@ -284,17 +287,19 @@ class _Reader:
         left, right = min(shifts, default=0) < 0, max(shifts, default=0) > 0
         return [
             *[Column("delay", "the step before")] * left,
-            Column("step", f"every step  {many}", 0),
+            Column("step", f"every step  {many}", 0, every=True),
             *[Column("delay", "the step after")] * right,
         ]
 
-    def _before_label(self) -> str:
+    def _column_before(self) -> Column:
         """Some of it may come from other steps: what an encoder leaves for a decoder."""
         late: set[int] = set()
         for y in self.ops:
             if y in self.cells or any(x in late for x, _ in self.inputs[y]):
                 late.add(y)
-        return "before the steps" if late.isdisjoint(self.before) else "before and between"
+        if late.isdisjoint(self.before):
+            return Column("before", "before the steps", word="before")
+        return Column("before", "before and between", word="between")
 
     def _hide_what_only_hidden_steps_touch(self) -> None:
         """Outside the steps, hide what reads hidden steps only, and what only they read.
@@ -409,7 +414,7 @@ class _Reader:
         node = Node("op", spot, label, words, grad, title, family, loud=loud)
         node.output = not self.outputs.isdisjoint(box.members)
         node.ids, node.exits, node.name = box.members, box.exits, r.name
-        node.states = box.states
+        node.states, node.verb = box.states, r.verb if len(box.members) == 1 else ""
         if len(box.members) > 1 or r.own:
             node.form = sign(r) if r.verb else f"own {sign(r)}"
         self._add(node, box.members)

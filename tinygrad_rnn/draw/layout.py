@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 
+from .canvas import MARGIN as MARGIN
 from .cell import Cell, half
-from .graph import Edge, Entry, Flow, Graph, Node
+from .graph import Column, Edge, Graph, Node
 from .lattice import Lattice
 from .text import width
 
@@ -16,7 +18,6 @@ TALL, LOW, CHIP = 40.0, 26.0, 18.0  # heights of boxes
 ROOM = 30.0  # between two rows of boxes
 PAD = 10.0  # between a frame and what is in it
 HEADER = 20.0  # what the label of a frame takes
-MARGIN = 20.0
 
 
 @dataclass
@@ -30,40 +31,7 @@ class Frame:
     bottom: float
     members: list[int]
     inner: list[Frame] = field(default_factory=list)
-    time: int = -1  # of a column that is one step
-
-
-@dataclass
-class Text:
-    """A line of the caption."""
-
-    x: float
-    y: float
-    words: str
-    size: float
-    kind: str  # "title", "note" or "alarm"
-
-
-@dataclass
-class Key:
-    """An entry of the legend: a chip, centred at x and y, and words to the right of it."""
-
-    x: float
-    y: float
-    w: float
-    h: float
-    entry: Entry
-
-
-@dataclass
-class Sample:
-    """A piece of an overlay's scale: a stroke that begins at x, and words to the right of it."""
-
-    x: float
-    y: float
-    w: float
-    flow: Flow
-    words: str
+    column: Column | None = None  # if it is around one
 
 
 @dataclass
@@ -75,9 +43,16 @@ class Sheet:
     height: float
     frames: list[Frame]
     sideways: bool = False  # whether depth runs to the right
-    texts: list[Text] = field(default_factory=list)
-    keys: list[Key] = field(default_factory=list)
-    samples: list[Sample] = field(default_factory=list)
+
+    def move(self, right: float, down: float) -> None:
+        """Everything on it, by so much."""
+        for node in self.graph.nodes:
+            node.x, node.y = round(node.x + right, 1), round(node.y + down, 1)
+        for edge in self.graph.edges:
+            edge.route = [(x + right, y + down) for x, y in edge.route]
+        for frame in [f for outer in self.frames for f in (outer, *outer.inner)]:
+            frame.left, frame.right = frame.left + right, frame.right + right
+            frame.top, frame.bottom = frame.top + down, frame.bottom + down
 
 
 class Layout:
@@ -138,7 +113,8 @@ class Layout:
             widths[self._family(node)] = max(widths[self._family(node)], need)
         most = max((len(node.states) for node in self.nodes), default=0) or 1
         for node in self.nodes:
-            node.w = max(28.0 if node.chip else 50.0, widths[self._family(node)])
+            least = 28.0 if node.chip else 50.0
+            node.w = math.ceil(max(least, widths[self._family(node)]) / 0.2) * 0.2
             node.h = CHIP if node.chip else TALL if len(node.lines) > 1 else LOW
             if self.graph.level == "cell" and len(node.ids) > 1:
                 node.h = max(TALL, most * 16.0 + 8)

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
 from typing import TypeAlias
 
 import numpy as np
 
 from ..loops.scanned import scanned
 from ..tensor import Tensor, history
-from . import colours
+from . import look
+from .canvas import DOTS, Canvas
 from .chart import round_ticks
 from .figure import Picture
-from .svg import FONTS
-from .text import literal, step_of, width
+from .legend import legend, patch, sign
+from .text import count, literal, size_words, step_of, width
 
 Outputs: TypeAlias = Tensor | Sequence[Tensor]
 
@@ -182,8 +182,10 @@ def draw_memory(runs: Outputs | Mapping[str, Outputs], *, title: str = "") -> Pi
                 "requires gradients, or it was computed under no_grad()"
             )
     most = max(_peak(found) for found in windows.values())
-    words = f"memory: {len(windows)} run{'s' * (len(windows) > 1)}, at most {size_words(most)}"
-    return Picture(_Sheet(windows, literal(title, 90)).svg(words), words)
+    words = f"memory: {count(len(windows), 'run')}, at most {size_words(most)}"
+    chart = _Chart(windows)
+    chart.paint(literal(title, 90))
+    return Picture(chart.canvas, words, literal(title, 90))
 
 
 RUNS = 6
@@ -191,16 +193,7 @@ MOST = 10_000_000  # time steps; each has a number in memory
 WIDTH, LEFT, RIGHT = 760.0, 76.0, 30.0
 PANEL, HEAD, FOOT = 104.0, 42.0, 40.0  # heights: of the bars, above them, below them
 BARS = 150  # more steps than that share bars
-OWN, BEFORE, OUTSIDE = "#0072b2", "#b5d3e8", "#8a8a8a"
-UNITS = ("B", "kB", "MB", "GB", "TB")
-
-
-def size_words(size: float) -> str:
-    """A number of bytes in three digits: 640 B, 12.8 kB."""
-    power = 0
-    while size >= 999.5 and power < len(UNITS) - 1:
-        size, power = size / 1000, power + 1
-    return f"{size:.3g} {UNITS[power]}"
+OWN, BEFORE, OUTSIDE, AGAIN = "#0072b2", "#b5d3e8", "#8a8a8a", "3 2"
 
 
 def _peak(windows: list[Window]) -> float:
@@ -218,73 +211,54 @@ class _Bar:
     colour: str
 
 
-class _Sheet:
+class _Chart:
     """The work on one picture: a panel for each run, all on one scale."""
 
-    def __init__(self, runs: dict[str, list[Window]], title: str):
-        self.runs, self.title = runs, title
+    def __init__(self, runs: dict[str, list[Window]]):
+        self.runs, self.canvas = runs, Canvas(WIDTH)
         self.group = math.ceil(max(map(_steps, runs.values())) / BARS) or 1
         longest = max(sum(map(self.wide, windows)) for windows in runs.values())
         self.unit = (WIDTH - LEFT - RIGHT) / longest
         top = max(map(_peak, runs.values()))
         self.ticks = [tick for tick in round_ticks((0, top), 3) if tick >= 0]
         self.scale = PANEL / self.ticks[-1]
-        self.top = 74.0 if title else 50.0
 
-    def svg(self, words: str) -> str:
-        """The whole document."""
-        high = self.top + len(self.runs) * (HEAD + PANEL + FOOT) + 6
-        lines = [
-            f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH:g}" height="{high:g}" '
-            f'viewBox="0 0 {WIDTH:g} {high:g}" role="img" font-family="{FONTS}" font-size="11" '
-            f'fill="{colours.INK}"><title>{escape(self.title or words)}</title>',
-            '<defs><pattern id="again" width="5" height="5" patternUnits="userSpaceOnUse" '
-            f'patternTransform="rotate(45)"><path d="M0 0V5" stroke="{colours.INK}"/></pattern>'
-            "</defs>",
-            f'<rect width="{WIDTH:g}" height="{high:g}" rx="8" fill="{colours.PAPER}"/>',
-        ]
-        if self.title:
-            lines.append(_text(20, 28, self.title, 'font-size="15" font-weight="700"'))
-        lines += self.legend(self.top - 22)
-        for k, (name, windows) in enumerate(self.runs.items()):
-            floor = self.top + k * (HEAD + PANEL + FOOT) + HEAD + PANEL
-            lines += self.panel(name, windows, floor)
-        return "\n".join([*lines, "</svg>", ""])
-
-    def legend(self, y: float) -> Iterator[str]:
+    def paint(self, title: str) -> None:
+        """Title, legend, and the panels one below the other."""
+        self.canvas.text(20, 28, title, 15, bold=True)
         every = [w for windows in self.runs.values() for w in windows]
-        entries = [(OWN, "kept by this step"), (BEFORE, "by the steps before it")]
+        entries = [patch("kept by this step", OWN), patch("by the steps before it", BEFORE)]
         if any(w.rest for w in every):
-            entries.append((OUTSIDE, "outside the steps"))
+            entries.append(patch("outside the steps", OUTSIDE))
         if any(w.again for w in every):
-            entries.append(("url(#again)", "again on the way back"))
-        x = 20.0
-        for fill, words in entries:
-            yield _box(x, y - 9, 12, 11, fill, colours.LINE)
-            yield _text(x + 18, y, words)
-            x += 26 + width(words, 11)
+            entries.append(patch("again on the way back", look.PAPER, look.INK, AGAIN))
         if any(w.cut or w.inner for w in every):
-            yield _text(x, y + 2, "✂", 'font-size="15"')
-            yield _text(x + 18, y, "detached")
+            entries.append(sign("detached", "✂"))
+        top = legend(self.canvas, entries, 20, 48.0 if title else 24.0, WIDTH - RIGHT)
+        for name, windows in self.runs.items():
+            self.panel(name, windows, top + HEAD + PANEL)
+            top += HEAD + PANEL + FOOT
+        self.canvas.height = top + 6
 
-    def panel(self, name: str, windows: list[Window], floor: float) -> Iterator[str]:
+    def panel(self, name: str, windows: list[Window], floor: float) -> None:
         ceiling = floor - PANEL
-        yield _text(20, ceiling - 22, name, 'font-size="13" font-weight="600"')
-        yield _text(WIDTH - RIGHT, ceiling - 22, _words(windows), 'text-anchor="end"')
+        canvas = self.canvas
+        canvas.text(20, ceiling - 22, name, 13, bold=True)
+        canvas.text(WIDTH - RIGHT, ceiling - 22, _words(windows), at="end")
         for tick in self.ticks:
             y = floor - tick * self.scale
-            yield _line(LEFT, y, WIDTH - RIGHT, y, colours.INNER_LINE)
-            yield _text(LEFT - 8, y + 4, size_words(tick), 'text-anchor="end"')
+            canvas.line([(LEFT, y), (WIDTH - RIGHT, y)], look.INNER_LINE)
+            canvas.text(LEFT - 8, y + 4, size_words(tick), at="end")
         start, first = 0.0, 0
         for window in windows:
             bars = self.bars(window, start)
             for bar in bars:
-                yield from self.bar(bar, floor)
-            yield from self.top_of(window, bars, floor)
-            yield from self.rail(window, start, floor)
-            yield from self.times(window, start, first, floor, len(windows) > 1)
+                self.bar(bar, floor)
+            self.top_of(window, bars, floor)
+            self.rail(window, start, floor)
+            self.times(window, start, first, floor, len(windows) > 1)
             start, first = start + self.wide(window), first + len(window.steps)
-        yield _line(LEFT, floor, WIDTH - RIGHT, floor, colours.LINE)
+        canvas.line([(LEFT, floor), (WIDTH - RIGHT, floor)], look.LINE)
 
     def wide(self, window: Window) -> float:
         """Its steps, and a bar for what is outside them."""
@@ -304,58 +278,57 @@ class _Sheet:
             bars.append(_Bar(start + len(window.steps), self.group, held, window.rest, OUTSIDE))
         return bars
 
-    def bar(self, bar: _Bar, floor: float) -> Iterator[str]:
+    def bar(self, bar: _Bar, floor: float) -> None:
         room = min(2.0, 0.15 * bar.wide * self.unit)
         x, wide = self.x(bar.at) + room / 2, bar.wide * self.unit - room
         middle, top = floor - bar.before * self.scale, floor - (bar.before + bar.own) * self.scale
-        yield _box(x, middle, wide, floor - middle, BEFORE)
-        yield _box(x, top, wide, middle - top, bar.colour)
+        self.canvas.box(x, middle, wide, floor - middle, BEFORE)
+        self.canvas.box(x, top, wide, middle - top, bar.colour)
         words = size_words(bar.own)
         if bar.own and width(words, 8) < wide and middle - top >= 8:
-            inside = 'font-size="8" text-anchor="middle" fill="#ffffff"'
-            yield _text(x + wide / 2, (middle + top) / 2 + 3, words, inside)
+            inside = {"at": "middle", "colour": look.PAPER}
+            self.canvas.text(x + wide / 2, (middle + top) / 2 + 3, words, 8, **inside)
 
-    def top_of(self, window: Window, bars: list[_Bar], floor: float) -> Iterator[str]:
+    def top_of(self, window: Window, bars: list[_Bar], floor: float) -> None:
         """The number above a window, and what is there besides on the way back."""
         last = bars[-1]
         top = floor - (last.before + last.own) * self.scale
         words = size_words(window.total)
         right = self.x(last.at + last.wide)
         if window.again:
-            high = window.again * self.scale
-            yield _box(self.x(last.at), top - high, right - self.x(last.at), high, "url(#again)",
-                       colours.INK)  # fmt: skip
+            high, left = window.again * self.scale, self.x(last.at)
+            self.canvas.box(left, top - high, right - left, high, look.PAPER, look.INK,
+                            dashes=AGAIN)  # fmt: skip
             words, top = f"{words} + {size_words(window.again)}", top - high
         if width(words, 11) < self.wide(window) * self.unit or window.again:
-            yield _text(right, top - 5, words, 'text-anchor="end" font-weight="600"')
+            self.canvas.text(right, top - 5, words, at="end", bold=True)
 
-    def rail(self, window: Window, start: float, floor: float) -> Iterator[str]:
+    def rail(self, window: Window, start: float, floor: float) -> None:
         """The way of the state from step to step, with scissors where it loses its past."""
-        y, count = floor + 10, len(window.steps)
-        if not count:
+        y, steps = floor + 10, len(window.steps)
+        if not steps:
             return
-        yield _line(self.x(start + 0.5), y, self.x(start + count - 0.5), y, colours.STATE, 1.9)
+        first, last = (self.x(start + 0.5), y), (self.x(start + steps - 0.5), y)
+        self.canvas.line([first, last], look.STATE, 1.9)
         if window.cut:
-            before = start - self.group - 0.5
-            yield _line(self.x(before), y, self.x(start + 0.5), y, colours.STATE, 1.9, "2 3")
-            yield from self.scissors(start - self.group / 2, y)
+            before = self.x(start - self.group - 0.5), y
+            self.canvas.line([before, first], look.STATE, 1.9, DOTS)
+            self.scissors(start - self.group / 2, y)
         for t in window.inner:
-            yield from self.scissors(start + t + 1, y)
+            self.scissors(start + t + 1, y)
 
-    def times(
-        self, window: Window, start: float, first: int, floor: float, begins: bool
-    ) -> Iterator[str]:
+    def times(self, window: Window, start: float, first: int, floor: float, begins: bool) -> None:
         """The numbers of the steps: of those that windows begin with, or of round ones."""
         count = len(window.steps)
         ticks = round_ticks((0, max(1, count)), max(1, int(count * self.unit / 70)))
         for t in range(0, count, count if begins else max(1, round(ticks[1]))):
             words = str(first + t) if first + t else "t = 0"
-            yield _text(self.x(start + t + 0.5), floor + 30, words, 'text-anchor="middle"')
+            self.canvas.text(self.x(start + t + 0.5), floor + 30, words, at="middle")
 
-    def scissors(self, at: float, y: float) -> Iterator[str]:
+    def scissors(self, at: float, y: float) -> None:
         """On white, so that the line is seen to be cut."""
-        yield _box(self.x(at) - 8, y - 4, 16, 8, colours.PAPER)
-        yield _text(self.x(at), y + 6, "✂", 'class="cut" font-size="16" text-anchor="middle"')
+        self.canvas.box(self.x(at) - 8, y - 4, 16, 8, look.PAPER)
+        self.canvas.text(self.x(at), y + 6, "✂", 16, at="middle", kind="cut")
 
 
 def _steps(windows: list[Window]) -> int:
@@ -365,29 +338,8 @@ def _steps(windows: list[Window]) -> int:
 def _words(windows: list[Window]) -> str:
     steps = _steps(windows)
     total = sum(sum(w.steps) for w in windows)
-    words = [f"{steps:,} step{'s' * (steps != 1)}"]
+    words = [count(steps, "step")]
     if steps:
         words.append(f"{size_words(total / steps)} a step")
     words.append(f"at most {size_words(_peak(windows))} at a time")
     return " · ".join(words)
-
-
-def _box(x: float, y: float, wide: float, high: float, fill: str, line: str = "none") -> str:
-    return (
-        f'<rect x="{x:.1f}" y="{y:.1f}" width="{wide:.1f}" height="{high:.1f}" fill="{fill}" '
-        f'stroke="{line}"/>'
-    )
-
-
-def _line(
-    x1: float, y1: float, x2: float, y2: float, colour: str, size: float = 1.0, dashes: str = ""
-) -> str:
-    dashed = f' stroke-dasharray="{dashes}"' if dashes else ""
-    return (
-        f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="{colour}" '
-        f'stroke-width="{size:g}"{dashed}/>'
-    )
-
-
-def _text(x: float, y: float, words: str, more: str = "") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" {more}>{escape(words)}</text>'

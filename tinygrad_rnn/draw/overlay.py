@@ -14,9 +14,8 @@ from collections.abc import Iterator
 from ..tape import Tape
 from .fold import Fold
 from .graph import Edge, Flow, Graph, Node, joint
+from .look import place_of
 from .text import number
-
-DECADES = 6  # from the middle of the scale to either end
 
 
 def lay_over(graph: Graph, trace: Tape, folded: Fold | None = None) -> None:
@@ -37,13 +36,8 @@ def flow(norms: list[float], one: float) -> Flow:
     some = min((v for v in norms if v > 0), default=0.0)
     if not some:
         return Flow(low, high, words, None)
-    middle = (_decade(some / one) + _decade(high / one)) / 2
-    return Flow(low, high, words, middle / DECADES)
-
-
-def _decade(ratio: float) -> float:
-    """The power of ten of a ratio, not beyond the ends of the scale."""
-    return min(max(math.log10(ratio), -DECADES), DECADES) if ratio > 0 else -DECADES
+    middle = (place_of(some / one) + place_of(high / one)) / 2
+    return Flow(low, high, words, middle)
 
 
 class _Overlay:
@@ -214,13 +208,4 @@ class _Overlay:
             + (", the least … the largest over the steps" if self.folded else ""),
             "a disc says when the walk comes by, += k that k cotangents add up",
         ]
-        powers = [
-            (-6, "1e-6 or less: vanishing"),
-            (-3, "1e-3"),
-            (0, f"1 is {number(self.one)} here, the largest gradient at a last step"),
-            (3, "1e3"),
-            (6, "1e6 or more: exploding"),
-        ]
-        self.graph.scale = [(Flow(0, 0, "", power / DECADES), words) for power, words in powers]
-        self.graph.scale.append((Flow(math.nan, math.nan, "", None, True), "NaN or ∞"))
-        self.graph.scale.append((Flow(math.nan, math.nan, "", None), "no gradient"))
+        self.graph.one = f"1 is {number(self.one)} here, the largest gradient at a last step"

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
-
+from .canvas import Point
 from .graph import Edge
-
-Point: TypeAlias = tuple[float, float]
 
 RADIUS = 7.0
 ARROW = 7.0  # how long the head is
@@ -58,12 +55,12 @@ def arrow_head(route: list[Point], sideways: bool) -> list[Point]:
     ]
 
 
-def label_place(edge: Edge) -> tuple[float, float, bool]:
-    """Where the words of an arrow stand: above its beginning, or its end; True if left of it."""
+def label_place(edge: Edge) -> tuple[float, float, str]:
+    """Where the words of an arrow stand, above its beginning or its end; and which of theirs."""
     (x, y), (onward, height) = edge.route[:2] if not edge.last else edge.route[:-3:-1]
     if abs(height - y) < 0.05:
-        return (x + 5, y - 4, False) if onward > x else (x - 5, y - 4, True)
-    return x + 5, y + (12 if height > y else -5), False
+        return (x + 5, y - 4, "start") if onward > x else (x - 5, y - 4, "end")
+    return x + 5, y + (12 if height > y else -5), "start"
 
 
 def arrival(route: list[Point]) -> list[Point]:

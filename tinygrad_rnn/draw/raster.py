@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from html import escape
 from itertools import groupby
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 
 from ..tensor import Tensor, history
-from . import colours
+from . import look
+from .canvas import Canvas, Point
 from .figure import Picture
+from .legend import Entry, legend
 from .sheet import check
-from .svg import FONTS
-from .text import literal, step_of, width
+from .text import count, literal, step_of, width
 
 ROWS, COLUMNS = 32, 100  # units and steps that are shown
 SIDE = 14.0  # of a cell, or less where there are many
-LEFT, TOP, HEAD, FOOT, MOST = 66.0, 40.0, 34.0, 26.0, 900.0
+LEFT, HEAD, FOOT, MOST = 66.0, 34.0, 26.0, 900.0
 
 
 @dataclass
@@ -130,84 +130,62 @@ def draw_masks(outputs: Tensor | Sequence[Tensor], *, row: int = 0, title: str =
             "draw_masks: this run drew no masks: use a cell with dropout or zoneout, in training "
             "(`train()`), and give the loss before backward() frees its graph"
         )
-    words = f"masks: {len(masks)} panel{'s' * (len(masks) > 1)}, row {row} of the batch"
-    return Picture(_Sheet(masks, literal(title, 90)).svg(words), words)
+    words, title = (
+        f"masks: {count(len(masks), 'panel')}, row {row} of the batch",
+        literal(title, 90),
+    )
+    return Picture(_painted(masks, title), words, title)
 
 
-class _Sheet:
-    """The work on one picture: a panel for each mask, all with cells of one size."""
+def _painted(masks: list[Mask], title: str) -> Canvas:
+    """A panel for each mask, all with cells of one size."""
+    columns = max(min(COLUMNS, m.grid.shape[1]) for m in masks)
+    side = max(5.0, min(SIDE, (MOST - LEFT - 24) / columns))
+    canvas = Canvas(LEFT + columns * side + 24)
+    canvas.text(20, 28, title, 15, bold=True)
+    y = legend(canvas, list(_entries(masks)), 20, 48 if title else 24, MOST) + HEAD
+    for mask in masks:
+        with canvas.group("mask", name=mask.name):
+            _panel(canvas, mask, y, side)
+        y += min(ROWS, len(mask.grid)) * side + HEAD + FOOT
+    canvas.height = y - HEAD
+    return canvas
 
-    def __init__(self, masks: list[Mask], title: str):
-        self.masks, self.title = masks, title
-        self.columns = max(min(COLUMNS, m.grid.shape[1]) for m in masks)
-        self.side = max(5.0, min(SIDE, (MOST - LEFT - 24) / self.columns))
-        heads = [width(head, 12) + width(words, 11) + 100 for head, words in map(_words, masks)]
-        legend = 40 + sum(64 + width(words, 11) for _, words in self.entries())
-        self.wide = max(legend, LEFT + self.columns * self.side + 24, *heads)
-        self.top = TOP + 30 if title else TOP
 
-    def svg(self, words: str) -> str:
-        """The whole document."""
-        lines = [*self.legend()]
-        y = self.top + HEAD - 10
-        for mask in self.masks:
-            lines += self.panel(mask, y)
-            y += min(ROWS, len(mask.grid)) * self.side + HEAD + FOOT
-        size = f'width="{self.wide:.1f}" height="{y - 16:.1f}"'
-        head = (
-            f'<svg xmlns="http://www.w3.org/2000/svg" {size} '
-            f'viewBox="0 0 {self.wide:.1f} {y - 16:.1f}" role="img" font-family="{FONTS}" '
-            f'font-size="11" fill="{colours.INK}"><title>{escape(self.title or words)}</title>'
-            f'<rect {size} rx="8" fill="{colours.PAPER}"/>'
-        )
-        if self.title:
-            bold = 'font-size="15" font-weight="700"'
-            lines.insert(0, _text(20, 28, self.title, bold))
-        return "\n".join([head, *lines, "</svg>", ""])
+def _entries(masks: list[Mask]) -> Iterator[Entry]:
+    """What the legend has to explain."""
+    marks = {
+        "passed on": _squares, "cut": None, "worked out anew": _squares,
+        "kept: goes by the cell": _lines,
+    }  # fmt: skip
+    kinds = {m.keeps for m in masks}
+    for words in [*list(marks)[: 2 * (False in kinds)], *list(marks)[2 : 2 + 2 * (True in kinds)]]:
 
-    def entries(self) -> list[tuple[Any, str]]:
-        """What the legend has to explain: how it is painted, and words."""
-        entries: list[tuple[Any, str]] = []
-        if not all(m.keeps for m in self.masks):
-            entries += [(_squares, "passed on"), (None, "cut")]
-        if any(m.keeps for m in self.masks):
-            entries += [(_squares, "worked out anew"), (_lines, "kept: goes by the cell")]
-        return entries
+        def paint(canvas: Canvas, x: float, y: float, mark: _Mark | None = marks[words]) -> None:
+            canvas.box(x, y - 6, 36, 12, look.PAPER, look.FRAME_LINE)
+            if mark:
+                mark(canvas, np.ones((1, 3), bool), x, y - 6, 12)
 
-    def legend(self) -> Iterator[str]:
-        x, y, three = 20.0, self.top - 18, np.ones((1, 3), bool)
-        for paint, words in self.entries():
-            yield _frame(x, y - 10, 36, 12)
-            if paint:
-                yield paint(three, x, y - 10, 12)
-            yield _text(x + 42, y, words)
-            x += 64 + width(words, 11)
+        yield Entry(words, paint, 36.0)
 
-    def panel(self, mask: Mask, top: float) -> Iterator[str]:
-        grid = mask.grid[:ROWS, :COLUMNS]
-        rows, columns = grid.shape
-        side, (head, words) = self.side, _words(mask)
-        yield f'<g class="mask" data-name="{escape(mask.name)}">'
-        yield _text(20, top - 8, head, 'font-size="12" font-weight="600"')
-        yield _text(20 + width(head, 12) + 12, top - 8, words, f'fill="{colours.FAINT}"')
-        yield _frame(LEFT, top, columns * side, rows * side)
-        if mask.keeps:
-            yield _squares(~grid, LEFT, top, side) + _lines(grid, LEFT, top, side)
-        else:
-            yield _squares(grid, LEFT, top, side, joined=mask.span == "sequence")
-        yield from self.numbers(mask, rows, columns, top)
-        yield "</g>"
 
-    def numbers(self, mask: Mask, rows: int, columns: int, top: float) -> Iterator[str]:
-        side = self.side
-        for i in sorted({0, rows - 1}):
-            word = f"unit {i}" if not i and mask.span != "weights" else str(i)
-            yield _text(LEFT - 6, top + (i + 0.5) * side + 4, word, 'text-anchor="end"')
-        every = max(1, *(n for n in (1, 5, 10, 20) if n * side <= 70))
-        for j in range(0, columns, every):
-            word = "t = 0" if not j and mask.span != "weights" else str(j)
-            x = LEFT + (j + 0.5) * side
-            yield _text(x, top + rows * side + 14, word, 'text-anchor="middle"')
+def _panel(canvas: Canvas, mask: Mask, top: float, side: float) -> None:
+    grid = mask.grid[:ROWS, :COLUMNS]
+    (rows, columns), (head, words) = grid.shape, _words(mask)
+    canvas.text(20, top - 8, head, 12, bold=True)
+    canvas.text(32 + width(head, 12), top - 8, words, colour=look.FAINT)
+    canvas.box(LEFT, top, columns * side, rows * side, look.PAPER, look.FRAME_LINE)
+    _squares(canvas, ~grid if mask.keeps else grid, LEFT, top, side, mask.span == "sequence")
+    if mask.keeps:
+        _lines(canvas, grid, LEFT, top, side)
+    units, times = ("", "") if mask.span == "weights" else ("unit ", "t = ")
+    for i in sorted({0, rows - 1}):
+        word, y = f"{units if not i else ''}{i}", top + (i + 0.5) * side + 4
+        canvas.text(LEFT - 6, y, word, at="end")
+    every = max(1, *(n for n in (1, 5, 10, 20) if n * side <= 70))
+    for j in range(0, columns, every):
+        word, x = f"{times if not j else ''}{j}", LEFT + (j + 0.5) * side
+        canvas.text(x, top + rows * side + 14, word, at="middle")
 
 
 def _words(mask: Mask) -> tuple[str, str]:
@@ -227,27 +205,29 @@ def _words(mask: Mask) -> tuple[str, str]:
     return f"{mask.layer}  {mask.name}".strip(), " · ".join(words)
 
 
-def _squares(grid: np.ndarray, left: float, top: float, side: float, joined: bool = False) -> str:
+_Mark: TypeAlias = Callable[[Canvas, np.ndarray, float, float, float], None]
+
+
+def _squares(
+    canvas: Canvas, grid: np.ndarray, left: float, top: float, side: float, joined: bool = False
+) -> None:
     """A square where it is True; `joined` with its neighbours in time."""
-    gap = max(0.5, 0.1 * side)
-    d, high = "", side - 2 * gap
-    for i, j, count in _runs(grid):
-        for first, many in [(j, count)] if joined else [(k, 1) for k in range(j, j + count)]:
-            x, y, wide = left + first * side + gap, top + i * side + gap, many * side - 2 * gap
-            d += f"M{x:.1f} {y:.1f}h{wide:.1f}v{high:.1f}h-{wide:.1f}z"
-    return f'<path class="on" d="{d}" fill="{colours.INK}"/>' if d else ""
+    gap, parts = max(0.5, 0.1 * side), []
+    for i, j, many in _runs(grid):
+        for first, wide in [(j, many)] if joined else [(k, 1) for k in range(j, j + many)]:
+            x, y = left + first * side + gap, top + i * side + gap
+            right, bottom = x + wide * side - 2 * gap, y + side - 2 * gap
+            parts.append([(x, y), (right, y), (right, bottom), (x, bottom)])
+    canvas.shape(parts, look.INK, kind="on")
 
 
-def _lines(grid: np.ndarray, left: float, top: float, side: float) -> str:
+def _lines(canvas: Canvas, grid: np.ndarray, left: float, top: float, side: float) -> None:
     """A line through every stretch of steps where it is True."""
-    d = "".join(
-        f"M{left + j * side:.1f} {top + (i + 0.5) * side:.1f}h{count * side:.1f}"
-        for i, j, count in _runs(grid)
-    )
-    return (
-        f'<path class="by" d="{d}" fill="none" stroke="{colours.STATE}" '
-        f'stroke-width="{max(1.5, side / 5):.1f}"/>'
-    )
+    parts: list[list[Point]] = []
+    for i, j, many in _runs(grid):
+        y = top + (i + 0.5) * side
+        parts.append([(left + j * side, y), (left + (j + many) * side, y)])
+    canvas.lines(parts, look.STATE, max(1.5, side / 5), kind="by")
 
 
 def _runs(grid: np.ndarray) -> Iterator[tuple[int, int, int]]:
@@ -255,18 +235,7 @@ def _runs(grid: np.ndarray) -> Iterator[tuple[int, int, int]]:
     for i, row in enumerate(grid):
         j = 0
         for value, cells in groupby(row.tolist()):
-            count = len(list(cells))
+            many = len(list(cells))
             if value:
-                yield i, j, count
-            j += count
-
-
-def _frame(x: float, y: float, wide: float, high: float) -> str:
-    return (
-        f'<rect x="{x:.1f}" y="{y:.1f}" width="{wide:.1f}" height="{high:.1f}" '
-        f'fill="{colours.PAPER}" stroke="{colours.FRAME_LINE}"/>'
-    )
-
-
-def _text(x: float, y: float, words: str, more: str = "") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" xml:space="preserve" {more}>{escape(words)}</text>'
+                yield i, j, many
+            j += many

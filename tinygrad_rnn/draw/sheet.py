@@ -10,13 +10,14 @@ from ..grad import _seed
 from ..tape import Tape, tape_of
 from ..tape.loops import work
 from ..tensor import Tensor
-from .caption import add_caption
+from .canvas import Canvas
 from .figure import Figure
 from .fold import Fold, fold
 from .graph import Graph, TooMany, Wanted, read
 from .layout import Sheet
 from .levels import LEVELS
 from .overlay import lay_over
+from .paint import caption
 from .plain import Plain
 from .unrolled import Unrolled
 
@@ -65,9 +66,9 @@ def figure_of(
     graph = graph_of(trace, wanted, view, overlay)
     if asked != view:
         graph.notes.append("too long to be drawn step by step: folded")
-    sheet = laid_out(graph)
-    add_caption(sheet, title if title is not None else trace.title)
-    return Figure(sheet)
+    canvas, sheet = Canvas(), laid_out(graph)
+    caption(canvas, sheet, title if title is not None else trace.title)
+    return Figure(canvas, sheet)
 
 
 def _several(outputs: Any) -> list[Tensor]:

@@ -61,3 +61,27 @@ def gradient_words(size: float | None) -> tuple[str, bool]:
     if np.isfinite(size):
         return f"grad {number(size)}", False
     return f"grad has {number(size)}!", True
+
+
+def brief(value: float) -> str:
+    """A number in at most five letters: 0.25, 12, 1e-3, NaN, ∞."""
+    if not np.isfinite(value) or value == 0 or 0.01 <= abs(value) < 100:
+        return f"{value:.2g}" if np.isfinite(value) else number(value)
+    mantissa, exponent = f"{value:.0e}".split("e")
+    return f"{mantissa}e{int(exponent)}"
+
+
+UNITS = ("B", "kB", "MB", "GB", "TB")
+
+
+def size_words(size: float) -> str:
+    """A number of bytes in three digits: 640 B, 12.8 kB."""
+    power = 0
+    while size >= 999.5 and power < len(UNITS) - 1:
+        size, power = size / 1000, power + 1
+    return f"{size:.3g} {UNITS[power]}"
+
+
+def count(number: int, word: str, words: str = "") -> str:
+    """So many things: 1 step, 2 steps, 1,000 boxes."""
+    return f"{number:,} {word if number == 1 else words or word + 's'}"

@@ -10,15 +10,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Hashable, Iterator
-from typing import TypeAlias
 
+from .canvas import Point
 from .cell import Cell
 from .graph import Edge, Graph, Node
 from .layout import FONT, HEADER, MARGIN, PAD, ROOM, SMALL, Frame, Layout, Sheet
 from .route import Plan, Streets, plan_between
 from .text import literal, width
-
-Point: TypeAlias = tuple[float, float]
 
 RAIL = 16.0  # between the arrows of two states
 
@@ -342,7 +340,7 @@ class Unrolled(Layout):
         column, (left, right) = self.graph.columns[k], self.column[k]
         ceiling = self.tops.get(k, self.ceiling)
         frame = Frame(column.label, left, top - ceiling, right, top - self.floor, [], [])
-        frame.time = column.time if column.kind == "step" else -1
+        frame.column = column
         for spot, cell in self.cells.items():
             layer = literal(self.graph.bands[spot[1]], 28) if column.kind == "step" else ""
             if spot[0] == k and layer:

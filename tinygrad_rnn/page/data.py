@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..draw.fold import Folder
+from ..draw.look import SCALE
 from ..lab.heat import heat
 from ..optim.clip import euclidean
 from ..tape import Record, Tape
@@ -34,6 +35,7 @@ def page_data(
         "itemised": itemised(loss, tape),
         "levels": levels,
         "level": levels[0],
+        "scale": SCALE,
     }
 
 

@@ -10,7 +10,7 @@ class Graph {
     svg.setAttribute("aria-label", say("graph"));
     svg.removeAttribute("width");
     svg.removeAttribute("height");
-    this.frames = [...svg.querySelectorAll("g.step[data-t]")].map((el) => this.readFrame(el));
+    for (const el of svg.querySelectorAll("g.step[data-t]")) this.readFrame(el);
     this.nodes = [...svg.querySelectorAll("g.node")].map((el) => this.readNode(el));
     for (const node of this.nodes) node.size ??= node.box && this.addSize(node);
     this.edges = [...svg.querySelectorAll("g.edge")].map((el) => this.readEdge(el));
@@ -23,33 +23,23 @@ class Graph {
     this.home = this.bounds();
   }
 
+  /** What was read at a step, beside its number; where all steps are one, it has none. */
   readFrame(el) {
-    const [box, t] = [boxOf(el.querySelector("rect")), Number(el.dataset.t)];
-    const label = el.querySelector("text");
-    if (this.run.signs[t] && /^t = /.test(label.textContent))
-      // not where all steps are one
-      label.textContent += `   ${this.run.signs[t]}`;
-    return { box, t };
+    const sign = this.run.signs[el.dataset.t];
+    if (sign && !el.dataset.every) el.querySelector("text").textContent += `   ${sign}`;
   }
 
   readNode(el) {
     const rect = el.querySelector("rect");
     const box = rect ? boxOf(rect) : null;
-    const kind = [...el.classList].find((word) => word !== "node") || "op";
-    const ids = idsOf(el.dataset.ids);
-    const node = { el, rect, box, kind, ids, t: this.stepAt(box) };
+    const { ids, t } = el.dataset; // a shared weight has a chip in each of the steps
+    const [, kind] = el.classList;
+    const node = { el, rect, box, kind, ids: idsOf(ids), t: t === undefined ? null : Number(t) };
     node.ticks = this.ticksOf(node);
     node.size = this.numberLine(el);
     el.setAttribute("tabindex", "-1");
     el.setAttribute("role", "button");
     return node;
-  }
-
-  /** The step a box stands in, by its place: a shared weight has a chip in each. */
-  stepAt(box) {
-    if (!box) return null;
-    const inside = (frame) => frame.box.x <= box.x && box.x + box.w <= frame.box.x + frame.box.w;
-    return this.frames.find(inside)?.t ?? null;
   }
 
   /** The line on which the picture tells a gradient: from now on, what is known at a tick. */

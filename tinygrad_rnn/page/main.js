@@ -1,6 +1,5 @@
 // The page: its parts put together, what the keys and buttons do, and links to a tick.
 
-const json = (id) => JSON.parse(byId(id).textContent);
 const WORDS = json("words");
 let language = "en";
 
@@ -163,11 +162,8 @@ function factsOfRun() {
 
 /** The few whole sentences of the picture itself: "before the steps". */
 function translatePicture() {
-  for (const el of document.querySelectorAll(".level g.step > text")) {
-    el.dataset.text ??= el.textContent;
-    const key = `picture ${el.dataset.text}`;
-    if (WORDS.en[key]) el.textContent = say(key);
-  }
+  for (const el of document.querySelectorAll(".level g.step[data-word]"))
+    el.querySelector("text").textContent = say(`picture_${el.dataset.word}`);
 }
 
 function press(group, value) {

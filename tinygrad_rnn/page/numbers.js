@@ -60,38 +60,38 @@ const sizeOf = (r) => (r.shape || []).reduce((a, b) => a * b, 1);
 
 // -- colours --------------------------------------------------------------------------------------
 
-const DECADES = 6; // the scale goes from 1e-6 over 1 to 1e6, always
-const SCALE = {
-  light: { low: [33, 102, 172], mid: [255, 255, 255], high: [178, 24, 43], none: "#e3e6ea" },
-  dark: { low: [67, 140, 216], mid: [38, 46, 56], high: [224, 82, 82], none: "#39424d" },
-};
+const json = (id) => JSON.parse(document.getElementById(id).textContent);
+const SCALE = json("data").scale; // of the pictures: from 1e-6 over 1 to 1e6, always
 const SIGNS = {
-  light: { low: [224, 130, 20], mid: [255, 255, 255], high: [118, 94, 173] },
-  dark: { low: [196, 116, 30], mid: [38, 46, 56], high: [128, 108, 190] },
+  light: { low: "#e08214", middle: "#ffffff", high: "#765ead" },
+  dark: { low: "#c4741e", middle: "#262e38", high: "#806cbe" },
 };
 let theme = "light";
 
-function mixed({ low, mid, high }, x) {
-  const end = x < 0 ? low : high;
+/** The colour at x, from -1 to 1, of a scale with two ends and a middle. */
+function mixed({ low, middle, high }, x) {
+  const [from, to] = [middle, x < 0 ? low : high].map((colour) =>
+    [1, 3, 5].map((k) => parseInt(colour.slice(k, k + 2), 16)),
+  );
   const part = Math.min(1, Math.abs(x));
-  return `rgb(${mid.map((m, i) => Math.round(m + (end[i] - m) * part)).join(",")})`;
+  return `rgb(${from.map((m, i) => Math.round(m + (to[i] - m) * part)).join(",")})`;
 }
 
 const isLoud = (l2) => l2 !== null && !Number.isFinite(l2);
 
 /** Where a norm stands on the scale: -1 at 1e-6 and below, 0 at 1, 1 at 1e6 and above. */
-const placeOf = (l2) => Math.max(-1, Math.min(1, Math.log10(l2) / DECADES));
+const placeOf = (l2) => Math.max(-1, Math.min(1, Math.log10(l2) / SCALE.decades));
 
 /** The colour of a norm; none, and 0, have no place on the scale. What is not finite is hatched. */
 function normColour(l2) {
   if (!l2 && !isLoud(l2)) return SCALE[theme].none;
   if (isLoud(l2)) return "url(#hatch)";
   const x = placeOf(l2);
-  return mixed(SCALE[theme], Math.sign(x) * Math.abs(x) ** 0.75);
+  return mixed(SCALE[theme], Math.sign(x) * Math.abs(x) ** SCALE.power);
 }
 
 /** Whether a norm's colour is so deep that only white can be read on it. */
-const isDeep = (l2) => Boolean(l2) && !isLoud(l2) && Math.abs(placeOf(l2)) > 0.45;
+const isDeep = (l2) => Boolean(l2) && !isLoud(l2) && Math.abs(placeOf(l2)) > SCALE.deep;
 
 /** The width of a norm's line: a thin one has vanished, a thick one explodes. */
 const normWidth = (l2) => (isLoud(l2) ? 5 : 2.4 + 1.9 * placeOf(l2));
