@@ -12,6 +12,7 @@ import pytest
 
 from tinygrad_rnn.kernels import generated, numbers
 from tinygrad_rnn.loops import plan, runtime
+from tinygrad_rnn.loops.roles import Packed
 
 SPOILED = {"f": np.nan, "i": 85, "u": 85, "b": True}
 
@@ -71,7 +72,7 @@ def plain(source, counts, arguments, called):
         handed = []
         for argument, array in zip(arguments, arrays, strict=True):
             assert array.dtype == argument.dtype, argument
-            if argument.role[0] != "packed":  # here a matrix, there panels
+            if not isinstance(argument.role, Packed):  # here a matrix, there panels
                 assert array.ndim == argument.ndim and array.flags.c_contiguous, argument
             view = array.view()
             view.flags.writeable = argument.written

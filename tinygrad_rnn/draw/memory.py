@@ -94,7 +94,7 @@ class _Meter:
         """A compiled loop: arrays along time, or the states that its spans begin from."""
         window, run = self.windows[-1], x.attrs["run"]
         last = run.length - 1 if run.way > 0 else 0
-        along = [*run.xs, *run.paths, *run.outs, *run.notes, *_arrays(x)]
+        along = [*run.xs, *(a for kept in run.kept.values() for a in kept), *_arrays(x)]
         each = sum(self.new(a, last) for a in along) / run.length
         for t in range(run.length):
             _add(window.steps, t, each)
@@ -102,7 +102,7 @@ class _Meter:
             for low, states in run.begins.items():
                 _add(window.steps, low, sum(self.new(a, low) for a in states))
             program = run.program
-            step = [*run.carry, *program.outs, *program.notes]
+            step = [*run.carry, *program.outs, *program.residuals]
             span = sum(math.prod(y.shape) * np.dtype(y.dtype).itemsize for y in step)
             window.again = max(window.again, float(span * run.every))
 

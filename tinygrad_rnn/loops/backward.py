@@ -1,258 +1,368 @@
-"""The loop back: the derivative of a step, and what it reads of the way ahead."""
+"""The loop of the backward pass: a step's derivative, and what it reads of the forward pass."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..tensor import Tensor
+from . import nodes, roles
+from .draft import Draft
 from .formula import cheap
-from .forward import (
-    begin,
-    captured_leaf,
-    carry_names,
-    finish,
-    leaves,
-    place_captured,
-    planned,
-    sequence,
-)
-from .lower import ROWS, Coupled, Index, Node, turned
-from .nest import VARIABLES, Argument, Nest, Place, Store, here, whole
-from .plan import BACK_LINES, LARGE_SUMS, Plan
-from .schedule import Text
-from .sums import gathered, ordered
+from .makers import looped, product
+from .nodes import Coupled, Node, ordered
+from .plan import BACKWARD_LINES, LARGE_SUMS, Fixing, Plan
+from .roles import Argument, Place, Source
+from .schedule import reads
+from .sums import gathered
 from .trace import Step, detached, is_written
+from .where import ROWS, TURNED, VARIABLES, Index, Way, fixed, here, offset
 
 
-def back_nodes(step: Step, batch: int | None, names: list[str], incoming: Sequence[bool]) -> Any:
-    """The derivative of a step as nodes, and the text that will hold them."""
-    lowering, text, numbers = begin(
-        step, batch, "back", ["The derivative of the step, back in time.", "0 if way < 0 else 1"]
-    )
-    leaves(step, lowering, text, names)
-    lowering.tensors(step.ahead)
-    gs, pulled, nodes = step.pull(incoming)
-    fixed = back_constants(step, lowering, text, numbers, nodes)
-    place_captured(lowering, text)
-    text.carried = {}
-    for k, (y, g) in enumerate(zip(step.results, gs, strict=True)):
-        if g is None:
-            continue
-        node = None
-        if incoming[k]:
-            node = lowering.leaf(g, ("incoming", k), True)
-            text.places[node] = sequence(text, f"g{k}", ("incoming", k), node, "t", False, batch)
-        if k < len(step.carry):
-            node = carried_leaf(lowering, text, k, g, node, names)
-        lowering.known[g] = node
-        del y
-    lowering.tensors(nodes)
-    return lowering, text, numbers, fixed, pulled
+class Backward(Draft):
+    """The derivative of a step while it is written; `incoming`: which results have a cotangent."""
 
+    def __init__(self, step: Step, batch: int | None, incoming: Sequence[bool]):
+        super().__init__(step, batch, ("back", "The derivative of the step, back in time."))
+        lowering = self.lowering
+        lowering.tensors(step.ahead)
+        gs, self.pulled, ops = step.pull(incoming)
+        self.fixed: list[Fixing] = []
+        self.fix(ops)
+        self.place_captured()
+        for k, g in enumerate(gs):
+            if g is not None:
+                if incoming[k]:
+                    self.leaf(g, f"g{k}", roles.Timed("incoming", k), "t", False)
+                if k < len(step.carry):
+                    lowering.known[g] = self.carried(k, g, lowering.known.get(g))
+        lowering.tensors(ops)
 
-def carried_leaf(lowering, text, k, g, incoming, names):
-    """The cotangent of a new carry: what the step after passed back, and what came from outside."""
-    from ..ops import add
+    def carried(self, k: int, g: Tensor, incoming: Node | None) -> Node:
+        """The cotangent of a new carry: what the step after passed back, and what came from
+        outside."""
+        from ..ops import add
 
-    shape = lowering.shape(g.shape, True)
-    leaf = Node("leaf", [], shape, g.dtype, ("carried", k), True)
-    name = text.argument(
-        f"d{names[k]}",
-        ("carried", shape, k, len(shape) == 2 and shape[0] == ROWS),
-        g.dtype,
-        len(shape) + 1,
-        True,
-    )
-    text.full[name] = shape
-    text.places[leaf] = Place(name, "0", False)
-    text.carried[leaf] = k
-    if incoming is None:  # read here, so that it may be written over while others read it
-        return Node("pointwise", [leaf], shape, g.dtype, detached, True)
-    return Node("pointwise", [leaf, incoming], shape, g.dtype, add, True)
+        shape = self.lowering.shape(g.shape, True)
+        role = roles.Carried(k, shape, len(shape) == 2 and shape[0] == ROWS)
+        leaf = nodes.Leaf([], shape, g.dtype, role=role)
+        word = self.places.argument(f"d{self.names[k]}", role, g, shape)
+        self.places.at[leaf] = Place(word, "0")
+        if incoming is None:  # read here, so that it may be written over while others read it
+            return nodes.Pointwise([leaf], shape, g.dtype, op=detached)
+        return nodes.Pointwise([leaf, incoming], shape, g.dtype, op=add)
 
+    def fix(self, ops: Sequence[Tensor]) -> None:
+        """What of the derivative depends on fixed arrays only is done once, before the loop."""
+        step = self.step
+        known: dict[Tensor, Source] = {x: roles.Captured(k) for k, x in enumerate(step.captured)}
+        forward = {*step.ahead, *step.xs, *step.carry}
+        for y in ops:
+            for x in y.inputs:
+                if x not in known and x.op is None and type(x._array) is np.ndarray:
+                    known[x] = roles.Constant(x._array)
+                    if not x.ndim and not is_written(x):
+                        self.captured(x, known[x], "number")
+            if y.inputs and all(x in known for x in y.inputs) and y not in forward:
+                known[y] = roles.Fixed(len(self.fixed))
+                self.fixed.append(Fixing(y.op, [known[x] for x in y.inputs], y.attrs))
+                if type(y._array) is not tuple:
+                    self.captured(y, known[y], f"{y.op.name}{len(self.fixed)}")
 
-def back_constants(step, lowering, text, numbers, nodes):
-    """What of the derivative depends on fixed arrays only: done once, before the loop."""
-    fixed: list[Any] = []
-    known: dict[Any, Any] = {x: ("captured", k) for k, x in enumerate(step.captured)}
-    ahead = {*step.ahead, *step.xs, *step.carry}
-    for y in nodes:
-        for x in y.inputs:
-            if x not in known and x.op is None and type(x._array) is np.ndarray:
-                known[x] = ("constant", x._array)
-                if not x.ndim and not is_written(x):
-                    captured_leaf(lowering, text, numbers, x, known[x], "number")
-        if y.inputs and all(x in known for x in y.inputs) and y not in ahead:
-            known[y] = ("fixed", len(fixed))
-            fixed.append((y.op, [known[x] for x in y.inputs], y.attrs))
-            if type(y._array) is not tuple:
-                captured_leaf(lowering, text, numbers, y, known[y], f"{y.op.name}{len(fixed)}")
-    return fixed
+    # -- what it reads of the forward pass ---------------------------------------------------------
 
+    def residuals(self) -> list[Tensor]:
+        """What is read of the forward pass and cannot cheaply be worked out again."""
+        step, known = self.step, self.lowering.known
+        mine = {known[y]: y for y in step.ahead if isinstance(known[y], Node)}
+        outputs = [self.lowering.node(p) for p in self.pulled if p is not None]
+        there = {known[y] for y in step.results if y in known}
+        needed = set()
+        for n in ordered(outputs):
+            for x in [*n.inputs, n]:
+                if x in mine and x not in there and (n not in mine or n in outputs):
+                    needed.add(x)
+        stored = set(needed)
+        for n in sorted(needed, key=lambda n: -n.born):
+            stored.discard(n)
+            if not derivable(n, stored | there):
+                stored.add(n)
+        return [mine[n] for n in sorted(stored, key=lambda n: n.born)]
 
-def find_notes(step: Step, batch: int | None) -> list[Any]:
-    """What the derivative reads of the way ahead and cannot cheaply work out again."""
-    names = carry_names(step)
-    lowering, _, _, _, pulled = back_nodes(step, batch, names, [True] * len(step.results))
-    mine = {lowering.known[y]: y for y in step.ahead if isinstance(lowering.known[y], Node)}
-    outputs = [lowering.node(p) for p in pulled if p is not None]
-    there = {lowering.known[y] for y in step.results if y in lowering.known}
-    needed = set()
-    for n in ordered(outputs):
-        for x in [*n.inputs, n]:
-            if x in mine and x not in there and (n not in mine or n in outputs):
-                needed.add(x)
-    stored = set(needed)
-    for n in sorted(needed, key=lambda n: -n.born):
-        stored.discard(n)
-        if not derivable(n, stored | there):
-            stored.add(n)
-    return [mine[n] for n in sorted(stored, key=lambda n: n.born)]
+    def written(self, residuals: Sequence[Tensor]) -> Plan:
+        """The loop, given what the forward pass keeps for it."""
+        places, known = self.places, self.lowering.known
+        for k, y in enumerate(self.step.results):
+            node = known.get(y)
+            if isinstance(node, Node) and not isinstance(node, nodes.There):
+                if k < len(self.paths):
+                    places.at.setdefault(node, self.result(k, node, False))
+                elif node not in places.at:
+                    places.at[node] = self.result(k, node, False)
+        for k, y in enumerate(residuals):
+            node = known[y]
+            places.at[node] = self.residual(k, y, node, False)
+        places.given = set(places.at)
+        Cotangents(self).write()
+        sums = sum(math.prod(x.shape) * x.dtype.itemsize for x in self.step.captured)
+        lines = BACKWARD_LINES if sums < LARGE_SUMS else 2 * BACKWARD_LINES
+        return self.plan(lines, self.fixed)
 
 
 def derivable(node: Node, known: set[Node]) -> bool:
     """Whether a node costs little to work out from what is known."""
-    stack, seen = [node], set()
+    stack, seen = [node], set[Node]()
     while stack:
         n = stack.pop()
-        if n in seen or n in known or n.kind in ("leaf", "written"):
+        if n in seen or n in known or isinstance(n, nodes.There):
             continue
         seen.add(n)
-        if not (n.kind == "view" or cheap(n)) or len(seen) > 64:
+        if not (isinstance(n, nodes.View) or cheap(n)) or len(seen) > 64:
             return False
         stack += n.inputs
     return True
 
 
-def back_plan(
-    step: Step, batch: int | None, names: list[str], notes: list[Any], incoming: tuple[bool, ...]
-) -> Plan:
-    lowering, text, numbers, fixed, pulled = back_nodes(step, batch, names, incoming)
-    for k, y in enumerate(step.results):
-        node = lowering.known.get(y)
-        if isinstance(node, Node) and node.kind not in ("leaf", "written"):
-            if k < len(step.carry):
-                text.places.setdefault(node, Place(text.names[k], "after", batch is not None))
-            elif node not in text.places:
-                role = ("out", k - len(step.carry))
-                text.places[node] = sequence(text, f"y{k}", role, node, "t", False, batch)
-    for k, y in enumerate(notes):
-        node = lowering.known[y]
-        name = y.name or text.numbered(f"{y.op.name}_")
-        text.places[node] = sequence(text, name, ("note", k), node, "t", False, batch)
-    text.given = set(text.places)
-    back_outputs(step, lowering, text, pulled, batch, names)
-    sums = sum(math.prod(x.shape) * x.dtype.itemsize for x in step.captured)
-    plan = planned(text, numbers, fixed, BACK_LINES if sums < LARGE_SUMS else 2 * BACK_LINES)
-    plan.gathers = [x.shape for x in step.captured if x.ndim == 2]
-    return plan
+@dataclass(slots=True)
+class Term:
+    """A part of the cotangent of the k-th captured array, to be added up over time.
+
+    A Dot is a product of two sequences, done for a block of steps at once; AddRows adds to the
+    rows of a table; of another node, axis `target[a]` goes along axis a, or none does.
+    """
+
+    k: int
+    node: Node
+    target: tuple[int | None, ...]
+    operands: tuple[Node, ...] = ()  # of a product, in the order in which it is what it is
 
 
-def back_outputs(step, lowering, text, pulled, batch, names):
-    """Say where the cotangents go: those of xs, of the carry, and of what is captured."""
-    inputs, carry = len(step.xs), len(step.carry)
-    nodes = [None if p is None else lowering.node(p) for p in pulled]
-    if batch is not None and not all(map(in_rows, nodes[: inputs + carry])):
-        raise Coupled
-    became = gathered([n for n in nodes if n is not None], text.is_early, text.given)
-    nodes = [None if n is None else became.get(n, n) for n in nodes]
-    terms: list[Any] = []
-    for k, n in enumerate(nodes[inputs + carry :]):
-        if n is not None:
-            target = tuple(range(len(step.captured[k].shape)))
-            accumulated(text, n, target, k, step.captured[k], batch, terms)
-    readers = count_readers(
-        [*[n for n in nodes[: inputs + carry] if n], *[t[0] for t in terms]], text.given
-    )
-    dxs = [
-        (n, input_place(text, lowering.known[x], k, n, batch))
-        for k, (x, n) in enumerate(zip(step.xs, nodes, strict=False))
-        if n is not None
-    ]
-    late = [(n, place) for n, place in dxs if n.kind == "product" and readers[n] == 1]
-    in_time = [pair for pair in dxs if pair not in late]
-    operands = [x for n, _ in late for x in n.inputs[: 2 * n.data : 2]]
-    mark_blocks(text, [*operands, *[x for t in terms if t[1] == "gather" for x in t[2]]])
-    starts = [x for n, _ in late for x in n.inputs[2 * n.data :]]
-    outputs = carried_outputs(text, nodes[inputs : inputs + carry], lowering, step, readers)
-    finish(text, in_time + outputs, [*operands, *starts, *[x for t in terms for x in t[2]]])
-    for x in operands:
-        text.settle(x)
-    for n, place in late:
-        text.places[n] = place
-        text.late_product(n)
-    accumulate_all(text, terms)
+class Cotangents:
+    """Where the cotangents of a step go: those of xs, of the carry, and of what is captured."""
+
+    def __init__(self, draft: Backward):
+        self.draft, self.step, self.batch = draft, draft.step, draft.batch
+        self.places, self.schedule = draft.places, draft.schedule
+        self.terms: list[Term] = []
+        self.talls: dict[str, str] = {}  # arrays that are packed for sums of products
+
+    def write(self) -> None:
+        step, places, schedule = self.step, self.places, self.schedule
+        inputs, carry = len(step.xs), len(step.carry)
+        found = [None if p is None else self.draft.lowering.node(p) for p in self.draft.pulled]
+        if self.batch is not None and not all(map(in_rows, found[: inputs + carry])):
+            raise Coupled
+        became = gathered([n for n in found if n is not None], places.is_early, places.given)
+        pulled = [None if n is None else became.get(n, n) for n in found]
+        for k, n in enumerate(pulled[inputs + carry :]):
+            if n is not None:
+                self.take_apart(k, n, tuple(range(len(step.captured[k].shape))))
+        outer = [n for n in pulled[: inputs + carry] if n is not None]
+        readers = count_readers([*outer, *[t.node for t in self.terms]], places.given)
+        dxs = [(n, self.input(k, n)) for k, n in enumerate(pulled[:inputs]) if n is not None]
+        late = [(n, p) for n, p in dxs if isinstance(n, nodes.Product) and readers[n] == 1]
+        operands = [x for n, _ in late for x, _ in n.pairs]
+        products = [x for t in self.terms for x in t.operands]
+        for x in (*operands, *products):
+            places.in_blocks.add(places.base(x) or x)
+        starts = [n.start for n, _ in late if n.start is not None]
+        in_time = [(n, p) for n, p in dxs if not any(n is m for m, _ in late)]
+        outputs = in_time + self.carried(pulled[inputs : inputs + carry], readers)
+        needed = [x for t in self.terms for x in (t.operands or reading(t.node))]
+        self.draft.finish(outputs, [*operands, *starts, *needed])
+        for x in operands:
+            schedule.settle(x)
+        for n, place in late:
+            places.at[n] = place
+            product(schedule, n, late=True)
+        self.add_up()
+
+    def input(self, k: int, n: Node) -> Place:
+        """Where the cotangents of a sequence go."""
+        x = self.draft.lowering.known[self.step.xs[k]]
+        wish = f"d{self.places.at[x].array}"
+        word = self.places.argument(wish, roles.Timed("dx", k), n, n.shape)
+        return Place(word, "t", self.batch is not None)
+
+    # -- of the carry ------------------------------------------------------------------------------
+
+    def carried(
+        self, pulled: Sequence[Node | None], readers: dict[Node, int]
+    ) -> list[tuple[Node, Place]]:
+        """Where the carry's cotangents go: over the old ones, once everybody has read those."""
+        out: dict[int, Node] = {}
+        at = {leaf.role.k: (leaf, place) for leaf, place in self.schedule.carried()}
+        for k, n in enumerate(pulled):
+            if k in at:
+                leaf, place = at[k]
+                if n is None:
+                    a = self.places.arguments[place.array]
+                    severed = replace(leaf.role, severed=True)
+                    self.places.arguments[place.array] = a._replace(role=severed)
+                    n = nodes.Written([], leaf.shape, leaf.dtype, value=0)
+                out[k] = n
+        leaves = {leaf: k for k, (leaf, _) in at.items()}
+        reads = {k: self.reads(n, leaves) for k, n in out.items()}
+        shared = {k for k, n in out.items() if readers.get(n, 0) > 1}  # others may read it too soon
+        return [
+            (self.relayed(n) if k in shared or clashes(k, n, reads) else n, at[k][1])
+            for k, n in out.items()
+        ]
+
+    def reads(self, node: Node, leaves: dict[nodes.Leaf, int]) -> dict[int, bool]:
+        """The carried cotangents that a formula reads, and whether only at the loop's position."""
+        found: dict[Node, bool] = {}
+        starts = [node.start] if isinstance(node, nodes.Product) and node.start is not None else []
+        for n in [node, *starts]:
+            for x, same in reads(self.places, n, here(n.shape)).items():
+                found[x] = found.get(x, True) and same
+        return {k: found[leaf] for leaf, k in leaves.items() if leaf in found}
+
+    def relayed(self, node: Node) -> Node:
+        """The same numbers by way of an array of their own."""
+        plain = isinstance(node, nodes.Formula | nodes.Leaf)
+        if plain and node not in self.places.at:
+            self.schedule.keep(node)
+        return nodes.Pointwise([node], node.shape, node.dtype, node.batched, op=detached)
+
+    # -- of what is captured -----------------------------------------------------------------------
+
+    def take_apart(self, k: int, n: Node, target: tuple[int | None, ...]) -> None:
+        """Take the cotangent of something fixed apart into terms that the loop can add up."""
+        if isinstance(n, nodes.Written) and n.value == 0:
+            return
+        if n.is_sum and not n.batched and all(x.shape == n.shape for x in n.inputs):
+            for x in n.inputs:
+                self.take_apart(k, x, target)
+            return
+        if isinstance(n, nodes.View) and not n.batched and n not in self.places.at:
+            to = {way.axis: a for a, way in enumerate(n.ways) if way.axis is not None}
+            plain = all(not way.offset and way.step in (0, 1) for way in n.ways)
+            if plain and all(a in to or a is None or n.shape[a] == "1" for a in target):
+                turned = tuple([None if a is None else to.get(a) for a in target])
+                self.take_apart(k, n.inputs[0], turned)
+                return
+        if isinstance(n, nodes.Reduce) and n.how == "sum":
+            target = tuple([None if a in n.axes else a for a in target])
+            self.terms.append(Term(k, n.inputs[0], target))
+            return
+        if isinstance(n, nodes.Dot) and target in ((0, 1), (1, 0)):
+            left, g = n.inputs
+            turned_left = isinstance(left, nodes.View) and left.ways == TURNED
+            if turned_left and n.dtype == left.dtype == g.dtype and n.dtype.kind == "f":
+                x = left.inputs[0]
+                self.terms.append(Term(k, n, target, (x, g) if target == (0, 1) else (g, x)))
+                return
+        rows = isinstance(n, nodes.AddRows) and target == tuple(range(len(n.shape)))
+        if self.batch is not None and not n.batched and not rows:
+            raise Coupled
+        self.terms.append(Term(k, n, target))
+
+    def add_up(self) -> None:
+        """Add up all terms; a sum of products alone begins with the first, which writes."""
+        packed = [t.operands[1] for t in self.terms if t.operands]
+        shared = {g for g in packed if packed.count(g) > 1}
+        for term in self.terms:
+            if term.operands:
+                alone = all(t.operands for t in self.terms if t.k == term.k)
+                self.add_product(term, shared, alone)
+            elif isinstance(term.node, nodes.AddRows) and is_whole(term):
+                self.add_rows(self.total(term.k, False), *term.node.inputs)
+            else:
+                self.add_number(term)
+
+    def add_product(self, term: Term, shared: set[Node], alone: bool) -> None:
+        """A product over a block of steps."""
+        x, g = term.operands
+        places, schedule = self.places, self.schedule
+        first = places.of_role(roles.Total(term.k, alone)) is None
+        total = self.total(term.k, alone)
+        schedule.settle(x)
+        schedule.settle(g)
+        begins = "begun + done == 0" if alone and first else "False"
+        if g in shared:  # more than one product reads it: packed once for all
+            name, right = "gather_packed", self.tall(g)
+        else:
+            name, right = "gather", places.array(g, True)
+        schedule.late.append(
+            f"{name}({places.array(x, True)}, {right}, {total}, scratch, {begins})"
+        )
+        if "scratch" not in places.arguments:
+            matrices = tuple([x.shape for x in self.step.captured if x.ndim == 2])
+            dtype = self.step.captured[term.k].dtype
+            scratch = Argument("scratch", roles.Scratch(matrices), dtype, True)
+            places.arguments[scratch.name] = scratch
+
+    def tall(self, g: Node) -> str:
+        """A block of steps as one tall matrix, packed for the products that sum over it."""
+        places = self.places
+        array = places.array(g, True)
+        if array not in self.talls:
+            rows = 1 if len(g.shape) < 2 or g.shape[0] == ROWS else places.sizes.value(g.shape[0])
+            wish = f"{places.at[places.base(g) or g].array}_packed"
+            role = roles.Tall(g.shape[-1], rows)
+            self.talls[array] = places.argument(wish, role, g, ())
+            self.schedule.late.append(f"pack_rows({array}, {self.talls[array]})")
+        return self.talls[array]
+
+    def add_rows(self, total: str, x: Node, index: Node) -> None:
+        """Add what comes to the rows that an index names."""
+        self.schedule.settle(x, True)
+        at, n = self.places.at, len(index.shape)
+        every = [Index(v) for v in VARIABLES[: len(x.shape)]]
+        row = ", ".join([at[index].entry(every[:n]), *VARIABLES[n : len(x.shape)]])
+        line = f"{total}[{row}] += {at[x].entry(every)}"
+        self.schedule.piece(None, (x, index), looped(x.shape, line))
+
+    def add_number(self, term: Term) -> None:
+        """A sum in the loop itself."""
+        shape = self.step.captured[term.k].shape
+        batched = term.node.batched and self.batch is not None
+        ways = []
+        for a, n in zip(term.target, shape, strict=True):
+            shift = a == 0 and batched and n != 1
+            ways.append(fixed() if a is None else Way(a, offset("start", int(shift))))
+        total = Place(self.total(term.k, False))
+        self.schedule.store(term.node, total, ways or [fixed()], "+=")
+
+    def total(self, k: int, fresh: bool) -> str:
+        """Where the cotangent of the k-th captured array is added up."""
+        known = self.places.of_role(roles.Total(k, fresh))
+        if known is not None:
+            return known
+        x = self.step.captured[k]
+        shape = tuple([self.places.sizes.text(n) for n in x.shape])
+        wish = f"d{x.name or f'w{k}'}"
+        return self.places.argument(wish, roles.Total(k, fresh), x, shape)
 
 
 def in_rows(n: Node | None) -> bool:
     """Whether a cotangent has the batch in front, as what it is the cotangent of."""
-    return n is None or n.kind == "written" or (n.batched and bool(n.shape))
+    return n is None or isinstance(n, nodes.Written) or (n.batched and bool(n.shape))
 
 
-def input_place(text: Text, x: Node, k: int, n: Node, batch: int | None) -> Place:
-    """Where the cotangents of a sequence go."""
-    word = text.argument(f"d{text.places[x].array}", ("dx", k), n.dtype, len(n.shape) + 1, True)
-    text.full[word] = n.shape
-    return Place(word, "t", batch is not None)
+def is_whole(term: Term) -> bool:
+    return term.target == tuple(range(len(term.node.shape)))
 
 
-def accumulate_all(text: Text, terms: list[Any]) -> None:
-    """Add up the terms of all that is captured; a sum of products alone begins with the first."""
-    packed = [t[2][1] for t in terms if t[1] == "gather"]
-    shared = {g for g in packed if packed.count(g) > 1}
-    kinds: dict[int, list[str]] = {}
-    for term in terms:
-        kinds.setdefault(term[4], []).append(term[1])
-    for term in terms:
-        accumulate(text, term, shared, fresh=set(kinds[term[4]]) == {"gather"})
+def reading(node: Node) -> list[Node]:
+    """What has to be there for a term to be added up in the loop."""
+    return node.inputs if isinstance(node, nodes.AddRows) else [node]
 
 
-def count_readers(outputs: list[Node], until: Any) -> dict[Node, int]:
+def count_readers(outputs: Sequence[Node], until: Iterable[Node]) -> dict[Node, int]:
     readers: dict[Node, int] = {}
+    ends = set(until)
     for n in outputs:
         readers[n] = readers.get(n, 0) + 1
-    for n in ordered(outputs, until):
+    for n in ordered(outputs, ends):
         readers.setdefault(n, 0)
-        for x in n.inputs if n not in until else ():
+        for x in n.inputs if n not in ends else ():
             readers[x] = readers.get(x, 0) + 1
     return readers
-
-
-def mark_blocks(text: Text, operands: list[Node]) -> None:
-    for x in operands:
-        base = text.base(x)
-        text.in_blocks.add(base if base is not None else x)
-
-
-def carried_outputs(text, nodes, lowering, step, readers):
-    """Where the carry's cotangents go: over the old ones, once everybody has read those."""
-    places = {k: text.places[leaf] for leaf, k in text.carried.items()}
-    out = []
-    for k, n in enumerate(nodes):
-        if k in places:
-            if n is None:
-                text.severed.add(k)
-                shape = lowering.shape(step.carry[k].shape, True)
-                n = Node("written", [], shape, step.carry[k].dtype, 0, True)
-            out.append((k, n))
-    reads = {k: carried_reads(text, n) for k, n in out}
-    shared = {
-        k for k, n in out if readers.get(n, 0) > 1
-    }  # others read it, maybe before all is read
-    return [
-        (relayed(text, n) if k in shared or clashes(k, n, reads) else n, places[k]) for k, n in out
-    ]
-
-
-def carried_reads(text: Text, node: Node) -> dict[int, bool]:
-    """The carried cotangents that a formula reads, and whether only at the loop's own position."""
-    found: dict[Node, bool] = {}
-    for n in [node, *node.inputs[2 * node.data :]] if node.kind == "product" else [node]:
-        text.reads(n, here(n.shape), found, here(n.shape))
-    return {k: found[leaf] for leaf, k in text.carried.items() if leaf in found}
 
 
 def clashes(k: int, node: Node, reads: dict[int, dict[int, bool]]) -> bool:
@@ -260,7 +370,7 @@ def clashes(k: int, node: Node, reads: dict[int, dict[int, bool]]) -> bool:
 
     So it is where others' numbers are read from it in turn, as in carries that swap places.
     """
-    if node.kind not in ("pointwise", "view", "product", "leaf", "written"):
+    if not isinstance(node, nodes.Pointwise | nodes.View | nodes.Product | nodes.There):
         return True
     if not reads[k].get(k, True):
         return True
@@ -274,116 +384,3 @@ def clashes(k: int, node: Node, reads: dict[int, dict[int, bool]]) -> bool:
             seen.add(j)
             stack += [i for i in reads.get(j, {}) if i != j]
     return False
-
-
-def relayed(text: Text, node: Node) -> Node:
-    """The same numbers by way of an array of their own."""
-    if node.kind in ("pointwise", "view", "leaf", "written") and node not in text.places:
-        text.places[node] = text.buffer(node, node in text.in_blocks)
-        text.stores.append(Store(node, text.places[node], whole(node), "=", node))
-    return Node("pointwise", [node], node.shape, node.dtype, detached, node.batched)
-
-
-def accumulated(text, n, target, k, captured, batch, terms):
-    """Take the cotangent of something fixed apart into terms that the loop can add up.
-
-    `target`: for each of its axes, the axis of `n` that goes along it, or None.
-    """
-    if n.kind == "written" and n.data == 0:
-        return
-    sums = n.is_sum and not n.batched
-    if sums and all(x.shape == n.shape for x in n.inputs):
-        for x in n.inputs:
-            accumulated(text, x, target, k, captured, batch, terms)
-        return
-    if n.kind == "view" and not n.batched and n not in text.places:
-        to = {way[0]: a for a, way in enumerate(n.data) if way[0] is not None}
-        plain = all(way[1:] in (("0", 1), ("0", 0)) for way in n.data)
-        if plain and all(axis in to or axis is None or n.shape[axis] == "1" for axis in target):
-            target = tuple(None if a is None else to.get(a) for a in target)
-            accumulated(text, n.inputs[0], target, k, captured, batch, terms)
-            return
-    if n.kind == "reduce" and n.data[0] == "sum":
-        target = tuple(None if a in n.data[1] else a for a in target)
-        terms.append((n.inputs[0], "sum", (n.inputs[0],), target, k, captured))
-        return
-    if n.kind == "dot" and target in ((0, 1), (1, 0)):
-        x = turned(n.inputs[0])
-        g = n.inputs[1]
-        real = n.dtype == n.inputs[0].dtype == g.dtype and n.dtype.kind == "f"
-        if x is not None and real:
-            pair = (x, g) if target == (0, 1) else (g, x)
-            terms.append((n, "gather", pair, target, k, captured))
-            return
-    if n.kind == "add_rows" and target == tuple(range(len(n.shape))):
-        terms.append((n, "rows", tuple(n.inputs), target, k, captured))
-        return
-    if batch is not None and not n.batched:
-        raise Coupled
-    terms.append((n, "sum", (n,), target, k, captured))
-
-
-def accumulate(text: Text, term: Any, shared: set[Node], fresh: bool) -> None:
-    """Add one term up: products over a block of steps, other sums in the loop itself.
-
-    A sum of products alone begins `fresh`: its first product writes instead of adding.
-    """
-    _, how, operands, target, k, captured = term
-    first = all(a.role[0] != "acc" or a.role[2] != k for a in text.arguments.values())
-    acc = accumulator(text, k, captured, fresh)
-    if how == "gather":
-        x, g = operands
-        text.settle(x)
-        text.settle(g)
-        begins = "begun + done == 0" if fresh and first else False
-        if g in shared:  # more than one product reads it: packed once for all
-            packed = text.tall(g)
-            text.late.append(
-                f"gather_packed({text.array(x, True)}, {packed}, {acc}, scratch, {begins})"
-            )
-        else:
-            text.late.append(
-                f"gather({text.array(x, True)}, {text.array(g, True)}, {acc}, scratch, {begins})"
-            )
-        if not any(a.role[0] == "scratch" for a in text.arguments.values()):
-            text.arguments["scratch"] = scratch(captured)
-        return
-    if how == "rows":
-        rows_added(text, acc, *operands)
-        return
-    batched = operands[0].batched and text.batched
-    place = Place(acc)
-    ways: list[Any] = []
-    for a, n in zip(target, captured.shape, strict=True):
-        if a is None:
-            ways.append((None, "0", 0))
-        elif a == 0 and batched and n != 1:
-            ways.append((0, "start", 1))
-        else:
-            ways.append((a, "0", 1))
-    text.full[acc] = text.sizes_of(captured)
-    text.stores.append(Store(operands[0], place, tuple(ways) or ((None, "0", 0),), "+=", None))
-
-
-def rows_added(text, acc, x, index):
-    """Add what comes to the rows that an index names."""
-    text.settle(x, True)
-    n = len(index.shape)
-    nest = Nest(text, (), [])
-    every = [Index(v) for v in VARIABLES[: len(x.shape)]]
-    at = nest.entry(text.places[index], every[:n], index.shape)
-    value = nest.entry(text.places[x], every, x.shape)
-    row = ", ".join([at, *VARIABLES[n : len(x.shape)]])
-    text.looped(None, x.shape, f"{acc}[{row}] += {value}", (x, index))
-
-
-def scratch(captured: Any) -> Any:
-    return Argument("scratch", ("scratch",), captured.dtype, 1, True)
-
-
-def accumulator(text: Text, k: int, captured: Any, fresh: bool) -> str:
-    for name, argument in text.arguments.items():
-        if argument.role[0] == "acc" and argument.role[2] == k:
-            return name
-    word = f"d{captured.name or f'w{k}'}"
-    return text.argument(word, ("acc", fresh, k), captured.dtype, max(1, captured.ndim), True)

@@ -14,7 +14,7 @@ import numpy as np
 from ..ops.shape import check_index
 from ..tensor import Tensor, _births, mode
 from .entry import Known, Steps, results_of, warn
-from .lower import Unsupported
+from .nodes import Unsupported
 from .program import Program, program_of
 from .runtime import Run
 from .scanned import scanned
@@ -65,7 +65,7 @@ def compiled(
     run.names, run.scope, run.began = names, mode.scope, began
     read = (*inputs, *state, *captured)
     keep = mode.recording and any(x.tracked for x in read)
-    out = run.ahead(keep)
+    out = run.forward(keep)
     return list(scanned.several(tuple(out), read, {"run": run}))
 
 
@@ -158,7 +158,7 @@ def _program(made: Any, results: Any, again: Any, inputs: int) -> Program | None
     program: Program | None = None
     try:
         program = program_of(Step(made, results, inputs))
-        program.ahead.compiled()
+        program.forward.compiled()
     except Unsupported as reason:
         program = None
         warn(reason)

@@ -118,18 +118,10 @@ class Known:
 
 
 def fold(
-    step: Steps,
-    carry: Any,
-    xs: Any,
-    *,
-    reverse: bool = False,
-    length: int | None = None,
-    checkpoint: str | int | None = None,
-    unrolled: bool = False,
-    names: Sequence[str] = (),
-    roots: Sequence[Any] | None = None,
-    known: Known | None = None,
-) -> list[Tensor]:
+    step: Steps, carry: Any, xs: Any, *, reverse: bool = False, length: int | None = None,
+    checkpoint: str | int | None = None, unrolled: bool = False, names: Sequence[str] = (),
+    roots: Sequence[Any] | None = None, known: Known | None = None,
+) -> list[Tensor]:  # fmt: skip
     """`scan`, with names for the carry in texts and pictures.
 
     `roots`: what the step must not change, if that is less than all it can reach. `known`: of a

@@ -12,8 +12,12 @@ from ..op import pick
 from ..ops.arithmetic import astype
 from ..ops.reduce import axes_of
 from ..tensor import Tensor, recording
-from .lower import ROWS, Coupled, Lowering, Node, Unsupported, plain, turned
+from . import nodes
+from .lower import Lowering, plain
+from .nodes import Coupled, Node, Unsupported
+from .roles import Captured, Timed
 from .trace import Trace
+from .where import ROWS, TURNED, ZERO, Offset, Way, fixed, offset
 
 
 class Builder(Lowering):
@@ -51,17 +55,17 @@ class Builder(Lowering):
         if self.batch is not None:
             raise Coupled(op.name)
         plain(y)
-        return Node("call", inputs, self.shape(y.shape, True), y.dtype, (op, y.attrs))
+        return nodes.Call(inputs, self.shape(y.shape, True), y.dtype, op=op, attrs=y.attrs)
 
     def apart(self, x: Node, *axes: int) -> None:
         """Refuse to mix the rows of the batch along one of these axes."""
         if self.batch is not None and x.batched and any(x.shape[k] == ROWS for k in axes):
             raise Coupled
 
-    def rows_first(self, y: Tensor, x: Node, ways: Sequence[Any]) -> None:
+    def rows_first(self, y: Tensor, x: Node, ways: list[Way]) -> None:
         """Refuse a cut that does not leave the batch in front, whole."""
         self.check_rows_first(x)
-        whole = y.shape[:1] == (self.batch,) and tuple(ways[:1]) == ((0, "0", 1),)
+        whole = y.shape[:1] == (self.batch,) and ways[:1] == [Way(0)]
         if self.batch is not None and x.batched and not whole:
             raise Coupled
 
@@ -78,14 +82,14 @@ class Builder(Lowering):
         kept_new = [k for k, n in enumerate(words) if n != "1"]
         if [x.shape[k] for k in kept_old] == [words[k] for k in kept_new]:
             to = dict(zip(kept_old, kept_new, strict=True))
-            axes = [(to[k], "0", 1) if k in to else (None, "0", 0) for k in range(len(x.shape))]
-            return self.view(x, words, axes)
-        return Node("copy", [x], words, x.dtype, None, x.batched)
+            ways = [Way(to[k]) if k in to else fixed() for k in range(len(x.shape))]
+            return self.view(x, words, ways)
+        return nodes.Copy([x], words, x.dtype, x.batched)
 
     def permuted(self, x: Node, axes: Sequence[int]) -> Node:
         """Axis k of the answer is axis axes[k] of the input."""
         back = {a: k for k, a in enumerate(axes)}
-        ways = [(back[a], "0", 1) for a in range(len(axes))]
+        ways = [Way(back[a]) for a in range(len(axes))]
         return self.view(x, [x.shape[a] for a in axes], ways)
 
     def transposed(self, y: Tensor, inputs: list[Node], axes: Any) -> Node:
@@ -104,16 +108,16 @@ class Builder(Lowering):
         words, extra = self.shape(y.shape, x.batched), y.ndim - len(x.shape)
         if self.batch is not None and x.batched and extra:
             raise Coupled
-        axes = [
-            (None, "0", 0) if n == "1" and words[k + extra] != "1" else (k + extra, "0", 1)
+        ways = [
+            fixed() if n == "1" and words[k + extra] != "1" else Way(k + extra)
             for k, n in enumerate(x.shape)
         ]
-        return self.view(x, words, axes)
+        return self.view(x, words, ways)
 
     def cast(self, x: Node, dtype: np.dtype) -> Node:
         if x.dtype == dtype:
             return x
-        return Node("pointwise", [x], x.shape, dtype, astype, x.batched)
+        return nodes.Pointwise([x], x.shape, dtype, x.batched, op=astype)
 
     def summed(self, y: Tensor, inputs: list[Node], axis: Any, keepdims: bool) -> Node:
         return self.over(y, inputs[0], axis, keepdims, "sum")
@@ -142,24 +146,21 @@ class Builder(Lowering):
             return self.cast(x, y.dtype)
         flags = y.dtype.kind == "b"
         x = self.cast(x, np.dtype(np.int64) if flags else y.dtype)  # a sum of flags is a number
-        shape = ["1" if k in axes else n for k, n in enumerate(x.shape)]
+        shape = tuple(["1" if k in axes else n for k, n in enumerate(x.shape)])
         batched = x.batched and not (self.batch is not None and 0 in axes)
         self.check_rows_first(x)
-        made = Node("reduce", [x], shape, x.dtype, (how, tuple(axes)), batched)
+        made = nodes.Reduce([x], shape, x.dtype, batched, how=how, axes=tuple(axes))
         return self.cast(made, y.dtype)
 
     def without(self, x: Node, axes: Sequence[int]) -> Node:
         """A view that leaves out axes of size 1."""
-        return self.at(x, dict.fromkeys(axes, "0"))
+        return self.at(x, dict.fromkeys(axes, ZERO))
 
-    def at(self, x: Node, places: dict[int, str]) -> Node:
+    def at(self, x: Node, places: dict[int, Offset]) -> Node:
         """What is at fixed places of some axes, which go."""
         left = iter(range(len(x.shape)))
         shape = [n for k, n in enumerate(x.shape) if k not in places]
-        ways = [
-            (None, places[k], 0) if k in places else (next(left), "0", 1)
-            for k in range(len(x.shape))
-        ]
+        ways = [fixed(places[k]) if k in places else Way(next(left)) for k in range(len(x.shape))]
         return self.view(x, shape, ways)
 
     def cuts(self, y: Tensor, inputs: list[Node], sections: Any, axis: int) -> list[Node]:
@@ -171,11 +172,11 @@ class Builder(Lowering):
         for i, part in enumerate(y._array):
             size = self.sizes.text(part.shape[axis])
             if begin == i * part.shape[axis] and not size.isdigit():
-                offset = "0" if i == 0 else size if i == 1 else f"{i} * {size}"
+                first = offset(size, i)
             else:
-                offset = self.sizes.text(begin) if begin > 1 else str(begin)
+                first = offset(self.sizes.text(begin) if begin > 1 else begin)
             shape = [size if a == axis else n for a, n in enumerate(x.shape)]
-            ways = [(a, offset if a == axis else "0", 1) for a in range(len(shape))]
+            ways = [Way(a, first if a == axis else ZERO) for a in range(len(shape))]
             parts.append(self.view(x, shape, ways))
             begin += part.shape[axis]
         return parts
@@ -184,7 +185,7 @@ class Builder(Lowering):
         """All that is along an axis, each without it."""
         x, axis = inputs[0], axis % len(inputs[0].shape)
         self.apart(x, axis)
-        return [self.at(x, {axis: str(i)}) for i in range(len(y._array))]
+        return [self.at(x, {axis: offset(i)}) for i in range(len(y._array))]
 
     def taken(self, y: Tensor, inputs: list[Node], index: Any) -> Node:
         x = inputs[0]
@@ -200,12 +201,13 @@ class Builder(Lowering):
             self.refuse("indexing with an array")
         ways = indexed(index, y.shape)
         self.rows_first(y, x, ways)
-        return Node("put", [x], self.shape(y.shape, x.batched), y.dtype, ways, x.batched)
+        return nodes.Put([x], self.shape(y.shape, x.batched), y.dtype, x.batched, ways=tuple(ways))
 
     def flipped(self, y: Tensor, inputs: list[Node], axis: Any) -> Node:
         x, axes = inputs[0], axes_of(y, axis)
         self.apart(x, *axes)
-        ways = [(k, f"{n} - 1", -1) if k in axes else (k, "0", 1) for k, n in enumerate(x.shape)]
+        last = [offset(n) + offset(1, -1) for n in x.shape]
+        ways = [Way(k, last[k], -1) if k in axes else Way(k) for k in range(len(last))]
         return self.view(x, x.shape, ways)
 
     def stacked(self, y: Tensor, inputs: list[Node], axis: int) -> Node:
@@ -220,41 +222,44 @@ class Builder(Lowering):
                 raise Coupled
             inputs = [self.spread(x, y.ndim - new) for x in inputs]
             self.check_rows_first(*inputs)
-        return Node("join", inputs, self.shape(y.shape, batched), y.dtype, (axis, new), batched)
+        return nodes.Join(
+            inputs, self.shape(y.shape, batched), y.dtype, batched, axis=axis, new=new
+        )
 
     def multiplied(self, y: Tensor, inputs: list[Node]) -> Node:
         """The matrix product: with a fixed matrix, or of two things that both change."""
         a, b = inputs
         words = self.shape(y.shape, False)
         real = y.dtype.kind == "f" and a.dtype == b.dtype == y.dtype
-        fixed = not b.batched and b.kind == "leaf" and len(a.shape) == len(b.shape) == 2
-        if real and fixed and (self.batch is None or (a.batched and a.shape[0] == ROWS)):
-            return Node("product", [a, b], (a.shape[0], b.shape[1]), y.dtype, 1)
+        known = not b.batched and isinstance(b, nodes.Leaf) and len(a.shape) == len(b.shape) == 2
+        if real and known and (self.batch is None or (a.batched and a.shape[0] == ROWS)):
+            return nodes.Product([a, b], (a.shape[0], b.shape[1]), y.dtype)
         if self.batch is not None:
-            rows = turned(a)
+            rows = a.inputs[0] if isinstance(a, nodes.View) and a.ways == TURNED else None
             sums = rows is not None and rows.batched and rows.shape[0] == ROWS  # over the batch
             if sums and len(b.shape) == 2 and b.batched and b.shape[0] == ROWS:
-                return Node("dot", [a, b], words, y.dtype, None, False)
+                return nodes.Dot([a, b], words, y.dtype, False)
             if len(a.shape) < 3 or (len(b.shape) == len(a.shape)) != b.batched or not a.batched:
                 raise Coupled
             self.check_rows_first(a, b)
             words = (ROWS, *words[1:])
-        return Node("dot", [a, b], words, y.dtype)
+        return nodes.Dot([a, b], words, y.dtype)
 
     def rows_of(self, y: Tensor, inputs: list[Node]) -> Node:
         """Rows of a table by number, which are checked before the loop runs."""
         table, index = inputs
-        kinds = [x.data[0] if x.kind == "leaf" else "" for x in (table, index)]
-        if kinds != ["captured", "x"]:
+        first, second = [x.role if isinstance(x, nodes.Leaf) else None for x in (table, index)]
+        sequence = isinstance(second, Timed) and second.kind == "x"
+        if not (isinstance(first, Captured) and sequence):
             self.refuse("embedding of what the step computes")
         self.check_rows_first(index)
-        return Node("rows_of", [table, index], (*index.shape, *table.shape[1:]), y.dtype)
+        return nodes.RowsOf([table, index], (*index.shape, *table.shape[1:]), y.dtype)
 
     def add_rows(self, y: Tensor, inputs: list[Node], rows: int) -> Node:
         """Zeros with rows added where they belong."""
         self.check_rows_first(*inputs)
         shape = self.shape(y.shape, False)
-        return Node("add_rows", inputs, shape, y.dtype, None, self.batch is None)
+        return nodes.AddRows(inputs, shape, y.dtype, self.batch is None)
 
     def composed(self, y: Tensor, formula: Callable[..., Any]) -> Any:
         """What a formula in other ops comes to."""
@@ -269,7 +274,7 @@ class Builder(Lowering):
         return self.node(answer)
 
 
-def indexed(index, shape):
+def indexed(index: Sequence[Any], shape: Sequence[int]) -> list[Way]:
     """What a plain index does to each axis: (size here or None, start, step), and new axes."""
     index = list(index)
     given = sum(i is not None and i is not Ellipsis for i in index)
@@ -277,7 +282,8 @@ def indexed(index, shape):
         index.append(Ellipsis)
     at = next(k for k, i in enumerate(index) if i is Ellipsis)
     index[at : at + 1] = [slice(None)] * (len(shape) - given)
-    ways, axis, here = [], 0, 0
+    ways: list[Way] = []
+    axis = here = 0
     for i in index:
         if i is None:
             here += 1
@@ -286,9 +292,9 @@ def indexed(index, shape):
             raise Unsupported("indexing with an array")
         if isinstance(i, slice):
             start, _, step = i.indices(shape[axis])
-            ways.append((here, str(start), step))
+            ways.append(Way(here, offset(start), step))
             here += 1
         else:
-            ways.append((None, str(int(i) % shape[axis]), 0))
+            ways.append(fixed(offset(int(i) % shape[axis])))
         axis += 1
     return ways

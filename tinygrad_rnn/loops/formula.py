@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..op import Op
-from .lower import Node, Unsupported
+from .nodes import Node, Pointwise, Unsupported, Written
 
 if TYPE_CHECKING:
-    from .schedule import Text
+    from .places import Places
 
 OPERATORS = {
     operator.add: "+", operator.sub: "-", operator.mul: "*", operator.truediv: "/",
@@ -83,17 +83,17 @@ def is_cheap(op: Op) -> bool:
 
 
 def cheap(node: Node) -> bool:
-    return node.kind == "pointwise" and is_cheap(node.data)
+    return isinstance(node, Pointwise) and is_cheap(node.op)
 
 
-def formula(text: Text, node: Node, inputs: list[str]) -> str:
+def formula(places: Places, node: Pointwise, inputs: list[str]) -> str:
     """One op on numbers, as text: an operator, or a call of its `number`.
 
     Numbers are given the dtype that NumPy gives them beside each other, and so is the answer where
     the formula's is another: Numba keeps no narrow integer narrow, and somebody else's op may give
     anything.
     """
-    op, dtype = node.data, node.dtype
+    op, dtype = node.op, node.dtype
     if dtype not in KINDS or any(x.dtype not in KINDS for x in node.inputs):
         raise Unsupported(f"{op.name} of {dtype}")
     real = dtype.kind == "f"
@@ -102,7 +102,7 @@ def formula(text: Text, node: Node, inputs: list[str]) -> str:
     for k in company:
         if real and node.inputs[k].dtype != dtype:
             inputs[k] = f"{KINDS[dtype]}({inputs[k]})"
-    values = [x.data if x.kind == "written" else None for x in node.inputs]
+    values = [x.value if isinstance(x, Written) else None for x in node.inputs]
     word = spelled(op, [Word(x, "", v) for x, v in zip(inputs, values, strict=True)])
     if word is not None:
         line = word.text
@@ -110,7 +110,7 @@ def formula(text: Text, node: Node, inputs: list[str]) -> str:
         source = node.source if node.source is not None and node.source.op is op else None
         attrs = {} if source is None else source.attrs
         words = [*inputs, *(f"{name}={constant(value, kind)}" for name, value in attrs.items())]
-        line = f"{text.called_name(op, kind)}({', '.join(words)})"
+        line = f"{places.called_name(op, kind)}({', '.join(words)})"
     whole = all(node.inputs[k].dtype == dtype for k in company) and dtype == np.int64
     asked = dtype.kind == "b" and all(node.inputs[k].dtype.kind != "b" for k in company)
     cast = not op.ours or not (real or whole or asked)

@@ -3,195 +3,183 @@
 from __future__ import annotations
 
 import math
-import threading
 import weakref
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..kernels.numbers import Called
 from ..kernels.spare import spare
-from .lower import ROWS, Unsupported
-from .schedule import Text
+from ..op import Op
+from . import roles
+from .nodes import Unsupported
+from .roles import Argument, Source
+from .where import ROWS
+
+Array = np.ndarray[Any, Any]
+FORWARD_LINES, BACKWARD_LINES = 128, 256  # rows (of steps times batch) that a block of time has
+LARGE_SUMS = 1 << 20  # bytes of weights' cotangents from which it pays to visit them less often
+OWN = (roles.Buffer, roles.Carried, roles.Total, roles.Scratch, roles.Tall)
+NO_NUMBERS = np.zeros(0)
+
+
+class Fixing(NamedTuple):
+    """An op on fixed arrays, done once before the loop."""
+
+    op: Op
+    inputs: list[Source]
+    attrs: dict[str, Any]
 
 
 class Plan:
     """One direction of a step: its text, and where every array in it comes from."""
 
-    def __init__(self, text: Text, source: str, numbers: list[Any], fixed: list[Any], lines: int):
-        self.source, self.numbers, self.fixed, self.lines = source, numbers, fixed, lines
-        self.words = {word: value for value, word in text.sizes.words.items()}
-        self.values = tuple([self.words[word] for word in text.told])
-        self.arguments = list(text.arguments.values())
-        self.called = text.called
+    def __init__(
+        self, source: str, arguments: list[Argument], sizes: dict[str, int],
+        values: tuple[int, ...], numbers: list[Source], fixed: Sequence[Fixing], lines: int,
+        called: dict[str, Called],
+    ):  # fmt: skip
+        self.source, self.arguments, self.called = source, arguments, called
+        self.sizes, self.values = sizes, values
+        self.numbers, self.fixed, self.lines = numbers, fixed, lines
+        self.of: dict[type, list[tuple[int, Any]]] = {}  # the arguments' places and roles
+        for k, a in enumerate(arguments):
+            self.of.setdefault(type(a.role), []).append((k, a.role))
+        self.cost = self.estimate()
+        self.packs: dict[int, tuple[weakref.ref[Array], Array]] = {}
         self.function: Any = None
-        self.refusal: Unsupported | None = None
-        self.gathers: list[Any] = []
-        self.lock = threading.Lock()
-        roles = [
-            (k, a.role[0], a.role[2] if a.role[0] == "carried" else a.role[-1])
-            for k, a in enumerate(self.arguments)
-        ]
-        self.timed = [r for r in roles if r[1] in TIMED]
-        self.carried = [
-            (k, n) for k, kind, n in roles if kind == "carried" and n not in text.severed
-        ]
-        self.carried_widths = {
-            k: self.size(a.role[1][-1]) if a.role[3] else None
-            for k, a in enumerate(self.arguments)
-            if a.role[0] == "carried"
-        }
-        self.totals = [(k, n) for k, kind, n in roles if kind == "acc"]
-        self.dxs = {n for _, kind, n in roles if kind == "dx"}
-        self.once = [
-            (k, a.role, self.root(a.role[1]) if a.role[0] == "packed" else None)
-            for k, a in enumerate(self.arguments)
-            if a.role[0] in ONCE
-        ]
-        self.own = [(k, a) for k, a in enumerate(self.arguments) if a.role[0] in OWN]
-        self.cost = self.estimate(text)
-        self.packs: dict[int, Any] = {}
+
+    def roles(self, *kinds: type) -> list[tuple[int, Any]]:
+        """The roles of some kinds, each with the place of its argument among all."""
+        return [pair for kind in kinds for pair in self.of.get(kind, ())]
 
     def compiled(self) -> Any:
         """The function of the text, compiled or found when it is first needed."""
         from ..kernels import generated
 
-        with self.lock:
-            if self.refusal is not None:
-                raise self.refusal
-            if self.function is None:
-                counts = 6 + len(self.values)
-                try:
-                    self.function = generated.function(
-                        self.source, counts, self.arguments, self.called
-                    )
-                except generated.Uncompilable as error:
-                    self.refusal = Unsupported(str(error))
-                    raise self.refusal from error
+        if self.function is None:
+            counts = 6 + len(self.values)
+            try:
+                self.function = generated.function(self.source, counts, self.arguments, self.called)
+            except generated.Uncompilable as error:
+                raise Unsupported(str(error)) from error
         return self.function
 
     def size(self, word: str) -> int:
-        return self.words[word] if word in self.words else int(word)
+        return self.sizes[word] if word in self.sizes else int(word)
 
-    def estimate(self, text: Text) -> float:
+    def shape(self, words: Sequence[str], rows: int) -> list[int]:
+        return [rows if word == ROWS else self.size(word) for word in words]
+
+    def estimate(self) -> float:
         """Nanoseconds a step and row take, roughly: products at their speed, numbers one by one."""
-        cost = 20.0 + sum(text.products.values()) / 100
-        sizes = self.words | {ROWS: 1}
+        cost = 20.0
         for a in self.arguments:
-            if a.role[0] in ("buffer", "note", "path"):
-                shape = text.full[a.name]
-                cost += math.prod(sizes[n] if n in sizes else int(n) for n in shape) / 5
-            elif a.role[0] == "acc":
-                cost += math.prod(text.captured[a.role[2]]) / 100
+            count = math.prod(self.shape(a.shape, 1))
+            if isinstance(a.role, roles.Packed | roles.Total):
+                cost += count / 100
+            elif isinstance(a.role, roles.Buffer) or (
+                isinstance(a.role, roles.Timed) and a.role.kind in ("path", "residual")
+            ):
+                cost += count / 5
         return cost
 
     # -- the arrays ------------------------------------------------------------------------------
 
-    def evaluator(self, captured: Sequence[np.ndarray]) -> Values:
-        """What says what is meant by a role."""
-        return Values(self.fixed, captured)
-
-    def numbers_from(self, value: Callable[[Any], Any]) -> np.ndarray:
-        if not self.numbers:
-            return NO_NUMBERS
-        return np.array([np.asarray(value(role)).item() for role in self.numbers], np.float64)
-
-    def held(self, captured: Sequence[np.ndarray], value: Callable[[Any], Any]) -> list[Any]:
+    def held(self, values: Values) -> list[Any]:
         """The arguments that are the same at all times, in their places among all."""
         held: list[Any] = [None] * len(self.arguments)
-        for k, role, root in self.once:
-            if role[0] == "packed":
-                held[k] = self.packed(k, role[1], root, captured, value)
-            else:
-                array = np.asarray(value(role))
-                held[k] = array if array.flags.c_contiguous else np.ascontiguousarray(array)
+        for k, role in self.roles(roles.Captured, roles.Fixed, roles.Constant):
+            array = np.asarray(values.of(role))
+            held[k] = array if array.flags.c_contiguous else np.ascontiguousarray(array)
+        for k, role in self.roles(roles.Packed):
+            held[k] = self.packed(k, role.of, values)
         return held
 
-    def packed(self, k: int, role: Any, root: int | None, captured: Any, value: Any) -> np.ndarray:
+    def packed(self, k: int, source: Source, values: Values) -> Array:
         """Weights as the products read them: packed anew when they are other weights.
 
         An array in a graph never changes, so the same array is the same weights.
         """
+        root = self.root(source)
         known = self.packs.get(k)
-        if known is not None and root is not None and known[0]() is captured[root]:
+        if known is not None and root is not None and known[0]() is values.captured[root]:
             return known[1]
         from ..kernels import generated
 
-        out = generated.packed(value(role))
+        out: Array = generated.packed(values.of(source))
         if root is not None:
-            self.packs[k] = weakref.ref(captured[root]), out
+            self.packs[k] = weakref.ref(values.captured[root]), out
         return out
 
-    def root(self, role: Any) -> int | None:
+    def root(self, source: Source) -> int | None:
         """The only captured array that something fixed comes from; None if there are several."""
-        if role[0] == "captured":
-            return role[1]
-        roots = {self.root(r) for r in self.fixed[role[1]][1]} if role[0] == "fixed" else {None}
+        if isinstance(source, roles.Captured):
+            return source.k
+        roots = {self.root(x) for x in self.fixed[source.k].inputs} if isinstance(
+            source, roles.Fixed) else {None}  # fmt: skip
         return roots.pop() if len(roots) == 1 else None
 
-    def room(self, rows: int | None, block: int, captured: Sequence[np.ndarray]) -> list[Any]:
+    def room(
+        self, rows: int | None, block: int, captured: Sequence[Array]
+    ) -> list[tuple[int, Array]]:
         """The arrays of one thread: buffers of a step or a block, sums, carried cotangents."""
-        sizes = self.words | {ROWS: rows or 0}
-        room: list[Any] = []
-        for k, a in self.own:
-            kind = a.role[0]
-            if kind == "acc":
-                array = spare(captured[a.role[2]].shape or (1,), a.dtype)
-                if not rows or not a.role[1]:
-                    array.fill(0)
-            elif kind == "scratch":
-                array = spare((gather_size(self.gathers, a.dtype),), a.dtype)
-            elif kind == "tall":
-                lines = block * (rows if rows is not None else a.role[2])
-                array = spare((tall_size(lines, self.size(a.role[1]), a.dtype),), a.dtype)
+        room = []
+        for k, role in self.roles(*OWN):
+            dtype = self.arguments[k].dtype
+            if isinstance(role, roles.Total):
+                array = spare(captured[role.k].shape or (1,), dtype)
+            elif isinstance(role, roles.Scratch):
+                sizes = [_panels().gather_size(*shape, dtype) for shape in role.shapes]
+                array = spare((max(sizes),), dtype)
+            elif isinstance(role, roles.Tall):
+                lines = block * (role.rows if rows is None else rows)
+                array = spare((_packed_size(lines, self.size(role.columns), dtype),), dtype)
             else:
-                shape = [sizes[n] if n in sizes else int(n) for n in a.role[1]]
-                if a.role[3]:
-                    shape[-1] = tall_size(1, shape[-1], a.dtype)
-                array = spare((block if a.role[2] is True else 1, *shape), a.dtype)
-                if kind == "carried":
-                    array.fill(0)
+                shape = self.shape(role.shape, rows or 0)
+                if role.padded:
+                    shape[-1] = _packed_size(1, shape[-1], dtype)
+                steps = block if isinstance(role, roles.Buffer) and role.blocks else 1
+                array = spare((steps, *shape), dtype)
+            fresh = isinstance(role, roles.Total) and rows and role.fresh
+            if isinstance(role, roles.Carried | roles.Total) and not fresh:
+                array.fill(0)
             room.append((k, array))
         return room
 
 
 class Values:
-    """What is meant by a role; what is fixed is worked out when it is asked for.
+    """What the fixed arrays are; what is made of them is worked out when it is asked for."""
 
-    An object and no closure: one that calls itself would be a cycle, and keep the weights alive.
-    """
-
-    def __init__(self, fixed: Any, captured: Sequence[np.ndarray]):
+    def __init__(self, fixed: Sequence[Fixing], captured: Sequence[Array]):
         self.fixed, self.captured = fixed, captured
         self.known: dict[int, Any] = {}
 
-    def __call__(self, role: Any) -> Any:
-        kind, k = role[0], role[1]
-        if kind != "fixed":
-            return self.captured[k] if kind == "captured" else k
+    def of(self, source: Source) -> Any:
+        if isinstance(source, roles.Captured):
+            return self.captured[source.k]
+        if isinstance(source, roles.Constant):
+            return source.array
+        k = source.k
         if k not in self.known:
-            op, inputs, attrs = self.fixed[k]
-            arrays = [self(r) for r in inputs]
+            made = self.fixed[k]
             with np.errstate(all="ignore"):
-                self.known[k] = op.body(*arrays, **attrs)
+                self.known[k] = made.op.body(*[self.of(x) for x in made.inputs], **made.attrs)
         return self.known[k]
 
-
-AHEAD_LINES, BACK_LINES = 128, 256  # rows (of steps times batch) that a block of time has
-LARGE_SUMS = 1 << 20  # bytes of weights' cotangents from which it pays to visit them less often
-NO_NUMBERS = np.zeros(0)
-TIMED = {"x", "path", "out", "note", "incoming", "dx"}
-ONCE = {"captured", "fixed", "constant", "packed"}
-OWN = {"buffer", "carried", "acc", "scratch", "tall"}
+    def numbers(self, sources: Sequence[Source]) -> Array:
+        """The numbers that are handed over."""
+        if not sources:
+            return NO_NUMBERS
+        return np.array([np.asarray(self.of(x)).item() for x in sources], np.float64)
 
 
-def gather_size(sizes: Any, dtype: Any) -> int:
+def _panels() -> Any:
     from ..kernels import panels
 
-    return max(panels.gather_size(size[0], size[1], dtype) for size in sizes)
+    return panels
 
 
-def tall_size(lines: int, columns: int, dtype: Any) -> int:
-    from ..kernels import panels
-
-    return panels.packed_size(max(1, lines), columns, dtype)
+def _packed_size(lines: int, columns: int, dtype: np.dtype[Any]) -> int:
+    return int(_panels().packed_size(max(1, lines), columns, dtype))

@@ -10,7 +10,7 @@ from ..op import Op
 from ..ops import reshape
 from ..tensor import Tensor, _Switch, mode, owned, recording
 from .entry import unroll, warn
-from .lower import Unsupported
+from .nodes import Unsupported
 from .trace import Step, is_written, surroundings
 
 
@@ -26,7 +26,7 @@ class Scan(Op):
             return _pull_unrolled(g, y)
         check_surroundings(run.program.step)
         try:
-            return run.back([g.get(i) for i in range(count)])
+            return run.backward([g.get(i) for i in range(count)])
         except Unsupported as reason:
             warn(f"the derivative of {reason}")
             return _pull_unrolled(g, y)

@@ -2,64 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
 
-from .lower import Node
-
-
-def ordered(outputs: Iterable[Node], until: Any = ()) -> list[Node]:
-    """Everything the outputs need, inputs first; of what is in `until`, nothing further."""
-    seen, order, stack = set(), [], [(n, False) for n in outputs]
-    while stack:
-        node, left = stack.pop()
-        if left:
-            order.append(node)
-        elif node not in seen:
-            seen.add(node)
-            stack.append((node, True))
-            if node not in until:
-                stack += [(x, False) for x in node.inputs]
-    return order
+from . import nodes
+from .nodes import Node, ordered
 
 
-def gathered(outputs: list[Node], early: Any, until: Any) -> dict[Node, Node]:
+@dataclass(slots=True)
+class Sum:
+    """The products of a sum, and its other terms."""
+
+    pairs: list[tuple[Node, Node]]
+    others: list[Node] = field(default_factory=list)
+
+
+def gathered(
+    outputs: list[Node], early: Callable[[Node], bool], until: Collection[Node]
+) -> dict[Node, Node]:
     """Make one product of every sum of products; returns what became of each node.
 
     A sum that is only stored begins with its other terms, so that the product adds to them in
-    place; one that goes on into a formula keeps them in the formula.
+    place; one that goes on into a formula keeps them in the formula. Those that are `early` there,
+    before the loop, come first.
     """
     order = ordered(outputs, until)
+    inside = [n for n in order if n not in until]
     readers: dict[Node, list[Node | None]] = {n: [] for n in order}
-    for n in order:
-        for x in n.inputs if n not in until else ():
+    for n in inside:
+        for x in n.inputs:
             readers[x].append(n)
     for n in outputs:
         readers[n].append(None)
-    became: dict[Node, Node] = {}
-    sums: dict[Node, tuple[list[Node], list[Node]]] = {}  # products' pairs, and other terms
-    for n in order:
-        if n in until:
-            continue
-        if n.kind == "product" and n.data * 2 == len(n.inputs):
-            sums[n] = (n.inputs, [])
+    sums: dict[Node, Sum] = {}
+    for n in inside:
+        if isinstance(n, nodes.Product) and n.start is None:
+            sums[n] = Sum(n.pairs)
         elif _is_sum(n):
-            pairs: list[Node] = []
-            others: list[Node] = []
-            for x in n.inputs:
-                alone = len(readers[x]) == 1 and x in sums
-                pairs += sums[x][0] if alone else []
-                others += sums[x][1] if alone else [x]
-            if pairs:
-                sums[n] = (pairs, others)
-    for n in order:
-        inner = n in sums and readers[n] and _absorbed(n, readers[n], sums)
-        if n in sums and not inner:
-            became[n] = _summed(n, *sums[n], readers[n], became, early)
-        elif n not in sums:
-            if n not in until:
-                _renew(n, became)
+            parts = [sums[x] if len(readers[x]) == 1 and x in sums else Sum([], [x])
+                     for x in n.inputs]  # fmt: skip
+            found = Sum([p for s in parts for p in s.pairs], [x for s in parts for x in s.others])
+            if found.pairs:
+                sums[n] = found
+    became = {n: n for n in order if n in until}
+    for n in inside:
+        if n not in sums:
+            n.inputs = [became.get(x, x) for x in n.inputs]
             became[n] = n
+        elif not _absorbed(readers[n], sums):
+            became[n] = _summed(n, sums[n], readers[n], became, early)
     return became
 
 
@@ -67,30 +58,33 @@ def _is_sum(n: Node) -> bool:
     return n.is_sum and all(x.shape == n.shape for x in n.inputs)
 
 
-def _absorbed(n: Node, readers: list[Any], sums: Any) -> bool:
-    return len(readers) == 1 and readers[0] in sums and _is_sum(readers[0])
+def _absorbed(readers: list[Node | None], sums: dict[Node, Sum]) -> bool:
+    """Whether a sum is part of another."""
+    reader = readers[0] if len(readers) == 1 else None
+    return reader is not None and reader in sums and _is_sum(reader)
 
 
-def _renew(n: Node, became: dict[Node, Node]) -> None:
-    n.inputs = [became.get(x, x) for x in n.inputs]
+def _summed(
+    n: Node, found: Sum, readers: list[Node | None], became: dict[Node, Node],
+    early: Callable[[Node], bool],
+) -> Node:  # fmt: skip
+    pairs = [(became.get(x, x), became.get(w, w)) for x, w in found.pairs]
+    pairs.sort(key=lambda pair: not early(pair[0]))
+    stored = all(
+        r is None or isinstance(r, nodes.Product | nodes.Dot | nodes.Join) for r in readers
+    )
+    starts = stored and not any(early(x) for x, _ in pairs)
+    rest: Node | None = None
+    for x in (became.get(x, x) for x in found.others):
+        rest = x if rest is None else _sum(n, rest, x)
+    start = [rest] if starts and rest is not None else []
+    flat = [x for pair in pairs for x in pair]
+    product = nodes.Product([*flat, *start], n.shape, n.dtype, n.batched, source=n.source,
+                      count=len(pairs))  # fmt: skip
+    return product if rest is None or start else _sum(n, product, rest)
 
 
-def _summed(n, pairs, others, readers, became, early):
-    pairs = [became.get(x, x) for x in pairs]
-    others = [became.get(x, x) for x in others]
-    pairs = [
-        x for k in sorted(range(0, len(pairs), 2), key=lambda k: not early(pairs[k]))
-        for x in pairs[k : k + 2]
-    ]  # fmt: skip
-    stored = all(r is None or r.kind in ("product", "dot", "join") for r in readers)
-    starts = bool(others) and stored and not any(early(x) for x in pairs[::2])
-    rest = None
-    for x in others:
-        add = n.data
-        rest = x if rest is None else Node("pointwise", [rest, x], n.shape, n.dtype, add, n.batched)
-    count = len(pairs) // 2
-    inputs = [*pairs, rest] if starts else pairs
-    product = Node("product", inputs, n.shape, n.dtype, count, n.batched, source=n.source)
-    if rest is None or starts:
-        return product
-    return Node("pointwise", [product, rest], n.shape, n.dtype, n.data, n.batched, source=n.source)
+def _sum(n: Node, x: Node, y: Node) -> Node:
+    """x + y, as `n` adds."""
+    assert isinstance(n, nodes.Pointwise)
+    return nodes.Pointwise([x, y], n.shape, n.dtype, n.batched, source=n.source, op=n.op)

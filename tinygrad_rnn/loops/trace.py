@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Any
 
 import numpy as np
@@ -391,34 +391,17 @@ class Step:
             elif y.op is detached:
                 known[y] = given[0].detach()
             else:
-                with scope_of(y.scope):
+                with scope(y.scope) if y.scope else nullcontext():
                     known[y] = do(y.op, given, y.attrs, y._array) if do else y.op(*given, **y.attrs)
             if y.name:
                 known[y].name = y.name
         return tuple(known[x] for x in self.results)
 
 
-def scope_of(name: str) -> Any:
-    return scope(name) if name else _NOWHERE
-
-
-class _Nowhere:
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-
-_NOWHERE = _Nowhere()
-
-
 def trace(
-    step: Callable[..., Any],
-    xs: Sequence[Tensor],
-    carry: Sequence[Tensor],
+    step: Callable[..., Any], xs: Sequence[Tensor], carry: Sequence[Tensor],
     roots: Sequence[Any] = (),
-) -> Any:
+) -> Any:  # fmt: skip
     """Run a step on outlines: its trace, and its results; states that may be learned from count."""
     made = Trace([*xs, *carry])
     for leaf in made.leaves[len(xs) :]:

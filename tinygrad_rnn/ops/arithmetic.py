@@ -51,7 +51,7 @@ def div(x, y):
 
 
 def _powers_in_a_loop(build, z, inputs):
-    if z.dtype.kind in "iu" and inputs[1].kind != "written":
+    if z.dtype.kind in "iu" and not inputs[1].is_constant:
         build.refuse("power of integers")  # which NumPy refuses where an exponent is negative
     return build.pointwise(z, inputs)
 

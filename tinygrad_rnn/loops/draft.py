@@ -1,0 +1,182 @@
+"""One direction of a step while it is written: its tensors as nodes, where they are, its text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from ..tensor import Tensor
+from . import nodes
+from .forms import Builder
+from .formula import KINDS
+from .makers import make
+from .nodes import Node, ordered
+from .places import Places
+from .plan import FORWARD_LINES, Fixing, Plan
+from .roles import Captured, Number, Place, Role, Source, Timed
+from .schedule import Schedule
+from .sums import gathered
+from .trace import Step, is_written
+from .where import ROWS, Sizes
+
+Outputs = Sequence[tuple[Node, Place]]
+
+
+class Draft:
+    """One direction of a step while it is written. `head`: its name, and what it says it is."""
+
+    def __init__(self, step: Step, batch: int | None, head: tuple[str, str]):
+        self.step, self.batch, self.head = step, batch, head
+        sizes = Sizes()
+        for word, tensors in (("H", step.carry), ("I", step.xs), ("N", step.captured)):
+            for x in tensors:
+                inner = x.shape if word == "N" else x.shape[batch is not None :]
+                for n in inner[::-1]:
+                    if word != "N" or n != batch:
+                        sizes.add(n, word)
+        self.lowering, self.places = Builder(sizes, batch), Places(sizes, batch is not None)
+        self.schedule = Schedule(self.places)
+        self.numbers: list[Source] = []
+        self.names = carry_names(step)
+        for k, x in enumerate(step.captured):
+            self.captured(x, Captured(k), x.name or f"w{k}")
+        self.paths = [
+            self.leaf(x, name, Timed("path", k), "before", True).array
+            for k, (x, name) in enumerate(zip(step.carry, self.names, strict=True))
+        ]
+        for k, x in enumerate(step.xs):
+            name = x.name or ("x" if len(step.xs) == 1 else f"x{k}")
+            self.leaf(x, name, Timed("x", k), "t", False)
+
+    # -- what is there -----------------------------------------------------------------------------
+
+    def captured(self, x: Tensor, role: Source, name: str) -> None:
+        """Something that is the same at all steps: in the text, among the numbers, or an array."""
+        if is_written(x):
+            self.lowering.node(x)
+            return
+        node = self.lowering.leaf(x, role, False)
+        if x.ndim:
+            node.name = name
+            self.places.given.add(node)
+        else:
+            node.role = Number(len(self.numbers))
+            self.numbers.append(role)
+            self.places.numbers[node] = self.places.names.fresh("number")
+
+    def place_captured(self) -> None:
+        """Arguments for the fixed arrays that the loop reads number by number."""
+        places = self.places
+        for node in sorted(places.given, key=lambda n: n.born):  # the same text in every process
+            if isinstance(node, nodes.Leaf) and node not in places.at:
+                word = places.argument(node.name or "w", node.role, node, node.shape, False)
+                places.at[node] = Place(word)
+
+    def leaf(self, x: Tensor, name: str, role: Role, time: str, written: bool) -> Place:
+        """Where a tensor is that a step is given."""
+        node = self.lowering.leaf(x, role, True)
+        self.places.at[node] = self.sequence(name, role, node, time, written)
+        return self.places.at[node]
+
+    def sequence(self, name: str, role: Role, node: Node, time: str, written: bool) -> Place:
+        """An argument with an axis of time in front."""
+        word = self.places.argument(name, role, node, node.shape, written)
+        return Place(word, time, self.batch is not None and node.batched)
+
+    def result(self, k: int, node: Node, written: bool) -> Place:
+        """Where the k-th result goes: a carry to the step after, where this one reads its own."""
+        if k < len(self.paths):
+            return Place(self.paths[k], "after", self.batch is not None)
+        return self.sequence(f"y{k}", Timed("out", k - len(self.paths)), node, "t", written)
+
+    def residual(self, k: int, y: Tensor, node: Node, written: bool) -> Place:
+        """Where the backward pass finds what it reads of the forward pass."""
+        name = y.name or self.places.names.numbered(f"{y.op.name}_")
+        return self.sequence(name, Timed("residual", k), node, "t", written)
+
+    # -- what is done ------------------------------------------------------------------------------
+
+    def finish(self, outputs: Outputs, needed: Iterable[Node] = ()) -> None:
+        """Give outputs their places, make them and what else is needed, and store them."""
+        first: dict[Node, Place] = {}
+        places = self.places
+        for node, place in outputs:
+            passing = place.time == "0" and node in places.in_blocks  # a sum after it reads all
+            if not isinstance(node, nodes.There) and node not in places.at and not passing:
+                places.at[node] = first[node] = place
+        make(self.schedule, [*[n for n, _ in outputs], *needed])
+        for node, place in outputs:
+            direct = first.get(node) == place
+            if not direct or isinstance(node, nodes.Pointwise | nodes.View):
+                self.schedule.store(node, place, makes=node if direct else None)
+
+    def plan(self, lines: int, fixed: Sequence[Fixing] = ()) -> Plan:
+        """All of it, written down: what costs much and is needed twice is kept."""
+        for _ in range(4):
+            body, costly = self.schedule.body()
+            if not costly:
+                break
+            for node in costly:
+                self.schedule.keep(node)
+        text = self.text(body)
+        words = set(re.findall(r"\w+", "\n".join(text[1:])))
+        sizes = {word: n for n, word in self.places.sizes.words.items()}
+        told = [word for word in sizes if word in words]
+        arguments = [a for name, a in self.places.arguments.items() if name in words]
+        parameters = ["length", "way", "block", "start", "stop", "begun", *told, "numbers"]
+        given = ", ".join([*parameters, *[a.name for a in arguments]])
+        source = "\n".join([f"def {self.head[0]}({given}):", *text]) + "\n"
+        values = tuple([sizes[word] for word in told])
+        called = self.places.called
+        return Plan(source, arguments, sizes, values, self.numbers, fixed, lines, called)
+
+    def text(self, body: list[str]) -> list[str]:
+        """The lines of the function."""
+        lines = [f'"""{self.head[1]}"""']
+        lines += [f"{ROWS} = stop - start"] if self.places.batched else []
+        lines += [f"behind = 0 if way {'>' if self.head[0] == 'ahead' else '<'} 0 else 1"]
+        for node, word in self.places.numbers.items():
+            assert isinstance(node, nodes.Leaf)
+            lines.append(f"{word} = {KINDS.get(node.dtype, 'f64')}(numbers[{node.role.k}])")
+        lines += ["for done in range(0, length, block):",
+                  "    count = min(block, length - done)",
+                  "    low = done if way > 0 else length - done - count"]  # fmt: skip
+        lines += [f"    {line}" for line in self.schedule.early]
+        lines += ["    for step in range(count):",
+                  "        s = step if way > 0 else count - 1 - step",
+                  "        t = low + s",
+                  "        before, after = t + behind, t + 1 - behind"]  # fmt: skip
+        lines += [f"        {line}" for line in body]
+        lines += [f"    {line}" for line in self.schedule.late]
+        return [f"    {line}" for line in lines]
+
+
+def carry_names(step: Step) -> list[str]:
+    usual = ["h", "c"]
+    return [
+        (x.name or (usual[k] if k < 2 else f"h{k}")).rstrip("0") or f"h{k}"
+        for k, x in enumerate(step.carry)
+    ]
+
+
+def forward_plan(step: Step, batch: int | None, residuals: Sequence[Tensor]) -> Plan:
+    """The loop that computes the results of all steps, and keeps the residuals."""
+    draft = Draft(step, batch, ("ahead", "The step, ahead in time."))
+    lowering, places = draft.lowering, draft.places
+    draft.place_captured()
+    lowering.tensors(step.ahead)
+    outputs: list[tuple[Node, Place]] = []
+    for k, y in enumerate(step.results):
+        node = lowering.result(y)
+        outputs.append((node, draft.result(k, node, True)))
+    for k, y in enumerate(residuals):
+        node = lowering.result(y)
+        outputs.append((node, draft.residual(k, y, node, True)))
+    places.given = set(places.at)
+    became = gathered([n for n, _ in outputs], places.is_early, places.given)
+    outputs = [(became.get(n, n), place) for n, place in outputs]
+    for node in ordered([n for n, _ in outputs], places.given):
+        if isinstance(node, nodes.Product) and any(places.is_early(x) for x, _ in node.pairs):
+            places.in_blocks.add(node)
+    draft.finish(outputs)
+    return draft.plan(FORWARD_LINES)

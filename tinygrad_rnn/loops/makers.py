@@ -1,0 +1,177 @@
+"""How what is more than a loop over numbers gets into its array: products, sums, joins and such."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from . import nodes
+from .nest import last_only, literal, nested
+from .nodes import Node, Unsupported, ordered
+from .schedule import Piece, Schedule
+from .where import ROWS, VARIABLES, ZERO, Index, Way, fixed, offset, straight
+
+
+def make(schedule: Schedule, outputs: Iterable[Node]) -> None:
+    """Give everything that must be in an array its place, and say how it gets there."""
+    places = schedule.places
+    for node in ordered(outputs, places.given):
+        maker = MAKERS.get(type(node))
+        if maker is None or places.is_leaf(node):
+            continue
+        for x in node.operands:
+            schedule.settle(x, isinstance(node, nodes.Call))
+        if node not in places.at:
+            places.buffer(node)
+        maker(schedule, node)
+
+
+def product(schedule: Schedule, node: nodes.Product, late: bool = False) -> None:
+    """Products with packed matrices: those of inputs for a block of steps at once, before it.
+
+    `late` if nobody in the loop waits for the sum: then all of them after the block.
+    """
+    places, out = schedule.places, schedule.places.at[node]
+    start = None if node.start is None else schedule.store(node.start, out)
+    fresh = start is None
+    lines, reads = [], []
+    for x, w in node.pairs:
+        block = late or places.is_early(x)
+        operands = places.array(x, block), places.packed(w), places.array(node, block, filled=True)
+        line = f"multiply({', '.join(operands)}, {fresh})"
+        if block:
+            (schedule.late if late else schedule.early).append(line)
+        else:
+            lines.append(line)
+            reads.append(x)
+        fresh = False
+    if not late and (lines or start):
+        schedule.piece(node, reads, lines, start)
+
+
+def dot(schedule: Schedule, node: nodes.Dot) -> None:
+    """A product of two things that both change: plain loops."""
+    x, y = node.inputs
+    *lead, row, column = [Index(v) for v in VARIABLES[: len(node.shape)]]
+    inner, size = Index("z"), node.shape[-1]
+    left, right = [*lead, row, inner], [*lead, inner, column]
+    places = schedule.places
+    a, b = (
+        place.entry(at)
+        for place, at in (
+            places.seen(x, left[len(left) - len(x.shape) :]),
+            places.seen(y, right[len(right) - len(y.shape) :]),
+        )
+    )
+    c = places.at[node].entry([*lead, row, column])
+    along = [(str(column.variable), size)]
+    lines = nested(along, [f"{c} = 0"])
+    lines += nested([("z", x.shape[-1]), *along], [f"{c} += {a} * {b}"])
+    loops = list(zip(VARIABLES, node.shape[:-1], strict=False))
+    schedule.piece(node, (x, y), nested(loops, lines))
+
+
+def reduce(schedule: Schedule, node: nodes.Reduce) -> None:
+    x, place = node.inputs[0], schedule.places.at[node]
+    target = [fixed() if k in node.axes else Way(k) for k in range(len(x.shape))]
+    start: Piece | None = None
+    if node.how != "sum" or not last_only(x.shape, node.axes):  # else a total, written once
+        start = fill(schedule, node, literal(first_of(node), node.dtype))
+    schedule.store(x, place, target, node.how, node, start)
+
+
+def first_of(node: nodes.Reduce) -> Any:
+    """What a reduction begins with."""
+    if node.how == "sum":
+        return 0
+    if node.dtype.kind == "u":
+        raise Unsupported(f"{node.how} of unsigned integers")
+    if node.dtype.kind == "f":
+        return -np.inf if node.how == "max" else np.inf
+    limits = np.iinfo(node.dtype)
+    return limits.min if node.how == "max" else limits.max
+
+
+def fill(schedule: Schedule, node: Node, value: str) -> Piece:
+    entry = schedule.places.at[node].entry([Index(v) for v in VARIABLES[: len(node.shape)]])
+    return schedule.piece(None, (), looped(node.shape, f"{entry} = {value}"))
+
+
+def looped(shape: tuple[str, ...], line: str) -> list[str]:
+    """A line for every number of a shape."""
+    return nested(list(zip(VARIABLES, shape, strict=False)), [line])
+
+
+def join(schedule: Schedule, node: nodes.Join) -> None:
+    at = ZERO
+    for k, x in enumerate(node.inputs):
+        target = list(straight(len(x.shape)))
+        if node.new:
+            target.insert(node.axis, fixed(offset(k)))
+        else:
+            target[node.axis] = Way(node.axis, at)
+            at += offset(x.shape[node.axis])
+        schedule.store(x, schedule.places.at[node], target, makes=node)
+
+
+def put(schedule: Schedule, node: nodes.Put) -> None:
+    start = fill(schedule, node, literal(0, node.dtype))
+    schedule.store(node.inputs[0], schedule.places.at[node], node.ways, "+=", node, start)
+
+
+def copy(schedule: Schedule, node: nodes.Copy) -> None:
+    """The same numbers in another shape: row by row where there is a batch."""
+    x, places = node.inputs[0], schedule.places
+    base = places.base(x)
+    if base is not None and base is not x:
+        raise Unsupported("reshape of a view")
+    batched = places.batched and node.batched
+    if min(len(x.shape), len(node.shape)) <= batched:
+        raise Unsupported("reshape to or from a number")
+    a, b = places.at[x], places.at[node]
+    rows = [Index("i")] if batched else []
+    source = a.entry(rows) if rows or a.time else a.array
+    if places.is_padded(a):
+        source = f"{source[:-1]}, 0:{x.shape[-1]}]"
+    lines = [
+        f"source = {source}.reshape(-1)", f"target = {b.entry(rows)}.reshape(-1)",
+        "for j in range(source.size):", "    target[j] = source[j]",
+    ]  # fmt: skip
+    schedule.piece(node, (x,), nested([("i", ROWS)], lines) if batched else lines)
+
+
+def rows_of(schedule: Schedule, node: nodes.RowsOf) -> None:
+    table, index = node.inputs
+    at, n = schedule.places.at, len(index.shape)
+    every = [Index(v) for v in VARIABLES[: len(node.shape)]]
+    row = ", ".join([at[index].entry(every[:n]), *VARIABLES[n : len(node.shape)]])
+    line = f"{at[node].entry(every)} = {at[table].array}[{row}]"
+    schedule.piece(node, (index,), looped(node.shape, line))
+
+
+def call(schedule: Schedule, node: nodes.Call) -> None:
+    """An op of a user's; what it is given it may write to, so that it gets a copy."""
+    places, words = schedule.places, []
+    for x in node.inputs:
+        if isinstance(x, nodes.Written):
+            words.append(literal(x.value, x.dtype))
+        elif x in places.numbers:
+            words.append(places.numbers[x])
+        elif x in places.at:
+            p = places.at[x]
+            copy = ".copy()" if x.shape and places.arguments[p.array].written else ""
+            words.append((f"{p.array}[{p.time}]" if p.time is not None else p.array) + copy)
+        else:
+            raise Unsupported(node.op.name)
+    out, whole = places.at[node], "[:]" if node.shape else ""
+    words += [f"{k}={v!r}" for k, v in node.attrs.items()]
+    line = f"{out.array}[{out.time}]{whole} = {places.called_name(node.op)}({', '.join(words)})"
+    schedule.piece(node, node.inputs, [line])
+
+
+MAKERS: dict[type[Node], Callable[[Schedule, Any], None]] = {
+    nodes.Product: product, nodes.Dot: dot, nodes.Reduce: reduce, nodes.Join: join,
+    nodes.Put: put, nodes.Copy: copy, nodes.RowsOf: rows_of, nodes.Call: call,
+}  # fmt: skip

@@ -1,0 +1,174 @@
+"""The names in a text, and where everything that it speaks of is kept."""
+
+from __future__ import annotations
+
+import builtins
+import keyword
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..kernels.numbers import Called
+from ..op import Op
+from ..tensor import Tensor
+from . import nodes, roles
+from .formula import number_of
+from .nodes import Node, under
+from .roles import Argument, Place, Role
+from .trace import surroundings
+from .where import ROWS, VARIABLES, ZERO, Index, Sizes, offset, straight
+
+RESERVED = {
+    "length", "way", "block", "start", "stop", "numbers", "rows", "behind", "done", "count", "low",
+    "step", "s", "t", "begun", "before", "after", "np", "f32", "f64", "multiply", "gather", "plus",
+    "source", "target", "z", "larger", "smaller", "gather_packed", "pack_rows", "scratch", "ahead",
+    "back", *VARIABLES, *keyword.kwlist, *keyword.softkwlist, *dir(builtins),
+}  # fmt: skip
+WHOLE_BLOCK = {"t": "low", "before": "low + behind", "after": "low + 1 - behind", "s": "0"}
+
+
+class Names:
+    """The words of a text, none of them twice."""
+
+    def __init__(self, taken: set[str]):
+        self.taken = taken
+        self.counts: dict[str, int] = {}
+
+    def word(self, wish: str) -> str:
+        """A word that nothing else in the text goes by: where every name comes from."""
+        word = re.sub(r"[^0-9A-Za-z_]", "_", wish)
+        word = word if word[:1].isalpha() else f"a{word}"
+        while word in self.taken:
+            word += "_"
+        self.taken.add(word)
+        return word
+
+    def fresh(self, stem: str) -> str:
+        """Such a word with a number behind it."""
+        return self.word(self.numbered(stem))
+
+    def numbered(self, stem: str) -> str:
+        """A wish that will be granted: the stem and the next number."""
+        self.counts[stem] = self.counts.get(stem, 0) + 1
+        name = f"{stem}{self.counts[stem]}"
+        return self.numbered(stem) if name in self.taken else name
+
+
+class Places:
+    """Where the numbers of each node are: in which argument, or under which name."""
+
+    def __init__(self, sizes: Sizes, batched: bool):
+        self.sizes, self.batched = sizes, batched
+        self.names = Names({*RESERVED, *sizes.words.values()})
+        self.arguments: dict[str, Argument] = {}
+        self.at: dict[Node, Place] = {}
+        self.numbers: dict[Node, str] = {}
+        self.given: set[Node] = set()  # what is there before the loop
+        self.in_blocks: set[Node] = set()  # what is kept for a block of steps
+        self.called: dict[str, Called] = {}
+
+    def argument(
+        self, wish: str, role: Role, like: Node | Tensor, shape: tuple[str, ...],
+        written: bool = True,
+    ) -> str:  # fmt: skip
+        """A new argument of a dtype and shape, by a name that is near to what is wished for."""
+        word = self.names.word(wish)
+        self.arguments[word] = Argument(word, role, like.dtype, written, shape)
+        return word
+
+    def of_role(self, role: Role) -> str | None:
+        """The argument that has this role already."""
+        return next((name for name, a in self.arguments.items() if a.role == role), None)
+
+    def buffer(self, node: Node) -> Place:
+        """Room for what a step computes: of one step, or of a block of them."""
+        blocks = node in self.in_blocks
+        padded = isinstance(node, nodes.Product) and node.shape[0] == ROWS
+        wish = node.name or self.names.numbered(f"{node.stem}_")
+        role = roles.Buffer(node.shape, blocks, padded)
+        name = self.argument(wish, role, node, node.shape)
+        self.at[node] = Place(name, "s" if blocks else "0")
+        return self.at[node]
+
+    def packed(self, w: Node) -> str:
+        """A fixed matrix as products read it."""
+        assert isinstance(w, nodes.Leaf)
+        role = roles.Packed(w.role)
+        wish = f"{w.name or 'W'}_packed"
+        return self.of_role(role) or self.argument(wish, role, w, w.shape, False)
+
+    def called_name(self, op: Op, dtype: np.dtype[Any] | None = None) -> str:
+        """What an op goes by in the text, on numbers of a dtype or on whole arrays."""
+        number = number_of(op)
+        for name, known in self.called.items():
+            if known.function is number and known.dtype == dtype:
+                return name
+        word = self.names.word(op.name if op.ours else f"op_{op.name}")
+        self.called[word] = Called(number, dtype, None if op.ours else surroundings(op))
+        return word
+
+    # -- how they are looked at ------------------------------------------------------------------
+
+    def is_leaf(self, node: Node) -> bool:
+        return isinstance(node, nodes.Leaf) or node in self.numbers or node in self.given
+
+    def is_early(self, x: Node) -> bool:
+        """Whether it is an input or a cut of one, which is there for a whole block of steps."""
+        base = self.base(x)
+        role = base.role if isinstance(base, nodes.Leaf) else None
+        return isinstance(role, roles.Timed) and role.kind == "x"
+
+    def is_padded(self, place: Place) -> bool:
+        """Whether an array has rows as wide as whole panels, so that products fill it quickly."""
+        role = self.arguments[place.array].role
+        return isinstance(role, roles.Buffer | roles.Carried) and role.padded
+
+    def base(self, x: Node) -> Node | None:
+        """What an operand of a product is a plain cut of; None where it must be copied first."""
+        if x in self.at:
+            return x
+        if not isinstance(x, nodes.View):
+            return None if isinstance(x, nodes.Pointwise | nodes.Written) else x
+        base = x.inputs[0]
+        if isinstance(base, nodes.Formula) and base not in self.at:
+            return None
+        cut = len(base.shape) == len(x.shape) == 2 and not x.ways[0].offset
+        cut = cut and all(way.axis == k and way.step == 1 for k, way in enumerate(x.ways))
+        row = len(base.shape) == 1 and len(x.shape) == 2 and x.ways == straight(2)[1:]
+        return base if cut or row or x.ways == straight(len(x.shape)) else None
+
+    def seen(self, x: Node, index: Sequence[Index]) -> tuple[Place, tuple[Index, ...]]:
+        """Where an operand is, through its views."""
+        at = under(x, index)
+        while x not in self.at:
+            assert isinstance(x, nodes.View)
+            at, x = tuple([way.of(at) for way in x.ways]), x.inputs[0]
+        return self.at[x], at
+
+    def array(self, x: Node, block: bool, filled: bool = False) -> str:
+        """An operand of a kernel, with axes (steps, rows, columns), as text.
+
+        Of one step, or of a whole block; `filled` where the kernel may write into the padding.
+        """
+        base = self.base(x)
+        assert base is not None and base in self.at, (x, base)
+        place = self.at[base]
+        if place.time is None:
+            return f"{place.array}.reshape((1, {x.shape[0]}, {x.shape[1]}))"
+        first, last = place.time, "1" if place.time == "0" else f"{place.time} + 1"
+        if block:
+            first = WHOLE_BLOCK[place.time]
+            last = "count" if first == "0" else f"{first} + count"
+        if len(base.shape) == 1:
+            rows = f"{first}:{last}" if block else first
+            steps = "count" if block else "1"
+            return f"{place.array}[{rows}].reshape(({steps}, 1, {base.shape[0]}))"
+        parts = [f"{first}:{last}", *(["start:stop"] if place.shift else [])]
+        begin = x.ways[1].offset if x is not base and isinstance(x, nodes.View) else ZERO
+        wide = self.is_padded(place) and not filled
+        if begin or wide or x.shape[1] != base.shape[1]:
+            parts += [":"] if len(parts) == 1 else []
+            parts.append(f"{begin}:{begin + offset(x.shape[1])}")
+        return f"{place.array}[{', '.join(parts)}]"

@@ -1,0 +1,143 @@
+"""What a generated function is given: its arguments, and what is handed over for each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .where import Index
+
+
+@dataclass(frozen=True, slots=True)
+class Captured:
+    """The k-th of the arrays that the step reads from outside."""
+
+    k: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    """The k-th of what the derivative makes of such arrays alone: once, before the loop."""
+
+    k: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Constant:
+    """An array that the derivative mentions."""
+
+    array: np.ndarray
+
+
+Source = Captured | Fixed | Constant
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """The k-th of the numbers, which all go into one array."""
+
+    k: int
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A matrix as products read it."""
+
+    of: Source
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """An array with time as its first axis, the k-th of its kind.
+
+    "x" inputs, "path" the carry at all steps and before them, "out" outputs, "residual" what the
+    backward pass reads, "incoming" cotangents of results, "dx" those of inputs.
+    """
+
+    kind: str
+    k: int
+
+
+@dataclass(frozen=True, slots=True)
+class Buffer:
+    """Room for what a step computes, or in `blocks` for each of a block of steps.
+
+    `padded` rows are as wide as whole panels, so that products fill them quickly.
+    """
+
+    shape: tuple[str, ...]
+    blocks: bool
+    padded: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """The cotangent of the k-th carry, from step to step; `severed` where none gets further."""
+
+    k: int
+    shape: tuple[str, ...]
+    padded: bool
+    severed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """The cotangent of the k-th captured array, added up over time; `fresh` if it is first set."""
+
+    k: int
+    fresh: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Tall:
+    """A block of steps as one tall matrix, packed for the products that sum over it.
+
+    `rows` of it are those of one step, where there is no batch.
+    """
+
+    columns: str
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scratch:
+    """Where such products, of these shapes, pack what they read."""
+
+    shapes: tuple[tuple[int, ...], ...]
+
+
+Role = Captured | Fixed | Constant | Packed | Timed | Buffer | Carried | Total | Tall | Scratch
+
+
+class Argument(NamedTuple):
+    """An argument of a generated function; `shape` in words, without an axis of time."""
+
+    name: str
+    role: Role
+    dtype: np.dtype[Any]
+    written: bool
+    shape: tuple[str, ...] = ()
+
+    @property
+    def ndim(self) -> int:
+        if isinstance(self.role, Packed | Tall | Scratch):
+            return 1
+        along = isinstance(self.role, Timed | Buffer | Carried)
+        return len(self.shape) + 1 if along else max(1, len(self.shape))
+
+
+class Place(NamedTuple):
+    """Where a node's numbers are: an argument, and how the loop finds its own part of it."""
+
+    array: str
+    time: str | None = None  # the index of axis 0, None where there is no axis of time
+    shift: bool = False  # whether its rows are those of the whole batch, ours from `start` on
+
+    def entry(self, index: Sequence[Index]) -> str:
+        """One of the numbers, as text."""
+        parts = [] if self.time is None else [self.time]
+        parts += [i.text(self.shift and k == 0) for k, i in enumerate(index)]
+        return f"{self.array}[{', '.join(parts) or '0'}]"

@@ -1,0 +1,125 @@
+"""Where a loop looks: sizes and places in words, and ways from one shape to another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import NamedTuple
+
+ROWS = "rows"  # the size of the batch, as far as one thread sees it
+
+
+@dataclass(frozen=True, slots=True)
+class Offset:
+    """A sum of sizes, each times a whole number, as `2 * H - 1`; `1` is a size too."""
+
+    terms: tuple[tuple[str, int], ...] = ()
+
+    def __add__(self, other: Offset) -> Offset:
+        total = dict(self.terms)
+        for size, factor in other.terms:
+            total[size] = total.get(size, 0) + factor
+        return Offset(tuple([(size, factor) for size, factor in total.items() if factor]))
+
+    def __mul__(self, times: int) -> Offset:
+        return Offset(tuple([(size, factor * times) for size, factor in self.terms if times]))
+
+    def __bool__(self) -> bool:
+        return bool(self.terms)
+
+    def __str__(self) -> str:
+        text = ""
+        for size, factor in self.terms:
+            times = abs(factor)
+            word = str(times) if size == "1" else size if times == 1 else f"{times} * {size}"
+            sign = "-" if factor < 0 else "+"
+            text = f"{text} {sign} {word}" if text else word if factor > 0 else f"-{word}"
+        return text or "0"
+
+
+def offset(size: str | int, times: int = 1) -> Offset:
+    """A size, by its word or as a number, so many times."""
+    word = str(size)
+    one = ("1", int(word) * times) if word.isdigit() else (word, times)
+    return Offset((one,) if one[1] else ())
+
+
+ZERO = Offset()
+
+
+class Index(NamedTuple):
+    """Where to look along one axis: offset + step * (loop variable), or a fixed place."""
+
+    variable: str | None
+    offset: Offset = ZERO
+    step: int = 1
+
+    def text(self, shift: bool = False) -> str:
+        """As it is written; `shift` for rows of the whole batch, of which ours begin at `start`."""
+        at = offset("start") + self.offset if shift else self.offset
+        if self.variable is None:
+            return str(at)
+        steps = self.variable if self.step == 1 else f"{self.step} * {self.variable}"
+        return f"{at} + {steps}" if at else steps
+
+
+class Way(NamedTuple):
+    """How one axis is seen from elsewhere: offset + step * (an axis there), or a fixed place."""
+
+    axis: int | None
+    offset: Offset = ZERO
+    step: int = 1
+
+    def of(self, index: Sequence[Index]) -> Index:
+        """Where one looks along this axis, from a place there."""
+        if self.axis is None:
+            return Index(None, self.offset, 0)
+        i = index[self.axis]
+        return Index(i.variable, self.offset + i.offset * self.step, self.step * i.step)
+
+
+Ways = Sequence[Way]
+
+
+def fixed(place: Offset = ZERO) -> Way:
+    """Always the same place of an axis."""
+    return Way(None, place, 0)
+
+
+def straight(ndim: int) -> tuple[Way, ...]:
+    """Every axis as it is."""
+    return tuple([Way(k) for k in range(ndim)])
+
+
+TURNED = (Way(1), Way(0))
+VARIABLES = "ijklmnpq"  # of the loops over the axes of a shape
+
+
+def here(shape: Sequence[str]) -> tuple[Index, ...]:
+    """The position that a loop over this shape is at: no loop along an axis of size 1."""
+    pairs = zip(VARIABLES, shape, strict=False)
+    return tuple([Index(None, ZERO, 0) if n == "1" else Index(v) for v, n in pairs])
+
+
+class Sizes:
+    """Words for the sizes of a step's arrays: one text serves all sizes of the same pattern."""
+
+    def __init__(self) -> None:
+        self.words: dict[int, str] = {}
+
+    def add(self, value: int, word: str) -> None:
+        if value > 1 and value not in self.words:
+            taken = set(self.words.values())
+            self.words[value] = next(w for w in _numbered(word) if w not in taken)
+
+    def text(self, value: int) -> str:
+        return self.words.get(value, str(value))
+
+    def value(self, text: str) -> int:
+        return next((v for v, word in self.words.items() if word == text), 0) or int(text)
+
+
+def _numbered(word: str) -> Iterator[str]:
+    yield word
+    yield from (f"{word}{k}" for k in count(2))
