@@ -19,7 +19,7 @@ import tinygrad_rnn as tg
 from tinygrad_rnn import data, nn, optim
 
 QUICK = "--quick" in sys.argv
-EMBEDDING, WIDTH, BATCH, EPOCHS = 48, 96, 32, 4 if QUICK else 6
+EMBEDDING, WIDTH, BATCH, EPOCHS, RATE = (48, 48, 64, 3, 1e-2) if QUICK else (48, 96, 32, 6, 3e-3)
 began = time.perf_counter()
 try:
     sentences = data.tagged_sentences()[:: 8 if QUICK else 1]
@@ -89,7 +89,7 @@ for name, layer in (("what is before", before), ("both sides", both)):
     model, shares = Tagger(layer, rng), []
     optimizer = optim.Adam(model)
     for epoch in range(EPOCHS):
-        optimizer.lr = optim.cosine(epoch, peak=3e-3, total=EPOCHS)
+        optimizer.lr = optim.cosine(epoch, peak=RATE, total=EPOCHS)
         train_epoch(model, optimizer, rng)
         with tg.no_grad():
             shares.append(right(model.eval()(x, lengths).data.argmax(-1)))

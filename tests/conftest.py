@@ -35,11 +35,11 @@ def load_kernels(dtype):
     panels.load(generated.from_dtype(np.dtype(dtype)))
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def as_python(request):
-    """Loops run as plain Python in memory of NaN: for tests whose subject is not the compiler.
+    """Loops run as plain Python in memory of NaN, so that no test waits for a compiler.
 
-    In a file that uses it throughout, the mark `compiled` is for those that need what users run.
+    The mark `compiled` is for tests of what users run: compiled loops, in memory that is lent.
     """
     from plain_loops import uncompiled
 

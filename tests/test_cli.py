@@ -47,7 +47,7 @@ def same_checkpoint(one, other):
     assert facts == other_facts
 
 
-@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+@pytest.mark.parametrize("cell", ["rnn", pytest.param("lstm", marks=pytest.mark.compiled), "gru"])
 def test_a_run_leaves_a_model_a_curve_and_a_graph(text, cell, capsys, tmp_path):
     assert main(["train", text, *SMALL, "--cell", cell, "--epochs", "2"]) == 0
     folder = tmp_path / "runs" / f"{cell}-1"
@@ -76,6 +76,7 @@ def test_it_talks_while_it_trains(text, capsys):
         assert words in out
 
 
+@pytest.mark.compiled
 def test_resuming_continues_bit_for_bit(text, tmp_path):
     """Dropout's generator, Adam's moments and the carried state go on too."""
     whole = ["train", text, *SMALL, "--dropout", "0.3", "--epochs", "2", "--out", "whole"]
@@ -98,6 +99,7 @@ def test_resuming_continues_bit_for_bit(text, tmp_path):
     same_checkpoint("whole/checkpoint.safetensors", "parts/checkpoint.safetensors")
 
 
+@pytest.mark.compiled
 def test_more_epochs_after_the_end(text, capsys):
     assert main(["train", text, *SMALL, "--epochs", "1", "--out", "run"]) == 0
     assert main(["train", "--resume", "run", "--quiet"]) == 2
@@ -121,6 +123,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(text, tmp_path):
     assert not list((tmp_path / "run").glob(".*"))
 
 
+@pytest.mark.compiled
 def test_a_run_stopped_by_ctrl_c_and_resumed_ends_in_the_same_bits(text, tmp_path, monkeypatch):
     options = [text, "--dropout", "0.2", "--epochs", "2", *SMALL]
     assert main(["train", *options, "--out", "whole"]) == 0
@@ -185,6 +188,7 @@ def test_a_text_just_long_enough_is_learnt(tmp_path, monkeypatch, capsys):
     assert main(["train", "t", "--epochs", "1", "--batch", "32", "--hidden", "4"]) == 0
 
 
+@pytest.mark.compiled
 def test_a_run_is_resumed_from_anywhere_and_its_text_may_have_moved(
     text, tmp_path, monkeypatch, capsys
 ):

@@ -358,7 +358,7 @@ def test_B05_no_steps_give_back_the_state(kind):
 
 
 @cells
-def test_B06_no_rows_give_zero_gradients(kind, as_python):
+def test_B06_no_rows_give_zero_gradients(kind):
     cell = random_cell(kind)
     ys, end = cell(np.ones((T, 0, I)))
     assert ys.shape == (T, 0, H) and end[0].shape == (0, H) and ys.sum().item() == 0
@@ -712,6 +712,7 @@ def test_D09_numpy_does_not_get_what_it_would_forget(forget):
 
 
 @pytest.mark.parametrize("kind", CELLS)
+@pytest.mark.compiled
 def test_D10_a_second_call_leaves_the_first_answer_alone(kind):
     cell = random_cell(kind)
     ys, end = cell(normal(T, B, I))
@@ -1171,6 +1172,7 @@ def alive(references):
 
 @pytest.mark.parametrize("checkpoint", [None, "sqrt"])
 @pytest.mark.parametrize("unroll", [False, True])
+@pytest.mark.compiled
 def test_F14_P46_reference_counting_frees_a_graph(no_collector, unroll, checkpoint):
     cell, options = random_cell("lstm"), {"unroll": unroll, "checkpoint": checkpoint}
     ys, end = cell(normal(T, B, I), **options)
@@ -1193,15 +1195,18 @@ def test_F14_P46_reference_counting_frees_a_graph(no_collector, unroll, checkpoi
     assert not alive(references)
 
 
+@pytest.mark.compiled
 def test_F14_tensors_do_not_pile_up_over_training(no_collector):
     model = nn.LanguageModel(5, hidden=4, embedding=3, rng=0)
     optimizer = optim.Adam(model)
     counts = []
     text = np.arange(500) % 5
-    for _ in optim.truncated_bptt(model.loss, data.windows(text, 2, 5), optimizer, max_norm=1.0):
-        counts.append(sum(type(x) is tg.Tensor for x in gc.get_objects()))  # isinstance would
-        # look into the dead weak proxies that other tests' compiled functions leave behind
-    assert len(counts) > 40 and counts[5] == counts[-1]
+    updates = optim.truncated_bptt(model.loss, data.windows(text, 2, 5), optimizer, max_norm=1.0)
+    for k, _ in enumerate(updates):
+        if k in (5, 20, 45):
+            counts.append(sum(type(x) is tg.Tensor for x in gc.get_objects()))  # isinstance would
+            # look into the dead weak proxies that other tests' compiled functions leave behind
+    assert len(counts) == 3 and len(set(counts)) == 1
 
 
 def test_F15_switches_are_put_back_after_an_exception():
@@ -1528,6 +1533,7 @@ def run_together(*jobs):
     return found
 
 
+@pytest.mark.compiled
 def test_I01_threads_do_not_meet():
     def job(seed):
         cell = random_cell("lstm", seed=seed)
@@ -1731,6 +1737,7 @@ def test_K08_use_is_deterministic_and_reaches_every_part():
     assert all(m.training for m in model.train().modules())
 
 
+@pytest.mark.compiled
 def test_K09_P60_the_same_seed_gives_the_same_bits():
     def run(seed):
         model = nn.LanguageModel(5, cell="gru", hidden=4, embedding=3, dropout=0.3, rng=seed)
@@ -1847,7 +1854,7 @@ def loss_of(outputs, seed=5):
 
 @cells
 @pytest.mark.parametrize("k", [1, 2, T - 1])
-def test_P04_chunks_with_a_carried_state_are_the_whole(kind, k, as_python):
+def test_P04_chunks_with_a_carried_state_are_the_whole(kind, k):
     cell = random_cell(kind)
     xs, state = leaf(normal(T, B, I)), random_state(cell)
     ys, end = cell(xs, state)
@@ -1863,7 +1870,7 @@ def test_P04_chunks_with_a_carried_state_are_the_whole(kind, k, as_python):
 
 
 @cells
-def test_P05_detaching_is_a_cotangent_of_zero(kind, as_python):
+def test_P05_detaching_is_a_cotangent_of_zero(kind):
     wall = tg.Op(lambda x: x + 0.0, [lambda g, y, x: 0.0 * g])
     cell, xs = random_cell(kind), leaf(normal(T, B, I))
     found = []
@@ -1925,6 +1932,7 @@ def test_P07_losses_of_single_steps_add_up_to_full_backpropagation(kind):
         close(found, expected)
 
 
+@pytest.mark.compiled
 @cells
 def test_P08_a_permuted_batch_gives_permuted_bits(kind):
     cell, order = random_cell(kind), np.array([2, 0, 1])
@@ -1943,6 +1951,7 @@ def test_P08_a_permuted_batch_gives_permuted_bits(kind):
         same(x.grad.data, g)
 
 
+@pytest.mark.compiled
 @cells
 def test_P09_a_batch_is_its_rows_and_parameter_gradients_add(kind):
     cell = random_cell(kind)
@@ -2060,7 +2069,7 @@ def test_P21_hidden_units_have_no_order(kind):
         close(a, b.data[:, order])
 
 
-def test_P22_an_open_forget_gate_keeps_the_cell_bit_for_bit(as_python):
+def test_P22_an_open_forget_gate_keeps_the_cell_bit_for_bit():
     cell = random_cell("lstm")
     cell.b.data = np.repeat([1e3, -1e3, 0.3, 0.2], H)  # f, i, g, o
     h, c = random_state(cell)

@@ -21,8 +21,6 @@ from tinygrad_rnn.draw.heat import heat_map
 from tinygrad_rnn.draw.path import smooth
 from tinygrad_rnn.tape import tape_of
 
-pytestmark = pytest.mark.usefixtures("as_python")  # the compiler is not what is tried here
-
 core = importlib.import_module("tinygrad_rnn.tensor")  # `tg.tensor` is the function
 verbs = importlib.import_module("tinygrad_rnn.op")
 SVG = "{http://www.w3.org/2000/svg}"

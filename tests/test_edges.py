@@ -11,6 +11,7 @@ import pytest
 
 import tinygrad_rnn as tg
 
+pytestmark = pytest.mark.compiled
 VALUES = [np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, -1.0, 1.5, -3.0, 700.0]
 SIZE = len(VALUES)
 FIRST, SECOND = (np.array(a) for a in np.meshgrid(VALUES, VALUES, indexing="ij"))  # every pair

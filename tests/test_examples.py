@@ -14,13 +14,6 @@ QUICK = {path.stem for path in EXAMPLES.glob("*.py") if "--quick" in path.read_t
 TEXT = "to be or not to be, that is the question\n" * 80
 
 
-# Where compiling takes longer than a small setting does; that loops compile is for `test_scan`.
-UNCOMPILED = {
-    *("recall_against_lag", "dates", "arrive_or_leave", "sunspots", "character_model"),
-    *("teacher_forcing", "gradients_by_hand", "tiny_rnn_drawn"),
-}
-
-
 def run(path, folder, *arguments, without=()):
     """Run an example in a folder, as if some packages were not installed."""
     code = (
@@ -29,8 +22,8 @@ def run(path, folder, *arguments, without=()):
         "runpy.run_path(path, run_name='__main__')"
     )
     command = [sys.executable, "-W", "error", "-c", code, str(path), " ".join(without), *arguments]
-    alone = {"NUMBA_DISABLE_JIT": "1", "OPENBLAS_NUM_THREADS": "1"}  # whose threads would spin
-    environment = os.environ | (alone if path.stem in UNCOMPILED else {})
+    # Compiling takes longer than a small setting does, and threads would spin.
+    environment = os.environ | {"NUMBA_DISABLE_JIT": "1", "OPENBLAS_NUM_THREADS": "1"}
     return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment)
 
 

@@ -12,8 +12,6 @@ from tinygrad_rnn.draw.heat import heat_map
 from tinygrad_rnn.draw.look import place_of, shade
 from tinygrad_rnn.grad import pullback
 
-pytestmark = pytest.mark.usefixtures("as_python")  # the compiler is not what is tried here
-
 T, B, I, H = 5, 2, 3, 4
 F64 = {"dtype": np.float64}
 

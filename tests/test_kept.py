@@ -19,6 +19,8 @@ if not compiles():
 
 from tinygrad_rnn.kernels import compiled, generated, kept
 
+pytestmark = pytest.mark.compiled
+
 
 def twice(x):
     return x + x

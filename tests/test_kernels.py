@@ -19,6 +19,7 @@ from tinygrad_rnn import kernels
 DTYPES = (np.float32, np.float64)
 CURVES = ("exp", "tanh", "sigmoid")
 ROOT = Path(__file__).parents[1]
+pytestmark = pytest.mark.compiled
 compiled = pytest.mark.skipif(
     os.environ.get("NUMBA_DISABLE_JIT", "0") != "0", reason="promised of compiled kernels only"
 )

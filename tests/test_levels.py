@@ -19,8 +19,6 @@ from tinygrad_rnn import nn
 from tinygrad_rnn.draw.canvas import DOTS
 from tinygrad_rnn.tape import Tape, tape_of
 
-pytestmark = pytest.mark.usefixtures("as_python")  # the compiler is not what is tried here
-
 SVG = "{http://www.w3.org/2000/svg}"
 PROGRAM = shutil.which("neato")
 B, H = 2, 4

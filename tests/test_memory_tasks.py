@@ -219,6 +219,7 @@ def test_no_sequences_at_all():
 # --- what is learnt -------------------------------------------------------------------------------
 
 
+@pytest.mark.compiled
 def test_an_lstm_adds_over_100_steps_and_a_plain_network_does_not():
     task = lessons.Adding(100)
     lstm = lessons.learn(task, lambda I, rng: nn.LSTM(I, 16, rng=rng), seed=0, lr=0.02, most=1500)
@@ -227,6 +228,7 @@ def test_an_lstm_adds_over_100_steps_and_a_plain_network_does_not():
     assert min(marks["error"] for marks in plain) > 0.10
 
 
+@pytest.mark.compiled
 def test_an_lstm_learns_the_embedded_grammar():
     marks = lessons.learn(
         lessons.EmbeddedReber(),
@@ -237,6 +239,7 @@ def test_an_lstm_learns_the_embedded_grammar():
     assert marks["new"] > 20 and marks["outer"] == 1
 
 
+@pytest.mark.compiled
 def test_an_lstm_tells_the_order_of_symbols_50_steps_apart():
     marks = lessons.learn(
         lessons.TemporalOrder(100),

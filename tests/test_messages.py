@@ -8,8 +8,6 @@ import pytest
 import tinygrad_rnn as tg
 from tinygrad_rnn import data, io, lab, nn, optim
 
-pytestmark = pytest.mark.usefixtures("as_python")  # the compiler is not what is tried here
-
 T, I, H = 4, 2, 3
 ONE = np.ones((T, 1, I), np.float32)
 lstm = lambda **how: nn.LSTM(I, H, rng=0, **how)

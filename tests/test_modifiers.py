@@ -18,8 +18,6 @@ import pytest
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
 
-pytestmark = pytest.mark.usefixtures("as_python")  # the compiler is not what is tried here
-
 T, B, I, H = 5, 3, 2, 4
 F8 = np.float64
 

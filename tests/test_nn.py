@@ -44,6 +44,7 @@ def reference(kind, xs, state, w, g):
 
 @pytest.mark.parametrize("kind", CELLS)
 @pytest.mark.parametrize("steps", [1, 2, T])
+@pytest.mark.compiled
 def test_layer_equals_formula_and_bptt_by_hand(kind, steps):
     """S2, S20, S21 forward; S12-S15 backward, the bias gradient Σ δ_k included."""
     rng = np.random.default_rng(steps)
@@ -96,7 +97,7 @@ def test_softmax_needs_the_whole_jacobian():
 
 
 @pytest.mark.parametrize("kind", CELLS)
-def test_second_derivatives_of_a_layer(kind, as_python):
+def test_second_derivatives_of_a_layer(kind):
     cell = randomised(CELLS[kind]())
     weights = cell.parameters()
     rng = np.random.default_rng(0)
@@ -115,7 +116,7 @@ def test_second_derivatives_of_a_layer(kind, as_python):
 
 @pytest.mark.parametrize("kind", CELLS)
 @pytest.mark.parametrize("steps, batch", [(0, 2), (2, 0), (1, 1)])
-def test_empty_and_single_sequences(kind, steps, batch, as_python):
+def test_empty_and_single_sequences(kind, steps, batch):
     cell = randomised(CELLS[kind]())
     state = tuple(tg.tensor(np.ones((batch, H)), requires_grad=True) for _ in cell.state)
     ys, end = cell(tg.tensor(np.ones((steps, batch, I))), state)
@@ -168,7 +169,7 @@ def test_good_beginnings():
         assert cell(np.ones((2, 1, 3), np.float32))[0].dtype == np.float32
 
 
-def test_a_cell_of_ones_own(as_python):
+def test_a_cell_of_ones_own():
     """Five lines of formula: the minimal gated unit, folded, stacked and differentiated."""
 
     class Minimal(nn.Cell):
@@ -207,7 +208,7 @@ def test_a_recurrent_layer_drops_below_every_cell_even_a_single_one():
     assert np.array_equal(layer(xs)[0].data, layer(xs)[0].data)
 
 
-def test_a_system_without_inputs(as_python):
+def test_a_system_without_inputs():
     """S5: s(t) = f(s(t-1)); here a rotation, whose gradient turns back."""
     turn = np.array([[np.cos(0.1), np.sin(0.1)], [-np.sin(0.1), np.cos(0.1)]])
     start = tg.tensor([[1.0, 0.0]], requires_grad=True)
@@ -239,7 +240,7 @@ def test_scopes_name_the_layer_and_the_step():
     assert scopes("scan") == {"layer0", "layer1"}
 
 
-@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+@pytest.mark.parametrize("cell", ["rnn", pytest.param("lstm", marks=pytest.mark.compiled), "gru"])
 def test_a_language_model_learns_to_count(cell):
     text = np.arange(400) % 5
     model = nn.LanguageModel(5, cell=cell, hidden=16, embedding=8, layers=2, rng=0)

@@ -240,7 +240,7 @@ def test_weights_that_are_not_there_are_zero():
 
 
 @pytest.mark.parametrize("name", ["lstm, peepholes, coupled, clip", "gru, reset after, clip"])
-def test_the_loop_equals_formulas(name, as_python):
+def test_the_loop_equals_formulas(name):
     (case,) = [c for c in CASES if c.name == f"{name}, reverse, ragged"]
     (answers, gradients), (unrolled, expected) = library_run(case, False), library_run(case)
     assert apart(answers, models.reference_run(case)) < 1e-12

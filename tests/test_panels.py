@@ -13,6 +13,7 @@ from numpy.testing import assert_array_equal
 from tinygrad_rnn import kernels
 from tinygrad_rnn.kernels import threads
 
+pytestmark = pytest.mark.compiled
 DTYPES = (np.float32, np.float64)
 SIZES = (0, 1, 2, 3, 5, 7, 8, 9, 17, 31, 32, 33, 65)
 compiled = pytest.mark.skipif(

@@ -18,8 +18,6 @@ from tinygrad_rnn.draw.memory import draw_memory, kept
 from tinygrad_rnn.draw.raster import draw_masks, masks_of
 from tinygrad_rnn.draw.text import size_words
 
-pytestmark = pytest.mark.usefixtures("as_python")  # the compiler is not what is tried here
-
 DOCS = Path(__file__).parent.parent / "docs"
 SVG = "{http://www.w3.org/2000/svg}"
 

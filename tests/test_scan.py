@@ -20,6 +20,11 @@ from tinygrad_rnn.loops.trace import Step, trace
 H, INPUTS = 4, 3
 
 
+def some_compiled(names, *chosen):
+    """All names, of which the loops of some are compiled."""
+    return [pytest.param(n, marks=[pytest.mark.compiled] * (n in chosen)) for n in names]
+
+
 def numbers(seed, *shape):
     return np.random.default_rng(seed).normal(size=shape)
 
@@ -117,10 +122,8 @@ SIZES = [  # T, B, I, H, and how
 ]
 
 
-@pytest.mark.parametrize("name", LIBRARY)
-def test_cells_of_the_library(name, split, request):
-    if name not in ("RNN", "LSTM", "GRU"):
-        request.getfixturevalue("as_python")
+@pytest.mark.parametrize("name", some_compiled(LIBRARY, "RNN", "LSTM", "GRU"))
+def test_cells_of_the_library(name, split):
     for T, B, I, H, how in SIZES if name in ("LSTM", "GRU") else SIZES[:-1]:
         cell = LIBRARY[name](I, H)
         carry = [numbers(k, B, H) for k in range(len(cell.state))]
@@ -215,10 +218,8 @@ OWN = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", OWN)
-def test_cells_of_ones_own(name, split, request):
-    if name not in ("layer-norm LSTM", "in a ring"):
-        request.getfixturevalue("as_python")
+@pytest.mark.parametrize("name", some_compiled(OWN, "layer-norm LSTM", "in a ring"))
+def test_cells_of_ones_own(name, split):
     step, carry, xs, parameters = OWN[name]
     carry = [numbers(k, *shape) for k, shape in enumerate(carry)]
     for T, how in [(5, {}), (4, {"reverse": True, "checkpoint": "sqrt"})]:
@@ -233,6 +234,7 @@ def test_whole_numbers_as_state_and_input(split):
     check(counted, carry, [numbers(1, 6, 9, INPUTS), whole], [U, W])
 
 
+@pytest.mark.compiled
 def test_rows_of_a_table(split):
     index = np.random.default_rng(0).integers(0, 5, (6, 9))
     step = lambda k, h: tg.tanh(h @ U + tg.embedding(table, k))
@@ -255,6 +257,7 @@ def test_a_weight_computed_outside():
     np.testing.assert_allclose(*found, rtol=1e-12)
 
 
+@pytest.mark.compiled
 def test_float32_and_narrow_numbers():
     cell = nn.LSTM(INPUTS, H, rng=0)
     carry = [numbers(k, B, H).astype(np.float32) for k in range(2)]
@@ -267,7 +270,7 @@ def test_float32_and_narrow_numbers():
     check(step, begin, [], length=60)
 
 
-def test_an_outer_scan(as_python):
+def test_an_outer_scan():
     inner = lambda h: tg.scan(lambda s: tg.tanh(s @ U), h, None, length=2)[0][-1]
     check(lambda x, h: inner(h) + x @ W, [numbers(0, B, H)], [numbers(1, 4, B, INPUTS)], [U, W])
 
@@ -336,8 +339,12 @@ def turns(h):
 
 def products(h):
     a = h @ U + h @ V.T + column(h @ U[0]) + h @ h.T @ h
+    return tg.tanh(a + h * h.detach())
+
+
+def stacks(h):
     outer = h.reshape(len(h), H, 1) @ h.reshape(len(h), 1, H)
-    return tg.tanh(a + (h.reshape(len(h), 1, H) @ outer).reshape(len(h), H) + h * h.detach())
+    return tg.tanh(h @ U + (h.reshape(len(h), 1, H) @ outer).reshape(len(h), H))
 
 
 def discrete(h):
@@ -363,21 +370,22 @@ def no_past(h):
     return tg.tanh(a * h)
 
 
-STEPS = [waves, choices, rows, columns, pieces, across, turns, products, discrete, no_past]
+STEPS = [waves, choices, rows, columns, pieces, across, turns, products, stacks, discrete, no_past]
 
 
-@pytest.mark.parametrize("step", STEPS, ids=lambda step: step.__name__)
-def test_every_op(step, split, request):
-    """Compiled where numbers of several kinds, products or sums meet; the rest is their like."""
-    if step.__name__ in ("rows", "pieces", "turns", "across", "columns", "waves"):
-        request.getfixturevalue("as_python")
-    tolerance = 1e-11 if step is products else 1e-12
+@pytest.mark.parametrize(
+    "step", some_compiled(STEPS, products, discrete), ids=lambda step: step.__name__
+)
+def test_every_op(step, split):
+    """Compiled where products and numbers of several kinds meet; `test_edges` compiles the rest."""
+    tolerance = 1e-11 if step in (products, stacks) else 1e-12
     for batch, how in [(9, {}), (5, {"reverse": True, "checkpoint": "sqrt"})]:
         batch = 9 if step is across else batch  # whose text has the batch in it
         check(step, [numbers(0, batch, H)], [], [U, V], length=3, tolerance=tolerance, **how)
 
 
-def test_three_threads_and_five(split, monkeypatch):
+@pytest.mark.parametrize("step", some_compiled(["LSTM", waves, choices, rows], "LSTM"))
+def test_three_threads_and_five(step, split, monkeypatch):
     """Their sums over the rows are added up, and their rows put together, in order."""
     cell, batch, counts = LIBRARY["LSTM"](5, 7), 23, []
     cut = runtime.Work.cut
@@ -386,9 +394,10 @@ def test_three_threads_and_five(split, monkeypatch):
     )
     for threads in (3, 5):
         split(threads)
-        carry = [numbers(k, batch, 7) for k in range(2)]
-        check(cell.step, carry, [numbers(7, 4, batch, 5)], list(cell.parameters()), second=False)
-        for step in (waves, choices, rows):
+        if step == "LSTM":
+            carry, xs = [numbers(k, batch, 7) for k in range(2)], [numbers(7, 4, batch, 5)]
+            check(cell.step, carry, xs, list(cell.parameters()), second=False)
+        else:
             check(step, [numbers(0, batch, H)], [], [U], length=3, second=False, checkpoint=2)
         assert set(counts) == {threads}
         counts.clear()
@@ -497,7 +506,7 @@ def fresh(step, *, T=3, B=B, dtype=np.float64):
     return y
 
 
-def test_what_changes_is_seen(monkeypatch, as_python):
+def test_what_changes_is_seen(monkeypatch):
     settings = {"a": 0.31, "flag": True, "f": tg.tanh}
 
     def step(x, h):
@@ -544,6 +553,7 @@ def test_what_a_step_closes_over_is_seen():
     assert not np.array_equal(fresh(step).data, before)
 
 
+@pytest.mark.compiled
 def test_a_trained_step_is_not_compiled_again(made):
     cell = nn.GRU(H, H, dtype=np.float64, rng=0)
     optimizer = tg.optim.SGD(cell.parameters(), lr=0.1)
@@ -562,6 +572,7 @@ def test_a_trained_step_is_not_compiled_again(made):
     assert made == counts and len(set(losses)) == 4
 
 
+@pytest.mark.compiled
 def test_other_numbers_and_lengths_compile_nothing(made):
     for k, factor in enumerate([0.31, 0.32, 1e-3, np.pi]):
         step = lambda x, h: tg.tanh(x * factor + h @ U)  # noqa: B023
@@ -680,7 +691,8 @@ def test_refusals(given, kind, words):
 # -- ops of one's own -----------------------------------------------------------------------------
 
 
-def test_an_op_of_ones_own(made):
+@pytest.mark.parametrize("which", some_compiled(["pointwise", "whole"], "pointwise"))
+def test_an_op_of_ones_own(which, made):
     @tg.pointwise(lambda g, y, x, p: g * p * (1 + 0 * x))
     def stretch(x, p=2.0):
         return x * p
@@ -699,17 +711,18 @@ def test_an_op_of_ones_own(made):
         return stretch
 
     other = same_name()
-    check(
-        lambda h: tg.tanh(stretch(h) + stretch(h, 0.7) + other(h)), [numbers(0, B, H)], [], length=4
-    )
-    check(lambda h: h * 0.5 + column(total(h[:, :3]).detach()), [numbers(0, B, H)], [], length=4)
-    assert made["programs"] == 2
+    steps = {
+        "pointwise": lambda h: tg.tanh(stretch(h) + stretch(h, 0.7) + other(h)),
+        "whole": lambda h: h * 0.5 + column(total(h[:, :3]).detach()),
+    }
+    check(steps[which], [numbers(0, B, H)], [], length=4)
+    assert made["programs"] == 1
 
 
 SLOPE = 2.0
 
 
-def test_what_an_op_of_ones_own_reads_is_seen(monkeypatch, as_python):
+def test_what_an_op_of_ones_own_reads_is_seen(monkeypatch):
     @tg.pointwise(lambda g, y, x: g * SLOPE)
     def sloped(x):
         return x * SLOPE
@@ -724,6 +737,7 @@ def test_what_an_op_of_ones_own_reads_is_seen(monkeypatch, as_python):
             check(step, [numbers(0, B, H)], [], length=3)
 
 
+@pytest.mark.compiled
 def test_an_op_that_numba_does_not_know():
     settings = types.SimpleNamespace(slope=2.0)
 
@@ -766,6 +780,7 @@ def gradients(cell, xs, seed):
     return [ys.data, *(g.data for g in tg.grad(loss, leaves))]
 
 
+@pytest.mark.compiled
 def test_one_thread_and_two():
     cell, xs = nn.LSTM(32, 32, dtype=np.float64, rng=0), numbers(0, 40, 32, 32)
     threads, found = tg.get_num_threads(), []
@@ -780,6 +795,7 @@ def test_one_thread_and_two():
         assert np.array_equal(two, again)
 
 
+@pytest.mark.compiled
 def test_callers_at_once(split):
     cell = nn.GRU(16, 16, dtype=np.float64, rng=0)
     inputs = [numbers(k, 30, 9, 16) for k in range(4)]
@@ -800,6 +816,7 @@ def test_callers_at_once(split):
                 np.testing.assert_allclose(x, y, rtol=0, atol=1e-12 * max(1, np.abs(y).max()))
 
 
+@pytest.mark.compiled
 def test_results_stay():
     """What a caller holds is not written again, by later calls or by the caller."""
     cell, xs = nn.LSTM(32, 32, rng=0), numbers(0, 40, 8, 32).astype(np.float32)

@@ -286,6 +286,7 @@ def test_two_is_not_two_point_zero_beside_whole_numbers():
         np.testing.assert_allclose(path, [0.1 * first[0], 0.09 * first[0] + 0.1 * first[1]])
 
 
+@pytest.mark.compiled
 def test_what_an_op_reads_elsewhere_is_known_when_it_is_compiled():
     """With the compiler. A module's attribute has no compiled form: then step by step, and said."""
     x = numbers(3, 2, 1, 1)

@@ -359,7 +359,7 @@ def test_C09_nothing_in_the_padding_is_seen(name):
 
 
 @pytest.mark.parametrize("name", ["gru", "both, own"])
-def test_C09_nor_in_a_loop(name, as_python):
+def test_C09_nor_in_a_loop(name):
     found = []
     for rubbish in (0.0, np.resize(GARBAGE, (T, B, I))):
         part = made(name)
@@ -437,6 +437,7 @@ def test_C06_C12_P15_rows_may_come_in_any_order(name):
         same(a, b.data[:, order])
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize("name", ["gru", "both"])
 def test_C06_order_changes_no_bit_of_a_compiled_loop(name):
     part, order = made(name), np.array([2, 0, 3, 1])
@@ -686,7 +687,7 @@ def test_B05_B06_nothing_goes_with_every_option(options, steps, batch):
         assert all(not g.any() for g in [found[0], *found[1 + len(state) :]])
 
 
-def test_B05_nothing_goes_through_a_loop_too(as_python):
+def test_B05_nothing_goes_through_a_loop_too():
     for steps, batch in ((0, 2), (2, 0)):
         cells = nn.Zoneout(nn.RNN(I, H, dtype=F8), h=0.5), nn.RNN(I, H, dtype=F8)
         layer = nn.Recurrent(nn.Bidirectional(*cells, merge="sum"), dropout=0.5)

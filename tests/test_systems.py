@@ -6,8 +6,6 @@ import pytest
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn, optim
 
-pytestmark = pytest.mark.usefixtures("as_python")  # the compiler is not what is tried here
-
 T, B, H = 12, 2, 3
 
 
