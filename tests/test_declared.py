@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 import where_ops_live
+from test_ops import CASES
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import ops
+from tinygrad_rnn.loops.schedule import MAKERS
 
 OPS = {
     f.name: f
@@ -65,6 +67,21 @@ def test_every_op_of_one_element_has_the_same_derivatives_in_a_loop(edges, as_py
         assert (a is None) == (b is None)
         if a is not None:
             np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
+
+
+def test_every_op_of_one_element_has_its_derivatives_over_broadcasting():
+    """Numerically, with a number and an empty array too; the others have rows in `test_ops`."""
+    rng = np.random.default_rng(0)
+    for op in [op for op in SMOOTH if op.name == "mul" or op.name not in CASES]:
+        for k, shapes in enumerate(
+            [((2, 1), (1, 3), (3,)), ((), (2,), ()), ((0, 3), (1, 3), (3,))]
+        ):
+            xs = [rng.uniform(0.2, 0.9, shape) for shape in shapes[: op.arity]]
+            constant = [not c for c in op.company(op.arity)]
+            f = lambda *given, op=op, xs=xs, constant=constant: called(
+                op, [x if c else y for x, y, c in zip(xs, given, constant, strict=True)]
+            )
+            tg.check_grads(f, xs, order=1 if k else 2)
 
 
 @pytest.mark.parametrize("dtype", [np.int64, np.int8, np.uint8, np.bool_])
@@ -178,7 +195,7 @@ def test_a_new_op_and_a_new_composite_have_everything():
 # -- where an op lives -----------------------------------------------------------------------------
 
 
-ALSO = ("sum", "max", "min", "mean", "put", "sqrt")  # what loops and options call other things
+ALSO = {*MAKERS, "sum", "max", "min", "mean", "sqrt"}  # what loops and options call other things
 
 
 def test_an_op_of_the_engine_lives_in_one_file():
