@@ -7,7 +7,7 @@ import pytest
 
 import tinygrad_rnn as tg
 
-PACKAGES = {"nn": tg.nn, "optim": tg.optim, "data": tg.data, "io": tg.io}
+PACKAGES = {"nn": tg.nn, "optim": tg.optim, "data": tg.data, "io": tg.io, "lab": tg.lab}
 PUBLIC = {
     f"{package}.{name}": getattr(module, name)
     for package, module in PACKAGES.items()

@@ -32,6 +32,10 @@ class Verdict:
     that is; None if it carries. rate: by what it is multiplied in a step, on average. gates: the
     share of each gate in what arrives, "kept" that of the way past all of them; they add up to 1,
     and a negative one works against the others.
+
+    >>> flow = tg.lab.flow(tg.nn.RNN(3, 4, rng=0), np.ones((30, 1, 3), np.float32))
+    >>> flow.verdict.word
+    'vanishes'
     """
 
     word: str
@@ -66,6 +70,10 @@ class Flow:
     jacobians (T-1, N, N): ∂state(t)/∂state(t-1). end (T,): the spectral norm of ∂state(last)/
     ∂state(k), for each k. bounds: by name what its decay is compared with, a factor for each step
     (S16). verdict: what becomes of it.
+
+    >>> flow = tg.lab.flow(tg.nn.GRU(3, 4, rng=0), np.ones((9, 1, 3), np.float32))
+    >>> flow.states, flow.sizes
+    (('h',), (4,))
     """
 
     states: tuple[str, ...]
@@ -168,6 +176,11 @@ def flow(
 
     Raises ValueError for two directions at once, states that are not all, and no steps;
     RuntimeError for a freed graph.
+
+    >>> cell = tg.nn.RNN(3, 4, rng=0)
+    >>> flow = tg.lab.flow(cell, np.ones((30, 1, 3), np.float32))
+    >>> flow.jacobians.shape, flow.verdict.word
+    ((29, 4, 4), 'vanishes')
     """
     bounds: dict[str, float] = {}
     if isinstance(run, Mapping):

@@ -22,6 +22,10 @@ class Saturation:
     low, high: the share of steps at which a unit is below `shut` and above `open`. mean: of its
     values. still: whether it never changes. never_positive: whether it is at most 0 throughout, as
     a dead ReLU is. counts (BINS,), edges (BINS + 1,): how many values there are between the edges.
+
+    >>> z = tg.lab.gates({"z": np.full((9, 2, 4), 0.99)}).gates["z"]
+    >>> z.high.tolist()
+    [1.0, 1.0, 1.0, 1.0]
     """
 
     low: np.ndarray
@@ -37,7 +41,11 @@ class Saturation:
 
 @dataclass(frozen=True)
 class Gates:
-    """Every gate of a run by name, see `Saturation`."""
+    """Every gate of a run by name, see `Saturation`.
+
+    >>> list(tg.lab.gates({"z": np.full((9, 2, 4), 0.99)}).gates)
+    ['z']
+    """
 
     gates: dict[str, Saturation]
 
@@ -81,6 +89,11 @@ def gates(
     that count, bools (T, B): padding is no shut gate. A gate with negative values, as a candidate
     of tanh has, counts as shut below -open. Raises TypeError for what is no dict, ValueError for
     other shapes and where nothing counts.
+
+    >>> cell = tg.nn.LSTM(3, 4, rng=0)
+    >>> _, _, gates = cell(np.ones((9, 2, 3), np.float32), return_gates=True)
+    >>> sorted(tg.lab.gates(gates).gates)
+    ['f', 'g', 'i', 'o']
     """
     if not isinstance(given, Mapping):
         raise TypeError(

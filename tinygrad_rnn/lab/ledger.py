@@ -26,6 +26,11 @@ class Lags:
     lags (L,); norms (L,) of each sum; sums (L, *shape) themselves; shares (L,), signed: what part
     of the whole gradient each makes up, measured along it. The shares add up to 1, less what
     reaches the weight by no step.
+
+    >>> cell = tg.nn.RNN(3, 4, rng=0)
+    >>> ys, _ = cell(np.ones((4, 1, 3), np.float32))
+    >>> tg.lab.ledger((ys * ys).sum(), cell.Wh).by_lag().lags.tolist()
+    [0, 1, 2, 3]
     """
 
     lags: np.ndarray
@@ -46,6 +51,11 @@ class Ledger:
     the Frobenius norm of each term (P, K). arrays: by name all terms (P, K, *shape), if they are
     few or were asked for. rest: by name what reaches the weight through no step, as of a weight
     that the loss reads too.
+
+    >>> cell = tg.nn.RNN(3, 4, rng=0)
+    >>> ys, _ = cell(np.ones((4, 1, 3), np.float32))
+    >>> list(tg.lab.ledger((ys * ys).sum(), cell).names)
+    ['Wh', 'Wx', 'b']
     """
 
     parts: np.ndarray
@@ -113,6 +123,12 @@ def ledger(loss: Tensor | Sequence[Tensor], weights: Any, *, arrays: bool | None
 
     Raises ValueError for a loss without steps, for weights that it does not depend on, and where
     `clip_cotangent` makes the walk back no sum of its parts; RuntimeError for a freed graph.
+
+    >>> cell = tg.nn.RNN(3, 4, rng=0)
+    >>> ys, _ = cell(np.ones((4, 1, 3), np.float32))
+    >>> ledger = tg.lab.ledger((ys * ys).sum(), cell.Wh)
+    >>> ledger.parts.tolist(), ledger.steps.tolist()
+    ([0, 1, 2, 3], [0, 1, 2, 3])
     """
     losses = [loss] if isinstance(loss, Tensor) else list(loss)
     wanted = _weights(weights)

@@ -16,7 +16,12 @@ from ..tensor import Tensor, describe, history
 
 @dataclass(frozen=True)
 class Decoupling:
-    """The parts of a graph: how many, of how many tensors each, and which losses lie in each."""
+    """The parts of a graph: how many, of how many tensors each, and which losses lie in each.
+
+    >>> ys, _ = tg.nn.RNN(3, 4, rng=0)(np.ones((4, 1, 3), np.float32), unroll=True)
+    >>> tg.lab.teacher_forcing_parts([ys[0].sum(), ys[3].sum()], ()).count
+    1
+    """
 
     count: int
     sizes: tuple[int, ...]
@@ -43,6 +48,11 @@ def independent_parts(outputs: Sequence[Tensor], without: Iterable[Tensor]) -> l
     is made from what was stacked there, not from the rest. Tensors of `without`, and what only they
     came from, are in no part. A compiled loop is one tensor: run it
     with `unroll=True` to see its steps. Raises RuntimeError where `backward()` freed the graph.
+
+    >>> W = tg.tensor([2.0], requires_grad=True)
+    >>> a, b = W * 3.0, W * 4.0
+    >>> len(tg.lab.independent_parts([a, b], without=[W]))
+    2
     """
     left_out = set(without)
     before = history(outputs, left_out)  # refuses a graph that was freed
@@ -104,6 +114,13 @@ def teacher_forcing_parts(losses: Tensor | Sequence[Tensor], weights: Any) -> De
     `.count` of parts; `.sizes`, tensors in each; `.parts`, the numbers of the losses in each, the
     oldest loss being 0 where a sum was taken apart; `.losses`, the tensors that those number.
     Raises ValueError for no losses, or one without a history; RuntimeError for a freed graph.
+
+    >>> cell = tg.nn.OutputRecurrent(3, 4, 2, source="target", rng=0)
+    >>> xs, targets = np.ones((5, 1, 3), np.float32), np.zeros((5, 1, 2), np.float32)
+    >>> ys, _ = cell(xs, targets=targets, unroll=True)
+    >>> losses = [(ys[t] * ys[t]).sum() for t in range(5)]
+    >>> tg.lab.teacher_forcing_parts(losses, cell).count
+    5
     """
     given = _peeled(losses) if isinstance(losses, Tensor) else list(losses)
     if not given:

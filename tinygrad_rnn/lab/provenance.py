@@ -23,6 +23,10 @@ class Provenance:
     kind: "NaN", "Inf", or "" where all are finite. direction: "ahead", or "back" for the gradient.
     t, layer, gate: the step, the scope around it and what the step calls what is computed there,
     None or "" outside. op: the verb, "" for a leaf; name: what the leaf or the answer goes by.
+
+    >>> x = tg.tensor([1.0], requires_grad=True)
+    >>> str(tg.lab.provenance((x * 2.0).sum()))
+    'all finite, ahead and back'
     """
 
     kind: str = ""
@@ -59,6 +63,11 @@ def provenance(loss: Tensor) -> Provenance:
     finite, it is the first step of the walk back that makes one. A compiled loop is computed anew
     step by step; no `.grad` is touched. Raises ValueError for a loss without a history,
     RuntimeError for a freed graph.
+
+    >>> x = tg.tensor([0.0, 1.0], requires_grad=True, name="x")
+    >>> found = tg.lab.provenance(tg.log(x).sum())
+    >>> found.kind, found.op
+    ('Inf', 'log')
     """
     (y,) = recorded("provenance", [loss])
     if y.size != 1:
