@@ -16,6 +16,12 @@ TOKEN = re.compile(
 )
 
 
+def scatter_rows(x, index, rows):
+    y = np.zeros((rows, x.shape[-1]))
+    np.add.at(y, index.astype(int), x)
+    return y
+
+
 def softmax(x, axis=-1):
     e = np.exp(x - x.max(axis=axis, keepdims=True))
     return e / e.sum(axis=axis, keepdims=True)
@@ -48,9 +54,11 @@ FUNCTIONS = {
     "relu": lambda x: np.maximum(x, 0), "softplus": lambda x: np.logaddexp(x, 0),
     "maximum": np.maximum, "minimum": np.minimum, "softmax": softmax, "logsumexp": logsumexp,
     "log_softmax": lambda x, axis=-1: x - logsumexp(x, axis, True),
-    "max": np.max, "min": np.min, "sum": np.sum, "reshape": np.reshape, "split": split,
+    "max": np.max, "min": np.min, "sum": np.sum,
+    "reshape": np.reshape, "split": split,
     "unstack": lambda x, axis=0: list(np.moveaxis(x, axis, 0)),
     "stack": lambda *xs, axis: np.stack(xs, axis), "flip": np.flip, "put": put,
+    "scatter_rows": scatter_rows,
     "concat": lambda *xs, axis: np.concatenate(xs, axis), "broadcast_to": np.broadcast_to,
     "sum_to": sum_to, "full": lambda x, shape: np.full(shape, x), "transpose": np.transpose,
     "swapaxes": np.swapaxes, "astype": lambda x, dtype: np.asarray(x).astype(dtype),

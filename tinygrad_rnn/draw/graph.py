@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..tape import Record, Tape
-from .glyph import FAMILIES, sign
+from .glyph import sign
 from .levels import Box, boxes
 from .text import gradient_words, literal, number, shape_words
 
@@ -409,9 +409,8 @@ class _Reader:
         label = box.label
         if not label:
             label = f"{literal(r.name, 12)} = {sign(r)}" if r.name else sign(r)
-        family = FAMILIES.get(r.verb, "other")
         title = self._box_title(box, grad)
-        node = Node("op", spot, label, words, grad, title, family, loud=loud)
+        node = Node("op", spot, label, words, grad, title, r.family, loud=loud)
         node.output = not self.outputs.isdisjoint(box.members)
         node.ids, node.exits, node.name = box.members, box.exits, r.name
         node.states, node.verb = box.states, r.verb if len(box.members) == 1 else ""

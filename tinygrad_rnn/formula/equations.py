@@ -88,7 +88,8 @@ class Equations:
         for name, lines in self.sections.items():
             writer = MathML(first=name in ("first", "start"))
             rows = "".join(_row(line, writer) for line in lines)
-            parts.append(f"<h4>{escape(TITLES[name])}</h4><table>{rows}</table>")
+            title = f'<h4 data-say="eq_{name}">{escape(TITLES[name])}</h4>'
+            parts.append(f"{title}<table>{rows}</table>")
         return f'<div class="equations">{"".join(parts)}</div>'
 
     def _repr_html_(self) -> str:
@@ -126,8 +127,8 @@ def _row(line: Line, writer: MathML) -> str:
     left, right, over = _written(line, writer, "<munder><mo>∑</mo><mi>t</mi></munder>")
     each = f"<td>{escape(over)}</td>" if over else ""
     return (
-        f'<tr><td style="text-align:right"><math>{left}</math></td>'
-        f'<td style="text-align:left"><math><mo>=</mo>{right}</math></td>{each}</tr>'
+        f'<tr><td align="right"><math>{left}</math></td>'
+        f'<td align="left"><math><mo>=</mo>{right}</math></td>{each}</tr>'
     )
 
 
@@ -139,7 +140,7 @@ def derived(
     *,
     title: str,
     weights: Mapping[Tensor, str],
-    states_read: bool,
+    reads: slice | Sequence[int] | None = None,
     begin: Sequence[Tensor] = (),
     batch: int = 0,
     detail: bool = False,
@@ -147,16 +148,17 @@ def derived(
     """The equations of `step(*xs, *carry)`, whose results go by the names.
 
     xs, carry: tensors that tell shapes and names, and whether they wait for gradients. weights:
-    what leaves that the step closes over are called. states_read: whether a loss reads all of them,
-    or the outputs alone: those after the carry, or without such the first state. begin: the first
-    state, where it is learned. batch: the size of the axis that is the batch's. detail: a line for
-    each op.
+    what leaves that the step closes over are called. reads: the numbers of the results that a loss
+    reads; by default the outputs, those after the carry, or without such the first state. begin:
+    the first state, where it is learned. batch: the size of the axis that is the batch's. detail: a
+    line for each op.
     """
     program = Program(step, xs, carry)
     count, outputs = len(carry), len(program.results) - len(carry)
     every = [*names, *(["y"] if outputs == 1 else [f"y{k + 1}" for k in range(outputs)])]
-    reads = range(0 if states_read else count if outputs else 0, count + outputs)
-    reads = reads if states_read or outputs else range(1)
+    if reads is None:
+        reads = slice(count, None) if outputs else slice(1)
+    reads = range(count + outputs)[reads] if isinstance(reads, slice) else reads
     if batch and batch not in _other_sizes(program):
         batch = -batch
     made = Derivation(program, every, dict(weights), reads, detail, batch)

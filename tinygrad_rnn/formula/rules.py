@@ -11,7 +11,8 @@ from ..loops.trace import Trace, outline
 from ..op import Op, Parts
 from ..tensor import Outline, Tensor, owned, recording
 from .read import Reader
-from .term import Call, Symbol, Term, every
+from .term import Call, Symbol, Term
+from .write import Text
 
 
 @dataclass(frozen=True)
@@ -34,11 +35,23 @@ def blank(shape: tuple[int, ...], dtype: Any, name: str | None = None) -> Tensor
     return x
 
 
-def letters_of(y: Tensor) -> Letters:
-    """The letters of the op that made a tensor, for inputs of such shapes."""
-    assert y.op is not None
+def in_letters(y: Tensor) -> tuple[str, tuple[str, ...]]:
+    """What the op that made a tensor does, "tanh(x)", and what it leads back to each input, as
+    text; "" where that is nothing, or not known."""
     shapes = [(x._array.shape, x._array.dtype) for x in y.inputs]
-    return letters(y.op, shapes, y.attrs)
+    key = (y.op, *shapes, repr(y.attrs))
+    known = _known.get(key)
+    if known is None:
+        if len(_known) > MANY:
+            _known.clear()
+        found, write = letters(y.op, shapes, y.attrs), Text()
+        rules = tuple("" if rule is None else write(rule) for rule in found.rules)
+        known = _known[key] = write(found.formula), rules
+    return known
+
+
+MANY = 2000  # ops, shapes and attributes whose letters are remembered
+_known: dict[Any, tuple[str, tuple[str, ...]]] = {}
 
 
 def letters(op: Op, shapes: Any, attrs: dict[str, Any]) -> Letters:
@@ -48,8 +61,11 @@ def letters(op: Op, shapes: Any, attrs: dict[str, Any]) -> Letters:
     known: dict[Tensor, Term] = {x: Symbol(name) for x, name in zip(xs, names, strict=True)}
     trace = Trace(xs)
     trace.number |= dict.fromkeys(xs, 0)
-    with trace, recording(True):
-        op(*xs, **attrs)
+    try:
+        with trace, recording(True):
+            op(*xs, **attrs)
+    except (TypeError, ValueError, AttributeError, IndexError):  # it needs numbers
+        return Letters(Call(op, tuple(known.values())), (None,) * len(xs))
     y = trace.nodes[0]
     formula = Reader(known).formula(y)
     known[y] = Symbol("y")
@@ -77,8 +93,3 @@ def _incoming(y: Tensor, known: dict[Tensor, Term]) -> Any:
     parts = Parts({i: blank(a.shape, a.dtype) for i, a in enumerate(y._array)})
     known |= {g: Symbol("g", block=str(i)) for i, g in parts.items()}
     return parts
-
-
-def is_local(x: Term) -> bool:
-    """Whether each element of a formula comes from the same element of its letters."""
-    return all(not isinstance(y, Call) or y.op.pointwise for y in every(x))

@@ -66,7 +66,6 @@ def _of_cell(cell: Cell, detail: bool) -> Equations:
         cell.state,
         title=title,
         weights=_names(cell._leaves()),
-        states_read=False,
         begin=begin,
         batch=batch,
         detail=detail,
@@ -84,7 +83,7 @@ def _of_step(step: Any, carry: Any, xs: Any, detail: bool) -> Equations:
     return derived(
         step, slices, [blank(h.shape, h.dtype) for h in state], names,
         title=f"{called}: {_shapes([*slices, *state], [*[x.name or '' for x in slices], *names])}",
-        weights={}, states_read=True, batch=batch, detail=detail,
+        weights={}, reads=slice(None), batch=batch, detail=detail,
     )  # fmt: skip
 
 

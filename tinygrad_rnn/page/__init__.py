@@ -37,9 +37,11 @@ def explain(loss: Tensor, *, title: str = "", text: str | Sequence[str] | None =
     """
     if not isinstance(loss, Tensor):
         raise TypeError(f"explain: loss: expected a tensor, got {type(loss).__name__}")
+    from ..formula.runs import equations_of
     from ..grad import _seed
     from ..tape import tape_of
     from ..tape.loops import with_steps
+    from ..tape.words import step_of
     from .data import page_data
     from .document import document
     from .levels import check_size, pictures
@@ -51,7 +53,8 @@ def explain(loss: Tensor, *, title: str = "", text: str | Sequence[str] | None =
     tape = tape_of(given, title=title)
     figures = pictures(tape)
     data = page_data(given, tape, signs(tape.steps, text), figures)
-    return Page(document(data, figures), next(iter(figures.values())), tape)
+    equations = equations_of([given], step_of)
+    return Page(document(data, figures, equations), next(iter(figures.values())), tape)
 
 
 def signs(steps: Sequence[int], text: str | Sequence[str] | None) -> dict[int, str]:

@@ -19,12 +19,15 @@ from string import Template
 from typing import Any
 
 from ..draw.figure import Figure
+from ..formula.equations import Equations
 
 _edge_title = re.compile(r'(<g class="edge"[^>]*>)<title>[^<]*</title>')  # they are a tenth of it
 SCRIPTS = ("numbers", "rules", "run", "graph", "panel", "strip", "main")
 
 
-def document(data: Mapping[str, Any], figures: Mapping[str, Figure]) -> str:
+def document(
+    data: Mapping[str, Any], figures: Mapping[str, Figure], equations: Mapping[str, Equations]
+) -> str:
     """The whole HTML file."""
     title = escape(data["trace"].get("title", "tinygrad_rnn"))
     style = _file("page.css") + _dark([figure.svg for figure in figures.values()])
@@ -37,6 +40,7 @@ def document(data: Mapping[str, Any], figures: Mapping[str, Figure]) -> str:
         graph_css=_file("graph.css"),
         levels="".join(_level_button(level) for level in data["levels"]),
         pictures=_pictures(figures),
+        equations=_equations(equations),
         words=_json(json.loads(_file("words.json"))),
         data=_json(data),
         script=script,
@@ -50,6 +54,14 @@ def _file(name: str) -> str:
 
 def _level_button(level: str) -> str:
     return f'<button value="{level}" data-say="level_{level}"></button>'
+
+
+def _equations(equations: Mapping[str, Equations]) -> str:
+    """The equations of each layer."""
+    return "".join(
+        f"<section><h3>{escape(layer)}</h3>{found.html}</section>"
+        for layer, found in equations.items()
+    )
 
 
 def _pictures(figures: Mapping[str, Figure]) -> str:

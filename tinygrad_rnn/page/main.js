@@ -382,4 +382,4 @@ function begin() {
 }
 
 begin();
-window.explained = { run, state, go, graph, checkRules, say, WORDS };
+window.explained = { run, state, go, graph, everyExample, say, WORDS };

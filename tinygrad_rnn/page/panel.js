@@ -132,24 +132,24 @@ class Panel {
     if (!r.terms.length) return part;
     const came = this.run.backAt[r.id] <= k;
     part.append(make("h3", { text: say("pulls_back") }));
-    for (const { place, numbers } of r.terms) {
-      const [source, at] = r.inputs[place];
+    for (const term of r.terms) {
+      const [source, at] = r.inputs[term.place];
       const line = make("p", { class: "formula" }, this.button(source), at >= 0 ? ` [${at}]` : "");
-      line.append(make("span", { class: "adds", text: ` += ${ruleOf(r, place)}` }));
+      line.append(make("span", { class: "adds", text: ` += ${ruleOf(term)}` }));
       part.append(line);
-      if (came) part.append(this.examples(r, place, numbers));
+      if (came) part.append(this.examples(r, term));
     }
     return part;
   }
 
-  examples(r, place, numbers) {
+  examples(r, term) {
+    const { place, numbers } = term;
     const list = make("div", { class: "numbers" });
-    const told = ruleOf(r, place) === "g" ? [] : examples(this.run, r, place);
-    for (const { text, value } of told)
+    for (const { text, value } of examples(this.run, r, term))
       list.append(make("p", { text: `${text} = ${brief(value)}` }));
     const [source, part] = r.inputs[place];
     const same = sizeOf(this.run.records[source]) === sizeOf(r);
-    const grown = knownOf(POINTWISE, r) && part < 0 && !same;
+    const grown = r.pointwise && part < 0 && !same;
     const sum = grown ? `${say("broadcast")} ` : "";
     list.append(make("p", { class: "facts", text: `${sum}‖·‖ = ${brief(numbers.l2)}` }));
     return list;

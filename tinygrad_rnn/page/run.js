@@ -3,7 +3,8 @@
 class Run {
   constructor(data) {
     this.trace = data.trace;
-    this.records = data.trace.records.map(wholeRecord);
+    const told = (r) => ("op" in r ? { ...r, ...data.trace.ops[r.op] } : r);
+    this.records = data.trace.records.map((r, id) => wholeRecord(told(r), id));
     for (const r of this.records) wholeTerms(r, this.records);
     this.ahead = this.records.filter((r) => r.kind === "op").map((r) => r.id);
     this.back = this.records.filter((r) => r.order >= 0).sort((p, q) => p.order - q.order);
@@ -115,7 +116,8 @@ function wholeRecord(given, id) {
     shape: null,
     dtype: "",
   };
-  const rest = { attributes: "", parts: 0, saved: 0, order: -1, inputs: [], terms: [] };
+  const words = { attributes: "", formula: "", rules: [], pointwise: false };
+  const rest = { ...words, parts: 0, saved: 0, order: -1, inputs: [], terms: [] };
   const r = { ...usual, ...rest, ...given, id };
   r.label = r.name || r.op || r.kind;
   r.value = measured(given.value);
@@ -126,7 +128,10 @@ function wholeRecord(given, id) {
 /** The terms; one that is not written out is all that its input gets. */
 function wholeTerms(r, records) {
   const all = ({ place }) => records[r.inputs[place][0]].grad;
-  r.terms = r.terms.map((x) => ({ place: x.place ?? 0, numbers: measured(x.numbers) ?? all(x) }));
+  r.terms = r.terms.map((x) => {
+    const place = x.place ?? 0;
+    return { place, numbers: measured(x.numbers) ?? all(x), rule: r.rules[place] ?? "" };
+  });
 }
 
 /** A parameter, and the terms of its gradient in the order in which they come. */

@@ -121,7 +121,7 @@ function tourOf(run) {
   const shared = weight?.shares[1].tick;
   const firstBack = tickWhere((r) => r.t >= 0);
   const late = firstBack && run.at(firstBack).record.t;
-  const pointwise = tickWhere((r) => !r.own && (r.op === "tanh" || r.op === "sigmoid"));
+  const pointwise = tickWhere((r) => r.pointwise && r.terms.some((x) => x.rule.includes("y")));
   const border = tickWhere((r) => r.t >= 0 && r.t !== late);
   const stops = [
     ["start", 0],

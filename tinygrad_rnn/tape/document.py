@@ -12,12 +12,23 @@ import numpy as np
 from .numbers import Numbers
 from .tape import VERSION, Record, Tape, Term
 
+OP = (  # told once for all ops that are alike
+    *("op", "own", "dtype", "attributes", "sign", "family", "pointwise", "formula", "rules"),
+)
 USUAL = {"least": None, "largest": None, "mean": None, "nan": 0, "infinite": 0}
 
 
 def written(tape: Tape) -> str:
     """The document as text. What is as it is by default is left out."""
     document = _short_form(tape)
+    ops: list[dict[str, Any]] = []
+    for given in document["records"]:
+        if "op" in given:
+            op = {word: given.pop(word) for word in OP if word in given}
+            if op not in ops:
+                ops.append(op)
+            given["op"] = ops.index(op)
+    document["ops"] = ops
     for given, r in zip(document["records"], tape.records, strict=True):
         for short, term in zip(given.get("terms", ()), r.terms, strict=True):
             if short["numbers"] == document["records"][r.inputs[term.place][0]].get("grad"):
@@ -63,7 +74,9 @@ def read(text: str) -> Tape:
         found = given.get("version") if isinstance(given, dict) else type(given).__name__
         raise ValueError(f"Tape: expected a tape of version {VERSION}, got {found}")
     try:
-        records = [_record(r) for r in given.pop("records")]
+        ops = given.pop("ops", [])
+        told = [r | ops[r["op"]] if "op" in r else r for r in given.pop("records")]
+        records = list(map(_record, told))
         for number, r in enumerate(records):
             _check(records, number)
             for term in r.terms:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..formula.rules import in_letters
 from ..grad import Walk, _seed, passes
 from ..op import Parts, pick
 from ..ops.shape import _stack, unstack
@@ -14,7 +15,7 @@ from ..tensor import Tensor, history
 from .loops import some_steps
 from .numbers import Numbers
 from .tape import Record, Tape, Term
-from .words import attribute_words, literal, step_of
+from .words import attribute_words, family, literal, step_of
 
 
 def tape_of(
@@ -99,6 +100,9 @@ class _Maker:
             parts=len(arrays) if is_tuple else 0,
             restacked=is_restacked(x),
             saved=sum(a.nbytes for a in arrays) if x.op and x.tracked else 0,
+            sign=literal(x.op.declared.sign or "", 20) if x.op else "",
+            family=family(x),
+            pointwise=x.op is not None and x.op.pointwise,
             value=Numbers(*(arrays if x.op else map(np.copy, arrays))) if told else None,
         )
 
@@ -112,6 +116,10 @@ class _Maker:
             r.order, order = order, order + 1
             r.grad = Numbers(*(g.filled(z._array) if isinstance(g, Parts) else (g,)))
             r.terms = [Term(place, Numbers(gx)) for place, gx in terms]
+        for x, number in self.number.items():
+            if x.op is not None:
+                formula, rules = in_letters(x)
+                self.records[number].formula, self.records[number].rules = formula, list(rules)
 
 
 def is_restacked(y: Tensor) -> bool:

@@ -10,7 +10,7 @@ from .. import __version__
 from ..io import write_atomically
 from .numbers import Numbers
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass
@@ -30,8 +30,12 @@ class Record:
     outside the steps. shape is None for a tuple of `parts`. own: whether the op is none of the
     library's, whatever it is called. delay: of a box of the folded view, from how many steps ago it
     hands its input on. restacked: an unstack that only undoes the stack it reads: its part i is
-    what was stacked as i. order: when the backward pass was here, -1 if it was not. saved: the
-    bytes its array holds for the backward pass.
+    what was stacked as i. sign: how the op is written, "" if by its name. family: of an op of the
+    library's, what it is for, as a colour tells. pointwise: whether it works element by element.
+    formula, rules: once a backward pass was recorded, what the op does, and what it leads back to
+    each input, in letters: x, or a, b, c, are its inputs, y its answer, g what arrives there.
+    order: when the backward pass was here, -1 if it was not. saved: the bytes its array holds for
+    the backward pass.
     """
 
     id: int
@@ -50,6 +54,11 @@ class Record:
     delay: int = 0
     restacked: bool = False
     saved: int = 0
+    sign: str = ""
+    family: str = "other"
+    pointwise: bool = False
+    formula: str = ""
+    rules: list[str] = field(default_factory=list)
     value: Numbers | None = None
     grad: Numbers | None = None
     order: int = -1

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from ..tensor import Tensor
+
 # Control characters, bidi controls, lone surrogates, unassigned code points, line separators:
 # none of them has a picture, some would break the file, some would reorder the text around them.
 _unprintable = {"Cc", "Cf", "Cs", "Cn", "Co", "Zl", "Zp"}
@@ -58,6 +60,24 @@ def number(value: float) -> str:
         return f"{value:.0f}"
     mantissa, exponent = f"{value:.1e}".split("e")
     return f"{mantissa}e{int(exponent)}"
+
+
+def family(x: Tensor) -> str:
+    """What an op of the library's is for, by its sign, its kind, or the file that it is in."""
+    op = x.op
+    if op is None or not op.ours:
+        return "other"
+    place = FAMILIES.get(str(op.body.__module__).rpartition(".")[2], "")
+    alone = len(x.inputs) == 1 and x._array.__class__ is not tuple
+    curve = alone and op.rules[0] is not None and x.inputs[0].shape == x.shape
+    return SIGNS.get(op.declared.sign or "", place) or ("curve" if curve else "other")
+
+
+SIGNS = {"+": "sum", "−": "sum", "−x": "sum", "×": "scale", "÷": "scale", "xʸ": "scale"}
+FAMILIES = {
+    **{"linear": "product", "shape": "move", "moving": "move", "creation": "move"},
+    **dict.fromkeys(("loss", "likelihood", "ctc"), "loss"),
+}
 
 
 def attribute_words(attrs: dict[str, Any]) -> str:
