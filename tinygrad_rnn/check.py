@@ -38,13 +38,13 @@ def check_grads(
         f = _gradient_of(f, rng)
 
 
-def _check_slope(f, arrays, what, step, tolerance, rng):
+def _check_slope(f: Any, arrays: Any, what: str, step: float, tolerance: float, rng: Any) -> None:
     xs = _leaves(arrays)
     ways = [rng.normal(size=x.shape) if x.requires_grad else None for x in xs]
     ys = _tuple(f(*xs))
     weights = [rng.normal(size=y.shape) for y in ys]
 
-    def projected(s):
+    def projected(s: float) -> float:
         moved = _leaves(a if v is None else a + s * v for a, v in zip(arrays, ways, strict=True))
         pairs = zip(_tuple(f(*moved)), weights, strict=True)
         return sum(float((y.data * w).sum()) for y, w in pairs)
@@ -61,11 +61,11 @@ def _check_slope(f, arrays, what, step, tolerance, rng):
         raise AssertionError(f"{what}: numerically {numeric:.12g}, got {exact:.12g}")
 
 
-def _gradient_of(f, rng):
+def _gradient_of(f: Callable[..., Any], rng: Any) -> Callable[..., Any]:
     """The gradient of a random projection of f, as a function to be checked in its turn."""
     seed = int(rng.integers(2**31))
 
-    def gradient(*xs):
+    def gradient(*xs: Tensor) -> tuple[Tensor, ...]:
         ys = _tuple(f(*xs))
         weights = [np.random.default_rng(seed).normal(size=y.shape) for y in ys]
         gs = _gradients(ys, weights, xs, create_graph=True)
@@ -74,12 +74,12 @@ def _gradient_of(f, rng):
     return gradient
 
 
-def _gradients(ys, weights, xs, create_graph=False):
+def _gradients(ys: Any, weights: Any, xs: Any, create_graph: bool = False) -> list[Any]:
     total = Tensor(0.0)
     for y, w in zip(ys, weights, strict=True):
         total = total + (y * w).sum()
     wrt = [x for x in xs if x.requires_grad]
-    found = [None] * len(wrt)
+    found: list[Any] = [None] * len(wrt)
     if total.requires_grad:
         found = grad(total, wrt, create_graph=create_graph, allow_unused=True)
     zeros = [Tensor(np.zeros(x.shape)) if g is None else g for g, x in zip(found, wrt, strict=True)]
@@ -87,9 +87,9 @@ def _gradients(ys, weights, xs, create_graph=False):
     return [next(each) if x.requires_grad else None for x in xs]
 
 
-def _leaves(arrays):
+def _leaves(arrays: Any) -> list[Tensor]:
     return [Tensor(a, requires_grad=np.asarray(a).dtype.kind == "f") for a in arrays]
 
 
-def _tuple(ys):
+def _tuple(ys: Any) -> tuple[Any, ...]:
     return tuple(ys) if isinstance(ys, tuple | list) else (ys,)

@@ -204,7 +204,7 @@ def _step(y: Tensor, g: Any, found: Cotangents, wanted: set[Tensor] | None) -> l
         if x.born > born:
             raise _stale(x, y)
     try:
-        pulled = op.pull(g, y, wanted)
+        pulled: list[Any] = op.pull(g, y, wanted)
     except Exception as error:
         error.add_note(f"while pulling a gradient back through {op.name}{place(y)}")
         raise

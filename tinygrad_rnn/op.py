@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
@@ -25,8 +25,6 @@ from .tensor import (
     mode,
     owned,
 )
-
-Rule: TypeAlias = "Callable[..., Any]"
 
 
 @dataclass(frozen=True)
@@ -289,7 +287,7 @@ class Op:
             raise type(error)(f"{self.name}: {error}") from None
 
 
-def pointwise(*rules: Rule | None, **declared: Any) -> Callable[..., Op]:
+def pointwise(*rules: Any, **declared: Any) -> Callable[..., Op]:
     """Make an op of a function of one element at a time, broadcasting like NumPy.
 
     rules: one derivative per input, None where the input has none. `rule(g, answer, *inputs,
@@ -318,7 +316,7 @@ def pointwise(*rules: Rule | None, **declared: Any) -> Callable[..., Op]:
     return lambda body: Op(body, rules, pointwise=True, declared=Declared(**declared))
 
 
-def primitive(*rules: Rule | None, **declared: Any) -> Callable[..., Op]:
+def primitive(*rules: Any, **declared: Any) -> Callable[..., Op]:
     """Make an op of a function of whole arrays; rules, sign, numpy, method as in `pointwise`.
 
     - formula: the same in other ops, with the same parameters: `formula(*inputs, **attributes)`.
@@ -331,7 +329,7 @@ def primitive(*rules: Rule | None, **declared: Any) -> Callable[..., Op]:
     return lambda body: Op(body, rules, declared=Declared(**declared))
 
 
-def variadic(rule: Rule, **declared: Any) -> Callable[..., Op]:
+def variadic(rule: Any, **declared: Any) -> Callable[..., Op]:
     """Make an op of any number of inputs; `rule` returns the gradients of all of them."""
     return lambda body: Op(body, [rule], variadic=True, declared=Declared(**declared))
 
@@ -347,11 +345,11 @@ def function(**declared: Any) -> Callable[..., Any]:
     return declare
 
 
-def _found(module: str, name: str) -> Op:
+def _found(module: str, name: str) -> Any:
     return attrgetter(name)(importlib.import_module(module))
 
 
-class Parts(dict):
+class Parts(dict[int, Any]):
     """The cotangent of a tuple: only of those of its parts that were used."""
 
     def filled(self, like: tuple[np.ndarray, ...]) -> tuple[Any, ...]:
@@ -370,7 +368,7 @@ class Parts(dict):
 
 
 @primitive(lambda g, y, x, i: Parts({i: g}))
-def pick(x, i):
+def pick(x: Any, i: int) -> Any:
     """One part of the tuple that an op with several results returned."""
     return x[i]
 

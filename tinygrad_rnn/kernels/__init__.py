@@ -129,7 +129,7 @@ def _floats(x):
     return np.require(x, dtype, ("C", "A"))
 
 
-def swept(number, plain):
+def swept(number: Any, plain: Any) -> Any:
     """The function of arrays that does `number` to every element; `plain` is it in NumPy.
 
     Integers become float64.

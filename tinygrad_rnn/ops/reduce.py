@@ -7,7 +7,7 @@ from numpy.lib.array_utils import normalize_axis_tuple
 
 from .. import kernels
 from ..op import function, primitive
-from ..tensor import as_array
+from ..tensor import Axis, Tensor, as_array
 from .arithmetic import abs, astype, div, equal, exp, log, where
 from .shape import add_up, broadcast_to, reshape
 
@@ -22,7 +22,7 @@ def kept(g, x, axis):
     return reshape(g, shape=tuple(shape))
 
 
-def axes_of(x, axis):
+def axes_of(x: Tensor, axis: Axis) -> tuple[int, ...]:
     """The axes that NumPy means by an axis, several, or None for all."""
     return tuple(range(x.ndim)) if axis is None else normalize_axis_tuple(axis, x.ndim, "axis")
 

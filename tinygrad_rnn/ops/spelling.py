@@ -1,8 +1,8 @@
 """How tensors spell the ops: methods and operators, as each op declares them."""
 
 # mypy: disable-error-code="method-assign,assignment"
-
 from inspect import signature
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +14,7 @@ COMPARISONS = {"__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__"}
 KNOWN = (Tensor, np.ndarray, np.generic, complex, int, float, list, tuple)
 
 
-def attach(f):
+def attach(f: Any) -> None:
     """Give tensors the methods and operators that an op, or a function of ops, declares."""
     names = f.declared.method if hasattr(f, "declared") else ()
     for name in (f.__name__,) if names is True else names or ():
@@ -30,31 +30,31 @@ def attach(f):
             _spell(name, f, lambda x, *inputs, **words: f(x, *inputs, **words))
 
 
-def _spell(name, f, method):
+def _spell(name: str, f: Any, method: Any) -> None:
     method.__name__ = method.__qualname__ = name
     method.__doc__, method.__wrapped__ = f.__doc__, getattr(f, "body", f)  # for help()
     setattr(Tensor, name, method)
 
 
-def _compared(f):
+def _compared(f: Any) -> Any:
     """With numbers, arrays, lists and tensors element by element; anything else is not equal."""
     return lambda x, y: f(x, y) if isinstance(y, KNOWN) else NotImplemented
 
 
-def _operator(f, reflected):
+def _operator(f: Any, reflected: str) -> Any:
     """The operator, unless y is an object that itself says what `x @ y` means."""
 
-    def operator(x, y):
+    def operator(x: Tensor, y: Any) -> Any:
         theirs = y.__class__ is not Tensor and not isinstance(y, KNOWN) and not hasattr(y, "ndim")
         return NotImplemented if theirs and hasattr(y, reflected) else f(x, y)
 
     return operator
 
 
-def _anew(name):
+def _anew(name: str) -> Any:
     """`h += y` is `h = h + y`; of a parameter it would train nothing."""
 
-    def in_place(x, y):
+    def in_place(x: Tensor, y: Any) -> Any:
         if x.tracked and x.op is None and x._array.__class__ is not Outline:
             raise TypeError(
                 f"in place: {describe(x)} is a leaf that requires gradients, and p -= step would "
@@ -66,7 +66,7 @@ def _anew(name):
     return in_place
 
 
-def _unwrapped(numbers):
+def _unwrapped(numbers: tuple[Any, ...]) -> Any:
     """`x.reshape(2, 3)` and `x.reshape((2, 3))` say the same."""
     return numbers[0] if len(numbers) == 1 and not isinstance(numbers[0], int) else numbers
 
