@@ -321,7 +321,14 @@ def _stacked(x, y):
         with np.errstate(all="ignore"):
             return np.matmul(x, y, order="C")
     x, y = x.astype(dtype, copy=False), y.astype(dtype, copy=False)
-    columns = y.shape[-1]
+    rows, columns = x.shape[-2], y.shape[-1]
+    if y.ndim <= x.ndim and math.prod(y.shape[:-2]) == 1:
+        y = y.reshape(y.shape[-2:])
+    if y.ndim > 2 and math.prod(x.shape[:-2]) == 1:  # matrices beside each other are a wide one
+        lead = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
+        wide = np.moveaxis(y, -2, 0).reshape(y.shape[-2], math.prod(lead) * columns)
+        out = matmul(x.reshape(x.shape[-2:]), wide).reshape(rows, *lead, columns)
+        return np.ascontiguousarray(np.moveaxis(out, 0, -2))
     if y.ndim == 2:  # a stack of matrices under each other is one tall matrix
         lead = x.shape[:-1]
         x = x.reshape(math.prod(lead), x.shape[-1])

@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
-
-from ..grad import Walk, _fitted
-from ..op import Parts
-from ..tape.words import step_of
-from ..tensor import Tensor, describe, history, recording
-from .steps import recorded
+from ..tape import Numbers, Record, Tape, tape_of
+from ..tensor import Tensor
+from .steps import refuse_unrecorded
 
 
 @dataclass(frozen=True)
@@ -58,10 +51,10 @@ class Provenance:
 def provenance(loss: Tensor) -> Provenance:
     """Where a NaN or Inf in a loss, or else in its gradient, first appears.
 
-    Ahead it is the oldest result that is not finite though all it was made from is, among those
+    Forward it is the oldest result that is not finite though all it was made from is, among those
     that lead to the loss; an infinity that goes nowhere, as of a mask, is none. If the loss is
-    finite, it is the first step of the walk back that makes one. A compiled loop is computed anew
-    step by step; no `.grad` is touched. Raises ValueError for a loss without a history,
+    finite, it is the first step of the backward pass that makes one. A compiled loop is computed
+    anew step by step; no `.grad` is touched. Raises ValueError for a loss without a history,
     RuntimeError for a freed graph.
 
     >>> x = tg.tensor([0.0, 1.0], requires_grad=True, name="x")
@@ -69,81 +62,71 @@ def provenance(loss: Tensor) -> Provenance:
     >>> found.kind, found.op
     ('Inf', 'log')
     """
-    (y,) = recorded("provenance", [loss])
-    if y.size != 1:
-        raise ValueError(f"provenance: loss: expected one number, got shape {y.shape}")
-    order = history([y])
-    users: defaultdict[Tensor, list[Tensor]] = defaultdict(list)
-    for z in order:
-        for x in z.inputs:
-            users[x].append(z)
-    bad = {y} if _kind(y._array) else set()
-    for z in order:  # youngest first: what is not finite and leads to a loss that is not
-        if z in bad:
-            bad |= {x for x in z.inputs if _kind(x._array)}
-    if bad:
-        return _at(_oldest(bad), users, "ahead")
-    return _back(y, users)
+    refuse_unrecorded("provenance", [loss])
+    if loss.size != 1:
+        raise ValueError(f"provenance: loss: expected one number, got shape {loss.shape}")
+    return _Search(tape_of(loss)).found()
 
 
-def _oldest(bad: Iterable[Tensor]) -> Tensor:
-    given = set(bad)
-    first = [z for z in given if not any(x in given for x in z.inputs)]
-    return min(first, key=lambda z: z.born)
+class _Search:
+    """The search on one tape."""
 
+    def __init__(self, tape: Tape):
+        self.tape, self.records = tape, tape.records
+        self.users = [sorted({y for y, _ in users}) for users in tape.users()]
 
-def _back(y: Tensor, users: Any) -> Provenance:
-    """The first step of the walk back that makes of finite numbers one that is not."""
-    walk = Walk([y], [np.ones(y.shape, y.dtype)], None, (), False, True)
-    for k, z in enumerate(list(walk.order)):
-        g = walk.found.arrived(z)
-        if g is None or not z.tracked:
-            continue
-        if kind := _kind(g):  # every term was finite, and their sum is not
-            return _at(z, users, "back", kind)
-        with recording(False), np.errstate(all="ignore"):
-            pulled = walk.visit(k) or []
-            for x, gx in zip(z.inputs, pulled, strict=False):
-                if gx is None or not x.tracked:
-                    continue
-                if kind := _kind(gx if isinstance(gx, Parts) else _fitted(gx, x, z)):
-                    return _at(z, users, "back", kind)
-    return Provenance()
+    def found(self) -> Provenance:
+        """What is not finite and leads to a loss that is not; the oldest of it."""
+        bad, first = {k for k in self.tape.outputs if _kind(self.records[k].value)}, []
+        for r in reversed(self.records):  # each before what it reads
+            if r.id in bad:
+                new = {n for n, part in r.inputs if self._bad(n, part)}
+                bad |= new
+                first += [] if new else [r]
+        return self._at(first[-1], "ahead") if first else self._back()
 
+    def _bad(self, number: int, part: int) -> str:
+        value = self.records[number].value
+        assert value is not None
+        return _kind(Numbers(value.arrays[part]) if part >= 0 else value)
 
-def _kind(arrays: Any) -> str:
-    """NaN, Inf, or nothing."""
-    if isinstance(arrays, dict):
-        arrays = tuple(arrays.values())
-    given: Sequence[Any] = arrays if isinstance(arrays, tuple) else (arrays,)
-    floats = [np.asarray(a) for a in given if np.asarray(a).dtype.kind == "f"]
-    if all(np.isfinite(a).all() for a in floats):
+    def _back(self) -> Provenance:
+        """The first step of the backward pass that makes of finite numbers one that is not."""
+        for r in self.tape.back:
+            for numbers in [r.grad, *(term.numbers for term in r.terms)]:
+                if kind := _kind(numbers):
+                    return self._at(r, "back", kind)
+        return Provenance()
+
+    def _at(self, r: Record, direction: str, kind: str = "") -> Provenance:
+        """What is known of a place; a leaf is where it is first read."""
+        readers = [self.records[y] for y in self.users[r.id] if self.records[y].t >= 0]
+        where = r if r.kind == "op" or not readers else readers[0]
+        inside = where.t >= 0
+        name = r.name or ("" if r.op else f"{r.kind} of shape {tuple(r.shape or ())}")
+        return Provenance(
+            kind or _kind(r.value), direction, where.t if inside else None,
+            where.layer if inside else where.scope, self._gate(r) if inside and r.op else "",
+            r.op, name,
+        )  # fmt: skip
+
+    def _gate(self, r: Record) -> str:
+        """What the step calls this result, or the first it calls by name that is made of it."""
+        new, known = [r.id], set()
+        while new:
+            y = self.records[min(new)]
+            if y.name:
+                return y.name
+            new.remove(y.id)
+            near = {u for u in self.users[y.id] if u not in known}
+            near = {u for u in near if (self.records[u].layer, self.records[u].t) == (r.layer, r.t)}
+            known |= near
+            new += near
         return ""
-    return "NaN" if any(np.isnan(a).any() for a in floats) else "Inf"
 
 
-def _at(z: Tensor, users: Any, direction: str, kind: str = "") -> Provenance:
-    """What is known of a place; a leaf is where it is first read."""
-    readers = [y for y in users[z] if step_of(y.scope)]
-    where = z if z.op is not None or not readers else min(readers, key=lambda y: y.born)
-    found = step_of(where.scope)
-    layer, t = found or (where.scope, None)
-    return Provenance(
-        kind or _kind(z._array), direction, t, layer,
-        _gate(z, users) if found and z.op else "", z.op.name if z.op else "",
-        z.name or (describe(z) if z.op is None else ""),
-    )  # fmt: skip
-
-
-def _gate(z: Tensor, users: Any) -> str:
-    """What the step calls this result, or the first it calls by name that is made of it."""
-    place, new, known = step_of(z.scope), [z], set()
-    while new:
-        new.sort(key=lambda y: y.born, reverse=True)
-        y = new.pop()
-        if y.name:
-            return y.name
-        near = [u for u in users[y] if u not in known and step_of(u.scope) == place]
-        known.update(near)
-        new += near
-    return ""
+def _kind(numbers: Numbers | None) -> str:
+    """NaN, Inf, or nothing."""
+    if numbers is None or not (numbers.nan or numbers.infinite):
+        return ""
+    return "NaN" if numbers.nan else "Inf"

@@ -14,6 +14,12 @@ from ..tensor import Tensor, describe
 
 def recorded(who: str, outputs: Sequence[Tensor]) -> list[Tensor]:
     """The outputs with every step of their loops recorded; refused where nothing was."""
+    refuse_unrecorded(who, outputs)
+    return with_steps(outputs, values=True)
+
+
+def refuse_unrecorded(who: str, outputs: Sequence[Tensor]) -> None:
+    """Refuse what is no tensor with a history."""
     for x in outputs:
         if not isinstance(x, Tensor):
             raise TypeError(f"{who}: expected tensors, got {type(x).__name__}")
@@ -22,7 +28,6 @@ def recorded(who: str, outputs: Sequence[Tensor]) -> list[Tensor]:
                 f"{who}: expected a tensor with a history, got {describe(x)}. Compute it while "
                 "recording, from weights that are trained."
             )
-    return with_steps(outputs, values=True)
 
 
 def path_of(who: str, x: Tensor) -> list[Tensor]:
