@@ -359,6 +359,18 @@ def test_shapes_and_values_stand_on_the_nodes():
     assert "÷ = " in text  # a single number shows its value
 
 
+def test_a_slide_has_neither_legend_nor_shapes():
+    loss, _ = network("lstm", 3)
+    for overlay in (None, "backward"):
+        figure = draw(loss, title="A slide", legend=False, shapes=False, overlay=overlay)
+        assert not [g for kind in ("key", "scale") for g in groups(figure, kind)]
+        assert words(groups(figure, "caption")[0]) == ["A slide"] and "2×" not in shown(figure)
+        assert "÷ = " in shown(figure)  # a number is no shape
+        assert figure.nodes == draw(loss).nodes
+    folded = shown(draw(loss, view="folded", shapes=False, legend=False))
+    assert "×4" not in folded and "Wh" in folded
+
+
 # -- gradients --------------------------------------------------------------------------------
 
 

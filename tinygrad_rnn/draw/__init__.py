@@ -49,6 +49,8 @@ def draw(
     last: int = 1,
     around: Sequence[int] = (),
     title: str | None = None,
+    legend: bool = True,
+    shapes: bool = True,
 ) -> Figure:
     """Draw what the outputs came from: time to the right, layers upwards.
 
@@ -69,13 +71,15 @@ def draw(
     `backward()` need have been called.
     first, last, around: how many time steps to show at either end, and others to show with their
     neighbours; two or more in between are folded.
-    title: a line above the picture.
+    title: a line above the picture. legend, shapes: whether notes and a legend are written around
+    it, and the shapes in boxes: a slide has room for neither.
 
     Raises RuntimeError for a graph that `backward()` has freed, ValueError when there is nothing to
     draw, or more than 3000 nodes at every level, or no single loss to walk back from, TypeError
     when something is not a tensor.
     """
-    from .sheet import Wanted, check, figure_of
+    from .places import Wanted
+    from .sheet import check, figure_of
 
     check(outputs, level, view, overlay)
     for word, count in (("first", first), ("last", last)):
@@ -86,7 +90,7 @@ def draw(
         raise TypeError(f"draw: around: expected the numbers of steps, got {around!r}")
     if first + last + len(steps) == 0:
         raise ValueError("draw: first and last are both 0, so that no step would be shown")
-    wanted = Wanted(first, last, tuple(map(index, steps)), level)
+    wanted = Wanted(first, last, tuple(map(index, steps)), level, shapes, legend)
     return figure_of(outputs, wanted, view, overlay, title)
 
 

@@ -13,9 +13,10 @@ from dataclasses import replace
 
 from .canvas import Canvas
 from .figure import Figure
-from .graph import Graph, Wanted
+from .graph import Graph
 from .layout import Sheet
 from .paint import caption
+from .places import Wanted
 from .sheet import check, graph_of, laid_out, traced
 from .text import count
 

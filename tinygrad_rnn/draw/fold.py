@@ -33,6 +33,13 @@ class Fold:
     counts: dict[str, int] = field(default_factory=dict)
 
 
+def unfolded(trace: Tape) -> Fold:
+    """Every step by itself: each record stands for one, its own."""
+    places = [(r.id, k) for r in trace.records for k in range(len(r.inputs))]
+    readers = {(y, k): [(0, y, k)] for y, k in places}
+    return Fold(trace, [{0: r.id} for r in trace.records], readers)
+
+
 def fold(trace: Tape) -> Fold:
     """One step in place of all."""
     return Folder(trace).fold()

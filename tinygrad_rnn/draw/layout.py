@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 
-from .canvas import MARGIN as MARGIN
 from .cell import Cell, half
 from .graph import Column, Edge, Graph, Node
 from .lattice import Lattice
@@ -167,7 +166,7 @@ class Layout:
 
     # -- edges within a cell -------------------------------------------------------------------
 
-    def _inner_route(self, cell: Cell, edge: Edge, port: float) -> list[tuple[float, float]]:
+    def inner_route(self, cell: Cell, edge: Edge, port: float) -> list[tuple[float, float]]:
         """From the box, through the lanes, into the next box: in (u, v), bends still angular."""
         a, b = edge.source, edge.target
         if a in cell.docks[b]:
@@ -195,7 +194,7 @@ class Layout:
         reach = self._thick(box) / 2 - 5
         return min(max(self.v[chip], self.v[box] - reach), self.v[box] + reach)
 
-    def _came_from(self, cell: Cell, edge: Edge) -> float:
+    def came_from(self, cell: Cell, edge: Edge) -> float:
         """The `u` from which an edge within a cell comes to its target: the order of the ports."""
         a, b = edge.source, edge.target
         before = cell.row[b] - 1
@@ -203,7 +202,7 @@ class Layout:
             return cell.lattice.u.get(("out", cell.index[a], before), cell.u[a])
         return cell.lattice.u.get(("in", cell.index[b], before), cell.u[a])
 
-    def _ports(self, box: int, keys: list[tuple[float, int]]) -> dict[int, float]:
+    def ports(self, box: int, keys: list[tuple[float, int]]) -> dict[int, float]:
         """Where on the rim of a box its edges end: those from the left, left."""
         size = 2 * half(self.nodes[box], self.sideways)
         step = min(24.0, size / (len(keys) + 1))

@@ -17,8 +17,7 @@ from functools import cached_property
 
 from ..tape import Record, Tape
 from .fold import Folder
-from .glyph import sign
-from .text import literal, number
+from .text import literal, number, sign
 
 LEVELS = ("op", "gate", "cell")
 FORMULA = 28  # letters; a longer formula is not written on a box

@@ -200,17 +200,6 @@ def _peak(windows: list[Window]) -> float:
     return max(w.total + w.again for w in windows)
 
 
-@dataclass
-class _Bar:
-    """What is held after one step, or several that share a bar, or after all of them."""
-
-    at: float  # in steps from the left
-    wide: float
-    before: float
-    own: float
-    colour: str
-
-
 class _Chart:
     """The work on one picture: a panel for each run, all on one scale."""
 
@@ -251,10 +240,7 @@ class _Chart:
             canvas.text(LEFT - 8, y + 4, size_words(tick), at="end")
         start, first = 0.0, 0
         for window in windows:
-            bars = self.bars(window, start)
-            for bar in bars:
-                self.bar(bar, floor)
-            self.top_of(window, bars, floor)
+            self.bars(window, start, floor)
             self.rail(window, start, floor)
             self.times(window, start, first, floor, len(windows) > 1)
             start, first = start + self.wide(window), first + len(window.steps)
@@ -267,41 +253,40 @@ class _Chart:
     def x(self, at: float) -> float:
         return LEFT + at * self.unit
 
-    def bars(self, window: Window, start: float) -> list[_Bar]:
-        bars, held = [], 0.0
+    def bars(self, window: Window, start: float, floor: float) -> None:
+        """What is held after each step, or after several that share a bar; above the last, all."""
+        held, right, left = 0.0, start, start
         for t in range(0, len(window.steps), self.group):
             own = sum(window.steps[t : t + self.group])
-            wide = min(self.group, len(window.steps) - t)
-            bars.append(_Bar(start + t, wide, held, own, OWN))
+            left, right = start + t, start + min(t + self.group, len(window.steps))
+            self.bar(left, right, floor, held, own, OWN)
             held += own
         if window.rest:
-            bars.append(_Bar(start + len(window.steps), self.group, held, window.rest, OUTSIDE))
-        return bars
-
-    def bar(self, bar: _Bar, floor: float) -> None:
-        room = min(2.0, 0.15 * bar.wide * self.unit)
-        x, wide = self.x(bar.at) + room / 2, bar.wide * self.unit - room
-        middle, top = floor - bar.before * self.scale, floor - (bar.before + bar.own) * self.scale
-        self.canvas.box(x, middle, wide, floor - middle, BEFORE)
-        self.canvas.box(x, top, wide, middle - top, bar.colour)
-        words = size_words(bar.own)
-        if bar.own and width(words, 8) < wide and middle - top >= 8:
-            inside = {"at": "middle", "colour": look.PAPER}
-            self.canvas.text(x + wide / 2, (middle + top) / 2 + 3, words, 8, **inside)
-
-    def top_of(self, window: Window, bars: list[_Bar], floor: float) -> None:
-        """The number above a window, and what is there besides on the way back."""
-        last = bars[-1]
-        top = floor - (last.before + last.own) * self.scale
-        words = size_words(window.total)
-        right = self.x(last.at + last.wide)
+            left, right = right, right + self.group
+            self.bar(left, right, floor, held, window.rest, OUTSIDE)
+        top, words = floor - window.total * self.scale, size_words(window.total)
         if window.again:
-            high, left = window.again * self.scale, self.x(last.at)
-            self.canvas.box(left, top - high, right - left, high, look.PAPER, look.INK,
-                            dashes=AGAIN)  # fmt: skip
+            high, wide = window.again * self.scale, (right - left) * self.unit
+            self.canvas.box(
+                self.x(left), top - high, wide, high, look.PAPER, look.INK, dashes=AGAIN
+            )
             words, top = f"{words} + {size_words(window.again)}", top - high
         if width(words, 11) < self.wide(window) * self.unit or window.again:
-            self.canvas.text(right, top - 5, words, at="end", bold=True)
+            self.canvas.text(self.x(right), top - 5, words, at="end", bold=True)
+
+    def bar(
+        self, left: float, right: float, floor: float, before: float, own: float, colour: str
+    ) -> None:
+        wide = (right - left) * self.unit
+        room = min(2.0, 0.15 * wide)
+        x, wide = self.x(left) + room / 2, wide - room
+        middle, top = floor - before * self.scale, floor - (before + own) * self.scale
+        self.canvas.box(x, middle, wide, floor - middle, BEFORE)
+        self.canvas.box(x, top, wide, middle - top, colour)
+        words = size_words(own)
+        if own and width(words, 8) < wide and middle - top >= 8:
+            x, y = x + wide / 2, (middle + top) / 2 + 3
+            self.canvas.text(x, y, words, 8, at="middle", colour=look.PAPER)
 
     def rail(self, window: Window, start: float, floor: float) -> None:
         """The way of the state from step to step, with scissors where it loses its past."""

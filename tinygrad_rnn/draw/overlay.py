@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from ..tape import Tape
 from .fold import Fold
@@ -18,9 +18,9 @@ from .look import place_of
 from .text import number
 
 
-def lay_over(graph: Graph, trace: Tape, folded: Fold | None = None) -> None:
-    """Write what the walk back carried on a graph of this trace. The trace has been walked."""
-    _Overlay(graph, trace, folded).write()
+def lay_over(graph: Graph, trace: Tape, fold: Fold) -> None:
+    """Write what the backward pass carried on a graph of this trace, which it was recorded with."""
+    _Overlay(graph, trace, fold).write()
 
 
 def flow(norms: list[float], one: float) -> Flow:
@@ -40,11 +40,18 @@ def flow(norms: list[float], one: float) -> Flow:
     return Flow(low, high, words, middle)
 
 
+def _joint(samples: Mapping[int, list[float]]) -> Iterator[float]:
+    """In the order of their times, the norms of several things together."""
+    for t in sorted(samples):
+        if (norm := joint(samples[t])) is not None:
+            yield norm
+
+
 class _Overlay:
     """The work on one graph."""
 
-    def __init__(self, graph: Graph, trace: Tape, folded: Fold | None):
-        self.graph, self.trace, self.folded = graph, trace, folded
+    def __init__(self, graph: Graph, trace: Tape, fold: Fold):
+        self.graph, self.trace, self.fold = graph, trace, fold
         self.grads = [None if r.grad is None else r.grad.l2 for r in trace.records]
         self.terms = [{t.place: t.numbers.l2 for t in r.terms} for r in trace.records]
         self.cell_of = [(r.layer, r.t) if r.t >= 0 else None for r in trace.records]
@@ -115,57 +122,41 @@ class _Overlay:
 
     def _carried(self, edge: Edge) -> Iterator[float]:
         """The norm of what goes back along an arrow, one for each step that it stands for."""
+        ends = edge.ends
+        if self.graph.nodes[edge.target].kind == "delay":  # what goes back out of it went in
+            ends = [end for e in self.graph.edges if e.source == edge.target for end in e.ends]
         samples: defaultdict[int, list[float]] = defaultdict(list)
-        for k, (x, y, place) in enumerate(self._delayed_ends(edge)):
-            for key, reader, where in self._readers(x, y, place):
-                norm = self.terms[reader].get(where)
-                if norm is not None:
-                    samples[k if edge.hidden else key].append(norm)
-        for key in sorted(samples):
-            norm = joint(samples[key])
-            assert norm is not None
-            yield norm
-
-    def _delayed_ends(self, edge: Edge) -> list[tuple[int, int, int]]:
-        """The ends of an arrow; into a delay, those of the arrows out of it."""
-        node = self.graph.nodes[edge.target]
-        if node.kind != "delay":
-            return edge.ends
-        return [end for e in self.graph.edges if e.source == edge.target for end in e.ends]
-
-    def _readers(self, x: int, y: int, place: int) -> list[tuple[int, int, int]]:
-        """For each step a connection stands for: its time, the record that reads, and where."""
-        return [(0, y, place)] if self.folded is None else self.folded.readers[y, place]
-
-    def _copies(self, y: int) -> dict[int, int]:
-        """The records that one stands for, by time."""
-        return {0: y} if self.folded is None else self.folded.origins[y]
+        for k, (_, y, place) in enumerate(ends):
+            for t, reader, where in self.fold.readers[y, place]:
+                if (norm := self.terms[reader].get(where)) is not None:
+                    samples[k if edge.hidden else t].append(norm)
+        yield from _joint(samples)
 
     def _given(self, node: Node) -> list[float]:
         """The norm of the cotangents of what a box hands on, for each step it stands for."""
         samples: defaultdict[int, list[float]] = defaultdict(list)
         for y in node.exits:
-            for t, origin in self._copies(y).items():
+            for t, origin in self.fold.origins[y].items():
                 if (g := self.grads[origin]) is not None:
                     samples[t].append(g)
-        return [g for t in sorted(samples) if (g := joint(samples[t])) is not None]
+        return list(_joint(samples))
 
     # -- nodes and arrows ----------------------------------------------------------------------
 
     def _paint(self, node: Node, carried: list[list[float]]) -> None:
         if node.kind == "gap":
-            states = [
-                g for y in node.exits if y in self.handed and (g := self.grads[y]) is not None
-            ]
-            norms = states
+            states = [self.grads[y] for y in node.exits if y in self.handed]
+            norms = [g for g in states if g is not None]
         elif node.kind == "op":
             norms = self._given(node)
         elif self.graph.columns[node.spot[0]].kind in ("step", "delay"):
-            longest = max(map(len, carried), default=0)
-            rows = [[c[k] for c in carried if k < len(c)] for k in range(longest)]
-            norms = [g for row in rows if (g := joint(row)) is not None]
+            rows: defaultdict[int, list[float]] = defaultdict(list)
+            for k, norm in (pair for norms in carried for pair in enumerate(norms)):
+                rows[k].append(norm)
+            norms = list(_joint(rows))
         else:
-            norms = [g for x in node.ids for z in self._copies(x).values() if (g := self.grads[z])]
+            norms = [g for x in node.ids for z in self.fold.origins[x].values()
+                     if (g := self.grads[z])]  # fmt: skip
         node.flow = flow(norms, self.one)
         node.grad = "" if node.kind in ("input", "constant") and not norms else node.flow.words
         node.loud = node.flow.bad
@@ -175,23 +166,23 @@ class _Overlay:
         """When the walk comes here, and how many cotangents it adds up."""
         if node.kind != "op" and (node.chip or node.kind in ("gap", "delay")):
             return
-        ids = [z for y in node.ids for z in self._copies(y).values()]
+        ids = [z for y in node.ids for z in self.fold.origins[y].values()]
         orders = [k + 1 for y in ids if (k := self.trace.records[y].order) >= 0]
         if orders:
             low, high = min(orders), max(orders)
             node.order = f"{low}" if low == high else f"{low}–{high}"
-            if self.folded and len(orders) == len(ids) > 1:  # moments apart, and no stretch of time
+            if (
+                self.fold.counts and len(orders) == len(ids) > 1
+            ):  # moments apart, and no stretch of time
                 few = sorted(orders)
                 node.order = ", ".join(map(str, few if len(few) < 4 else [*few[:2], "…", few[-1]]))
-        own: defaultdict[int, set[int]] = defaultdict(set)
-        for y in node.ids:
-            for t, z in self._copies(y).items():
-                own[t].add(z)
-        for y in node.exits or node.ids:
-            for t, z in self._copies(y).items():
-                for part in range(-1, self.trace.records[z].parts):
-                    joins = sum(a not in own[t] for a in self._givers(z, part))
-                    node.joins = max(node.joins, joins)
+        inside = {z for y in node.ids for z in self.fold.origins[y].values()}
+        for z in (z for y in node.exits or node.ids for z in self.fold.origins[y].values()):
+            for part in range(-1, self.trace.records[z].parts):
+                t = self.trace.records[z].t
+                givers = [a for a in self._givers(z, part)
+                          if a not in inside or self.trace.records[a].t != t]  # fmt: skip
+                node.joins = max(node.joins, len(givers))
 
     def _label(self, edge: Edge) -> None:
         ends = [self.graph.columns[self.graph.nodes[n].spot[0]] for n in (edge.source, edge.target)]
@@ -205,7 +196,7 @@ class _Overlay:
         self.graph.notes += [
             "the walk back, done for this picture, no backward() needed",
             "numbers are Euclidean norms of cotangents ∂L/∂·"
-            + (", the least … the largest over the steps" if self.folded else ""),
+            + (", the least … the largest over the steps" if self.fold.counts else ""),
             "a disc says when the walk comes by, += k that k cotangents add up",
         ]
         self.graph.one = f"1 is {number(self.one)} here, the largest gradient at a last step"

@@ -19,12 +19,17 @@ ENTRIES = 24  # a longer legend is cut
 # -- around the picture --------------------------------------------------------------------------
 
 
-def caption(canvas: Canvas, sheet: Sheet, title: str | None, left: float = 0.0) -> None:
-    """Write title and notes above a sheet, the legend below, and move the sheet in between."""
+def caption(
+    canvas: Canvas, sheet: Sheet, title: str | None, left: float = 0.0, *, told: bool = True
+) -> None:
+    """Write title and notes above a sheet, the legend below, and move the sheet in between.
+
+    told: whether to write notes and legend.
+    """
     graph, x, y = sheet.graph, left + MARGIN, MARGIN
     lines = [(literal(title, 80), "title")] if title else []
-    lines += [(_summary(graph), "note")]
-    lines += [(words, "note") for words in _wrapped(graph.notes, sheet.width - 2 * MARGIN)]
+    notes = [_summary(graph), *_wrapped(graph.notes, sheet.width - 2 * MARGIN)] if told else []
+    lines += [(words, "note") for words in notes]
     lines += [(graph.alarm, "alarm")] if graph.alarm else []
     with canvas.group("caption"):
         for words, kind in lines:
@@ -37,7 +42,7 @@ def caption(canvas: Canvas, sheet: Sheet, title: str | None, left: float = 0.0) 
         canvas.width = max(canvas.width, left + sheet.width)
         bottom, right = y - MARGIN / 2 + sheet.height, canvas.width - MARGIN
         bottom = legend(canvas, _entries(graph), x, bottom, right)
-        if graph.one:
+        if graph.one and told:
             bottom = scale(canvas, x + 4, bottom + 10, graph.one, arrows=True)
     canvas.height = max(canvas.height, bottom)
 

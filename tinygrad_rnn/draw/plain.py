@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 
+from .canvas import MARGIN
 from .cell import Cell
-from .layout import MARGIN, ROOM, Layout, Sheet
+from .layout import ROOM, Layout, Sheet
 
 
 class Plain(Layout):
@@ -32,8 +33,8 @@ class Plain(Layout):
         ends: defaultdict[int, list[tuple[float, int]]] = defaultdict(list)
         for e, edge in enumerate(self.graph.edges):
             if edge.source not in cell.docks[edge.target]:
-                ends[edge.target].append((self._came_from(cell, edge), e))
-        ports = {e: u for box, keys in ends.items() for e, u in self._ports(box, keys).items()}
+                ends[edge.target].append((self.came_from(cell, edge), e))
+        ports = {e: u for box, keys in ends.items() for e, u in self.ports(box, keys).items()}
         for e, edge in enumerate(self.graph.edges):
-            points = self._inner_route(cell, edge, ports.get(e, 0.0))
+            points = self.inner_route(cell, edge, ports.get(e, 0.0))
             edge.route = [(MARGIN + v, MARGIN + u) for u, v in points]

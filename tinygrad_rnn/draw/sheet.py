@@ -12,13 +12,15 @@ from ..tape.loops import work
 from ..tensor import Tensor
 from .canvas import Canvas
 from .figure import Figure
-from .fold import Fold, fold
-from .graph import Graph, TooMany, Wanted, read
+from .fold import Fold, fold, unfolded
+from .graph import Graph, TooMany
 from .layout import Sheet
 from .levels import LEVELS
 from .overlay import lay_over
 from .paint import caption
+from .places import Wanted
 from .plain import Plain
+from .reader import read
 from .unrolled import Unrolled
 
 FEW = 8  # steps of a compiled loop that show what it does, also where a state is handed on
@@ -67,7 +69,7 @@ def figure_of(
     if asked != view:
         graph.notes.append("too long to be drawn step by step: folded")
     canvas, sheet = Canvas(), laid_out(graph)
-    caption(canvas, sheet, title if title is not None else trace.title)
+    caption(canvas, sheet, title if title is not None else trace.title, told=wanted.legend)
     return Figure(canvas, sheet)
 
 
@@ -97,16 +99,16 @@ def traced(outputs: Any, view: str, overlay: str | None) -> Tape:
 
 def graph_of(trace: Tape, wanted: Wanted, view: str, overlay: str | None) -> Graph:
     """The trace as a graph, at the level wanted or at the finest that can be read."""
-    if view == "unrolled":
-        graph, folded = readable(trace, wanted), None
-    else:
-        folded = fold(trace)
-        graph = readable(folded.trace, replace(wanted, counts=folded.counts))
-        graph.steps = max(folded.counts.values(), default=0)
+    found = unfolded(trace)
+    if view == "folded":
+        found = fold(trace)
+        wanted = replace(wanted, counts=found.counts)
+    graph = readable(found.trace, wanted)
     if overlay:
-        lay_over(graph, trace, folded)
-    if folded:
-        _name_origins(graph, trace, folded)
+        lay_over(graph, trace, found)
+    if view == "folded":
+        graph.steps = max(found.counts.values(), default=0)
+        _name_origins(graph, trace, found)
     return graph
 
 

@@ -8,6 +8,7 @@ from functools import cache
 
 import numpy as np
 
+from ..tape import Record
 from ..tape.words import literal as literal
 from ..tape.words import number as number
 from ..tape.words import step_of as step_of
@@ -44,6 +45,11 @@ def _em(letter: str) -> float:
 def is_wide(letter: str) -> bool:
     """Whether a letter is as wide as it is high, as Chinese characters are."""
     return unicodedata.east_asian_width(letter) in "WF"
+
+
+def sign(r: Record) -> str:
+    """What the op of a record is called: by the sign of its declaration, else by its name."""
+    return r.sign or literal(r.op.replace("_", " "), 20)
 
 
 def shape_words(shape: Sequence[int] | None, parts: int = 0) -> str:

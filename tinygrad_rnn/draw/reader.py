@@ -1,0 +1,293 @@
+"""A tape read as a graph: its ops as boxes, what they read as arrows, by the rule of `graph`."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from ..tape import Record, Tape
+from .graph import BUDGET, Edge, Entry, Graph, Node, TooMany, joint
+from .levels import Box, boxes
+from .places import Places, Wanted
+from .text import count, gradient_words, literal, number, shape_words, sign
+
+End = tuple[int, int, int]
+
+
+def read(tape: Tape, wanted: Wanted) -> Graph:
+    """Read a tape as a graph. Raises TooMany above the node budget."""
+    return _Reader(tape, wanted).graph()
+
+
+class _Reader:
+    """One reading of one tape.
+
+    number: what is drawn already, and as which node, or edge. users: of a leaf, the cells using it.
+    tells: whether boxes tell their gradients.
+    """
+
+    def __init__(self, tape: Tape, wanted: Wanted):
+        self.tape, self.records, self.wanted = tape, tape.records, wanted
+        self.places = Places(tape, wanted)
+        self.inputs, self.spots = self.places.inputs, self.places.spots
+        self.nodes: list[Node] = []
+        self.edges: list[Edge] = []
+        self.number: dict[object, int] = {}
+        self.users: defaultdict[int, set[tuple[str, int]]] = defaultdict(set)
+        for y, cell in self.places.cells.items():
+            for x, _ in self.inputs[y]:
+                if self.records[x].kind != "op":
+                    self.users[x].add(cell)
+        born = [y.id for y in self.records if y.kind == "parameter"]
+        self.hues = {x: k for k, x in enumerate(born)}  # the same at every level
+        self.tells = any(y.kind == "op" and y.grad is not None for y in self.records)
+
+    def graph(self) -> Graph:
+        """All of the work."""
+        places, wanted = self.places, self.wanted
+        shown = [y for y in places.ops if y in self.spots]
+        drawn = boxes(self.tape, shown, places.ops, wanted.level)
+        self._refuse_too_many(drawn)
+        for k, _ in enumerate(places.runs):
+            self._draw_gap(k)
+        for box in drawn:
+            self._draw_box(box)
+        for x in places.lone:
+            self._leaf(x, (places.outside, 0))
+        self._refuse_too_many(self.nodes)
+        for box in drawn:
+            self._draw_edges(box)
+        self._draw_edges_into_gaps()
+        folded = wanted.counts is not None
+        return Graph(
+            self.nodes,
+            self.edges,
+            places.columns,
+            self._band_names(),
+            self._legend() if wanted.legend else [],
+            len(places.times),
+            sum(map(len, places.runs)),
+            0 if folded else self.tape.tensors,
+            _alarm(self.records),
+            wanted.level,
+        )
+
+    def _band_names(self) -> list[str]:
+        """The layers; folded, with how many steps they have, where that differs."""
+        counts = self.wanted.counts or {}
+        differ = len(set(counts.values())) > 1
+        return [f"{b}  ×{counts[b]:,}".strip() if differ else b for b in self.places.layers]
+
+    def _refuse_too_many(self, things: Sequence[object]) -> None:
+        if len(things) > BUDGET:
+            advice = (
+                "Show fewer steps with draw(..., first=1, last=1), or draw an earlier tensor."
+                if self.places.times
+                else "Build the steps under tg.scope(f't={t}'), so that most can be folded away, "
+                "or draw an earlier tensor."
+            )
+            raise TooMany(
+                f"draw: this picture would have at least {len(things)} nodes, more than the "
+                f"{BUDGET} that can be read. {advice}"
+            )
+
+    # -- boxes ---------------------------------------------------------------------------------
+
+    def _add(self, node: Node, keys: Sequence[object]) -> None:
+        node.form = node.form or node.glyph
+        self.number |= dict.fromkeys(keys, len(self.nodes))
+        self.nodes.append(node)
+
+    def _draw_gap(self, k: int) -> None:
+        inside = [y for y, home in self.places.home.items() if home == k]
+        title = f"{len(self.places.runs[k])} steps are not drawn, with {len(inside)} ops"
+        gaps = [(n, c) for n, c in enumerate(self.places.columns) if c.kind == "gap"]
+        column, label = gaps[k][0], gaps[k][1].label
+        node = Node(kind="gap", spot=(column, 0), glyph=label, title=title)
+        node.exits = [y for y in inside if y in self.places.cells]
+        self._add(node, [("gap", k)])
+
+    def _draw_box(self, box: Box) -> None:
+        r, spot = self.records[box.key], self.spots[box.key]
+        if self.places.columns[spot[0]].kind == "delay":
+            self._draw_delay(r, spot)
+            return
+        for x, _ in (x for y in box.members for x in self.inputs[y]):
+            if self._is_drawn_leaf(x, box):
+                self._leaf(x, spot)
+        sizes = [g.l2 for y in box.exits if (g := self.records[y].grad) is not None]
+        grad, loud = gradient_words(joint(sizes)) if self.tells else ("", False)
+        name, alone = literal(r.name, 12) if r.name else "", len(box.members) == 1
+        node = Node(
+            kind="op",
+            spot=spot,
+            glyph=box.label or (f"{name} = {sign(r)}" if name else sign(r)),
+            words=self._shape(r) if r.shape or r.shape is None else f"= {_value(r)}",
+            grad=grad,
+            title=_title(r, [self.records[y] for y in box.members], grad),
+            loud=loud,
+            family=r.family,
+            verb=r.verb if alone else "",
+            output=not set(self.tape.outputs).isdisjoint(box.members),
+            ids=box.members,
+            exits=box.exits,
+            name=r.name,
+            states=box.states,
+        )
+        if not alone or r.own:
+            node.form = sign(r) if r.verb else f"own {sign(r)}"
+        self._add(node, box.members)
+
+    def _shape(self, r: Record) -> str:
+        return shape_words(r.shape, r.parts) if self.wanted.shapes else ""
+
+    def _is_drawn_leaf(self, x: int, box: Box) -> bool:
+        """Numbers that a box of several ops mentions are not drawn."""
+        kind = self.records[x].kind
+        return kind != "op" and (kind != "constant" or len(box.members) == 1)
+
+    def _draw_delay(self, r: Record, spot: tuple[int, int]) -> None:
+        words = f"{literal(r.name, 8)} {self._shape(r)}".strip()
+        way = "earlier" if r.delay > 0 else "later"
+        title = f"{r.name or 'what'} comes from a step {way}: {r.op}\n{_form(r)}"
+        node = Node(kind="delay", spot=spot, glyph=r.op, words=words, title=title, name=r.name)
+        self._add(node, [r.id])
+
+    def _leaf(self, x: int, spot: tuple[int, int]) -> None:
+        if (x, spot) in self.number:
+            return
+        r, chip = self.records[x], self.places.columns[spot[0]].kind == "step"
+        shape, name = self._shape(r), literal(r.name, 14 if chip else 20) if r.name else ""
+        node = Node(kind=r.kind, spot=spot, ids=[x], name=r.name, output=x in self.tape.outputs)
+        if r.kind == "parameter":
+            node.grad, node.loud = gradient_words(r.grad.l2 if r.grad is not None else None)
+            node.glyph = name or shape_words(r.shape) or "scalar"
+            node.hue, node.form, node.chip = self.hues[x], shape_words(r.shape), chip
+            if name and not chip:
+                node.words = shape
+            elif name and self.wanted.counts is not None:
+                node.glyph = f"{name} {shape}".strip()
+        elif r.kind == "input":
+            node.glyph = literal(r.name, 20) if r.name else "input"
+            node.words = shape if r.shape else f"= {_value(r)}"
+        else:
+            node.glyph, node.chip = _value(r), True
+        steps = 0 if self.wanted.counts is not None else len({t for _, t in self.users.get(x, ())})
+        shared = f"used in {count(steps, 'step')}" if steps else ""
+        title = f"{node.kind} {literal(r.name, 60) if r.name else 'without a name'}"
+        node.title = "\n".join(filter(None, [title, _form(r), shared, node.grad]))
+        self._add(node, [(x, spot)])
+
+    # -- arrows --------------------------------------------------------------------------------
+
+    def _draw_edges(self, box: Box) -> None:
+        """From everything the box reads; at the level of ops once for each time it is read."""
+        target = self.number[box.key]
+        known: dict[object, Edge] = {}
+        for y in box.members:
+            for place, (x, part) in enumerate(self.inputs[y]):
+                if self.records[x].kind != "op" and not self._is_drawn_leaf(x, box):
+                    continue
+                source = self._source(x, y)
+                inside = self.nodes[source].spot == self.nodes[target].spot
+                key: object = source if inside else (x, source)
+                if source == target:
+                    continue
+                if self.nodes[source].kind == "gap":
+                    self._connect_gap(source, target, (x, y, place))
+                elif self.wanted.level == "op" or len(box.members) == 1:
+                    self._connect(source, target, part, (x, y, place))
+                elif key in known:
+                    known[key].ends.append((x, y, place))
+                else:
+                    known[key] = self._connect(source, target, -1, (x, y, place))
+
+    def _source(self, x: int, y: int) -> int:
+        if self.records[x].kind != "op":
+            return self.number[x, self.spots[y]]
+        return self.number[x] if x in self.spots else self.number["gap", self.places.home[x]]
+
+    def _connect(self, source: int, target: int, part: int, end: End) -> Edge:
+        a, b = self.nodes[source], self.nodes[target]
+        words = f"{a.lines[0]} → {b.lines[0]}" + (f", part {part}" if part >= 0 else "")
+        edge = Edge(source=source, target=target, title=words, part=part, place=end[2], ends=[end])
+        edge.late = "delay" in (a.kind, b.kind)
+        if self.wanted.level == "cell" and a.spot != b.spot and a.kind != "parameter":
+            r = self.records[end[0]]
+            own = (b if r.delay else a).states
+            value = r.inputs[0][0] if r.delay and r.inputs else r.id
+            kinds = {self.places.columns[node.spot[0]].kind for node in (a, b)}
+            if kinds == {"step"} and a.spot[0] != b.spot[0]:
+                edge.label = literal(r.name, 8)
+            edge.rail = own.index(value) if value in own else 0
+        self.edges.append(edge)
+        return edge
+
+    def _connect_gap(self, source: int, target: int, end: End) -> None:
+        known = self.number.get(("edge", source, target))
+        if known is None:
+            known = self.number["edge", source, target] = len(self.edges)
+            self.edges.append(Edge(source=source, target=target))
+        edge = self.edges[known]
+        edge.hidden += 1
+        edge.ends.append(end)
+        edge.title = f"{count(edge.hidden, 'connection')} of hidden steps"
+
+    def _draw_edges_into_gaps(self) -> None:
+        for y in self.places.ops if self.places.runs else ():
+            if y not in self.spots:
+                for place, (x, _) in enumerate(self.inputs[y]):
+                    if x in self.spots:
+                        gap = self.number["gap", self.places.home[y]]
+                        self._connect_gap(self.number[x], gap, (x, y, place))
+
+    # -- around the picture --------------------------------------------------------------------
+
+    def _legend(self) -> list[Entry]:
+        """The parameters that steps use, hidden steps included, in the order of their colours."""
+        entries, counts = [], self.wanted.counts or {}
+        for x, cells in self.users.items():
+            r = self.records[x]
+            if r.kind == "parameter":
+                grad, loud = gradient_words(r.grad.l2 if r.grad is not None else None)
+                layers = {layer for layer, _ in cells}
+                steps = max([len({t for _, t in cells}), *(counts.get(i, 0) for i in layers)])
+                only = len(layers) == 1 and any(layers)
+                where = f"in {literal(min(layers), 20)}, " if only else ""
+                use = f"shared by {steps} steps" if steps > 1 else "used in 1 step"
+                words = f"{shape_words(r.shape) or 'scalar'}, {where}{use}, {grad}"
+                label = literal(r.name, 20) if r.name else "parameter"
+                entries.append(Entry(label, words, self.hues[x], loud))
+        return sorted(entries, key=lambda entry: entry.hue)
+
+
+def _title(r: Record, members: Sequence[Record], grad: str) -> str:
+    """What is said of a box to whoever hovers over it."""
+    facts = [r.op, _form(r), r.attributes]
+    if len(members) > 1:
+        more = ", …" if len(members) > 24 else ""
+        facts = [f"{len(members)} ops: {', '.join(map(sign, members[:24]))}{more}", _form(r)]
+    facts += [f"in {literal(r.scope, 60)}" if r.scope else "", grad]
+    facts += [f"named {literal(r.name, 60)}" if r.name else ""]
+    return "\n".join(filter(None, facts))
+
+
+def _alarm(records: Sequence[Record]) -> str:
+    """The parameters whose gradient is not finite, hidden or not, in one sentence."""
+    bad = []
+    for r in records:
+        words, loud = gradient_words(r.grad.l2 if r.kind != "op" and r.grad is not None else None)
+        if loud:
+            bad.append(f"{literal(r.name or 'a leaf', 20)} ({words.removeprefix('grad ')})")
+    more = f" and {len(bad) - 4} more" if len(bad) > 4 else ""
+    return f"Not finite: the gradient of {', '.join(bad[:4])}{more}" if bad else ""
+
+
+def _value(r: Record) -> str:
+    return number(r.value.data[0]) if r.value is not None and r.value.data else "?"
+
+
+def _form(r: Record) -> str:
+    if r.shape is None:
+        return f"a tuple of {r.parts} parts"
+    return f"{r.dtype} of shape {shape_words(r.shape)}" if r.shape else f"{r.dtype} number"
