@@ -6,6 +6,7 @@ they are only read, arrays of another dtype than the compiled function would tak
 """
 
 import contextlib
+import functools
 
 import numpy as np
 import pytest
@@ -56,14 +57,18 @@ SPACE = {
 assert {*generated.__all__} == {*SPACE}, "a new word of the texts: say here what it means"
 
 
+@functools.cache
+def code(source):
+    return compile(source, "<loop>", "exec")
+
+
 def plain(source, counts, arguments, called):
     """What `generated.function` gives, uncompiled: it takes the same arrays, and nothing else."""
     space = SPACE | {
         word: numbers.typed(c.function, c.dtype) if c.dtype else c.function
         for word, c in called.items()
     }
-    code = compile(source, "<loop>", "exec")
-    exec(code, space)
+    exec(code(source), space)
     loop = space["ahead" if "def ahead(" in source else "back"]
 
     def run(*given):

@@ -34,7 +34,7 @@ def literal(text: object, limit: int = 24) -> str:
     given = str(text)
     if len(given) > 4 * limit:
         given = given[: 2 * limit] + given[-2 * limit :]
-    clean = "".join(_printable(letter) for letter in given)
+    clean = given if given.isprintable() else "".join(map(_printable, given))
     if len(clean) <= limit:
         return clean
     tail = limit // 3
