@@ -410,3 +410,43 @@ HANDING_ON = {
 @pytest.mark.parametrize("name", HANDING_ON)
 def test_what_a_step_only_hands_on(name):
     check_step(HANDING_ON[name], 2, False, name)
+
+
+@tg.pointwise(
+    lambda g, y, x: g * (tg.sigmoid(x) + y * (1 - tg.sigmoid(x))),
+    number=lambda x: x / (1.0 + np.exp(-x)),
+    sign="silu",
+)
+def swish_op(x):
+    """x σ(x)."""
+    return x / (1 + np.exp(-x))
+
+
+def centred(x, axis):
+    return x - tg.mean(x, axis, True)
+
+
+@tg.primitive(lambda g, y, x, axis: g - tg.mean(g, axis, True), formula=centred, sign="centre")
+def centre_op(x, axis=-1):
+    return x - x.mean(axis, keepdims=True)
+
+
+def test_a_new_op_and_a_new_composite_are_written_everywhere():
+    """Letters, LaTeX, the sign in the picture, the rule on the page: all from the declaration."""
+    x = tg.tensor(numbers(0, 2, 5), requires_grad=True, name="x")
+    page = tg.explain((centre_op(swish_op(x)) * numbers(1, 2, 5)).sum())
+    told = {r.op: r for r in page.tape.records}
+    assert told["swish_op"].formula == "silu(x)" and told["centre_op"].formula == "centre(x)"
+    rules = {"swish_op": "g ⊙ (σ(x) + y ⊙ (1 − σ(x)))", "centre_op": "g − Σ_j g / 5"}
+    for op, rule in rules.items():
+        assert told[op].rules == [rule] and rule in page.html
+    shown = {node.glyph for node in tg.draw(centre_op(swish_op(x)).sum())._sheet.graph.nodes}
+    assert {"silu", "centre", "Σ"} <= shown
+
+    def step(x, h):
+        return tg.tanh(h @ U + centre_op(swish_op(x)))
+
+    found = tg.equations(step, numbers(0, 5, H), numbers(1, 3, 5, H))
+    assert "a_t = h_{t−1} U + centre(silu(x_t))" in str(found)
+    assert r"\operatorname{centre}\left(\operatorname{silu}\left(x_{t}\right)\right)" in found.latex
+    assert "<mi>centre</mi>" in found.html

@@ -247,6 +247,18 @@ def test_what_cannot_be_explained_is_refused():
         tg.explain(loss)
 
 
+def test_the_page_has_the_equations_of_each_layer():
+    """Those of the cells, with the names of the run; of what has no steps there are none."""
+    page = tg.explain(language_model("gru", layers=2))
+    assert list(page.equations) == ["layer0", "layer1"]
+    for found in page.equations.values():
+        assert "h_t = (1 − z_t) ⊙ h_{t−1} + z_t ⊙ n_t" in str(found) and found.html in page.html
+        assert "∂L/∂Wh[k] = Σ_t h_{t−1}ᵀ δa_t[k]    for k = z, r" in str(found)
+    assert "∂L_t/∂h_t" in str(page.equations["layer0"])  # which is what the next layer reads
+    x = tg.tensor([0.5, 2.0], requires_grad=True)
+    assert tg.explain((x * x).sum()).equations == {}
+
+
 def test_a_run_without_steps_has_a_page_too():
     x = tg.tensor([0.5, 2.0], requires_grad=True)
     data = data_of(tg.explain((tg.exp(x) * x).sum()))
@@ -274,6 +286,8 @@ def test_the_command_writes_a_page_or_prints_the_walk(tmp_path, capsys):
     head, *lines = capsys.readouterr().out.splitlines()
     assert head.split() == ["step", "t", "layer", "at", "|g|", "adds"]
     assert "h = tanh" in lines[7] and len(lines) > 40 and max(map(len, lines)) <= 100
+    assert main(["explain", "--equations", "--cell", "rnn", "--steps", "3"]) == 0
+    assert "∂L/∂Wh = Σ_t h_{t−1}ᵀ δa_t\n" in capsys.readouterr().out
     assert main(["explain", "--steps", "9", "short"]) == 2
     assert "CHARACTERS: expected at least 10" in capsys.readouterr().err
 

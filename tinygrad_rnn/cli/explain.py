@@ -30,11 +30,13 @@ def explain(options: argparse.Namespace) -> int:
     loss, _ = model.loss(index[:-1], index[1:])
     title = f"{options.cell.upper()}: {signs[:-1]} → {signs[1:]}"
     page = page_of(loss, title=title, text=signs[:-1])
-    output = options.output or ("" if options.text else "bptt.html")
+    output = options.output or ("" if options.text or options.equations else "bptt.html")
     if output:
         page.save(output)
     if options.text:
         print(page.text, end="")
+    if options.equations:
+        print("\n".join(map(str, page.equations.values())), end="")
     if output:
         print(f"wrote {output}")
     return 0

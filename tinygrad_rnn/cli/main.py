@@ -150,12 +150,16 @@ def _add_explain(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="step through a small run and its gradient, in a page or as text",
         description="Run a small network over a few characters and write a page that steps through "
         "the run and back: one HTML file that needs no network. With --text the walk back is "
-        "printed instead, and the page only written where -o is given.",
+        "printed instead, with --equations its equations, and the page only written where -o is "
+        "given.",
     )
     explain.add_argument(
         "signs", nargs="?", metavar="CHARACTERS", help="what it reads, default bananas"
     )
     explain.add_argument("--text", action="store_true", help="print the walk back")
+    explain.add_argument(
+        "--equations", action="store_true", help="print the equations of its layers"
+    )
     explain.add_argument(
         "--cell", choices=("rnn", "lstm", "gru"), default="lstm", help="default lstm"
     )

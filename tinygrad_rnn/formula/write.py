@@ -104,9 +104,7 @@ class Text:
         if op is ar.power:
             return self.power(*[self(z, ATOM) for z in inputs]), ATOM
         if op in COMPARISONS:
-            sign = {"equal": "=", "not_equal": "≠", "less": "<", "greater": ">",
-                    "less_equal": "≤", "greater_equal": "≥"}[op.name]  # fmt: skip
-            return self.operator(f" {sign} ").join(self(z, SUM) for z in inputs), ANY
+            return self.operator(f" {op.declared.sign} ").join(self(z, SUM) for z in inputs), ANY
         if op is ar.astype and isinstance(inputs[0], Call) and inputs[0].op in COMPARISONS:
             return self.square([self(inputs[0])]), ATOM
         if op is shape._concat and attrs["axis"] in (-1, "last"):
@@ -232,7 +230,6 @@ GREEK = {
 }
 SIGNS = {"⊙": r"\odot", "≤": r"\le", "≥": r"\ge", "≠": r"\ne", "−": "-", "…": r"\dots"}
 ACCENTS = {"\u0303": "tilde", "\u0302": "hat", "\u0304": "bar", "\u0307": "dot"}
-FUNCTIONS = ("tanh", "sinh", "cosh", "sin", "cos", "tan", "exp", "log", "ln", "max", "min")
 
 
 class Latex(Text):
@@ -290,10 +287,7 @@ class Latex(Text):
         if op is ar.abs:
             return rf"\left|{inputs[0]}\right|"
         name = word(op)
-        if name in FUNCTIONS:
-            head = rf"\{name}"
-        else:
-            head = latex_name(name)[0] if len(name) == 1 else rf"\operatorname{{{_escaped(name)}}}"
+        head = rf"\operatorname{{{_escaped(name)}}}" if len(name) > 1 else latex_name(name)[0]
         given = ", ".join([*inputs, *[rf"\text{{{_escaped(s)}}}" for s in settings]])
         return head + self.bracket(given)
 

@@ -54,7 +54,8 @@ def explain(loss: Tensor, *, title: str = "", text: str | Sequence[str] | None =
     figures = pictures(tape)
     data = page_data(given, tape, signs(tape.steps, text), figures)
     equations = equations_of([given], step_of)
-    return Page(document(data, figures, equations), next(iter(figures.values())), tape)
+    html = document(data, figures, equations)
+    return Page(html, next(iter(figures.values())), tape, equations)
 
 
 def signs(steps: Sequence[int], text: str | Sequence[str] | None) -> dict[int, str]:

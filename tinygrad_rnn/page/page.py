@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..draw.figure import Figure
+from ..formula.equations import Equations
 from ..io import write_atomically
 from ..tape import Tape
 from .walk import walk_text
@@ -18,11 +19,12 @@ from .walk import walk_text
 class Page:
     """A run to step through, as one HTML file that needs no network. A notebook shows it.
 
-    html: the file. figure: the picture in it. tape: the numbers in it.
+    html: the file. figure: the picture in it. tape: the numbers in it. equations: those of each
+    layer of which two steps do the same, by its name.
     """
 
-    def __init__(self, html: str, figure: Figure, tape: Tape):
-        self.html, self.figure, self.tape = html, figure, tape
+    def __init__(self, html: str, figure: Figure, tape: Tape, equations: dict[str, Equations]):
+        self.html, self.figure, self.tape, self.equations = html, figure, tape, equations
 
     @cached_property
     def text(self) -> str:
