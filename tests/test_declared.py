@@ -52,7 +52,7 @@ def derivatives(some, arrays, unroll):
 
 
 @pytest.mark.parametrize("edges", [False, True])
-def test_every_op_of_one_element_has_the_same_derivatives_in_a_loop(edges, as_python):
+def test_every_op_of_one_element_has_the_same_derivatives_in_a_loop(edges):
     """Values, first and second derivatives; with NaN, infinities and ties too."""
     rng = np.random.default_rng(0)
     count = sum(op.arity for op in SMOOTH)
@@ -83,8 +83,10 @@ def test_every_op_of_one_element_has_its_derivatives_over_broadcasting():
             tg.check_grads(f, xs, order=1 if k else 2)
 
 
-@pytest.mark.parametrize("dtype", [np.int64, np.int8, np.uint8, np.bool_])
-def test_every_op_of_whole_numbers_is_the_same_in_a_loop(dtype, as_python):
+@pytest.mark.parametrize(
+    "dtype", [np.int64, np.int8, np.bool_, pytest.param(np.uint8, marks=pytest.mark.compiled)]
+)
+def test_every_op_of_whole_numbers_is_the_same_in_a_loop(dtype):
     """What NumPy refuses of them is refused; exponents that are not known are not compiled."""
     rng = np.random.default_rng(0)
     arrays = [rng.integers(0, 4, (2, 9)).astype(dtype) for _ in range(3)]
@@ -170,6 +172,7 @@ def spread(x, axis=-1):
     return low * x.var(axis, keepdims=True)
 
 
+@pytest.mark.compiled
 def test_a_new_op_and_a_new_composite_have_everything():
     """Arrays, tensors, derivatives of any order, and a loop without a warning."""
     x = np.random.default_rng(0).normal(size=(2, 5))
