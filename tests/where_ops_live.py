@@ -7,7 +7,6 @@ kernels, which ops call, and the rooms that speak of activations, losses and fil
 names that users give these.
 """
 
-import ast
 import re
 from pathlib import Path
 
@@ -19,27 +18,12 @@ USERS = {"nn", "io", "cli", "data", "optim", "kernels"}
 
 
 def in_python(text):
-    """The names that stand in a file as data or are defined there, docstrings and lists aside."""
-    tree, found = ast.parse(text), set()
-    skipped = {
-        id(part)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Assign)
-        and getattr(node.targets[0], "id", "") in ("__all__", "NAMES")
-        for part in ast.walk(node)
-    }
-    for node in ast.walk(tree):
-        if (
-            isinstance(node, ast.Constant)
-            and isinstance(node.value, str)
-            and id(node) not in skipped
-        ):
-            found.add(node.value)
-        elif isinstance(node, ast.FunctionDef):
-            called = [getattr(getattr(d, "func", d), "id", "") for d in node.decorator_list]
-            if {"pointwise", "primitive", "variadic", "function"} & {*called}:
-                found.add(node.name.strip("_"))
-    return found
+    """The quoted words of a file, docstrings and `__all__` aside, and the ops declared there."""
+    text = re.sub(r'(?s)""".*?"""|^__all__ = \[.*?\]', "", text, flags=re.M)
+    declared = re.findall(
+        r"(?m)^@(?:pointwise|primitive|variadic|function)\b[^@]*?^def (\w+)", text
+    )
+    return {*re.findall(r"""["'](\w+)["']""", text), *(name.strip("_") for name in declared)}
 
 
 def in_script(text):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import partial, partialmethod
 from typing import Any
 
 import numpy as np
@@ -119,19 +119,14 @@ class Builder(Lowering):
             return x
         return nodes.Pointwise([x], x.shape, dtype, x.batched, op=astype)
 
-    def summed(self, y: Tensor, inputs: list[Node], axis: Any, keepdims: bool) -> Node:
-        return self.over(y, inputs[0], axis, keepdims, "sum")
-
-    def largest(self, y: Tensor, inputs: list[Node], axis: Any, keepdims: bool) -> Node:
-        return self.over(y, inputs[0], axis, keepdims, "max")
-
-    def smallest(self, y: Tensor, inputs: list[Node], axis: Any, keepdims: bool) -> Node:
-        return self.over(y, inputs[0], axis, keepdims, "min")
-
-    def over(self, y: Tensor, x: Node, axis: Any, keepdims: bool, how: str) -> Node:
+    def over(self, y: Tensor, inputs: list[Node], axis: Any, keepdims: bool, how: str) -> Node:
+        """The "sum", "max" or "min" over what NumPy means by an axis."""
         axes = axes_of(y.inputs[0], axis)
-        made = self.reduced(y, x, axes, how)
+        made = self.reduced(y, inputs[0], axes, how)
         return made if keepdims else self.without(made, axes)
+
+    summed = partialmethod(over, how="sum")
+    largest, smallest = partialmethod(over, how="max"), partialmethod(over, how="min")
 
     def summed_to(self, y: Tensor, inputs: list[Node], shape: Any) -> Node:
         """The sum over what broadcasting would have repeated."""
