@@ -13,6 +13,7 @@ import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.kernels import compiles
+from tinygrad_rnn.kernels.numbers import Called
 
 if not compiles():
     pytest.skip("promised of compiled kernels only", allow_module_level=True)
@@ -222,11 +223,11 @@ def test_an_op_is_known_by_its_code_and_not_by_its_place_in_memory(monkeypatch):
     monkeypatch.setattr(generated, "_functions", type(generated._functions)())
     monkeypatch.setattr(generated, "_compiled", lambda *given: made.append(given) or len(made))
     bodies = [lambda x: x, lambda x: x + 1]
-    one = {"op_f": (bodies[0], ("code", 1))}
+    one = {"op_f": Called(bodies[0], None, ("code", 1))}
     assert generated.function("a", 0, (), one) == 1
-    assert generated.function("a", 0, (), {"op_f": (bodies[1], ("code", 1))}) == 1
-    assert generated.function("a", 0, (), {"op_f": (bodies[0], ("code", 2))}) == 2
-    assert generated.function("a", 0, (), {"op_g": (bodies[0], ("code", 1))}) == 3
+    assert generated.function("a", 0, (), {"op_f": Called(bodies[1], None, ("code", 1))}) == 1
+    assert generated.function("a", 0, (), {"op_f": Called(bodies[0], None, ("code", 2))}) == 2
+    assert generated.function("a", 0, (), {"op_g": Called(bodies[0], None, ("code", 1))}) == 3
     assert generated.function("a", 0, (), one) == 1
 
 
