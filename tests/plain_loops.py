@@ -11,6 +11,7 @@ import functools
 import numpy as np
 import pytest
 
+from tinygrad_rnn import caches
 from tinygrad_rnn.kernels import generated, numbers
 from tinygrad_rnn.loops import plan, runtime
 from tinygrad_rnn.loops.roles import Packed
@@ -69,7 +70,7 @@ def plain(source, counts, arguments, called):
         for word, c in called.items()
     }
     exec(code(source), space)
-    loop = space["ahead" if "def ahead(" in source else "back"]
+    loop = space["forward" if "def forward(" in source else "backward"]
 
     def run(*given):
         whole, numbers, arrays = given[:counts], given[counts], given[counts + 1 :]
@@ -92,10 +93,8 @@ def plain(source, counts, arguments, called):
 def uncompiled():
     """In this block every loop that is new runs as plain Python."""
     with pytest.MonkeyPatch.context() as patch:
-        from tinygrad_rnn.loops import compiled
-
-        patch.setattr(compiled, "_programs", type(compiled._programs)())
-        patch.setattr(compiled, "_latest", type(compiled._latest)())
+        patch.setattr(caches, "programs", caches.Cache(256))
+        patch.setattr(caches, "latest", type(caches.latest)())
         patch.setattr(generated, "function", plain)
         patch.setattr(generated, "packed", np.asarray)
         patch.setattr(runtime, "spare", spoiled)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
+from tinygrad_rnn import caches
 from tinygrad_rnn.kernels import compiles
 from tinygrad_rnn.kernels.numbers import Called
 
@@ -86,7 +87,7 @@ def test_a_loop_whose_file_is_damaged_is_compiled_again(place):
         made(out)
         return out[0], sum(made.stats.cache_hits.values())
 
-    half = "def ahead(out):\n    out[0] = out[0] / 2\n"
+    half = "def forward(out):\n    out[0] = out[0] / 2\n"
     assert [loop(half), loop(half)] == [(2.5, 0), (2.5, 1)]
     (file,) = place.iterdir()
     file.write_bytes(b"?")
@@ -208,19 +209,18 @@ def test_a_file_that_is_used_stays(place):
 
 
 def test_functions_in_memory_have_a_bound(monkeypatch):
-    monkeypatch.setattr(generated, "_functions", type(generated._functions)())
-    monkeypatch.setattr(generated, "FUNCTIONS", 2)
+    monkeypatch.setattr(caches, "functions", caches.Cache(2))
     monkeypatch.setattr(generated, "_compiled", lambda source, *_: [source])
     first = generated.function("a", 0, (), {})
     for source in "babcab":
         assert generated.function(source, 0, (), {}) == [source]
-        assert len(generated._functions) <= 2
+        assert len(caches.functions) <= 2
     assert generated.function("a", 0, (), {}) is not first  # it had to go, and came again
 
 
 def test_an_op_is_known_by_its_code_and_not_by_its_place_in_memory(monkeypatch):
     made = []
-    monkeypatch.setattr(generated, "_functions", type(generated._functions)())
+    monkeypatch.setattr(caches, "functions", caches.Cache(9))
     monkeypatch.setattr(generated, "_compiled", lambda *given: made.append(given) or len(made))
     bodies = [lambda x: x, lambda x: x + 1]
     one = {"op_f": Called(bodies[0], None, ("code", 1))}
@@ -235,7 +235,7 @@ def test_an_op_made_anew_in_every_call_is_compiled_once(monkeypatch):
     made = []
     real = generated._compiled
     monkeypatch.setattr(generated, "_compiled", lambda *given: made.append(1) or real(*given))
-    monkeypatch.setattr(generated, "_functions", type(generated._functions)())
+    monkeypatch.setattr(caches, "functions", caches.Cache(9))
 
     def forward(factor):
         @tg.pointwise(lambda g, y, x: factor * g)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
-from tinygrad_rnn import kernels, nn
+from tinygrad_rnn import caches, kernels, nn
 from tinygrad_rnn.loops import compiled, runtime
 from tinygrad_rnn.loops.trace import Step, trace
 
@@ -416,7 +416,7 @@ UNSUPPORTED = {
 @pytest.mark.parametrize("name", UNSUPPORTED)
 def test_what_has_no_compiled_form_runs_unrolled(name):
     step, carry = UNSUPPORTED[name], tg.Tensor(numbers(0, B, H), requires_grad=True)
-    compiled._programs.clear()
+    caches.programs.clear()
     with pytest.warns(tg.ScanWarning, match="no compiled form, so the steps run one by one") as one:
         (y,) = tg.scan(step, carry, None, length=3)
     assert len(one) == 1
@@ -965,10 +965,10 @@ def test_a_size_that_a_loop_does_not_speak_of_makes_no_other_loop(kind):
 def test_the_texts_can_be_read():
     cell = nn.RNN(INPUTS, H, dtype=np.float64, rng=0)
     text = tg.scan_source(cell.step, tg.Tensor(numbers(0, B, H)), numbers(1, 4, B, INPUTS))
-    assert "def ahead(" in text and "def back(" in text and "tanh(" in text
+    assert "def forward(" in text and "def backward(" in text and "tanh(" in text
     compile(text, "<loop>", "exec")
     ys, _ = cell(numbers(1, 4, B, INPUTS))
-    assert "def ahead(" in ys.inputs[0].attrs["run"].source
+    assert "def forward(" in ys.inputs[0].attrs["run"].source
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with pytest.raises(ValueError, match="no compiled form"):

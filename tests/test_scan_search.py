@@ -19,7 +19,7 @@ from plain_loops import uncompiled
 from test_scan import PARTS, H, U, V, b, check, numbers
 
 import tinygrad_rnn as tg
-from tinygrad_rnn import nn
+from tinygrad_rnn import caches, nn
 from tinygrad_rnn.kernels import generated
 from tinygrad_rnn.loops import compiled, places, runtime
 
@@ -312,6 +312,26 @@ def test_an_op_made_anew_at_every_call_is_the_same_op(monkeypatch, plain):
     assert len(made) == 2
 
 
+def test_what_is_remembered_has_a_bound_and_can_be_forgotten(monkeypatch, plain):
+    cache = caches.Cache(2)
+    assert [cache.keep(word, word.upper()) for word in "abc"] == ["A", "B", "C"]
+    assert cache.recent("b") == "B" and cache.recent("a") is None
+    cache.keep("d", "D")
+    assert {*cache} == {"b", "d"}
+    made = []
+    program_of = compiled.program_of
+    monkeypatch.setattr(compiled, "program_of", lambda step: made.append(1) or program_of(step))
+    paths = []
+    for forget in (False, False, True):
+        if forget:
+            caches.clear()
+        assert len(caches.programs) == (len(made) and not forget)
+        (y,) = tg.scan(lambda x, h: tg.tanh(x + h), h1, numbers(1, T, B, H))
+        paths.append(y.data)
+    assert len(made) == 2
+    np.testing.assert_array_equal(paths, [paths[0]] * 3)
+
+
 def test_what_an_op_reads_must_not_change_before_the_backward_pass(plain):
     set_number(2.0)
     x = tg.tensor(numbers(1, T, B, H), requires_grad=True)
@@ -353,7 +373,7 @@ def test_names_mean_nothing(plain):
     """Tensors, ops and scopes by every name there is: the numbers are the same."""
     texts = words_of_texts()
     texts = {word for word in texts if not re.search(r"\d\d|[2-9]$", word)}  # x_row1 for x_row77
-    usual = {"print", "sum", "ahead", "grad", "T", "x0", "g0", "y1", "dW", "v1", "v2", "rows1"}
+    usual = {"print", "sum", "forward", "grad", "T", "x0", "g0", "y1", "dW", "v1", "v2", "rows1"}
     usual |= {"x_row1", "x_packed", "W_packed", "scratch", "product_1"}
     ours = {*places.RESERVED, *generated.__all__} - {*dir(builtins)}
     words = [*texts, *ours, *STRANGE, *usual]

@@ -71,7 +71,7 @@ class Op:
         self.ours = str(body.__module__).startswith(f"{__package__}.")
         self.trusted = self.ours and not declared.quiet
         if declared.compiled and self.ours:
-            self.body = kernels.swept(declared.number, body)
+            self.body = kernels.swept(declared.number or body, body)
         self.around: Any = None  # of somebody else's: what it reads, see loops/trace.py
         parameters = [
             p for p in inspect.signature(body).parameters.values() if p.kind != p.VAR_POSITIONAL

@@ -4,9 +4,12 @@ Compiled code is loaded, and Numba imported, by the first call that needs it; wi
 with NUMBA_DISABLE_JIT=1, the same doors lead to plain NumPy formulas.
 """
 
+from __future__ import annotations
+
 import itertools
 import math
 import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache, partial, wraps
 from typing import Any
@@ -15,7 +18,7 @@ import numpy as np
 from numpy import empty
 
 from .numbers import exp, maximum, minimum, sigmoid, tanh  # of numbers
-from .spare import spare
+from .spare import Array, spare
 from .threads import spread
 
 __all__ = [
@@ -51,7 +54,7 @@ TILE, PANELS = 8, 64  # rows or columns that stay on one thread
 
 # By name (or number, see `swept`), then by dtype: what has been loaded so far. A door looks here
 # first, and nowhere else.
-_loaded: dict[Any, dict] = {name: {} for name in NAMES}
+_loaded: dict[Any, dict[Any, Any]] = {name: {} for name in NAMES}
 _plains: dict[Any, Any] = {}
 _product = _loaded["product"]
 
@@ -60,7 +63,7 @@ _wanted = threading.local()
 
 
 @contextmanager
-def shapes_only():
+def shapes_only() -> Iterator[None]:
     """In this block nothing is compiled for its numbers: a kernel not yet there is NumPy's."""
     _wanted.shapes = True
     try:
@@ -69,7 +72,7 @@ def shapes_only():
         _wanted.shapes = False
 
 
-def _load(name, dtype):
+def _load(name: Any, dtype: np.dtype[Any]) -> Any:
     """Find the kernel, compiled if it can be, and remember it. float16 and such stay in NumPy."""
     table = _loaded[name]
     if dtype not in table:
@@ -80,16 +83,16 @@ def _load(name, dtype):
 
 
 @lru_cache(1)
-def compiles():
+def compiles() -> bool:
     """Whether there is a compiler: Numba is there, works with this Python, and is switched on."""
     try:
         import numba
     except ImportError:
         return False
-    return not numba.config.DISABLE_JIT
+    return not getattr(numba.config, "DISABLE_JIT", False)
 
 
-def _compiled(name, dtype):
+def _compiled(name: Any, dtype: np.dtype[Any]) -> Any:
     if not compiles():
         return None
     import numba
@@ -112,7 +115,7 @@ def _compiled(name, dtype):
     return rows.kernel(name, real)
 
 
-def _plain(name):
+def _plain(name: Any) -> Callable[..., Any]:
     from . import plain
 
     if name in _plains:
@@ -120,7 +123,7 @@ def _plain(name):
     return plain.kernel(name)
 
 
-def _floats(x):
+def _floats(x: Array) -> Array:
     """x as a packed array of native floats: what every kernel but the product reads."""
     x = np.asarray(x)
     if x.dtype in NATIVE and x.flags.c_contiguous and x.flags.aligned:
@@ -129,7 +132,7 @@ def _floats(x):
     return np.require(x, dtype, ("C", "A"))
 
 
-def swept(number: Any, plain: Any) -> Any:
+def swept(number: Callable[..., Any], plain: Callable[..., Any]) -> Callable[[Any], Array]:
     """The function of arrays that does `number` to every element; `plain` is it in NumPy.
 
     Integers become float64.
@@ -138,7 +141,7 @@ def swept(number: Any, plain: Any) -> Any:
     _plains[number] = plain
 
     @wraps(plain)
-    def door(x):
+    def door(x: Array) -> Array:
         kernel = table.get(x.dtype)
         flags = x.flags
         if kernel is None or not (flags.c_contiguous and flags.aligned):
@@ -151,7 +154,7 @@ def swept(number: Any, plain: Any) -> Any:
     return door
 
 
-def _by_rows(x):
+def _by_rows(x: Array) -> tuple[Array, Array]:
     """x as packed floats, and as a matrix whose rows are its last axis."""
     x = _floats(x)
     if not x.ndim:
@@ -159,7 +162,7 @@ def _by_rows(x):
     return x, x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
 
 
-def _reweighed(name, x):
+def _reweighed(name: Any, x: Array) -> Array:
     x, matrix = _by_rows(x)
     out = empty(matrix.shape, x.dtype)
     if x.size:
@@ -167,17 +170,17 @@ def _reweighed(name, x):
     return out.reshape(x.shape)
 
 
-def softmax(x):
+def softmax(x: Array) -> Array:
     """exp(x) / sum(exp(x)) over the last axis."""
     return _reweighed("softmax", x)
 
 
-def log_softmax(x):
+def log_softmax(x: Array) -> Array:
     """x - log(sum(exp(x))) over the last axis."""
     return _reweighed("log_softmax", x)
 
 
-def logsumexp(x):
+def logsumexp(x: Array) -> Array:
     """log(sum(exp(x))) over the last axis, which goes; -inf where there is nothing to sum."""
     x, matrix = _by_rows(x)
     out = empty(len(matrix), x.dtype)
@@ -188,7 +191,7 @@ def logsumexp(x):
     return out.reshape(x.shape[:-1])
 
 
-def _classes(logits, target):
+def _classes(logits: Array, target: Array) -> tuple[Array, Array]:
     logits, target = _floats(logits), np.ascontiguousarray(target, np.int64)
     if logits.ndim != 2 or target.shape != logits.shape[:1]:
         raise ValueError(
@@ -197,7 +200,7 @@ def _classes(logits, target):
     return logits, target
 
 
-def cross_entropy(logits, target, ignore_index):
+def cross_entropy(logits: Array, target: Array, ignore_index: int) -> Array:
     """-log softmax(row)[target] of each row of logits (N, C); 0 where target is ignore_index.
 
     The caller has checked that every other target is in 0 .. C - 1.
@@ -208,7 +211,7 @@ def cross_entropy(logits, target, ignore_index):
     return out
 
 
-def cross_entropy_pull(g, logits, target, ignore_index):
+def cross_entropy_pull(g: Array, logits: Array, target: Array, ignore_index: int) -> Array:
     """The cotangent of logits, g (softmax(logits) - onehot(target)); zero in ignored rows."""
     logits, target = _classes(logits, target)
     g = np.ascontiguousarray(g, logits.dtype)
@@ -219,7 +222,7 @@ def cross_entropy_pull(g, logits, target, ignore_index):
     return out
 
 
-def scatter_rows(g, index, rows):
+def scatter_rows(g: Array, index: Array, rows: int) -> Array:
     """Zeros with `rows` rows, to which g[i] is added at index[i], in the order of i.
 
     The caller has checked that every index is in 0 .. rows - 1.
@@ -234,7 +237,7 @@ def scatter_rows(g, index, rows):
     return out
 
 
-def column_sums(x):
+def column_sums(x: Array) -> Array:
     """The sum of the rows of a matrix, each added up in float64 and rounded once."""
     x = _floats(x)
     if x.ndim != 2:
@@ -244,13 +247,13 @@ def column_sums(x):
     return out
 
 
-def _packed(x, dtype):
+def _packed(x: Array, dtype: np.dtype[Any]) -> Array:
     if x.dtype == dtype and x.flags.c_contiguous and x.flags.aligned:
         return x
     return np.require(x, dtype, ("C", "A"))
 
 
-def square_sum(x):
+def square_sum(x: Array) -> float:
     """The sum of the squares of all numbers, as a float; it may overflow or lose small squares."""
     x = np.asarray(x)
     x = _floats(x if x.flags.c_contiguous else x.T)  # the order of memory is as good as any
@@ -259,7 +262,9 @@ def square_sum(x):
     return float(out[0])
 
 
-def update(rule, settings, old, new):
+def update(
+    rule: str, settings: Sequence[float], old: Sequence[Array], new: Sequence[Array]
+) -> None:
     """One step of an optimiser's rule, from old arrays into new ones, which share no memory.
 
     old: weights, gradient, then what the rule remembers; new: weights and memory, packed arrays
@@ -274,7 +279,7 @@ def update(rule, settings, old, new):
     _load(rule, x.dtype)(*packed, settings, *[array.ravel() for array in new])
 
 
-def matmul(x, y):
+def matmul(x: Array, y: Array) -> Array:
     """The matrix product of two matrices, of a stack and a matrix, or of two stacks."""
     dtype = x.dtype
     kernel = _product.get(dtype)
@@ -293,15 +298,15 @@ def matmul(x, y):
     return out
 
 
-def _shared(kernel, x, y, out):
+def _shared(kernel: Callable[..., Any], x: Array, y: Array, out: Array) -> None:
     """out = x @ y on several threads: each entry is one chain, so it is the same on any number."""
     rows, columns = out.shape
 
-    def some_rows(start, stop):
+    def some_rows(start: int, stop: int) -> None:
         part = slice(TILE * start, TILE * stop)
         kernel(x[part], y, out[part])
 
-    def some_columns(start, stop):
+    def some_columns(start: int, stop: int) -> None:
         part = slice(PANELS * start, PANELS * stop)
         kernel(x, y[:, part], out[:, part])
 
@@ -311,7 +316,7 @@ def _shared(kernel, x, y, out):
         spread(some_rows, -(-rows // TILE))
 
 
-def _stacked(x, y):
+def _stacked(x: Array, y: Array) -> Array:
     """The general case of `matmul`: other dtypes, stacks of matrices, nothing to sum over."""
     x, y = np.asarray(x), np.asarray(y)
     if x.ndim < 2 or y.ndim < 2 or x.shape[-1] != y.shape[-2]:
@@ -319,7 +324,7 @@ def _stacked(x, y):
     dtype = np.result_type(x, y)
     if dtype not in NATIVE:
         with np.errstate(all="ignore"):
-            return np.matmul(x, y, order="C")
+            return np.asarray(np.matmul(x, y, order="C"))
     x, y = x.astype(dtype, copy=False), y.astype(dtype, copy=False)
     rows, columns = x.shape[-2], y.shape[-1]
     if y.ndim <= x.ndim and math.prod(y.shape[:-2]) == 1:

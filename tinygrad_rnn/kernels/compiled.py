@@ -1,5 +1,8 @@
 """How a kernel is compiled: once for each float type, kept on disk where a folder lets us."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -22,7 +25,7 @@ LLVM_REAL = {types.float32: ir.FloatType(), types.float64: ir.DoubleType()}
 SUFFIX = {types.float32: "f32", types.float64: "f64"}
 
 
-def specialised(function, *arguments):
+def specialised(function: Callable[..., Any], *arguments: Any) -> Any:
     """`function` compiled for exactly these argument types, and never for any other.
 
     A closed dispatcher lets read-only, transposed and strided arrays convert to the one signature
@@ -32,7 +35,7 @@ def specialised(function, *arguments):
     return closed(dispatcher, arguments, kept_as(function))
 
 
-def closed(dispatcher, kinds, cache=None):
+def closed(dispatcher: Any, kinds: Any, cache: Any = None) -> Any:
     """A dispatcher compiled for `kinds` and no others, from disk if the cache has it."""
     if cache is not None:
         dispatcher._cache = cache
@@ -41,39 +44,39 @@ def closed(dispatcher, kinds, cache=None):
     return dispatcher
 
 
-def callable_from_c(function, kind):
+def callable_from_c(function: Callable[..., Any], kind: Any) -> Any:
     """`function` with a plain C address."""
-    callback = CFunc(function, normalize_signature(kind), {}, OPTIONS)
+    callback: Any = CFunc(function, normalize_signature(kind), {}, OPTIONS)
     callback._cache = kept_as(function)
     callback.compile()
     return callback
 
 
-def kept_as(function):
+def kept_as(function: Callable[..., Any]) -> Kept:
     """The place on disk of a function of ours, which the code of this package tells apart."""
     return Kept(function.__module__, function.__qualname__, function.__code__.co_code)
 
 
-def helper(function):
+def helper(function: Callable[..., Any]) -> Any:
     """A piece of a kernel: compiled into whatever calls it."""
     return njit(**OPTIONS)(function)
 
 
-def inlined(function):
+def inlined(function: Callable[..., Any]) -> Any:
     """A piece written into its only caller: LLVM optimises every separate piece twice."""
     return njit(inline="always", **OPTIONS)(function)
 
 
-def read(real, dimensions):
+def read(real: Any, dimensions: int) -> Any:
     """The type of an array that is only read: packed if it has one dimension, else any strides."""
     return types.Array(real, dimensions, "C" if dimensions == 1 else "A", readonly=True)
 
 
-def rows(real):
+def rows(real: Any) -> Any:
     """The type of a packed matrix that is only read."""
     return types.Array(real, 2, "C", readonly=True)
 
 
-def written(real, dimensions):
+def written(real: Any, dimensions: int) -> Any:
     """The type of a packed array that is written."""
     return types.Array(real, dimensions, "C")

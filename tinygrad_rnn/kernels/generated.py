@@ -3,15 +3,18 @@
 The compiled code of a text is kept on disk under a hash of it, and the next process loads it.
 """
 
+from __future__ import annotations
+
 import hashlib
 import threading
-from collections import OrderedDict
+from typing import Any
 
 import numpy as np
 from numba import from_dtype, njit, types
 from numba.core.compiler import Compiler
 from numba.core.errors import NumbaError
 
+from .. import caches
 from . import numbers, panels, pointwise
 from .compiled import OPTIONS, closed
 from .kept import Kept
@@ -19,6 +22,7 @@ from .numbers import maximum as larger
 from .numbers import minimum as smaller
 from .panels import gather, gather_packed, multiply, pack_rows
 from .rows import plus
+from .spare import Array
 from .spare import spare as lend
 
 __all__ = [
@@ -42,7 +46,7 @@ class Apart(Compiler):
     Without this promise every row would begin with a comparison of all addresses with all.
     """
 
-    def __init__(self, *arguments):
+    def __init__(self, *arguments: Any) -> None:
         flags = next(a for a in arguments if hasattr(a, "noalias"))
         flags.noalias = True
         super().__init__(*arguments)
@@ -55,12 +59,10 @@ class Uncompilable(Exception):
     """Numba does not know what to do with a text, or with a user's op in it."""
 
 
-FUNCTIONS = 512  # compiled functions that are remembered
-_functions: OrderedDict = OrderedDict()
 _lock = threading.Lock()
 
 
-def function(source, counts, arguments, called):
+def function(source: str, counts: int, arguments: Any, called: Any) -> Any:
     """The compiled function of a text: from memory, from disk, or compiled now.
 
     called: by their names in the text, the functions it calls, see `numbers.Called`. Somebody
@@ -75,42 +77,34 @@ def function(source, counts, arguments, called):
     known = [c.around or numbers.identity(c.function) for c in called.values()]
     key = (source, kinds, *called, *[c.dtype for c in called.values()], *known)
     with _lock:
-        if key not in _functions:
+        made = caches.functions.recent(key)
+        if made is None:
             for real in {a.dtype for a in arguments if a.dtype.kind == "f"}:
                 panels.load(from_dtype(real))
             try:
-                _functions[key] = _compiled(source, kinds, called)
+                made = caches.functions.keep(key, _compiled(source, kinds, called))
             except NumbaError as error:
                 theirs = [word.removeprefix("op_") for word, c in called.items() if c.around]
                 names = " and ".join(theirs or called) or "the step"
                 raise Uncompilable(names) from error
-            if len(_functions) > FUNCTIONS:
-                _functions.popitem(last=False)
-        _functions.move_to_end(key)
-        return _functions[key]
+        return made
 
 
-def _array_of(argument):
+def _array_of(argument: Any) -> Any:
     return types.Array(
         from_dtype(argument.dtype), argument.ndim, "C", readonly=not argument.written
     )
 
 
-def _compiled(source, kinds, called):
+def _compiled(source: str, kinds: Any, called: Any) -> Any:
     name = source.split("def ", 1)[1].split("(", 1)[0]
-    space = {"__name__": __name__}
+    space: dict[str, Any] = {"__name__": __name__}
     exec(compile(HEADER + source, f"<{name}>", "exec"), space)
     loop = space[name]
     # Somebody else's op may call code from anywhere, so what it is in is compiled in this process.
     foreign = any(c.around for c in called.values())
-    cache = (
-        None
-        if foreign
-        else Kept(
-            source,
-            *[(word, str(c.dtype), numbers.identity(c.function)) for word, c in called.items()],
-        )
-    )
+    known = [(word, str(c.dtype), numbers.identity(c.function)) for word, c in called.items()]
+    cache = None if foreign else Kept(source, *known)
     for word, c in called.items():
         body = c.function if c.dtype is None else numbers.typed(c.function, c.dtype)
         ours = c.around is None
@@ -119,14 +113,14 @@ def _compiled(source, kinds, called):
     return closed(njit(**GENERATED)(loop), kinds, cache)
 
 
-_packers: dict = {}
+_packers: dict[Any, Any] = {}
 
 
-def pack_weights(w, out):
-    panels.pack(w, out)
+def pack_weights(w: Array, out: Array) -> None:
+    panels.pack(w, out)  # type: ignore[call-arg]
 
 
-def packed(w):
+def packed(w: Array) -> Array:
     """A matrix of weights as `multiply` reads it."""
     w = np.asarray(w)
     if w.dtype not in _packers:
@@ -137,6 +131,7 @@ def packed(w):
 
                 real = from_dtype(w.dtype)
                 _packers[w.dtype] = specialised(pack_weights, read(real, 2), written(real, 1))
-    out = lend((panels.packed_size(*w.shape, w.dtype),), w.dtype)
+    rows, columns = w.shape
+    out = lend((panels.packed_size(rows, columns, w.dtype),), w.dtype)
     _packers[w.dtype](w, out)
     return out

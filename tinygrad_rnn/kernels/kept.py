@@ -5,6 +5,8 @@ or the function, the types, the processor, and the versions of Python, Numba and
 version is another name, so nothing here is ever out of date.
 """
 
+from __future__ import annotations
+
 import hashlib
 import importlib.util
 import os
@@ -14,8 +16,10 @@ import stat
 import sys
 import tempfile
 import warnings
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import llvmlite
 import numba
@@ -31,26 +35,27 @@ class KernelCacheWarning(RuntimeWarning):
     """Compiled code cannot be kept on disk, or what was kept there is damaged."""
 
 
-_warned: set = set()
+_warned: set[str | None] = set()
 
 
-def _warn_once(about, message):
+def _warn_once(about: str | None, message: str) -> None:
     if about not in _warned:
         _warned.add(about)
         warnings.warn(message, KernelCacheWarning, stacklevel=2)
 
 
-def fingerprint(package):
+def fingerprint(package: str) -> str | None:
     """A hash of all modules of a package as they are installed (text, .pyc, in a zip), or None.
 
     Numba's own stamp is of one file that has to be there, and would not see a changed helper.
     """
     found = hashlib.sha256()
     try:
-        path = importlib.util.find_spec(package).submodule_search_locations
+        whole: Any = importlib.util.find_spec(package)
+        path = whole.submodule_search_locations
         names = sorted(f"{package}.{module.name}" for module in pkgutil.iter_modules(path))
         for name in names:
-            spec = importlib.util.find_spec(name)
+            spec: Any = importlib.util.find_spec(name)
             found.update(repr((name, spec.loader.get_data(spec.origin))).encode())
     except Exception:  # a loader of somebody else's: what it runs cannot be seen
         return None
@@ -63,11 +68,11 @@ _STAMP = fingerprint(__package__)
 class Kept(NullCache):
     """What Numba asks for compiled code before it compiles, and hands it over to afterwards."""
 
-    def __init__(self, *key):
+    def __init__(self, *key: object) -> None:
         versions = numba.__version__, llvmlite.__version__, sys.version, _STAMP
         self.key = repr((*key, *versions))
 
-    def path(self, kinds, context):
+    def path(self, kinds: Any, context: Any) -> Path | None:
         """The file of these argument types on this processor; None where nothing can be kept."""
         where = folder() if _STAMP else None
         if where is None:
@@ -78,7 +83,7 @@ class Kept(NullCache):
         key = f"{self.key} {kinds} {context.codegen().magic_tuple()}"
         return where / (hashlib.sha256(key.encode()).hexdigest()[:40] + ENDING)
 
-    def load_overload(self, kinds, context):
+    def load_overload(self, kinds: Any, context: Any) -> Any:
         """The compiled function, or None: whatever is wrong with a file, it is as if not there."""
         context.refresh()
         path = self.path(kinds, context)
@@ -101,7 +106,7 @@ class Kept(NullCache):
             os.utime(path)  # the last to go
         return found
 
-    def save_overload(self, kinds, result):
+    def save_overload(self, kinds: Any, result: Any) -> None:
         """Keep a compiled function for the next process."""
         path = self.path(kinds, result.target_context)
         if path is None or result.lifted or result.library.has_dynamic_globals:
@@ -115,12 +120,12 @@ class Kept(NullCache):
             _make_room(path.parent)
 
 
-def summed(data):
+def summed(data: bytes) -> bytes:
     """The bytes behind a sum of them: LLVM would end the process over machine code cut short."""
     return hashlib.sha256(data).digest() + data
 
 
-def _write(path, data):
+def _write(path: Path, data: bytes) -> None:
     """Whole or not at all, and never halfway where another process looks."""
     handle, part = tempfile.mkstemp(dir=path.parent, suffix=ENDING)
     try:
@@ -133,7 +138,7 @@ def _write(path, data):
         raise
 
 
-def _make_room(where):
+def _make_room(where: Path) -> None:
     """Drop what was not used for longest. Another process may do the same at the same time."""
     found = []
     with suppress(OSError), os.scandir(where) as entries:
@@ -153,7 +158,7 @@ def _make_room(where):
         count, size = count - 1, size - bytes
 
 
-def folder():
+def folder() -> Path | None:
     """Where compiled code is kept: the first folder that is ours alone to write to, or None."""
     for path in _folders():
         try:
@@ -169,7 +174,7 @@ def folder():
     return None
 
 
-def _folders():
+def _folders() -> Iterator[Path]:
     """NUMBA_CACHE_DIR; the user's folder for such things; without a home, one for a while."""
     if os.environ.get("NUMBA_CACHE_DIR"):
         yield Path(os.environ["NUMBA_CACHE_DIR"]) / "tinygrad_rnn"

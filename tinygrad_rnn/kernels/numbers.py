@@ -20,33 +20,33 @@ class Called(NamedTuple):
     around: Any = None
 
 
-def exp(x):
+def exp(x: Any) -> Any:
     """e to the power of a number."""
     return np.exp(x)
 
 
-def tanh(x):
+def tanh(x: Any) -> Any:
     """The hyperbolic tangent of a number."""
     return np.tanh(x)
 
 
-def sigmoid(x):
+def sigmoid(x: Any) -> Any:
     """1 / (1 + exp(-x)) of a number, without overflow at either end."""
     e = np.exp(-abs(x))
     return (1.0 if x >= 0 else e) / (1.0 + e)
 
 
-def maximum(x, y):
+def maximum(x: Any, y: Any) -> Any:
     """The larger of two numbers; NaN if either is."""
     return np.maximum(x, y)
 
 
-def minimum(x, y):
+def minimum(x: Any, y: Any) -> Any:
     """The smaller of two numbers; NaN if either is."""
     return np.minimum(x, y)
 
 
-def typed(number, dtype):
+def typed(number: Any, dtype: Any) -> Any:
     """A function whose constants with a point have a dtype, where it can hold them.
 
     So they are beside an array in NumPy. Numba would make float64 of everything that they meet.
@@ -63,7 +63,7 @@ def typed(number, dtype):
     return made
 
 
-def constant(value, dtype):
+def constant(value: Any, dtype: Any) -> Any:
     """A constant in a dtype; what is no float, or has no equal there, as it is."""
     if type(value) is tuple:
         return tuple([constant(part, dtype) for part in value])
@@ -73,7 +73,7 @@ def constant(value, dtype):
     return dtype.type(value) if holds else value
 
 
-def identity(number):
+def identity(number: Any) -> Any:
     """What a function of ours is in the key of compiled code: its place, code and constants."""
     if not isinstance(number, FunctionType):
         return number.__module__, number.__qualname__

@@ -6,6 +6,7 @@ it compiles fast, and stays on disk because no address is written into it.
 """
 
 import threading
+from typing import Any
 
 import numpy as np
 from llvmlite import binding, ir
@@ -29,18 +30,18 @@ TILES += [(rows, 2 * panels) for rows, panels in THIN.items()]
 THIN_1, THIN_2, FEW = THIN[1], THIN[2], max(THIN)
 
 
-def width(dtype):
+def width(dtype: Any) -> int:
     """The columns of a panel."""
     return LINE // np.dtype(dtype).itemsize
 
 
-def packed_size(depth, columns, dtype):
+def packed_size(depth: int, columns: int, dtype: Any) -> int:
     """How many numbers `pack` writes for a matrix (depth, columns)."""
     wide = width(dtype)
     return -(-columns // wide) * wide * depth
 
 
-def gather_size(rows, columns, dtype):
+def gather_size(rows: int, columns: int, dtype: Any) -> int:
     """How many numbers of scratch `gather` needs for a sum of (rows, columns)."""
     spare = 64 // np.dtype(dtype).itemsize
     return packed_size(TALL, rows, dtype) + packed_size(TALL, columns, dtype) + spare
@@ -258,7 +259,7 @@ def gather_all(
                 ))  # fmt: skip
 
 
-ROUTINES = {
+ROUTINES: dict[str, Any] = {
     "pack": (pack_rows_of, 10),
     "strip": (strip, 16),
     "under_panels": (under_panels, 14),
@@ -266,11 +267,11 @@ ROUTINES = {
     "gather": (gather_all, 17),
 }
 
-_loaded: dict = {}
+_loaded: dict[Any, Any] = {}
 _lock = threading.Lock()
 
 
-def load(real):
+def load(real: Any) -> None:
     """Compile the routines of one float type, or find them on disk, and give them their names."""
     if real in _loaded:
         return

@@ -8,6 +8,7 @@ that element only.
 
 import math
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from llvmlite import ir
@@ -211,7 +212,7 @@ def function(number, dtype):
     return number if number.__module__ == numbers.__name__ else helper(numbers.typed(number, dtype))
 
 
-def kernel(number, dtype):
+def kernel(number: Any, dtype: Any) -> Any:
     """The loop that does it to every number of an array, compiled for one float type."""
     real, step = from_dtype(dtype), function(number, dtype)
 

@@ -4,6 +4,8 @@ C[i, j] is fma(A[i, k], B[k, j], ...) for k = 0, 1, 2, ... starting from zero, w
 strides or path taken below: a row's answer does not depend on its batch mates.
 """
 
+from typing import Any
+
 import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
@@ -406,6 +408,6 @@ def product(x, y, out):
     keep(panel, strip)
 
 
-def kernel(real):
+def kernel(real: Any) -> Any:
     """The compiled product, for one float type."""
     return specialised(product, read(real, 2), read(real, 2), types.Array(real, 2, "A"))

@@ -5,6 +5,7 @@ infinities stay in their own row.
 """
 
 import math
+from typing import Any
 
 import numpy as np
 from llvmlite import ir
@@ -215,7 +216,7 @@ def scatter_rows(g, index, out):
             out[place, j] += g[i, j]
 
 
-def kernel(name, real):
+def kernel(name: str, real: Any) -> Any:
     """The compiled kernel of that name, for one float type."""
     whole, line, matrix = read(types.int64, 1), read(real, 1), rows(real)
     function, *arguments = {

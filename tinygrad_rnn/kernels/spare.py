@@ -6,10 +6,11 @@ import math
 import os
 import threading
 import weakref
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
+Array: TypeAlias = np.ndarray[Any, Any]
 SMALL = 1 << 14  # bytes; below it fresh memory is cheap
 LARGE = 1 << 28  # bytes; above it, memory is too much to keep
 PATIENCE = 1000  # requests after which memory that nobody asked for again is given back

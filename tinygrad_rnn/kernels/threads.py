@@ -3,16 +3,20 @@
 The work must let go of the interpreter, as compiled kernels do, or nothing is gained.
 """
 
+from __future__ import annotations
+
 import ctypes
 import os
 import queue
 import threading
+from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
 
 __all__ = ["get_num_threads", "set_num_threads", "spread"]
 
 
-def _cores():
+def _cores() -> int:
     """How many cores this process may use, or as many as the environment allows."""
     try:
         cores = len(os.sched_getaffinity(0))
@@ -25,7 +29,7 @@ def _cores():
 _count = _cores()
 
 
-def set_num_threads(n):
+def set_num_threads(n: Any) -> None:
     """Run compiled loops and large products on n threads from now on."""
     global _count
     if isinstance(n, bool) or not hasattr(n, "__index__"):
@@ -35,7 +39,7 @@ def set_num_threads(n):
     _count = n.__index__()
 
 
-def get_num_threads():
+def get_num_threads() -> int:
     """How many threads a compiled loop or a large product may use."""
     return _count
 
@@ -43,14 +47,14 @@ def get_num_threads():
 class _Pool:
     """The workers of this process, and the one queue that they all take their work from."""
 
-    def __init__(self):
-        self.jobs = queue.SimpleQueue()
-        self.workers = set()
-        self.threads = []
+    def __init__(self) -> None:
+        self.jobs: queue.SimpleQueue[tuple[_Job, int, int]] = queue.SimpleQueue()
+        self.workers: set[int | None] = set()
+        self.threads: list[Any] = []
         self.growing = threading.Lock()
-        self.avoided = None  # the core that the workers leave to the caller
+        self.avoided: int | None = None  # the core that the workers leave to the caller
 
-    def grow(self, wanted):
+    def grow(self, wanted: int) -> int:
         """Have so many workers if the system lets us; say how many there are."""
         if len(self.workers) >= wanted:
             return len(self.workers)
@@ -66,7 +70,7 @@ class _Pool:
                 pass
         return len(self.workers)
 
-    def step_aside(self):
+    def step_aside(self) -> None:
         """Keep the workers off the caller's core.
 
         A system that wakes a thread likes to do so on the core of the one who woke it, where it
@@ -85,7 +89,7 @@ class _Pool:
 
 
 @lru_cache(1)
-def _asks_for_core():
+def _asks_for_core() -> Any:
     """The system's own function that says which core we are on, if it has one."""
     if not hasattr(os, "sched_setaffinity"):
         return None
@@ -97,7 +101,7 @@ def _asks_for_core():
     return ask
 
 
-def _core():
+def _core() -> int | None:
     ask = _asks_for_core()
     core = -1 if ask is None else ask()
     return core if core >= 0 else None
@@ -106,7 +110,7 @@ def _core():
 _pool = _Pool()
 
 
-def _work(pool):
+def _work(pool: _Pool) -> None:
     while True:
         job, start, stop = pool.jobs.get()
         job.run_part(start, stop)
@@ -116,14 +120,14 @@ def _work(pool):
 class _Job:
     """One call of `spread`: what to run, and how it went so far."""
 
-    def __init__(self, run):
+    def __init__(self, run: Callable[[int, int], None]) -> None:
         self.run = run
-        self.sent = []
-        self.ended = []
-        self.news = queue.SimpleQueue()
+        self.sent: list[None] = []
+        self.ended: list[BaseException | None] = []
+        self.news: queue.SimpleQueue[None] = queue.SimpleQueue()
 
-    def run_part(self, start, stop):
-        error = None
+    def run_part(self, start: int, stop: int) -> None:
+        error: BaseException | None = None
         try:
             self.run(start, stop)
         except BaseException as raised:  # the caller raises it
@@ -131,7 +135,7 @@ class _Job:
         self.ended.append(error)
         self.news.put(None)
 
-    def wait(self):
+    def wait(self) -> None:
         """Come back when no part is running any more, whatever is raised meanwhile.
 
         News only wake us up, and what has ended is counted: an interrupt may swallow news.
@@ -146,7 +150,7 @@ class _Job:
             raise interrupt
 
 
-def spread(run, count):
+def spread(run: Callable[[int, int], None], count: int) -> None:
     """Call run(start, stop) for consecutive parts of range(count), one for each thread.
 
     The caller runs the first part. Whatever a part raises is raised here when all have ended.
@@ -163,7 +167,7 @@ def spread(run, count):
     pool.step_aside()
     job = _Job(run)
     ends = [count * i // parts for i in range(parts + 1)]
-    rest = [(job, *ends[i : i + 2]) for i in range(1, parts)]
+    rest = [(job, ends[i], ends[i + 1]) for i in range(1, parts)]
     try:
         try:
             # Filled by one call that no interrupt can split: what is sent is what is waited for.
@@ -178,7 +182,7 @@ def spread(run, count):
             raise error
 
 
-def _begin_again():
+def _begin_again() -> None:
     """A forked child has the memory of its parent, but not the threads."""
     global _pool
     _pool = _Pool()

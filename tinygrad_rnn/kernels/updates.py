@@ -4,6 +4,8 @@ An optimiser's rule reads old weights and memory and writes new ones. Its arithm
 the weights' own type; sums are kept in float64.
 """
 
+from typing import Any
+
 import numpy as np
 from numba import types
 
@@ -72,7 +74,7 @@ def column_sums(x, out):
         out[j] = totals[j]
 
 
-def kernel(name, real):
+def kernel(name: str, real: Any) -> Any:
     """The compiled kernel of that name, for one float type."""
     line, new = read(real, 1), written(real, 1)
     settings = {count: types.UniTuple(real, count) for count in (2, 3, 4, 8)}

@@ -26,9 +26,9 @@ class Backward(Draft):
     """The derivative of a step while it is written; `incoming`: which results have a cotangent."""
 
     def __init__(self, step: Step, batch: int | None, incoming: Sequence[bool]):
-        super().__init__(step, batch, ("back", "The derivative of the step, back in time."))
+        super().__init__(step, batch, ("backward", "The derivative of the step, backward in time."))
         lowering = self.lowering
-        lowering.tensors(step.ahead)
+        lowering.tensors(step.ops)
         gs, self.pulled, ops = step.pull(incoming)
         self.fixed: list[Fixing] = []
         self.fix(ops)
@@ -59,7 +59,7 @@ class Backward(Draft):
         """What of the derivative depends on fixed arrays only is done once, before the loop."""
         step = self.step
         known: dict[Tensor, Source] = {x: roles.Captured(k) for k, x in enumerate(step.captured)}
-        forward = {*step.ahead, *step.xs, *step.carry}
+        forward = {*step.ops, *step.xs, *step.carry}
         for y in ops:
             for x in y.inputs:
                 if x not in known and x.op is None and type(x._array) is np.ndarray:
@@ -77,7 +77,7 @@ class Backward(Draft):
     def residuals(self) -> list[Tensor]:
         """What is read of the forward pass and cannot cheaply be worked out again."""
         step, known = self.step, self.lowering.known
-        mine = {known[y]: y for y in step.ahead if isinstance(known[y], Node)}
+        mine = {known[y]: y for y in step.ops if isinstance(known[y], Node)}
         outputs = [self.lowering.node(p) for p in self.pulled if p is not None]
         there = {known[y] for y in step.results if y in known}
         needed = set()

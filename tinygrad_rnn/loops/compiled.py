@@ -1,16 +1,14 @@
-"""A scan as one op: recognise the step, run its program, and lead its derivative back."""
+"""A scan as one op: recognise the step, run its program, and differentiate it."""
 
 from __future__ import annotations
 
-import threading
-import weakref
-from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
+from .. import caches
 from ..ops.shape import check_index
 from ..tensor import Tensor, _births, mode
 from .entry import Known, Steps, results_of, warn
@@ -42,7 +40,7 @@ def compiled(
     """
     began = next(_births)
     given = _given(state, inputs)
-    again = lambda: _traced(step, inputs, state, names, roots)
+    again: Callable[[], Any] = lambda: _traced(step, inputs, state, names, roots)
     program, captured = _recalled(known, given)
     if program is None:
         program, captured = _recognised(step, given, roots)
@@ -76,9 +74,6 @@ def _code(step: Steps) -> Any:
     )
 
 
-_latest: weakref.WeakKeyDictionary[Any, dict[Any, Program]] = weakref.WeakKeyDictionary()
-
-
 def _given(state: Sequence[Tensor], inputs: Sequence[Tensor]) -> Any:
     """What a step is given, in shapes: layers that share a step's code are told apart by it."""
     return (
@@ -89,10 +84,7 @@ def _given(state: Sequence[Tensor], inputs: Sequence[Tensor]) -> Any:
 
 def _remember(step: Steps, given: Any, program: Program) -> None:
     with suppress(TypeError):  # a step that is an object without a hash, or without weak references
-        known = _latest.setdefault(_code(step), {})
-        if len(known) > PROGRAMS:
-            known.clear()
-        known[given] = program
+        caches.latest.setdefault(_code(step), caches.Cache(SHAPES)).keep(given, program)
 
 
 def _check_repeats(program: Program, captured: Any, began: int, again: Any) -> None:
@@ -122,7 +114,7 @@ def _recalled(known: Known | None, given: Any) -> tuple[Any, Any]:
 def _recognised(step: Steps, given: Any, roots: Sequence[Any]) -> tuple[Any, Any]:
     """The program of last time, if the step, run anew, does what it did then."""
     try:
-        program = _latest.get(_code(step), {}).get(given)
+        program = caches.latest.get(_code(step), {}).get(given)
     except TypeError:
         return None, None
     if program is None:
@@ -142,31 +134,23 @@ def _traced(step: Steps, inputs: Any, state: Any, names: Any, roots: Sequence[An
     return made, new
 
 
-_programs: OrderedDict[Any, Program | None] = OrderedDict()
-_lock = threading.Lock()
-PROGRAMS = 256  # programs that are remembered
+SHAPES = 256  # of what one step is given, whose programs are found at once
 
 
 def _program(made: Any, results: Any, again: Any, inputs: int) -> Program | None:
     """The program of a trace: known by what the step does, so that it can never be out of date."""
     key = made.key(results, inputs)
-    with _lock:
-        if key in _programs:
-            _programs.move_to_end(key)
-            return _programs[key]
-    check_repeatable(made, again)
-    program: Program | None = None
-    try:
-        program = program_of(Step(made, results, inputs))
-        program.forward.compiled()
-    except Unsupported as reason:
-        program = None
-        warn(reason)
-    with _lock:
-        _programs[key] = program
-        if len(_programs) > PROGRAMS:
-            _programs.popitem(last=False)
-    return program
+    known = caches.programs.recent(key)
+    if known is None:
+        check_repeatable(made, again)
+        try:
+            known = program_of(Step(made, results, inputs))
+            known.forward.compiled()
+        except Unsupported as reason:
+            known = reason
+            warn(reason)
+        caches.programs.keep(key, known)
+    return None if isinstance(known, Unsupported) else known
 
 
 def source(step: Steps, state: Sequence[Tensor], inputs: Sequence[Tensor]) -> str:

@@ -134,7 +134,7 @@ class Draft:
         """The lines of the function."""
         lines = [f'"""{self.head[1]}"""']
         lines += [f"{ROWS} = stop - start"] if self.places.batched else []
-        lines += [f"behind = 0 if way {'>' if self.head[0] == 'ahead' else '<'} 0 else 1"]
+        lines += [f"behind = 0 if way {'>' if self.head[0] == 'forward' else '<'} 0 else 1"]
         for node, word in self.places.numbers.items():
             assert isinstance(node, nodes.Leaf)
             lines.append(f"{word} = {KINDS.get(node.dtype, 'f64')}(numbers[{node.role.k}])")
@@ -161,10 +161,10 @@ def carry_names(step: Step) -> list[str]:
 
 def forward_plan(step: Step, batch: int | None, residuals: Sequence[Tensor]) -> Plan:
     """The loop that computes the results of all steps, and keeps the residuals."""
-    draft = Draft(step, batch, ("ahead", "The step, ahead in time."))
+    draft = Draft(step, batch, ("forward", "The step, forward in time."))
     lowering, places = draft.lowering, draft.places
     draft.place_captured()
-    lowering.tensors(step.ahead)
+    lowering.tensors(step.ops)
     outputs: list[tuple[Node, Place]] = []
     for k, y in enumerate(step.results):
         node = lowering.result(y)

@@ -74,7 +74,7 @@ def scan(
     once at every call, on tensors without numbers, and must do the same at every t: it may read
     tensors from outside, which get their gradients, but not branch on numbers (`tg.where`), draw
     random ones (give them as xs), or change anything but to log its tensors. `checkpoint` keeps
-    only every n-th carry for the way back, "sqrt" every √T-th, and works out the rest again.
+    only every n-th carry for the backward pass, "sqrt" every √T-th, and works out the rest again.
     `unroll=True` records every step.
 
     Shapes and results as for `unroll`. An op without a compiled form runs unrolled, with a
@@ -90,7 +90,7 @@ def scan(
 def scan_source(
     step: Steps, carry: Operand | Sequence[Operand], xs: Any, *, length: int | None = None
 ) -> str:
-    """The text of the loops that `scan` would run for this step: ahead, and back.
+    """The text of the loops that `scan` would run for this step: forward, and backward.
 
     A tensor that a scan made has it too: `y.inputs[0].attrs["run"].source`. Raises ValueError for
     a step without a compiled form, naming the op.
@@ -133,7 +133,9 @@ def fold(
         machine = _machine()
         if machine is not None:
             roots = (step,) if roots is None else roots
-            out = machine.compiled(step, state, inputs, steps, reverse, every, names, roots, known)
+            out: list[Tensor] | None = machine.compiled(
+                step, state, inputs, steps, reverse, every, names, roots, known
+            )
             if out is not None:
                 return out
     given = tuple(inputs) if inputs else None
@@ -229,7 +231,7 @@ def _interval(checkpoint: str | int | None, steps: int) -> int | None:
 
 
 def _slices(xs: Tensor) -> Sequence[Tensor]:
-    slices = unstack(xs)
+    slices: Sequence[Tensor] = unstack(xs)
     for x in slices:
         if x.op is None:
             x.name, x.attrs = xs.name or "x", xs.attrs
@@ -238,8 +240,8 @@ def _slices(xs: Tensor) -> Sequence[Tensor]:
 
 def results_of(t: int, before: Sequence[Tensor], new: Any) -> tuple[Tensor, ...]:
     """What a step returned: the carry as it was, in number, shape and dtype; then outputs."""
-    new = tuple(new) if isinstance(new, tuple | list) else (new,)
-    new = tuple(y if isinstance(y, Tensor) else Tensor(y) for y in new)
+    given = new if isinstance(new, tuple | list) else (new,)
+    new = tuple([y if isinstance(y, Tensor) else Tensor(y) for y in given])
     if len(new) < len(before):
         raise TypeError(
             f"scan: step t={t} returned {len(new)} states, expected {len(before)} as it was "
@@ -252,4 +254,4 @@ def results_of(t: int, before: Sequence[Tensor], new: Any) -> tuple[Tensor, ...]
                 f"{y.dtype}{list(y.shape)}. A state keeps its shape and dtype; give the first "
                 "one the dtype of the inputs (or use astype)."
             )
-    return new
+    return tuple(new)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..caches import remembered
 from ..op import Op
 from .nodes import Node, Pointwise, Unsupported, Written
 
@@ -75,7 +75,7 @@ def spelled(op: Op, inputs: Sequence[Word]) -> Word | None:
     return made if made.__class__ is Word else None
 
 
-@lru_cache(1024)
+@remembered(1024)
 def is_cheap(op: Op) -> bool:
     """Whether to work it out again costs less than to keep it."""
     word = spelled(op, [Word(f"x{k}") for k in range(op.arity)])

@@ -41,7 +41,7 @@ class Lowering:
 
     def result(self, x: Tensor) -> Node:
         """The node of what a step returns; in a batched program it has the batch in front."""
-        node = self.node(x)
+        node: Node = self.node(x)
         if self.batch is not None:
             if x.shape[:1] != (self.batch,):
                 raise Coupled

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from . import nodes
-from .nest import last_only, literal, nested
+from .formula import literal
+from .nest import last_only, nested
 from .nodes import Node, Unsupported, ordered
 from .schedule import Piece, Schedule
 from .where import ROWS, VARIABLES, ZERO, Index, Way, fixed, offset, straight

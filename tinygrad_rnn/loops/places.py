@@ -23,8 +23,8 @@ from .where import ROWS, VARIABLES, ZERO, Index, Sizes, offset, straight
 RESERVED = {
     "length", "way", "block", "start", "stop", "numbers", "rows", "behind", "done", "count", "low",
     "step", "s", "t", "begun", "before", "after", "np", "f32", "f64", "multiply", "gather", "plus",
-    "source", "target", "z", "larger", "smaller", "gather_packed", "pack_rows", "scratch", "ahead",
-    "back", *VARIABLES, *keyword.kwlist, *keyword.softkwlist, *dir(builtins),
+    "source", "target", "z", "larger", "smaller", "gather_packed", "pack_rows", "scratch",
+    "forward", "backward", *VARIABLES, *keyword.kwlist, *keyword.softkwlist, *dir(builtins),
 }  # fmt: skip
 WHOLE_BLOCK = {"t": "low", "before": "low + behind", "after": "low + 1 - behind", "s": "0"}
 

@@ -31,7 +31,7 @@ def program_of(step: Step) -> Program:
 
 
 def too_long(step: Step) -> Unsupported:
-    return Unsupported(f"a step of {len(step.ahead)} ops, hundreds of them in one chain,")
+    return Unsupported(f"a step of {len(step.ops)} ops, hundreds of them in one chain,")
 
 
 def common_batch(leaves: Sequence[Tensor]) -> int | None:
@@ -58,7 +58,7 @@ class Program:
         self.seen: list[np.ndarray] = []  # the numbers that the step itself made, last time
         place = {x: k for k, x in enumerate(step.xs)}
         self.lookups = [
-            (place[y.inputs[1]], y.inputs[0].shape[0]) for y in step.ahead if y.op is embedding
+            (place[y.inputs[1]], y.inputs[0].shape[0]) for y in step.ops if y.op is embedding
         ]
 
     @property

@@ -11,7 +11,7 @@ import warnings
 from array import array
 from collections import deque
 from collections.abc import Iterable, Iterator
-from functools import lru_cache, partial
+from functools import partial
 from inspect import getattr_static
 from types import (
     BuiltinFunctionType,
@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 
+from ..caches import remembered
 from ..op import Op
 from ..tensor import Outline, Tensor
 
@@ -201,7 +202,7 @@ def reader(x: Any) -> Any:
     return attributes
 
 
-@lru_cache(4096)
+@remembered(4096)
 def names_in(code: CodeType) -> tuple[str, ...]:
     """The globals and attributes that a code names, the functions inside it too."""
     inner = [n for c in code.co_consts if isinstance(c, CodeType) for n in names_in(c)]
@@ -216,7 +217,7 @@ def names_of(function: Any) -> tuple[str, ...]:
 def is_opaque(kind: type, x: Any) -> bool:
     """Whether it is this library's own, which no step changes."""
     if kind is Op:
-        return x.ours
+        return bool(x.ours)
     return kind is ModuleType and x.__name__.split(".")[0] == OURS
 
 
@@ -226,7 +227,7 @@ def is_known(module: Any) -> bool:
     return top in KNOWN or (is_installed(top) and top not in _looked_into)
 
 
-@lru_cache(4096)
+@remembered(4096)
 def is_installed(top: str) -> bool:
     file = getattr(sys.modules.get(top), "__file__", None) or ""
     return "site-packages" in file or "dist-packages" in file

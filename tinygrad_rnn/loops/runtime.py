@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -148,10 +149,10 @@ class Work:
             if len(self.parts) == 1:
                 self.call(0, b - a, given)
             else:
-                spread(lambda p, q, n=b - a, g=given: self.calls(p, q, n, g), len(self.parts))
+                spread(partial(self.calls, b - a, given), len(self.parts))
             self.begun += b - a
 
-    def calls(self, first: int, last: int, count: int, given: Sequence[tuple[int, Any]]) -> None:
+    def calls(self, count: int, given: Sequence[tuple[int, Any]], first: int, last: int) -> None:
         for part in range(first, last):
             self.call(part, count, given)
 

@@ -1,4 +1,4 @@
-"""A scan as a node of the graph: how its derivative is led back, and its steps, one by one."""
+"""A scan as a node of the graph: its derivative, and its steps, one by one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .trace import Step, is_written, surroundings
 
 
 class Scan(Op):
-    """A whole loop as one verb: `run` in its attributes holds what it kept for the way back."""
+    """A whole loop as one op: `run` in its attributes holds what it kept for its derivative."""
 
     def __init__(self) -> None:
         super().__init__(_scan, [_no_rule], variadic=True)
@@ -26,14 +26,15 @@ class Scan(Op):
             return _pull_unrolled(g, y)
         check_surroundings(run.program.step)
         try:
-            return run.backward([g.get(i) for i in range(count)])
+            found: list[Any] = run.backward([g.get(i) for i in range(count)])
+            return found
         except Unsupported as reason:
             warn(f"the derivative of {reason}")
             return _pull_unrolled(g, y)
 
 
 def check_surroundings(step: Step) -> None:
-    """Refuse to lead back through somebody's op that reads other things than on the way ahead."""
+    """Refuse to differentiate somebody's op that reads other things than in the forward pass."""
     for x, around in step.around.items():
         if surroundings(x.op) != around:
             raise RuntimeError(
@@ -43,12 +44,12 @@ def check_surroundings(step: Step) -> None:
             )
 
 
-def _scan(*inputs, run):
+def _scan(*inputs: Any, run: Any) -> Any:
     """A step folded over time, in one compiled loop."""
     raise NotImplementedError
 
 
-def _no_rule(g, y, *inputs, run):
+def _no_rule(g: Any, y: Any, *inputs: Any, run: Any) -> Any:
     raise NotImplementedError
 
 

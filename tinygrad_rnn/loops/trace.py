@@ -1,4 +1,4 @@
-"""A step of a recurrence, run without numbers and written down: its ops, ahead and back."""
+"""A step of a recurrence, run without numbers and written down: its ops, and its derivative's."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import kernels
+from .. import caches, kernels
 from ..grad import pullback
 from ..op import Op, pick, pointwise
 from ..tensor import Outline, Tensor, Untraceable, _births, leaked, mode, owned, recording, scope
@@ -20,7 +20,7 @@ Key = tuple[Any, ...]
 
 
 @pointwise(None, number=lambda x: x)
-def detached(x):
+def detached(x: Any) -> Any:
     """The same values without the past, as `x.detach()` spells it inside a step."""
     return x + 0
 
@@ -96,7 +96,8 @@ class Trace:
         return y
 
     def detach(self, x: Tensor) -> Tensor:
-        return self.record(detached, (x,), {})
+        y: Tensor = self.record(detached, (x,), {})
+        return y
 
     def end(self, results: Sequence[Tensor]) -> None:
         """A result that the step only hands on is captured too."""
@@ -137,7 +138,7 @@ class Follower(Trace):
         self.values: list[Any] = [None] * len(step.captured)
 
     def expected(self, op: Op, inputs: Sequence[Any], attrs: dict[str, Any]) -> Any:
-        nodes, at = self.step.ahead, self.at
+        nodes, at = self.step.ops, self.at
         if at >= len(nodes):
             return None
         y = nodes[at]
@@ -195,11 +196,11 @@ class Follower(Trace):
             return x.__class__ is float and known._array.dtype.kind == "f"
         company = [z._array for z in (y.inputs if y is not None else ())]
         floats = any(z.__class__ is Outline and z.dtype.kind == "f" for z in company)
-        return (known._array.dtype.kind == "f") == floats
+        return bool((known._array.dtype.kind == "f") == floats)
 
     def found(self, results: Sequence[Tensor] | None) -> bool:
         """Whether the whole step was as expected, to the end."""
-        if results is None or self.at != len(self.step.ahead):
+        if results is None or self.at != len(self.step.ops):
             return False
         return len(results) == len(self.step.results) and all(
             x is y or self.takes(x, y) for x, y in zip(results, self.step.results, strict=True)
@@ -214,15 +215,10 @@ def _outlined(x: Tensor) -> Tensor:
 
 def outline(shape: tuple[int, ...], dtype: np.dtype) -> Outline:
     """The outline of that shape and dtype: always the same one, so that it can be in a key."""
-    known = _outlines.get((shape, dtype))
+    known: Outline | None = caches.outlines.get((shape, dtype))
     if known is None:
-        known = _outlines.setdefault((shape, dtype), Outline(shape, dtype))
+        known = caches.outlines.keep((shape, dtype), Outline(shape, dtype))
     return known
-
-
-_outlines: dict[Any, Outline] = {}
-_entries: dict[Any, tuple[Any, Any]] = {}
-MANY = 20_000  # outlines and entries that are remembered before we begin anew
 
 
 def _entry(op: Op, inputs: Sequence[Tensor], attrs: dict[str, Any]) -> tuple[Any, Any]:
@@ -236,16 +232,12 @@ def _entry(op: Op, inputs: Sequence[Tensor], attrs: dict[str, Any]) -> tuple[Any
     else:
         key = (surroundings(op), *shapes, frozen(attrs))
     try:
-        known = _entries.get(key)
+        known = caches.answers.get(key)
     except TypeError:  # an index with slices in it has no hash
         key = (key[0], *shapes, "attrs", frozen(attrs))
-        known = _entries.get(key)
-    if known is None:
-        for cache in (_entries, _outlines):
-            if len(cache) > MANY:
-                cache.clear()
-        known = _entries[key] = (_answer(op, inputs, attrs), (op.name, len(_entries), object()))
-    return known
+        known = caches.answers.get(key)
+    found: tuple[Any, Any] | None = known
+    return found or caches.answers.keep(key, (_answer(op, inputs, attrs), (op.name, object())))
 
 
 def _shape(a: Any) -> Any:
@@ -257,7 +249,8 @@ def surroundings(op: Op) -> Key:
     if op.around is None or op.around[0].changed() is not None:
         reach = Reach(*op.functions)
         op.around = reach, (*op.attributes, op.arity, op.pointwise, reach.key())
-    return op.around[1]
+    known: Key = op.around[1]
+    return known
 
 
 def _answer(op: Op, inputs: Sequence[Tensor], attrs: dict[str, Any]) -> Any:
@@ -299,7 +292,7 @@ def is_written(x: Tensor) -> bool:
         return False
     value = array.item()
     if array.dtype.kind in "biu":  # beyond 2⁵³ they are not handed over, for lack of digits
-        return array.dtype.kind == "b" or abs(value) <= 16 or abs(value) > 1 << 53
+        return bool(array.dtype.kind == "b" or abs(value) <= 16 or abs(value) > 1 << 53)
     zero = value == 0 and math.copysign(1.0, value) < 0  # -0.0 has the hash of 0.0
     return abs(value) <= 16 and value * 2 == int(value * 2) and not zero
 
@@ -307,7 +300,7 @@ def is_written(x: Tensor) -> bool:
 class Step:
     """A step as a list of ops that hold on to nobody's tensors: what a program is made of.
 
-    `xs, carry, captured` are outlines; `ahead` the ops; `results` the new carry and then the
+    `xs, carry, captured` are outlines; `ops` what it does; `results` the new carry and then the
     outputs. `pull` gives the ops of its derivative.
     """
 
@@ -330,7 +323,7 @@ class Step:
             if y in trace.around:
                 self.around[new] = trace.around[y]
         self.xs, self.carry = self.trace.leaves[:inputs], self.trace.leaves[inputs:]
-        self.ahead = list(self.trace.nodes)
+        self.ops = list(self.trace.nodes)
         self.results = [known[x] for x in results]
 
     def reads(self, captured: Sequence[Tensor]) -> bool:
@@ -368,7 +361,7 @@ class Step:
             pairs = [
                 (y, g) for y, g in zip(self.results, gs, strict=True) if g is not None and y.tracked
             ]
-            ends = {y for y in self.ahead if not y.tracked}  # numbers without a past, as whole ones
+            ends = {y for y in self.ops if not y.tracked}  # numbers without a past, as whole ones
             found = pullback(
                 [y for y, _ in pairs], [g for _, g in pairs], wrt, until=ends, create_graph=True
             )
@@ -384,7 +377,7 @@ class Step:
         """
         known: dict[Tensor, Any]
         known = dict(zip([*self.xs, *self.carry, *self.captured], inputs, strict=True))
-        for y in self.ahead:
+        for y in self.ops:
             given = [known[x] for x in y.inputs]
             if y.op is pick:
                 known[y] = given[0][y.attrs["i"]]

@@ -10,10 +10,10 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from ..data.lengths import check_lengths, check_mask
-from ..op import worded
 from ..ops import concat, stack, swapaxes, where
 from ..ops import max as max_
 from ..ops import sum as sum_
+from ..refusals import worded
 from ..tensor import Operand, Tensor, scope
 from .cell import Folded, Part, Way, check_apart, check_part
 from .init import Random, generator

@@ -258,7 +258,7 @@ def scatter_rows(x, index, rows):
     return table.reshape(rows, *row)
 
 
-def check_index(word, index, size, error):
+def check_index(word: str, index: np.ndarray, size: int, error: type[Exception]) -> None:
     """Refuse what is not integers in 0 <= index < size: a kernel would read past the end."""
     if index.dtype.kind not in "iu":
         raise TypeError(f"{word}: expected integers, got dtype {index.dtype}")

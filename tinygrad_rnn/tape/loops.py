@@ -60,7 +60,7 @@ def some_steps(
 def work(outputs: Sequence[Tensor]) -> int:
     """How many ops all steps of all scans have, before any is recorded."""
     runs = [y.attrs["run"] for y in history(outputs) if y.op is scanned]
-    return sum(run.length * len(run.program.step.ahead) for run in runs)
+    return sum(run.length * len(run.program.step.ops) for run in runs)
 
 
 def _begun(run: Any, inputs: list[Tensor], most: int, values: bool) -> list[Tensor]:
@@ -85,7 +85,7 @@ def _begun(run: Any, inputs: list[Tensor], most: int, values: bool) -> list[Tens
 
 def _recorded(run: Any, inputs: list[Tensor], values: bool) -> list[Tensor]:
     """The results of a scan, every step of it recorded."""
-    answers = [z._array for z in run.program.step.ahead]
+    answers = [z._array for z in run.program.step.ops]
     tells = values or any(type(a) is Outline and not a.shape for a in answers)
     names = [x.name for x in inputs]
     node: Any = SimpleNamespace(attrs={"run": run})
