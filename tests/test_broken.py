@@ -95,13 +95,13 @@ def test_refusals_name_who_was_asked():
     "text",
     [
         '{"version":1}',
-        '{"version":1,"records":[],"outputs":[]}',
-        '{"version":1,"records":[{"id":0}],"outputs":[1]}',
-        '{"version":1,"records":[{"id":5}],"outputs":[0]}',
-        '{"version":1,"records":[{"id":0,"inputs":[[7,0]]}],"outputs":[0]}',
-        '{"version":1,"records":[{"id":0,"restacked":true,"inputs":[[0,0]]}],"outputs":[0]}',
-        '{"version":1,"records":[{"id":0,"terms":[{"place":3}]}],"outputs":[0]}',
-        '{"version":1,"records":[{"id":0,"what":1}],"outputs":[0]}',
+        '{"version":2,"records":[],"outputs":[]}',
+        '{"version":2,"records":[{"id":0}],"outputs":[1]}',
+        '{"version":2,"records":[{"id":5}],"outputs":[0]}',
+        '{"version":2,"records":[{"id":0,"inputs":[[7,0]]}],"outputs":[0]}',
+        '{"version":2,"records":[{"id":0,"restacked":true,"inputs":[[0,0]]}],"outputs":[0]}',
+        '{"version":2,"records":[{"id":0,"terms":[{"place":3}]}],"outputs":[0]}',
+        '{"version":2,"records":[{"id":0,"what":1}],"outputs":[0]}',
     ],
 )
 def test_a_document_that_is_no_trace_is_refused(text):

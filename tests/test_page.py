@@ -94,7 +94,7 @@ def test_the_terms_of_each_weight_add_up_to_its_gradient():
     data = data_of(tg.explain(loss))
     assert len(data["weights"]) == 3
     for weight in data["weights"]:
-        name = data["trace"]["records"][weight["id"]]["name"]
+        name = data["tape"]["records"][weight["id"]]["name"]
         assert len(weight["shares"]) == T
         total = np.sum([share["data"] for share in weight["shares"]], axis=0)
         np.testing.assert_allclose(total, sums[name].ravel(), atol=1e-7)
@@ -142,10 +142,10 @@ def test_parts_of_the_loss_add_up_to_it():
     assert np.all(np.triu(norms, 1) == 0) and np.all(np.diag(norms) > 0)
     (row,) = data["rows"]
     for t, id in row["cells"].items():
-        whole = data["trace"]["records"][id]["grad"]["l2"]
+        whole = data["tape"]["records"][id]["grad"]["l2"]
         assert data["itemised"]["cells"][t] == id
         assert whole <= norms[:, int(t)].sum() * (1 + 1e-5)
-    assert norms[-1, -1] == pytest.approx(data["trace"]["records"][id]["grad"]["l2"], rel=1e-5)
+    assert norms[-1, -1] == pytest.approx(data["tape"]["records"][id]["grad"]["l2"], rel=1e-5)
 
 
 def test_the_rows_below_the_graph_are_the_states():

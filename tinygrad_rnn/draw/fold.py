@@ -286,7 +286,7 @@ class Folder:
             power = "".join("⁰¹²³⁴⁵⁶⁷⁸⁹"[int(k)] for k in str(abs(late)))
             r = self.records[source]
             name = f"z{'⁻' if late > 0 else '⁺'}{power}"
-            new = replace(r, op=name, delay=late, t=0, layer=layer, inputs=[], terms=[], parts=0)
+            new = replace(r, op=name, delay=late, t=0, layer=layer, inputs=[], terms=[], sizes=[])
             new.own, new.attributes = False, ""
             if r.shape is None:
                 new.shape = []

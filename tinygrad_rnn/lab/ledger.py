@@ -176,11 +176,11 @@ class _Maker:
         self.made = _made_before(nodes, set(wanted))
         self.steps = sorted({found[1] for y in nodes if (found := step_of(y.scope))})
         self.column = {t: k for k, t in enumerate(self.steps)}
-        self.grid = len(parts.labels), len(self.steps)
-        few = np.prod(self.grid) * sum(x.size for x in wanted) <= FEW
+        grid = len(parts.labels), len(self.steps)
+        few = np.prod(grid) * sum(x.size for x in wanted) <= FEW
         keep = few if arrays is None else arrays
-        self.terms = {x: np.zeros(self.grid) for x in wanted}
-        self.arrays = {x: np.zeros((*self.grid, *x.shape)) for x in wanted if keep}
+        self.terms = {x: np.zeros(grid) for x in wanted}
+        self.arrays = {x: np.zeros((*grid, *x.shape)) for x in wanted if keep}
         self.rest = {x: np.zeros(x.shape) for x in wanted}
         self.labels = np.array(parts.labels)
         lags = np.unique(self.labels[:, None] - np.array(self.steps))

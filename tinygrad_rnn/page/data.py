@@ -28,7 +28,7 @@ def page_data(
     """Ready to be written as JSON. signs: what was read at each time step, if that is known."""
     levels = list(levels)
     return {
-        "trace": json.loads(tape.json()),
+        "tape": json.loads(tape.json()),
         "weights": weights(tape),
         "signs": {str(t): literal(sign, 8) for t, sign in signs.items()},
         "rows": state_rows(tape),

@@ -29,7 +29,7 @@ def document(
     data: Mapping[str, Any], figures: Mapping[str, Figure], equations: Mapping[str, Equations]
 ) -> str:
     """The whole HTML file."""
-    title = escape(data["trace"].get("title", "tinygrad_rnn"))
+    title = escape(data["tape"].get("title", "tinygrad_rnn"))
     style = _file("page.css") + _dark([figure.svg for figure in figures.values()])
     script = "(() => {\n'use strict';\n" + "\n".join(_file(f"{s}.js") for s in SCRIPTS) + "})();\n"
     return Template(_file("page.html")).substitute(

@@ -155,7 +155,7 @@ function setLanguage(name) {
 
 function factsOfRun() {
   const times = new Set(run.records.map((r) => r.t).filter((t) => t >= 0)).size;
-  const loss = run.records[run.trace.outputs[0]].value?.data?.[0];
+  const loss = run.records[run.tape.outputs[0]].value?.data?.[0];
   const facts = { t: times, f: run.ahead.length, b: run.back.length, loss: brief(loss) };
   return say("facts", facts) + (data.levels.includes("op") ? "" : ` ${say("too_many")}`);
 }
@@ -246,7 +246,7 @@ async function copy(text) {
     await navigator.clipboard.writeText(text);
     byId("now").textContent = say("copied");
   } catch {
-    download("trace.json", text, "application/json"); // where a page may not copy
+    download("tape.json", text, "application/json"); // where a page may not copy
   }
 }
 
@@ -349,8 +349,8 @@ function wire() {
   on("smaller", KEYS["-"]);
   on("whole", KEYS[0]);
   on("save", () => download("graph.svg", graph().file(), "image/svg+xml"));
-  on("json", () => download("trace.json", JSON.stringify(data.trace), "application/json"));
-  on("copy", () => copy(JSON.stringify(data.trace)));
+  on("json", () => download("tape.json", JSON.stringify(data.tape), "application/json"));
+  on("copy", () => copy(JSON.stringify(data.tape)));
   on("guide", () => tour(stop < 0 ? 0 : -1));
   on("next", () => tour(stop + 1));
   on("previous", () => tour(Math.max(0, stop - 1)));

@@ -2,7 +2,7 @@
 
 const real = (v) => (typeof v === "string" ? Number(v) : v); // JSON has no NaN: it is a word there
 
-/** What the trace says of an array, with all that follows from its elements. */
+/** What the tape says of an array, with all that follows from its elements. */
 function measured(given) {
   if (!given) return null;
   const known = { least: null, largest: null, mean: null, nan: 0, infinite: 0, data: null };
@@ -54,7 +54,7 @@ function briefest(v) {
 }
 
 const shapeWords = (r) =>
-  r.shape === null ? say("parts", { n: r.parts }) : r.shape.join("×") || say("number");
+  r.shape === null ? say("parts", { n: r.sizes.length }) : r.shape.join("×") || say("number");
 
 const sizeOf = (r) => (r.shape || []).reduce((a, b) => a * b, 1);
 

@@ -2,9 +2,9 @@
 
 class Run {
   constructor(data) {
-    this.trace = data.trace;
-    const told = (r) => ("op" in r ? { ...r, ...data.trace.ops[r.op] } : r);
-    this.records = data.trace.records.map((r, id) => wholeRecord(told(r), id));
+    this.tape = data.tape;
+    const told = (r) => ("op" in r ? { ...r, ...data.tape.ops[r.op] } : r);
+    this.records = data.tape.records.map((r, id) => wholeRecord(told(r), id));
     for (const r of this.records) wholeTerms(r, this.records);
     this.ahead = this.records.filter((r) => r.kind === "op").map((r) => r.id);
     this.back = this.records.filter((r) => r.order >= 0).sort((p, q) => p.order - q.order);
@@ -94,31 +94,19 @@ function summed(came) {
   return { ...came[0].numbers, l2: norm(came.map((a) => a.numbers.l2)), data: null };
 }
 
-/** A part of a tuple, where all parts have one size: in the data they follow each other. */
+/** A part of a tuple: in the data they follow each other. */
 function partOf(x, part) {
-  const data = x.value?.data;
-  const even = !x.own && (x.op === "unstack" || /^sections=\d/.test(x.attributes));
-  if (!data || !even) return null;
-  const size = data.length / x.parts;
-  return added([data.slice(part * size, (part + 1) * size)]);
+  if (!x.value?.data) return null;
+  const start = x.sizes.slice(0, part).reduce((sum, n) => sum + n, 0);
+  return added([x.value.data.slice(start, start + x.sizes[part])]);
 }
 
 /** A record with everything that goes without saying. */
 function wholeRecord(given, id) {
-  const usual = {
-    kind: "op",
-    op: "",
-    own: false,
-    name: "",
-    scope: "",
-    layer: "",
-    t: -1,
-    shape: null,
-    dtype: "",
-  };
-  const words = { attributes: "", formula: "", rules: [], pointwise: false };
-  const rest = { ...words, parts: 0, saved: 0, order: -1, inputs: [], terms: [] };
-  const r = { ...usual, ...rest, ...given, id };
+  const words = { kind: "op", op: "", name: "", scope: "", layer: "", dtype: "", attributes: "" };
+  const facts = { own: false, t: -1, shape: null, sizes: [], saved: 0, order: -1 };
+  const rest = { formula: "", rules: [], pointwise: false, inputs: [], terms: [] };
+  const r = { ...words, ...facts, ...rest, ...given, id };
   r.label = r.name || r.op || r.kind;
   r.value = measured(given.value);
   r.grad = measured(given.grad);

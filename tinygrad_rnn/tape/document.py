@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import MISSING, fields, is_dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -54,17 +55,19 @@ def _short_form(x: Any) -> Any:
         kept = {name: rounded(v) for name, v in told.items() if v != USUAL[name]}
         return {"l2": rounded(x.l2), **kept}
     if is_dataclass(x):
-        given = {f.name: (getattr(x, f.name), _default(f)) for f in fields(x)}
-        return {k: _short_form(v) for k, (v, usual) in given.items() if v != usual}
+        given = [(name, getattr(x, name), usual) for name, usual in _usual(type(x)).items()]
+        return {name: _short_form(v) for name, v, usual in given if v != usual}
     if isinstance(x, list | tuple):
         return [_short_form(v) for v in x]
     return rounded(x)
 
 
-def _default(f: Any) -> Any:
-    if f.name in ("version", "made_by"):
-        return None
-    return f.default_factory() if f.default_factory is not MISSING else f.default
+@cache
+def _usual(kind: Any) -> dict[str, Any]:
+    """The fields of a class, each with what it is by default; nothing where it is always told."""
+    made = {f.name: f.default for f in fields(kind)}
+    made |= {f.name: f.default_factory() for f in fields(kind) if f.default_factory is not MISSING}
+    return made | dict.fromkeys({"version", "made_by"} & made.keys())
 
 
 def read(text: str) -> Tape:

@@ -97,7 +97,7 @@ class _Maker:
             dtype=str(arrays[0].dtype) if arrays else "",
             inputs=[self.place(i) for i in x.inputs],
             attributes=attribute_words(x.attrs) if x.op else "",
-            parts=len(arrays) if is_tuple else 0,
+            sizes=[a.size for a in arrays] if is_tuple else [],
             restacked=is_restacked(x),
             saved=sum(a.nbytes for a in arrays) if x.op and x.tracked else 0,
             sign=literal(x.op.declared.sign or "", 20) if x.op else "",

@@ -27,7 +27,8 @@ class Record:
 
     kind: "op", or of a leaf "parameter", "input" or "constant". inputs: for each, the number of its
     record and which part of it, if it is a tuple, else -1. layer and t: from its scope; t is -1
-    outside the steps. shape is None for a tuple of `parts`. own: whether the op is none of the
+    outside the steps. shape is None for a tuple; sizes are the
+    numbers of elements of its parts. own: whether the op is none of the
     library's, whatever it is called. delay: of a box of the folded view, from how many steps ago it
     hands its input on. restacked: an unstack that only undoes the stack it reads: its part i is
     what was stacked as i. sign: how the op is written, "" if by its name. family: of an op of the
@@ -49,7 +50,7 @@ class Record:
     dtype: str = ""
     inputs: list[tuple[int, int]] = field(default_factory=list)
     attributes: str = ""
-    parts: int = 0
+    sizes: list[int] = field(default_factory=list)
     own: bool = False
     delay: int = 0
     restacked: bool = False
@@ -63,6 +64,11 @@ class Record:
     grad: Numbers | None = None
     order: int = -1
     terms: list[Term] = field(default_factory=list)
+
+    @property
+    def parts(self) -> int:
+        """How many parts a tuple has; 0 of what is none."""
+        return len(self.sizes)
 
     @property
     def label(self) -> str:
