@@ -55,7 +55,7 @@ def _short_form(x: Any) -> Any:
         kept = {name: rounded(v) for name, v in told.items() if v != USUAL[name]}
         return {"l2": rounded(x.l2), **kept}
     if is_dataclass(x):
-        given = [(name, getattr(x, name), usual) for name, usual in _usual(type(x)).items()]
+        given = [(name, getattr(x, name), usual) for name, usual in _usual(x.__class__).items()]
         return {name: _short_form(v) for name, v, usual in given if v != usual}
     if isinstance(x, list | tuple):
         return [_short_form(v) for v in x]
