@@ -52,8 +52,9 @@ def heat_map(
     chart = _Map(values, rows, columns, list(words))
     chart.axes(title, *labels)
     chart.cells(relative)
-    one = "relative to the row's own step" if relative else "as they are"
-    scale(chart.canvas, LEFT, TOP + chart.side * len(rows) + 34, one)
+    note = "each row relative to its own step" if relative else "as they are"
+    chart.canvas.text(20, 46, note, colour=look.FAINT)
+    scale(chart.canvas, LEFT, TOP + chart.side * len(rows) + 34)
     return Picture(chart.canvas, f"heat map: {len(rows)} × {len(columns)}", title or "heat map")
 
 

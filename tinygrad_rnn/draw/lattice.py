@@ -28,7 +28,7 @@ class Lattice:
     """What is to be arranged, and the answer: `order`, `u` and `width`.
 
     rows, links: the row of each box, and pairs (from, to) with the row of `from` the smaller.
-    left, right: how far each box reaches from its centre.
+    sides: how far each box reaches from its centre, to the left and to the right.
     enters, exits: boxes reached from before row 0, or looked at from beyond the last row.
     pulls: boxes that something left (-1) or right (+1) of the cell wants to reach.
     light: boxes that do not bend the line of the others: leaves.
@@ -36,8 +36,7 @@ class Lattice:
 
     rows: list[int]
     links: list[tuple[int, int]]
-    left: list[float]
-    right: list[float]
+    sides: list[tuple[float, float]]
     enters: set[int] = field(default_factory=set)
     exits: set[int] = field(default_factory=set)
     pulls: dict[int, int] = field(default_factory=dict)
@@ -45,9 +44,13 @@ class Lattice:
     order: list[list[Item]] = field(default_factory=list)
     u: dict[Item, float] = field(default_factory=dict)
     width: float = 0.0
-    sweeps: int = SWEEPS
     up: defaultdict[Item, list[Item]] = field(default_factory=lambda: defaultdict(list))
     down: defaultdict[Item, list[Item]] = field(default_factory=lambda: defaultdict(list))
+
+    @property
+    def sweeps(self) -> int:
+        """How often rows are gone through: the more there is on them, the less often."""
+        return SWEEPS // 2 if sum(map(len, self.order)) > MANY else SWEEPS
 
     def arrange(self) -> None:
         """Fill in the answer."""
@@ -55,7 +58,6 @@ class Lattice:
         for i, row in enumerate(self.rows):
             self.order[row].append(("box", i, row))
         self._open_lanes()
-        self.sweeps = SWEEPS // 2 if sum(map(len, self.order)) > MANY else SWEEPS
         self._uncross()
         self._settle()
 
@@ -145,9 +147,10 @@ class Lattice:
             gaps = self._gaps(row)
             for item, u in zip(row, nearest([0.0] * len(row), [1.0] * len(row), gaps), strict=True):
                 self.u[item] = u
-        for sweep in range(4 * self.sweeps):
+        sweeps = self.sweeps
+        for sweep in range(4 * sweeps):
             near = [self.down, self.up][sweep % 2]
-            middles = self._lane_middles() if sweep > self.sweeps else {}
+            middles = self._lane_middles() if sweep > sweeps else {}
             for row in self.order if sweep % 2 == 0 else self.order[::-1]:
                 self._pull_row(row, near, middles)
         self._straighten()
@@ -221,7 +224,7 @@ class Lattice:
     def reach(self, item: Item) -> tuple[float, float]:
         """How far an item reaches to the left and to the right of its `u`."""
         what, i, _ = item
-        return (self.left[i], self.right[i]) if what == "box" else (LANE, LANE)
+        return self.sides[i] if what == "box" else (LANE, LANE)
 
     def _normalise(self) -> None:
         start = min((self.u[item] - self.reach(item)[0] for item in self.u), default=0.0)

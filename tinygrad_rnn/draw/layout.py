@@ -126,12 +126,11 @@ class Layout:
     def _arrange(self, cells: list[Cell]) -> None:
         """Make one arrangement that has room for what any of these equal cells needs."""
         first = cells[0]
-        halves = [half(self.nodes[n], self.sideways) for n in first.boxes]
-        left = [
-            max(cell.reach(cell.boxes[k], self.sideways) for cell in cells)
-            for k in range(len(first.boxes))
-        ]
-        lattice = Lattice([first.row[n] for n in first.boxes], list(first.links()), left, halves)
+        sides = []
+        for k, n in enumerate(first.boxes):
+            left = max(cell.reach(cell.boxes[k], self.sideways) for cell in cells)
+            sides.append((left, half(self.nodes[n], self.sideways)))
+        lattice = Lattice([first.row[n] for n in first.boxes], list(first.links()), sides)
         for cell in cells:
             lattice.enters |= {cell.index[n] for n in cell.enters}
             lattice.exits |= {cell.index[n] for n in cell.exits}

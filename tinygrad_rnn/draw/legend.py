@@ -72,7 +72,7 @@ def legend(canvas: Canvas, entries: Sequence[Entry], x: float, y: float, right: 
     return y + lines * LINE
 
 
-def scale(canvas: Canvas, x: float, y: float, one: str, arrows: bool = False) -> float:
+def scale(canvas: Canvas, x: float, y: float, one: str = "", arrows: bool = False) -> float:
     """The scale of norms: its colours from what vanishes to what explodes; the height below.
 
     one: what a norm of 1 is. arrows: whether arrows are drawn in its colours and widths, too.

@@ -1,4 +1,4 @@
-"""The walk back as a layer of paint: arrows turned round, in the hue and width of what they carry.
+"""The backward pass as a layer of paint: arrows turned round, in the hue and width of their norm.
 
 The scale is fixed and goes over twelve powers of ten: 1 is the largest cotangent that is handed to
 the last step of a layer, or the loss, where no step has any. Below it is blue and thin, above it
@@ -163,7 +163,7 @@ class _Overlay:
         self._count(node)
 
     def _count(self, node: Node) -> None:
-        """When the walk comes here, and how many cotangents it adds up."""
+        """When the backward pass comes here, and how many cotangents it adds up."""
         if node.kind != "op" and (node.chip or node.kind in ("gap", "delay")):
             return
         ids = [z for y in node.ids for z in self.fold.origins[y].values()]
@@ -194,9 +194,9 @@ class _Overlay:
 
     def _explain(self) -> None:
         self.graph.notes += [
-            "the walk back, done for this picture, no backward() needed",
-            "numbers are Euclidean norms of cotangents ∂L/∂·"
+            "the backward pass, done for this picture: no backward() needed",
+            "numbers are Euclidean norms of gradients ∂L/∂·"
             + (", the least … the largest over the steps" if self.fold.counts else ""),
-            "a disc says when the walk comes by, += k that k cotangents add up",
+            "a disc says when the pass comes by, += k that k gradients add up",
         ]
-        self.graph.one = f"1 is {number(self.one)} here, the largest gradient at a last step"
+        self.graph.one = f"1 stands for {number(self.one)}, the largest gradient at a last step"
