@@ -3,3 +3,7 @@
 They are read from the trace that a step leaves and from what the ops' rules leave when a cotangent
 is led back through it, so an op that somebody adds is printed like the library's.
 """
+
+from .equations import Equations as Equations
+
+__all__ = ["Equations"]

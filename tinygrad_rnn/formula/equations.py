@@ -127,8 +127,8 @@ def _row(line: Line, writer: MathML) -> str:
     left, right, over = _written(line, writer, "<munder><mo>∑</mo><mi>t</mi></munder>")
     each = f"<td>{escape(over)}</td>" if over else ""
     return (
-        f'<tr><td align="right"><math>{left}</math></td>'
-        f'<td align="left"><math><mo>=</mo>{right}</math></td>{each}</tr>'
+        f'<tr><td align="right"><math displaystyle="true">{left}</math></td>'
+        f'<td align="left"><math displaystyle="true"><mo>=</mo>{right}</math></td>{each}</tr>'
     )
 
 

@@ -358,8 +358,9 @@ class MathML(Text):
         return f"<munder><mo>∑</mo>{_mi(over)}</munder>{words}"
 
     def where(self, condition: str, x: str, y: str) -> str:
-        rows = f"<mtr><mtd>{x}</mtd><mtd>{condition}</mtd></mtr><mtr><mtd>{y}</mtd><mtd/></mtr>"
-        return _row(f"<mo>{{</mo><mtable>{rows}</mtable>")
+        pairs = (x, condition), (y, "<mtext>else</mtext>")
+        rows = "".join(f"<mtr><mtd>{a}</mtd><mtd>{b}</mtd></mtr>" for a, b in pairs)
+        return _row(f'<mo stretchy="true">{{</mo><mtable>{rows}</mtable>')
 
     def indexed(self, words: str, index: str) -> str:
         return f"<msub>{_row(words)}<mtext>[{escape(index)}]</mtext></msub>"
