@@ -7,6 +7,7 @@ from test_ops import CASES
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import ops
+from tinygrad_rnn.kernels.numbers import typed
 
 OPS = {
     f.name: f
@@ -126,6 +127,20 @@ def test_every_op_of_one_element_keeps_the_dtype_of_its_numbers_in_a_loop(dtype)
             function.compile(kinds)
             answer = next(iter(function.overloads.values())).signature.return_type
             assert answer in (kind, generated.types.boolean), op.name
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int64, np.int8, np.bool_])
+def test_a_constant_takes_the_dtype_of_the_numbers_where_it_fits(dtype):
+    limit, dtype = 2.5, np.dtype(dtype)
+    number = lambda x, low=3.0: (x + 0.5, x + 2.0, x + 300.0, x + 1e30, x + limit, low, 7)
+    made = typed(number, dtype)
+    found = made.__code__.co_consts + made.__defaults__ + (made.__closure__[0].cell_contents,)
+    for value in (0.5, 2.0, 300.0, 1e30, 3.0, 2.5):
+        fits = dtype.kind == "f" or (dtype.kind == "i" and value in (2.0, 3.0))
+        fits = fits or (dtype == np.int64 and value == 300.0)
+        (kind,) = {type(c) for c in found if isinstance(c, int | float | np.generic) and c == value}
+        assert kind is (dtype.type if fits else float), (value, kind)
+    assert 7 in [c for c in found if type(c) is int]
 
 
 @pytest.mark.parametrize("op", COMPOSED, ids=[op.name for op in COMPOSED])

@@ -69,8 +69,10 @@ def constant(value: Any, dtype: Any) -> Any:
         return tuple([constant(part, dtype) for part in value])
     if type(value) is not float:
         return value
-    holds = dtype.kind == "f" or (dtype.kind in "iu" and value.is_integer() and value >= 0)
-    return dtype.type(value) if holds else value
+    if dtype.kind in "iu":
+        holds = value.is_integer() and 0 <= value <= np.iinfo(dtype).max
+        return dtype.type(int(value)) if holds else value
+    return dtype.type(value) if dtype.kind == "f" else value
 
 
 def identity(number: Any) -> Any:
