@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Hashable
+from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import pairwise
 
 from .graph import Edge, Graph, Node
@@ -13,31 +15,57 @@ DOCK = 14.0  # between a box and the chips at its side
 BELOW = 12.0  # between the boxes that stand below, and the lanes that pass them
 
 
+@dataclass
+class Ports:
+    """Which boxes of a cell are reached from outside, and how."""
+
+    passing: set[int] = field(default_factory=set)  # by edges that pass below the cell
+    enters: set[int] = field(default_factory=set)  # those, and from what stands below
+    exits: set[int] = field(default_factory=set)  # looked at from above
+    pulls: dict[int, int] = field(default_factory=dict)  # wanted from the left (-1) or right (+1)
+
+
 class Cell:
     """One layer at one step, or everything before the steps, or after them, or without steps.
 
-    u: where each node's centre is along its row, once arranged.
-    left, right: how far the cell reaches on that scale.
+    row: of each box. docks: the chips at its side. below: what stands below the rows. u: where
+    each node's centre is along its row, once arranged. span: how far the cell reaches on that
+    scale, to the left and to the right.
     """
 
     def __init__(self, graph: Graph, spot: tuple[int, int], members: list[int], inner: list[Edge]):
         self.graph, self.spot, self.members, self.inner = graph, spot, members, inner
-        self.is_step = graph.columns[spot[0]].kind in ("step", "delay")
-        self.users: defaultdict[int, list[int]] = defaultdict(list)
-        for edge in inner:
-            self.users[edge.source].append(edge.target)
         self.docks: defaultdict[int, list[int]] = defaultdict(list)
         self.below: list[int] = []
         self.row = self._rows()
-        self.boxes = list(self.row)
-        self.index = {n: k for k, n in enumerate(self.boxes)}
-        self.passing: set[int] = set()  # boxes reached by edges that pass below the cell
-        self.enters: set[int] = set()  # those, and boxes reached from what stands below
-        self.exits: set[int] = set()
-        self.pulls: dict[int, int] = {}
-        self._enter_from_below()
+        self.ports = Ports()
+        for n in self.below:  # it reaches the higher rows through lanes
+            self.ports.enters.update(m for m in self.users[n] if self.row[m] > 0)
         self.u: dict[int, float] = {}
-        self.left = self.right = 0.0
+        self.span = 0.0, 0.0
+
+    @cached_property
+    def is_step(self) -> bool:
+        """Whether it is in a step, and no column of its own."""
+        return self.graph.columns[self.spot[0]].kind in ("step", "delay")
+
+    @cached_property
+    def users(self) -> defaultdict[int, list[int]]:
+        """Of each node what reads it in this cell."""
+        found: defaultdict[int, list[int]] = defaultdict(list)
+        for edge in self.inner:
+            found[edge.source].append(edge.target)
+        return found
+
+    @cached_property
+    def boxes(self) -> list[int]:
+        """What stands on rows."""
+        return list(self.row)
+
+    @cached_property
+    def index(self) -> dict[int, int]:
+        """The number of each box."""
+        return {n: k for k, n in enumerate(self.boxes)}
 
     # -- rows ----------------------------------------------------------------------------------
 
@@ -80,11 +108,6 @@ class Cell:
         firsts = [n for n in rows if rows[n] == 0 and self.users.get(n)]
         return {n: min(rows[m] for m in self.users[n]) - 1 for n in firsts}
 
-    def _enter_from_below(self) -> None:
-        """What stands below reaches the higher rows through lanes."""
-        for n in self.below:
-            self.enters.update(m for m in self.users[n] if self.row[m] > 0)
-
     # -- arrangement ---------------------------------------------------------------------------
 
     def kind(self) -> Hashable:
@@ -95,8 +118,8 @@ class Cell:
 
     def enter(self, n: int) -> None:
         """Note that an edge from outside reaches this box from below."""
-        self.passing.add(n)
-        self.enters.add(n)
+        self.ports.passing.add(n)
+        self.ports.enters.add(n)
 
     def links(self) -> tuple[tuple[int, int], ...]:
         return tuple(
@@ -122,12 +145,12 @@ class Cell:
         self._place_below()
         centre = lattice.width / 2
         reach = [abs(self.u[n] - centre) + self.graph.nodes[n].w / 2 for n in self.below]
-        self.left = min([0.0, *(centre - r for r in reach)])
-        self.right = max([lattice.width, *(centre + r for r in reach)])
+        left = min([0.0, *(centre - r for r in reach)])
+        self.span = left, max([lattice.width, *(centre + r for r in reach)])
 
     def _place_below(self) -> None:
         """Inputs stand under their users, out of the way of the lanes that pass them."""
-        lanes = [self.lane_u(n) for n in sorted(self.passing)]
+        lanes = [self.lane_u(n) for n in sorted(self.ports.passing)]
         wishes = [(u, -1) for u in lanes]
         for n in self.below:
             places = [self.lane_u(m) for m in self.users[n]] or [0.0]

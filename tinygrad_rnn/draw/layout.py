@@ -132,9 +132,9 @@ class Layout:
             sides.append((left, half(self.nodes[n], self.sideways)))
         lattice = Lattice([first.row[n] for n in first.boxes], list(first.links()), sides)
         for cell in cells:
-            lattice.enters |= {cell.index[n] for n in cell.enters}
-            lattice.exits |= {cell.index[n] for n in cell.exits}
-            lattice.pulls |= {cell.index[n]: side for n, side in cell.pulls.items()}
+            lattice.enters |= {cell.index[n] for n in cell.ports.enters}
+            lattice.exits |= {cell.index[n] for n in cell.ports.exits}
+            lattice.pulls |= {cell.index[n]: side for n, side in cell.ports.pulls.items()}
         lattice.light = {first.index[n] for n in first.boxes if self.nodes[n].kind != "op"}
         lattice.arrange()
         for cell in cells:

@@ -26,7 +26,7 @@ class Plain(Layout):
         self._route(cell)
         for n, node in enumerate(self.nodes):
             node.x, node.y = MARGIN + self.v[n], MARGIN + cell.u[n]
-        wide, high = v - 1.4 * ROOM + 2 * MARGIN, cell.right + 2 * MARGIN
+        wide, high = v - 1.4 * ROOM + 2 * MARGIN, cell.span[1] + 2 * MARGIN
         return Sheet(self.graph, wide, high, [], sideways=True)
 
     def _route(self, cell: Cell) -> None:

@@ -69,11 +69,11 @@ class Unrolled(Layout):
                 if plan.leave == "gap":
                     plan.net = ("to", edge.target)
                 if plan.leave == "lane":
-                    cell_of[edge.source].exits.add(edge.source)
+                    cell_of[edge.source].ports.exits.add(edge.source)
                 if plan.arrive == "lane":
                     cell_of[edge.target].enter(edge.target)
                 elif plan.arrive == "near":
-                    cell_of[edge.target].pulls[edge.target] = -plan.side
+                    cell_of[edge.target].ports.pulls[edge.target] = -plan.side
         for target, plans in arriving.items():
             if len(plans) > 2 and target in cell_of and not cell_of[target].is_step:
                 for plan in plans:  # many states into one stack: one bundle
@@ -181,7 +181,7 @@ class Unrolled(Layout):
             k = cell.spot[0]
             layer = literal(self.graph.bands[cell.spot[1]], 28) if columns[k].kind == "step" else ""
             label = max(width(columns[k].label, FONT + 1), width(layer, SMALL)) + 18
-            wide[k] = max(wide[k], cell.right - cell.left + 2 * PAD, label)
+            wide[k] = max(wide[k], cell.span[1] - cell.span[0] + 2 * PAD, label)
         steps = max(w for w, column in zip(wide, columns, strict=True) if column.kind == "step")
         gaps = {node.spot[0]: node.w for node in self.nodes if node.kind == "gap"}
         x = MARGIN
@@ -202,7 +202,7 @@ class Unrolled(Layout):
         """Every cell stands in the middle of its column."""
         for spot, cell in self.cells.items():
             left, right = self.grid.column[spot[0]]
-            self.start[spot] = (left + right) / 2 - (cell.left + cell.right) / 2
+            self.start[spot] = (left + right) / 2 - sum(cell.span) / 2
             for n in cell.members:
                 self.nodes[n].x, self.nodes[n].y = self.start[spot] + cell.u[n], self.v[n]
         for node in (node for node in self.nodes if node.kind == "gap"):
