@@ -15,9 +15,10 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from ..formula.write import before_bracket
 from ..tape import Record, Tape
 from .fold import Folder
-from .text import literal, number, sign
+from .text import literal, number
 
 LEVELS = ("op", "gate", "cell")
 FORMULA = 28  # letters; a longer formula is not written on a box
@@ -177,9 +178,7 @@ class Steps:
 
 
 MOVES = ("split", "unstack", "broadcast_to", "astype", "take", "reshape")
-INFIX = {"less": "<", "greater": ">", "less_equal": "≤", "greater_equal": "≥", "equal": "=",
-         "not_equal": "≠"}  # fmt: skip
-WORDS = {"exp": "exp", "sqrt": "√", "abs": "abs", "sum": "Σ", "sum_to": "Σ"}
+COMPARISONS = "<>≤≥=≠"  # the signs of ops that are written between what they compare
 SUM, RATIO, PRODUCT, TIMES, ATOM = range(5)  # how tightly it holds together: a W, then a·b
 
 
@@ -207,27 +206,31 @@ class Formula:
             return f"{to(ATOM)[0]}[{r.attributes.removeprefix('index=')[1:-1]}]", ATOM
         if r.verb in MOVES and (r.verb != "take" or len(parts) == 1):
             return parts[0]
-        if r.verb == "add":
+        word = r.sign if r.verb else ""
+        if word == "+":
             first, *rest = to(SUM)
             return " + ".join([first, *[f"({w})" if w[0] == "−" else w for w in rest]]), SUM
-        if r.verb == "sub":
+        if word == "−":
             return f"{to(SUM)[0]} − {to(RATIO)[1]}", SUM
-        if r.verb == "neg":
+        if word == "−x":
             return f"−{to(RATIO)[0]}", SUM
-        if r.verb == "div":
+        if word == "÷":
             return f"{to(PRODUCT)[0]} / {to(ATOM)[1]}", RATIO
-        if r.verb == "matmul":
+        if word == "@":
             return " ".join(to(PRODUCT)), PRODUCT
-        if r.verb == "mul":
+        if word == "×":
             return "·".join(to(TIMES)), TIMES
-        if r.verb == "power":
+        if word == "xʸ":
             base, power = to(ATOM)
             return base + ("²" if power == "2" else f"^{power}"), TIMES
-        if r.verb == "transpose":
+        if word == "ᵀ":
             return f"{to(ATOM)[0]}ᵀ", ATOM
-        if r.verb in INFIX:
-            return f" {INFIX[r.verb]} ".join(to(SUM)), SUM
-        return f"{WORDS.get(r.verb, sign(r))}({', '.join(to(SUM))})", ATOM
+        if word and word in COMPARISONS:
+            return f" {word} ".join(to(SUM)), SUM
+        name = (
+            "Σ" if word == "sum to" else before_bracket(r.sign, literal(r.op.replace("_", " "), 20))
+        )
+        return f"{name}({', '.join(to(SUM))})", ATOM
 
     def _operand(self, y: int, place: int, budget: int) -> tuple[str, int]:
         x, part = self.trace.whole(*self.records[y].inputs[place])

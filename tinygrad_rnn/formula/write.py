@@ -24,11 +24,15 @@ COMPARISONS = (ar.less, ar.less_equal, ar.greater, ar.greater_equal, ar.equal, a
 
 
 def word(op: Op) -> str:
-    """What an op is called in a formula: its sign if that can stand before a bracket."""
-    sign = op.declared.sign or op.name
+    """What an op is called in a formula."""
+    return op.name if op is reduce.sum else before_bracket(op.declared.sign or "", op.name)
+
+
+def before_bracket(sign: str, name: str) -> str:
+    """The sign of an op, if it is a word or a symbol that can stand before a bracket; its name."""
     kinds = {unicodedata.category(c) for c in sign.replace("_", "a")}
-    plain_word = kinds <= {"Ll", "Lu", "Lo", "Nd"} and op is not reduce.sum
-    return sign if plain_word or (len(sign) == 1 and kinds <= {"Sm", "So"}) else op.name
+    symbol = len(sign) == 1 and kinds <= {"Sm", "So"}
+    return sign if symbol or (sign and kinds <= {"Ll", "Lu", "Lo", "Nd"}) else name
 
 
 class Text:
