@@ -43,16 +43,18 @@ class Plan:
         self.source, self.arguments, self.called = source, arguments, called
         self.sizes, self.values = sizes, values
         self.numbers, self.fixed, self.lines = numbers, fixed, lines
-        self.of: dict[type, list[tuple[int, Any]]] = {}  # the arguments' places and roles
-        for k, a in enumerate(arguments):
-            self.of.setdefault(type(a.role), []).append((k, a.role))
+        self.of: dict[tuple[type, ...], list[tuple[int, Any]]] = {}  # what `roles` found
         self.cost = self.estimate()
         self.packs: dict[int, tuple[weakref.ref[Array], Array]] = {}
         self.function: Any = None
 
     def roles(self, *kinds: type) -> list[tuple[int, Any]]:
         """The roles of some kinds, each with the place of its argument among all."""
-        return [pair for kind in kinds for pair in self.of.get(kind, ())]
+        known = self.of.get(kinds)
+        if known is None:
+            found = [(k, a.role) for k, a in enumerate(self.arguments)]
+            known = self.of[kinds] = [(k, role) for k, role in found if isinstance(role, kinds)]
+        return known
 
     def compiled(self) -> Any:
         """The function of the text, compiled or found when it is first needed."""
