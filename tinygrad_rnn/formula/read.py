@@ -10,7 +10,7 @@ import numpy as np
 from ..op import Op, pick
 from ..ops import arithmetic as ar
 from ..ops import linear, reduce, shape
-from ..tensor import Outline, Tensor
+from ..tensor import Tensor
 from .term import Call, Number, Term, minus, plus, raised, scaled, times
 
 
@@ -214,8 +214,3 @@ def reciprocal(x: Term) -> Term:
     if not c:
         return raised(x, -1)
     return times(Number(1 / c), raised(p, -1)) if not isinstance(p, Number) else Number(1 / c)
-
-
-def is_outline(x: Tensor) -> bool:
-    """Whether a tensor has a shape and no numbers."""
-    return x._array.__class__ is Outline
