@@ -26,7 +26,7 @@ GIVEN = {
     "backward_steps": "(self, gradient: Operand | None = None) -> Iterator[Any]",
     "__iter__": "(self) -> Iterator[Tensor]",
 }
-IN_PLACE = ("iad", "isu", "imu", "itr", "ipo", "ima")  # made by Python of the others
+IN_PLACE = ("iad", "isu", "imu", "itr", "ipo", "ima", "ifl", "imo")  # made by Python of the others
 OTHERS = {"index": "Any", "dtype": "Any", "axis": "Axis", "other": "Operand"}
 
 
@@ -38,7 +38,14 @@ def parameter(name, dunder, p):
     kind = "object" if name in ("__eq__", "__ne__") else OTHERS.get(word, "Operand")
     if p.default is p.empty:
         return f"{word}: {kind}"
-    kind = "bool" if isinstance(p.default, bool) else kind
+    kind = (
+        "bool"
+        if isinstance(p.default, bool)
+        else "int"
+        if type(p.default) is int and kind == "Operand"
+        else kind
+    )
+    kind += " | None" if p.default is None and "Operand" in kind else ""
     return f"{word}: {kind} = {p.default!r}"
 
 

@@ -149,14 +149,7 @@ def test_every_public_name_has_a_sentence():
         for name in dir(tg)
         if not name.startswith("_") and not (getattr(tg, name).__doc__ or "").strip()
     ]
-    assert set(silent) <= VERBS, silent
-
-
-# Verbs whose name is their whole meaning.
-VERBS = {
-    *("add", "sub", "mul", "div", "neg", "exp", "log", "sqrt", "tanh", "reshape", "swapaxes"),
-    *("less", "less_equal", "greater", "greater_equal", "not_equal"),
-}
+    assert not silent
 
 
 def code_lines(path):

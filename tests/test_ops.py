@@ -8,10 +8,10 @@ import pytest
 import tinygrad_rnn as tg
 from tinygrad_rnn import ops
 from tinygrad_rnn.op import Op, pick
-from tinygrad_rnn.ops import arithmetic, clip, linear, loss, reduce, shape
+from tinygrad_rnn.ops import arithmetic, cotangent, linear, loss, reduce, shape
 from tinygrad_rnn.tensor import Tensor
 
-MODULES = (arithmetic, clip, linear, loss, reduce, shape)
+MODULES = (arithmetic, cotangent, linear, loss, reduce, shape)
 OPS = {op.name: op for module in MODULES for op in vars(module).values() if isinstance(op, Op)}
 
 # Shapes that broadcast together: 0-d, zero-size, size 1, missing axes.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ..ops.arithmetic import where
-from ..ops.clip import _clip_cotangent
+from ..ops.cotangent import _clip_cotangent
 from ..ops.shape import _stack, reshape, swapaxes, take
 from ..tape.loops import with_steps
 from ..tape.words import step_of

@@ -185,7 +185,7 @@ class Builder(Lowering):
     def taken(self, y: Tensor, inputs: list[Node], index: Any) -> Node:
         x = inputs[0]
         if len(inputs) > 1:
-            self.refuse("indexing with an array")
+            self.refuse("indexing with an array (rows of a table have: tg.embedding)")
         ways = indexed(index, y.inputs[0].shape)
         self.rows_first(y, x, ways)
         return self.view(x, self.shape(y.shape, x.batched), ways)

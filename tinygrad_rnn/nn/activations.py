@@ -1,4 +1,4 @@
-"""Activations by name: functions of a tensor, element by element, made of the verbs.
+"""Activations by name: functions of a tensor, element by element.
 
 Where frameworks mean different functions by one name, the name alone is that of ONNX (with the
 constants it takes for granted), and `_keras` is what Keras 3 means by it.
@@ -9,13 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from ..ops import abs, exp, maximum, minimum, relu, sigmoid, softplus, tanh, where
+from ..ops import elu, hard_sigmoid, leaky_relu, relu, sigmoid, softplus, softsign, tanh, where
 from ..tensor import Tensor
 
 Activation: TypeAlias = "Callable[[Tensor], Tensor]"
-
-# The steeper an activation can be, the less a
-# gradient vanishes and the sooner it explodes: the largest derivative is given with each (S18).
 
 
 def identity(x: Tensor) -> Tensor:
@@ -23,38 +20,14 @@ def identity(x: Tensor) -> Tensor:
     return x
 
 
-def softsign(x: Tensor) -> Tensor:
-    """x / (1 + |x|); derivative at most 1, at 0."""
-    return x / (1 + abs(x))
-
-
-def hard_sigmoid(x: Tensor, alpha: float = 0.2, beta: float = 0.5) -> Tensor:
-    """max(0, min(1, αx + β)); derivative at most |α|, half of it at the corners.
-
-    That of ONNX and of Keras before 3. Keras 3 and PyTorch mean `hard_sigmoid_keras` by it.
-    """
-    return maximum(0, minimum(1, alpha * x + beta))
-
-
 def hard_sigmoid_keras(x: Tensor) -> Tensor:
     """min(6, max(0, x + 3)) / 6, "hard_sigmoid" in Keras 3, Hardsigmoid in PyTorch; at most 1/6."""
     return hard_sigmoid(x, alpha=1 / 6)
 
 
-def leaky_relu(x: Tensor, alpha: float = 0.01) -> Tensor:
-    """x where x >= 0, else αx, as in ONNX and PyTorch; derivative at most max(1, |α|)."""
-    return where(x >= 0, x, alpha * x)
-
-
 def leaky_relu_keras(x: Tensor) -> Tensor:
     """x where x >= 0, else 0.2 x, which is "leaky_relu" in Keras 3; derivative at most 1."""
     return leaky_relu(x, alpha=0.2)
-
-
-def elu(x: Tensor, alpha: float = 1.0) -> Tensor:
-    """x where x >= 0, else α (eˣ - 1); derivative at most max(1, |α|)."""
-    low = where(x >= 0, 0, x)  # the side that is not taken would overflow
-    return where(x >= 0, x, alpha * (exp(low) - 1))
 
 
 def thresholded_relu(x: Tensor, alpha: float = 1.0) -> Tensor:

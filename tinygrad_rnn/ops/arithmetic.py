@@ -17,6 +17,11 @@ __all__ = [
 
 @pointwise(lambda g, z, x, y: g, lambda g, z, x, y: g, sign="+", method=("__add__",))
 def add(x, y):
+    """Return x + y.
+
+    >>> tg.add(tg.tensor([1.0, 2.0]), 10)
+    tensor([11., 12.], dtype=float64)
+    """
     return x + y
 
 
@@ -24,6 +29,11 @@ def add(x, y):
     lambda g, z, x, y: g, lambda g, z, x, y: -g, sign="−", numpy=("subtract",), method=("__sub__",)
 )
 def sub(x, y):
+    """Return x - y.
+
+    >>> tg.sub(tg.tensor([1.0, 2.0]), 10)
+    tensor([-9., -8.], dtype=float64)
+    """
     return x - y
 
 
@@ -35,6 +45,11 @@ def sub(x, y):
     method=("__mul__",),
 )
 def mul(x, y):
+    """Return x * y.
+
+    >>> tg.mul(tg.tensor([1.0, 2.0]), 10)
+    tensor([10., 20.], dtype=float64)
+    """
     return x * y
 
 
@@ -47,6 +62,11 @@ def mul(x, y):
     quiet=True,
 )
 def div(x, y):
+    """Return x / y; ±inf or NaN where y is 0.
+
+    >>> tg.div(tg.tensor([1.0, 2.0]), 10)
+    tensor([0.1, 0.2], dtype=float64)
+    """
     return x / y
 
 
@@ -70,9 +90,12 @@ def _power(x, y):
     quiet=True,
 )
 def power(x, y):
-    """x to the power y; to the power 0.5 the root, also of -inf, as NumPy has it of numbers.
+    """Return x to the power y. At 0 the derivative by y is taken as 0, and 0⁰ is constant.
 
     At 0 the derivative by y is taken as 0, and 0⁰ is constant.
+
+    >>> tg.power(tg.tensor([2.0, 3.0]), 2)
+    tensor([4., 9.], dtype=float64)
     """
     z = x**y
     return np.where(y == 0.5, np.sqrt(x), z) if np.ndim(y) and z.dtype.kind == "f" else z
@@ -80,6 +103,11 @@ def power(x, y):
 
 @pointwise(lambda g, y, x: -g, sign="−x", numpy=("negative",), method=("__neg__",))
 def neg(x):
+    """Return -x.
+
+    >>> tg.neg(tg.tensor([1.0, -2.0]))
+    tensor([-1.,  2.], dtype=float64)
+    """
     return -x
 
 
@@ -88,21 +116,41 @@ def neg(x):
 
 @pointwise(lambda g, y, x: g * y, number=kernels.exp, compiled=True, sign="eˣ", method=True)
 def exp(x):
+    """Return e to the power x.
+
+    >>> tg.exp(tg.tensor([0.0, 1.0]))
+    tensor([1.        , 2.71828183], dtype=float64)
+    """
     return np.exp(x)
 
 
 @pointwise(lambda g, y, x: g / x, method=True, quiet=True)
 def log(x):
+    """Return the natural logarithm; -inf at 0, NaN below.
+
+    >>> tg.log(tg.tensor([1.0, 10.0]))
+    tensor([0.        , 2.30258509], dtype=float64)
+    """
     return np.log(x)
 
 
 @pointwise(lambda g, y, x: g / (y + y), sign="√", method=True, quiet=True)
 def sqrt(x):
+    """Return the square root; NaN below 0. At 0 the derivative is infinite.
+
+    >>> tg.sqrt(tg.tensor([0.0, 9.0]))
+    tensor([0., 3.], dtype=float64)
+    """
     return np.sqrt(x)
 
 
 @pointwise(lambda g, y, x: g - g * y * y, number=kernels.tanh, compiled=True, method=True)
 def tanh(x):
+    """Return the hyperbolic tangent.
+
+    >>> tg.tanh(tg.tensor([0.0, 1.0]))
+    tensor([0.        , 0.76159416], dtype=float64)
+    """
     return np.tanh(x)
 
 
@@ -110,7 +158,11 @@ def tanh(x):
     lambda g, y, x: g * (y - y * y), number=kernels.sigmoid, compiled=True, sign="σ", method=True
 )
 def sigmoid(x):
-    """1 / (1 + e⁻ˣ), without overflow at either end."""
+    """Return 1 / (1 + e⁻ˣ), without overflow at either end.
+
+    >>> tg.sigmoid(tg.tensor([0.0, -1000.0]))
+    tensor([0.5, 0. ], dtype=float64)
+    """
     e = np.exp(-np.abs(x))
     return np.where(x >= 0, 1, e) / (1 + e)
 
@@ -121,19 +173,31 @@ def sigmoid(x):
     quiet=True,
 )
 def softplus(x):
-    """log(1 + eˣ), without overflow; log sigmoid(x) is -softplus(-x)."""
+    """Return log(1 + eˣ), without overflow; log sigmoid(x) is -softplus(-x).
+
+    >>> tg.softplus(tg.tensor([0.0, 1000.0]))
+    tensor([6.93147181e-01, 1.00000000e+03], dtype=float64)
+    """
     return np.logaddexp(x, x.dtype.type(0))
 
 
 @pointwise(lambda g, y, x: g * sign(x), sign="|x|", numpy=("absolute",), method=("abs", "__abs__"))
 def abs(x):
-    """|x|; the derivative at 0 is taken as 0."""
+    """Return |x|; the derivative at 0 is taken as 0.
+
+    >>> tg.abs(tg.tensor([-2.0, 3.0]))
+    tensor([2., 3.], dtype=float64)
+    """
     return np.abs(x)
 
 
 @pointwise(None, number=lambda x: 1.0 if x > 0.0 else -1.0 if x < 0.0 else x, cheap=True)
 def sign(x):
-    """-1, 0 or 1; NaN stays."""
+    """Return -1, 0 or 1; NaN stays.
+
+    >>> tg.sign(tg.tensor([-2.0, 0.0, 3.0]))
+    tensor([-1.,  0.,  1.], dtype=float64)
+    """
     return np.sign(x)
 
 
@@ -147,7 +211,11 @@ def sign(x):
     method=True,
 )
 def relu(x):
-    """The larger of x and 0; the derivative at 0 is taken as 0. NaN stays."""
+    """Return the larger of x and 0; the derivative at 0 is taken as 0. NaN stays.
+
+    >>> tg.relu(tg.tensor([-2.0, 3.0]))
+    tensor([0., 3.], dtype=float64)
+    """
     return np.maximum(x, 0)
 
 
@@ -163,7 +231,11 @@ def _chosen(g, wins, x, y):
     cheap=True,
 )
 def maximum(x, y):
-    """The larger of two; where they tie, each gets half of the cotangent. NaN stays."""
+    """Return the larger of two; where they tie, each gets half of the gradient. NaN stays.
+
+    >>> tg.maximum(tg.tensor([-2.0, 3.0]), 1)
+    tensor([1., 3.], dtype=float64)
+    """
     return np.maximum(x, y)
 
 
@@ -174,7 +246,11 @@ def maximum(x, y):
     cheap=True,
 )
 def minimum(x, y):
-    """The smaller of two; where they tie, each gets half of the cotangent. NaN stays."""
+    """Return the smaller of two; where they tie, each gets half of the gradient. NaN stays.
+
+    >>> tg.minimum(tg.tensor([-2.0, 3.0]), 1)
+    tensor([-2.,  1.], dtype=float64)
+    """
     return np.minimum(x, y)
 
 
@@ -186,9 +262,12 @@ def minimum(x, y):
     cheap=True,
 )
 def where(condition, x, y):
-    """x where the condition holds, else y.
+    """Return x where the condition holds, else y.
 
     Both are computed: keep the side that is not taken finite, or its 0·∞ makes a NaN gradient.
+
+    >>> tg.where(tg.tensor([True, False]), [1.0, 2.0], 0)
+    tensor([1., 0.], dtype=float64)
     """
     return np.where(condition, x, y)
 
@@ -197,7 +276,11 @@ def where(condition, x, y):
     lambda g, y, x, dtype: astype(g, dtype=x.dtype), number=lambda x, dtype=None: x, method=True
 )
 def astype(x, dtype):
-    """The same values in another dtype."""
+    """Return the same values in another dtype.
+
+    >>> tg.astype(tg.tensor([1.5, -1.5]), np.int64)
+    tensor([ 1, -1], dtype=int64)
+    """
     return np.asarray(x).astype(as_dtype(dtype))
 
 
@@ -206,31 +289,59 @@ def astype(x, dtype):
 
 @pointwise(None, None, sign="<", method=("__lt__",))
 def less(x, y):
+    """Return whether x < y, element by element.
+
+    >>> tg.less(tg.tensor([1.0, 2.0]), 2)
+    tensor([ True, False], dtype=bool)
+    """
     return x < y
 
 
 @pointwise(None, None, sign="≤", method=("__le__",))
 def less_equal(x, y):
+    """Return whether x <= y, element by element.
+
+    >>> tg.less_equal(tg.tensor([1.0, 3.0]), 2)
+    tensor([ True, False], dtype=bool)
+    """
     return x <= y
 
 
 @pointwise(None, None, sign=">", method=("__gt__",))
 def greater(x, y):
+    """Return whether x > y, element by element.
+
+    >>> tg.greater(tg.tensor([1.0, 3.0]), 2)
+    tensor([False,  True], dtype=bool)
+    """
     return x > y
 
 
 @pointwise(None, None, sign="≥", method=("__ge__",))
 def greater_equal(x, y):
+    """Return whether x >= y, element by element.
+
+    >>> tg.greater_equal(tg.tensor([1.0, 2.0]), 2)
+    tensor([False,  True], dtype=bool)
+    """
     return x >= y
 
 
 @pointwise(None, None, sign="=", method=("__eq__",))
 def equal(x, y):
-    """x == y, element by element."""
+    """Return whether x == y, element by element.
+
+    >>> tg.equal(tg.tensor([1.0, 2.0]), 2)
+    tensor([False,  True], dtype=bool)
+    """
     return x == y
 
 
 @pointwise(None, None, sign="≠", method=("__ne__",))
 def not_equal(x, y):
-    """x != y, element by element."""
+    """Return whether x != y, element by element.
+
+    >>> tg.not_equal(tg.tensor([1.0, 2.0]), 2)
+    tensor([ True, False], dtype=bool)
+    """
     return x != y

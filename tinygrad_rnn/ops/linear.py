@@ -33,7 +33,11 @@ def flat(x, y):
 
 @function(method=("__matmul__",))
 def matmul(x, y):
-    """x @ y, as NumPy has it: a vector is a row on the left, a column on the right."""
+    """Return x @ y, as NumPy has it: a vector is a row on the left, a column on the right.
+
+    >>> tg.matmul(tg.tensor([[1.0, 2.0], [3.0, 4.0]]), [1.0, 10.0])
+    tensor([21., 43.], dtype=float64)
+    """
     x, y = (v if hasattr(v, "ndim") else as_array(v) for v in (x, y))
     left, right = x.ndim, y.ndim
     if left > 1 and right > 1:

@@ -10,9 +10,9 @@ from ..tensor import Outline, Tensor, describe
 
 # What has no slope, so that a plain answer loses nothing.
 QUESTIONS = (
-    "all allclose any argmax argmin argsort array_equal array_equiv array_repr array_str can_cast "
-    "count_nonzero empty_like full_like isclose iscomplexobj isfinite isinf isnan isrealobj "
-    "may_share_memory ones_like result_type shares_memory signbit zeros_like"
+    "all allclose any argmax argmin argsort array_equal array_equiv array_repr array_str "
+    "can_cast count_nonzero empty_like isclose iscomplexobj isrealobj may_share_memory "
+    "result_type shares_memory signbit"
 )
 
 
@@ -41,9 +41,11 @@ def array_function(x, function, types, inputs, options):
     """`np.sum(tensor, axis=0)`; where NumPy has other positions, its words are taken."""
     if f := table().get(function):
         with suppress(ValueError):  # an old NumPy does not tell the words of all
-            given = list(signature(function).bind(*inputs, **options).arguments.items())
+            bound = signature(function).bind(*inputs, **options)
             count = max(1, getattr(f, "arity", 1))
-            inputs, options = [value for _, value in given[:count]], dict(given[count:])
+            if not {"args", "kwargs", "operands"} & bound.arguments.keys():
+                given = list(bound.arguments.items())
+                inputs, options = [value for _, value in given[:count]], dict(given[count:])
     name = f"{function.__module__}.{function.__name__}".replace("numpy.", "np.", 1)
     return _called(function, name, inputs, options)
 

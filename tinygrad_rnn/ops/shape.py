@@ -1,5 +1,6 @@
 """Verbs that move elements about without changing them."""
 
+import operator
 from functools import lru_cache
 from itertools import accumulate, pairwise
 from math import prod
@@ -9,7 +10,7 @@ from numpy.lib.array_utils import normalize_axis_index
 
 from .. import kernels
 from ..op import function, primitive, variadic
-from ..tensor import Tensor, as_array
+from ..tensor import Outline, Tensor, as_array
 
 __all__ = [
     "broadcast_to", "concat", "embedding", "flip", "reshape", "split", "stack", "sum_to",
@@ -17,14 +18,29 @@ __all__ = [
 ]  # fmt: skip
 
 
+def operand(x):
+    """Return x as a tensor or an array."""
+    return x if isinstance(x, Tensor) else as_array(x)
+
+
 @primitive(lambda g, y, x, shape: reshape(g, shape=x.shape), loop="reshaped")
 def reshape(x, shape):
+    """Return the elements in another shape, in order; one size may be -1, for what is left.
+
+    >>> tg.reshape(tg.tensor([1.0, 2.0, 3.0, 4.0]), (2, -1))
+    tensor([[1., 2.],
+            [3., 4.]], dtype=float64)
+    """
     return x.reshape(shape)
 
 
 @primitive(lambda g, y, x, axes: transpose(g, axes=inverse(axes)), sign="ᵀ", loop="transposed")
 def transpose(x, axes=None):
-    """The axes in another order; reversed when no order is given."""
+    """Return x with its axes in another order; reversed when no order is given.
+
+    >>> tg.transpose(tg.zeros((2, 3, 4)), (0, 2, 1)).shape
+    (2, 4, 3)
+    """
     return np.transpose(x, axes)
 
 
@@ -36,18 +52,32 @@ def inverse(axes):
 
 @primitive(lambda g, y, x, axis1, axis2: swapaxes(g, axis1=axis1, axis2=axis2), loop="swapped")
 def swapaxes(x, axis1, axis2):
+    """Return x with two axes exchanged.
+
+    >>> tg.swapaxes(tg.zeros((2, 3, 4)), 0, -1).shape
+    (4, 3, 2)
+    """
     return np.swapaxes(x, axis1, axis2)
 
 
 @primitive(lambda g, y, x, shape: sum_to(g, shape=x.shape), loop="expanded")
 def broadcast_to(x, shape):
-    """Repeat along axes of size 1, and along new ones in front, up to `shape`."""
+    """Return x repeated along axes of size 1, and along new ones in front, up to `shape`.
+
+    >>> tg.broadcast_to(tg.tensor([[1.0], [2.0]]), (2, 2))
+    tensor([[1., 1.],
+            [2., 2.]], dtype=float64)
+    """
     return np.broadcast_to(x, shape)
 
 
 @primitive(lambda g, y, x, shape: broadcast_to(g, shape=x.shape), sign="sum to", loop="summed_to")
 def sum_to(x, shape):
-    """Sum over what broadcasting `shape` would have repeated: the reverse of `broadcast_to`."""
+    """Return the sum over what broadcasting `shape` would repeat: the reverse of `broadcast_to`.
+
+    >>> tg.sum_to(tg.tensor([[1.0, 2.0], [3.0, 4.0]]), (1, 2))
+    tensor([[4., 6.]], dtype=float64)
+    """
     extra = x.ndim - len(shape)
     axes = tuple(range(extra)) + tuple(
         k + extra for k, n in enumerate(shape) if n == 1 and x.shape[k + extra] != 1
@@ -78,7 +108,11 @@ def add_up(x, axis, keepdims=False):
 
 @primitive(lambda g, y, x, axis: flip(g, axis=axis), loop="flipped")
 def flip(x, axis=None):
-    """The other way round along an axis, several, or all."""
+    """Return x the other way round along an axis, several, or all.
+
+    >>> tg.flip(tg.tensor([1.0, 2.0, 3.0]))
+    tensor([3., 2., 1.], dtype=float64)
+    """
     return np.flip(x, axis)
 
 
@@ -99,6 +133,9 @@ def concat(xs, axis=0):
     """Join tensors along an axis, in which alone their sizes may differ.
 
     Raises ValueError naming the first whose other axes disagree.
+
+    >>> tg.concat([tg.tensor([1.0, 2.0]), [3.0]])
+    tensor([1., 2., 3.], dtype=float64)
     """
     xs = _joined("concat", xs, axis)
     for k, x in enumerate(xs):
@@ -115,6 +152,10 @@ def stack(xs, axis=0):
     """Join N tensors of one shape along a new axis of size N.
 
     Raises ValueError naming the first of another shape.
+
+    >>> tg.stack([tg.tensor([1.0, 2.0]), [3.0, 4.0]], axis=1)
+    tensor([[1., 3.],
+            [2., 4.]], dtype=float64)
     """
     xs = _joined("stack", xs, axis)
     for k, x in enumerate(xs):
@@ -130,7 +171,7 @@ def _joined(who, xs, axis):
         xs = list(xs)
     if isinstance(xs, Tensor | np.ndarray):
         xs = unstack(xs)
-    xs = [x if isinstance(x, Tensor) else as_array(x) for x in xs]
+    xs = [operand(x) for x in xs]
     if not xs:
         raise ValueError(f"{who}: expected at least one tensor, got an empty list")
     return xs
@@ -154,8 +195,11 @@ def split(x, indices_or_sections=None, axis=0, *, sizes=None):
 
     `sizes=[2, 1]` says how large the parts are instead of where they end. Raises ValueError for a
     number that does not divide the axis, points that do not increase, sizes that do not add up.
+
+    >>> [part.shape for part in tg.split(tg.zeros((2, 6)), [1, 3], axis=1)]
+    [(2, 1), (2, 2), (2, 3)]
     """
-    x, cut = x if hasattr(x, "ndim") else as_array(x), indices_or_sections
+    x, cut = operand(x), indices_or_sections
     if (cut is None) == (sizes is None):
         raise TypeError("split: expected a number of equal parts, a list of points, or sizes=[...]")
     if sizes is None and not isinstance(cut, int | np.integer):
@@ -183,7 +227,11 @@ def _cuts(size, sections, axis):
 
 @primitive(lambda g, y, x, axis: _stack(*g, axis=axis), loop="slices")
 def unstack(x, axis=0):
-    """The slices along an axis, each without that axis."""
+    """Return the slices along an axis, each without that axis.
+
+    >>> tg.unstack(tg.tensor([[1.0, 2.0], [3.0, 4.0]]))[1]
+    tensor([3., 4.], dtype=float64)
+    """
     return tuple(np.moveaxis(x, axis, 0))
 
 
@@ -224,27 +272,50 @@ def _index(index, arrays=()):
 
 @function(method=("__getitem__",))
 def getitem(x, index):
-    """`x[index]`: slices, integers, None, ..., and arrays or tensors of integers or bools."""
-    index = index if isinstance(index, tuple) else (index,)
+    """Return `x[index]` as NumPy has it; what is taken twice has the sum of both gradients.
+
+    Integers, slices, None and ...; lists, arrays and tensors of integers or bools too, which meet
+    each other element by element. Raises IndexError for other dtypes and for places
+    that are not there. In a step of a scan, an index that the step is given runs it one by one
+    (rows of a table are `embedding`, which is compiled), and a mask is refused.
+
+    >>> tg.tensor([[1.0, 2.0], [3.0, 4.0]])[[1, 0], 0]
+    tensor([3., 1.], dtype=float64)
+    """
     plain, arrays = [], []
-    for i in index:
+    for i in index if isinstance(index, tuple) else (index,):
         whole = isinstance(i, int | np.integer) and not isinstance(i, bool)
-        if whole or i is None or i is Ellipsis or isinstance(i, slice):
+        if isinstance(i, slice):
+            ends = (i.start, i.stop, i.step)
+            plain.append(slice(*[None if k is None else operator.index(k) for k in ends]))
+        elif whole or i is None or i is Ellipsis:
             plain.append(i)
         else:
-            array = as_array(i) if len(np.shape(i)) != 1 or len(i) else as_array(i, np.int64)
-            if array.dtype.kind not in "iub":
-                raise IndexError(f"an index: expected integers or bools, got dtype {array.dtype}")
             plain.append(ARRAY)
-            arrays.append(i if isinstance(i, Tensor) else array)
+            arrays.append(_places(i))
     return take(x, *arrays, index=tuple(plain))
+
+
+def _places(i):
+    """An index that is no number or slice, as an array or a tensor of integers or bools."""
+    outlined = isinstance(i, Tensor) and i._array.__class__ is Outline and i.dtype.kind in "iu"
+    array = i if outlined else as_array(i)
+    if isinstance(i, list | tuple) and not array.size:
+        array = array.astype(np.int64)
+    if array.dtype.kind not in "iub":
+        raise IndexError(f"an index: expected integers or bools, got dtype {array.dtype}")
+    return i if isinstance(i, Tensor) else array
 
 
 @primitive(
     lambda g, y, table, index: scatter_rows(g, index, rows=table.shape[0]), None, loop="rows_of"
 )
 def embedding(table, index):
-    """The rows of `table` that `index` names. Raises IndexError outside 0 <= index < rows."""
+    """Return the rows of `table` that `index` names. Raises IndexError outside 0 <= index < rows.
+
+    >>> tg.embedding(tg.tensor([[1.0, 2.0], [3.0, 4.0]]), [1, 0, 1]).shape
+    (3, 2)
+    """
     check_index("index", index, len(table), IndexError)
     return table[index]
 

@@ -52,6 +52,10 @@ def clip_cotangent(x, *, norm=None, value=None):
     derivative.
     Raises ValueError unless exactly one positive limit is given, and Untraceable in a step of a
     scan on what does not change with time: all steps' cotangents would be clipped as one.
+
+    >>> x = tg.tensor([3.0, 4.0], requires_grad=True)
+    >>> tg.grad((10 * tg.clip_cotangent(x, norm=1.0)).sum(), x)
+    tensor([0.70710678, 0.70710678], dtype=float64)
     """
     x = x if hasattr(x, "ndim") else as_array(x)
     if (norm is None) == (value is None):

@@ -1,0 +1,49 @@
+"""The table of all ops, from their declarations: `python docs/ops.py` writes docs/ops.md anew."""
+
+import inspect
+import re
+from pathlib import Path
+
+import numpy as np
+
+from tinygrad_rnn import ops
+
+PAGE = Path(__file__).with_name("ops.md")
+HEAD = """\
+# All ops
+
+Each is a function, `tg.tanh(x)`; some are methods of tensors too. What NumPy has by the name in the
+last column means here what it means there, and `np.tanh(tensor)` is `tg.tanh(tensor)`.
+`help(tg.tanh)` says shapes, dtypes, errors, and what the derivative is where there is a choice.
+Lists and arrays are taken as tensors are; of arrays alone an op gives an array.
+
+This page is made from the declarations by `python docs/ops.py`.
+"""
+
+
+def row(name):
+    """One op: how it is called, what it returns, its method, and what NumPy calls it."""
+    f = getattr(ops, name)
+    given = re.sub(r"<function (\w+)[^>]*>|<class '(\w+)'>", r"\1\2", str(inspect.signature(
+        getattr(f, "body", f))))  # fmt: skip
+    said = " ".join(f.__doc__.split("\n\n")[0].split()).removeprefix("Return ").removeprefix("The ")
+    method = f.declared.method
+    spelled = [f".{name}"] if method is True else [m for m in method or () if m[:2] != "__"]
+    theirs = [n for n in (name, *f.declared.numpy) if hasattr(np, n)]
+    numpy = ", ".join(f"np.{n}" for n in theirs)
+    said = said.replace("|", "\\|")
+    return f"| `{name}{given}` | {said} | {', '.join(spelled)} | {numpy} |"
+
+
+def text():
+    """The whole page."""
+    parts = [HEAD]
+    for module in ops.MODULES:
+        title = module.__doc__.split("\n")[0].rstrip(".:")
+        parts += [f"\n## {title}\n", "| op | returns | method | NumPy |", "|---|---|---|---|"]
+        parts += map(row, module.__all__)
+    return "\n".join(parts) + "\n"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(text(), "utf-8")

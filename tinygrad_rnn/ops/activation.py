@@ -1,0 +1,141 @@
+"""Activations made of other ops, by PyTorch's names.
+
+The steeper an activation can be, the less a gradient vanishes and the sooner it explodes: the
+largest derivative is given with each (S18).
+"""
+
+import math
+
+from ..op import function
+from .arithmetic import abs, maximum, minimum, sigmoid, softplus, tanh, where
+from .elementary import expm1, ndtr
+from .shape import operand
+
+__all__ = [
+    "clip", "elu", "gelu", "hard_sigmoid", "hard_tanh", "leaky_relu", "log_sigmoid", "selu",
+    "silu", "softsign",
+]  # fmt: skip
+
+
+@function(method=True)
+def clip(x, a_min=None, a_max=None):
+    """Return x where it lies between the limits, else the nearer limit; NaN stays.
+
+    A limit may be a number, an array or a tensor, or None for none. At a limit, x and the limit
+    each get half of the gradient.
+
+    >>> tg.clip(tg.tensor([-2.0, 0.5, 3.0]), 0, 1)
+    tensor([0. , 0.5, 1. ], dtype=float64)
+    """
+    if a_min is None and a_max is None:
+        raise ValueError("clip: expected a_min or a_max, or both, got neither")
+    x = x if a_min is None else maximum(x, a_min)
+    return x if a_max is None else minimum(x, a_max)
+
+
+@function()
+def hard_tanh(x, min_val=-1.0, max_val=1.0):
+    """Return x between the limits, else the nearer limit; derivative at most 1, ½ at the corners.
+
+    >>> tg.hard_tanh(tg.tensor([-2.0, 0.5]))
+    tensor([-1. ,  0.5], dtype=float64)
+    """
+    return clip(x, min_val, max_val)
+
+
+@function()
+def hard_sigmoid(x, alpha=0.2, beta=0.5):
+    """Return max(0, min(1, αx + β)); derivative at most |α|, half of it at the corners.
+
+    That of ONNX and of Keras before 3. Keras 3 and PyTorch mean α = 1/6 by it.
+
+    >>> tg.hard_sigmoid(tg.tensor([-9.0, 1.0]))
+    tensor([0. , 0.7], dtype=float64)
+    """
+    return clip(alpha * operand(x) + beta, 0, 1)
+
+
+@function()
+def log_sigmoid(x):
+    """Return log(1 / (1 + e⁻ˣ)) without overflow; derivative below 1.
+
+    >>> tg.log_sigmoid(tg.tensor([-1000.0, 0.0]))
+    tensor([-1.00000000e+03, -6.93147181e-01], dtype=float64)
+    """
+    return -softplus(-operand(x))
+
+
+@function()
+def softsign(x):
+    """Return x / (1 + |x|); derivative at most 1, at 0. It is NaN at ±inf.
+
+    >>> tg.softsign(tg.tensor([-1.0, 3.0]))
+    tensor([-0.5 ,  0.75], dtype=float64)
+    """
+    x = operand(x)
+    return x / (1 + abs(x))
+
+
+@function()
+def leaky_relu(x, alpha=0.01):
+    """Return x where x >= 0, else αx, as in ONNX and PyTorch; derivative at most max(1, |α|).
+
+    At 0 it is 1.
+
+    >>> tg.leaky_relu(tg.tensor([-1.0, 2.0]))
+    tensor([-0.01,  2.  ], dtype=float64)
+    """
+    x = operand(x)
+    return where(x >= 0, x, alpha * x)
+
+
+@function()
+def elu(x, alpha=1.0):
+    """Return x where x >= 0, else α (eˣ - 1); derivative at most max(1, |α|), 1 at 0.
+
+    >>> tg.elu(tg.tensor([-1.0, 2.0]))
+    tensor([-0.63212056,  2.        ], dtype=float64)
+    """
+    x = operand(x)
+    low = where(x >= 0, 0, x)  # the side that is not taken would overflow
+    return where(x >= 0, x, alpha * expm1(low))
+
+
+@function()
+def selu(x):
+    """Return 1.0507 elu(x, 1.6733), which keeps mean 0 and variance 1 (Klambauer et al. 2017).
+
+    Derivative at most 1.7581, just below 0; 1.0507 at 0.
+
+    >>> tg.selu(tg.tensor([-1.0, 2.0]))
+    tensor([-1.11133074,  2.10140197], dtype=float64)
+    """
+    return 1.0507009873554805 * elu(x, 1.6732632423543772)
+
+
+@function()
+def silu(x):
+    """Return x / (1 + e⁻ˣ), also called swish; derivative at most 1.0998. It is NaN at -inf.
+
+    >>> tg.silu(tg.tensor([-1.0, 2.0]))
+    tensor([-0.26894142,  1.76159416], dtype=float64)
+    """
+    x = operand(x)
+    return x * sigmoid(x)
+
+
+@function()
+def gelu(x, approximate="none"):
+    """Return x Φ(x), Φ as in `ndtr`; derivative at most 1.129. It is NaN at -inf.
+
+    approximate="tanh" is x (1 + tanh(√(2/π) (x + 0.044715 x³))) / 2 (Hendrycks & Gimpel 2016).
+
+    >>> tg.gelu(tg.tensor([-1.0, 2.0]))
+    tensor([-0.15865525,  1.95449974], dtype=float64)
+    """
+    if approximate not in ("none", "tanh"):
+        raise ValueError(f"gelu: approximate: expected 'none' or 'tanh', got {approximate!r}")
+    x = operand(x)
+    if approximate == "none":
+        return x * ndtr(x)
+    return 0.5 * x * (1 + tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))

@@ -1,0 +1,105 @@
+"""Tensors made of nothing, as NumPy makes arrays: dtypes are NumPy's, float64 unless told."""
+
+import numpy as np
+
+from ..op import function
+from ..tensor import as_array, owned
+from .shape import operand
+
+__all__ = [
+    "arange", "eye", "full", "full_like", "linspace", "ones", "ones_like", "zeros", "zeros_like",
+]  # fmt: skip
+
+
+@function()
+def zeros(shape, dtype=float):
+    """Return a tensor of zeros.
+
+    >>> tg.zeros((2, 2))
+    tensor([[0., 0.],
+            [0., 0.]], dtype=float64)
+    """
+    return full(shape, 0, dtype)
+
+
+@function()
+def ones(shape, dtype=float):
+    """Return a tensor of ones.
+
+    >>> tg.ones(3, dtype=np.float32)
+    tensor([1., 1., 1.], dtype=float32)
+    """
+    return full(shape, 1, dtype)
+
+
+@function()
+def full(shape, fill_value, dtype=None):
+    """Return a tensor of one number everywhere, of its dtype unless told.
+
+    >>> tg.full((2,), 0.5)
+    tensor([0.5, 0.5], dtype=float64)
+    """
+    return owned(as_array(np.full(shape, fill_value, dtype)))
+
+
+@function()
+def zeros_like(x, dtype=None):
+    """Return zeros of the shape and dtype of x.
+
+    >>> tg.zeros_like(tg.tensor([1.0, 2.0]))
+    tensor([0., 0.], dtype=float64)
+    """
+    return full_like(x, 0, dtype)
+
+
+@function()
+def ones_like(x, dtype=None):
+    """Return ones of the shape and dtype of x.
+
+    >>> tg.ones_like(tg.tensor([3, 4]))
+    tensor([1, 1], dtype=int64)
+    """
+    return full_like(x, 1, dtype)
+
+
+@function()
+def full_like(x, fill_value, dtype=None):
+    """Return one number everywhere, in the shape and dtype of x.
+
+    >>> tg.full_like(tg.tensor([1.0, 2.0]), 7)
+    tensor([7., 7.], dtype=float64)
+    """
+    x = operand(x)
+    return full(x.shape, fill_value, x.dtype if dtype is None else dtype)
+
+
+@function()
+def eye(N, M=None, k=0, dtype=float):
+    """Return a matrix (N, M) of ones on the k-th diagonal and zeros elsewhere; M is N unless told.
+
+    >>> tg.eye(2)
+    tensor([[1., 0.],
+            [0., 1.]], dtype=float64)
+    """
+    return owned(as_array(np.eye(N, M, k, dtype)))
+
+
+@function()
+def arange(*range_, dtype=None):
+    """Return the numbers from start (0) to before stop by step (1): `arange(stop)`, or all three.
+
+    >>> tg.arange(1, 7, 2)
+    tensor([1, 3, 5], dtype=int64)
+    """
+    return owned(as_array(np.arange(*range_, dtype=dtype)))
+
+
+@function()
+def linspace(start, stop, num=50, endpoint=True, dtype=None):
+    """Return so many numbers at equal distances from start to stop, which is the last or left out.
+
+    >>> tg.linspace(0, 1, 5)
+    tensor([0.  , 0.25, 0.5 , 0.75, 1.  ], dtype=float64)
+    """
+    ends = np.asarray(start), np.asarray(stop)
+    return owned(as_array(np.linspace(*ends, num, endpoint, dtype=dtype)))

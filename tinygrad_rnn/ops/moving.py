@@ -1,0 +1,286 @@
+"""Elements moved about: repeated, shifted, padded, picked; made of views, joins and indices."""
+
+from math import prod
+
+import numpy as np
+from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
+
+from ..op import function
+from ..tensor import Outline, as_array
+from .arithmetic import add, astype, equal
+from .shape import (
+    ARRAY,
+    broadcast_to,
+    check_index,
+    concat,
+    getitem,
+    operand,
+    put,
+    reshape,
+    split,
+    transpose,
+)  # fmt: skip
+
+__all__ = [
+    "chunk", "expand_dims", "gather", "moveaxis", "one_hot", "pad", "ravel", "repeat", "roll",
+    "scatter_add", "squeeze", "take_along_axis", "tile",
+]  # fmt: skip
+
+# -- axes ----------------------------------------------------------------------------------------
+
+
+@function(method=True)
+def ravel(x):
+    """Return all elements along one axis, the last axis fastest.
+
+    >>> tg.ravel(tg.tensor([[1.0, 2.0], [3.0, 4.0]]))
+    tensor([1., 2., 3., 4.], dtype=float64)
+    """
+    return reshape(operand(x), shape=(-1,))
+
+
+@function()
+def moveaxis(x, source, destination):
+    """Return x with one axis, or several, at other places; the others keep their order.
+
+    >>> tg.moveaxis(tg.zeros((2, 3, 4)), 0, -1).shape
+    (3, 4, 2)
+    """
+    x = operand(x)
+    source = normalize_axis_tuple(source, x.ndim, "source")
+    destination = normalize_axis_tuple(destination, x.ndim, "destination")
+    if len(source) != len(destination):
+        raise ValueError(f"moveaxis: {len(source)} axes cannot go to {len(destination)} places")
+    axes = [k for k in range(x.ndim) if k not in source]
+    for place, k in sorted(zip(destination, source, strict=True)):
+        axes.insert(place, k)
+    return x if axes == list(range(x.ndim)) else transpose(x, axes=tuple(axes))
+
+
+@function(method=True)
+def squeeze(x, axis=None):
+    """Return x without its axes of size 1: those given, or all. Raises ValueError for another size.
+
+    >>> tg.squeeze(tg.zeros((1, 3, 1)), 0).shape
+    (3, 1)
+    """
+    x = operand(x)
+    every = [k for k, n in enumerate(x.shape) if n == 1]
+    axes = every if axis is None else normalize_axis_tuple(axis, x.ndim, "axis")
+    if not {*axes} <= {*every}:
+        raise ValueError(f"squeeze: expected axes of size 1, got axis {axis} of shape {x.shape}")
+    return reshape(x, shape=tuple(n for k, n in enumerate(x.shape) if k not in axes))
+
+
+@function()
+def expand_dims(x, axis):
+    """Return x with a new axis of size 1, or several, at these places of the answer.
+
+    >>> tg.expand_dims(tg.zeros((3,)), (0, -1)).shape
+    (1, 3, 1)
+    """
+    x = operand(x)
+    many = axis if isinstance(axis, tuple | list) else (axis,)
+    new = normalize_axis_tuple(many, x.ndim + len(many), "axis")
+    old = iter(x.shape)
+    return reshape(x, shape=tuple(1 if k in new else next(old) for k in range(x.ndim + len(new))))
+
+
+# -- again ---------------------------------------------------------------------------------------
+
+
+@function(method=True)
+def repeat(x, repeats, axis=None):
+    """Return each element along an axis (None: of all, laid out flat) so many times in a row.
+
+    `repeats` is one number for all, or a list of one for each.
+
+    >>> tg.repeat(tg.tensor([1.0, 2.0]), 2)
+    tensor([1., 1., 2., 2.], dtype=float64)
+    """
+    x, k = (ravel(x), 0) if axis is None else (operand(x), axis)
+    k = normalize_axis_index(k, x.ndim)
+    before, n, after = x.shape[:k], x.shape[k], x.shape[k + 1 :]
+    if np.ndim(repeats):
+        return _taken(x, np.repeat(np.arange(n), repeats), k)
+    wide = broadcast_to(
+        reshape(x, shape=(*before, n, 1, *after)), (*before, n, int(repeats), *after)
+    )
+    return reshape(wide, shape=(*before, n * int(repeats), *after))
+
+
+@function()
+def tile(x, reps):
+    """Return x so many times along each axis, side by side; reps for the last axes come last.
+
+    >>> tg.tile(tg.tensor([1.0, 2.0]), 2)
+    tensor([1., 2., 1., 2.], dtype=float64)
+    """
+    x, reps = operand(x), tuple(np.atleast_1d(reps).tolist())
+    n = max(x.ndim, len(reps))
+    shape, reps = ((1,) * (n - len(s)) + tuple(s) for s in (x.shape, reps))
+    pairs = list(zip(reps, shape, strict=True))
+    x = reshape(x, shape=tuple(k for _, size in pairs for k in (1, size)))
+    x = broadcast_to(x, tuple(k for pair in pairs for k in pair))
+    return reshape(x, shape=tuple(prod(pair) for pair in pairs))
+
+
+# -- elsewhere -----------------------------------------------------------------------------------
+
+
+@function()
+def roll(x, shift, axis=None):
+    """Return x with its elements moved on by `shift` places; what leaves at the end comes first.
+
+    Along an axis or several, with one shift for each or one for all; None: all, laid out flat.
+
+    >>> tg.roll(tg.tensor([1.0, 2.0, 3.0]), 1)
+    tensor([3., 1., 2.], dtype=float64)
+    """
+    x = operand(x)
+    if axis is None:
+        return reshape(roll(ravel(x), shift, 0), shape=x.shape)
+    for s, k in np.broadcast(shift, axis):
+        k = normalize_axis_index(int(k), x.ndim)
+        by = -int(s) % max(x.shape[k], 1)
+        if by:
+            before = (slice(None),) * k
+            x = concat(
+                [getitem(x, (*before, slice(by, None))), getitem(x, (*before, slice(by)))], k
+            )
+    return x
+
+
+@function()
+def chunk(x, chunks, axis=0):
+    """Return x cut along an axis into `chunks` parts, of which the last may be smaller or missing.
+
+    PyTorch's: every part but the last has the size that is needed, rounded up.
+
+    >>> [part.shape for part in tg.chunk(tg.zeros((5,)), 2)]
+    [(3,), (2,)]
+    """
+    x = operand(x)
+    if chunks < 1:
+        raise ValueError(f"chunk: chunks: expected at least 1, got {chunks}")
+    n = x.shape[normalize_axis_index(axis, x.ndim)]
+    return split(x, list(range(-(-n // chunks), n, max(1, -(-n // chunks)))), axis)
+
+
+@function()
+def pad(x, pad_width, mode="constant", constant_values=0):
+    """Return x with more elements before and after, along each axis.
+
+    `pad_width` is a number, a pair (before, after), or a pair for each axis. mode: "constant",
+    with `constant_values` in the same forms, or one that `np.pad` makes of the elements of x,
+    such as "edge", "reflect", "symmetric" or "wrap".
+
+    >>> tg.pad(tg.tensor([1.0, 2.0]), (1, 2))
+    tensor([0., 1., 2., 0., 0.], dtype=float64)
+    >>> tg.pad(tg.tensor([1.0, 2.0, 3.0]), 2, mode="reflect")
+    tensor([3., 2., 1., 2., 3., 2., 1.], dtype=float64)
+    """
+    x = operand(x)
+    widths = np.broadcast_to(pad_width, (x.ndim, 2)).tolist()
+    values = np.broadcast_to(constant_values, (x.ndim, 2)).tolist()
+    for k, (pair, value) in enumerate(zip(widths, values, strict=True)):
+        if any(n < 0 for n in pair):
+            raise ValueError(f"pad: pad_width: expected no negative numbers, got {pad_width}")
+        if not any(pair):
+            continue
+        if mode == "constant":
+            ends = [np.full((*x.shape[:k], n, *x.shape[k + 1 :]), v, x.dtype)
+                    for n, v in zip(pair, value, strict=True)]  # fmt: skip
+            x = concat([ends[0], x, ends[1]], k)
+        else:
+            x = _taken(x, np.pad(np.arange(x.shape[k]), pair, mode), k)
+    return x
+
+
+# -- picked by number ----------------------------------------------------------------------------
+
+
+def _taken(x, index, axis):
+    """The slices of x along an axis that an array of integers names."""
+    return getitem(x, (*(slice(None),) * axis, index))
+
+
+def _placed(who, x, index, axis):
+    """x and an index as tensors or arrays of as many axes, and the axis counted from 0."""
+    x, index = operand(x), operand(index)
+    if index.ndim != x.ndim or not x.ndim:
+        raise ValueError(f"{who}: expected as many axes, got {x.shape} and index {index.shape}")
+    return x, index, normalize_axis_index(axis, x.ndim)
+
+
+def _each(shape, index, axis):
+    """An index of arrays: the place itself along every axis but one, whose numbers are given."""
+    own = np.ix_(*map(range, shape))
+    return (*own[:axis], index, *own[axis + 1 :])
+
+
+@function()
+def take_along_axis(x, indices, axis=-1):
+    """Return for each 1-D slice of x along an axis the elements that a slice of `indices` names.
+
+    What argsort and argmax give is such an index. Other axes are repeated to fit each other; with
+    axis None x is laid out flat.
+
+    >>> tg.take_along_axis(tg.tensor([[3.0, 1.0], [2.0, 4.0]]), [[1], [0]])
+    tensor([[1.],
+            [2.]], dtype=float64)
+    """
+    x, axis = (ravel(x), 0) if axis is None else (x, axis)
+    x, index, k = _placed("take_along_axis", x, indices, axis)
+    one = [(*s[:k], 1, *s[k + 1 :]) for s in (x.shape, index.shape)]
+    shape = np.broadcast_shapes(*one)
+    x = broadcast_to(x, (*shape[:k], x.shape[k], *shape[k + 1 :])) if one[0] != shape else x
+    return getitem(x, _each(shape, index, k))
+
+
+@function()
+def gather(x, axis, index):
+    """Return y of the shape of `index`, y[i, j] = x[index[i, j], j] along axis 0, and so on.
+
+    PyTorch's: along the other axes `index` may be shorter than x, and is not repeated.
+
+    >>> tg.gather(tg.tensor([[1.0, 2.0], [3.0, 4.0]]), 1, [[1], [0]])
+    tensor([[2.],
+            [3.]], dtype=float64)
+    """
+    x, index, k = _placed("gather", x, index, axis)
+    return getitem(x, _each(index.shape, index, k))
+
+
+@function()
+def scatter_add(x, axis, index, src):
+    """Return x with src[i, j] added at x[index[i, j], j] along axis 0, and so on.
+
+    The reverse of `gather`: what is named twice gets both. `src` may be larger than `index`.
+
+    >>> tg.scatter_add(tg.zeros((3,)), 0, [0, 2, 2], [1.0, 2.0, 3.0])
+    tensor([1., 0., 5.], dtype=float64)
+    """
+    x, index, k = _placed("scatter_add", x, index, axis)
+    part = getitem(operand(src), tuple(map(slice, index.shape)))
+    places = _each(index.shape, index, k)
+    return add(x, put(part, *places, index=(ARRAY,) * x.ndim, shape=x.shape))
+
+
+@function()
+def one_hot(index, num_classes=-1, dtype=np.int64):
+    """Return 1 at the place that each number of `index` names along a new last axis, 0 elsewhere.
+
+    PyTorch's: `num_classes` is its size, by default as large as is needed. Raises ValueError for
+    numbers outside 0 <= index < num_classes.
+
+    >>> tg.one_hot([2, 0], 3)
+    array([[0, 0, 1],
+           [1, 0, 0]])
+    """
+    index = operand(index) if np.size(index) else as_array(index, np.int64)
+    if num_classes < 0:
+        num_classes = int(as_array(index).max(initial=-1)) + 1
+    if getattr(index, "_array", None).__class__ is not Outline:
+        check_index("one_hot: index", as_array(index), num_classes, ValueError)
+    return astype(equal(expand_dims(index, -1), np.arange(num_classes)), dtype=dtype)
