@@ -13,6 +13,9 @@ import tinygrad_rnn as tg
 PATH = Path(tg.__file__).with_name("methods.pyi")
 HEAD = '''"""What tensors spell, as the ops declare it: written by tests/stub.py."""
 
+# fmt: off
+# ruff: noqa: E501
+
 from collections.abc import Iterator
 from typing import Any
 

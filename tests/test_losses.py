@@ -29,8 +29,17 @@ def by_hand(name, x, target):
     if name == "cross_entropy":
         chances = np.exp(x) / np.exp(x).sum(-1, keepdims=True)
         return -np.log(np.take_along_axis(chances, target[..., None], -1)[..., 0])
+    if name == "nll_loss":
+        return -np.take_along_axis(x, target[..., None], -1)[..., 0]
     if name == "mean_squared_error":
         return (x - target) ** 2
+    if name == "l1_loss":
+        return np.abs(x - target)
+    if name == "huber_loss":
+        e = np.abs(x - target)
+        return np.array([a * a / 2 if a <= 1 else a - 0.5 for a in e.flat]).reshape(e.shape)
+    if name == "kl_div":
+        return target * (np.log(target) - x)
     chance = x if name == "binary_cross_entropy" else 1 / (1 + np.exp(-x))
     return -target * np.log(chance) - (1 - target) * np.log(1 - chance)
 
@@ -39,8 +48,13 @@ LOSSES = {  # the prediction and the target
     "cross_entropy": (normal(4, T, B, C), CLASSES),
     "mean_squared_error": (normal(5, T, B, 2), normal(6, T, B, 2)),
     "binary_cross_entropy_with_logits": (normal(7, T, B, 2), CHANCES),
+    "l1_loss": (normal(12, T, B, 2), normal(13, T, B, 2)),
+    "huber_loss": (normal(14, T, B, 2), 2 * normal(15, T, B, 2)),
+    "nll_loss": (-np.abs(normal(16, T, B, C)), CLASSES),
+    "kl_div": (-np.abs(normal(17, T, B, 2)), 0.1 + 0.9 * CHANCES),
     "binary_cross_entropy": (1 / (1 + np.exp(-normal(10, T, B, 2))), CHANCES),
 }
+CLASSIFIED = ("cross_entropy", "nll_loss")
 each_loss = pytest.mark.parametrize("name", LOSSES)
 
 
@@ -72,7 +86,7 @@ def test_derivatives_under_a_mask(name):
 
 
 def test_derivatives_by_the_target():
-    for name in [name for name in LOSSES if name != "cross_entropy"]:
+    for name in [name for name in LOSSES if name not in CLASSIFIED]:
         tg.check_grads(getattr(tg, name), list(LOSSES[name]), order=2)
 
 
@@ -85,12 +99,14 @@ def test_what_is_masked_out_does_not_leak(name, bad):
     dirty = clean.copy()
     dirty[~FLAGS] = bad
     wrong = target.copy()
-    wrong[~FLAGS] = 99 if name == "cross_entropy" else bad
+    wrong[~FLAGS] = 99 if name in CLASSIFIED else bad
     found = []
     for x, y in ((leaf(clean), target), (leaf(dirty), wrong)):
         loss = f(x, y, mask=FLAGS)
         slope = tg.grad(loss, x, create_graph=True)
-        curve = tg.grad((slope * slope).sum(), x)
+        bends = slope.requires_grad  # what is linear does not
+        curve = tg.grad((slope * slope).sum(), x) if bends else None
+        curve = tg.tensor(np.zeros(x.shape)) if curve is None else curve
         found.append([loss.data, slope.data, curve.data])
         assert not slope.data[~FLAGS].any() and not curve.data[~FLAGS].any()
     for a, b in zip(*found, strict=True):
@@ -100,7 +116,7 @@ def test_what_is_masked_out_does_not_leak(name, bad):
 @each_loss
 def test_ignored_by_a_mask_is_never_touched(name):
     """Not even through the target's own gradient."""
-    if name != "cross_entropy":
+    if name not in CLASSIFIED:
         x, target = LOSSES[name]
         x = x.copy()
         x[~FLAGS] = NAN
@@ -199,10 +215,108 @@ def test_of_probabilities_and_of_logits_it_is_one_loss():
     np.testing.assert_allclose(tg.grad(one, x).data, tg.grad(two, x).data, rtol=1e-12)
 
 
+# -- weights of classes, targets spread over them -------------------------------------------------
+
+WEIGHTS = np.array([0.5, 2.0, 1.0, 0.0, 3.0])
+
+
+def of_classes(logits, target, weights, smoothing):
+    """Each target as a distribution over classes, term by term; and what it counts."""
+    losses, shares = np.zeros(target.shape), np.zeros(target.shape)
+    for at in np.ndindex(target.shape):
+        logs = logits[at] - np.log(np.exp(logits[at]).sum())
+        for c in range(logits.shape[-1]):
+            chance = (1 - smoothing) * (c == target[at]) + smoothing / logits.shape[-1]
+            losses[at] -= chance * weights[c] * logs[c]
+        shares[at] = weights[target[at]]
+    return losses, shares
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize("weights", [None, WEIGHTS])
+@pytest.mark.parametrize("flags", [None, FLAGS])
+def test_cross_entropy_with_weights_and_smoothing(smoothing, weights, flags):
+    x, target = LOSSES["cross_entropy"]
+    losses, shares = of_classes(x, target, np.ones(C) if weights is None else weights, smoothing)
+    counted = np.ones((T, B), bool) if flags is None else flags
+    losses, shares = np.where(counted, losses, 0), np.where(counted, shares, 0)
+    words = {"weight": weights, "label_smoothing": smoothing, "mask": flags}
+    expected = {"none": losses, "sum": losses.sum(), "mean": losses.sum() / shares.sum()}
+    for reduction, wanted in expected.items():
+        y = tg.cross_entropy(x, target, reduction=reduction, **words)
+        np.testing.assert_allclose(y.data, wanted, rtol=1e-13, atol=1e-15)
+    tg.check_grads(lambda x: tg.cross_entropy(x, target, **words), [x], order=2)
+    dirty = np.where(counted[..., None], x, NAN)
+    if flags is not None:
+        assert tg.cross_entropy(dirty, target, **words).item() == pytest.approx(expected["mean"])
+        slope = tg.grad(tg.cross_entropy(y := leaf(dirty), target, **words), y)
+        assert np.isfinite(slope.data).all() and not slope.data[~FLAGS].any()
+
+
+def test_the_likelihood_of_a_log_softmax_is_cross_entropy():
+    x, target = leaf(LOSSES["cross_entropy"][0]), np.where(CLASSES == 2, -100, CLASSES)
+    for words in ({}, {"weight": WEIGHTS}, {"mask": FLAGS, "reduction": "sum"}):
+        one = tg.nll_loss(tg.log_softmax(x), target, **words)
+        two = tg.cross_entropy(x, target, **words)
+        np.testing.assert_allclose(one.data, two.data, rtol=1e-13)
+        np.testing.assert_allclose(tg.grad(one, x).data, tg.grad(two, x).data, atol=1e-14)
+
+
+def test_weights_learn_and_take_the_precision_of_the_logits():
+    x, target = LOSSES["cross_entropy"]
+    for name in CLASSIFIED:
+        f = getattr(tg, name)
+        tg.check_grads(lambda w, f=f: f(x, target, weight=w), [WEIGHTS + 1], order=2)
+        small = tg.tensor(x, dtype=np.float32)
+        assert f(small, target, weight=[1.0] * C).dtype == np.float32
+        zero = f(x, target, weight=np.zeros(C))  # nothing counts
+        assert zero.item() == 0
+        with pytest.raises(ValueError, match=rf"{name}: weight: expected shape \(5,\), got \(4,\)"):
+            f(x, target, weight=np.ones(4))
+    with pytest.raises(ValueError, match=r"label_smoothing: expected 0 to 1, got 1\.5"):
+        tg.cross_entropy(x, target, label_smoothing=1.5)
+
+
+# -- far off, and other distributions ---------------------------------------------------------
+
+
+def test_huber_at_its_edges():
+    x = leaf([0.5, 2.0, -7.0, math.inf, 0.0, NAN])
+    losses = tg.huber_loss(x, np.zeros(6), delta=2.0, reduction="none")
+    np.testing.assert_array_equal(losses.data, [0.125, 2.0, 12.0, math.inf, 0.0, NAN])
+    slope = tg.grad(losses[:5].sum(), x, retain_graph=True).data
+    np.testing.assert_array_equal(slope[:5], [0.5, 2.0, -2.0, 2.0, 0.0])
+    with pytest.raises(ValueError, match="huber_loss: delta: expected a positive number, got 0"):
+        tg.huber_loss(x, np.zeros(6), delta=0)
+
+
+def test_kl_of_what_never_happens():
+    """0 log 0 is 0, whatever the other distribution says; where it says 0 of what happens, ∞."""
+    x = leaf([-math.inf, -math.inf, math.log(0.5), 0.0])
+    p, logs = leaf([0.0, 0.5, 0.0, 1.0]), leaf([-math.inf, math.log(0.5), -math.inf, 0.0])
+    for target, word in ((p, False), (logs, True)):
+        losses = tg.kl_div(x, target, log_target=word, reduction="none")
+        np.testing.assert_array_equal(losses.data, [0, math.inf, 0, 0])
+        slope = [g.data[[0, 2, 3]] for g in tg.grad(losses.sum(), [x, target])]
+        np.testing.assert_array_equal(slope, [[0, 0, -1], [0, 0, 1]])
+    q, p = LOSSES["kl_div"]
+    one, two = tg.kl_div(q, p), tg.kl_div(q, np.log(p), log_target=True)
+    np.testing.assert_allclose(one.data, two.data, rtol=1e-13)
+    tg.check_grads(lambda *v: tg.kl_div(*v, log_target=True), [q, np.log(p)], order=2)
+
+
+def test_the_divergence_is_no_less_than_0():
+    p, q = (
+        np.exp(z) / np.exp(z).sum(-1, keepdims=True) for z in (normal(18, 9, C), normal(19, 9, C))
+    )
+    rows = tg.kl_div(np.log(q), p, reduction="none").data.sum(-1)
+    assert (rows > 0).all() and tg.kl_div(np.log(p), p, reduction="sum").item() < 1e-15
+
+
 # -- in a step ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["cross_entropy", "binary_cross_entropy_with_logits",
+@pytest.mark.parametrize("name", [*CLASSIFIED, "binary_cross_entropy_with_logits",
                                   "binary_cross_entropy"])  # fmt: skip
 def test_in_a_step_a_loss_says_where_it_belongs(name):
     x, target = LOSSES[name]

@@ -8,10 +8,20 @@ import pytest
 import tinygrad_rnn as tg
 from tinygrad_rnn import ops
 from tinygrad_rnn.op import Op, pick
-from tinygrad_rnn.ops import arithmetic, cotangent, linear, loss, reduce, shape
+from tinygrad_rnn.ops import (
+    arithmetic,
+    cotangent,
+    ctc,
+    likelihood,
+    linear,
+    reduce,
+    shape,
+    sorting,
+    statistics,
+)
 from tinygrad_rnn.tensor import Tensor
 
-MODULES = (arithmetic, cotangent, linear, loss, reduce, shape)
+MODULES = (arithmetic, cotangent, ctc, likelihood, linear, reduce, shape, sorting, statistics)
 OPS = {op.name: op for module in MODULES for op in vars(module).values() if isinstance(op, Op)}
 
 # Shapes that broadcast together: 0-d, zero-size, size 1, missing axes.
@@ -180,6 +190,20 @@ CASES = {
         name: [(smooth(s), {"axis": a}) for s, a in AXES]
         for name in ("softmax", "log_softmax", "logsumexp")
     },
+    "cumsum": [(smooth(s), {"axis": a}) for s, a in AXES],
+    "argsort": [(distinct(s), {"axis": a}) for s, a in AXES] + [(distinct((2, 3)), {"axis": None})],
+    **{
+        name: [
+            (distinct(s), {"axis": a, "keepdims": k})
+            for s, a, k in REDUCTIONS
+            if s != (0, 3) or a == -1
+        ]
+        for name in ("argmax", "argmin")
+    },
+    "ctc": [  # places, times, sizes
+        [*smooth((3, 2, 3)), [[-1, 0, 1, 0, 2, 0], [-1, 0, 2, 0, 0, 0]], [3, 2], [2, 1]],
+        [*smooth((0, 1, 2)), [[-1, 0]], [0], [0]],
+    ],
     "clip_cotangent": [  # limits that are not reached: it is the identity; see test_clip
         (smooth((2, 3)), {"norm": 1e6, "value": None}),
         (smooth((0, 3)), {"norm": 1e6, "value": None}),
@@ -196,6 +220,9 @@ CASES = {
         ([*smooth((0,), (0, 3)), np.zeros(0, int)], {"ignore_index": -100}),
     ],
 }
+
+
+PLACES = ("argmax", "argmin", "argsort")  # which answer in integers
 
 
 def test_every_op_has_a_row():
@@ -244,7 +271,7 @@ def test_float32_stays_float32_and_so_do_gradients(op, inputs, attrs):
         x.requires_grad = x.dtype.kind == "f"
     ys = op(*xs, **attrs)
     for y in ys if isinstance(ys, tuple) else (ys,):
-        assert y.dtype in (np.float32, np.bool_)
+        assert y.dtype in ((np.int64,) if op.name in PLACES else (np.float32, np.bool_))
         if y.requires_grad:
             y.backward(np.ones(y.shape, np.float32), retain_graph=True)
     for x in xs:

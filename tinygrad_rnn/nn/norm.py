@@ -6,21 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from ..ops import sqrt
+from ..ops import layer_norm
 from ..tensor import Operand, Tensor
 from .module import Module, as_floats, floating, parameter, positive
 
-EPSILON = 1e-5
-
-
-def normalized(x: Tensor) -> Tensor:
-    """(x - mean) / √(variance + ε) over the last axis (Ba et al. 2016, formula 3)."""
-    x = x - x.mean(axis=-1, keepdims=True)
-    return x / sqrt((x * x).mean(axis=-1, keepdims=True) + EPSILON)
-
 
 class LayerNorm(Module):
-    """normalized(x) ⊙ gain + shift, over the last axis, of the size given. Ba et al. 2016.
+    """`tg.layer_norm` over the last axis, of the size given, with a gain and a shift.
 
     `blocks` parts of the last axis may be normalised each by itself, as gates side by side are.
 
@@ -46,8 +38,7 @@ class LayerNorm(Module):
                 f"{x.shape}"
             )
         if self.blocks == 1:
-            y = normalized(x) * self.gain
-        else:
-            apart = x.reshape(*x.shape[:-1], self.blocks, len(self.gain) // self.blocks)
-            y = normalized(apart).reshape(x.shape) * self.gain
+            return layer_norm(x, self.gain, self.shift)
+        apart = x.reshape(*x.shape[:-1], self.blocks, len(self.gain) // self.blocks)
+        y = layer_norm(apart).reshape(x.shape) * self.gain
         return y if self.shift is None else y + self.shift

@@ -6,29 +6,41 @@ from . import (
     arithmetic,
     cotangent,
     creation,
+    ctc,
     elementary,
+    likelihood,
     linear,
     loss,
     moving,
+    normalisation,
     reduce,
+    sequence,
     shape,
+    sorting,
     spelling,
+    statistics,
 )
 from .activation import *  # noqa: F403
 from .algebra import *  # noqa: F403
 from .arithmetic import *  # noqa: F403
 from .cotangent import *  # noqa: F403
 from .creation import *  # noqa: F403
+from .ctc import *  # noqa: F403
 from .elementary import *  # noqa: F403
+from .likelihood import *  # noqa: F403
 from .linear import *  # noqa: F403
 from .loss import *  # noqa: F403
 from .moving import *  # noqa: F403
+from .normalisation import *  # noqa: F403
 from .reduce import *  # noqa: F403
+from .sequence import *  # noqa: F403
 from .shape import *  # noqa: F403
+from .sorting import *  # noqa: F403
+from .statistics import *  # noqa: F403
 
 MODULES = (  # each is a family, as in pictures
-    arithmetic, elementary, activation, linear, algebra, reduce, loss,
-    shape, moving, creation, cotangent,
+    arithmetic, elementary, activation, linear, algebra, reduce, statistics, sorting,
+    normalisation, sequence, loss, likelihood, ctc, shape, moving, creation, cotangent,
 )  # fmt: skip
 __all__ = [
     *arithmetic.__all__,
@@ -37,7 +49,13 @@ __all__ = [
     *linear.__all__,
     *algebra.__all__,
     *reduce.__all__,
+    *statistics.__all__,
+    *sorting.__all__,
+    *normalisation.__all__,
+    *sequence.__all__,
     *loss.__all__,
+    *likelihood.__all__,
+    *ctc.__all__,
     *shape.__all__,
     *moving.__all__,
     *creation.__all__,

@@ -1,7 +1,7 @@
 """NumPy's functions on tensors: each finds the op of its name, or says that there is none."""
 
 from contextlib import suppress
-from functools import cache, partial
+from functools import cache, partial, reduce
 from inspect import signature
 
 import numpy as np
@@ -10,10 +10,11 @@ from ..tensor import Outline, Tensor, describe
 
 # What has no slope, so that a plain answer loses nothing.
 QUESTIONS = (
-    "all allclose any argmax argmin argsort array_equal array_equiv array_repr array_str "
-    "can_cast count_nonzero empty_like isclose iscomplexobj isrealobj may_share_memory "
-    "result_type shares_memory signbit"
+    "allclose array_equal array_equiv array_repr array_str can_cast count_nonzero "
+    "empty_like isclose iscomplexobj isrealobj may_share_memory result_type shares_memory signbit"
 )
+
+UNSAID = ("dtype", "out")  # of NumPy's functions, where they are None
 
 
 @cache
@@ -26,7 +27,12 @@ def table():
     same |= {name: partial(_on_values, getattr(np, name), "") for name in QUESTIONS.split()}
     same |= {"shape": lambda x: x.shape, "ndim": lambda x: x.ndim}
     same["size"] = lambda x, axis=None: x.size if axis is None else x.shape[axis]
-    return {getattr(np, name): f for name, f in same.items() if hasattr(np, name)}
+    return {theirs: f for name, f in same.items() if (theirs := numpys(name)) is not None}
+
+
+def numpys(name):
+    """Return NumPy's function of that name, such as `linalg.norm`, or None."""
+    return reduce(lambda place, part: getattr(place, part, None), name.split("."), np)
 
 
 def array_ufunc(x, ufunc, method, *inputs, **options):
@@ -60,6 +66,7 @@ def _called(function, name, inputs, options):
             f"{name}: out=: a tensor is not written into an array. Leave it out, and use what is "
             "returned; for array += x write array = array + x."
         )
+    options = {word: x for word, x in options.items() if x is not None or word not in UNSAID}
     f = table().get(function) or partial(_on_values, function, name)
     return f(*inputs, **options)
 

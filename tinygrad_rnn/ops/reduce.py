@@ -34,13 +34,21 @@ def axes_of(x: Tensor, axis: Axis) -> tuple[int, ...]:
     method=True,
 )
 def sum(x, axis=None, keepdims=False):
-    """The sum over an axis, several, or all. float32 keeps its digits over a million terms."""
+    """Return the sum over an axis, several, or all. float32 keeps its digits over a million terms.
+
+    >>> tg.sum(tg.tensor([[1.0, 2.0], [3.0, 4.0]]), axis=0).numpy()
+    array([4., 6.])
+    """
     return add_up(x, None if axis is None else axes_of(x, axis), keepdims)
 
 
 @function(method=True)
 def mean(x, axis=None, keepdims=False):
-    """The mean over an axis, several, or all; over nothing it is NaN."""
+    """Return the mean over an axis, several, or all; over nothing it is NaN.
+
+    >>> tg.mean(tg.tensor([[1.0, 2.0], [3.0, 4.0]]), axis=1).numpy()
+    array([1.5, 3.5])
+    """
     x = x if hasattr(x, "ndim") else as_array(x)
     total = sum(x, axis=axis, keepdims=keepdims)
     count = math.prod(x.shape[k] for k in axes_of(x, axis))
@@ -55,13 +63,21 @@ def _share(g, y, x, axis, keepdims):
 
 @primitive(_share, loop="largest", numpy=("amax",), method=True)
 def max(x, axis=None, keepdims=False):
-    """The largest over an axis, several, or all; ties share the cotangent. NaN wins."""
+    """Return the largest over an axis, several, or all; ties share the gradient. NaN wins.
+
+    >>> tg.max(tg.tensor([[1.0, 5.0], [3.0, 4.0]]), axis=1).numpy()
+    array([5., 4.])
+    """
     return x.max(axes_of(x, axis), keepdims=keepdims)
 
 
 @primitive(_share, loop="smallest", numpy=("amin",), method=True)
 def min(x, axis=None, keepdims=False):
-    """The smallest over an axis, several, or all; ties share the cotangent. NaN wins."""
+    """Return the smallest over an axis, several, or all; ties share the gradient. NaN wins.
+
+    >>> tg.min(tg.tensor([[1.0, 5.0], [3.0, 4.0]])).item()
+    1.0
+    """
     return x.min(axes_of(x, axis), keepdims=keepdims)
 
 
@@ -91,7 +107,11 @@ def _softmax(x, axis):
     method=True,
 )
 def softmax(x, axis=-1):
-    """eˣ / Σ eˣ along an axis, several, or all, without overflow; -inf has probability 0."""
+    """Return eˣ / Σ eˣ along an axis, several, or all, without overflow; of -inf it is 0.
+
+    >>> tg.softmax(tg.tensor([0.0, 0.0, -np.inf])).numpy()
+    array([0.5, 0.5, 0. ])
+    """
     return _along(kernels.softmax, x, axis)
 
 
@@ -107,7 +127,11 @@ def _log_softmax(x, axis):
     method=True,
 )
 def log_softmax(x, axis=-1):
-    """The logarithm of `softmax`, also where that is too small for a float."""
+    """Return the logarithm of `softmax`, also where that is too small for a float.
+
+    >>> tg.log_softmax(tg.tensor([0.0, 1000.0])).numpy()
+    array([-1000.,     0.])
+    """
     return _along(kernels.log_softmax, x, axis)
 
 
@@ -124,6 +148,10 @@ def _logsumexp(x, axis, keepdims):
     lambda g, y, x, axis, keepdims: kept(g, x, axis) * softmax(x, axis=axis), formula=_logsumexp
 )
 def logsumexp(x, axis=-1, keepdims=False):
-    """log Σ eˣ along an axis, several, or all, without overflow; over nothing it is -inf."""
+    """Return log Σ eˣ along an axis, several, or all, without overflow; of nothing it is -inf.
+
+    >>> tg.logsumexp(tg.tensor([1000.0, 0.0])).item()
+    1000.0
+    """
     y = _along(kernels.logsumexp, x, axis)
     return kept(y, x, axis) if keepdims else y

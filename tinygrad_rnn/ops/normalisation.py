@@ -1,0 +1,41 @@
+"""Features of one mean and one size."""
+
+import numpy as np
+
+from ..op import function
+from .arithmetic import sqrt
+from .reduce import mean
+from .shape import operand
+
+__all__ = ["layer_norm", "rms_norm"]
+
+
+@function()
+def rms_norm(x, weight=None, axis=-1, eps=None):
+    """Return x / √(mean(x²) + ε) over an axis or several, times the weight (Zhang, Sennrich 2019).
+
+    The weight broadcasts against x. As `torch.nn.functional.rms_norm`, with axes instead of their
+    sizes; ε is by default the distance from 1 to the next float.
+
+    >>> tg.rms_norm(tg.tensor([3.0, 4.0]), eps=0.0).numpy() * 12.5**0.5
+    array([3., 4.])
+    """
+    x = operand(x)
+    eps = float(np.finfo(x.dtype).eps) if eps is None else eps
+    y = x / sqrt(mean(x * x, axis, keepdims=True) + eps)
+    return y if weight is None else y * weight
+
+
+@function()
+def layer_norm(x, weight=None, bias=None, axis=-1, eps=1e-5):
+    """Return (x - mean) / √(variance + ε) over an axis or several, times weight, plus bias.
+
+    Weight and bias broadcast against x. Ba et al. 2016, formula 3; as
+    `torch.nn.functional.layer_norm`, with axes instead of their sizes.
+
+    >>> tg.layer_norm(tg.tensor([1.0, 3.0]), eps=0.0).numpy()
+    array([-1.,  1.])
+    """
+    x = operand(x)
+    y = rms_norm(x - mean(x, axis, keepdims=True), weight, axis, eps)
+    return y if bias is None else y + bias

@@ -1,0 +1,66 @@
+"""Order along an axis: sorted values, the places they came from, the largest few."""
+
+import numpy as np
+
+from ..op import function, primitive
+from .shape import ARRAY, flip, take
+from .statistics import one_axis
+
+__all__ = ["argsort", "sort", "topk"]
+
+
+def picked(x, places, axis):
+    """Return the elements of x at these places along an axis, as `np.take_along_axis` does."""
+    own = np.ogrid[tuple(map(slice, places.shape))]
+    return take(x, *own[:axis], places, *own[axis + 1 :], index=(ARRAY,) * x.ndim)
+
+
+@primitive(None, method=True)
+def argsort(x, axis=-1):
+    """Return the places of the elements in rising order along an axis, or of all in a row (None).
+
+    What ties keeps its order; NaN comes last. No derivative. It has no form in a compiled loop: a
+    scan whose step sorts runs its steps one by one, and says so.
+
+    >>> tg.argsort(tg.tensor([3.0, 1.0, 2.0])).numpy()
+    array([1, 2, 0])
+    """
+    return np.argsort(x, axis, kind="stable")
+
+
+@function()
+def sort(x, axis=-1):
+    """Return the elements in rising order along an axis, or all in a row (None), NaN last.
+
+    Each gradient goes to where the value came from; what ties keeps its order. In a
+    scan see `argsort`.
+
+    >>> tg.sort(tg.tensor([3.0, 1.0, 2.0])).numpy()
+    array([1., 2., 3.])
+    """
+    x, axis = one_axis("sort", x, axis)
+    return picked(x, argsort(x, axis=axis), axis)
+
+
+@function()
+def topk(x, k, axis=-1, largest=True):
+    """Return the k largest elements along an axis in falling order, and their places.
+
+    With `largest=False` the smallest, in rising order. Of those that tie, the first comes first;
+    NaN is larger than all numbers. Meaning of `torch.topk`, with `axis` for its `dim`. Gradients go
+    through the values. In a scan see `argsort`. Raises ValueError for a k larger than the axis.
+
+    >>> values, places = tg.topk(tg.tensor([3.0, 1.0, 2.0]), 2)
+    >>> values.numpy(), places.numpy()
+    (array([3., 2.]), array([0, 2]))
+    """
+    x, axis = one_axis("topk", x, axis)
+    size = x.shape[axis]
+    if not 0 <= k <= size:
+        raise ValueError(f"topk: k: expected 0 <= k <= {size}, the size of axis {axis}, got {k}")
+    if largest:  # backwards, so that of those that tie the first stays first
+        places = size - 1 - flip(argsort(flip(x, axis=axis), axis=axis), axis=axis)
+    else:
+        places = argsort(x, axis=axis)
+    places = places[(slice(None),) * axis + (slice(0, k),)]
+    return picked(x, places, axis), places
