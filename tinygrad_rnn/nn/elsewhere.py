@@ -37,7 +37,7 @@ ROWS = (
     ("x.", "add_ sub_ mul_ div_ zero_ fill_ copy_ at",
      "a new tensor, such as `x + y` or `tg.where(mask, y, x)`; a leaf gets `x.data = array`"),
     ("x.", "pow", "`x ** y`"),
-    ("x.", "matmul mm bmm dot", "`x @ y`"),
+    ("x.", "matmul mm bmm", "`x @ y`"),
     ("x.", "tolist", "that of the array: `x.data.tolist()`"),
     ("x.", "norm sort topk", "`tg.norm(x)`, `tg.sort(x)`, `tg.topk(x, k)`, which leave x as it is"),
     ("x.", "clamp", "`x.clip(low, high)`"),
