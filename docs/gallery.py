@@ -164,9 +164,9 @@ def loss(cell):
 
 
 lstm, gru = loss(nn.LSTM(2, 3, rng=0)), loss(nn.GRU(2, 3, rng=0))
-cells = tg.diff(lstm, gru, titles=("LSTM", "GRU"), level="gate")
+cells = tg.view.diff(lstm, gru, titles=("LSTM", "GRU"), level="gate")
 torch = loss(nn.GRU(2, 3, convention="torch", rng=0))
-conventions = tg.diff(gru, torch, titles=("GRU, as in the notes", "GRU, as in PyTorch"))
+conventions = tg.view.diff(gru, torch, titles=("GRU, as in the notes", "GRU, as in PyTorch"))
 """,
         ("cells", "conventions"),
     ),
@@ -225,7 +225,9 @@ ledger = tg.lab.ledger(loss, cell.Wh)
 terms = ledger.draw()
 lags = ledger.by_lag()
 title = "What terms of each lag add to the gradient of Wh"
-lag = tg.curve({"share": (lags.lags, lags.shares)}, title=title, x_label="t − k", y_label="share")
+lag = tg.view.curve(
+    {"share": (lags.lags, lags.shares)}, title=title, x_label="t − k", y_label="share"
+)
 """,
         ("terms", "lag"),
     ),
@@ -272,7 +274,7 @@ def losses(window, **how):
 
 runs = {"a compiled loop": losses(32), "in windows of 8 steps": losses(8)}
 runs['checkpoint="sqrt"'] = losses(32, checkpoint="sqrt")
-picture = tg.draw_memory(runs, title="What an LSTM keeps for the backward pass")
+picture = tg.view.memory(runs, title="What an LSTM keeps for the backward pass")
 """,
     ),
     Entry(
@@ -287,7 +289,7 @@ for t in range(12):
     with tg.scope(f"rnn/t={t}"):
         h = tg.tanh((h.detach() if t in (4, 8) else h) @ W)
         loss = loss + (h * h).sum()
-picture = tg.draw_memory(loss, title="One loss over three windows")
+picture = tg.view.memory(loss, title="One loss over three windows")
 """,
     ),
     Entry(
@@ -299,7 +301,7 @@ picture = tg.draw_memory(loss, title="One loss over three windows")
 cell = nn.Zoneout(nn.LSTM(6, 8, rng=0), h=0.1, c=0.5, rng=1)
 cell = nn.FeedforwardDropout(cell, 0.4, rng=2)
 ys, _ = cell(np.ones((24, 1, 6), np.float32))
-picture = tg.draw_masks(ys.sum(), title="Dropout from below, zoneout of both states")
+picture = tg.view.masks(ys.sum(), title="Dropout from below, zoneout of both states")
 """,
     ),
     Entry(
@@ -309,7 +311,7 @@ picture = tg.draw_masks(ys.sum(), title="Dropout from below, zoneout of both sta
         """
 cell = nn.VariationalDropout(nn.GRU(6, 8, rng=0), inputs=0.3, state=0.3, rng=1)
 ys, _ = cell(np.ones((24, 1, 6), np.float32))
-picture = tg.draw_masks(ys.sum(), title="Variational dropout")
+picture = tg.view.masks(ys.sum(), title="Variational dropout")
 """,
     ),
     Entry(
@@ -326,7 +328,7 @@ lines = {
     "[[.5, .4], [.4, .5]]": norms([[0.5, 0.4], [0.4, 0.5]]),
 }
 title = "No entry reaches 1, yet the powers of one matrix explode"
-picture = tg.curve(lines, title=title, x_label="k", y_label="‖Wᵏ‖")
+picture = tg.view.curve(lines, title=title, x_label="k", y_label="‖Wᵏ‖")
 """,
     ),
     Entry(

@@ -95,5 +95,5 @@ print(f"of {y_new.shape[1]} dates of new days {right[-1][0]:.4f} are exactly rig
 whole, single = zip(*right, strict=True)
 epochs = range(1, EPOCHS + 1)
 curves = {"whole dates": (epochs, whole), "single characters": (epochs, single)}
-tg.curve(curves, title="share written right", x_label="epoch").save("dates.svg")
+tg.view.curve(curves, title="share written right", x_label="epoch").save("dates.svg")
 print(f"wrote dates.svg after {time.perf_counter() - began:.0f} s")

@@ -78,5 +78,5 @@ curves = {
     f"{READERS} together": (counts, [accuracy(together, count) for count in counts]),
 }
 title = "share of digits read after so many rows"
-tg.curve(curves, title=title, x_label="rows").save("digits_by_row.svg")
+tg.view.curve(curves, title=title, x_label="rows").save("digits_by_row.svg")
 print(f"\nwrote digits_by_row.svg after {time.perf_counter() - began:.0f} s")

@@ -95,5 +95,5 @@ for name, layer in (("what is before", before), ("both sides", both)):
             shares.append(right(model.eval()(x, lengths).data.argmax(-1)))
     print(f"{name:16}" + "".join(f"{share:18.3f}" for share in shares[-1]))
     curves[name] = epochs, [ambiguous for _, ambiguous, _ in shares]
-tg.curve(curves, title="ambiguous words tagged right", x_label="epoch").save("part_of_speech.svg")
+tg.view.curve(curves, title="ambiguous words right", x_label="epoch").save("part_of_speech.svg")
 print(f"wrote part_of_speech.svg after {time.perf_counter() - began:.0f} s")

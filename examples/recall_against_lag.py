@@ -89,5 +89,5 @@ lost = [lag for lag, share in zip(*curves["RNN"], strict=True) if share < 2 / SY
 print("the RNN guesses" + (f" from lag {lost[0]} on" if lost else " nowhere"))
 for file, names in (("recall_cells.svg", [*KINDS][:4]), ("recall_dropout.svg", [*KINDS][-4:])):
     chosen = {name: curves[name] for name in names}
-    tg.curve(chosen, title="share recalled", x_label="lag").save(file)
+    tg.view.curve(chosen, title="share recalled", x_label="lag").save(file)
     print(f"wrote {file} after {time.perf_counter() - began:.0f} s")

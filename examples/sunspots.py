@@ -94,5 +94,5 @@ curves = {
     f"GRU, {AHEAD} years": (years[known:], forecasts[0][1]),
     f"autoregression, {AHEAD} years": (years[known:], line),
 }
-tg.curve(curves, title="sunspots", x_label="year").save("sunspots.svg")
+tg.view.curve(curves, title="sunspots", x_label="year").save("sunspots.svg")
 print(f"wrote sunspots.svg after {time.perf_counter() - began:.0f} s")

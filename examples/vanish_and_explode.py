@@ -62,7 +62,7 @@ with np.errstate(divide="ignore"):
         f"{name}, gain {gain}": (range(T), np.log10(lengths(name, gain)))
         for name, gain in (("identity", 1.4), ("relu", 1.4), ("tanh", 1.0), ("sigmoid", 1.0))
     }
-tg.curve(
+tg.view.curve(
     lines, title="how much comes back to step k", x_label="k", y_label="log10 |∂h(T)/∂h(k)|"
 ).save(path)
 print(f"wrote {path}")

@@ -21,8 +21,8 @@ def chain(times, batch=2):
 
 def test_memory_refuses_a_time_that_no_list_can_reach():
     loss, _ = chain([999_999_998, 999_999_999])
-    with pytest.raises(ValueError, match=r"draw_memory: .* got t=999999998"):
-        tg.draw_memory(loss)
+    with pytest.raises(ValueError, match=r"memory: .* got t=999999998"):
+        tg.view.memory(loss)
 
 
 def test_around_a_step_that_is_not_there_is_refused_by_name():
@@ -81,7 +81,7 @@ def test_refusals_name_who_was_asked():
         tg.explain(vector)
     with pytest.raises(RuntimeError, match=r"^draw: overlay: "):
         tg.draw(vector, overlay="backward")
-    for verb, who in ((tg.draw_memory, "draw_memory"), (tg.draw_masks, "draw_masks"),
+    for verb, who in ((tg.view.memory, "memory"), (tg.view.masks, "masks"),
                       (tg.lab.heat, "heat")):  # fmt: skip
         with pytest.raises(TypeError, match=f"^{who}: "):
             verb(None)

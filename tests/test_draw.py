@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.draw import Figure, GraphvizNotFound, curve, draw
-from tinygrad_rnn.draw import render as render_module
-from tinygrad_rnn.draw.canvas import MARGIN, Box, Group, Path, Text
-from tinygrad_rnn.draw.heat import heat_map
-from tinygrad_rnn.draw.path import smooth
 from tinygrad_rnn.tape import tape_of
+from tinygrad_rnn.view import Figure, GraphvizNotFound, curve, draw
+from tinygrad_rnn.view import render as render_module
+from tinygrad_rnn.view.canvas import MARGIN, Box, Group, Path, Text
+from tinygrad_rnn.view.heat import heat_map
+from tinygrad_rnn.view.path import smooth
 
 core = importlib.import_module("tinygrad_rnn.tensor")  # `tg.tensor` is the function
 verbs = importlib.import_module("tinygrad_rnn.op")
@@ -111,7 +111,7 @@ def place(scope):
 
 
 def expected_counts(outputs, hidden=()):
-    """The counting rule of draw/graph.py, from the history alone (no step feeds what is before)."""
+    """The counting rule of view/graph.py, from the history alone (no step feeds what is before)."""
     order = core.history(outputs)
     ops = [y for y in order if y.op is not None and y.op is not verbs.pick]
 
@@ -445,7 +445,7 @@ def test_a_gradient_is_told_only_of_the_passes_through_these_outputs():
     a.backward(retain_graph=True)
     assert gradients(a)["w"] == pytest.approx(sizes[0], rel=1e-5) and gradients(a)["mul"] == 2
     assert set(gradients(b).values()) == {None}  # not even on what both go through
-    text = shown(tg.diff(a, b, view="unrolled"))
+    text = shown(tg.view.diff(a, b, view="unrolled"))
     assert text.count("no grad yet") == 1 and f"grad {sizes[0]:.3g}" in text
     w.grad = None
     b.backward(retain_graph=True)
@@ -897,7 +897,7 @@ DEJAVU_BOLD = {  # advance widths of DejaVu Sans Bold in thousandths of an em, a
 
 @pytest.mark.parametrize("words", DEJAVU_BOLD)
 def test_text_is_measured_by_the_widest_common_font(words):
-    from tinygrad_rnn.draw.text import width
+    from tinygrad_rnn.view.text import width
 
     wide = DEJAVU_BOLD[words] / 1000
     assert wide <= width(words, 1.0) <= 1.12 * wide
@@ -919,11 +919,11 @@ def pictures():
     yield draw(loss, title=long)
     for level, view in (("op", "folded"), ("gate", "unrolled"), ("cell", "unrolled")):
         yield draw(loss, level=level, overlay="backward", view=view)
-    yield tg.diff(loss, network("gru", 10)[0], titles=(long, "WWWWWW"))
+    yield tg.view.diff(loss, network("gru", 10)[0], titles=(long, "WWWWWW"))
     yield curve({"W" * 40: [1, 2], "M" * 40: [2, 1]}, title=long, y_label="W" * 60, x_label=long)
     yield heat_map(np.tril(np.ones((12, 12))) / 3e7, rows=range(12), columns=range(12), title=long)
-    yield tg.draw_memory({"W" * 60: loss})
-    yield tg.draw_masks(tg.nn.Dropout(0.5, rng=0)(parameter("W" * 50, 2, 3)).sum(), title=long)
+    yield tg.view.memory({"W" * 60: loss})
+    yield tg.view.masks(tg.nn.Dropout(0.5, rng=0)(parameter("W" * 50, 2, 3)).sum(), title=long)
 
 
 def test_no_words_leave_the_paper_or_their_box():
@@ -1091,7 +1091,7 @@ def test_a_single_point_and_a_flat_line_stand_in_the_chart(y):
 
 
 def test_the_ticks_of_a_curve_are_round():
-    from tinygrad_rnn.draw.chart import round_ticks
+    from tinygrad_rnn.view.chart import round_ticks
 
     assert round_ticks((0.0, 6.0)) == [0, 1, 2, 3, 4, 5, 6]
     assert round_ticks((0.0, 1.0))[1] == pytest.approx(0.2)
@@ -1200,5 +1200,5 @@ def test_a_curve_is_saved_as_svg_and_not_as_a_page(tmp_path):
 
 
 def test_importing_the_package_starts_no_graphviz():
-    code = "import sys, tinygrad_rnn.draw; assert 'graphviz' not in sys.modules"
+    code = "import sys, tinygrad_rnn.view; assert 'graphviz' not in sys.modules"
     subprocess.run([os.sys.executable, "-c", code], check=True, timeout=60)

@@ -8,9 +8,9 @@ from references import gru, lstm
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import lab, nn
-from tinygrad_rnn.draw.heat import heat_map
-from tinygrad_rnn.draw.look import place_of, shade
 from tinygrad_rnn.grad import pullback
+from tinygrad_rnn.view.heat import heat_map
+from tinygrad_rnn.view.look import place_of, shade
 
 T, B, I, H = 5, 2, 3, 4
 F64 = {"dtype": np.float64}

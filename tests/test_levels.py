@@ -16,8 +16,8 @@ import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
-from tinygrad_rnn.draw.canvas import DOTS
 from tinygrad_rnn.tape import Tape, tape_of
+from tinygrad_rnn.view.canvas import DOTS
 
 SVG = "{http://www.w3.org/2000/svg}"
 PROGRAM = shutil.which("neato")
@@ -251,7 +251,7 @@ def test_a_part_is_not_the_whole():
             h = tg.concat([y, y], axis=-1)
     (box,) = (b for b in boxes_at(tg.draw(h.sum(), level="gate"), 0) if b.name == "y")
     assert box.glyph == "y = (h0 W)[0]·(h0 W)[1] + P[0]·P[1]"[: len(box.glyph)]
-    levels = importlib.import_module("tinygrad_rnn.draw.levels")
+    levels = importlib.import_module("tinygrad_rnn.view.levels")
     trace = tape_of(h.sum(), walk=False)
     y0 = next(r.id for r in trace.records if r.name == "y")
     own = {r.id for r in trace.records if r.t == 0 and r.kind == "op"}
@@ -323,7 +323,7 @@ def some_expression(rng, leaves, depth):
 @pytest.mark.parametrize("seed", range(4))
 def test_a_formula_is_the_one_that_was_computed(seed, monkeypatch):
     """Random steps: what is read from the box is what the step gave."""
-    levels = importlib.import_module("tinygrad_rnn.draw.levels")
+    levels = importlib.import_module("tinygrad_rnn.view.levels")
     monkeypatch.setattr(levels, "FORMULA", 1000)
     rng = np.random.default_rng(seed)
     compared = 0
@@ -649,8 +649,8 @@ def test_the_scale_is_relative_to_the_last_step():
 
 
 def test_hue_and_width_and_number_go_together():
-    from tinygrad_rnn.draw.look import stroke
-    from tinygrad_rnn.draw.overlay import flow
+    from tinygrad_rnn.view.look import stroke
+    from tinygrad_rnn.view.overlay import flow
 
     looks = [stroke(flow([10.0**k], 1.0).place) for k in range(-8, 9)]
     widths = [size for _, size, _ in looks]
@@ -751,14 +751,14 @@ def test_unknown_words_are_refused(options):
 @pytest.mark.parametrize("level", ["op", "gate", "cell"])
 @pytest.mark.parametrize("kind", PARTS)
 def test_a_run_does_not_differ_from_itself(kind, level):
-    figure = tg.diff(run(kind, 6), run(kind, 6), level=level)
+    figure = tg.view.diff(run(kind, 6), run(kind, 6), level=level)
     found = graph(figure)
     assert not any(x.mark for x in [*found.nodes, *found.edges])
     assert figure.nodes == 2 * tg.draw(run(kind, 6), view="folded", level=level).nodes
 
 
 def test_what_only_one_of_two_has_is_marked():
-    figure = tg.diff(run("LSTM", 6), run("GRU", 6), titles=("left run", "right run"))
+    figure = tg.view.diff(run("LSTM", 6), run("GRU", 6), titles=("left run", "right run"))
     found = graph(figure)
     marks = {sign: {n.glyph for n in found.nodes if n.mark == sign} for sign in "−+"}
     assert {"f = σ", "i = σ", "o = σ", "z⁻¹"} <= marks["−"] and "r = σ" in marks["+"]
@@ -784,10 +784,10 @@ def test_one_more_op_is_one_mark():
             y = y.exp()
         return y.sum()
 
-    found = graph(tg.diff(loss(0), loss(1)))
+    found = graph(tg.view.diff(loss(0), loss(1)))
     assert [n.glyph for n in found.nodes if n.mark] == ["eˣ"]
     assert sorted(e.mark for e in found.edges if e.mark) == ["+", "+", "−"]
-    found = graph(tg.diff(loss(3), loss(1)))
+    found = graph(tg.view.diff(loss(3), loss(1)))
     assert [n.mark for n in found.nodes if n.mark] == ["−", "−"]
 
 
@@ -797,15 +797,15 @@ def test_what_has_a_partner_is_no_partner_of_another():
         z = tg.log(x.exp()) if more else x
         return tg.tanh(x * x).exp().sum() + z.sum()
 
-    found = graph(tg.diff(loss(True), loss(False)))
+    found = graph(tg.view.diff(loss(True), loss(False)))
     assert sorted(n.glyph for n in found.nodes if n.mark) == ["eˣ", "log"]
 
 
 def test_a_comparison_needs_two_titles():
     with pytest.raises(ValueError, match="titles"):
-        tg.diff(run("RNN", 2), run("RNN", 2), titles=("one",))
+        tg.view.diff(run("RNN", 2), run("RNN", 2), titles=("one",))
     with pytest.raises(TypeError, match="diff: outputs"):
-        tg.diff(run("RNN", 2), 1.0)
+        tg.view.diff(run("RNN", 2), 1.0)
 
 
 # -- all of them ------------------------------------------------------------------------------
@@ -999,7 +999,7 @@ def test_states_that_have_one_name_run_on_rails_of_their_own():
 
 
 def test_a_mask_is_what_was_drawn_as_one_and_not_what_is_called_so():
-    from tinygrad_rnn.draw.raster import masks_of
+    from tinygrad_rnn.view.raster import masks_of
 
     x = tg.tensor(np.ones((2, 3)), requires_grad=True)
     y = x * tg.tensor(np.ones((2, 3)), name="x mask") * tg.tensor(np.ones((2, 3)), name="W keep")
@@ -1133,7 +1133,7 @@ def test_weights_of_a_wrapped_cell_are_the_same_weights():
         return ys.sum()
 
     wrapped = nn.Zoneout(nn.LSTM(H, H, rng=0), h=0.2, c=0.2, rng=1)
-    figure = tg.diff(weights(nn.LSTM(H, H, rng=0)), weights(wrapped))
+    figure = tg.view.diff(weights(nn.LSTM(H, H, rng=0)), weights(wrapped))
     chips = [node for node in graph(figure).nodes if node.kind == "parameter"]
     assert len(chips) == 6 and not [node.glyph for node in chips if node.mark]
     assert [node.glyph for node in graph(figure).nodes if node.mark == "+"]  # zoneout itself

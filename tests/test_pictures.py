@@ -12,11 +12,11 @@ import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
-from tinygrad_rnn.draw import GraphvizNotFound, draw
-from tinygrad_rnn.draw import render as painting
-from tinygrad_rnn.draw.memory import draw_memory, kept
-from tinygrad_rnn.draw.raster import draw_masks, masks_of
-from tinygrad_rnn.draw.text import size_words
+from tinygrad_rnn.view import GraphvizNotFound, draw
+from tinygrad_rnn.view import render as painting
+from tinygrad_rnn.view.raster import masks, masks_of
+from tinygrad_rnn.view.residuals import kept, memory
+from tinygrad_rnn.view.text import size_words
 
 DOCS = Path(__file__).parent.parent / "docs"
 SVG = "{http://www.w3.org/2000/svg}"
@@ -200,7 +200,7 @@ def test_a_cut_inside_one_graph_frees_nothing_but_is_seen():
             total = total + h.sum()
     (window,) = kept(total)
     assert window.inner == [2] and min(window.steps) >= 160
-    svg = draw_memory(total).svg
+    svg = memory(total).svg
     assert svg.count('class="cut"') == 1
 
 
@@ -212,29 +212,29 @@ def test_graphs_that_share_history_are_one_window():
 
 def test_the_picture_of_memory_compares_runs():
     runs = {"plain": losses(24, 24), "窗口": losses(24, 8), "√T": losses(24, 24, checkpoint=5)}
-    figure = draw_memory(runs, title="Memory <of> LSTM & co")
+    figure = memory(runs, title="Memory <of> LSTM & co")
     words = texts(figure)
     assert {"Memory <of> LSTM & co", "plain", "窗口", "√T", "detached"} <= set(words)
     assert figure.svg.count('class="cut"') == 2
     for name, windows in runs.items():
         most = size_words(max(w.total + w.again for w in kept(windows)))
         assert any(f"at most {most} at a time" in word for word in words), name
-    assert figure.svg == draw_memory(runs, title="Memory <of> LSTM & co").svg
+    assert figure.svg == memory(runs, title="Memory <of> LSTM & co").svg
 
 
 def test_long_runs_share_bars():
-    figure = draw_memory(losses(1000, 1000, checkpoint="sqrt"))
+    figure = memory(losses(1000, 1000, checkpoint="sqrt"))
     assert figure.svg.count("<rect") < 400 and "1,000 steps" in " ".join(texts(figure))
 
 
 def test_looking_at_memory_changes_nothing():
     cell = nn.LSTM(8, 16, rng=0)
     (loss,) = losses(5, 5, cell)
-    draw_memory(loss)
+    memory(loss)
     assert all(p.grad is None for p in cell.parameters())
     loss.backward()
     with pytest.raises(RuntimeError, match="freed"):
-        draw_memory(loss)
+        memory(loss)
 
 
 @pytest.mark.parametrize(
@@ -249,7 +249,7 @@ def test_looking_at_memory_changes_nothing():
 )
 def test_what_has_no_memory_is_refused(runs, error, words):
     with pytest.raises(error, match=words):
-        draw_memory(runs)
+        memory(runs)
 
 
 @pytest.mark.parametrize(
@@ -316,7 +316,7 @@ def test_lengths_are_no_masks_that_were_drawn():
 
 def test_the_picture_of_masks_has_a_mark_for_every_unit_and_step():
     loss = run(nn.FeedforwardDropout(nn.Zoneout(nn.RNN(3, 4, rng=0), h=0.5, rng=1), 0.5, rng=2))
-    root = ElementTree.fromstring(draw_masks(loss, title="面具").svg)
+    root = ElementTree.fromstring(masks(loss, title="面具").svg)
     panels = [g for g in root.iter(f"{SVG}g") if g.get("class") == "mask"]
     for mask, panel in zip(masks_of(loss), panels, strict=True):
         marks = {p.get("class"): p.get("d") for p in panel.iter(f"{SVG}path")}
@@ -325,13 +325,13 @@ def test_the_picture_of_masks_has_a_mark_for_every_unit_and_step():
         if mask.keeps:  # a line for each stretch
             padded = np.pad(mask.grid, ((0, 0), (1, 0)))
             assert marks["by"].count("M") == (padded[:, 1:] & ~padded[:, :-1]).sum()
-    assert "面具" in texts(draw_masks(loss, title="面具"))
+    assert "面具" in texts(masks(loss, title="面具"))
 
 
 def test_large_masks_are_cut_off_and_say_so():
     cell = nn.Zoneout(nn.RNN(3, 50, rng=0), h=0.5, rng=1)
     ys, _ = cell(np.ones((120, 1, 3), np.float32))
-    figure = draw_masks(ys)
+    figure = masks(ys)
     assert any("32 of 50 rows, 100 of 120 columns" in word for word in texts(figure))
     (mask,) = masks_of(ys)
     squares = re.findall(r'class="on" d="([^"]*)"', figure.svg)[-1].count("M")  # not the legend
@@ -342,10 +342,10 @@ def test_no_masks_and_no_such_row_are_refused():
     cell = nn.Zoneout(nn.RNN(3, 4, rng=0), h=0.5, rng=1)
     loss = run(cell)
     with pytest.raises(ValueError, match="one of the 2 rows"):
-        draw_masks(loss, row=2)
+        masks(loss, row=2)
     cell.eval()
     with pytest.raises(ValueError, match="drew no masks"):
-        draw_masks(run(cell))
+        masks(run(cell))
 
 
 # -- the gallery -----------------------------------------------------------------------------------
@@ -401,7 +401,7 @@ def test_the_gallery_refuses_what_is_too_large():
 @pytest.mark.parametrize("path", sorted(DOCS.rglob("*.svg")), ids=lambda path: path.stem)
 def test_all_words_of_a_picture_end_on_its_paper(path):
     """Also in the widest font; what is turned round is left out."""
-    from tinygrad_rnn.draw.text import width
+    from tinygrad_rnn.view.text import width
 
     root = ElementTree.parse(path).getroot()
     paper = float(root.get("width"))

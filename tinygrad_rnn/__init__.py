@@ -6,9 +6,8 @@ from importlib import import_module as _import_module
 from . import data as data
 from . import nn as nn
 from . import optim as optim
+from . import view as view
 from .check import check_grads as check_grads
-from .draw import diff as diff
-from .draw import draw as draw
 from .grad import BackwardStep as BackwardStep
 from .grad import backward as _backward
 from .grad import backward_steps as _backward_steps
@@ -35,14 +34,12 @@ from .tensor import no_grad as no_grad
 from .tensor import recording as recording
 from .tensor import scope as scope
 from .tensor import tensor as tensor
+from .view import draw as draw
 
 if _typing.TYPE_CHECKING:
     from . import io as io
     from . import lab as lab
     from . import tape as tape
-    from .draw import curve as curve
-    from .draw import draw_masks as draw_masks
-    from .draw import draw_memory as draw_memory
     from .page import explain as explain
 
 Tensor.backward = _backward  # type: ignore[method-assign, assignment]
@@ -52,15 +49,13 @@ Tensor.backward_steps = _backward_steps  # type: ignore[method-assign, assignmen
 def __getattr__(name: str) -> _typing.Any:
     if name in ("io", "lab", "tape"):  # checkpoints, measurements, runs: imported when first used
         return _import_module(f".{name}", __name__)
-    if name in ("curve", "draw_masks", "draw_memory"):  # `tg.draw` is the function
-        return getattr(_import_module(".draw", __name__), name)
     if name == "explain":
         return _import_module(".page", __name__).explain
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}{_foreign('tg', name)}")
 
 
 def __dir__() -> list[str]:
-    late = ("curve", "draw_masks", "draw_memory", "explain", "io", "lab", "tape")
+    late = ("explain", "io", "lab", "tape")
     return sorted({*globals(), *late})
 
 

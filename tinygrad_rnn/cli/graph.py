@@ -7,7 +7,7 @@ import argparse
 import numpy as np
 
 from .. import nn
-from ..draw import draw
+from ..view import draw
 from .limits import check, check_memory, option
 
 DRAWN = 100_000  # bytes that a step of a layer takes, recorded and drawn

@@ -19,9 +19,9 @@ from typing import TypeAlias
 import numpy as np
 
 from .. import data, optim
-from ..draw import curve, draw
 from ..kernels.threads import get_num_threads, set_num_threads
 from ..tensor import detach, no_grad
+from ..view import curve, draw
 from .limits import check, check_memory, option
 from .lock import locked
 from .main import STOPPED

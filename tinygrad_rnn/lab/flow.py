@@ -133,7 +133,7 @@ class Flow:
 
     def draw(self, title: str = "") -> Any:
         """A picture of log10 of the norm against k, with the bounds as lines."""
-        from ..draw.chart import curve
+        from ..view.chart import curve
 
         k, lags = self.steps, np.arange(len(self.steps))[::-1]
         with np.errstate(all="ignore"):

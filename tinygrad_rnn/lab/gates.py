@@ -62,7 +62,7 @@ class Gates:
 
     def draw(self, title: str = "How often a gate has which value") -> Any:
         """A picture of every gate: the share of values over the range of each."""
-        from ..draw.chart import curve
+        from ..view.chart import curve
 
         lines = {}
         for name, gate in self.gates.items():

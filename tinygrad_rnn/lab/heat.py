@@ -42,7 +42,7 @@ class Heat:
         relative: each row in units of its own step, so that 1 is what a step feels of itself.
         Raises ValueError for inputs that were not measured.
         """
-        from ..draw.heat import heat_map
+        from ..view.heat import heat_map
 
         if of not in ("states", "inputs") or (of == "inputs" and self.inputs is None):
             raise ValueError(

@@ -87,7 +87,7 @@ class Ledger:
 
     def draw(self, name: str | None = None, *, words: Sequence[str] = ()) -> Any:
         """A picture of the norms of one weight's terms: rows t, columns k, words along both."""
-        from ..draw.heat import heat_map
+        from ..view.heat import heat_map
 
         name = self._named(name)
         return heat_map(

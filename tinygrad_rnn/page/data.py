@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from ..draw.fold import Folder
-from ..draw.look import SCALE
 from ..lab.heat import heat
 from ..optim.clip import euclidean
 from ..tape import Record, Tape
 from ..tape.document import rounded
 from ..tape.words import literal
 from ..tensor import Tensor
+from ..view.fold import Folder
+from ..view.look import SCALE
 
 ELEMENTS = 64  # of a larger weight the page shows the first ones
 ITEMISED = 64  # time steps; more rows than that cannot be read

@@ -18,8 +18,8 @@ from importlib.resources import files
 from string import Template
 from typing import Any
 
-from ..draw.figure import Figure
 from ..formula.equations import Equations
+from ..view.figure import Figure
 
 _edge_title = re.compile(r'(<g class="edge"[^>]*>)<title>[^<]*</title>')  # they are a tenth of it
 SCRIPTS = ("numbers", "rules", "run", "graph", "panel", "strip", "main")

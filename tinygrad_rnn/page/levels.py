@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from ..draw import draw
-from ..draw.figure import Figure
-from ..draw.graph import TooMany
 from ..tape import Tape
 from ..tape.loops import work
 from ..tensor import Tensor
+from ..view import draw
+from ..view.figure import Figure
+from ..view.graph import TooMany
 
 NODES = 600  # more than that are too many to be stepped through one by one
 OPS = 4000  # a run with more of them makes a page that no browser opens quickly

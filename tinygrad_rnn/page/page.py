@@ -9,10 +9,10 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from ..draw.figure import Figure
 from ..formula.equations import Equations
 from ..io import write_atomically
 from ..tape import Tape
+from ..view.figure import Figure
 from .walk import walk_text
 
 

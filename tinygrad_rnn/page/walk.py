@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..draw.text import is_wide, number
 from ..tape import Record, Tape
+from ..view.text import is_wide, number
 
 COLUMNS = 100
 

@@ -139,7 +139,7 @@ def _owner(array: np.ndarray) -> np.ndarray:
 def _add(steps: list[float], t: int, size: float) -> None:
     if t >= MOST:
         raise ValueError(
-            f"draw_memory: expected fewer than {MOST:,} time steps, counted from 0, got t={t}"
+            f"memory: expected fewer than {MOST:,} time steps, counted from 0, got t={t}"
         )
     if t >= 0:
         steps.extend([0.0] * (t + 1 - len(steps)))
@@ -149,7 +149,7 @@ def _add(steps: list[float], t: int, size: float) -> None:
 # -- the picture ---------------------------------------------------------------------------------
 
 
-def draw_memory(runs: Outputs | Mapping[str, Outputs], *, title: str = "") -> Picture:
+def memory(runs: Outputs | Mapping[str, Outputs], *, title: str = "") -> Picture:
     """Draw how memory for the walk back grows, step by step, until the walk begins.
 
     Each bar is what is held after a step: what that step keeps is dark, what earlier ones keep is
@@ -166,19 +166,19 @@ def draw_memory(runs: Outputs | Mapping[str, Outputs], *, title: str = "") -> Pi
     """
     given = dict(runs) if isinstance(runs, Mapping) else {"": runs}
     if not 1 <= len(given) <= RUNS:
-        raise ValueError(f"draw_memory: runs: expected 1 to {RUNS} of them, got {len(given)}")
+        raise ValueError(f"memory: runs: expected 1 to {RUNS} of them, got {len(given)}")
     windows: dict[str, list[Window]] = {}
     for name, outputs in given.items():
         several = [outputs] if isinstance(outputs, Tensor) else outputs
         if not isinstance(several, list | tuple):
-            raise TypeError(f"draw_memory: expected tensors, got {type(several).__name__}")
+            raise TypeError(f"memory: expected tensors, got {type(several).__name__}")
         for y in several:
             if not isinstance(y, Tensor):
-                raise TypeError(f"draw_memory: expected tensors, got {type(y).__name__}")
+                raise TypeError(f"memory: expected tensors, got {type(y).__name__}")
         windows[literal(name, 60)] = found = kept(several)
         if not sum(w.total for w in found):
             raise ValueError(
-                f"draw_memory: {name or 'the run'} keeps nothing for the walk back: nothing in it "
+                f"memory: {name or 'the run'} keeps nothing for the walk back: nothing in it "
                 "requires gradients, or it was computed under no_grad()"
             )
     most = max(_peak(found) for found in windows.values())

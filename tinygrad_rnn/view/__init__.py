@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from ..tape import Tape
     from .chart import curve
     from .figure import Figure, Picture
-    from .memory import draw_memory
-    from .raster import draw_masks
+    from .raster import masks
     from .render import GraphvizNotFound
+    from .residuals import memory
 
 __all__ = [
     "Figure",
@@ -24,13 +24,13 @@ __all__ = [
     "curve",
     "diff",
     "draw",
-    "draw_masks",
-    "draw_memory",
+    "masks",
+    "memory",
 ]
 
 # What draws is imported when something is drawn: most programs never do.
 _homes = {"curve": "chart", "Figure": "figure", "Picture": "figure", "GraphvizNotFound": "render"}
-_homes |= {"draw_masks": "raster", "draw_memory": "memory"}
+_homes |= {"masks": "raster", "memory": "residuals"}
 
 
 def __getattr__(name: str) -> Any:

@@ -46,7 +46,7 @@ def masks_of(outputs: Tensor | Sequence[Tensor], *, row: int = 0) -> list[Mask]:
     graph of a compiled run only. Raises RuntimeError for a graph that `backward()` has freed,
     ValueError for a row that the batch does not have.
     """
-    check(outputs, "op", "unrolled", None, "draw_masks")
+    check(outputs, "op", "unrolled", None, "masks")
     outputs = [outputs] if isinstance(outputs, Tensor) else list(outputs)
     order = history(outputs)
     readers = {x: y for y in order for x in y.inputs}
@@ -112,7 +112,7 @@ def _numbered(masks: list[Mask]) -> list[Mask]:
 # -- the picture ---------------------------------------------------------------------------------
 
 
-def draw_masks(outputs: Tensor | Sequence[Tensor], *, row: int = 0, title: str = "") -> Picture:
+def masks(outputs: Tensor | Sequence[Tensor], *, row: int = 0, title: str = "") -> Picture:
     """Draw the masks of dropout and zoneout of a run: units down, time to the right.
 
     A link that is left is a dark square, one that is cut an empty one. A unit that zoneout keeps
@@ -127,7 +127,7 @@ def draw_masks(outputs: Tensor | Sequence[Tensor], *, row: int = 0, title: str =
     masks = masks_of(outputs, row=row)
     if not masks:
         raise ValueError(
-            "draw_masks: this run drew no masks: use a cell with dropout or zoneout, in training "
+            "masks: this run drew no masks: use a cell with dropout or zoneout, in training "
             "(`train()`), and give the loss before backward() frees its graph"
         )
     words, title = (
