@@ -103,7 +103,7 @@ class _Search:
         readers = [self.records[y] for y in self.users[r.id] if self.records[y].t >= 0]
         where = r if r.kind == "op" or not readers else readers[0]
         inside = where.t >= 0
-        name = r.name or ("" if r.op else f"{r.kind} of shape {tuple(r.shape or ())}")
+        name = r.name or ("" if r.op else f"a tensor {r.dtype}{r.shape}")
         return Provenance(
             kind or _kind(r.value), direction, where.t if inside else None,
             where.layer if inside else where.scope, self._gate(r) if inside and r.op else "",
