@@ -62,7 +62,7 @@ FUNCTIONS = {
     "concat": lambda *xs, axis: np.concatenate(xs, axis), "broadcast_to": np.broadcast_to,
     "sum_to": sum_to, "full": lambda x, shape: np.full(shape, x), "transpose": np.transpose,
     "swapaxes": np.swapaxes, "astype": lambda x, dtype: np.asarray(x).astype(dtype),
-    "detached": lambda x: x, "clip_cotangent": lambda x, norm=None, value=None: x,
+    "detached": lambda x: x, "clip_gradient": lambda x, norm=None, value=None: x,
 }  # fmt: skip
 
 

@@ -54,7 +54,7 @@ def by_engine(limit, unroll, create_graph=False, **how):
     xs, h, Wx, Wh, b = leaves
 
     def step(x, h):
-        return tg.tanh(tg.clip_cotangent(x @ Wx + h @ Wh + b, **limit))
+        return tg.tanh(tg.clip_gradient(x @ Wx + h @ Wh + b, **limit))
 
     (ys,) = tg.scan(step, h, xs, unroll=unroll, **how)
     return [g.data for g in tg.grad(ys, leaves, G, create_graph=create_graph)]
@@ -83,8 +83,8 @@ def test_a_carry_or_an_input_handed_through():
     xs, h = leaf(normal(6, 3, B, H)), leaf(H0)
 
     def step(x, h):
-        kept = tg.clip_cotangent(h, norm=0.3)
-        return tg.clip_cotangent(h, value=0.2), kept * x, tg.clip_cotangent(x, value=0.1)
+        kept = tg.clip_gradient(h, norm=0.3)
+        return tg.clip_gradient(h, value=0.2), kept * x, tg.clip_gradient(x, value=0.1)
 
     found = []
     for unroll in (False, True):
@@ -100,7 +100,7 @@ def test_a_row_does_not_depend_on_its_mates(limit):
 
     def pulled(rows):
         x = leaf(H0[rows])
-        return tg.grad(tg.clip_cotangent(x, **limit), x, g[rows]).data
+        return tg.grad(tg.clip_gradient(x, **limit), x, g[rows]).data
 
     whole = pulled(slice(None))
     for k in range(B):
@@ -110,11 +110,11 @@ def test_a_row_does_not_depend_on_its_mates(limit):
 @each_limit
 def test_the_identity_ahead_and_exact_where_the_limit_is_not_reached(limit):
     x = leaf(H0)
-    y = tg.clip_cotangent(x, **limit)
-    assert np.array_equal(y.data, x.data) and y.op.name == "clip_cotangent"
+    y = tg.clip_gradient(x, **limit)
+    assert np.array_equal(y.data, x.data) and y.op.name == "clip_gradient"
     g = normal(8, B, H) * 1e-3
     assert np.array_equal(tg.grad(y, x, g).data, g)
-    assert np.array_equal(tg.clip_cotangent(H0, **limit), H0)
+    assert np.array_equal(tg.clip_gradient(H0, **limit), H0)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -124,7 +124,7 @@ def test_rows_that_exploded_keep_their_direction(dtype):
     g = np.array([[3, 4], [3 * huge / 2, -2 * huge], [0, 0], [1e-30, 0], [0, huge]], dtype)
     x = tg.tensor(np.zeros((5, 2), dtype), requires_grad=True)
     with np.errstate(all="raise", under="ignore"):
-        found = tg.grad(tg.clip_cotangent(x, norm=0.5), x, g)
+        found = tg.grad(tg.clip_gradient(x, norm=0.5), x, g)
     expected = [[0.3, 0.4], [0.3, -0.4], [0, 0], [1e-30, 0], [0, 0.5]]
     np.testing.assert_allclose(found.data, expected, rtol=3e-7)
     assert found.dtype == dtype
@@ -132,9 +132,9 @@ def test_rows_that_exploded_keep_their_direction(dtype):
 
 def test_nan_stays_in_its_row():
     x, g = leaf(np.zeros((2, 2))), np.array([[np.nan, 1], [3, 4]])
-    found = tg.grad(tg.clip_cotangent(x, norm=1), x, g).data
+    found = tg.grad(tg.clip_gradient(x, norm=1), x, g).data
     assert np.isnan(found[0]).all() and np.allclose(found[1], [0.6, 0.8])
-    found = tg.grad(tg.clip_cotangent(x, value=2), x, np.array([[np.nan, np.inf], [-np.inf, 1]]))
+    found = tg.grad(tg.clip_gradient(x, value=2), x, np.array([[np.nan, np.inf], [-np.inf, 1]]))
     assert np.array_equal(found.data, [[np.nan, 2], [-2, 1]], equal_nan=True)
 
 
@@ -143,7 +143,7 @@ def test_nan_stays_in_its_row():
 def test_as_a_function_of_the_cotangent_it_has_its_true_derivatives(limit, shape):
     def pulled(g):
         x = leaf(np.zeros(shape))
-        return tg.grad((tg.clip_cotangent(x, **limit) * g).sum(), x, create_graph=True)
+        return tg.grad((tg.clip_gradient(x, **limit) * g).sum(), x, create_graph=True)
 
     tg.check_grads(pulled, [normal(9, *shape)], order=2)
     tg.check_grads(pulled, [normal(9, *shape) * 0.05], order=2)
@@ -152,7 +152,7 @@ def test_as_a_function_of_the_cotangent_it_has_its_true_derivatives(limit, shape
 def test_and_so_has_a_loop():
     def slopes(g, unroll):
         W = leaf(WH)
-        step = lambda x, h: tg.tanh(tg.clip_cotangent(x @ WX + h @ W, norm=0.4))
+        step = lambda x, h: tg.tanh(tg.clip_gradient(x @ WX + h @ W, norm=0.4))
         (ys,) = tg.scan(step, H0, XS, unroll=unroll)
         return tg.grad((ys * g).sum(), W, create_graph=True)
 
@@ -162,7 +162,7 @@ def test_and_so_has_a_loop():
 
 def test_drawn_as_a_box_of_its_own():
     x = leaf(H0)
-    assert "clip cotangent" in tg.draw(tg.clip_cotangent(x, norm=1).sum()).svg
+    assert "clip gradient" in tg.draw(tg.clip_gradient(x, norm=1).sum()).svg
 
 
 @pytest.mark.parametrize(
@@ -178,15 +178,15 @@ def test_drawn_as_a_box_of_its_own():
     ],
 )
 def test_refusals(x, limit, kind, words):
-    with pytest.raises(kind, match="clip_cotangent") as caught:
-        tg.clip_cotangent(x, **limit)
+    with pytest.raises(kind, match="clip_gradient") as caught:
+        tg.clip_gradient(x, **limit)
     assert words in str(caught.value)
 
 
 def test_what_is_the_same_at_all_steps_is_refused_in_a_loop():
     """Compiled, its cotangent would come back once, added up; step by step it comes T times."""
     W = leaf(WH)
-    step = lambda h: tg.tanh(h @ tg.clip_cotangent(W, value=0.01))
+    step = lambda h: tg.tanh(h @ tg.clip_gradient(W, value=0.01))
     with pytest.raises(tg.Untraceable, match="clip x before the scan"):
         tg.scan(step, H0, None, length=3)
     (ys,) = tg.scan(step, H0, None, length=3, unroll=True)

@@ -202,7 +202,7 @@ def test_refusals_of_the_ledger():
         ((cell.Wh * 2).sum(), cell, "folded over time"),
         (ys.sum(), other, "depends on"),
         ([], cell, "at least one"),
-        (nn.ClipCotangent(cell, norm=1.0)(XS, unroll=True)[0].sum(), cell, "clipped"),
+        (nn.ClipGradient(cell, norm=1.0)(XS, unroll=True)[0].sum(), cell, "clipped"),
     ]:
         with pytest.raises(ValueError, match=f"ledger: .*{words}"):
             lab.ledger(wrong, weights)
@@ -396,7 +396,7 @@ def test_refusals_of_flow():
     with pytest.raises(TypeError, match="expected a cell and xs"):
         lab.flow(nn.Recurrent(CELLS["GRU"]()), XS)
     with pytest.raises(ValueError, match="clipped"):
-        lab.flow(nn.ClipCotangent(CELLS["GRU"](), norm=1.0), XS)
+        lab.flow(nn.ClipGradient(CELLS["GRU"](), norm=1.0), XS)
     with pytest.raises(ValueError, match="at least one step"):
         lab.flow({})
 

@@ -90,7 +90,7 @@ def check_cell(cell, detail):
     known = known_of(cell, text, xs, begin, streams, slices, ys, pulls)
     names = {x: name for x, name in short(leaves).items()}
     known |= {names[x]: x.data for x in leaves.values()}
-    own = {"clip_cotangent": lambda x, norm=None, value=None: x}
+    own = {"clip_gradient": lambda x, norm=None, value=None: x}
     made = Evaluated(text, known, T, B, own)
     pairs = [(("δx", t + 1), found[0].data[t]) for t in range(T)]
     pairs += [
@@ -156,8 +156,8 @@ CELLS = {
     "residual": nn.Residual(nn.LSTM(3, 3, dtype=F)),
     "time skip": nn.TimeSkip(nn.GRU(I, 3, dtype=F), 3),
     "learned": nn.LearnedState(nn.LSTM(I, 3, dtype=F)),
-    "clipped": nn.ClipCotangent(nn.RNN(I, 3, dtype=F), value=0.1),
-    "clipped norm": nn.ClipCotangent(nn.LSTM(I, 3, dtype=F), norm=0.2),
+    "clipped": nn.ClipGradient(nn.RNN(I, 3, dtype=F), value=0.1),
+    "clipped norm": nn.ClipGradient(nn.LSTM(I, 3, dtype=F), norm=0.2),
     "nested": nn.Residual(nn.Zoneout(nn.VariationalDropout(nn.LSTM(3, 3, peepholes=True, dtype=F),
                                                            state=0.3, rng=0), h=0.3, rng=1)),
 }  # fmt: skip

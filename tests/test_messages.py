@@ -156,7 +156,7 @@ SAID = {
         "VariationalDropout(inputs=0.2, per_gate=True, cell="),
     "from below": (lambda: nn.FeedforwardDropout(lstm(), 0.5), "FeedforwardDropout(p=0.5, cell="),
     "weights": (lambda: nn.DropConnect(lstm(), 0.5), "DropConnect(p=0.5, cell="),
-    "limit": (lambda: nn.ClipCotangent(lstm(), norm=1.0), "ClipCotangent(norm=1.0, cell="),
+    "limit": (lambda: nn.ClipGradient(lstm(), norm=1.0), "ClipGradient(norm=1.0, cell="),
     "skip": (lambda: nn.TimeSkip(lstm(), 3), "TimeSkip(k=3, cell="),
     "first states": (
         lambda: [s.name for s in nn.TimeSkip(lstm(), 2).begin(1)], "['h0', 'c0', 'h-2 begin']"),

@@ -619,12 +619,12 @@ def test_a_clipped_cotangent_cannot_explode():
     cell = Sum(H)
     cell.Wh.data = np.eye(H) * 10
     xs, h = np.ones((6, B, H)), leaf(np.ones((B, H)))
-    for part, most in ((nn.ClipCotangent(cell, value=0.5), 5), (cell, 1e6)):
+    for part, most in ((nn.ClipGradient(cell, value=0.5), 5), (cell, 1e6)):
         ys, _ = part(xs, (h,), unroll=True)
         ys[-1].sum().backward()
         same(h.grad, np.full((B, H), float(most)))
         h.grad = None
-    same(nn.ClipCotangent(cell, value=0.5)(xs, unroll=True)[0], cell(xs, unroll=True)[0])
+    same(nn.ClipGradient(cell, value=0.5)(xs, unroll=True)[0], cell(xs, unroll=True)[0])
 
 
 # -- variants of a formula -----------------------------------------------------------------------
@@ -782,10 +782,10 @@ REFUSALS = {
         lambda: nn.Residual(lstm()), ValueError, "Residual", "2 inputs", "4 outputs"),
     "a skip of 0": (lambda: nn.TimeSkip(lstm(), 0), ValueError, "TimeSkip: k", "at least 1", "0"),
     "a skip of 1.5": (lambda: nn.TimeSkip(lstm(), 1.5), TypeError, "TimeSkip: k", "whole number"),
-    "no limit": (lambda: nn.ClipCotangent(lstm()), ValueError, "norm=... or value=..."),
-    "two limits": (lambda: nn.ClipCotangent(lstm(), norm=1, value=1), ValueError, "one of the two"),
+    "no limit": (lambda: nn.ClipGradient(lstm()), ValueError, "norm=... or value=..."),
+    "two limits": (lambda: nn.ClipGradient(lstm(), norm=1, value=1), ValueError, "one of the two"),
     "a limit below 0": (
-        lambda: nn.ClipCotangent(lstm(), norm=-1), ValueError, "norm", "positive", "-1"),
+        lambda: nn.ClipGradient(lstm(), norm=-1), ValueError, "norm", "positive", "-1"),
     "three biases": (lambda: nn.RNN(2, 3, bias=3), ValueError, "RNN: bias", "0, 1 or 2", "3"),
     "no such activation": (
         lambda: nn.RNN(2, 3, activation="tan"), ValueError, "RNN: activation", "'tan'"),

@@ -345,7 +345,7 @@ def test_no_imaginary_part_is_dropped(name):
     f = OPS[name]
     binary = getattr(f, "arity", 1) == 2 or name.endswith(("error", "logits"))
     rest = REST.get(name, [1.0] if binary or name == "binary_cross_entropy" else [])
-    options = {"value": 1.0} if name == "clip_cotangent" else {}
+    options = {"value": 1.0} if name == "clip_gradient" else {}
     for z in COMPLEX[: 2 if name == "matmul" else None]:
         with pytest.raises(TypeError, match="complex"):
             f([z, z] if name in ("concat", "stack") else z, *rest, **options)

@@ -204,7 +204,7 @@ CASES = {
         [*smooth((3, 2, 3)), [[-1, 0, 1, 0, 2, 0], [-1, 0, 2, 0, 0, 0]], [3, 2], [2, 1]],
         [*smooth((0, 1, 2)), [[-1, 0]], [0], [0]],
     ],
-    "clip_cotangent": [  # limits that are not reached: it is the identity; see test_clip
+    "clip_gradient": [  # limits that are not reached: it is the identity; see test_clip
         (smooth((2, 3)), {"norm": 1e6, "value": None}),
         (smooth((0, 3)), {"norm": 1e6, "value": None}),
         (smooth((2, 0)), {"norm": 1e6, "value": None}),

@@ -111,7 +111,7 @@ AROUND = {  # what draws nothing
     "residual": lambda cell: nn.Residual(cell),
     "skip": lambda cell: nn.TimeSkip(cell, 3),
     "learned": lambda cell: nn.LearnedState(cell),
-    "clipped": lambda cell: nn.ClipCotangent(cell, value=1e3),
+    "clipped": lambda cell: nn.ClipGradient(cell, value=1e3),
     "kept": lambda cell: nn.Zoneout(cell, **{cell.state[-1]: 0.3}).eval(),
 }
 DRAWING = {
@@ -903,7 +903,7 @@ AROUNDS = {
     "residual": lambda cell, p, seed: nn.Residual(cell),
     "skip": lambda cell, p, seed: nn.TimeSkip(cell, 1 + seed % 3),
     "learned": lambda cell, p, seed: nn.LearnedState(cell),
-    "clipped": lambda cell, p, seed: nn.ClipCotangent(cell, norm=0.5),
+    "clipped": lambda cell, p, seed: nn.ClipGradient(cell, norm=0.5),
     "kept": lambda cell, p, seed: nn.Zoneout(cell, **{cell.state[0]: p}, rng=seed).eval(),
     "zoneout": lambda cell, p, seed: nn.Zoneout(cell, **{cell.state[-1]: p}, rng=seed),
     "feedforward": lambda cell, p, seed: nn.FeedforwardDropout(cell, p, rng=seed),
@@ -1070,7 +1070,7 @@ NARROW = {
     "kept": lambda: nn.Zoneout(Narrow(), h=0.3).eval(),
     "skip": lambda: nn.TimeSkip(Narrow(), 2),
     "learned": lambda: nn.LearnedState(Narrow()),
-    "clipped": lambda: nn.ClipCotangent(nn.Residual(Narrow()), norm=1e3),
+    "clipped": lambda: nn.ClipGradient(nn.Residual(Narrow()), norm=1e3),
     "both": lambda: nn.Bidirectional(Narrow(), Narrow()),
 }
 

@@ -122,7 +122,7 @@ def ledger(loss: Tensor | Sequence[Tensor], weights: Any, *, arrays: bool | None
     is expanded into its steps. Two loops over the same cell count their steps together.
 
     Raises ValueError for a loss without steps, for weights that it does not depend on, and where
-    `clip_cotangent` makes the walk back no sum of its parts; RuntimeError for a freed graph.
+    `clip_gradient` makes the gradient no sum of its parts; RuntimeError for a freed graph.
 
     >>> cell = tg.nn.RNN(3, 4, rng=0)
     >>> ys, _ = cell(np.ones((4, 1, 3), np.float32))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ..ops.arithmetic import where
-from ..ops.cotangent import _clip_cotangent
+from ..ops.clipping import _clip_gradient
 from ..ops.shape import _stack, reshape, swapaxes, take
 from ..tape.loops import with_steps
 from ..tape.words import step_of
@@ -44,9 +44,9 @@ def path_of(who: str, x: Tensor) -> list[Tensor]:
 
 
 def refuse_clipped(who: str, nodes: Iterable[Tensor]) -> None:
-    """A cotangent that is clipped on its way is no longer a sum of what it was made of."""
-    if any(y.op is _clip_cotangent for y in nodes):
+    """Refuse a history with a clipped gradient, which is no longer the sum of its parts."""
+    if any(y.op is _clip_gradient for y in nodes):
         raise ValueError(
-            f"{who}: the cotangent is clipped on its way back, so that what comes back is no sum "
-            "of parts. Measure the cell without ClipCotangent."
+            f"{who}: the gradient is clipped in the backward pass, so that it is no sum of parts. "
+            "Measure the cell without ClipGradient."
         )

@@ -16,7 +16,7 @@ from .explain import explain
 from .language import LanguageModel
 from .layers import Dropout, Embedding, Linear
 from .modifiers import (
-    ClipCotangent,
+    ClipGradient,
     DropConnect,
     FeedforwardDropout,
     LearnedState,
@@ -33,7 +33,7 @@ from .recurrent import Recurrent
 
 __all__ = [
     "ACTIVATIONS", "CONVENTIONS", "GRU", "IRNN", "LSTM", "RNN", "Bidirectional", "Cell",
-    "ClipCotangent", "DropConnect", "Dropout", "Embedding", "Ensemble", "FeedforwardDropout",
+    "ClipGradient", "DropConnect", "Dropout", "Embedding", "Ensemble", "FeedforwardDropout",
     "LanguageModel", "LayerNorm", "LearnedState", "Linear", "MinimalGatedUnit", "Modifier",
     "Module", "OutputRecurrent", "Part", "Recurrent", "Residual", "StateDict", "TimeSkip",
     "VariationalDropout", "Zoneout", "activation", "convert", "count_parameters", "each_step",

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..ops import broadcast_to, clip_cotangent, concat, split, where
+from ..ops import broadcast_to, clip_gradient, concat, split, where
 from ..tensor import Tensor
 from .cell import Cell, check_part
 from .init import Random, generator
@@ -383,13 +383,14 @@ class LearnedState(Modifier):
         return tuple(broadcast_to(h, shape=(batch, *h.shape)) for h in self.start.values())
 
 
-class ClipCotangent(Modifier):
-    """What is led back through time is clipped at every step, so that it cannot explode.
+class ClipGradient(Modifier):
+    """A cell whose gradient through time is clipped at every step, so that it cannot explode.
 
-    The cotangent of each state, by norm (of each row by itself) or by value; values ahead stay as
-    they are. See `tg.clip_cotangent`, and `optim.clip_grad_norm` for clipping the sums at the end.
+    The gradient of each state is clipped, by norm (of each row by itself) or by value; the forward
+    pass stays as it is. See `tg.clip_gradient`, and `optim.clip_grad_norm` for clipping the sums
+    at the end.
 
-    >>> cell = tg.nn.ClipCotangent(tg.nn.RNN(3, 4, rng=0), norm=1.0)
+    >>> cell = tg.nn.ClipGradient(tg.nn.RNN(3, 4, rng=0), norm=1.0)
     >>> ys, _ = cell(np.ones((5, 2, 3), np.float32))
     >>> ys.shape
     (5, 2, 4)
@@ -400,8 +401,8 @@ class ClipCotangent(Modifier):
     def __init__(self, cell: Cell, *, norm: float | None = None, value: float | None = None):
         super().__init__(cell, norm=norm, value=value)
         self.limits = {"norm": norm, "value": value}
-        clip_cotangent(np.zeros(1), **self.limits)  # refuses limits that are none
+        clip_gradient(np.zeros(1), **self.limits)  # refuses limits that are none
 
     def step(self, x: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         new = self.inner(x, *state)
-        return tuple([clip_cotangent(h, **self.limits) for h in new])
+        return tuple([clip_gradient(h, **self.limits) for h in new])

@@ -4,7 +4,7 @@ from . import (
     activation,
     algebra,
     arithmetic,
-    cotangent,
+    clipping,
     creation,
     ctc,
     elementary,
@@ -23,7 +23,7 @@ from . import (
 from .activation import *  # noqa: F403
 from .algebra import *  # noqa: F403
 from .arithmetic import *  # noqa: F403
-from .cotangent import *  # noqa: F403
+from .clipping import *  # noqa: F403
 from .creation import *  # noqa: F403
 from .ctc import *  # noqa: F403
 from .elementary import *  # noqa: F403
@@ -40,7 +40,7 @@ from .statistics import *  # noqa: F403
 
 MODULES = (  # each is a family, as in pictures
     arithmetic, elementary, activation, linear, algebra, reduce, statistics, sorting,
-    normalisation, sequence, loss, likelihood, ctc, shape, moving, creation, cotangent,
+    normalisation, sequence, loss, likelihood, ctc, shape, moving, creation, clipping,
 )  # fmt: skip
 __all__ = [
     *arithmetic.__all__,
@@ -59,7 +59,7 @@ __all__ = [
     *shape.__all__,
     *moving.__all__,
     *creation.__all__,
-    *cotangent.__all__,
+    *clipping.__all__,
 ]
 
 for _module in MODULES:
