@@ -31,7 +31,7 @@ def test_the_steps_are_the_walk(kind):
         for x, _ in whole:
             np.testing.assert_allclose(step.so_far[x], sums[x], rtol=1e-12)
         if step.tensor in sums:  # all of it has arrived when the walk is there
-            np.testing.assert_allclose(step.cotangent, sums[step.tensor], rtol=1e-12)
+            np.testing.assert_allclose(step.gradient, sums[step.tensor], rtol=1e-12)
         assert all(x.grad is None for x in leaves)
     assert births == sorted(births, reverse=True) and len(set(seen)) == len(seen)
     assert seen[0] is loss and set(leaves) <= set(seen)

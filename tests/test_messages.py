@@ -162,7 +162,7 @@ SAID = {
         lambda: [s.name for s in nn.TimeSkip(lstm(), 2).begin(1)], "['h0', 'c0', 'h-2 begin']"),
     "a NaN in what is given": (
         lambda: lab.provenance(tg.tensor([np.nan], requires_grad=True).sum()),
-        "NaN first given in a tensor"),
+        "NaN first given in parameter of shape (1,)"),
     "a memory that lasts": (
         lambda: lab.flow(nn.RNN(I, H, activation=lambda a: a, rng=0), ONE),
         "memory: 1/e never, 1 % never\n"),

@@ -215,8 +215,8 @@ def test_the_walk_as_text_is_the_walk():
     steps = [s for s in loss.backward_steps() if not s.tensor.op or s.tensor.op.name != "pick"]
     shown = [float(re.search(r"#\d+\s+(\S+)", line)[1]) for line in lines if line[:4].strip()]
     for step, norm in zip(steps, shown, strict=True):
-        if isinstance(step.cotangent, np.ndarray):
-            assert norm == pytest.approx(np.linalg.norm(step.cotangent), rel=0.05)
+        if isinstance(step.gradient, np.ndarray):
+            assert norm == pytest.approx(np.linalg.norm(step.gradient), rel=0.05)
 
 
 def test_text_fits_with_wide_letters():

@@ -91,11 +91,11 @@ def test_an_epoch_drops_out_clips_and_begins_without_a_state(text, tmp_path):
     louder(run.model), louder(other.model)
     list(train._epochs(run, corpus, print, [], quiet=True))
     model, expected, norms = other.model, [], []
-    total = 2 * math.ceil((len(corpus.learnt) - 1) // 4 / 8)
+    total = 2 * math.ceil((len(corpus.training) - 1) // 4 / 8)
     for _ in range(2):
         model.train()
         state = None
-        for x, y in data.windows(corpus.learnt, 4, 8):
+        for x, y in data.windows(corpus.training, 4, 8):
             loss, state = model.loss(x, y, state)
             state = tg.detach(state)
             expected.append(float(loss.item()) / math.log(2))
@@ -306,12 +306,12 @@ def test_a_short_text_has_a_batch_and_a_window_that_fit(text, tmp_path, capsys):
     corpus = Corpus.of(settings)
     fitted = train._fitted(settings, {}, corpus)
     assert (fitted.batch, fitted.window) == (4, 16)
-    corpus.learnt = np.zeros(26_000, np.int64)
+    corpus.training = np.zeros(26_000, np.int64)
     fitted = train._fitted(settings, {}, corpus)
     assert corpus.windows(fitted) >= 100 and (fitted.batch, fitted.window) == (5, 48)
     assert train._fitted(settings, {"batch": 24, "window": 48}, corpus) == settings
     assert train._fitted(settings, {"batch": 24}, corpus).window == 16
-    corpus.learnt = np.zeros(420_000, np.int64)
+    corpus.training = np.zeros(420_000, np.int64)
     assert train._fitted(settings, {}, corpus) == settings
     assert "for a longer text" in train._why(fitted) and not train._why(settings)
 

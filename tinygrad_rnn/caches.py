@@ -48,7 +48,7 @@ def remembered(most: int) -> Callable[[Callable[..., Answer]], Callable[..., Ans
 
 
 def clear() -> None:
-    """Forget everything: what is asked next is worked out anew, or found on disk."""
+    """Forget everything: what is asked next is recomputed, or found on disk."""
     for cache in (outlines, answers, latest, programs, functions):
         cache.clear()
     for forget in _forget:

@@ -1,4 +1,4 @@
-"""The one walk backwards, from a result to its causes."""
+"""The backward pass, from a result to what it was computed from."""
 
 from __future__ import annotations
 
@@ -82,18 +82,18 @@ def pullback(
 
     Returns the cotangents found: arrays, or tensors with a history under `create_graph`. With
     `retain_graph` those of the tensors in between are returned too; without, each part of the graph
-    is freed as soon as the walk has left it. The walk stops at the tensors in `until`, and where
+    is freed as soon as the pass has left it. The pass stops at the tensors in `until`, and where
     nothing in `wrt` lies further back.
     """
-    walk = Walk(outputs, cotangents, wrt, until, create_graph, retain_graph)
+    this = BackwardPass(outputs, cotangents, wrt, until, create_graph, retain_graph)
     with recording(create_graph), np.errstate(all="ignore"):
-        for k in range(len(walk.order)):
-            walk.visit(k)
-    return walk.found.sums
+        for k in range(len(this.order)):
+            this.visit(k)
+    return this.found.sums
 
 
-class Walk:
-    """One walk back over a history, youngest first: `visit(k)` for each k in turn."""
+class BackwardPass:
+    """One backward pass over a history, youngest first: `visit(k)` for each k in turn."""
 
     def __init__(
         self,
@@ -115,7 +115,7 @@ class Walk:
                 self.found.add(y, g)
 
     def visit(self, k: int) -> Any:
-        """Lead what has arrived at the next tensor on to its inputs: what each of them got."""
+        """Pass what has arrived at the next tensor on to its inputs: what each of them got."""
         y, found = self.order[k], self.found
         g = found.arrived(y) if found.blocks else found.sums.get(y)
         pulled = None
@@ -150,9 +150,9 @@ class Walk:
 
 @dataclass(frozen=True)
 class BackwardStep:
-    """One step of `backward()`: the tensor it is at, and what it leads on to the inputs.
+    """One step of `backward()`: the tensor it is at, and what it passes on to the inputs.
 
-    number: how many steps were before. tensor, cotangent: where the walk is, and the gradient that
+    number: how many steps were before. tensor, gradient: where the pass is, and the gradient that
     has arrived there, whole now. contributions: for each input that waits for one, what this step
     adds to it; nothing at a leaf. so_far: the sum at each of these inputs after this step. Arrays
     are read-only and stay as they are.
@@ -160,7 +160,7 @@ class BackwardStep:
 
     number: int
     tensor: Tensor
-    cotangent: np.ndarray
+    gradient: np.ndarray
     contributions: tuple[tuple[Tensor, np.ndarray], ...]
     so_far: dict[Tensor, np.ndarray]
 
@@ -168,21 +168,21 @@ class BackwardStep:
 def backward_steps(y: Tensor, gradient: Operand | None = None) -> Iterator[BackwardStep]:
     """`backward(retain_graph=True)`, step by step: `for step in loss.backward_steps(): ...`.
 
-    It is the same walk, in the same order. When it has come to its end, and not before, every
+    It is the same pass, in the same order. When it has come to its end, and not before, every
     tensor has its gradient. A compiled loop is one step: run layers with `unroll=True` to see into
     it. Raises at the call what `backward` would.
     """
     seed = _seed(y, gradient, "backward_steps")
-    return _stepping(Walk([y], [seed._array]))
+    return _stepping(BackwardPass([y], [seed._array]))
 
 
-def _stepping(walk: Walk) -> Iterator[BackwardStep]:
-    for number, (y, g, terms) in enumerate(walk.steps()):
+def _stepping(this: BackwardPass) -> Iterator[BackwardStep]:
+    for number, (y, g, terms) in enumerate(this.steps()):
         whole = _snapshot(g.filled(y._array) if isinstance(g, Parts) else g)
         given = tuple([(y.inputs[place], _snapshot(gx)) for place, gx in terms])
-        so_far = {x: _snapshot(walk.found.sum_so_far(x)) for x, _ in given}
+        so_far = {x: _snapshot(this.found.sum_so_far(x)) for x, _ in given}
         yield BackwardStep(number, y, whole, given, so_far)
-    _leave(walk.found.sums)
+    _leave(this.found.sums)
 
 
 def _snapshot(g: Any) -> Any:
@@ -197,7 +197,7 @@ def _snapshot(g: Any) -> Any:
 
 
 def _step(y: Tensor, g: Any, found: Cotangents, wanted: set[Tensor] | None) -> list[Any]:
-    """One step of the walk: from a tensor to what it was made from."""
+    """Take one step of the pass: from a tensor to what it was made from."""
     op, inputs, born = y.op, y.inputs, y.born
     assert op is not None
     for x in inputs:
@@ -286,7 +286,7 @@ def _seed(y: Tensor, cotangent: Operand | None, who: str) -> Tensor:
         if y.size != 1:
             raise RuntimeError(
                 f"{who}: the gradient is implicit only for a result of one element, got shape "
-                f"{y.shape}. Reduce it (y.sum()); only backward() and tg.grad() take cotangents."
+                f"{y.shape}. Reduce it (y.sum()); only backward() and tg.grad() take gradients."
             )
         return owned(np.ones(y.shape, y.dtype))
     seed = cotangent if isinstance(cotangent, Tensor) else Tensor(cotangent)
@@ -301,7 +301,7 @@ def _seed(y: Tensor, cotangent: Operand | None, who: str) -> Tensor:
 def backward(y: Tensor, gradient: Operand | None = None, *, retain_graph: bool = False) -> None:
     """Add to the `.grad` of every leaf that requires it the gradient of `y`.
 
-    `gradient` is the cotangent of `y`; 1 when `y` has one element. The graph is freed on the way,
+    `gradient` is what arrives at `y`; 1 when `y` has one element. The graph is freed on the way,
     all of it, so that a second call raises RuntimeError; `retain_graph=True` keeps it, and leaves
     on every tensor in between its own gradient, for looking at. When a rule raises, no `.grad`
     changes.
@@ -311,7 +311,7 @@ def backward(y: Tensor, gradient: Operand | None = None, *, retain_graph: bool =
 
 
 def _leave(found: dict[Tensor, Any]) -> None:
-    """Add what a walk found to the gradients of leaves; those of the tensors in between it is."""
+    """Add what a pass found to the gradients of leaves; those of the tensors in between it is."""
     own = frozenset([next(_births)])
     for x, g in found.items():
         if x.tracked and type(x._array) is not tuple:
@@ -328,7 +328,7 @@ def passes(g: Tensor | None) -> frozenset[int]:
 def grad(
     y: Tensor,
     xs: Tensor | Sequence[Tensor],
-    cotangent: Operand | None = None,
+    gradient: Operand | None = None,
     *,
     create_graph: bool = False,
     retain_graph: bool | None = None,
@@ -337,17 +337,18 @@ def grad(
     """The gradient of `y` with respect to a tensor, or to each of several (then a list).
 
     Each is the total derivative, whether or not one of `xs` depends on another; `.grad` is left
-    alone. `create_graph` gives gradients a history, so that they can be differentiated again;
-    `retain_graph` (by default as `create_graph`) keeps the graph of `y`: without, what lies between
-    `y` and `xs` is freed, and what `xs` came from stays. Raises RuntimeError when one of `xs` was
-    not used, unless `allow_unused`: then its gradient is None.
+    alone. `gradient` is what arrives at `y`, as for `backward`. `create_graph` gives gradients a
+    history, so that they can be differentiated again; `retain_graph` (by default as
+    `create_graph`) keeps the graph of `y`: without, what lies between `y` and `xs` is freed, and
+    what `xs` came from stays. Raises RuntimeError when one of `xs` was not used, unless
+    `allow_unused`: then its gradient is None.
     """
     single = isinstance(xs, Tensor)
     wrt = [xs] if isinstance(xs, Tensor) else list(xs)
     for x in [y, *wrt]:
         if not isinstance(x, Tensor):
             raise TypeError(f"grad: expected tensors, got {type(x).__name__}")
-    seed = _seed(y, cotangent, "grad")
+    seed = _seed(y, gradient, "grad")
     keep = create_graph if retain_graph is None else retain_graph
     if not allow_unused:
         _check_used(y, wrt)
@@ -358,7 +359,7 @@ def grad(
 
 
 def _check_used(y: Tensor, wrt: Sequence[Tensor]) -> None:
-    """Refuse before the walk, which frees the graph."""
+    """Refuse before the backward pass, which frees the graph."""
     used = set(history([y]))
     for k, x in enumerate(wrt):
         if x not in used or not x.tracked:

@@ -1,4 +1,4 @@
-"""An op is a verb: how to do it to arrays, and how to pull a cotangent back through it."""
+"""An op: what it does to arrays, and the gradient of each input, given that of its result."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Declared:
 
 
 class Op:
-    """A verb: how to do it to arrays, and how to pull a cotangent back through it.
+    """An op: what it does to arrays, and the gradient of each input, given that of its result.
 
     Made by `pointwise`, `primitive` or `variadic` around a body that takes arrays and returns an
     array (or a tuple of arrays). Called with tensors it gives a tensor that remembers; called with
@@ -134,7 +134,7 @@ class Op:
         return tuple([pick._remember(part, (whole,), {"i": i}) for i, part in enumerate(out)])
 
     def _plainly(self, inputs: Sequence[Any], attrs: dict[str, Any]) -> Any:
-        """Arrays in, array out: the verb as a function of NumPy's."""
+        """The op as a function of NumPy's: arrays in, array out."""
         try:
             arrays = [_plain(x) for x in inputs]
         except TypeError as error:
@@ -361,7 +361,7 @@ class Parts(dict[int, Any]):
         )
 
     def merged(self, other: Parts) -> Parts:
-        """Both together; used in place, since a walk merges what it made itself."""
+        """Both together; used in place, since a backward pass merges what it made itself."""
         for i, g in other.items():
             self[i] = self[i] + g if i in self else g
         return self

@@ -185,7 +185,7 @@ class Tensor(Methods):
     same shape and dtype); a graph that had used the old one then refuses to be differentiated.
 
     - `grad`: the gradient left by `backward()`, a tensor, or None when there is none yet.
-    - `op, inputs, attrs`: the verb that made it and what from; a leaf has no `op`.
+    - `op, inputs, attrs`: the op that made it and what from; a leaf has no `op`.
     - `born`: a counter; inputs are always born before outputs, so birth order is a topological
       order of every graph.
     - `name, scope`: words for people, carried along.
@@ -348,7 +348,7 @@ class Tensor(Methods):
         if self.tracked and seen(self, "gives NumPy the numbers of") is not None:
             raise TypeError(
                 "a tensor that remembers was given to NumPy, which would forget where it came "
-                "from. Use the verbs of tg (tg.stack for a list of tensors), or x.data."
+                "from. Use the ops of tg (tg.stack for a list of tensors), or x.data."
             )
         return np.array(self.data, dtype=dtype, copy=copy)
 
@@ -441,7 +441,7 @@ def owned(array: np.ndarray) -> Tensor:
 
 
 def replace(x: Tensor, array: np.ndarray) -> None:
-    """Give a leaf new values. It is born anew, so a graph that used the old ones can tell."""
+    """Give a leaf new values, and a new birth, so that a graph that used the old ones can tell."""
     x._array, x.born = np.asarray(array), next(_births)
 
 

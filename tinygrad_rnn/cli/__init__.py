@@ -1,1 +1,1 @@
-"""The command line: train on a text, sample from what was learnt, draw a graph."""
+"""The command line: train on a text, sample from a trained model, draw a graph."""

@@ -63,7 +63,7 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _add_settings(train: argparse.ArgumentParser) -> None:
-    """What a run keeps: its model, and how it learns."""
+    """Add what a run keeps: its model, and how it is trained."""
     train.add_argument("--cell", choices=("rnn", "lstm", "gru"), help="default lstm")
     train.add_argument("--hidden", type=_count, metavar="N", help="size of the state, default 256")
     train.add_argument("--layers", type=_count, metavar="N", help="cells stacked, default 1")
@@ -97,7 +97,7 @@ def _add_settings(train: argparse.ArgumentParser) -> None:
 
 
 def _add_sample(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    sample = commands.add_parser("sample", help="continue a prompt with what a run has learnt")
+    sample = commands.add_parser("sample", help="continue a prompt with a trained model")
     sample.add_argument("run", metavar="RUN", help="a run's folder, or a checkpoint file")
     sample.add_argument("--prompt", default="\n", metavar="S", help="what to begin from")
     sample.add_argument(
@@ -149,14 +149,14 @@ def _add_explain(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "explain",
         help="step through a small run and its gradient, in a page or as text",
         description="Run a small network over a few characters and write a page that steps through "
-        "the run and back: one HTML file that needs no network. With --text the walk back is "
-        "printed instead, with --equations its equations, and the page only written where -o is "
-        "given.",
+        "its forward and backward pass: one HTML file that needs no network. With --text the "
+        "backward pass is printed instead, with --equations its equations, and the page only "
+        "written where -o is given.",
     )
     explain.add_argument(
         "signs", nargs="?", metavar="CHARACTERS", help="what it reads, default bananas"
     )
-    explain.add_argument("--text", action="store_true", help="print the walk back")
+    explain.add_argument("--text", action="store_true", help="print the backward pass")
     explain.add_argument(
         "--equations", action="store_true", help="print the equations of its layers"
     )

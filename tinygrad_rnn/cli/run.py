@@ -45,10 +45,10 @@ class Settings:
 
 @dataclass
 class Corpus:
-    """A text as numbers: most of it to learn from, the last tenth held out to be judged by."""
+    """A text as numbers: most of it to train on, the last tenth held out to be judged by."""
 
     vocabulary: data.Vocabulary
-    learnt: np.ndarray
+    training: np.ndarray
     held_out: np.ndarray
     digest: str
 
@@ -61,7 +61,9 @@ class Corpus:
         vocabulary = vocabulary or data.Vocabulary(text)
         index = vocabulary.encode(text)
         cut = _cut(len(index))
-        least = max(20, 20 * settings.batch // 9 + 1)  # more than two steps a stream are learnt
+        least = max(
+            20, 20 * settings.batch // 9 + 1
+        )  # more than two steps a stream are for training
         if len(index) < least:
             raise data.TextError(
                 f"{name} is too short: {len(text)} characters, while {settings.batch} streams of "
@@ -76,7 +78,7 @@ class Corpus:
 
     def steps(self, settings: Settings) -> int:
         """How many steps each stream has in an epoch."""
-        return (len(self.learnt) - 1) // settings.batch
+        return (len(self.training) - 1) // settings.batch
 
 
 def _cut(length: int) -> int:
@@ -212,7 +214,9 @@ class Run:
                 f"Adam's {count} steps, {counts}, are not its {len(self.bits)} windows"
             )
         if len(self.judged) != self.epoch or bool(self.done) != (self.state is not None):
-            raise ValueError(f"epoch {self.epoch}, window {self.done} are not what it has learnt")
+            raise ValueError(
+                f"epoch {self.epoch}, window {self.done} are not what it was trained on"
+            )
         shape, dtype = (self.settings.batch, self.settings.hidden), self.model.output.W.dtype
         if any((x.shape, x.dtype) != (shape, dtype) for cell in self.state or () for x in cell):
             raise ValueError(f"its state is not {dtype}{list(shape)}")

@@ -1,4 +1,4 @@
-"""`tinygrad-rnn sample`: continue a prompt with what a run has learnt."""
+"""`tinygrad-rnn sample`: continue a prompt with a trained model."""
 
 from __future__ import annotations
 

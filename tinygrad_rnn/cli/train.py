@@ -128,7 +128,7 @@ UPDATES = 100  # an epoch of a short text should have as many: fewer are noise
 
 def _fitted(settings: Settings, given: dict[str, object], corpus: Corpus) -> Settings:
     """With a batch and a window that fit a short text, unless they were asked for."""
-    count = len(corpus.learnt) // UPDATES
+    count = len(corpus.training) // UPDATES
     if "batch" not in given:
         fit = max(4, count // settings.window)
         settings = replace(settings, batch=min(settings.batch, fit))
@@ -185,7 +185,7 @@ def _resume(options: argparse.Namespace, given: dict[str, object]) -> tuple[Run,
     an_epoch = corpus.windows(run.settings)
     if run.done >= an_epoch or len(run.bits) != run.epoch * an_epoch + run.done:
         raise ValueError(
-            f"--resume: {run.folder} has learnt {len(run.bits)} windows, which are not "
+            f"--resume: {run.folder} was trained on {len(run.bits)} windows, which are not "
             f"{run.epoch} epochs of {an_epoch} and {run.done}: its file was changed"
         )
     _check_size(run.settings, corpus)
@@ -203,7 +203,7 @@ def _introduce(run: Run, corpus: Corpus, say: Say) -> None:
     count = sum(x.size for x in run.model.parameters())
     source = s.text or "Python's language reference (pydoc_data.topics)"
     say(
-        f"text      {source}: {len(corpus.learnt) + len(corpus.held_out):,} characters, "
+        f"text      {source}: {len(corpus.training) + len(corpus.held_out):,} characters, "
         f"{len(run.characters)} different; the last {len(corpus.held_out):,} are held out\n"
         f"model     {s.cell} {s.embedding} → {' → '.join([str(s.hidden)] * s.layers)}, "
         f"{count:,} parameters\n"
@@ -246,7 +246,7 @@ def _epochs(run: Run, corpus: Corpus, say: Say, stopped: list[int], *, quiet: bo
     with _Progress(steps * s.batch * s.epochs, quiet) as progress:
         progress.skip(steps * s.batch * run.epoch + run.done * s.window * s.batch)
         while run.epoch < s.epochs:
-            windows = data.windows(corpus.learnt, s.batch, s.window, start=run.done)
+            windows = data.windows(corpus.training, s.batch, s.window, start=run.done)
             updates = optim.truncated_bptt(
                 run.model.train().loss,
                 windows,
@@ -277,7 +277,7 @@ def _epochs(run: Run, corpus: Corpus, say: Say, stopped: list[int], *, quiet: bo
 
 
 def judge(run: Run, index: np.ndarray) -> float:
-    """Bits per character on a text the model has not learnt."""
+    """Bits per character on a text the model was not trained on."""
     model, s = run.model.eval(), run.settings
     batch = min(s.batch, max(1, (len(index) - 1) // s.window))
     state, total, count = None, 0.0, 0
@@ -367,7 +367,7 @@ class _Progress:
         self.bar.initial = self.bar.n = characters
 
     def advance(self, characters: int, run: Run) -> None:
-        """So many characters more were learnt."""
+        """Count so many characters more that were trained on."""
         self.done += characters
         recent = run.bits[-50:]
         bits = sum(recent) / len(recent)
@@ -411,7 +411,7 @@ def _draw_curve(run: Run) -> None:
     curve(
         series,
         title=f"{run.settings.cell}: bits per character",
-        x_label="windows learnt",
+        x_label="training windows",
         y_label="bits per character",
     ).save(run.folder / CURVE)
 
@@ -419,7 +419,7 @@ def _draw_curve(run: Run) -> None:
 def _draw_graph(run: Run, corpus: Corpus) -> None:
     """The first steps of the text through the model, with the gradients that they give."""
     model = run.model.eval()
-    x, y = next(data.windows(corpus.learnt[:9], 2, 4))
+    x, y = next(data.windows(corpus.training[:9], 2, 4))
     run.optimizer.zero_grad()
     model.recurrent.unroll = True  # every step recorded, and its gradients with it
     loss, _ = model.loss(x, y)
@@ -439,7 +439,7 @@ def _conclude(run: Run) -> None:
         f"done: {run.judged[-1][1]:.3f} bits per character on the held-out text\n"
         f"  {run.folder / CHECKPOINT}   the model; continue a text with: "
         f"tinygrad-rnn sample {_quoted(run)}\n"
-        f"  {run.folder / CURVE}                 how it learnt\n"
+        f"  {run.folder / CURVE}                 the loss curve\n"
         f"  {run.folder / GRAPH}                the graph of a few of its steps",
         flush=True,
     )

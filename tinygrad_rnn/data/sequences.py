@@ -81,7 +81,7 @@ def buckets(lengths: Any, batch: int, *, rng: Random) -> Iterator[np.ndarray]:
     """Batches of sequences of similar length: the numbers of `batch` sequences each, int64.
 
     Every sequence comes once; one batch may be smaller. Lengths are sorted with a tenth of noise,
-    so that each call with the same generator mixes anew, cut, and the batches shuffled. The same
+    so that each call with the same generator mixes again, cut, and the batches shuffled. The same
     seed gives the same batches. What padding is left: `padding_share`.
 
     Raises ValueError or TypeError for lengths that are not whole numbers and a batch below 1.

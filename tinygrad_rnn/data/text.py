@@ -10,7 +10,7 @@ import numpy as np
 
 
 class TextError(ValueError):
-    """A text that cannot be learnt from, and why.
+    """A text that cannot be trained on, and why.
 
     >>> try:
     ...     tg.data.streams(np.arange(2), batch=2)
@@ -140,9 +140,7 @@ class Vocabulary:
         unknown = self._codes[index] != codes if len(self) else codes == codes
         if unknown.any():
             character = text[int(unknown.argmax())]
-            raise TextError(
-                f"the character {character!r} does not occur in the text that was learnt"
-            )
+            raise TextError(f"the character {character!r} does not occur in the training text")
         return index.astype(np.int64)
 
     def decode(self, index: np.ndarray | Sequence[int] | int) -> str:

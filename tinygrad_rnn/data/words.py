@@ -102,7 +102,7 @@ def dates(
     rng: Random,
     locales: Sequence[str] = ("de", "en", "es", "fr", "it", "ja", "nl", "zh"),
 ) -> list[tuple[str, str]]:
-    """Pairs of a date as people write it and the same date in ISO 8601, drawn anew.
+    """Pairs of a date as people write it and the same date in ISO 8601, drawn at random.
 
     Such as ("5 de marzo de 2024", "2024-03-05"): a day from 1950 to 2049, a locale, and a style
     (medium, long or full), each equally likely. No text of these locales means two dates; those

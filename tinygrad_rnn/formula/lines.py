@@ -17,7 +17,7 @@ from .term import Call, Number, Sum, Symbol, Term, changed, every, later, plus
 
 
 class Derivation:
-    """The equations of one step and of what its cotangents lead back, as lines.
+    """The equations of one step and of its backward pass, as lines.
 
     results: what the results go by, the carry first. known: the names of weights. reads: the
     numbers of the results that the loss reads itself. every_op: a line for each op.
@@ -87,7 +87,7 @@ class Derivation:
         return None
 
     def back(self) -> list[Tensor]:
-        """The ops that lead the cotangents back."""
+        """The ops of the backward pass."""
         known = set(self.program.nodes)
         found = history([g for g in self.found.values() if isinstance(g, Tensor)], known)
         return [y for y in reversed(found) if y.op is not None and y not in known]
@@ -107,7 +107,7 @@ class Derivation:
         return found
 
     def sections(self) -> dict[str, list[Line]]:
-        """The lines in the order in which they can be worked out."""
+        """The lines in the order in which they can be computed."""
         found = {
             "blocks": [Line(left, right) for left, right in self.names.blocks],
             "forward": grouped(ordered(self.forward())),
@@ -206,7 +206,7 @@ class Derivation:
         return Symbol(self.names.states[k], 0, mark="δ")
 
     def _incoming(self, k: int) -> Term:
-        """What the loss reads of a result, and what the step after leads back to it."""
+        """The gradient of a result: from the loss itself, and from the step after."""
         name = self.names.states[k]
         direct: Term = Symbol(name, 0, mark="∂t") if k in self.reads else Number(0.0)
         if k >= len(self.program.carry) or self.program.carry[k] not in self.found:

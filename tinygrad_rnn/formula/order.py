@@ -1,4 +1,4 @@
-"""Lines of equations in an order in which they can be worked out, and likes as one."""
+"""Lines of equations in an order in which they can be computed, and likes as one."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from .rules import blank
 
 
 class Program:
-    """The ops of one step on named leaves, and those that lead its cotangents back.
+    """The ops of one step on named leaves, and those of its backward pass.
 
     xs, carry, results: of the step; weights: the leaves that it closes over, by the tensor that
     each stands for, or by that and the number of a block. blocks: for each block of one of those,
@@ -120,8 +120,8 @@ class Program:
     def pull(self, reads: Sequence[int]) -> tuple[list[Tensor | None], dict[Tensor, Any]]:
         """Cotangents of the results, None where nothing can arrive, and what they lead to.
 
-        reads: the results that the loss reads itself. A new state also has what the step after
-        leads back to the old one.
+        reads: the results that the loss reads itself. A new state also has the gradient from
+        the step after.
         """
         count, alive = len(self.carry), set(reads)
         while True:

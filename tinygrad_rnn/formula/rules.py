@@ -1,4 +1,4 @@
-"""What an op does and how it leads a cotangent back, in letters: its rules, run and printed."""
+"""What an op does and its derivative rules, in letters: the rules, run and printed."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def blank(shape: tuple[int, ...], dtype: Any, name: str | None = None) -> Tensor
 
 
 def in_letters(y: Tensor) -> tuple[str, tuple[str, ...]]:
-    """What the op that made a tensor does, "tanh(x)", and what it leads back to each input, as
-    text; "" where that is nothing, or not known."""
+    """What the op that made a tensor does, "tanh(x)", and the gradient of each input, as text; ""
+    where that is nothing, or not known."""
     shapes = [(x._array.shape, x._array.dtype) for x in y.inputs]
     key = (y.op, *shapes, repr(y.attrs))
     known = _known.get(key)

@@ -17,7 +17,7 @@ Factors: TypeAlias = "tuple[tuple[Term, int], ...]"
 
 @dataclass(frozen=True, eq=False)
 class Term:
-    """A formula. Equal formulas are equal, and can be keys; the hash is worked out once."""
+    """A formula. Equal formulas are equal, and can be keys; the hash is computed once."""
 
     _hash: int = field(init=False, repr=False, default=0)
 

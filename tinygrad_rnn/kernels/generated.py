@@ -66,7 +66,7 @@ def function(source: str, counts: int, arguments: Any, called: Any) -> Any:
     """The compiled function of a text: from memory, from disk, or compiled now.
 
     called: by their names in the text, the functions it calls, see `numbers.Called`. Somebody
-    else's is known by all it reads, its code included, and not by its identity: one made anew at
+    else's is known by all it reads, its code included, and not by its identity: one made again at
     every call is the same op, and another that took its address is not.
     """
     kinds = (

@@ -77,7 +77,7 @@ class Kept(NullCache):
         where = folder() if _STAMP else None
         if where is None:
             reason = "no folder can be written" if _STAMP else "its own code cannot be read"
-            _warn_once(None, f"kernels are compiled anew in every process: {reason} "
+            _warn_once(None, f"kernels are compiled again in every process: {reason} "
                        "(set NUMBA_CACHE_DIR)")  # fmt: skip
             return None
         key = f"{self.key} {kinds} {context.codegen().magic_tuple()}"
@@ -114,7 +114,7 @@ class Kept(NullCache):
         try:
             _write(path, summed(dumps(result._reduce())))
         except Exception as error:  # a full or lost folder
-            _warn_once(None, f"kernels are compiled anew in every process: {error} "
+            _warn_once(None, f"kernels are compiled again in every process: {error} "
                        "(set NUMBA_CACHE_DIR)")  # fmt: skip
         if path.name.startswith("0"):  # now and then: one name in sixteen
             _make_room(path.parent)

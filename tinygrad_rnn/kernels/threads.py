@@ -136,7 +136,7 @@ class _Job:
         self.news.put(None)
 
     def wait(self) -> None:
-        """Come back when no part is running any more, whatever is raised meanwhile.
+        """Return when no part is running any more, whatever is raised meanwhile.
 
         News only wake us up, and what has ended is counted: an interrupt may swallow news.
         """

@@ -75,7 +75,7 @@ class Backward(Draft):
     # -- what it reads of the forward pass ---------------------------------------------------------
 
     def residuals(self) -> list[Tensor]:
-        """What is read of the forward pass and cannot cheaply be worked out again."""
+        """What is read of the forward pass and cannot cheaply be recomputed."""
         step, known = self.step, self.lowering.known
         mine = {known[y]: y for y in step.ops if isinstance(known[y], Node)}
         outputs = [self.lowering.node(p) for p in self.pulled if p is not None]
@@ -113,7 +113,7 @@ class Backward(Draft):
 
 
 def derivable(node: Node, known: set[Node]) -> bool:
-    """Whether a node costs little to work out from what is known."""
+    """Whether a node costs little to compute from what is known."""
     stack, seen = [node], set[Node]()
     while stack:
         n = stack.pop()

@@ -88,7 +88,7 @@ def _remember(step: Steps, given: Any, program: Program) -> None:
 
 
 def _check_repeats(program: Program, captured: Any, began: int, again: Any) -> None:
-    """Refuse numbers that a step makes anew each time it runs, if they are not always the same."""
+    """Refuse numbers that a step makes again each time it runs, if they are not always the same."""
     fresh = [x for x in captured if x.born > began and not is_written(x)]
     if not fresh or _same(fresh, program.seen):
         return
@@ -112,7 +112,7 @@ def _recalled(known: Known | None, given: Any) -> tuple[Any, Any]:
 
 
 def _recognised(step: Steps, given: Any, roots: Sequence[Any]) -> tuple[Any, Any]:
-    """The program of last time, if the step, run anew, does what it did then."""
+    """The program of last time, if the step, run again, does what it did then."""
     try:
         program = caches.latest.get(_code(step), {}).get(given)
     except TypeError:

@@ -74,7 +74,7 @@ def scan(
     once at every call, on tensors without numbers, and must do the same at every t: it may read
     tensors from outside, which get their gradients, but not branch on numbers (`tg.where`), draw
     random ones (give them as xs), or change anything but to log its tensors. `checkpoint` keeps
-    only every n-th carry for the backward pass, "sqrt" every √T-th, and works out the rest again.
+    only every n-th carry for the backward pass, "sqrt" every √T-th, and recomputes the rest.
     `unroll=True` records every step.
 
     Shapes and results as for `unroll`. An op without a compiled form runs unrolled, with a

@@ -77,7 +77,7 @@ def spelled(op: Op, inputs: Sequence[Word]) -> Word | None:
 
 @remembered(1024)
 def is_cheap(op: Op) -> bool:
-    """Whether to work it out again costs less than to keep it."""
+    """Whether to recompute it costs less than to keep it."""
     word = spelled(op, [Word(f"x{k}") for k in range(op.arity)])
     return op.declared.cheap or (word is not None and word.sign not in DEAR)
 

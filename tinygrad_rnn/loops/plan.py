@@ -100,7 +100,7 @@ class Plan:
         return held
 
     def packed(self, k: int, source: Source, values: Values) -> Array:
-        """Weights as the products read them: packed anew when they are other weights.
+        """Weights as the products read them: packed again when they are other weights.
 
         An array in a graph never changes, so the same array is the same weights.
         """
@@ -152,7 +152,7 @@ class Plan:
 
 
 class Values:
-    """What the fixed arrays are; what is made of them is worked out when it is asked for."""
+    """The fixed arrays; what is made of them is computed when it is asked for."""
 
     def __init__(self, fixed: Sequence[Fixing], captured: Sequence[Array]):
         self.fixed, self.captured = fixed, captured

@@ -29,7 +29,7 @@ class Trace:
     """What a step does, in the order it does it, found by running it on outlines of arrays.
 
     `nodes` are the ops, as tensors without numbers; `captured` what they read from outside: weights
-    the step closes over and numbers it mentions. Running the step anew is cheap (no arithmetic is
+    the step closes over and numbers it mentions. Running the step again is cheap (no arithmetic is
     done), so it happens at every call, and what has changed since is always seen.
     """
 
@@ -335,7 +335,7 @@ class Step:
 
         A result k has a cotangent from outside where `incoming[k]`; a new carry also has that of
         the step after, if anything leads there. Returns the leaves that stand for the cotangents of
-        the results (None for an output nobody used), the cotangents pulled back, and the ops in
+        the results (None for an output nobody used), those of the inputs, and the ops in
         between.
         """
         count, first = len(self.carry), len(self.xs)
@@ -395,7 +395,7 @@ def trace(
     step: Callable[..., Any], xs: Sequence[Tensor], carry: Sequence[Tensor],
     roots: Sequence[Any] = (),
 ) -> Any:  # fmt: skip
-    """Run a step on outlines: its trace, and its results; states that may be learned from count."""
+    """Run a step on outlines: its trace, and its results; states that may be trained count."""
     made = Trace([*xs, *carry])
     for leaf in made.leaves[len(xs) :]:
         leaf.tracked = leaf._array.dtype.kind == "f"

@@ -107,7 +107,7 @@ class Bidirectional(Part):
         merged = self.merge if callable(self.merge) else MERGES[self.merge]
 
         def read(how: str) -> Tensor:
-            # Of a function, 0 · inf may come back where nothing counts: a choice keeps it there.
+            # A function's gradient may be 0 · inf where nothing counts: a choice keeps it there.
             inner = "zero" if how == "raw" and callable(self.merge) else how
             y = merged(f.read(inner), b.read(inner))
             if how == "raw" or not callable(self.merge) or (way.valid is None and len(xs)):

@@ -25,7 +25,7 @@ from .moment import Moment
 class Way(NamedTuple):
     """How a part is folded: what the padding and the resets are, and what is to be kept.
 
-    valid and reset are bools (T, B, 1), or None where every step counts and none begins anew.
+    valid and reset are bools (T, B, 1), or None where every step counts and none begins again.
     """
 
     valid: Tensor | None = None
@@ -36,7 +36,7 @@ class Way(NamedTuple):
     unroll: bool = False
 
     def resets(self) -> Tensor | None:
-        """Where a step begins anew, in this direction.
+        """Where a step begins again, in this direction.
 
         A reset at t parts t-1 from t; from the end, that is met before step t-1. Where no step that
         counts follows, nothing begins: the state stays that after a row's last.
@@ -208,8 +208,8 @@ class Cell(Part):
             flag, old = iter(given[count : len(streams)]), given[len(streams) :]
             valid = next(flag) if way.valid is not None else None
             if way.reset is not None:
-                anew = next(flag)
-                old = tuple(where(anew, b, s) for b, s in zip(begin, old, strict=True))
+                again = next(flag)
+                old = tuple(where(again, b, s) for b, s in zip(begin, old, strict=True))
             seen = old
             if valid is not None:
                 seen = tuple(where(valid, s, h) for s, h in zip(old, harmless, strict=True))
@@ -389,8 +389,8 @@ def _harmless(
     at_first = xs.data[turn][first, rows]
     states = [s.detach()[rows] for s in state]
     if resets is not None:
-        anew = np.logical_or.accumulate(resets.data[turn])[first, rows]
-        states = [where(anew, b.detach()[rows], s) for b, s in zip(begin, states, strict=True)]
+        again = np.logical_or.accumulate(resets.data[turn])[first, rows]
+        states = [where(again, b.detach()[rows], s) for b, s in zip(begin, states, strict=True)]
     return where(way.valid, xs, at_first), states
 
 

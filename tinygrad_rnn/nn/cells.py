@@ -90,7 +90,7 @@ class RNN(Affine):
     """h = f(x Wx + h Wh + b) (S2; Elman 1990).
 
     activation: a name of `nn.ACTIVATIONS`, which is what ONNX means by it whatever the convention,
-    or a function of a tensor. bias: how many, 0, 1 or 2 (b, and bh as in note 003's formula 1). Wx
+    or a function of a tensor. bias: how many, 0, 1 or 2 (b, and bh). Wx
     (inputs, hidden) is Glorot, Wh (hidden, hidden) orthogonal. untied: a Wh for each of so many
     steps, (steps, hidden, hidden), instead of one that all share (S3). clip: what goes into the
     activation is cut off there, if given.
@@ -382,12 +382,12 @@ class MinimalGatedUnit(Affine):
 
 
 class OutputRecurrent(Cell):
-    """h(t) = tanh(b + o(t-1) Wo + x(t) Wx), o(t) = c + h(t) V: only the output comes back (S7).
+    """h(t) = tanh(b + o(t-1) Wo + x(t) Wx), o(t) = c + h(t) V: only the output is fed back (S7).
 
     source says what stands for o(t-1): "output" itself, "prediction" softmax(o), or "target", what
     the output should have been. With targets no step waits for another, and all of them run at once
-    as one batch: `ys, state = cell(xs, targets=ys)`. In use set `cell.source` to "output" or
-    "prediction". Jordan 1986; teacher forcing: Williams & Zipser 1989. V is (hidden, outputs).
+    as one batch: `ys, state = cell(xs, targets=ys)`. Without targets set `cell.source` to "output"
+    or "prediction". Jordan 1986; teacher forcing: Williams & Zipser 1989. V is (hidden, outputs).
 
     >>> cell = tg.nn.OutputRecurrent(3, 8, 2, source="target", rng=0)
     >>> xs, targets = np.ones((5, 1, 3), np.float32), np.zeros((5, 1, 2), np.float32)
@@ -449,7 +449,7 @@ class OutputRecurrent(Cell):
             raise ValueError(
                 f"OutputRecurrent: source={self.source!r} "
                 + ("goes without targets" if targets is not None else "needs targets=")
-                + '; cell.source is "target" for teacher forcing, "output" or "prediction" in use'
+                + '; cell.source is "target" for teacher forcing, "output" or "prediction" without'
             )
         if targets is None:
             return super().__call__(xs, state, **how)

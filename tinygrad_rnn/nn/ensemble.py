@@ -1,4 +1,4 @@
-"""Many answers made one: of several models, or of one whose dropout draws each time anew."""
+"""Many answers made one: of several models, or of one whose dropout draws again each time."""
 
 from __future__ import annotations
 

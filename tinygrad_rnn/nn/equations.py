@@ -22,7 +22,7 @@ def equations(step: Any, carry: Any = None, xs: Any = None, *, detail: bool = Fa
     Forward lines, then for each gate and state what arrives there from the loss and from the step
     after, then the sums over time that are the weights' gradients. `print` shows them, `.latex` is
     for a paper, and a notebook sets them. Masks that a cell draws are inputs by their names;
-    `cell.eval()` first shows the cell in use.
+    `cell.eval()` first shows it in evaluation mode.
 
     step: a cell; or a step, with a carry and xs as for `tg.scan`.
     detail: a line for each op.

@@ -167,12 +167,12 @@ def _remarks(cell: Any) -> Lines:
     """What the counts alone do not say, of cells that have no norm or projection besides."""
     if not _short(cell, count_parameters(cell)):
         return []
-    lines = ["", "  b and bh are one bias, their sum, that learns twice as fast."]
+    lines = ["", "  b and bh are one bias, their sum, that is trained twice as fast."]
     if kind_of(cell) is GRU:
         lines.append("  bn is another where the reset gate multiplies it, after the product.")
     if kind_of(cell) is LSTM:
         e, h = cell.inputs, cell.hidden
         wrong = f"{4 * ((e + h) * e + e):,}"
         so = f"here it is, with {wrong}" if e == h else f"here {wrong} would be wrong"
-        lines.append(f"  Note 004's 4 [(e + h) e + e] is right only if e = h: {so}.")
+        lines.append(f"  The count 4 [(e + h) e + e] is right only if e = h: {so}.")
     return lines

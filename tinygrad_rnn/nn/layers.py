@@ -68,7 +68,7 @@ class Embedding(Module):
 
 
 class Dropout(Module):
-    """In training each element is 0 with probability p, else x / (1 - p); in use x itself (S24).
+    """Dropout: 0 with probability p, else x / (1 - p); in evaluation mode x itself (S24).
 
     A new mask at every call, drawn from `rng`; in a cell's step, at every step. Raises ValueError
     unless 0 <= p <= 1. Plain arrays become tensors of `dtype`.

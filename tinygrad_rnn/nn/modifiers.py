@@ -241,9 +241,9 @@ class Zoneout(Modifier):
     """Units that keep their state, each with its own chance: h(t) = m ⊙ h(t-1) + (1 - m) ⊙ h̃(t).
 
     Rates go by the names of states, `Zoneout(LSTM(64, 128), h=0.05, c=0.5)` (S27). A new mask at
-    every step; in use the expectation, p h(t-1) + (1 - p) h̃(t). The output is the state that was
-    kept. Krueger et al. 2017. Raises ValueError for a state that the cell does not have,
-    and without any rate.
+    every step; in evaluation mode the expectation, p h(t-1) + (1 - p) h̃(t). The output
+    is the state that was kept. Krueger et al. 2017. Raises ValueError for a state that the cell
+    does not have, and without any rate.
 
     >>> cell = tg.nn.Zoneout(tg.nn.LSTM(3, 4, rng=0), h=0.05, c=0.5, rng=0)
     >>> cell(np.ones((5, 2, 3), np.float32))[0].shape

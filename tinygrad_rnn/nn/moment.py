@@ -106,7 +106,7 @@ def once(make: Callable[[], Made]) -> Made:
 
 
 def gates(**tensors: Tensor) -> tuple[Tensor, ...]:
-    """In a step: name what it works out, for pictures and `return_gates`; returns them in order.
+    """In a step: name what it computes, for pictures and `return_gates`; returns them in order.
 
     >>> class Gated(tg.nn.RNN):
     ...     def step(self, x, h):

@@ -30,12 +30,12 @@ class Recurrent(Module):
     `ys, state = layer(xs, state)`: xs is (T, B, inputs), or (B, T, inputs) with `batch_first`, or
     (T, inputs) for one sequence, or a list of such of any lengths; ys has the last cell's outputs
     instead. `state` is one tuple per cell of its states, each (B, its size): pass it on to continue
-    a sequence, None for zeros. With T = 0 the state comes back as it was.
+    a sequence, None for zeros. With T = 0 the state is returned as it was.
 
     readout: "all" outputs, or one per row (B, outputs): the "last", or the "mean", "sum" or "max"
     over the steps that count. pad: what outputs are at steps that do not count, "zero", or "hold"
     the one before. reverse: from the last step to the first. `dropout` cuts what goes into each
-    cell from below, anew at every step, never the state (S25; Zaremba et al. 2014): one rate, or
+    cell from below, again at every step, never the state (S25; Zaremba et al. 2014): one rate, or
     one for each cell. The cells run as compiled loops (see `tg.scan`, also for `checkpoint`);
     `unroll` records every step, for looking at. `share`: one and the same cell may stand in several
     places, with one set of weights.
@@ -107,7 +107,7 @@ class Recurrent(Module):
         lengths: how many steps of each row count, whole numbers (B,) in any order, 0 too; or mask:
         which, bools (T, B), with gaps if need be. Steps that do not count leave the state alone,
         whatever stands in xs there, and the state returned is that after each row's last. reset:
-        bools (T, B), where a row begins anew with step t, or the next that counts. With
+        bools (T, B), where a row begins again with step t, or the next that counts. With
         `batch_first`, (B, T).
 
         return_states: a dict for each cell of all its states, such as "c", (T, B, size).
@@ -217,7 +217,7 @@ class Recurrent(Module):
         return tuple(s.reshape(1, -1) if single else s for s in tensors)
 
     def _ragged(self, xs: Any, state: Any, lengths: Any, mask: Any, *more: Any) -> Any:
-        """A list of sequences as one padded batch; outputs for each step come back as a list."""
+        """A list of sequences as one padded batch; outputs for each step are returned as a list."""
         if lengths is not None or mask is not None:
             raise ValueError(
                 "Recurrent: a list of sequences has lengths of its own: give no others"

@@ -75,8 +75,8 @@ def cross_entropy(
     weight: (C), what a target of each class counts; "mean" divides by the weights that counted.
     label_smoothing: so much of each target is spread evenly over all classes (Szegedy et al. 2016);
     both as in PyTorch, whose classes are on axis 1 where ours are last.
-    reduction: "mean" over the targets that are not ignored (0 when all are), "sum" (the notes'
-    L = Σ_t, S6), or "none" for one number per target, 0 where it is ignored.
+    reduction: "mean" over the targets that are not ignored (0 when all are), "sum"
+    (L = Σ_t, S6), or "none" for one number per target, 0 where it is ignored.
     Raises ValueError for shapes that disagree and for targets out of range, TypeError for targets
     that are not integers and for a mask that is not bools.
 

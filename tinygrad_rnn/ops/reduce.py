@@ -1,4 +1,4 @@
-"""Verbs that make one number of many."""
+"""Ops that make one number of many."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Verbs that move elements about without changing them."""
+"""Ops that move elements about without changing them."""
 
 import operator
 from functools import lru_cache

@@ -1,4 +1,4 @@
-"""Truncated backpropagation through time: a long sequence, learnt a window at a time."""
+"""Truncated backpropagation through time: a long sequence, trained on a window at a time."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def truncated_bptt(
     max_norm: float = float("inf"),
     schedule: Callable[[int], float] | None = None,
 ) -> Iterator[Update]:
-    """Learn from each (x, y) window in turn; the state goes on to the next, gradients stop there.
+    """Train on each (x, y) window in turn; the state goes on to the next, gradients stop there.
 
     `forward(x, y, state)` returns the loss and the new state. Between windows the state keeps its
     values and loses its history (Williams & Peng 1990), so time and memory are those of one window.

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..formula.rules import in_letters
-from ..grad import Walk, _seed, passes
+from ..grad import BackwardPass, _seed, passes
 from ..op import Parts, pick
 from ..ops.shape import _stack, unstack
 from ..tensor import Tensor, history
@@ -109,7 +109,7 @@ class _Maker:
     def walk(self, y: Tensor) -> None:
         """Record the backward pass from y."""
         order = 0
-        for z, g, terms in Walk([y], [_seed(y, None, "tape_of")._array]).steps():
+        for z, g, terms in BackwardPass([y], [_seed(y, None, "tape_of")._array]).steps():
             if z.op is pick:
                 continue
             r = self.records[self.number[z]]
