@@ -50,7 +50,8 @@ def sum_to(x, shape):
 
 FUNCTIONS = {
     "σ": lambda x: 1 / (1 + np.exp(-x)),
-    "tanh": np.tanh, "exp": np.exp, "expm1": np.expm1, "log1p": np.log1p, "log": np.log, "√": np.sqrt, "abs": np.abs, "sign": np.sign,
+    "expm1": np.expm1, "log1p": np.log1p,
+    "tanh": np.tanh, "exp": np.exp, "log": np.log, "√": np.sqrt, "abs": np.abs, "sign": np.sign,
     "relu": lambda x: np.maximum(x, 0), "softplus": lambda x: np.logaddexp(x, 0),
     "maximum": np.maximum, "minimum": np.minimum, "softmax": softmax, "logsumexp": logsumexp,
     "log_softmax": lambda x, axis=-1: x - logsumexp(x, axis, True),
