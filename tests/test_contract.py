@@ -19,7 +19,7 @@ import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import data, nn, optim
-from tinygrad_rnn.tensor import history
+from tinygrad_rnn.tensor import history, is_recording, recording
 
 T, B, I, H = 5, 3, 2, 4
 
@@ -728,7 +728,7 @@ def test_D10_a_buffer_that_an_op_uses_again_does_not_change_old_answers():
     def doubled(x):
         return np.multiply(x, 2, out=buffer)
 
-    op = tg.Op(doubled, [lambda g, y, x: 2 * g])
+    op = tg.op.Op(doubled, [lambda g, y, x: 2 * g])
     first = op(leaf([1.0, 2.0]))
     try:
         op(leaf([5.0, 6.0]))
@@ -751,7 +751,7 @@ def test_D11_gradients_that_share_memory_are_never_added_to_in_place():
 def test_D11_a_gradient_does_not_follow_the_buffer_of_a_derivative():
     buffer = np.ones(2)
     x = leaf([1.0, 2.0])
-    tg.Op(lambda x: x + 0.0, [lambda g, y, x: buffer])(x).sum().backward()
+    tg.op.Op(lambda x: x + 0.0, [lambda g, y, x: buffer])(x).sum().backward()
     try:
         buffer[:] = 99
     except ValueError as error:
@@ -782,7 +782,7 @@ def test_E01_nothing_changes_in_place():
         return x
 
     with refused(ValueError, "greedy", "read-only"):
-        tg.Op(greedy, [None])(leaf([1.0, 2.0]))
+        tg.op.Op(greedy, [None])(leaf([1.0, 2.0]))
 
 
 @pytest.mark.parametrize("change", ["data", "step", "load"])
@@ -842,12 +842,12 @@ def test_E06_augmented_assignment_makes_a_new_tensor():
 IN_PLACE = [operator.iadd, operator.isub, operator.imul, operator.itruediv, operator.ipow]
 
 
-@pytest.mark.parametrize("recording", [True, False])
+@pytest.mark.parametrize("on", [True, False])
 @pytest.mark.parametrize("change", [*IN_PLACE, operator.imatmul])
-def test_E06_a_parameter_is_not_bound_to_something_else(change, recording):
+def test_E06_a_parameter_is_not_bound_to_something_else(change, on):
     """`p -= lr * p.grad` would bind p to a new tensor, and train nothing."""
     p = tg.tensor(np.eye(2), requires_grad=True, name="p")
-    with tg.recording(recording), refused(TypeError, "p float64[2, 2]", "p.data = ", "tg.optim"):
+    with recording(on), refused(TypeError, "p float64[2, 2]", "p.data = ", "tg.optim"):
         change(p, np.eye(2))
     same(change(p.detach(), np.full((2, 2), 4.0)), change(np.eye(2), np.full((2, 2), 4.0)))
 
@@ -881,7 +881,7 @@ def test_E09_a_detached_tensor_keeps_its_values():
     ids=["number", "short", "more axes", "text", "complex", "object"],
 )
 def test_E10_a_derivative_that_returns_something_else_names_its_op(returned):
-    odd = tg.Op(lambda x: x * 2, [lambda g, y, x: returned])
+    odd = tg.op.Op(lambda x: x * 2, [lambda g, y, x: returned])
     odd.name = "odd"
     x = leaf([1.0, 2.0, 3.0])
     with refused((ValueError, TypeError), "odd", "cotangent", "expected"):
@@ -890,7 +890,7 @@ def test_E10_a_derivative_that_returns_something_else_names_its_op(returned):
 
 
 def test_E10_a_variadic_derivative_that_returns_too_few():
-    odd = tg.variadic(lambda g, y, *xs: [g])(lambda *xs: xs[0] + xs[1])
+    odd = tg.op.variadic(lambda g, y, *xs: [g])(lambda *xs: xs[0] + xs[1])
     odd.name = "odd"
     with refused(ValueError, "odd", "1 cotangents for 2 inputs", "None where there is none"):
         odd(leaf([1.0]), leaf([2.0])).backward()
@@ -918,7 +918,7 @@ def test_E11_a_derivative_cannot_write_into_its_cotangent():
     x = leaf([1.0, 2.0])
     seed = tg.tensor([1.0, 1.0])
     with refused(ValueError, "read-only"):
-        tg.Op(lambda x: x * 2, [greedy])(x).backward(seed)
+        tg.op.Op(lambda x: x * 2, [greedy])(x).backward(seed)
     same(seed.data, np.ones(2))
     assert x.grad is None
 
@@ -1063,7 +1063,7 @@ def test_F08_cut_branches_are_not_visited():
     def never(g, y, x):
         raise AssertionError("visited")
 
-    cut = tg.Op(lambda x: x * 2, [never])
+    cut = tg.op.Op(lambda x: x * 2, [never])
     x = leaf([1.0])
     y = x * 3 + cut(x).detach() + cut(tg.tensor([1.0])) + tg.tensor([5.0])
     cut(x)
@@ -1072,7 +1072,7 @@ def test_F08_cut_branches_are_not_visited():
 
 
 def test_F10_an_exception_inside_leaves_gradients_alone():
-    broken = tg.Op(lambda x: x * 2, [lambda g, y, x: 1 / 0])
+    broken = tg.op.Op(lambda x: x * 2, [lambda g, y, x: 1 / 0])
     broken.name = "broken"
     x, w = leaf([1.0]), leaf([2.0])
     with tg.scope("layer3"):
@@ -1081,7 +1081,7 @@ def test_F10_an_exception_inside_leaves_gradients_alone():
         (y * w).backward()
     note = caught.value.__notes__[0]
     assert "broken" in note and "layer3" in note
-    assert x.grad is None and w.grad is None and tg.is_recording()
+    assert x.grad is None and w.grad is None and is_recording()
     (x * w).backward()
     assert x.grad.item() == 2
 
@@ -1212,24 +1212,24 @@ def test_F14_tensors_do_not_pile_up_over_training(no_collector):
 def test_F15_switches_are_put_back_after_an_exception():
     @tg.no_grad()
     def fail(depth):
-        assert not tg.is_recording()
+        assert not is_recording()
         return fail(depth - 1) if depth else 1 / 0
 
-    for switch in (tg.no_grad(), tg.recording(False)):
+    for switch in (tg.no_grad(), recording(False)):
         with pytest.raises(ZeroDivisionError), switch:
             raise ZeroDivisionError
-        assert tg.is_recording()
+        assert is_recording()
     with pytest.raises(ZeroDivisionError):
         fail(3)
-    assert tg.is_recording()
-    with tg.no_grad(), tg.recording(True):
-        assert tg.is_recording()
+    assert is_recording()
+    with tg.no_grad(), recording(True):
+        assert is_recording()
 
 
 def test_F15_each_thread_has_its_own_switch():
     found = []
     with tg.no_grad():
-        thread = threading.Thread(target=lambda: found.append(tg.is_recording()))
+        thread = threading.Thread(target=lambda: found.append(is_recording()))
         thread.start()
         thread.join()
     assert found == [True]
@@ -1484,7 +1484,7 @@ def test_H05_too_much_memory_leaves_everything_as_it_was():
     with refused(MemoryError, "iB"):
         tg.broadcast_to(x, (10**14,)) + 1.0
     (x * x).backward()
-    assert x.grad.item() == 2 and tg.is_recording()
+    assert x.grad.item() == 2 and is_recording()
 
 
 @pytest.mark.parametrize("error", [MemoryError, KeyboardInterrupt])
@@ -1563,16 +1563,16 @@ def test_I01_one_decorated_function_on_two_threads():
 
     def a():
         predict(a_inside, b_inside)
-        recording = tg.is_recording()
+        on = is_recording()
         a_left.set()
-        return recording
+        return on
 
     def b():
         with tg.no_grad():
             assert a_inside.wait(10)
             predict(b_inside, a_left)
-            recording = tg.is_recording()
-        return recording, tg.is_recording()
+            on = is_recording()
+        return on, is_recording()
 
     assert run_together(a, b) == [True, (False, True)]
 
@@ -1589,15 +1589,15 @@ def test_I01_a_scope_used_within_itself_is_put_back():
 
 def test_I06_a_derivative_may_walk_another_graph():
     def pull(g, y, x):
-        with tg.recording(True):
+        with recording(True):
             z = leaf(x)
             return g * tg.grad((z * z * z).sum(), z).data
 
-    cube = tg.Op(lambda x: x**3, [pull])
+    cube = tg.op.Op(lambda x: x**3, [pull])
     x = leaf([1.0, 2.0])
     cube(x).sum().backward()
     same(x.grad.data, 3 * x.data**2)
-    assert tg.is_recording()
+    assert is_recording()
 
 
 # -- K. training and data ---------------------------------------------------------------------
@@ -1871,7 +1871,7 @@ def test_P04_chunks_with_a_carried_state_are_the_whole(kind, k):
 
 @cells
 def test_P05_detaching_is_a_cotangent_of_zero(kind):
-    wall = tg.Op(lambda x: x + 0.0, [lambda g, y, x: 0.0 * g])
+    wall = tg.op.Op(lambda x: x + 0.0, [lambda g, y, x: 0.0 * g])
     cell, xs = random_cell(kind), leaf(normal(T, B, I))
     found = []
     for cut in (tg.detach, lambda state: tuple(map(wall, state)), lambda state: state):
@@ -2235,7 +2235,7 @@ def test_a_rule_that_returns_nothing_is_refused():
     def times(x, y):
         return x * y
 
-    @tg.variadic(lambda g, y, *xs: [g] + [None] * (len(xs) - 1))
+    @tg.op.variadic(lambda g, y, *xs: [g] + [None] * (len(xs) - 1))
     def first(*xs):
         return xs[0] * 1
 

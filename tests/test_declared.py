@@ -13,7 +13,7 @@ OPS = {
     f.name: f
     for module in ops.MODULES
     for f in vars(module).values()
-    if isinstance(f, tg.Op) and f.ours
+    if isinstance(f, tg.op.Op) and f.ours
 }
 POINTWISE = [op for op in OPS.values() if op.pointwise]
 SMOOTH = [op for op in POINTWISE if any(op.rules)]
@@ -206,9 +206,8 @@ def test_a_new_op_and_a_new_composite_have_everything():
         )
     for ours, theirs in zip(*found, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-12)
-    assert "op_swish(" in tg.scan_source(step, h, a) and "op_spread" not in tg.scan_source(
-        step, h, a
-    )
+    source = tg.loops.scan_source(step, h, a)
+    assert "op_swish(" in source and "op_spread" not in source
 
 
 # -- where an op lives -----------------------------------------------------------------------------

@@ -1,7 +1,9 @@
-"""What docstrings say is so: every example of a public name is run, and every name has one."""
+"""What is public: which names there are, and that every one has an example, which is run."""
 
 import doctest
+import pydoc
 import runpy
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 
 import tinygrad_rnn as tg
 
+HOME = Path(tg.__file__).parent
 PACKAGES = {"nn": tg.nn, "optim": tg.optim, "data": tg.data, "io": tg.io, "lab": tg.lab}
 PACKAGES |= {m.__name__: m for m in tg.ops.MODULES if m not in (tg.ops.reduce, tg.ops.loss)}
 PUBLIC = {
@@ -31,6 +34,22 @@ def test_example(name, as_python):
     if any("ModuleNotFoundError" in text for text in told):
         pytest.skip(told[-1].strip().splitlines()[-1])
     assert not told, "".join(told)
+
+
+def test_the_top_level_is_the_ops_and_at_most_25_other_names():
+    shown = {name for name in dir(tg) if not name.startswith("_")}
+    assert shown == {*tg.__all__} and {*tg.ops.__all__} <= shown
+    assert len(shown - {*tg.ops.__all__}) <= 25
+    assert all(getattr(tg, name).__doc__ for name in shown)
+
+
+@pytest.mark.parametrize("path", sorted(HOME.rglob("__init__.py")), ids=lambda p: p.parent.name)
+def test_a_package_says_what_is_public(path):
+    name = ".".join(["tinygrad_rnn", *path.parent.relative_to(HOME).parts])
+    package = import_module(name)
+    assert len({*package.__all__}) == len(package.__all__) and {*package.__all__} <= {*dir(package)}
+    helped = pydoc.plain(pydoc.render_doc(package))
+    assert all(hasattr(package, word) and word in helped for word in package.__all__)
 
 
 def test_the_page_of_ops_is_made_from_the_declarations():

@@ -23,7 +23,7 @@ MIXED[4, 3] = np.nan
 def pointwise():
     """Every op of the library that works on each number by itself, as a function of two arrays."""
     modules = [m for m in vars(tg.ops).values() if isinstance(m, types.ModuleType)]
-    ops = {op.name: op for m in modules for op in vars(m).values() if isinstance(op, tg.Op)}
+    ops = {op.name: op for m in modules for op in vars(m).values() if isinstance(op, tg.op.Op)}
     ops = {name: op for name, op in ops.items() if op.pointwise}
     where, astype = ops.pop("where"), ops.pop("astype")
     made = {name: (op if op.arity == 2 else lambda x, y, op=op: op(x)) for name, op in ops.items()}

@@ -10,6 +10,7 @@ import pytest
 import tinygrad_rnn as tg
 from tinygrad_rnn import ops
 from tinygrad_rnn.ops import protocols
+from tinygrad_rnn.tensor import recording
 
 X = np.random.default_rng(0).uniform(0.2, 0.9, (2, 3, 4))
 Y = np.random.default_rng(1).uniform(0.2, 0.9, (2, 3, 4))
@@ -437,7 +438,7 @@ def test_split_refuses():
 # -- blocks as decorators --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("block", [tg.no_grad, tg.detect_anomaly, lambda: tg.recording(False)])
+@pytest.mark.parametrize("block", [tg.no_grad, tg.detect_anomaly, lambda: recording(False)])
 def test_a_block_does_not_decorate_what_runs_later(block):
     async def coroutine():
         pass

@@ -16,6 +16,7 @@ import tinygrad_rnn as tg
 from tinygrad_rnn import caches, kernels, nn
 from tinygrad_rnn.loops import compiled, runtime
 from tinygrad_rnn.loops.trace import Step, trace
+from tinygrad_rnn.tensor import recording
 
 H, INPUTS = 4, 3
 
@@ -427,7 +428,7 @@ def test_what_has_no_compiled_form_runs_unrolled(name):
 def test_every_op_was_in_a_step():
     """The ops of the library are found on their own: a new one needs a step above."""
     modules = [m for m in vars(tg.ops).values() if isinstance(m, types.ModuleType)]
-    known = {op for m in modules for op in vars(m).values() if isinstance(op, tg.Op)}
+    known = {op for m in modules for op in vars(m).values() if isinstance(op, tg.op.Op)}
     steps = [*STEPS, reading, *UNSUPPORTED.values(), lambda h: tg.clip_gradient(h, norm=1)]
     steps += [lambda h: h + tg.embedding(table, h[:, 0] > 9)]
     seen = set()
@@ -528,7 +529,7 @@ def test_recording_switched_off_in_a_step_is_seen():
     on = {"on": True}
 
     def step(x, h):
-        with tg.recording(on["on"]):
+        with recording(on["on"]):
             a = h @ U
         return tg.tanh(a + h * x)
 
@@ -947,7 +948,7 @@ def test_shapes_are_learnt_without_a_compiled_kernel(monkeypatch):
     monkeypatch.setattr(kernels, "_compiled", lambda *_: pytest.fail("a kernel is compiled"))
     made = weight(0, 11, 11)
     step = lambda h: tg.sigmoid(tg.softmax(h @ made) + tg.logsumexp(h)[:, None])
-    assert "multiply(" in tg.scan_source(step, numbers(0, 13, 11), None, length=2)
+    assert "multiply(" in tg.loops.scan_source(step, numbers(0, 13, 11), None, length=2)
     assert not any(np.dtype(np.float64) in table for table in kernels._loaded.values())
 
 
@@ -958,13 +959,13 @@ def test_a_size_that_a_loop_does_not_speak_of_makes_no_other_loop(kind):
     for inputs in (INPUTS, H):
         cell = kind(inputs, H, dtype=np.float64, rng=0)
         state = [tg.Tensor(numbers(0, B, H)) for _ in cell.state]
-        texts.add(tg.scan_source(cell.step, state, numbers(1, 4, B, inputs)))
+        texts.add(tg.loops.scan_source(cell.step, state, numbers(1, 4, B, inputs)))
     assert len(texts) == 1
 
 
 def test_the_texts_can_be_read():
     cell = nn.RNN(INPUTS, H, dtype=np.float64, rng=0)
-    text = tg.scan_source(cell.step, tg.Tensor(numbers(0, B, H)), numbers(1, 4, B, INPUTS))
+    text = tg.loops.scan_source(cell.step, tg.Tensor(numbers(0, B, H)), numbers(1, 4, B, INPUTS))
     assert "def forward(" in text and "def backward(" in text and "tanh(" in text
     compile(text, "<loop>", "exec")
     ys, _ = cell(numbers(1, 4, B, INPUTS))
@@ -972,4 +973,4 @@ def test_the_texts_can_be_read():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with pytest.raises(ValueError, match="no compiled form"):
-            tg.scan_source(UNSUPPORTED["take"], tg.Tensor(numbers(0, B, H)), None, length=2)
+            tg.loops.scan_source(UNSUPPORTED["take"], tg.Tensor(numbers(0, B, H)), None, length=2)

@@ -361,7 +361,7 @@ def words_of_texts():
     found = set()
     for step, carry, inputs in steps:
         xs = (numbers(3, T, B, H), np.zeros((T, B), int))[:inputs]
-        found |= set(re.findall(r"[A-Za-z_]\w*", tg.scan_source(step, carry, xs)))
+        found |= set(re.findall(r"[A-Za-z_]\w*", tg.loops.scan_source(step, carry, xs)))
     return found
 
 
@@ -410,7 +410,7 @@ def test_ops_of_the_library_have_names_of_their_own():
     """Loops tell the library's ops apart by name: no two may share one."""
     modules = {m for m in vars(tg).values() if isinstance(m, types.ModuleType)}
     modules |= {m for o in modules for m in vars(o).values() if isinstance(m, types.ModuleType)}
-    ops = {x for m in modules for x in vars(m).values() if isinstance(x, tg.Op) and x.ours}
+    ops = {x for m in modules for x in vars(m).values() if isinstance(x, tg.op.Op) and x.ours}
     names = [op.name for op in ops if op.pointwise]
     assert len(names) > 20 and len({*names}) == len(names)
 

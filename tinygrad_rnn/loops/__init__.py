@@ -1,8 +1,5 @@
 """Time: a step, folded over a sequence."""
 
-from .entry import Known as Known
-from .entry import ScanWarning as ScanWarning
-from .entry import fold as fold
-from .entry import scan as scan
-from .entry import scan_source as scan_source
-from .entry import unroll as unroll
+from .entry import Known, ScanWarning, fold, scan, scan_source, unroll
+
+__all__ = ["Known", "ScanWarning", "fold", "scan", "scan_source", "unroll"]

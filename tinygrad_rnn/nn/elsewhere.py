@@ -71,7 +71,7 @@ ROWS = (
     ("torch.", "save load", "`tg.io.save(path, module.state_dict())`, `tg.io.load(path)`"),
     ("torch.", "cuda device", NOTHING),
     ("torch.", "inference_mode enable_grad set_grad_enabled",
-     "`tg.no_grad()`, `tg.recording(True)`"),
+     "`tg.no_grad()`, and `recording(True)` from `tinygrad_rnn.tensor`"),
     ("torch.", "autograd", "`tg.grad`, and `tg.primitive` for a function of your own"),
     ("torch.", "compile", "`tg.scan(step, carry, xs)`: loops are compiled, layers are such loops"),
     ("jax.", "jit lax", "`tg.scan(step, carry, xs)`, whose step is `step(x, *carry)`"),

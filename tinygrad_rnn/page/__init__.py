@@ -20,6 +20,10 @@ def __getattr__(name: str) -> Any:
     return import_module(".page", __name__).Page
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 def explain(loss: Tensor, *, title: str = "", text: str | Sequence[str] | None = None) -> Page:
     """Make a page that walks through the run that led to `loss`, and back.
 

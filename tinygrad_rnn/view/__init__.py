@@ -39,6 +39,10 @@ def __getattr__(name: str) -> Any:
     return getattr(import_module(f".{_homes[name]}", __name__), name)
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 def draw(
     outputs: Tensor | Sequence[Tensor] | Tape,
     *,
