@@ -24,11 +24,13 @@ This page is made from the declarations by `python docs/ops.py`.
 def row(name):
     """One op: how it is called, what it returns, its method, and what NumPy calls it."""
     f = getattr(ops, name)
-    given = re.sub(r"<function (\w+)[^>]*>|<class '(\w+)'>", r"\1\2", str(inspect.signature(
-        getattr(f, "body", f))))  # fmt: skip
+    signature = inspect.signature(getattr(f, "body", f))
+    plain = [p.replace(annotation=p.empty) for p in signature.parameters.values()]
+    given = str(signature.replace(parameters=plain, return_annotation=signature.empty))
+    given = re.sub(r"<class '(?:\w+\.)?(\w+)'>", r"\1", given)
     said = " ".join(f.__doc__.split("\n\n")[0].split()).removeprefix("Return ").removeprefix("The ")
     method = f.declared.method
-    spelled = [f".{name}"] if method is True else [m for m in method or () if m[:2] != "__"]
+    spelled = [f".{name}"] if method is True else [f".{m}" for m in method or () if m[:2] != "__"]
     theirs = [n for n in (name, *f.declared.numpy) if hasattr(np, n)]
     numpy = ", ".join(f"np.{n}" for n in theirs)
     said = said.replace("|", "\\|")
@@ -40,7 +42,9 @@ def text():
     parts = [HEAD]
     for module in ops.MODULES:
         title = module.__doc__.split("\n")[0].rstrip(".:")
-        parts += [f"\n## {title}\n", "| op | returns | method | NumPy |", "|---|---|---|---|"]
+        file = module.__name__.split(".")[-1] + ".py"
+        parts += [f"\n## {title}\n", f"In [`{file}`](../tinygrad_rnn/ops/{file}).\n"]
+        parts += ["| op | returns | method | NumPy |", "|---|---|---|---|"]
         parts += map(row, module.__all__)
     return "\n".join(parts) + "\n"
 

@@ -9,7 +9,7 @@ import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.op import Op
-from tinygrad_rnn.ops import elementary
+from tinygrad_rnn.ops import activation, elementary
 
 X = np.random.default_rng(0).uniform(0.2, 0.9, (2, 3, 4))
 Y = np.random.default_rng(1).uniform(-0.9, -0.2, (4, 3))
@@ -116,6 +116,7 @@ ACTIVATIONS = {
     ),
     "gelu": lambda x: x * mpmath.ncdf(x),
     "silu": lambda x: x / (1 + mpmath.exp(-x)),
+    "mish": lambda x: x * mpmath.tanh(mpmath.log1p(mpmath.exp(x))),
     "hard_sigmoid": lambda x: min(max(mpmath.mpf(0.2) * x + 0.5, 0), 1),
     "hard_tanh": lambda x: min(max(x, -1), 1),
     "erf": mpmath.erf,
@@ -137,6 +138,7 @@ def test_activations_are_within_four_ulp(name):
 
 
 def test_activations_derivatives():
+    assert set(activation.__all__) - {"clip"} <= set(ACTIVATIONS)
     x = np.array([-2.7, -0.6, -0.1, 0.3, 0.9, 2.8])
     for name in ACTIVATIONS:
         tg.check_grads(getattr(tg, name), [x], order=2)

@@ -335,7 +335,10 @@ def variadic(rule: Any, **declared: Any) -> Callable[..., Op]:
 
 
 def function(**declared: Any) -> Callable[..., Any]:
-    """Make a function of ops one of the library's; `numpy` and `method` as in `pointwise`."""
+    """Make a function of other ops one of the library's; `numpy` and `method` as in `pointwise`.
+
+    It needs no derivative: graphs, loops, pictures and equations see the ops that it is made of.
+    """
 
     def declare(body: Callable[..., Any]) -> Callable[..., Any]:
         made = worded("f")(body)

@@ -47,7 +47,7 @@ def worded(place: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """A function whose refusal of another library's keyword says what it is called here."""
 
     def around(function: Callable[..., Any]) -> Callable[..., Any]:
-        known = dict.fromkeys(inspect.signature(function).parameters)
+        known = [name for name in inspect.signature(function).parameters if name != "self"]
 
         @wraps(function)
         def called(*inputs: Any, **words: Any) -> Any:

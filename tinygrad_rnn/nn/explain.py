@@ -59,8 +59,12 @@ def explain(cell: Cell) -> str:
 def _title(cell: Any, total: int) -> str:
     how = f" as {cell.convention!r} has it" if kind_of(cell) in (LSTM, GRU) else ""
     outputs = "" if cell.outputs == cell.hidden else f"{cell.outputs:,} outputs, "
-    sizes = f"{cell.inputs:,} inputs, {cell.hidden:,} hidden units"
+    sizes = f"{_count(cell.inputs, 'input')}, {_count(cell.hidden, 'hidden unit')}"
     return f"{type(cell).__name__}{how}: {sizes}, {outputs}{total:,} parameters"
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number:,} {word}{'s' * (number != 1)}"
 
 
 def _added(modifier: Modifier) -> Lines:

@@ -12,8 +12,8 @@ from .elementary import expm1, ndtr
 from .shape import operand
 
 __all__ = [
-    "clip", "elu", "gelu", "hard_sigmoid", "hard_tanh", "leaky_relu", "log_sigmoid", "selu",
-    "silu", "softsign",
+    "clip", "elu", "gelu", "hard_sigmoid", "hard_tanh", "leaky_relu", "log_sigmoid", "mish",
+    "selu", "silu", "softsign",
 ]  # fmt: skip
 
 
@@ -122,6 +122,17 @@ def silu(x):
     """
     x = operand(x)
     return x * sigmoid(x)
+
+
+@function()
+def mish(x):
+    """Return x tanh(log(1 + eˣ)) (Misra 2019); derivative at most 1.0885. It is NaN at -inf.
+
+    >>> tg.mish(tg.tensor([-1.0, 2.0]))
+    tensor([-0.30340146,  1.94395896], dtype=float64)
+    """
+    x = operand(x)
+    return x * tanh(softplus(x))
 
 
 @function()
