@@ -76,6 +76,8 @@ REFUSALS = {
     "another dtype": (
         lambda: lstm()(tg.tensor(ONE, dtype=float)),
         TypeError, "or the cell with dtype=np.float64"),
+    "a word that a layer has not": (
+        lambda: nn.Recurrent(lstm())(ONE, unroll=True), TypeError, "unroll=: expected xs, state"),
     "no return": (
         lambda: Own()(ONE), TypeError, "Own: step returned None: return the new state"),
     "more states than are named": (
@@ -162,7 +164,8 @@ SAID = {
         lambda: [s.name for s in nn.TimeSkip(lstm(), 2).begin(1)], "['h0', 'c0', 'h-2 begin']"),
     "a NaN in what is given": (
         lambda: lab.provenance(tg.tensor([np.nan], requires_grad=True).sum()),
-        "NaN first given in parameter of shape (1,)"),
+        "NaN first given in a tensor float64[1]"),
+    "one of each": (lambda: nn.RNN(1, 1).explain(), "RNN: 1 input, 1 hidden unit, 3 parameters"),
     "a memory that lasts": (
         lambda: lab.flow(nn.RNN(I, H, activation=lambda a: a, rng=0), ONE),
         "memory: 1/e never, 1 % never\n"),
