@@ -715,9 +715,9 @@ def test_D09_numpy_does_not_get_what_it_would_forget(forget):
 @pytest.mark.compiled
 def test_D10_a_second_call_leaves_the_first_answer_alone(kind):
     cell = random_cell(kind)
-    ys, end = cell(normal(T, B, I))
+    ys, end = cell(leaf(normal(T, B, I)), random_state(cell))
     before = [ys.data.copy(), *(s.data.copy() for s in end)]
-    cell(normal(T, B, I, seed=1))[0].sum().backward()
+    cell(leaf(normal(T, B, I, seed=1)), random_state(cell))[0].sum().backward()
     for found, expected in zip([ys, *end], before, strict=True):
         same(found.data, expected)
 

@@ -597,12 +597,6 @@ print(sum(kernels._loaded[kernels.tanh][x.dtype].stats.cache_hits.values()))
 """
 
 
-@compiled
-def test_a_second_process_finds_the_first_ones_kernel(tmp_path):
-    assert run(TWICE, NUMBA_CACHE_DIR=str(tmp_path)) == ["0"]
-    assert run(TWICE, NUMBA_CACHE_DIR=str(tmp_path)) == ["1"]
-
-
 HOSTS = {
     "avx2": ("haswell", "+sse2,+sse3,+ssse3,+sse4.1,+sse4.2,+avx,+avx2,+fma,+bmi,+bmi2,+popcnt"),
     "sse": ("nehalem", "+sse2,+sse3,+ssse3,+sse4.1,+sse4.2,+popcnt"),
@@ -651,7 +645,7 @@ def test_an_empty_list_of_features_is_believed():
 
 
 @compiled
-def test_a_changed_file_makes_every_kept_kernel_stale(tmp_path):
+def test_a_second_process_finds_a_kernel_unless_any_file_has_changed(tmp_path):
     """Numba's own stamp is of one file; a kernel is made of several."""
     copy = tmp_path / "tinygrad_rnn" / "kernels"
     shutil.copytree(ROOT / "tinygrad_rnn" / "kernels", copy, ignore=lambda *_: ["__pycache__"])

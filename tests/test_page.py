@@ -718,8 +718,9 @@ def test_six_hundred_nodes_are_small_and_a_tick_touches_few_of_them(browser, tmp
     seen.close()
 
 
-def test_a_longer_run_is_shown_more_coarsely(browser, tmp_path):
-    page = tg.explain(language_model(steps=45))
+def test_a_longer_run_is_shown_more_coarsely(browser, tmp_path, monkeypatch):
+    monkeypatch.setattr(importlib.import_module("tinygrad_rnn.page.levels"), "NODES", 60)
+    page = tg.explain(language_model(steps=5))
     assert "op" not in data_of(page)["levels"]
     page.save(tmp_path / "page.html")
     seen = Seen(browser, tmp_path / "page.html", "#lang=en")
