@@ -976,8 +976,8 @@ def test_F01_a_gradient_of_something_in_between_leaves_the_rest_usable():
     h.sum().backward()
 
 
-def test_F02_only_one_number_has_an_implicit_cotangent():
-    with refused(RuntimeError, "backward", "one element", "(2,)", "y.sum()", "cotangent"):
+def test_F02_only_one_number_has_an_implicit_gradient():
+    with refused(RuntimeError, "backward", "one element", "(2,)", "y.sum()", "gradients"):
         (leaf([1.0, 2.0]) * 2).backward()
     x = leaf([[3.0]])
     (x * x).backward()

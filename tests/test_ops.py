@@ -10,7 +10,7 @@ from tinygrad_rnn import ops
 from tinygrad_rnn.op import Op, pick
 from tinygrad_rnn.ops import (
     arithmetic,
-    cotangent,
+    clipping,
     ctc,
     likelihood,
     linear,
@@ -21,7 +21,7 @@ from tinygrad_rnn.ops import (
 )
 from tinygrad_rnn.tensor import Tensor
 
-MODULES = (arithmetic, cotangent, ctc, likelihood, linear, reduce, shape, sorting, statistics)
+MODULES = (arithmetic, clipping, ctc, likelihood, linear, reduce, shape, sorting, statistics)
 OPS = {op.name: op for module in MODULES for op in vars(module).values() if isinstance(op, Op)}
 
 # Shapes that broadcast together: 0-d, zero-size, size 1, missing axes.
