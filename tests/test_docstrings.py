@@ -4,6 +4,7 @@ import doctest
 import pydoc
 import runpy
 from importlib import import_module
+from inspect import ismemberdescriptor
 from pathlib import Path
 
 import numpy as np
@@ -12,25 +13,34 @@ import pytest
 import tinygrad_rnn as tg
 
 HOME = Path(tg.__file__).parent
-PACKAGES = {"nn": tg.nn, "optim": tg.optim, "data": tg.data, "io": tg.io, "lab": tg.lab}
-PACKAGES |= {m.__name__: m for m in tg.ops.MODULES if m not in (tg.ops.reduce, tg.ops.loss)}
+PACKAGES = {name: getattr(tg, name) for name in ("data", "io", "lab", "nn", "optim", "view")}
+PACKAGES |= {m.__name__: m for m in tg.ops.MODULES}
 PUBLIC = {
     f"{package}.{name}": getattr(module, name)
     for package, module in PACKAGES.items()
     for name in module.__all__
     if callable(getattr(module, name))
 }
+TOP = {*tg.__all__} - {*tg.ops.__all__, *PACKAGES}
+PUBLIC |= {name: getattr(tg, name) for name in TOP}
+PUBLIC |= {  # what tensors have that is no op: slots are in the docstring of the class
+    f"Tensor.{name}": f
+    for name, f in vars(tg.Tensor).items()
+    if not (name.startswith("_") or name in tg.ops.__all__ or ismemberdescriptor(f))
+}
 
 
 @pytest.mark.parametrize("name", PUBLIC)
-def test_example(name, as_python):
+def test_example(name, as_python, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     test = doctest.DocTestParser().get_doctest(
         PUBLIC[name].__doc__, {"tg": tg, "np": np}, f"tg.{name}", None, 0
     )
     assert test.examples, f"tg.{name} has no example"
     told: list[str] = []
+    runner = doctest.DocTestRunner(verbose=False, optionflags=doctest.ELLIPSIS)  # of messages
     with np.printoptions(precision=8, suppress=False, linewidth=75):
-        doctest.DocTestRunner(verbose=False).run(test, out=told.append)
+        runner.run(test, out=told.append)
     if any("ModuleNotFoundError" in text for text in told):
         pytest.skip(told[-1].strip().splitlines()[-1])
     assert not told, "".join(told)

@@ -145,22 +145,6 @@ def test_every_file_opens_with_a_sentence():
         assert (ast.get_docstring(parsed(path)) or "").strip(), path
 
 
-def test_every_public_name_has_a_sentence():
-    silent = [
-        name
-        for name in dir(tg)
-        if not name.startswith("_") and not (getattr(tg, name).__doc__ or "").strip()
-    ]
-    assert set(silent) <= VERBS, silent
-
-
-# Verbs whose name is their whole meaning.
-VERBS = {
-    *("add", "sub", "mul", "div", "neg", "exp", "log", "sqrt", "tanh", "reshape", "swapaxes"),
-    *("less", "less_equal", "greater", "greater_equal", "not_equal"),
-}
-
-
 def code_lines(path):
     """Lines that hold code, and the tokens on them: no comments, no docstrings."""
     tokens = list(tokenize.tokenize(io.BytesIO(path.read_bytes()).readline))

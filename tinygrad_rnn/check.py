@@ -26,6 +26,11 @@ def check_grads(
     random projection of f is compared with a five-point difference of error O(step⁴); then the same
     is asked of the gradient itself, up to `order`. Work is in float64; integer and bool arguments
     are held fixed. Raises AssertionError saying at which order, and both numbers.
+
+    >>> tg.check_grads(lambda x, y: tg.tanh(x) / y, [[0.5, -1.0], [2.0, 3.0]])
+    >>> tg.check_grads(lambda x: x * x.detach(), [[0.5]], order=1)
+    Traceback (most recent call last):
+    AssertionError: <lambda>: derivative 1: numerically ..., got ...
     """
     if not isinstance(args, list | tuple):
         raise TypeError(f"check_grads: args: expected a list of arrays, got {type(args).__name__}")

@@ -171,6 +171,10 @@ def backward_steps(y: Tensor, gradient: Operand | None = None) -> Iterator[Backw
     It is the same pass, in the same order. When it has come to its end, and not before, every
     tensor has its gradient. A compiled loop is one step: run layers with `unroll=True` to see into
     it. Raises at the call what `backward` would.
+
+    >>> x = tg.tensor(2.0, requires_grad=True)
+    >>> [step.gradient.item() for step in (x * x + x).backward_steps()]
+    [1.0, 1.0, 5.0]
     """
     seed = _seed(y, gradient, "backward_steps")
     return _stepping(BackwardPass([y], [seed._array]))
@@ -305,6 +309,11 @@ def backward(y: Tensor, gradient: Operand | None = None, *, retain_graph: bool =
     all of it, so that a second call raises RuntimeError; `retain_graph=True` keeps it, and leaves
     on every tensor in between its own gradient, for looking at. When a rule raises, no `.grad`
     changes.
+
+    >>> x = tg.tensor([1.0, 2.0], requires_grad=True)
+    >>> tg.exp(x)[0].backward()
+    >>> x.grad.numpy()
+    array([2.71828183, 0.        ])
     """
     seed = _seed(y, gradient, "backward")
     _leave(pullback([y], [seed._array], retain_graph=retain_graph))
@@ -334,7 +343,7 @@ def grad(
     retain_graph: bool | None = None,
     allow_unused: bool = False,
 ) -> Any:
-    """The gradient of `y` with respect to a tensor, or to each of several (then a list).
+    """Return the gradient of `y` with respect to a tensor, or to each of several (then a list).
 
     Each is the total derivative, whether or not one of `xs` depends on another; `.grad` is left
     alone. `gradient` is what arrives at `y`, as for `backward`. `create_graph` gives gradients a
@@ -342,6 +351,11 @@ def grad(
     `create_graph`) keeps the graph of `y`: without, what lies between `y` and `xs` is freed, and
     what `xs` came from stays. Raises RuntimeError when one of `xs` was not used, unless
     `allow_unused`: then its gradient is None.
+
+    >>> x = tg.tensor(3.0, requires_grad=True)
+    >>> slope = tg.grad(x ** 3, x, create_graph=True)
+    >>> slope.item(), tg.grad(slope, x).item()
+    (27.0, 18.0)
     """
     single = isinstance(xs, Tensor)
     wrt = [xs] if isinstance(xs, Tensor) else list(xs)

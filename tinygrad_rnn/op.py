@@ -312,6 +312,13 @@ def pointwise(*rules: Any, **declared: Any) -> Callable[..., Op]:
       ("__add__",) stands for its reflection and `+=` too.
     - quiet=True: silences NumPy's overflow, division and domain warnings in a body of the
       library's; in those of others they always are silent.
+
+    >>> @tg.pointwise(lambda g, y, x: 3.0 * g * x * x)
+    ... def cube(x):
+    ...     return x * x * x
+    >>> x = tg.tensor(2.0, requires_grad=True)
+    >>> tg.grad(cube(x), x).item()
+    12.0
     """
     return lambda body: Op(body, rules, pointwise=True, declared=Declared(**declared))
 
@@ -325,6 +332,13 @@ def primitive(*rules: Any, **declared: Any) -> Callable[..., Op]:
       **attributes)` returns the node of the answer, made of the nodes of its inputs by the methods
       of `build`; or the name of that method which does it (see loops/forms.py). An op with neither
       runs unrolled.
+
+    >>> @tg.primitive(lambda g, y, x: tg.flip(tg.cumsum(tg.flip(g, 0), 0), 0))
+    ... def running(x):
+    ...     return np.cumsum(x, axis=0)
+    >>> x = tg.tensor([1.0, 2.0, 4.0], requires_grad=True)
+    >>> tg.grad(running(x), x, [1.0, 1.0, 1.0]).numpy()
+    array([3., 2., 1.])
     """
     return lambda body: Op(body, rules, declared=Declared(**declared))
 

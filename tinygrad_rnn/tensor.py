@@ -72,7 +72,14 @@ def recording(on: bool) -> _Switch:
 
 
 def no_grad() -> _Switch:
-    """In this block (or decorated function), on this thread, tensors keep no history."""
+    """In this block (or decorated function), on this thread, tensors keep no history.
+
+    >>> x = tg.tensor(2.0, requires_grad=True)
+    >>> with tg.no_grad():
+    ...     y = x * x
+    >>> y.requires_grad
+    False
+    """
     return _Switch(recording=False)
 
 
@@ -86,6 +93,12 @@ def detect_anomaly() -> _Switch:
 
     One that was in the data raises when a gradient comes by, and names the leaf that brought it.
     Slow: every result is looked at, and every op notes the line that called it.
+
+    >>> x = tg.tensor([-1.0], requires_grad=True, name="x")
+    >>> with tg.detect_anomaly():
+    ...     tg.log(x)
+    Traceback (most recent call last):
+    RuntimeError: NaN from log, called at ...
     """
     return _Switch(anomaly=True)
 
@@ -94,6 +107,11 @@ class scope:
     """Name the part of the model that ops in this block belong to; scopes nest with a slash.
 
     The core carries the string and does not understand it. Pictures do: `t=3` is a time step.
+
+    >>> with tg.scope("encoder"), tg.scope("gate"):
+    ...     y = tg.tanh(tg.tensor(1.0))
+    >>> y.scope
+    'encoder/gate'
     """
 
     __slots__ = ("name",)
@@ -136,7 +154,12 @@ class Outline:
 
 
 class Untraceable(TypeError):
-    """A step reads the numbers of a tensor, or draws new ones: a compiled loop cannot follow."""
+    """A step reads the numbers of a tensor, or draws new ones: a compiled loop cannot follow.
+
+    >>> tg.scan(lambda h: h * float(h), tg.tensor(1.0), None, length=2)
+    Traceback (most recent call last):
+    tinygrad_rnn.tensor.Untraceable: scan: the step ...
+    """
 
 
 def outside() -> FrameType:
@@ -193,6 +216,12 @@ class Tensor(Methods):
     Data are copied on the way in. Floats are float32 or float64 (float16 becomes float32),
     integers and bools are as given; anything else is refused. Raises TypeError for other dtypes and
     for masked arrays, ValueError for a ragged list, OverflowError for an integer beyond 64 bits.
+
+    >>> x = tg.Tensor([1.0, 2.0], requires_grad=True)
+    >>> y = (x * x).sum()
+    >>> y.backward()
+    >>> x.grad.numpy()
+    array([2., 4.])
     """
 
     __slots__ = (
@@ -232,6 +261,11 @@ class Tensor(Methods):
 
     @property
     def data(self) -> np.ndarray:
+        """The numbers, a read-only array; see the class for what may be assigned.
+
+        >>> tg.tensor([1.0, 2.0]).data
+        array([1., 2.])
+        """
         array = seen(self, "reads the numbers of")
         return np.asarray(memoryview(array).toreadonly())  # which nobody can make writable again
 
@@ -252,6 +286,13 @@ class Tensor(Methods):
 
     @property
     def grad(self) -> Tensor | None:
+        """The gradient that `backward()` has left, or None. May be assigned: None clears it.
+
+        >>> x = tg.tensor(3.0, requires_grad=True)
+        >>> (x * x).backward()
+        >>> x.grad.item()
+        6.0
+        """
         return self._grad
 
     @grad.setter
@@ -267,6 +308,12 @@ class Tensor(Methods):
 
     @property
     def requires_grad(self) -> bool:
+        """Whether gradients flow to it. Of a leaf it may be assigned, if the data are floats.
+
+        >>> x = tg.tensor(3.0, requires_grad=True)
+        >>> x.requires_grad, (x * 2.0).requires_grad, x.detach().requires_grad
+        (True, True, False)
+        """
         return self.tracked
 
     @requires_grad.setter
@@ -287,32 +334,65 @@ class Tensor(Methods):
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """The lengths of its axes.
+
+        >>> tg.zeros((2, 3)).shape
+        (2, 3)
+        """
         return self._array.shape
 
     @property
     def dtype(self) -> np.dtype:
+        """What its numbers are: float32, float64, an integer or bool.
+
+        >>> tg.tensor([1, 2]).dtype
+        dtype('int64')
+        """
         return self._array.dtype
 
     @property
     def ndim(self) -> int:
+        """How many axes it has.
+
+        >>> tg.zeros((2, 3)).ndim
+        2
+        """
         return self._array.ndim
 
     @property
     def size(self) -> int:
+        """How many elements it has.
+
+        >>> tg.zeros((2, 3)).size
+        6
+        """
         return self._array.size
 
     def numpy(self) -> np.ndarray:
-        """A read-only view of the array; take `.copy()` of it to write."""
+        """Return a read-only view of the array; take `.copy()` of it to write.
+
+        >>> tg.tensor([1.0, 2.0]).numpy().mean()
+        np.float64(1.5)
+        """
         return self.data
 
     def item(self) -> float | int | bool:
-        """The only element of a tensor of size 1, as a Python number."""
+        """Return the only element of a tensor of size 1, as a Python number; else ValueError.
+
+        >>> tg.tensor([[3.0]]).item()
+        3.0
+        """
         if self._array.size != 1:
             raise ValueError(f"item: expected one element, got shape {self.shape}. Index it first.")
         return seen(self, "reads the number of").item()
 
     def detach(self) -> Tensor:
-        """The same values without the past: gradients stop here."""
+        """Return the same values without the past: gradients stop here.
+
+        >>> x = tg.tensor(3.0, requires_grad=True)
+        >>> tg.grad(x * x.detach(), x).item()
+        3.0
+        """
         if self._array.__class__ is Outline:
             return mode.trace.detach(self)
         return _born(object.__new__(Tensor), self._array)
@@ -407,12 +487,21 @@ def foreign(place: str, word: str) -> str:
 def tensor(
     data: Operand, requires_grad: bool = False, dtype: Any = None, name: str | None = None
 ) -> Tensor:
-    """A tensor holding a copy of `data`, with no past; see `Tensor` for dtypes and refusals."""
+    """Return a tensor holding a copy of `data`, with no past; see `Tensor` for dtypes and errors.
+
+    >>> tg.tensor([1, 2], dtype=np.float32, name="x")
+    tensor([1., 2.], dtype=float32, name='x')
+    """
     return Tensor(data, requires_grad, dtype, name)
 
 
 def detach(state: Any) -> Any:
-    """The same tensors without their past: a tensor, or tuples, lists and dicts of them."""
+    """Return the same tensors without their past: of a tensor, or tuples, lists, dicts of them.
+
+    >>> h = tg.tensor(1.0, requires_grad=True) * 2.0
+    >>> [x.requires_grad for x in tg.detach((h, h))]
+    [False, False]
+    """
     if isinstance(state, Tensor):
         return state.detach()
     if isinstance(state, dict):

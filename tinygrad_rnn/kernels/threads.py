@@ -30,7 +30,16 @@ _count = _cores()
 
 
 def set_num_threads(n: Any) -> None:
-    """Run compiled loops and large products on n threads from now on."""
+    """Run compiled loops and large products on n threads from now on.
+
+    Raises TypeError where n is no int, ValueError where it is below 1.
+
+    >>> before = tg.get_num_threads()
+    >>> tg.set_num_threads(1)
+    >>> tg.get_num_threads()
+    1
+    >>> tg.set_num_threads(before)
+    """
     global _count
     if isinstance(n, bool) or not hasattr(n, "__index__"):
         raise TypeError(f"the number of threads is an int, not {n!r}")
@@ -40,7 +49,11 @@ def set_num_threads(n: Any) -> None:
 
 
 def get_num_threads() -> int:
-    """How many threads a compiled loop or a large product may use."""
+    """Return how many threads a compiled loop or a large product may use.
+
+    >>> tg.get_num_threads() >= 1
+    True
+    """
     return _count
 
 

@@ -32,6 +32,10 @@ def unroll(
     `step(*carry)` are run. `reverse` goes from the last x to the first. Returns one tensor (T, ...)
     per result, its value at each step; in pictures the values go by `names`.
     Raises TypeError when a step changes the number, shape or dtype of its carry.
+
+    >>> (sums,) = tg.unroll(lambda x, h: h + x, tg.tensor(0.0), tg.tensor([1.0, 2.0, 3.0]))
+    >>> sums.numpy()
+    array([1., 3., 6.])
     """
     state, inputs, steps = _given("unroll", carry, xs, length)
     _check_order("unroll", step, inputs)
@@ -80,6 +84,11 @@ def scan(
     Shapes and results as for `unroll`. An op without a compiled form runs unrolled, with a
     ScanWarning; under `detect_anomaly()` every scan does. Raises Untraceable (a TypeError) for a
     step that reads numbers or does not repeat itself, ValueError for lengths that disagree.
+
+    >>> w = tg.tensor(0.5, requires_grad=True)
+    >>> (h,) = tg.scan(lambda x, h: w * h + x, tg.tensor(0.0), tg.tensor([1.0, 0.0, 0.0]))
+    >>> h.numpy(), tg.grad(h[-1], w).item()
+    (array([1.  , 0.5 , 0.25]), 1.0)
     """
     _check_order("scan", step, xs is not None)
     return fold(
@@ -102,7 +111,15 @@ def scan_source(
 
 
 class ScanWarning(RuntimeWarning):
-    """A step is run op by op, because something in it has no compiled form."""
+    """A step is run op by op, because something in it has no compiled form.
+
+    >>> import warnings
+    >>> with warnings.catch_warnings(record=True) as said:
+    ...     warnings.simplefilter("always")
+    ...     _ = tg.scan(lambda h: tg.sort(h), tg.tensor([2.0, 1.0]), None, length=2)
+    >>> said[0].category.__name__
+    'ScanWarning'
+    """
 
 
 class Known:

@@ -71,7 +71,7 @@ def _unwrapped(numbers: tuple[Any, ...]) -> Any:
     return numbers[0] if len(numbers) == 1 and not isinstance(numbers[0], int) else numbers
 
 
-Tensor.T = property(lambda x: shape.transpose(x))
+Tensor.T = property(lambda x: shape.transpose(x), doc=shape.transpose.__doc__)
 Tensor.__iter__ = lambda x: iter(shape.unstack(x))
 Tensor.reshape = lambda x, *size: shape.reshape(x, shape=_unwrapped(size))
 Tensor.transpose = lambda x, *axes: shape.transpose(x, axes=_unwrapped(axes) or None)

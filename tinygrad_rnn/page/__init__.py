@@ -38,6 +38,10 @@ def explain(loss: Tensor, *, title: str = "", text: str | Sequence[str] | None =
     Raises TypeError when `loss` is not a tensor, RuntimeError when it is not a number, does not
     require gradients, or its graph was freed by `backward()`, ValueError when `text` has another
     length than there are steps, or the graph is too large to be drawn.
+
+    >>> xs = np.ones((2, 1, 2), np.float32)
+    >>> page = tg.explain((tg.nn.RNN(2, 3, rng=0)(xs)[0] ** 2).mean())
+    >>> page.save("bptt.html")
     """
     if not isinstance(loss, Tensor):
         raise TypeError(f"explain: loss: expected a tensor, got {type(loss).__name__}")

@@ -81,6 +81,11 @@ def draw(
     Raises RuntimeError for a graph that `backward()` has freed, ValueError when there is nothing to
     draw, or more than 3000 nodes at every level, or no single loss to walk back from, TypeError
     when something is not a tensor.
+
+    >>> xs = np.ones((2, 1, 2), np.float32)
+    >>> ys, _ = tg.nn.RNN(2, 3, rng=0)(xs)
+    >>> picture = tg.draw(ys, level="gate", title="two steps")
+    >>> picture.save("rnn.svg")
     """
     from .places import Wanted
     from .sheet import check, figure_of
@@ -112,6 +117,10 @@ def diff(
     above each. level, view: as for `draw`.
 
     Raises what `draw` raises, and ValueError unless there are two titles.
+
+    >>> xs = np.ones((2, 1, 2), np.float32)
+    >>> runs = [cell(xs)[0] for cell in (tg.nn.LSTM(2, 3), tg.nn.GRU(2, 3))]
+    >>> tg.view.diff(*runs, titles=("LSTM", "GRU"), level="gate").save("diff.svg")
     """
     from .compare import diff_of
 

@@ -18,7 +18,12 @@ from .text import count
 
 
 class Picture:
-    """A picture, which a notebook shows, and `save` writes in many formats, alike in all."""
+    """A picture, which a notebook shows, and `save` writes in many formats, alike in all.
+
+    >>> picture = tg.view.curve([1.0, 2.0])
+    >>> isinstance(picture, tg.view.Picture), picture.svg[:4]
+    (True, '<svg')
+    """
 
     suffixes: tuple[str, ...] = (".svg", *(f".{format}" for format in FORMATS))
 
@@ -81,6 +86,10 @@ class Figure(Picture):
 
     nodes, edges: how many are drawn (the legend not counted).
     steps: how many time steps the graph has, of which `hidden_steps` are folded away.
+
+    >>> x = tg.tensor([1.0], requires_grad=True, name="x")
+    >>> isinstance(tg.draw(x * 2.0), tg.view.Figure)
+    True
     """
 
     suffixes = (".svg", ".dot", ".gv", *Picture.suffixes[1:])

@@ -123,6 +123,10 @@ def masks(outputs: Tensor | Sequence[Tensor], *, row: int = 0, title: str = "") 
     outputs: the tensors to explain, for example the loss. row: of the batch. title: a line above.
 
     Raises as `masks_of` does, and ValueError where no mask was drawn.
+
+    >>> cell = tg.nn.Zoneout(tg.nn.RNN(2, 3, rng=0), h=0.5, rng=0)
+    >>> ys, _ = cell(np.ones((4, 1, 2), np.float32))
+    >>> tg.view.masks(ys).save("masks.svg")
     """
     masks = masks_of(outputs, row=row)
     if not masks:

@@ -22,7 +22,11 @@ sys.stdout.buffer.write(graph.draw(format=sys.argv[1], prog="nop2"))
 
 
 class GraphvizNotFound(RuntimeError):
-    """Graphviz is not there, or cannot be started; the message lists the cures."""
+    """Graphviz is not there, or cannot be started; the message lists the cures.
+
+    >>> issubclass(tg.view.GraphvizNotFound, RuntimeError)
+    True
+    """
 
 
 def render(dot: str, format: str) -> bytes:

@@ -163,6 +163,9 @@ def memory(runs: Outputs | Mapping[str, Outputs], *, title: str = "") -> Picture
 
     Raises RuntimeError for a graph that has been freed, ValueError for more than six runs or one
     that keeps nothing, TypeError when something is not a tensor.
+
+    >>> ys, _ = tg.nn.LSTM(2, 3, rng=0)(np.ones((4, 1, 2), np.float32))
+    >>> tg.view.memory(ys.sum()).save("memory.svg")
     """
     given = dict(runs) if isinstance(runs, Mapping) else {"": runs}
     if not 1 <= len(given) <= RUNS:
