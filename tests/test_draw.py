@@ -541,7 +541,9 @@ def test_a_compiled_loop_is_drawn_as_its_steps(kind, T):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_inside_a_compiled_loop_there_is_no_gradient_and_never_a_zero(kind):
-    one, other = (draw(picture_of(kind, u, 4, True))._sheet.graph for u in (False, True))
+    figures = [draw(picture_of(kind, u, 4, True)) for u in (False, True)]
+    assert ["under unroll=True" in figure.svg for figure in figures] == [True, False]
+    one, other = (figure._sheet.graph for figure in figures)
     assert [n.glyph for n in one.nodes] == [n.glyph for n in other.nodes]
     kept = [x.grad == y.grad for x, y in zip(one.nodes, other.nodes, strict=True)]
     for node, same in zip(one.nodes, kept, strict=True):

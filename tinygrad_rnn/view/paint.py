@@ -28,7 +28,7 @@ def caption(
     """
     graph, x, y = sheet.graph, left + MARGIN, MARGIN
     lines = [(literal(title, 80), "title")] if title else []
-    notes = [_summary(graph), *_wrapped(graph.notes, sheet.width - 2 * MARGIN)] if told else []
+    notes = [_summary(graph), *_wrapped(_notes(graph), sheet.width - 2 * MARGIN)] if told else []
     lines += [(words, "note") for words in notes]
     lines += [(graph.alarm, "alarm")] if graph.alarm else []
     with canvas.group("caption"):
@@ -57,6 +57,15 @@ def _wrapped(notes: list[str], wide: float) -> list[str]:
         else:
             lines.append(note)
     return lines
+
+
+def _notes(graph: Graph) -> list[str]:
+    """What else there is to say; where a compiled loop kept no gradient, how to have it kept."""
+    some = any(n.grad.startswith("grad") for n in graph.nodes)
+    steps = {k for k, column in enumerate(graph.columns) if column.kind == "step"}
+    hidden = any(n.kind == "op" and n.spot[0] in steps and "yet" in n.grad for n in graph.nodes)
+    advice = ["gradients inside a compiled loop are kept under unroll=True"]
+    return (advice if some and hidden else []) + graph.notes
 
 
 def _summary(graph: Graph) -> str:
