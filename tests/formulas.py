@@ -68,7 +68,7 @@ FUNCTIONS = {
 
 
 class Reader:
-    """One formula, worked out: `value(name)` gives what a name stands for, or None."""
+    """One formula, computed: `value(name)` gives what a name stands for, or None."""
 
     def __init__(self, text, value, functions, batch):
         self.text, self.value, self.at = text, value, 0
@@ -236,7 +236,7 @@ BEYOND = 4  # steps after the last that are looked at
 
 
 class Evaluated:
-    """Equations worked out over T steps; `known` maps names, with a time where they change, to
+    """Equations computed over T steps; `known` maps names, with a time where they change, to
     arrays: ("x", 3), "Wx", ("h", 0)."""
 
     def __init__(self, text, known, steps, batch, functions=None):

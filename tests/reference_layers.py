@@ -197,7 +197,7 @@ def complex_step(f, arrays, most=None, seed=0, h=1e-30):
     """Derivatives of a number f(arrays): {path: (entries, values)}, entries of the flat array.
 
     Im f(x + ih) / h has no difference in it, so nothing is lost for however small an h. Of
-    arrays with more than `most` entries only so many, drawn at random, are worked out. None may
+    arrays with more than `most` entries only so many, drawn at random, are computed. None may
     stand for an array that is not there. f must be built of analytic functions, and say |x|,
     max and clip by the real part.
     """

@@ -1,4 +1,4 @@
-"""The notes' formulas in plain NumPy, and backpropagation through time as sums by hand.
+"""The formulas of docs/notes.md in plain NumPy, and backpropagation through time as sums by hand.
 
 Nothing here is imported from the library: a reference shares no code with what it checks.
 """

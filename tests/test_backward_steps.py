@@ -1,4 +1,4 @@
-"""The walk back as a generator: the engine's own steps, one at a time."""
+"""The backward pass as a generator: the engine's own steps, one at a time."""
 
 import numpy as np
 import pytest

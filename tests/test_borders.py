@@ -1,4 +1,4 @@
-"""What leaves for other frameworks, and what comes back: every option is said there, or refused."""
+"""What is written for other frameworks, and read from them: every option is said, or refused."""
 
 import copy
 import inspect

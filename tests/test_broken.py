@@ -1,4 +1,4 @@
-"""Cases that once broke a picture, a page, a measurement or the walk back in steps."""
+"""Cases that once broke a picture, a page, a measurement or the backward pass in steps."""
 
 import itertools
 
@@ -43,9 +43,9 @@ def test_a_ledger_of_an_empty_batch_can_be_read():
 
 def test_a_trace_is_walked_back_from_one_output_only():
     loss, _ = chain(range(3))
-    with pytest.raises(ValueError, match=r"tape_of: walk: .* got 2"):
+    with pytest.raises(ValueError, match=r"tape_of: backward: .* got 2"):
         tape_of([loss, loss])
-    assert len(tape_of([loss, loss], walk=False).outputs) == 2
+    assert len(tape_of([loss, loss], backward=False).outputs) == 2
 
 
 @pytest.mark.parametrize("left", [0, 2])
@@ -81,10 +81,10 @@ def test_refusals_name_who_was_asked():
         tg.explain(vector)
     with pytest.raises(RuntimeError, match=r"^draw: overlay: "):
         tg.draw(vector, overlay="backward")
-    for verb, who in ((tg.view.memory, "memory"), (tg.view.masks, "masks"),
+    for draw, who in ((tg.view.memory, "memory"), (tg.view.masks, "masks"),
                       (tg.lab.heat, "heat")):  # fmt: skip
         with pytest.raises(TypeError, match=f"^{who}: "):
-            verb(None)
+            draw(None)
     with pytest.raises(TypeError, match="explain: text"):
         tg.explain(loss, text=3)
     with pytest.raises(TypeError, match="ledger: weights"):

@@ -67,7 +67,7 @@ def agree(found, expected, tolerance=1e-12):
 
 @each_limit
 @pytest.mark.parametrize("how", [{}, {"checkpoint": 2}, {"create_graph": True}], ids=str)
-def test_a_clipped_walk_through_time_is_the_one_by_hand(limit, how):
+def test_a_clipped_backward_pass_is_the_one_by_hand(limit, how):
     expected = by_hand(limit)
     agree(by_engine(limit, True), expected)
     agree(by_engine(limit, False, **how), expected)

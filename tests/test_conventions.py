@@ -283,7 +283,7 @@ def test_what_is_not_trained_is_not_counted():
 
 @pytest.mark.parametrize("name", [n for n in EXPLAINED if n.split()[1:2] != ["onnx"]][::3])
 def test_the_formulas_that_are_printed_are_the_equations_of_the_cell(name):
-    """Which are worked out in `test_formula`; gates are told beside them."""
+    """Which are computed in `test_formula`; gates are told beside them."""
     cell = EXPLAINED[name]
     part = "\n\n".join(cell.explain().split("\nWeights")[0].split("\n\n")[1:]).splitlines()
     lines = tg.equations(cell).lines("forward")

@@ -22,7 +22,7 @@ from tinygrad_rnn.view.heat import heat_map
 from tinygrad_rnn.view.path import smooth
 
 core = importlib.import_module("tinygrad_rnn.tensor")  # `tg.tensor` is the function
-verbs = importlib.import_module("tinygrad_rnn.op")
+op_module = importlib.import_module("tinygrad_rnn.op")
 SVG = "{http://www.w3.org/2000/svg}"
 PROGRAM = shutil.which("neato")
 needs_graphviz = pytest.mark.skipif(PROGRAM is None, reason="graphviz is not installed")
@@ -104,7 +104,7 @@ def dot_counts(text):
 
 
 def place(scope):
-    """Layer and step of a scope, or neither: written anew here, to be compared."""
+    """Layer and step of a scope, or neither: written again here, to be compared."""
     parts = scope.split("/")
     times = [k for k, part in enumerate(parts) if part.startswith("t=")]
     return ("/".join(parts[: times[0]]), int(parts[times[0]][2:])) if times else None
@@ -113,10 +113,10 @@ def place(scope):
 def expected_counts(outputs, hidden=()):
     """The counting rule of view/graph.py, from the history alone (no step feeds what is before)."""
     order = core.history(outputs)
-    ops = [y for y in order if y.op is not None and y.op is not verbs.pick]
+    ops = [y for y in order if y.op is not None and y.op is not op_module.pick]
 
     def source(x):
-        return x.inputs[0] if x.op is verbs.pick else x
+        return x.inputs[0] if x.op is op_module.pick else x
 
     def is_hidden(y):
         return bool(place(y.scope)) and place(y.scope)[1] in hidden
@@ -427,7 +427,7 @@ def test_a_huge_gradient_does_not_overflow_on_the_way_to_the_label():
 
 def gradients(*outputs):
     """The norm that the picture's trace tells of each tensor, by its name or op."""
-    records = tape_of(outputs, walk=False).records
+    records = tape_of(outputs, backward=False).records
     return {r.label: None if r.grad is None else r.grad.l2 for r in records if r.kind != "constant"}
 
 
@@ -465,7 +465,7 @@ def test_what_an_earlier_loss_left_on_weights_is_not_told_of_a_later_one(unroll)
         if clip:
             tg.optim.clip_grad_norm(cell, 1e-3)  # nor what was made of it
         assert set(gradients(loss(2.0)).values()) == {None}
-    walked = tape_of(loss(2.0)).records  # and what the walk back does not come to has none
+    walked = tape_of(loss(2.0)).records  # and what the backward pass does not come to has none
     assert all(r.grad is not None for r in walked if r.kind == "parameter")
     unreached = (cell.Wh * 0.0 > 1.0).astype(np.float32)
     assert {r.name: r.grad for r in tape_of((cell.b + unreached[0]).sum()).records}.get(
@@ -585,9 +585,9 @@ def test_drawing_a_compiled_loop_changes_nothing_and_keeps_nothing(kind):
 def test_drawing_a_compiled_loop_does_not_run_its_steps(monkeypatch):
     (loss,) = picture_of("LSTM", False, 20)
     called = []
-    usual = verbs.Op.__call__
+    usual = op_module.Op.__call__
     monkeypatch.setattr(
-        verbs.Op, "__call__", lambda op, *x, **o: called.append(op.name) or usual(op, *x, **o)
+        op_module.Op, "__call__", lambda op, *x, **o: called.append(op.name) or usual(op, *x, **o)
     )
     assert draw(loss).steps == 20
     assert set(called) <= {"stack", "unstack"}
@@ -618,7 +618,7 @@ def test_drawing_changes_nothing_and_runs_nothing(monkeypatch):
     def refuse(*_, **__):
         raise AssertionError("a picture runs no ops")
 
-    monkeypatch.setattr(verbs.Op, "__call__", refuse)
+    monkeypatch.setattr(op_module.Op, "__call__", refuse)
     born = next(core._births)
     figure = draw(loss)
     assert figure.svg and figure.dot

@@ -136,8 +136,9 @@ def test_S14_the_terms_of_a_compiled_run_are_those_of_its_steps(name):
 def test_a_direction_of_its_own_has_lags_of_its_own():
     both = BOTH["both ways"]()
     found = lab.ledger(squares(both(XS, unroll=True)[0]), both)
-    ahead, back = found.by_lag("forward.Wx"), found.by_lag("backward.Wx")
-    assert (ahead.norms[ahead.lags < 0] == 0).all() and (ahead.norms[ahead.lags >= 0] > 0).all()
+    forward, back = found.by_lag("forward.Wx"), found.by_lag("backward.Wx")
+    early = forward.lags < 0
+    assert (forward.norms[early] == 0).all() and (forward.norms[~early] > 0).all()
     assert (back.norms[back.lags > 0] == 0).all() and (back.norms[back.lags <= 0] > 0).all()
 
 
@@ -538,14 +539,15 @@ def test_a_planted_NaN_is_found(unroll):
     xs = np.ones((9, 1, I))
     layer.cells[0].cell.Wx.data = np.zeros((I, I))
     layer.cells[0].cell.Wh.data = np.zeros((I, I))
-    assert str(lab.provenance(layer(xs)[0].sum())) == "all finite, ahead and back"
+    assert str(lab.provenance(layer(xs)[0].sum())) == "all finite, forward and backward"
     assert not lab.provenance(layer(xs)[0].sum())
     xs[6, 0, 1] = -4.0
     found = lab.provenance(layer(xs)[0].sum())
-    assert str(found) == "NaN first at t=6, layer1, gate f, op sqrt" and found.direction == "ahead"
+    assert str(found) == "NaN first at t=6, layer1, gate f, op sqrt"
+    assert found.direction == "forward"
     xs[6, 0, 1] = 0.0
     found = lab.provenance(layer(xs)[0].sum())
-    assert str(found) == "Inf first on the way back at t=6, layer1, gate f, op sqrt"
+    assert str(found) == "Inf first in the backward pass at t=6, layer1, gate f, op sqrt"
     assert found.t == 6 and found.layer == "layer1" and found and layer.parameters()[0].grad is None
 
 

@@ -21,7 +21,7 @@ def numbers(seed, *shape):
     return np.random.default_rng(seed).normal(size=shape)
 
 
-# -- the printed text, worked out in NumPy, gives the engine's gradients --------------------------
+# -- the printed text, computed in NumPy, gives the engine's gradients --------------------------
 
 
 def run(cell, xs, begin):
@@ -152,7 +152,7 @@ CELLS = {
     "per gate": nn.VariationalDropout(nn.LSTM(I, 3, dtype=F), state=0.4, per_gate=True, rng=1),
     "dropconnect": nn.DropConnect(nn.GRU(I, 3, dtype=F), 0.3, rng=0),
     "zoneout": nn.Zoneout(nn.LSTM(I, 3, dtype=F), h=0.4, c=0.5, rng=0),
-    "zoneout in use": nn.Zoneout(nn.LSTM(I, 3, dtype=F), h=0.4, c=0.5, rng=0).eval(),
+    "zoneout in evaluation mode": nn.Zoneout(nn.LSTM(I, 3, dtype=F), h=0.4, c=0.5, rng=0).eval(),
     "residual": nn.Residual(nn.LSTM(3, 3, dtype=F)),
     "time skip": nn.TimeSkip(nn.GRU(I, 3, dtype=F), 3),
     "learned": nn.LearnedState(nn.LSTM(I, 3, dtype=F)),
@@ -314,7 +314,7 @@ Weights, Σ_t over all steps
 
 @pytest.mark.parametrize("kind, text", [(nn.RNN, RNN), (nn.LSTM, LSTM), (nn.GRU, GRU)])
 def test_the_three_cells_read_like_a_textbook(kind, text):
-    """As in the notes (∂L/∂W = Σ δ sᵀ), in Greff et al. 2017 for the LSTM, in Cho et al. 2014."""
+    """As in textbooks (∂L/∂W = Σ δ sᵀ), in Greff et al. 2017 for the LSTM, in Cho et al. 2014."""
     assert str(tg.equations(kind(2, 3))) == text
 
 

@@ -1,4 +1,4 @@
-"""One trace, many pictures: levels, the folded view, the walk back, gaps, and two runs compared."""
+"""One trace, many pictures: levels, the folded view, the backward pass, gaps, two runs compared."""
 
 import functools
 import gc
@@ -91,9 +91,9 @@ def without_numbers(text):
 
 
 @pytest.mark.parametrize("kind", PARTS)
-@pytest.mark.parametrize("walk", [False, True])
-def test_a_trace_is_read_back_as_it_was_written(kind, walk):
-    trace = tape_of(run(kind), values=walk, walk=walk, title="北")
+@pytest.mark.parametrize("backward", [False, True])
+def test_a_trace_is_read_back_as_it_was_written(kind, backward):
+    trace = tape_of(run(kind), values=backward, backward=backward, title="北")
     assert Tape.load(trace.json()) == trace
     json.loads(trace.json(), parse_constant=pytest.fail)  # no NaN, which is no JSON
 
@@ -107,7 +107,7 @@ def test_a_trace_keeps_what_is_not_finite():
 
 
 def test_a_trace_with_values_and_gradients_is_small():
-    trace = tape_of(run(T=42), values=True, walk=True)
+    trace = tape_of(run(T=42), values=True, backward=True)
     assert len(trace.records) > 600
     assert len(trace.json().encode()) < 440_000
 
@@ -119,19 +119,19 @@ def test_a_tape_of_another_version_is_refused():
 
 def test_a_trace_is_drawn_like_the_tensors():
     loss = run("two")
-    assert tg.draw(tape_of(loss, values=False, walk=False)).svg == tg.draw(loss).svg
+    assert tg.draw(tape_of(loss, values=False, backward=False)).svg == tg.draw(loss).svg
     walked = tape_of(loss)
     one, other = (tg.draw(x, overlay="backward").svg for x in (walked, loss))
     assert one == other
-    with pytest.raises(ValueError, match="walked"):
-        tg.draw(tape_of(loss, walk=False), overlay="backward")
+    with pytest.raises(ValueError, match="with a backward pass"):
+        tg.draw(tape_of(loss, backward=False), overlay="backward")
 
 
 @pytest.mark.parametrize("level", ["op", "gate", "cell"])
 @pytest.mark.parametrize("view", ["unrolled", "folded"])
 @pytest.mark.parametrize("kind", ["two", "both ways"])
 def test_the_svg_tells_which_records_it_draws(kind, level, view):
-    trace = tape_of(run(kind, T=8), values=False, walk=False)
+    trace = tape_of(run(kind, T=8), values=False, backward=False)
     figure = tg.draw(trace, level=level, view=view)
     drawn = [int(k) for g in groups(figure, "op") for k in g.get("data-ids").split()]
     assert len(drawn) == len(set(drawn))  # no op is drawn twice
@@ -199,7 +199,7 @@ FORMULAS = {
         [*WITHIN, "c = where(c keep, {c}, c̃)", "h = where(h keep, {h}, h̃)"]),
     "zoneout of h": (lambda: nn.Zoneout(nn.LSTM(3, 3, rng=0), h=0.3, rng=1),
         [*LSTM[:6], "h̃ = o·tanh(c)", "h = where(h keep, {h}, h̃)"]),
-    "zoneout in use": (lambda: nn.Zoneout(nn.LSTM(3, 3, rng=0), h=0.3, c=0.3).eval(),
+    "zoneout in evaluation mode": (lambda: nn.Zoneout(nn.LSTM(3, 3, rng=0), h=0.3, c=0.3).eval(),
         [*WITHIN, "c = 0.3·{c} + 0.7·c̃", "h = 0.3·{h} + 0.7·h̃"]),
     "clipped": (lambda: nn.ClipGradient(nn.LSTM(3, 3, rng=0), norm=1.0),
         [*WITHIN, "c = clip cotangent(c̃)", "h = clip cotangent(h̃)"]),
@@ -267,7 +267,7 @@ def test_a_part_is_not_the_whole():
     (box,) = (b for b in boxes_at(tg.draw(h.sum(), level="gate"), 0) if b.name == "y")
     assert box.glyph == "y = (h0 W)[0]·(h0 W)[1] + P[0]·P[1]"[: len(box.glyph)]
     levels = importlib.import_module("tinygrad_rnn.view.levels")
-    trace = tape_of(h.sum(), walk=False)
+    trace = tape_of(h.sum(), backward=False)
     y0 = next(r.id for r in trace.records if r.name == "y")
     own = {r.id for r in trace.records if r.t == 0 and r.kind == "op"}
     words = levels.Formula(levels.Steps(trace), own).words(y0)
@@ -392,7 +392,7 @@ def test_every_op_of_a_shown_step_is_in_one_box(kind, level, T):
 @pytest.mark.parametrize("kind", PARTS)
 @pytest.mark.parametrize("level", ["gate", "cell"])
 def test_edges_of_a_coarse_picture_join_those_of_the_fine_one(kind, level):
-    """Every input that one box hands to another is in exactly one edge; counted anew here."""
+    """Every input that one box hands to another is in exactly one edge; counted again here."""
     trace = taped(kind, 3)
     coarse = graph(tg.draw(trace, level=level))
     box_of = {k: n for n, node in enumerate(coarse.nodes) if node.kind == "op" for k in node.ids}
@@ -503,7 +503,7 @@ def test_one_step_of_a_recurrence_is_what_an_inner_step_unrolled_is():
 
 def test_a_very_long_loop_is_folded_without_being_done_again():
     loss = run("RNN", 100_000, unroll=False)
-    assert len(tape_of(loss, values=False, walk=False, most=8).records) < 200
+    assert len(tape_of(loss, values=False, backward=False, most=8).records) < 200
     figure = tg.draw(loss, view="folded")
     assert figure.steps == 100_000 and "×100,000" in shown(figure)
     assert "shared by 100000 steps" in shown(figure)
@@ -566,7 +566,7 @@ def test_steps_that_hand_nothing_on_have_no_delay():
     assert not delays(figure) and len(boxes_at(figure, 0)) == 2
 
 
-# -- the walk back ----------------------------------------------------------------------------
+# -- the backward pass ------------------------------------------------------------------------
 
 
 def norm(x):
@@ -577,7 +577,7 @@ def test_the_overlay_tells_the_norms_of_a_real_backward():
     loss = run("LSTM", 4)
     figure = tg.draw(loss, overlay="backward")
     assert all(x.grad is None for x in history(loss))  # nothing was left anywhere
-    trace = tape_of(loss, values=False, walk=False)
+    trace = tape_of(loss, values=False, backward=False)
     loss.backward(retain_graph=True)
     truth = [x for x in history(loss) if x.op is not None and x.op.name != "pick"]
     truth = sorted(truth, key=lambda x: x.born)
@@ -598,7 +598,7 @@ def history(loss):
     return importlib.import_module("tinygrad_rnn.tensor").history([loss])
 
 
-def test_the_order_is_that_of_the_walk():
+def test_the_order_is_that_of_the_backward_pass():
     loss = run("GRU", 3)
     figure = tg.draw(loss, overlay="backward")
     orders = {node.ids[0]: int(node.order) for node in graph(figure).nodes if node.order}
@@ -709,7 +709,7 @@ def test_folded_the_overlay_tells_the_least_and_the_largest():
     assert (states["c"].low, states["c"].high) == (min(crossing), max(crossing))
 
 
-def test_the_walk_back_begins_at_one_tensor():
+def test_the_backward_pass_begins_at_one_tensor():
     loss = run("RNN", 2)
     with pytest.raises(ValueError, match="one tensor"):
         tg.draw([loss, loss * 2], overlay="backward")
@@ -996,7 +996,7 @@ def test_an_own_op_is_drawn_the_same_whatever_it_is_called(name):
     labels = {node.glyph for node in graph(tg.draw(loss)).nodes}
     assert name.strip("_").replace("_", " ") in labels  # by its own name, not by another's sign
     (record,) = (r for r in tape_of(loss).records if r.own)
-    assert record.op == name.strip("_") and record.verb == ""
+    assert record.op == name.strip("_") and record.library_op == ""
 
 
 @pytest.mark.parametrize("name", TENSOR_NAMES)
@@ -1057,7 +1057,7 @@ def test_lab_knows_ops_and_not_their_names():
 
 
 def contributions(loss, name="h"):
-    """Of each state of the lowest layer, how many steps of the real walk hand it something."""
+    """Of each state of the lowest layer, how many steps of a real pass hand it something."""
     found = {}
     for step in loss.backward_steps():
         for x, _ in step.contributions:
@@ -1092,8 +1092,8 @@ def test_as_many_cotangents_add_up_as_arrive(case, level):
 
 @pytest.mark.parametrize("kind", ["LSTM", "two", "both ways"])
 def test_a_dashed_edge_says_how_many_connections_it_stands_for(kind):
-    """Counted anew: every input between an op that is shown and an op of a hidden step."""
-    trace = tape_of(run(kind, 9), values=False, walk=False)
+    """Counted again: every input between an op that is shown and an op of a hidden step."""
+    trace = tape_of(run(kind, 9), values=False, backward=False)
     found = graph(tg.draw(trace))
     node_of = {y: n for n, node in enumerate(found.nodes) if node.kind == "op" for y in node.ids}
     (gap,) = (n for n, node in enumerate(found.nodes) if node.kind == "gap")
@@ -1130,7 +1130,7 @@ def test_a_parameter_says_in_how_many_steps_it_is_used():
     assert "2, shared by 12 steps" in text and "2, shared by 3 steps" in text
 
 
-def test_saved_are_the_bytes_that_wait_for_the_walk_back():
+def test_saved_are_the_bytes_that_wait_for_the_backward_pass():
     x = tg.tensor(np.ones((2, 6), np.float32), requires_grad=True, name="x")
     plain = tg.tensor(np.ones((2, 6), np.float32)) * 2.0  # needs no gradient: nothing is kept
     a, b = tg.split(tg.tanh(x) + plain, 2, axis=-1)

@@ -52,7 +52,7 @@ def loss(cell=None):
 
 
 def spent():
-    """A graph that was walked twice."""
+    """A graph that was differentiated twice."""
     cell = lstm()
     y = loss(cell)
     tg.grad(y, cell.Wh)

@@ -329,7 +329,7 @@ def test_a_rate_of_one_lets_nothing_through(name):
 
 @drawing
 def test_masks_do_not_outlive_a_call(name):
-    """Every call draws anew, use after training has none, and a copy goes its own way."""
+    """Every call draws again, use after training has none, and a copy goes its own way."""
     part = DRAWING[name](randomised(nn.LSTM(I, H, dtype=F8)), 0.5)
     xs = normal(T, B, I)
     one, two = run(part, xs), run(part, xs)
@@ -349,7 +349,7 @@ looped = pytest.mark.parametrize("name", ["feedforward", "per gate", "zoneout"])
 
 @looped
 def test_P65_checkpoints_and_second_walks_reuse_the_mask(name):
-    """What is done again on the way back is done with the masks of the way ahead."""
+    """What is recomputed in the backward pass is so with the masks of the forward pass."""
     xs, found = normal(T, B, I), []
     for how in ({"unroll": True}, {}, {"checkpoint": 1}):
         part = randomised(DRAWING[name](nn.RNN(I, H, dtype=F8), 0.5))

@@ -230,10 +230,10 @@ def test_a_system_without_inputs():
 def test_scopes_name_the_layer_and_the_step():
     from tinygrad_rnn.tensor import history
 
-    def scopes(verb, **options):
+    def scopes(op, **options):
         layer = nn.Recurrent(nn.RNN(I, H), nn.RNN(H, H), **options)
         ys, _ = layer(np.ones((2, B, I), np.float32))
-        return {y.scope for y in history([ys]) if y.op and y.op.name == verb}
+        return {y.scope for y in history([ys]) if y.op and y.op.name == op}
 
     steps = {f"layer{k}/t={t}" for k in (0, 1) for t in (0, 1)}
     assert scopes("tanh", unroll=True) == steps

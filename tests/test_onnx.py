@@ -154,7 +154,7 @@ def library_cell(case, direction, dtype=np.float64):
 
 
 def in_tensors(name, *constants):
-    """A function of the standard in the library's verbs."""
+    """A function of the standard in the library's ops."""
     alpha, beta = (*constants, 0.0, 0.0)[:2]
     return {
         "Affine": lambda x: alpha * x + beta,

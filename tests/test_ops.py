@@ -96,7 +96,7 @@ smooth = lambda *shapes: away_from(0.0, *shapes)
 COMPARISONS = ["less", "less_equal", "greater", "greater_equal", "equal", "not_equal"]
 TARGET = [[0, 2], [-100, 1]]
 
-# What the public functions add to the verbs they are made of.
+# What the public functions add to the ops they are made of.
 WRAPPED = {
     "vector @ vector": (ops.matmul, smooth((3,), (3,))),
     "vector @ matrix": (ops.matmul, smooth((3,), (3, 2))),

@@ -122,7 +122,9 @@ def test_a_page_makes_one_recorded_pass_and_one_for_all_parts_of_the_loss(monkey
     def count(what, kind):
         def counted(*given, **words):
             letters = kind == "one loss" and isinstance(given[1][0]._array, Outline)
-            passes.extend([] if letters else [kind])  # equations are led back without numbers
+            passes.extend(
+                [] if letters else [kind]
+            )  # equations have a backward pass without numbers
             return what(*given, **words)
 
         return counted
@@ -205,7 +207,7 @@ def cells(letter):
     return 2 if unicodedata.east_asian_width(letter) in "WF" else 1
 
 
-def test_the_walk_as_text_is_the_walk():
+def test_the_backward_pass_as_text_is_the_backward_pass():
     loss = language_model("gru", layers=2)
     lines = tg.explain(loss).text.splitlines()[1:]
     columns = [sum(map(cells, line)) for line in lines]
@@ -274,10 +276,10 @@ def test_a_notebook_gets_the_picture_and_the_page():
     (frame,) = (given for tag, given in Tags(bundle["text/html"]).found if tag == "iframe")
     assert frame["srcdoc"] == page.html and "same-origin" not in frame["sandbox"]
     assert list(page._repr_mimebundle_(include={"text/plain"})) == ["text/plain"]
-    assert re.fullmatch(r"page: \d+ steps ahead, \d+ back, \d+ kB", repr(page))
+    assert re.fullmatch(r"page: \d+ forward steps, \d+ backward, \d+ kB", repr(page))
 
 
-def test_the_command_writes_a_page_or_prints_the_walk(tmp_path, capsys):
+def test_the_command_writes_a_page_or_prints_the_backward_pass(tmp_path, capsys):
     path = tmp_path / "bptt.html"
     assert main(["explain", "北京大学", "--cell", "gru", "-o", str(path)]) == 0
     assert "GRU: 北京大 → 京大学" in path.read_text("utf-8")
@@ -409,7 +411,7 @@ def test_a_weight_fills_term_by_term(open_page):
 
 @pytest.mark.parametrize("name", ["rnn", "lstm", "gru"])
 def test_every_rule_that_is_told_gives_the_numbers_of_the_engine(name):
-    """The letters of the page, worked out by a reader of their own on the arrays of the tape."""
+    """The letters of the page, computed by a reader of their own on the arrays of the tape."""
     tape, tried = tape_of(language_model(name)), set()
     for r in tape.records:
         for term in r.terms:
@@ -452,7 +454,7 @@ def test_numbers_on_the_page_are_the_engines(open_page):
 
 def test_the_panel_says_the_rule_with_numbers(open_page):
     seen = open_page("rnn")
-    tick = "explained.run.backAt[explained.run.records.findLast(r => r.op == 'tanh').id]"
+    tick = "explained.run.backwardAt[explained.run.records.findLast(r => r.op == 'tanh').id]"
     seen.ask(f"explained.go({tick})")
     rule = seen.tab.inner_text("#panel .rule")
     assert "g ⊙ (1 − y²)" in rule
@@ -629,7 +631,7 @@ def test_names_mean_nothing_on_the_page(browser, tmp_path):
     own = seen.ask("explained.run.records.filter((r) => r.own).map((r) => [r.id, r.op])")
     assert [op for _, op in own] == [name.strip("_") for name in OWN]
     for number, op in own:
-        seen.ask(f"explained.go(explained.run.backAt[{number}])")
+        seen.ask(f"explained.go(explained.run.backwardAt[{number}])")
         panel = seen.tab.inner_text("#panel")
         assert op in panel and not any(
             word in panel for word in ("tanh(x)", "a + b", "a @ b", "native code", "Σ")
@@ -705,7 +707,7 @@ def test_six_hundred_nodes_are_small_and_a_tick_touches_few_of_them(browser, tmp
       const graph = document.querySelector(".level:not([hidden]) svg");
       const watch = new MutationObserver(() => {});
       watch.observe(graph, { attributes: true, childList: true, subtree: true });
-      const found = [], start = explained.run.ahead.length;
+      const found = [], start = explained.run.forward.length;
       for (let k = start; k < start + 90; k++) {
         explained.go(k);
         found.push(new Set(watch.takeRecords().map((r) => r.target)).size);

@@ -243,8 +243,8 @@ def test_looking_at_memory_changes_nothing():
         ({}, ValueError, "1 to 6"),
         ({key: [] for key in "abcdefg"}, ValueError, "got 7"),
         ([1.0], TypeError, "got float"),
-        (tg.tensor(1.0), ValueError, "keeps nothing"),
-        ({"mine": []}, ValueError, "mine keeps nothing"),
+        (tg.tensor(1.0), ValueError, "saves nothing for the backward pass"),
+        ({"mine": []}, ValueError, "mine saves nothing"),
     ],
 )
 def test_what_has_no_memory_is_refused(runs, error, words):

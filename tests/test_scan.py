@@ -644,7 +644,7 @@ def test_what_a_loop_cannot_follow(name):
 
 
 def test_random_numbers_in_a_known_step():
-    """The same ops with a fixed mask are compiled first: what is drawn anew is noticed even so."""
+    """The same ops with a fixed mask are compiled first: what is drawn again is noticed even so."""
     mask = {"draw": lambda: np.ones((B, H))}
     step = lambda x, h: tg.tanh(h * tg.Tensor(mask["draw"]()) + x)
     fresh(step)

@@ -194,15 +194,15 @@ def row(cell, xs, state, valid, reset, reverse):
 
     A reset takes hold with the next step that counts; from the end, where one was read before.
     """
-    ys, path, anew = {}, {}, False
+    ys, path, again = {}, {}, False
     for t in sorted(range(len(xs)), reverse=reverse):
-        anew = anew or (reset[t] and not reverse)
+        again = again or (reset[t] and not reverse)
         if valid[t]:
-            state = cell.begin(1) if anew else state
+            state = cell.begin(1) if again else state
             with Untied(cell, t):
                 state = cell.advance(xs[t][None], *state)
-            ys[t], anew = cell.output(xs[t][None], *state)[0], False
-        anew = anew or (reset[t] and reverse and len(ys) > 0)
+            ys[t], again = cell.output(xs[t][None], *state)[0], False
+        again = again or (reset[t] and reverse and len(ys) > 0)
         path[t] = state
     none = tg.tensor(np.zeros(cell.outputs))
     return [ys.get(t, none) for t in range(len(xs))], [path[t] for t in range(len(xs))], state
@@ -263,7 +263,7 @@ SITUATIONS = {
 @parts
 @pytest.mark.parametrize("situation", SITUATIONS)
 def test_P02_P11_a_padded_batch_is_each_row_alone(name, situation):
-    """Values, states and all gradients; a reset begins anew, and one past a row's end nothing."""
+    """Values, states and all gradients; a reset begins again, and one past a row's end nothing."""
     part, (valid, reset) = made(name), SITUATIONS[situation]
     xs, state = leaf(normal(T, B, I)), first_state(part)
     leaves = [xs, *state, *part.parameters()]
@@ -465,8 +465,8 @@ def test_a_reset_parts_a_batch_into_separate_runs(name, reverse):
     answers = part(xs, state, reset=flags, **how)
     if isinstance(part, nn.Bidirectional):
         cut = len(part.forward.state)
-        anew = part.begin(B)
-        one, two = (*state[:cut], *anew[cut:]), (*anew[:cut], *state[cut:])
+        again = part.begin(B)
+        one, two = (*state[:cut], *again[cut:]), (*again[:cut], *state[cut:])
         one, two = (two, one) if reverse else (one, two)
     else:
         one, two = (part.begin(B), state) if reverse else (state, part.begin(B))

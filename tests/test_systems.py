@@ -1,4 +1,4 @@
-"""What the notes say of gradients through time, on small networks: rows S3 and S16 to S19."""
+"""Gradients through time on small networks: rows S3 and S16 to S19 of docs/notes.md."""
 
 import numpy as np
 import pytest

@@ -34,7 +34,7 @@ def test_a_tape_has_the_arrays_of_the_engine_and_keeps_them():
             terms = [term.numbers.arrays[0] for _, term in arrivals[r.id]]
             np.testing.assert_allclose(sum(terms), grad, rtol=1e-12)
             assert len(terms) == 5
-    assert [r.order for r in tape.back] == list(range(len(tape.back)))
+    assert [r.order for r in tape.backward] == list(range(len(tape.backward)))
 
 
 @tg.primitive(lambda g, y, x: g @ MIXES.T)

@@ -35,7 +35,7 @@ def contender(who, given):
 
 
 def high_water(restart=False):
-    """The most kilobytes this process has held; begin anew if asked to and the system can."""
+    """The most kilobytes this process has held; begin again if asked to and the system can."""
     if restart and MARK.exists():
         gc.collect()
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)

@@ -3,7 +3,7 @@
     python tests/benchmarks/memory_tasks.py
 
 Three minutes on two cores. Prints a table for each test and writes memory_tasks.json; --only picks
-tests, --seeds says how often each cell begins anew.
+tests, --seeds says how often each cell begins again.
 """
 
 import argparse

@@ -140,7 +140,7 @@ def modifiers(plan):
         for kind in plan.some(MODIFIED)
         for size in plan.some([(32, 35, 64, 64), (32, 100, 128, 128), (64, 100, 256, 256)], 1)
     ]
-    note = """An LSTM in a modifier, with masks drawn anew in each run, against the same in PyTorch
+    note = """An LSTM in a modifier, with masks drawn again in each run, against the same in PyTorch
         (feed-forward dropout and DropConnect around nn.LSTM, the others a loop in Python) and in
         JAX (lax.scan under jit, masks drawn inside). The last ratio is the price: ours over our
         plain LSTM."""

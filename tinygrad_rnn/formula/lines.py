@@ -80,13 +80,13 @@ class Derivation:
         for y in reversed(nodes):
             if isinstance(g := self.found.get(y), Tensor) and read(g) == x:
                 return y
-        for y in self.back():
+        for y in self.backward_ops():
             if y not in self.symbols and type(y._array) is not tuple and read(y) == x:
                 self.names.static.discard(y)
                 return y
         return None
 
-    def back(self) -> list[Tensor]:
+    def backward_ops(self) -> list[Tensor]:
         """The ops of the backward pass."""
         known = set(self.program.nodes)
         found = history([g for g in self.found.values() if isinstance(g, Tensor)], known)
@@ -170,7 +170,7 @@ class Derivation:
         for x in self.program.xs:
             if x in self.found:
                 lines.append(Line((replace(self.symbols[x], mark="δ"),), read(self.found[x])))
-        for y in self.back():
+        for y in self.backward_ops():
             name = self.symbols.get(y)
             if name is not None and not name.mark:
                 lines.append(Line((name,), read.formula(y)))

@@ -25,7 +25,7 @@ KEPT = "kept"  # the way along which no gate is passed
 
 @dataclass(frozen=True)
 class Verdict:
-    """What becomes of a gradient on its way back through time.
+    """What becomes of a gradient as it goes back through time.
 
     word: "vanishes" (below 1 % at the first step), "explodes" (above 100 times) or "carries".
     since: the latest step k from which on back it is so, and lag, how many steps before the last
@@ -273,16 +273,16 @@ class _Chain:
         if not self.doors or first == last:
             return {}
         u, s, vt = np.linalg.svd(M)
-        ahead, found = vt[0], np.zeros(len(self.doors) + 1)
+        forward, found = vt[0], np.zeros(len(self.doors) + 1)
         for k in range(first, len(self.jacobians)):
             back = (u[:, 0] @ self.products[k + 1])[None]
             scale = float(np.abs(back).max()) or 1.0
             wide = Wide(self.moments[k : k + 2], self.row, 1)
             doors = [path[k + 1] for path in self.doors.values()]
             kept, through = wide.pull(self._cut(back / scale), doors)
-            ways = [np.concatenate(way, axis=1)[0] @ ahead for way in (kept, *through)]
+            ways = [np.concatenate(way, axis=1)[0] @ forward for way in (kept, *through)]
             found += np.array(ways) * scale / s[0]
-            ahead = self.jacobians[k] @ ahead
+            forward = self.jacobians[k] @ forward
         found /= len(self.jacobians) - first
         return dict(zip([KEPT, *self.doors], found.tolist(), strict=True))
 

@@ -66,8 +66,8 @@ class Wide:
     ) -> tuple[list[np.ndarray], list[list[np.ndarray]]]:
         """The cotangents of `before`, from those of `after`, each (count, size).
 
-        First what comes back without passing any of the gates, then for each gate what comes
-        back through it: together they are all. A path through several counts for the earliest.
+        First the part that passes none of the gates, then for each gate the part that goes
+        through it: together they are all. A path through several counts for the earliest.
         """
         there = [
             (self.image[y], g)
@@ -76,12 +76,12 @@ class Wide:
         ]
         ends = {self.image[x] for x in self.before}
         doors = {self.image[x] for x in gates if x in self.image}
-        kept, through = _led(there, ends | doors, ends), []
-        at = _led(there, ends, doors) if doors else {}
+        kept, through = _pulled(there, ends | doors, ends), []
+        at = _pulled(there, ends, doors) if doors else {}
         for x in gates:
             door = self.image.get(x)
             open_ = [(door, at[door])] if door is not None and door in at else []
-            through.append(_led(open_, (ends | doors) - {door}, ends))
+            through.append(_pulled(open_, (ends | doors) - {door}, ends))
         return self._sorted(kept), [self._sorted(of) for of in through]
 
     def _sorted(self, found: dict[Tensor, Any]) -> list[np.ndarray]:
@@ -94,8 +94,8 @@ class Wide:
         return out
 
 
-def _led(there: Sequence[Any], until: set[Any], wrt: set[Tensor]) -> dict[Tensor, Any]:
-    """Lead pairs of tensors and cotangents back to others."""
+def _pulled(there: Sequence[Any], until: set[Any], wrt: set[Tensor]) -> dict[Tensor, Any]:
+    """Pull cotangents of tensors back to others."""
     if not there:
         return {}
     outputs, gs = zip(*there, strict=True)

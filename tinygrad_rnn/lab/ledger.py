@@ -206,7 +206,7 @@ class _Maker:
         for y, _, terms in self.parts.walk([*self.wanted, *self.made], self.made, some):
             step = step_of(y.scope)
             for x, term in terms:
-                for w, g in self._led_on(x, term):
+                for w, g in self._passed_on(x, term):
                     key = step[1] if step else None, w
                     sums[key] = g.plus(sums.get(key))
             for key in last.get(y, ()):
@@ -228,8 +228,8 @@ class _Maker:
             found.setdefault(y, []).append(key)
         return found
 
-    def _led_on(self, x: Tensor, term: Bundle) -> Iterator[tuple[Tensor, Bundle]]:
-        """What came to something that was made of weights before the loop, led on to them."""
+    def _passed_on(self, x: Tensor, term: Bundle) -> Iterator[tuple[Tensor, Bundle]]:
+        """What came to something that was made of weights before the loop, passed on to them."""
         if x in self.wanted:
             yield x, term
         elif x in self.made and len(term.parts):

@@ -13,13 +13,14 @@ from .steps import refuse_unrecorded
 class Provenance:
     """Where numbers first are not finite.
 
-    kind: "NaN", "Inf", or "" where all are finite. direction: "ahead", or "back" for the gradient.
+    kind: "NaN", "Inf", or "" where all are finite. direction: "forward", or "backward" for the
+    gradient.
     t, layer, gate: the step, the scope around it and what the step calls what is computed there,
-    None or "" outside. op: the verb, "" for a leaf; name: what the leaf or the answer goes by.
+    None or "" outside. op: "" for a leaf; name: what the leaf or the answer goes by.
 
     >>> x = tg.tensor([1.0], requires_grad=True)
     >>> str(tg.lab.provenance((x * 2.0).sum()))
-    'all finite, ahead and back'
+    'all finite, forward and backward'
     """
 
     kind: str = ""
@@ -35,15 +36,15 @@ class Provenance:
 
     def __str__(self) -> str:
         if not self.kind:
-            return "all finite, ahead and back"
+            return "all finite, forward and backward"
         at = [f"t={self.t}"] if self.t is not None else []
         at += [self.layer] if self.layer else []
         at += [f"gate {self.gate}"] if self.gate else []
         at += [f"op {self.op}"] if self.op else []
         said = [f"at {', '.join(at)}"] if at else []
         said += [] if self.op else [f"given in {self.name or 'a leaf'}"]
-        way = "" if self.direction == "ahead" else " on the way back"
-        return f"{self.kind} first{way} {', '.join(said)}"
+        where = "" if self.direction == "forward" else " in the backward pass"
+        return f"{self.kind} first{where} {', '.join(said)}"
 
     __repr__ = __str__
 
@@ -53,8 +54,8 @@ def provenance(loss: Tensor) -> Provenance:
 
     Forward it is the oldest result that is not finite though all it was made from is, among those
     that lead to the loss; an infinity that goes nowhere, as of a mask, is none. If the loss is
-    finite, it is the first step of the backward pass that makes one. A compiled loop is computed
-    anew step by step; no `.grad` is touched. Raises ValueError for a loss without a history,
+    finite, it is the first step of the backward pass that makes one. A compiled loop is recomputed
+    step by step; no `.grad` is touched. Raises ValueError for a loss without a history,
     RuntimeError for a freed graph.
 
     >>> x = tg.tensor([0.0, 1.0], requires_grad=True, name="x")
@@ -83,7 +84,7 @@ class _Search:
                 new = {n for n, part in r.inputs if self._bad(n, part)}
                 bad |= new
                 first += [] if new else [r]
-        return self._at(first[-1], "ahead") if first else self._back()
+        return self._at(first[-1], "forward") if first else self._back()
 
     def _bad(self, number: int, part: int) -> str:
         value = self.records[number].value
@@ -92,10 +93,10 @@ class _Search:
 
     def _back(self) -> Provenance:
         """The first step of the backward pass that makes of finite numbers one that is not."""
-        for r in self.tape.back:
+        for r in self.tape.backward:
             for numbers in [r.grad, *(term.numbers for term in r.terms)]:
                 if kind := _kind(numbers):
-                    return self._at(r, "back", kind)
+                    return self._at(r, "backward", kind)
         return Provenance()
 
     def _at(self, r: Record, direction: str, kind: str = "") -> Provenance:

@@ -1,4 +1,4 @@
-"""A run as a page to step through: every value on the way there, every gradient on the way back."""
+"""A run as a page to step through: every value of the forward pass, every gradient backward."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def __dir__() -> list[str]:
 
 
 def explain(loss: Tensor, *, title: str = "", text: str | Sequence[str] | None = None) -> Page:
-    """Make a page that walks through the run that led to `loss`, and back.
+    """Make a page that steps through the run that led to `loss`, forward and backward.
 
-    It is one HTML file that needs no network: the graph, every step ahead and back with its
-    numbers, the gradient of each weight filling term by term. Its walk is that of `backward()`, but
-    leaves no gradient anywhere, and the graph as it was.
+    It is one HTML file that needs no network: the graph, every forward and backward step with its
+    numbers, the gradient of each weight filling term by term. Its backward pass is that of
+    `backward()`, but leaves no gradient anywhere, and the graph as it was.
 
     loss: a number that requires gradients; small networks read best.
     title: a line at the top.

@@ -101,7 +101,7 @@ def itemised(loss: Tensor, tape: Tape) -> dict[str, Any] | None:
             cells |= {x.t: x.id for x in (tape.records[n] for n, _ in r.inputs) if x.t >= 0}
     try:
         found = heat(loss)
-    except ValueError:  # it says why: no part of it belongs to a step, or a cotangent is clipped
+    except ValueError:  # it says why: no part of it belongs to a step, or a gradient is clipped
         return None
     norms = [[rounded(v, DIGITS) if v else None for v in row] for row in found.norms.tolist()]
     return {

@@ -65,7 +65,7 @@ class Graph {
 
   readEdge(el) {
     const [source, target, place] = ["source", "target", "place"].map((k) => Number(el.dataset[k]));
-    const ticks = [this.run.aheadAt[target], this.run.backAt[target]];
+    const ticks = [this.run.forwardAt[target], this.run.backwardAt[target]];
     return { el, path: el.querySelector("path"), source, target, place, ticks };
   }
 
@@ -100,7 +100,7 @@ class Graph {
     const { run } = this;
     const here = (a) => kind !== "parameter" || t === null || run.records[a.from].t === t;
     const ticks = ids.flatMap((id) => [
-      ...[run.aheadAt[id], run.backAt[id]].filter(Number.isFinite),
+      ...[run.forwardAt[id], run.backwardAt[id]].filter(Number.isFinite),
       ...run.arrivals[id].filter(here).map((a) => a.tick),
     ]);
     return ticks.sort((p, q) => p - q);
@@ -125,7 +125,7 @@ class Graph {
   nodeState(node, k) {
     const { run } = this;
     if (node.ids.every((id) => run.doneAt(id) <= k)) return "done";
-    if (!node.ids.some((id) => run.aheadAt[id] <= k)) return "waiting";
+    if (!node.ids.some((id) => run.forwardAt[id] <= k)) return "waiting";
     const partly = node.ids.some((id) => run.gradientAt(id, k, this.stepOf(node)));
     return partly ? "partly" : "known";
   }
@@ -138,7 +138,7 @@ class Graph {
   norms(node, k) {
     const largest = (found) =>
       found.length ? found.reduce((p, q) => (isLoud(p) || p > q ? p : q)) : null;
-    const reached = node.ids.filter((id) => this.run.aheadAt[id] <= k);
+    const reached = node.ids.filter((id) => this.run.forwardAt[id] <= k);
     const values = reached.map((id) => this.run.records[id].value?.l2).filter((v) => v != null);
     const came = node.ids.map((id) => this.run.gradientAt(id, k, this.stepOf(node)));
     return { value: largest(values), grad: largest(came.filter(Boolean).map((g) => g.l2)) };
@@ -162,8 +162,8 @@ class Graph {
   }
 
   lightEdge(edge, k, overlay) {
-    const came = this.run.backAt[edge.target] <= k;
-    this.setState(edge, came ? "done" : this.run.aheadAt[edge.target] <= k ? "known" : "waiting");
+    const came = this.run.backwardAt[edge.target] <= k;
+    this.setState(edge, came ? "done" : this.run.forwardAt[edge.target] <= k ? "known" : "waiting");
     if (!edge.path) return;
     const shown = came && (overlay === "grad" || overlay === "both");
     const term = shown && this.run.records[edge.target]?.terms.find((x) => x.place === edge.place);

@@ -48,17 +48,17 @@ function go(k, { follow = true } = {}) {
 function sentenceAt(k) {
   const { way, record: r } = run.at(k);
   if (way === "start") return say("now_start");
-  const F = run.ahead.length;
+  const F = run.forward.length;
   const facts = { what: `${r.label} #${r.id}`, where: run.where(r) || say("no_step") };
-  if (way === "ahead")
-    return say("now_ahead", { ...facts, k, n: F, rule: formula(r), size: brief(r.value?.l2) });
+  if (way === "forward")
+    return say("now_forward", { ...facts, k, n: F, rule: formula(r), size: brief(r.value?.l2) });
   const added = r.terms.map((term) => {
     const [source, part] = r.inputs[term.place];
     const which = `${run.records[source].label} #${source}${part < 0 ? "" : `[${part}]`}`;
     return `${which} += ${brief(term.numbers.l2)}`;
   });
-  const count = { k: k - F, n: run.back.length, size: brief(r.grad?.l2) };
-  return say(added.length ? "now_back" : "now_leaf", {
+  const count = { k: k - F, n: run.backward.length, size: brief(r.grad?.l2) };
+  return say(added.length ? "now_backward" : "now_leaf", {
     ...facts,
     ...count,
     added: added.join(", "),
@@ -156,7 +156,7 @@ function setLanguage(name) {
 function factsOfRun() {
   const times = new Set(run.records.map((r) => r.t).filter((t) => t >= 0)).size;
   const loss = run.records[run.tape.outputs[0]].value?.data?.[0];
-  const facts = { t: times, f: run.ahead.length, b: run.back.length, loss: brief(loss) };
+  const facts = { t: times, f: run.forward.length, b: run.backward.length, loss: brief(loss) };
   return say("facts", facts) + (data.levels.includes("op") ? "" : ` ${say("too_many")}`);
 }
 

@@ -13,7 +13,7 @@ from ..formula.equations import Equations
 from ..io import write_atomically
 from ..tape import Tape
 from ..view.figure import Figure
-from .walk import walk_text
+from .backward import backward_text
 
 
 class Page:
@@ -28,8 +28,8 @@ class Page:
 
     @cached_property
     def text(self) -> str:
-        """The walk back as lines of text: where each step is, and what it adds to which tensor."""
-        return walk_text(self.tape)
+        """The backward pass as text: where each step is, and what it adds to which tensor."""
+        return backward_text(self.tape)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the page; an existing file is replaced, as a whole.
@@ -66,6 +66,8 @@ class Page:
         }
 
     def __repr__(self) -> str:
-        ahead = sum(r.kind == "op" for r in self.tape.records)
-        back = len(self.tape.back)
-        return f"page: {ahead:,} steps ahead, {back:,} back, {len(self.html) // 1000:,} kB"
+        forward = sum(r.kind == "op" for r in self.tape.records)
+        backward = len(self.tape.backward)
+        return (
+            f"page: {forward:,} forward steps, {backward:,} backward, {len(self.html) // 1000:,} kB"
+        )

@@ -71,7 +71,7 @@ class Panel {
 
   show(id, k) {
     const r = this.run.records[id];
-    const known = this.run.aheadAt[id] <= k;
+    const known = this.run.forwardAt[id] <= k;
     this.box.replaceChildren(
       make(
         "h2",
@@ -124,14 +124,14 @@ class Panel {
     );
   }
 
-  /** What it computes, and what it pulls back to each input, in letters and in numbers. */
+  /** What it computes, and the gradient of each input, in letters and in numbers. */
   rule(r, k) {
     const part = make("section", { class: "rule" });
     if (r.kind !== "op") return part;
     part.append(make("p", { class: "formula", text: formula(r) }));
     if (!r.terms.length) return part;
-    const came = this.run.backAt[r.id] <= k;
-    part.append(make("h3", { text: say("pulls_back") }));
+    const came = this.run.backwardAt[r.id] <= k;
+    part.append(make("h3", { text: say("adds") }));
     for (const term of r.terms) {
       const [source, at] = r.inputs[term.place];
       const line = make("p", { class: "formula" }, this.button(source), at >= 0 ? ` [${at}]` : "");
@@ -164,7 +164,7 @@ class Panel {
     const title =
       all.length > 1 ? say("gradient_of", { k: came.length, n: all.length }) : say("gradient");
     if (!so_far)
-      return array(say("gradient_waits", { k: all[0]?.tick ?? this.run.backAt[r.id] }), null);
+      return array(say("gradient_waits", { k: all[0]?.tick ?? this.run.backwardAt[r.id] }), null);
     const part = array(title, so_far, r.shape);
     if (all.length > 1) part.append(this.terms(came));
     return part;

@@ -1,6 +1,6 @@
 // Local rules in letters and in numbers. The letters come with the run, printed from the ops' own
 // rules: g is the cotangent of the answer y; x is the one input, a, b, c are several. The numbers
-// are the engine's: nothing is worked out here a second time.
+// are the engine's: nothing is computed here a second time.
 
 const letters = (r) => (r.inputs.length === 1 ? ["x"] : [..."abcdefhijklmnopqrstuvw"]);
 
@@ -8,7 +8,7 @@ const letters = (r) => (r.inputs.length === 1 ? ["x"] : [..."abcdefhijklmnopqrst
 const formula = (r) =>
   r.formula && (r.sign || !r.own) ? `y = ${r.formula}` : say("rule_own", { op: r.op });
 
-/** How it leads back to an input, in letters. */
+/** The gradient of an input, in letters. */
 const ruleOf = (term) => term.rule || say("rule_unknown");
 
 /** The elements a rule needs, at one place; null where one of them was not kept. */

@@ -1,4 +1,4 @@
-// The run: what is known at each tick. Ticks 1 to F compute, ticks F + 1 to F + B go back.
+// The run: what is known at each tick. Ticks 1 to F are the forward pass, F + 1 to F + B the backward.
 
 class Run {
   constructor(data) {
@@ -6,20 +6,20 @@ class Run {
     const told = (r) => ("op" in r ? { ...r, ...data.tape.ops[r.op] } : r);
     this.records = data.tape.records.map((r, id) => wholeRecord(told(r), id));
     for (const r of this.records) wholeTerms(r, this.records);
-    this.ahead = this.records.filter((r) => r.kind === "op").map((r) => r.id);
-    this.back = this.records.filter((r) => r.order >= 0).sort((p, q) => p.order - q.order);
-    this.back = this.back.map((r) => r.id);
-    this.last = this.ahead.length + this.back.length;
-    this.aheadAt = this.records.map(() => 0);
-    this.ahead.forEach((id, k) => (this.aheadAt[id] = k + 1));
-    this.backAt = this.records.map(() => Infinity);
-    this.back.forEach((id, k) => (this.backAt[id] = this.ahead.length + k + 1));
+    this.forward = this.records.filter((r) => r.kind === "op").map((r) => r.id);
+    this.backward = this.records.filter((r) => r.order >= 0).sort((p, q) => p.order - q.order);
+    this.backward = this.backward.map((r) => r.id);
+    this.last = this.forward.length + this.backward.length;
+    this.forwardAt = this.records.map(() => 0);
+    this.forward.forEach((id, k) => (this.forwardAt[id] = k + 1));
+    this.backwardAt = this.records.map(() => Infinity);
+    this.backward.forEach((id, k) => (this.backwardAt[id] = this.forward.length + k + 1));
     this.signs = data.signs;
     this.link();
     this.weights = data.weights.map((w) => new Weight(w, this));
   }
 
-  /** For each record who reads it, and which steps back add to its gradient, in their order. */
+  /** For each record who reads it, and which backward steps add to its gradient, in their order. */
   link() {
     this.readers = this.records.map(() => []);
     this.arrivals = this.records.map(() => []);
@@ -27,29 +27,29 @@ class Run {
       r.inputs.forEach(([source, part], place) =>
         this.readers[source].push({ id: r.id, place, part }),
       );
-    for (const id of this.back)
+    for (const id of this.backward)
       for (const { place, numbers } of this.records[id].terms) {
         const [source, part] = this.records[id].inputs[place];
-        this.arrivals[source].push({ from: id, place, part, numbers, tick: this.backAt[id] });
+        this.arrivals[source].push({ from: id, place, part, numbers, tick: this.backwardAt[id] });
       }
   }
 
   /** The record a tick is at, and which way it goes. */
   at(k) {
-    const F = this.ahead.length;
+    const F = this.forward.length;
     if (k === 0) return { way: "start", record: null };
-    if (k <= F) return { way: "ahead", record: this.records[this.ahead[k - 1]] };
-    return { way: "back", record: this.records[this.back[k - F - 1]] };
+    if (k <= F) return { way: "forward", record: this.records[this.forward[k - 1]] };
+    return { way: "backward", record: this.records[this.backward[k - F - 1]] };
   }
 
   /** The last tick at which anything happens to a record. */
   doneAt(id) {
-    return this.backAt[id] < Infinity ? this.backAt[id] : this.aheadAt[id];
+    return this.backwardAt[id] < Infinity ? this.backwardAt[id] : this.forwardAt[id];
   }
 
   /** The gradient that has come to a record by a tick; t: from the readers of one step only. */
   gradientAt(id, k, t = null) {
-    if (this.backAt[id] <= k && t === null) return this.records[id].grad;
+    if (this.backwardAt[id] <= k && t === null) return this.records[id].grad;
     const came = this.arrivals[id].filter(
       (a) => a.tick <= k && (t === null || this.records[a.from].t === t),
     );
@@ -64,11 +64,11 @@ class Run {
     return partOf(x, part);
   }
 
-  /** What leads from one record to the result: everything its gradient comes back through. */
+  /** What leads from one record to the result: everything its gradient comes through. */
   pathFrom(id, to = null) {
     const found = new Set([id]);
     for (const r of this.records)
-      if (r.id > id && this.backAt[r.id] < Infinity && r.inputs.some(([s]) => found.has(s)))
+      if (r.id > id && this.backwardAt[r.id] < Infinity && r.inputs.some(([s]) => found.has(s)))
         found.add(r.id);
     if (to === null) return found;
     const leads = new Set([to]);
@@ -128,7 +128,7 @@ class Weight {
     Object.assign(this, { size, record: run.records[id] });
     this.shares = shares.map(({ source, l2, total, data }) => ({
       source: run.records[source],
-      tick: run.backAt[source],
+      tick: run.backwardAt[source],
       l2: real(l2),
       total: real(total),
       data: data.map(real),

@@ -75,16 +75,16 @@ class Strip {
     cell.style.backgroundColor = l2 === null || isLoud(l2) ? "" : normColour(l2);
   }
 
-  /** Parts of the loss are known at any tick: each was walked back by itself. */
+  /** Parts of the loss are known at any tick: each had a backward pass of its own. */
   show(k) {
     for (const { cell, id, l2 } of this.cells) {
-      const came = this.run.backAt[id] <= k ? (this.run.records[id].grad?.l2 ?? null) : null;
+      const came = this.run.backwardAt[id] <= k ? (this.run.records[id].grad?.l2 ?? null) : null;
       this.paint(cell, l2 ?? came);
     }
   }
 }
 
-/** Where the steps begin, along the scrubber: ahead from left to right, back again after it. */
+/** Where the steps begin, along the scrubber: first the forward pass, then the backward pass. */
 function marks(box, run) {
   const found = [];
   let before = null;
@@ -94,9 +94,9 @@ function marks(box, run) {
     if (record.t !== before && record.t >= 0) found.push({ k, t: record.t, way });
     before = record.t;
   }
-  const half = make("div", { class: "half ahead" });
-  const other = make("div", { class: "half back" });
-  const share = (100 * run.ahead.length) / Math.max(1, run.last);
+  const half = make("div", { class: "half forward" });
+  const other = make("div", { class: "half backward" });
+  const share = (100 * run.forward.length) / Math.max(1, run.last);
   half.style.width = `${share}%`;
   other.style.width = `${100 - share}%`;
   box.replaceChildren(half, other);
@@ -111,12 +111,12 @@ function marks(box, run) {
 
 /** The tour: captions, each at the tick that it speaks of. */
 function tourOf(run) {
-  const F = run.ahead.length;
+  const F = run.forward.length;
   const tickWhere = (test) => {
     for (let k = F + 1; k <= run.last; k++) if (test(run.at(k).record)) return k;
     return null;
   };
-  const firstTime = run.ahead.findIndex((id) => run.records[id].t >= 0) + 1;
+  const firstTime = run.forward.findIndex((id) => run.records[id].t >= 0) + 1;
   const weight = run.weights.find((w) => w.shares.length > 1);
   const shared = weight?.shares[1].tick;
   const firstBack = tickWhere((r) => r.t >= 0);

@@ -22,34 +22,34 @@ def tape_of(
     outputs: Tensor | Sequence[Tensor],
     *,
     values: bool = True,
-    walk: bool = True,
+    backward: bool = True,
     title: str = "",
     most: int | None = None,
 ) -> Tape:
     """The tape of what some outputs came from, compiled loops step by step.
 
-    values: with arrays; without, shapes only, and nothing is computed. walk: also record the
+    values: with arrays; without, shapes only, and nothing is computed. backward: also record the
     backward pass from the one output, a number, as `backward()` would make it, without leaving
     gradients anywhere; without, the gradients are those that `backward()` through these outputs,
     with `retain_graph=True`, has left, and none that another loss had a part in. most: of each
-    compiled loop record no more than so many steps, the first it does; not together with walk.
+    compiled loop record no more than so many steps, the first it does; not with backward.
 
     Raises RuntimeError for a graph that `backward()` has freed, ValueError for a backward pass from
     several outputs.
     """
     outputs = [outputs] if isinstance(outputs, Tensor) else list(outputs)
-    if walk and len(outputs) != 1:
+    if backward and len(outputs) != 1:
         raise ValueError(
-            f"tape_of: walk: the backward pass begins at one tensor, got {len(outputs)}: give the "
-            "loss, or walk=False"
+            f"tape_of: backward: expected one tensor, got {len(outputs)}: give the loss, or "
+            "backward=False"
         )
-    given, lengths = some_steps(outputs, values or walk, most)
+    given, lengths = some_steps(outputs, values or backward, most)
     order = history(given)[::-1]
-    own = frozenset() if walk else frozenset().union(*(passes(y.grad) for y in given))
+    own = frozenset() if backward else frozenset().union(*(passes(y.grad) for y in given))
     maker = _Maker(order, values, own)
-    if walk:
-        maker.walk(*given)
-    tape = Tape(maker.records, [], walk, len(order), lengths, literal(title, 200))
+    if backward:
+        maker.backward(*given)
+    tape = Tape(maker.records, [], backward, len(order), lengths, literal(title, 200))
     tape.outputs = [tape.whole(*maker.place(x))[0] for x in given]
     return tape
 
@@ -106,7 +106,7 @@ class _Maker:
             value=Numbers(*(arrays if x.op else map(np.copy, arrays))) if told else None,
         )
 
-    def walk(self, y: Tensor) -> None:
+    def backward(self, y: Tensor) -> None:
         """Record the backward pass from y."""
         order = 0
         for z, g, terms in BackwardPass([y], [_seed(y, None, "tape_of")._array]).steps():

@@ -33,8 +33,8 @@ class Record:
     hands its input on. restacked: an unstack that only undoes the stack it reads: its part i is
     what was stacked as i. sign: how the op is written, "" if by its name. family: of an op of the
     library's, what it is for, as a colour tells. pointwise: whether it works element by element.
-    formula, rules: once a backward pass was recorded, what the op does, and what it leads back to
-    each input, in letters: x, or a, b, c, are its inputs, y its answer, g what arrives there.
+    formula, rules: once a backward pass was recorded, what the op does, and the gradient of each
+    input, in letters: x, or a, b, c, are its inputs, y its answer, g what arrives there.
     order: when the backward pass was here, -1 if it was not. saved: the bytes its array holds for
     the backward pass.
     """
@@ -76,7 +76,7 @@ class Record:
         return self.name or self.op or self.kind
 
     @property
-    def verb(self) -> str:
+    def library_op(self) -> str:
         """Which op of the library's it is; "" for any other, whatever that is called."""
         return "" if self.own or self.delay else self.op
 
@@ -113,7 +113,7 @@ class Tape:
         return list(dict.fromkeys(r.layer for r in self.records if r.t >= 0))
 
     @property
-    def back(self) -> list[Record]:
+    def backward(self) -> list[Record]:
         """The records that the backward pass came to, in its order."""
         return sorted((r for r in self.records if r.order >= 0), key=lambda r: r.order)
 
@@ -134,7 +134,7 @@ class Tape:
     def arrivals(self) -> list[list[tuple[Record, Term]]]:
         """For each record, what came to it in the backward pass, from where, in that order."""
         found: list[list[tuple[Record, Term]]] = [[] for _ in self.records]
-        for r in self.back:
+        for r in self.backward:
             for term in r.terms:
                 found[r.inputs[term.place][0]].append((r, term))
         return found
@@ -163,7 +163,7 @@ class Tape:
 
     def __repr__(self) -> str:
         ops = sum(r.kind == "op" for r in self.records)
-        return f"tape: {ops:,} ops, {len(self.back):,} steps back"
+        return f"tape: {ops:,} ops, {len(self.backward):,} backward steps"
 
 
 def total(terms: Sequence[Term]) -> Numbers:

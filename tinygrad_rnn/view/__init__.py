@@ -70,16 +70,16 @@ def draw(
     Above 3000 nodes the next coarser level is drawn, and the caption says so.
     view: "unrolled", every step a column; or "folded", one step for all, as the recurrence it is,
     what it hands to a later one through a box z⁻¹.
-    overlay: "backward" shows the walk back from the loss instead: arrows the other way, their hue
-    and width the norm of the cotangent, and in which order the walk comes to each node. No
+    overlay: "backward" shows the backward pass instead: arrows the other way, their hue and width
+    the norm of the gradient, and in which order the pass comes to each node. No
     `backward()` need have been called.
     first, last, around: how many time steps to show at either end, and others to show with their
     neighbours; two or more in between are folded.
-    title: a line above the picture. legend, shapes: whether notes and a legend are written around
-    it, and the shapes in boxes: a slide has room for neither.
+    title: a line above the picture. legend, shapes: whether captions and a legend are around it,
+    and the shapes in boxes: a slide has room for neither.
 
     Raises RuntimeError for a graph that `backward()` has freed, ValueError when there is nothing to
-    draw, or more than 3000 nodes at every level, or no single loss to walk back from, TypeError
+    draw, or more than 3000 nodes at every level, or no single loss for a backward pass, TypeError
     when something is not a tensor.
 
     >>> xs = np.ones((2, 1, 2), np.float32)

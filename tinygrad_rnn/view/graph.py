@@ -26,7 +26,7 @@ BUDGET = 3000  # nodes; more than that is neither readable nor quick to open
 
 @dataclass
 class Flow:
-    """What is led back through a box or along an arrow: its norm, or the least and the largest.
+    """The gradient of a box or along an arrow: its norm, or the least and the largest.
 
     words: the same, to be read. place: where that is on the scale from -1 to 1; None of nothing,
     and of what is bad, that is, not finite.
@@ -75,7 +75,7 @@ class Back:
     flow: Flow | None = None
     mark: str = ""  # "+" or "−": in which of two pictures it is, if not in both
     order: str = ""  # when the backward pass is here
-    joins: int = 0  # how many cotangents add up here, if more than one
+    joins: int = 0  # how many gradients add up here, if more than one
 
 
 @dataclass
@@ -85,7 +85,7 @@ class Node(Place, Label, Back):
     kind: str = ""  # "op", "parameter", "input", "constant", "delay" or "gap"
     spot: tuple[int, int] = (0, 0)  # (column, band)
     family: str = "other"
-    verb: str = ""  # which op of the library's, if it stands for a single one
+    library_op: str = ""  # which op of the library's, if it stands for a single one
     hue: int = -1  # of a parameter: which colour is its own
     output: bool = False
     ids: list[int] = field(default_factory=list)  # the records it stands for

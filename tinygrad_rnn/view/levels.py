@@ -150,7 +150,7 @@ class Steps:
         for r in self.records:
             for place in r.inputs if r.kind == "op" and r.t >= 0 else ():
                 x = self.records[(source := self.trace.whole(*place))[0]]
-                if (x.t >= 0 and x.layer != r.layer) or (x.t < 0 and x.verb == "unstack"):
+                if (x.t >= 0 and x.layer != r.layer) or (x.t < 0 and x.library_op == "unstack"):
                     found[r.layer, r.t].add(source)
         return found
 
@@ -172,7 +172,7 @@ class Steps:
 
     def named(self, x: int) -> str:
         """The name of what an op only moves about, if it has one."""
-        while not self.records[x].name and self.records[x].verb in MOVES:
+        while not self.records[x].name and self.records[x].library_op in MOVES:
             x = self.records[x].inputs[0][0]
         return self.records[x].name
 
@@ -202,11 +202,11 @@ class Formula:
         r = self.records[y]
         parts = [self._operand(y, place, budget) for place in range(len(r.inputs))]
         to = lambda least: [_held(part, least) for part in parts]
-        if r.verb == "take" and len(parts) == 1 and parts[0][0] != UNKNOWN:
+        if r.library_op == "take" and len(parts) == 1 and parts[0][0] != UNKNOWN:
             return f"{to(ATOM)[0]}[{r.attributes.removeprefix('index=')[1:-1]}]", ATOM
-        if r.verb in MOVES and (r.verb != "take" or len(parts) == 1):
+        if r.library_op in MOVES and (r.library_op != "take" or len(parts) == 1):
             return parts[0]
-        word = r.sign if r.verb else ""
+        word = r.sign if r.library_op else ""
         if word == "+":
             first, *rest = to(SUM)
             return " + ".join([first, *[f"({w})" if w[0] == "−" else w for w in rest]]), SUM
@@ -284,7 +284,7 @@ class Formula:
         return (literal(r.name, 12) or UNKNOWN) if others or taken else "x"
 
     def _as_later(self, y: int, place: int, budget: int) -> tuple[str, int]:
-        """What was worked out without a gradient, as from h0, is what it is at a later step."""
+        """What was computed without a gradient, as from h0, is what it is at a later step."""
         folder, r = self.steps.folder, self.records[y]
         twins = folder.twins(y) if r.t >= 0 and not self.first and budget else []
         if len(twins) != 1 or self.records[z := twins[0]].t == r.t:

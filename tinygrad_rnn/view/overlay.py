@@ -1,6 +1,6 @@
 """The backward pass as a layer of paint: arrows turned round, in the hue and width of their norm.
 
-The scale is fixed and goes over twelve powers of ten: 1 is the largest cotangent that is handed to
+The scale is fixed and goes over twelve powers of ten: 1 is the largest gradient that is handed to
 the last step of a layer, or the loss, where no step has any. Below it is blue and thin, above it
 red and wide, and each box says its number.
 """
@@ -79,7 +79,7 @@ class _Overlay:
         }
 
     def _givers(self, y: int, part: int) -> Iterator[int]:
-        """The ops that hand a cotangent to a tensor; for a stack that is not drawn, its readers."""
+        """The ops that hand a gradient to a tensor; for a stack that is not drawn, its readers."""
         for z, place in self.arrivals.get((y, part), ()):
             for unstack in self.through.get(z, ()):
                 yield from self._givers(unstack, place)
@@ -87,7 +87,7 @@ class _Overlay:
                 yield z
 
     def _reference(self) -> float:
-        """The largest cotangent of what a last step hands on; 1, the loss's own, if there is none.
+        """The largest gradient of what a last step hands on; 1, the loss's own, if there is none.
 
         The last step is the one that was done last.
         """
@@ -133,7 +133,7 @@ class _Overlay:
         yield from _joint(samples)
 
     def _given(self, node: Node) -> list[float]:
-        """The norm of the cotangents of what a box hands on, for each step it stands for."""
+        """The norm of the gradients of what a box hands on, for each step it stands for."""
         samples: defaultdict[int, list[float]] = defaultdict(list)
         for y in node.exits:
             for t, origin in self.fold.origins[y].items():
@@ -163,7 +163,7 @@ class _Overlay:
         self._count(node)
 
     def _count(self, node: Node) -> None:
-        """When the backward pass comes here, and how many cotangents it adds up."""
+        """When the backward pass comes here, and how many gradients it adds up."""
         if node.kind != "op" and (node.chip or node.kind in ("gap", "delay")):
             return
         ids = [z for y in node.ids for z in self.fold.origins[y].values()]

@@ -103,7 +103,7 @@ def paint(canvas: Canvas, sheet: Sheet) -> None:
         column = graph.columns[node.spot[0]]
         data = {
             "ids": " ".join(map(str, node.ids)) or None,
-            "op": node.verb or None,
+            "op": node.library_op or None,
             "t": column.time if column.kind == "step" and not column.every else None,
         }
         with canvas.group(f"node {node.kind}", node.title, **data):

@@ -28,7 +28,7 @@ class Mask:
     """One mask of a run: units down, steps to the right.
 
     grid: True where a link is left, or for `keeps` where a unit keeps its old value. span: "step"
-    for a mask drawn anew at every step, "sequence" for one that all steps share, "weights" for one
+    for a mask drawn again at every step, "sequence" for one that all steps share, "weights" for one
     of weights (rows and columns of the matrix).
     """
 
@@ -159,7 +159,7 @@ def _painted(masks: list[Mask], title: str) -> Canvas:
 def _entries(masks: list[Mask]) -> Iterator[Entry]:
     """What the legend has to explain."""
     marks = {
-        "passed on": _squares, "cut": None, "worked out anew": _squares,
+        "passed on": _squares, "cut": None, "recomputed": _squares,
         "kept: goes by the cell": _lines,
     }  # fmt: skip
     kinds = {m.keeps for m in masks}
@@ -197,7 +197,7 @@ def _words(mask: Mask) -> tuple[str, str]:
     rows, columns = mask.grid.shape
     share = f"{mask.grid.mean():.0%} " + ("kept" if mask.keeps else "left")
     spans = {
-        "step": "drawn anew at every step",
+        "step": "drawn again at every step",
         "sequence": "one for all steps",
         "weights": f"of weights, {rows}×{columns}, one for all steps",
     }

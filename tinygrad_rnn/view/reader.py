@@ -127,7 +127,7 @@ class _Reader:
             title=_title(r, [self.records[y] for y in box.members], grad),
             loud=loud,
             family=r.family,
-            verb=r.verb if alone else "",
+            library_op=r.library_op if alone else "",
             output=not set(self.tape.outputs).isdisjoint(box.members),
             ids=box.members,
             exits=box.exits,
@@ -135,7 +135,7 @@ class _Reader:
             states=box.states,
         )
         if not alone or r.own:
-            node.form = sign(r) if r.verb else f"own {sign(r)}"
+            node.form = sign(r) if r.library_op else f"own {sign(r)}"
         self._add(node, box.members)
 
     def _shape(self, r: Record) -> str:

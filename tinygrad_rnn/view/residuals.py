@@ -1,4 +1,4 @@
-"""What a run keeps in memory for the walk back: how that grows with time, and what stops it."""
+"""What a run keeps in memory for the backward pass: how it grows with time, and what stops it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Outputs: TypeAlias = Tensor | Sequence[Tensor]
 class Window:
     """Bytes that one graph keeps: for each of its steps, and outside them.
 
-    again: what a checkpointed loop has besides, on the way back, while it works out a span again.
+    again: what a checkpointed loop has besides, in the backward pass, while it recomputes a span.
     cut: whether its state came from the window before it, without its past. inner: the steps after
     which a state goes on without its past within the same graph.
     """
@@ -38,7 +38,7 @@ class Window:
 
     @property
     def total(self) -> float:
-        """All that is kept when the walk back begins."""
+        """All that is kept when the backward pass begins."""
         return sum(self.steps) + self.rest
 
 
@@ -48,8 +48,8 @@ def kept(outputs: Outputs) -> list[Window]:
     Outputs whose graphs have no tensor in common are windows, one after the other, as in truncated
     backpropagation: each is let go before the next begins. Memory that several tensors look at is
     counted once; leaves outside the steps (parameters, data) are not counted. A compiled loop keeps
-    what its way back reads, and its results. Raises RuntimeError for a graph that `backward()` has
-    freed.
+    what its backward pass reads, and its results. Raises RuntimeError for a graph that `backward()`
+    has freed.
     """
     outputs = [outputs] if isinstance(outputs, Tensor) else list(outputs)
     meter = _Meter()
@@ -150,7 +150,7 @@ def _add(steps: list[float], t: int, size: float) -> None:
 
 
 def memory(runs: Outputs | Mapping[str, Outputs], *, title: str = "") -> Picture:
-    """Draw how memory for the walk back grows, step by step, until the walk begins.
+    """Draw how memory for the backward pass grows, step by step, until the pass begins.
 
     Each bar is what is held after a step: what that step keeps is dark, what earlier ones keep is
     pale. Draw before `backward()`, which frees it. Several losses whose graphs have nothing in
@@ -181,7 +181,7 @@ def memory(runs: Outputs | Mapping[str, Outputs], *, title: str = "") -> Picture
         windows[literal(name, 60)] = found = kept(several)
         if not sum(w.total for w in found):
             raise ValueError(
-                f"memory: {name or 'the run'} keeps nothing for the walk back: nothing in it "
+                f"memory: {name or 'the run'} saves nothing for the backward pass: nothing in it "
                 "requires gradients, or it was computed under no_grad()"
             )
     most = max(_peak(found) for found in windows.values())
@@ -223,7 +223,7 @@ class _Chart:
         if any(w.rest for w in every):
             entries.append(patch("outside the steps", OUTSIDE))
         if any(w.again for w in every):
-            entries.append(patch("again on the way back", look.PAPER, look.INK, AGAIN))
+            entries.append(patch("recomputed in the backward pass", look.PAPER, look.INK, AGAIN))
         if any(w.cut or w.inner for w in every):
             entries.append(sign("detached", "✂"))
         top = legend(self.canvas, entries, 20, 48.0 if title else 24.0, WIDTH - RIGHT)
@@ -292,7 +292,7 @@ class _Chart:
             self.canvas.text(x, y, words, 8, at="middle", colour=look.PAPER)
 
     def rail(self, window: Window, start: float, floor: float) -> None:
-        """The way of the state from step to step, with scissors where it loses its past."""
+        """The path of the state from step to step, with scissors where it loses its past."""
         y, steps = floor + 10, len(window.steps)
         if not steps:
             return

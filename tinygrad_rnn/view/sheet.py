@@ -60,7 +60,7 @@ def figure_of(
     long = not isinstance(outputs, Tape) and work(_several(outputs)) > WORK
     if long and overlay:
         raise ValueError(
-            "draw: overlay: this run is too long to be walked back for a picture, more than "
+            "draw: overlay: this run is too long to draw its backward pass, more than "
             f"{WORK:,} ops in its loops: draw a shorter one, or without overlay"
         )
     asked, view = view, "folded" if long else view
@@ -82,19 +82,17 @@ def traced(outputs: Any, view: str, overlay: str | None) -> Tape:
     if isinstance(outputs, Tape):
         if overlay and not outputs.walked:
             raise ValueError(
-                "draw: overlay: expected a trace that was walked back, as tape_of(loss) makes it; "
-                "this one was made with walk=False"
+                "draw: overlay: expected a trace with a backward pass, as tape_of(loss) makes it; "
+                "this one was made with backward=False"
             )
         return outputs
     outputs = _several(outputs)
     if overlay and len(outputs) != 1:
-        raise ValueError(
-            f"draw: overlay: the walk back begins at one tensor, got {len(outputs)}: draw the loss"
-        )
+        raise ValueError(f"draw: overlay: expected one tensor, got {len(outputs)}: draw the loss")
     if overlay:
-        _seed(outputs[0], None, "draw: overlay")  # refuses what cannot be walked back
+        _seed(outputs[0], None, "draw: overlay")  # refuses what has no backward pass
     most = FEW if view == "folded" and not overlay else None
-    return tape_of(outputs, values=False, walk=overlay is not None, most=most)
+    return tape_of(outputs, values=False, backward=overlay is not None, most=most)
 
 
 def graph_of(trace: Tape, wanted: Wanted, view: str, overlay: str | None) -> Graph:

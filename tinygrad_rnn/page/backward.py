@@ -1,4 +1,4 @@
-"""The walk back as text: one line per step, and what it adds to which tensor."""
+"""The backward pass as text: one line per step, and what it adds to which tensor."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from ..view.text import is_wide, number
 COLUMNS = 100
 
 
-def walk_text(tape: Tape) -> str:
+def backward_text(tape: Tape) -> str:
     """A table that fits a terminal of 100 columns."""
     layer = min(16, max([5, *(len(r.layer or r.scope) for r in tape.records)]))
     head = f"{'step':>4}  {'t':>3}  {'layer':<{layer}}  {'at':<18}  {'|g|':>8}  adds"
-    back = tape.back
+    backward = tape.backward
     lines = [head]
-    for r in back:
+    for r in backward:
         t = str(r.t) if r.t >= 0 else "-"
         where = _cell(r.layer or r.scope, layer)
         size = number(r.grad.l2) if r.grad else ""
