@@ -1,4 +1,4 @@
-"""Every kind of picture, with the lines that made it: `python docs/gallery.py` makes them anew.
+"""Every kind of picture, with the lines that made it: `python docs/gallery.py` makes them again.
 
 It writes docs/gallery.md and docs/pictures/*. What the page shows is what was run.
 """
@@ -16,7 +16,7 @@ WIDE = 140  # letters in a line of the page
 
 HEAD = (
     "Every picture here was made by the lines above it; `python docs/gallery.py` makes all of them "
-    'anew. A picture shows itself in a notebook, and `picture.save("picture.svg")` writes '
+    'again. A picture shows itself in a notebook, and `picture.save("picture.svg")` writes '
     "it, or .png and .pdf with graphviz, or .dot of a graph. All can be read without colour: "
     "width, pattern and number say the same. All begin with"
 )
@@ -52,7 +52,7 @@ ENTRIES = [
     Entry(
         "level",
         "One run at three levels",
-        "What backpropagation through time walks over: a column for each time step, and on "
+        "What backpropagation through time goes through: a column for each time step, and on "
         "every node the size of its gradient. A weight is a chip in each step that shares it. Then "
         "the same run with one box for each gate, and with one for each cell.",
         """
@@ -122,7 +122,7 @@ both = folded(both, "Both directions, with lengths", lengths=[6, 4])
         "backward",
         "The backward pass",
         "Arrows lead the other way; their hue and width are how much gradient came through, and "
-        "the numbers are the order of the walk. One state in which it vanishes, and one in which "
+        "the numbers are the order of the pass. One state in which it vanishes, and one in which "
         "it explodes, unrolled and folded.",
         """
 def run(scale):
@@ -166,7 +166,7 @@ def loss(cell):
 lstm, gru = loss(nn.LSTM(2, 3, rng=0)), loss(nn.GRU(2, 3, rng=0))
 cells = tg.view.diff(lstm, gru, titles=("LSTM", "GRU"), level="gate")
 torch = loss(nn.GRU(2, 3, convention="torch", rng=0))
-conventions = tg.view.diff(gru, torch, titles=("GRU, as in the notes", "GRU, as in PyTorch"))
+conventions = tg.view.diff(gru, torch, titles=("GRU, as in the textbook", "GRU, as in PyTorch"))
 """,
         ("cells", "conventions"),
     ),
@@ -260,7 +260,7 @@ picture = tg.lab.gates(gates).draw()
         "Memory",
         "What is held for the backward pass grows with every step. Truncation ends the growth: the "
         "state is detached where the scissors are, and what a window held is let go before the "
-        "next one begins. Checkpoints keep less and work out the rest again.",
+        "next one begins. Checkpoints keep less and recompute the rest.",
         """
 
 def losses(window, **how):
@@ -295,7 +295,7 @@ picture = tg.view.memory(loss, title="One loss over three windows")
     Entry(
         "masks",
         "Masks that change",
-        "Dropout on what comes from below, drawn anew at every step, and zoneout: a line "
+        "Dropout on what comes from below, drawn again at every step, and zoneout: a line "
         "through a step is a unit that keeps its value.",
         """
 cell = nn.Zoneout(nn.LSTM(6, 8, rng=0), h=0.1, c=0.5, rng=1)

@@ -1,4 +1,4 @@
-"""The table of all ops, from their declarations: `python docs/ops.py` writes docs/ops.md anew."""
+"""The table of all ops, from their declarations: `python docs/ops.py` writes docs/ops.md again."""
 
 import inspect
 import re

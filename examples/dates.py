@@ -4,7 +4,7 @@
 
 An LSTM reads "5 de marzo de 2024" character by character, and its last state is all that a second
 LSTM knows when it writes "2024-03-05". In training the decoder reads the right characters, whatever
-it would have written itself (teacher forcing), and so runs as one compiled loop; in use it reads
+it would have written itself (teacher forcing), and so runs as one compiled loop; later it reads
 its own. Days that it never saw in any language are the test. It takes a minute, and draws how
 many dates were written without a mistake.
 """

@@ -17,7 +17,7 @@ states, _ = cell(x)
 loss = (states * states).sum() / 2
 loss.backward()
 
-# By hand. δ(k) = f'(s*(k)) ⊙ (∂L(k)/∂s(k) + W δ(k+1)), walked from the last step to the first;
+# By hand. δ(k) = f'(s*(k)) ⊙ (∂L(k)/∂s(k) + W δ(k+1)), from the last step to the first;
 # each step adds its own term to the shared weights' gradients.
 s = np.concatenate([np.zeros((1, H)), states.data])
 U, W = cell.Wx.data, cell.Wh.data

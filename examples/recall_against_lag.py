@@ -3,7 +3,7 @@
     python examples/recall_against_lag.py [--quick]
 
 The first symbol of a row is asked for after the last; all between are noise. For each lag and each
-kind of cell a network learns from nothing, by the gradient that comes back over that lag. A fresh
+kind of cell a network learns from nothing, by the gradient that arrives over that lag. A fresh
 GRU keeps half of what it knew at each step, a fresh LSTM σ(1) = 0.73; with a larger bias of its
 forget gate it begins with σ(4) = 0.98, and so do the LSTMs under one kind of dropout each. Guesses
 are right once in eight times. Where a network begins to guess moves with its seed; here each has
@@ -26,7 +26,7 @@ began = time.perf_counter()
 
 
 class EachStep(nn.Modifier):
-    """The state is cut anew at every step, which is what not to do: all is lost in the end."""
+    """The state is cut again at every step, which is what not to do: all is lost in the end."""
 
     def __init__(self, cell, p, rng):
         super().__init__(cell)

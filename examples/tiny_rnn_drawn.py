@@ -1,4 +1,4 @@
-"""A tiny recurrent network, its gradients, and the graph that they walked, as a picture.
+"""A tiny recurrent network, its gradients, and their graph, as a picture.
 
 python examples/tiny_rnn_drawn.py [FILE.svg]
 """

@@ -17,7 +17,7 @@ xs = rng.normal(size=(T, 1, H))
 
 
 def lengths(activation, gain):
-    """|∂L/∂h(k)| at each step k, for a cotangent of length 1 at the last: how much comes back."""
+    """|∂L/∂h(k)| at each step k, for a cotangent of length 1 at the last: what arrives."""
     cell = nn.RNN(H, H, activation=activation, bias=0, dtype=np.float64, rng=0)
     cell.Wh.data = gain * turn
     _, _, (states,) = nn.Recurrent(cell, unroll=True)(xs, return_states=True)
@@ -63,6 +63,9 @@ with np.errstate(divide="ignore"):
         for name, gain in (("identity", 1.4), ("relu", 1.4), ("tanh", 1.0), ("sigmoid", 1.0))
     }
 tg.view.curve(
-    lines, title="how much comes back to step k", x_label="k", y_label="log10 |∂h(T)/∂h(k)|"
+    lines,
+    title="how much of the gradient arrives at step k",
+    x_label="k",
+    y_label="log10 |∂h(T)/∂h(k)|",
 ).save(path)
 print(f"wrote {path}")

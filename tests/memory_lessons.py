@@ -107,7 +107,7 @@ class EmbeddedReber:
 
 
 class CopyMemory:
-    """Solved when more than 99 % of the symbols come back; by chance it is 12.5 %."""
+    """Solved when more than 99 % of the symbols are recalled; by chance it is 12.5 %."""
 
     inputs, outputs, readout = 10, 9, "all"
     mark, better = "right", max

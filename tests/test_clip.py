@@ -184,7 +184,7 @@ def test_refusals(x, limit, kind, words):
 
 
 def test_what_is_the_same_at_all_steps_is_refused_in_a_loop():
-    """Compiled, its cotangent would come back once, added up; step by step it comes T times."""
+    """Compiled, its gradient would come once, added up; step by step it comes T times."""
     W = leaf(WH)
     step = lambda h: tg.tanh(h @ tg.clip_gradient(W, value=0.01))
     with pytest.raises(tg.Untraceable, match="clip x before the scan"):

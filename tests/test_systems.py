@@ -147,9 +147,9 @@ def test_S18_no_activation_cures_it(activation, steepest, gain):
 def test_S19_what_waits_for_no_state_is_done_for_many_steps_at_once():
     """x Wx is one product for a block of time; only h Wh is done step after step."""
     cell = nn.RNN(4, 5, rng=0)
-    ahead = tg.loops.scan_source(cell.step, cell.begin(2), np.ones((3, 2, 4), np.float32))
-    ahead = ahead.split("def back")[0]
-    block, steps = ahead.split("for step in", 1)
+    forward = tg.loops.scan_source(cell.step, cell.begin(2), np.ones((3, 2, 4), np.float32))
+    forward = forward.split("def back")[0]
+    block, steps = forward.split("for step in", 1)
     assert "Wx" in block and "multiply" in block
     inner = [line for line in steps.splitlines() if "multiply(" in line]
     assert any("Wh" in line for line in inner) and not any("Wx" in line for line in inner)

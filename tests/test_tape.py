@@ -87,7 +87,7 @@ def test_parts_of_a_loss_that_some_reach_by_two_ways():
     scale = tg.exp(below.b).sum()  # of no step, and the loss reads it
     parts = parts_of("a test", [((ys + zs) ** 2).sum() * scale], several=False)
     weights = {*below.parameters(), *above.parameters()}
-    sums = {x: g for x, g, _ in parts.walk(weights) if x in weights}
+    sums = {x: g for x, g, _ in parts.backward(weights) if x in weights}
     assert parts.labels == (0, 1, 2, 3)
     for x, expected in pullback([parts.starts[0][0]], [np.ones(())], [*weights]).items():
         if x in weights:

@@ -1,4 +1,4 @@
-"""`tinygrad-rnn graph`: draw the graph that backpropagation through time walks."""
+"""`tinygrad-rnn graph`: draw the graph of backpropagation through time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DRAWN = 100_000  # bytes that a step of a layer takes, recorded and drawn
 
 
 def graph(options: argparse.Namespace) -> int:
-    """Unroll a small network on random symbols, take the gradient, and draw what it walked."""
+    """Unroll a small network on random symbols, take the gradient, and draw the graph."""
     check({"seed": options.seed}, option)
     sizes = {name: getattr(options, name) for name in ("cell", "hidden", "layers")}
     sizes["embedding"], symbols = options.hidden, 10

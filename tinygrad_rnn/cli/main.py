@@ -116,10 +116,10 @@ def _add_sample(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 def _add_graph(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     graph = commands.add_parser(
         "graph",
-        help="draw the unrolled graph that backpropagation through time walks",
-        description="Draw the unrolled graph that backpropagation through time walks. The ending "
-        "of FILE says what it becomes: .svg and .dot need no other program, .png and .pdf "
-        "are made by graphviz.",
+        help="draw the unrolled graph of backpropagation through time",
+        description="Draw the unrolled graph of backpropagation through time. The ending of FILE "
+        "says what it becomes: .svg and .dot need no other program, .png and .pdf are made by "
+        "graphviz.",
     )
     graph.add_argument(
         "--cell", choices=("rnn", "lstm", "gru"), default="lstm", help="default lstm"

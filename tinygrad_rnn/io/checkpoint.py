@@ -69,7 +69,7 @@ def save(
         characters without NUL, newline and lone surrogates; it is never used as a path. What a
         `module.state_dict()` tells of its conventions goes along.
     metadata: what JSON can carry (finite numbers, text, None, lists, dicts with str keys), by
-        name. Tuples come back as lists.
+        name. Tuples are read as lists.
 
     Raises TypeError or ValueError naming the argument and the array, before anything is written;
     OSError as `write_atomically` does.
@@ -100,7 +100,7 @@ def load(path: str | os.PathLike[str]) -> tuple[StateDict, dict[str, Any]]:
 
     Nothing in the file is run, and nothing is allocated before the file is known to be that long.
     The arrays own their memory: the file may change or vanish afterwards. Metadata that another
-    program wrote comes back as the strings it is.
+    program wrote is read as the strings it is.
 
     path: a file written by `save`, or by any safetensors writer in the dtypes `save` knows, or in
         float16 or bfloat16, which become float32; with a header of at most 16 MiB.

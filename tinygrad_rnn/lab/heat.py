@@ -111,7 +111,7 @@ def _measured(parts: Itemised, of: dict[int, list[Tensor]], x: Tensor | None) ->
     column = {h: j for j, t in enumerate(steps) for h in of[t]}
     norms = np.zeros((len(parts.labels), len(steps)))
     felt = np.zeros(norms.shape)
-    for y, g, _ in parts.walk([*column, *([] if x is None else [x])]):
+    for y, g, _ in parts.backward([*column, *([] if x is None else [x])]):
         if y in column:
             rows = g.parts, column[y]
             norms[rows] = np.hypot(norms[rows], g.norms())

@@ -203,7 +203,7 @@ class _Maker:
         """All terms of some parts, in one backward pass; each is entered when it is whole."""
         last = self._last_readers()
         sums: dict[tuple[int | None, Tensor], Bundle] = {}
-        for y, _, terms in self.parts.walk([*self.wanted, *self.made], self.made, some):
+        for y, _, terms in self.parts.backward([*self.wanted, *self.made], self.made, some):
             step = step_of(y.scope)
             for x, term in terms:
                 for w, g in self._passed_on(x, term):

@@ -200,7 +200,7 @@ class Weights {
     const bars = make("span", { class: w.shares.length > 16 ? "bars many" : "bars", role: "img" });
     const most = Math.max(...w.shares.map((s) => s.l2).filter(Number.isFinite), 1e-300);
     const marks = w.shares.map((s) => this.bar(s, most));
-    bars.append(...[...marks].reverse()); // time goes to the right, the walk to the left
+    bars.append(...[...marks].reverse()); // time goes to the right, the backward pass to the left
     const cells = make("div");
     const line = make("summary", {}, make("span", { text: w.label, title: w.label }), bars, sum);
     const el = make("details", { class: "weight" }, line, cells);

@@ -103,7 +103,7 @@ def _record(given: dict[str, Any]) -> Record:
 
 
 def _check(records: list[Record], number: int) -> None:
-    """Refuse a record that reads what does not come before it, which no walk would end at."""
+    """Refuse a record that reads what does not come before it, at which no pass would end."""
     r = records[number]
     if r.id != number or not all(0 <= source < number for source, _ in r.inputs):
         raise ValueError(f"Tape: the document is no tape: record {number} is out of order")

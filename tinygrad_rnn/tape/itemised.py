@@ -70,7 +70,7 @@ class Itemised:
         """All that any part came from, oldest first."""
         return history([y for outputs in self.read.values() for y in outputs])[::-1]
 
-    def walk(
+    def backward(
         self, wrt: Iterable[Tensor], until: Collection[Tensor] = (), some: range | None = None
     ) -> Iterator[tuple[Tensor, Any, list[tuple[Tensor, Bundle]]]]:
         """The backward pass of all parts, or of some: see `batched`."""
@@ -117,7 +117,7 @@ def parts_of(who: str, losses: Sequence[Tensor], several: bool) -> Itemised:
 
 
 def _frontier(losses: Sequence[Tensor]) -> list[Tensor]:
-    """What of the steps is read from outside: the first of them that a walk comes to."""
+    """What of the steps is read from outside: the first of them that a backward pass comes to."""
     met, known, new = [], set(), list(losses)
     while new:
         y = new.pop()

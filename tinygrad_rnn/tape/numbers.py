@@ -13,7 +13,7 @@ FEW = 64  # a larger array is told by its statistics only
 
 
 class Numbers:
-    """An array, or the parts of a tuple as one; every number is worked out when it is asked for.
+    """An array, or the parts of a tuple as one; every number is computed when it is asked for.
 
     l2 is the Euclidean norm; least, largest and mean are those of the finite elements, None where
     there is none. nan and infinite count the others. data is flat, None for a large array. Of one

@@ -88,14 +88,14 @@ class Tape:
     It holds the arrays of the run and no tensor: it neither keeps a graph alive nor changes it.
     Two tapes are equal if their documents are. As a document, see `docs/tape.md`, it is rounded.
 
-    walked: whether a backward pass was recorded, so that `order`, `terms` and every `grad` are
+    has_backward: whether a backward pass was recorded, and `order`, `terms` and every `grad` are
     known. tensors: how many the history has, parts of tuples counted. lengths: by layer, of a loop
     of which only the first steps are recorded, how many it has.
     """
 
     records: list[Record]
     outputs: list[int]
-    walked: bool = False
+    has_backward: bool = False
     tensors: int = 0
     lengths: dict[str, int] = field(default_factory=dict)
     title: str = ""

@@ -69,7 +69,7 @@ class Folder:
         for y, slot in self.slot.items():
             self.at[self.records[y].layer, slot][self.records[y].t] = y
         self.done = Fold(
-            Tape([], [], trace.walked, trace.tensors, dict(trace.lengths), trace.title)
+            Tape([], [], trace.has_backward, trace.tensors, dict(trace.lengths), trace.title)
         )
         self.image: dict[object, int] = {}
 

@@ -80,7 +80,7 @@ def _several(outputs: Any) -> list[Tensor]:
 def traced(outputs: Any, view: str, overlay: str | None) -> Tape:
     """The trace that a picture needs, no more."""
     if isinstance(outputs, Tape):
-        if overlay and not outputs.walked:
+        if overlay and not outputs.has_backward:
             raise ValueError(
                 "draw: overlay: expected a trace with a backward pass, as tape_of(loss) makes it; "
                 "this one was made with backward=False"
