@@ -263,7 +263,7 @@ class Op:
         return kind(f"{self.name}: {error} (given {given})")
 
     def company(self, count: int) -> list[bool]:
-        """Which inputs promote each other's dtypes: a condition or an index does not."""
+        """Return which inputs promote each other's dtypes: a condition or an index does not."""
         counts = [self.variadic or r is not None or not any(self.rules) for r in self.rules]
         return counts * (count // len(counts))
 
@@ -425,6 +425,6 @@ def has_nan(data: Any) -> bool:
 
 
 def place(y: Tensor) -> str:
-    """Where in the model, and on which line, a tensor was made, as far as it is known."""
+    """Return where in the model, and on which line, a tensor was made, as far as it is known."""
     where = f" in {y.scope}" if y.scope else ""
     return where + (f", called at {y.line}" if y.line else "")

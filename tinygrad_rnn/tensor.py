@@ -67,12 +67,12 @@ class _Switch(ContextDecorator):
 
 
 def recording(on: bool) -> _Switch:
-    """In this block, on this thread, ops remember (or don't) what they were made from."""
+    """Make ops remember (or not) what they were made from, in this block, on this thread."""
     return _Switch(recording=on)
 
 
 def no_grad() -> _Switch:
-    """In this block (or decorated function), on this thread, tensors keep no history.
+    """Keep no history of tensors in this block (or decorated function), on this thread.
 
     >>> x = tg.tensor(2.0, requires_grad=True)
     >>> with tg.no_grad():
@@ -89,7 +89,7 @@ def is_recording() -> bool:
 
 
 def detect_anomaly() -> _Switch:
-    """In this block, a NaN raises at the op that made it, forward or backward, naming its line.
+    """Raise at the op that made a NaN, forward or backward, naming its line, in this block.
 
     One that was in the data raises when a gradient comes by, and names the leaf that brought it.
     Slow: every result is looked at, and every op notes the line that called it.
@@ -433,7 +433,7 @@ class Tensor(Methods):
         return np.array(self.data, dtype=dtype, copy=copy)
 
     def __dlpack__(self, **options: Any) -> Any:
-        """For `from_dlpack` of other libraries: a copy, which they may write to."""
+        """A copy for `from_dlpack` of other libraries, which they may write to."""
         if self.tracked:
             raise TypeError(
                 "DLPack: a tensor that remembers was given to another library, which would forget "

@@ -82,7 +82,7 @@ class Corpus:
 
 
 def _cut(length: int) -> int:
-    """Where the last tenth of a text begins."""
+    """Return where the last tenth of a text begins."""
     return length - length // 10
 
 

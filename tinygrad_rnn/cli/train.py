@@ -127,7 +127,7 @@ UPDATES = 100  # an epoch of a short text should have as many: fewer are noise
 
 
 def _fitted(settings: Settings, given: dict[str, object], corpus: Corpus) -> Settings:
-    """With a batch and a window that fit a short text, unless they were asked for."""
+    """Fit the batch and the window to a short text, unless they were asked for."""
     count = len(corpus.training) // UPDATES
     if "batch" not in given:
         fit = max(4, count // settings.window)
@@ -145,7 +145,7 @@ def _check_size(settings: Settings, corpus: Corpus) -> None:
 
 
 def _placed(settings: Settings) -> Settings:
-    """With the text's whole path and the number of threads: it can be resumed from anywhere."""
+    """Add the text's whole path and the number of threads: it can be resumed from anywhere."""
     text = settings.text and str(Path(settings.text).absolute())
     return replace(settings, text=text, threads=settings.threads or get_num_threads())
 

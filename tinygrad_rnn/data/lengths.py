@@ -42,7 +42,7 @@ def check_lengths(
 
 
 def check_mask(who: str, mask: Any, steps: int, batch: int, word: str = "mask") -> np.ndarray:
-    """Which steps of which sequences are real as bools (T, B); holes are allowed.
+    """Return which steps of which sequences are real as bools (T, B); holes are allowed.
 
     Takes bools, or 0 and 1 in any type of number. Raises ValueError for other numbers and for
     shapes other than (steps, batch), in the name of `who` and its argument `word`.

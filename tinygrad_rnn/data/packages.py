@@ -16,7 +16,7 @@ COMMANDS = {"music21": "pip install --no-deps music21"}  # its files are enough
 
 
 def carried(who: str, package: str, path: str) -> Path:
-    """Where an installed package keeps a file or a folder. The package is not imported.
+    """Return where an installed package keeps a file or a folder. The package is not imported.
 
     Raises ModuleNotFoundError with the command that installs it, and FileNotFoundError when this
     copy of it comes without its data.

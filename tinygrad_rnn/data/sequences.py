@@ -66,7 +66,7 @@ def unpad(array: Any, lengths: Any) -> list[np.ndarray]:
 
 
 def mask_of(lengths: Any, steps: int) -> np.ndarray:
-    """Which steps are real, bool (steps, B): the first `lengths[b]` of sequence b.
+    """Return which steps are real, bool (steps, B): the first `lengths[b]` of sequence b.
 
     Raises ValueError or TypeError for lengths that do not fit into `steps`.
 
@@ -99,7 +99,7 @@ def buckets(lengths: Any, batch: int, *, rng: Random) -> Iterator[np.ndarray]:
 
 
 def padding_share(lengths: Any, batches: Iterable[np.ndarray]) -> float:
-    """Which share of all steps is padding when these batches are padded: 0 for none.
+    """Return which share of all steps is padding when these batches are padded: 0 for none.
 
     >>> tg.data.padding_share([2, 4], [np.array([0, 1])])
     0.25

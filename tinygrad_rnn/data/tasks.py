@@ -40,7 +40,7 @@ ORDER_SYMBOLS = "EBabcdXY"
 def temporal_order(
     rng: np.random.Generator, steps: int, batch: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Which came first: symbols, int64 (steps, batch), and classes, int64 (batch,).
+    """Return which came first: symbols, int64 (steps, batch), and classes, int64 (batch,).
 
     The symbols are numbers in `"EBabcdXY"`: E, then noise out of abcd, then B; but one symbol
     between a tenth and two tenths of the way and one between five and six tenths are X or Y each.

@@ -250,7 +250,7 @@ def is_trivial(x: Term) -> bool:
 
 
 def _places(lines: Iterable[Term]) -> Counter[Term]:
-    """In how many places of these formulas each formula stands."""
+    """Count in how many places of these formulas each formula stands."""
     found: Counter[Term] = Counter()
     known: set[Term] = set()
     for line in lines:

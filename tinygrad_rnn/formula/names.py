@@ -125,7 +125,7 @@ class Names:
         return {leaf: dict(sorted(parts.items())) for leaf, parts in found.items()}
 
     def _use(self, entry: tuple[Tensor, dict[int, Tensor]]) -> int:
-        """When a leaf is first read."""
+        """Return when a leaf is first read."""
         return min([y.born for x in entry[1].values() for y in self.program.readers[x]], default=0)
 
     def _blocks(self, leaf: Tensor, parts: dict[int, Tensor]) -> tuple[tuple[Symbol, ...], Call]:

@@ -151,7 +151,7 @@ def _read_metadata(texts: Any) -> dict[str, Any]:
 
 
 def _span(name: str, entry: Any) -> tuple[int, int, str]:
-    """Where an array lies, if its dtype and shape need exactly that much room."""
+    """Return where an array lies, if its dtype and shape need exactly that much room."""
     who = f"array {short(name)}"
     trouble = name_trouble(name)
     if trouble:

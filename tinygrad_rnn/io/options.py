@@ -71,7 +71,7 @@ ONNX: dict[str | None, tuple[Any, ...]] = {
 
 
 def _functions(x: Any) -> Sequence[Any] | None:
-    """Of an RNN one, of a GRU those of the gates and the candidate, of an LSTM that of c too."""
+    """The activations: an RNN's, those of a GRU's gates and candidate, an LSTM's, c's too."""
     one = getattr(x, "activation", None)
     return getattr(x, "activations", None) if one is None else [one]
 

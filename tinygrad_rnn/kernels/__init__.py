@@ -64,7 +64,7 @@ _wanted = threading.local()
 
 @contextmanager
 def shapes_only() -> Iterator[None]:
-    """In this block nothing is compiled for its numbers: a kernel not yet there is NumPy's."""
+    """Compile nothing for its numbers in this block: a kernel not yet there is NumPy's."""
     _wanted.shapes = True
     try:
         yield

@@ -159,7 +159,7 @@ def _make_room(where: Path) -> None:
 
 
 def folder() -> Path | None:
-    """Where compiled code is kept: the first folder that is ours alone to write to, or None."""
+    """The folder of compiled code: the first that is ours alone to write to, or None."""
     for path in _folders():
         try:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)

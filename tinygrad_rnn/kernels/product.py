@@ -216,7 +216,7 @@ def dots(typing, like, a, a_k, b, b_col, c, squares):
 
 @intrinsic
 def address(typing, array):
-    """Where an array's first entry is, as a signed number: unsigned ones turn sums into floats."""
+    """The address of an array's first entry, signed: unsigned ones turn sums into floats."""
 
     def generate(context, builder, signature, arguments):
         data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
@@ -322,7 +322,7 @@ def aligned(buffer):
 
 @inlined
 def thin(like, a, a_row, a_k, b, b_k, c, c_row, rows, depth, width):
-    """Up to three rows of C, `width` columns in tiles of one row."""
+    """Compute up to three rows of C, `width` columns in tiles of one row."""
     for j in range(0, width, THIN * VECTOR_BYTES):
         for i in range(rows):
             a_at, c_at = a + i * a_row, c + i * c_row + j

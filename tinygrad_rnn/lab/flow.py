@@ -93,7 +93,7 @@ class Flow:
         return self._sizes(of, by, largest)
 
     def _sizes(self, of: str | None, by: str | None, size: Any) -> np.ndarray:
-        """Of all products of Jacobians, those of one length at once."""
+        """The sizes of all products of Jacobians, those of one length at once."""
         rows, columns, T = self._part(of), self._part(by), len(self.steps)
         N = sum(self.sizes)
         found, product = (
@@ -118,7 +118,7 @@ class Flow:
 
     @cached_property
     def singular_values(self) -> np.ndarray:
-        """Of each Jacobian, the largest first (T-1, N)."""
+        """The singular values of each Jacobian, the largest first (T-1, N)."""
         return np.linalg.svd(self.jacobians, compute_uv=False)
 
     @cached_property

@@ -54,7 +54,7 @@ class Gates:
 
     @property
     def dead(self) -> dict[str, np.ndarray]:
-        """By name, the numbers of the units that never change or are never positive."""
+        """The numbers, by name, of the units that never change or are never positive."""
         return {
             name: np.flatnonzero(gate.still | (gate.never_positive & (gate.shut >= 0)))
             for name, gate in self.gates.items()

@@ -85,7 +85,7 @@ class Wide:
         return self._sorted(kept), [self._sorted(of) for of in through]
 
     def _sorted(self, found: dict[Tensor, Any]) -> list[np.ndarray]:
-        """For each state before; a tensor that stands twice there counts once."""
+        """The part of each state before; a tensor that stands twice there counts once."""
         out: list[np.ndarray] = []
         for k, x in enumerate(self.before):
             known = all(x is not z for z in self.before[:k]) and self.image[x] in found

@@ -216,7 +216,7 @@ class _Maker:
             self._enter(*key, g, some)
 
     def _last_readers(self) -> dict[Tensor, list[tuple[int | None, Tensor]]]:
-        """For each tensor the terms, by step and weight, that are whole when the pass was there."""
+        """The terms, by step and weight, that are whole when the pass was at each tensor."""
         reads = {x: [x] for x in self.wanted}
         reads |= {x: [w for w in history([x]) if w in self.wanted] for x in self.made}
         last: dict[tuple[int | None, Tensor], Tensor] = {}

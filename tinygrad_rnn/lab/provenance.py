@@ -50,7 +50,7 @@ class Provenance:
 
 
 def provenance(loss: Tensor) -> Provenance:
-    """Where a NaN or Inf in a loss, or else in its gradient, first appears.
+    """Return where a NaN or Inf in a loss, or else in its gradient, first appears.
 
     Forward it is the oldest result that is not finite though all it was made from is, among those
     that lead to the loss; an infinity that goes nowhere, as of a mask, is none. If the loss is

@@ -181,7 +181,7 @@ class Cotangents:
         self.add_up()
 
     def input(self, k: int, n: Node) -> Place:
-        """Where the cotangents of a sequence go."""
+        """Return where the cotangents of a sequence go."""
         x = self.draft.lowering.known[self.step.xs[k]]
         wish = f"d{self.places.at[x].array}"
         word = self.places.argument(wish, roles.Timed("dx", k), n, n.shape)
@@ -192,7 +192,7 @@ class Cotangents:
     def carried(
         self, pulled: Sequence[Node | None], readers: dict[Node, int]
     ) -> list[tuple[Node, Place]]:
-        """Where the carry's cotangents go: over the old ones, once everybody has read those."""
+        """Return where the carry's cotangents go: over the old ones, once those are read."""
         out: dict[int, Node] = {}
         at = {leaf.role.k: (leaf, place) for leaf, place in self.schedule.carried()}
         for k, n in enumerate(pulled):
@@ -329,7 +329,7 @@ class Cotangents:
         self.schedule.store(term.node, total, ways or [fixed()], "+=")
 
     def total(self, k: int, fresh: bool) -> str:
-        """Where the cotangent of the k-th captured array is added up."""
+        """Return where the cotangent of the k-th captured array is added up."""
         known = self.places.of_role(roles.Total(k, fresh))
         if known is not None:
             return known

@@ -73,7 +73,7 @@ class Draft:
                 places.at[node] = Place(word)
 
     def leaf(self, x: Tensor, name: str, role: Role, time: str, written: bool) -> Place:
-        """Where a tensor is that a step is given."""
+        """Return where a tensor is that a step is given."""
         node = self.lowering.leaf(x, role, True)
         self.places.at[node] = self.sequence(name, role, node, time, written)
         return self.places.at[node]
@@ -84,13 +84,13 @@ class Draft:
         return Place(word, time, self.batch is not None and node.batched)
 
     def result(self, k: int, node: Node, written: bool) -> Place:
-        """Where the k-th result goes: a carry to the step after, where this one reads its own."""
+        """Return where the k-th result goes: a carry to the step after, where that reads it."""
         if k < len(self.paths):
             return Place(self.paths[k], "after", self.batch is not None)
         return self.sequence(f"y{k}", Timed("out", k - len(self.paths)), node, "t", written)
 
     def residual(self, k: int, y: Tensor, node: Node, written: bool) -> Place:
-        """Where the backward pass finds what it reads of the forward pass."""
+        """Return where the backward pass finds what it reads of the forward pass."""
         name = y.name or self.places.names.numbered(f"{y.op.name}_")
         return self.sequence(name, Timed("residual", k), node, "t", written)
 

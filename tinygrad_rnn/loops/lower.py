@@ -1,4 +1,4 @@
-"""From a step's ops to what a loop is made of: numbers, products, sums, and other ways to look."""
+"""Lowering of a step's ops to what a loop is made of: numbers, products, sums, views."""
 
 from __future__ import annotations
 

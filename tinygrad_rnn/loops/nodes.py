@@ -195,7 +195,7 @@ Formula: TypeAlias = Pointwise | View | Written  # part of a formula, if it is i
 
 
 def under(x: Node, index: Sequence[Index]) -> tuple[Index, ...]:
-    """Where an input is read, from a place of what is made of it: broadcasting undone."""
+    """Return where an input is read, from a place of what is made of it: broadcasting undone."""
     pairs = zip(index[len(index) - len(x.shape) :], x.shape, strict=True)
     return tuple([Index(None, ZERO, 0) if n == "1" else i for i, n in pairs])
 

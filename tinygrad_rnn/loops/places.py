@@ -140,7 +140,7 @@ class Places:
         return base if cut or row or x.ways == straight(len(x.shape)) else None
 
     def seen(self, x: Node, index: Sequence[Index]) -> tuple[Place, tuple[Index, ...]]:
-        """Where an operand is, through its views."""
+        """Return where an operand is, through its views."""
         at = under(x, index)
         while x not in self.at:
             assert isinstance(x, nodes.View)

@@ -259,7 +259,7 @@ def cell(c: Any) -> Any:
 
 
 def named(x: Any, names: tuple[str, ...]) -> Any:
-    """Of a module or a class, what the code that leads there names."""
+    """What of a module or a class the code that leads there names."""
     inside = vars(x)
     found = [(f".{name}", inside[name]) for name in names if name in inside]
     if isinstance(x, ModuleType) and is_known(x.__name__):  # of which only what draws is looked at
@@ -283,7 +283,7 @@ def attributes(x: Any) -> Any:
 
 
 def position(x: Any) -> Any:
-    """Where an iterator is."""
+    """Return where an iterator is."""
     if isinstance(x, GeneratorType):
         frame = x.gi_frame
         return ((None, -1 if frame is None else frame.f_lasti), (None, frame and frame.f_lineno))

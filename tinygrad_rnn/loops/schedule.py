@@ -169,7 +169,7 @@ class Schedule:
         return [(x, p) for x, p in at if isinstance(x, Leaf) and isinstance(x.role, Carried)]
 
     def place(self, task: Task) -> Place | None:
-        """Where a task writes."""
+        """Return where a task writes."""
         if isinstance(task, Store):
             return task.place
         return None if task.makes is None else self.places.at.get(task.makes)

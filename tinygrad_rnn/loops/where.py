@@ -56,7 +56,7 @@ class Index(NamedTuple):
     step: int = 1
 
     def text(self, shift: bool = False) -> str:
-        """As it is written; `shift` for rows of the whole batch, of which ours begin at `start`."""
+        """The text; `shift` for rows of the whole batch, of which ours begin at `start`."""
         at = offset("start") + self.offset if shift else self.offset
         if self.variable is None:
             return str(at)
@@ -72,7 +72,7 @@ class Way(NamedTuple):
     step: int = 1
 
     def of(self, index: Sequence[Index]) -> Index:
-        """Where one looks along this axis, from a place there."""
+        """Return where one looks along this axis, from a place there."""
         if self.axis is None:
             return Index(None, self.offset, 0)
         i = index[self.axis]

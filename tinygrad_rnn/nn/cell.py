@@ -36,7 +36,7 @@ class Way(NamedTuple):
     unroll: bool = False
 
     def resets(self) -> Tensor | None:
-        """Where a step begins again, in this direction.
+        """Return where a step begins again, in this direction.
 
         A reset at t parts t-1 from t; from the end, that is met before step t-1. Where no step that
         counts follows, nothing begins: the state stays that after a row's last.

@@ -64,7 +64,7 @@ class Affine(Cell):
 
 
 def limit(who: str, clip: float | None) -> float | None:
-    """Where activations' inputs are cut off: a number above 0, or None."""
+    """Return where activations' inputs are cut off: a number above 0, or None."""
     if clip is not None and not clip > 0:
         raise ValueError(f"{who}: clip: expected a number above 0, or None, got {clip!r}")
     return None if clip is None else float(clip)

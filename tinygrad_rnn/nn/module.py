@@ -244,7 +244,7 @@ _PLAIN = (bool, int, float, str, type(None))
 
 @lru_cache(1024)
 def _meaning(kind: type, name: str) -> tuple[str, bool]:
-    """Which class of the library declares an attribute, if any, and whether it is a method."""
+    """The class of the library that declares an attribute, if any, and whether it is a method."""
     for owner in kind.__mro__:
         declared = name in vars(owner) or name in inspect.get_annotations(owner)
         if declared and owner.__module__.startswith(f"{__package__}."):

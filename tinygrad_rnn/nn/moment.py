@@ -73,7 +73,7 @@ class Moment:
 
 
 def each_step(make: Callable[[int], Tensor]) -> Tensor:
-    """In a step: its own slice of `make(T)`, which is called once for the whole sequence.
+    """The step's own slice of `make(T)`, which is called once for the whole sequence.
 
     `make(n)` returns a tensor (n, ...). A module whose step asks so has `draws = True`. Outside a
     layer, for one step called by itself, it is `make(1)[0]`.
@@ -97,7 +97,7 @@ def each_step(make: Callable[[int], Tensor]) -> Tensor:
 
 
 def once(make: Callable[[], Made]) -> Made:
-    """In a step: what is the same at every step of a sequence, made at the first of them.
+    """What is the same at every step of a sequence, made at the first of them.
 
     >>> tg.nn.once(lambda: 3)
     3
@@ -106,7 +106,7 @@ def once(make: Callable[[], Made]) -> Made:
 
 
 def gates(**tensors: Tensor) -> tuple[Tensor, ...]:
-    """In a step: name what it computes, for pictures and `return_gates`; returns them in order.
+    """Name what a step computes, for pictures and `return_gates`; return them in order.
 
     >>> class Gated(tg.nn.RNN):
     ...     def step(self, x, h):

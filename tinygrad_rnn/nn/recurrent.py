@@ -291,7 +291,7 @@ def _lengthened(x: Tensor, steps: int) -> Tensor:
 
 
 def _valid(lengths: Any, mask: Any, x: Tensor, swap: bool, single: bool) -> np.ndarray | None:
-    """Which steps count, (T, B), or None if all do."""
+    """Return which steps count, (T, B), or None if all do."""
     steps, batch, _ = x.shape
     if lengths is not None and mask is not None:
         raise ValueError("Recurrent: expected lengths or a mask, got both")

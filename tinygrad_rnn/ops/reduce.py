@@ -56,7 +56,7 @@ def mean(x, axis=None, keepdims=False):
 
 
 def _share(g, y, x, axis, keepdims):
-    """Where x is the extreme: its part of the cotangent, in equal parts where several tie."""
+    """The part of the cotangent that x gets where it is the extreme, equal where several tie."""
     peak = astype(equal(x, kept(y, x, axis)), dtype=g.dtype)
     return peak * kept(g, x, axis) / sum(peak, axis=axis, keepdims=True)
 

@@ -37,7 +37,7 @@ def _spell(name: str, f: Any, method: Any) -> None:
 
 
 def _compared(f: Any) -> Any:
-    """With numbers, arrays, lists and tensors element by element; anything else is not equal."""
+    """Compare with numbers, arrays, lists, tensors element by element; all else is not equal."""
     return lambda x, y: f(x, y) if isinstance(y, KNOWN) else NotImplemented
 
 

@@ -29,7 +29,7 @@ __all__ = [
 
 
 def _squeezed(y, axes, keepdims):
-    """Without the axes that were kept as 1, unless they are wanted."""
+    """Drop the axes that were kept as 1, unless they are wanted."""
     left = tuple(n for k, n in enumerate(y.shape) if k not in axes)
     return y if keepdims else reshape(y, shape=left)
 
@@ -133,7 +133,7 @@ def prod(x, axis=None, keepdims=False):
 
 
 def _whole(x):
-    """In the dtype that NumPy has products of it in."""
+    """x in the dtype that NumPy has products of it in."""
     dtype = np.prod(np.empty(0, x.dtype)).dtype
     return x if x.dtype == dtype else astype(x, dtype=dtype)
 

@@ -40,7 +40,7 @@ def page_data(
 
 
 def weights(tape: Tape) -> list[dict[str, Any]]:
-    """Of each parameter's record the terms of its gradient, in the order of the backward pass.
+    """The terms of each parameter's gradient, in the order of the backward pass.
 
     source: the record a term comes from. l2: its norm. total: that of the sum so far. data: its
     first elements.
@@ -67,7 +67,7 @@ def _share(source: Record, term: np.ndarray, total: np.ndarray) -> dict[str, Any
 
 
 def state_rows(tape: Tape) -> list[dict[str, Any]]:
-    """For each state of each layer its name, and at each time the number of its record.
+    """The name of each state of each layer, and at each time the number of its record.
 
     A state is what another step of its layer reads. That of the last step, which none reads, is
     the op that does there what makes the state in the other steps.

@@ -100,7 +100,7 @@ def _json(x: Any) -> str:
 
 
 def _dark(pictures: list[str]) -> str:
-    """For each colour of the pictures a rule that turns it round: light paper, dark ink."""
+    """A rule for each colour of the pictures that turns it round: light paper, dark ink."""
     found = sorted(set(re.findall(r'(fill|stroke)="(#[0-9a-f]{6})"', "".join(pictures))))
     return "".join(
         f':where(:root[data-theme=dark] [{kind}="{colour}"]) {{ {kind}: {_turned(colour)}; }}\n'

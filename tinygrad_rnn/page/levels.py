@@ -15,7 +15,7 @@ ALL = 10_000  # steps at the beginning: none is left out
 
 
 def pictures(tape: Tape) -> dict[str, Figure]:
-    """By the name of its level each picture, the finest first, that is not too large.
+    """The pictures that are not too large, by the name of the level, the finest first.
 
     Of very many steps only the first and the last are drawn. Raises ValueError above 4000 ops.
     """

@@ -192,7 +192,7 @@ def _pulled(y: Tensor, g: Any, wanted: set[Tensor]) -> list[tuple[Tensor, Any]]:
 
 
 def _fit_all(y: Tensor, pulled: list[Any], wanted: set[Tensor]) -> dict[int, np.ndarray]:
-    """By the place of the input what a rule gave it, with broadcasting and promotion undone."""
+    """What a rule gave each input, by its place, with broadcasting and promotion undone."""
     return {
         place: _fitted(a, x, y)
         for place, (a, x) in enumerate(zip(pulled, y.inputs, strict=True))
@@ -225,7 +225,7 @@ def _lifted(y: Tensor, gs: np.ndarray, wanted: set[Tensor]) -> dict[int, np.ndar
 
 
 def _moves(y: Tensor, wanted: set[Tensor]) -> dict[int, np.ndarray] | None:
-    """Of an op that only moves numbers: where each number of an input's cotangent comes from.
+    """Where each number of an input's cotangent comes from, of an op that only moves numbers.
 
     One trial tells, since a rule is linear in the cotangent: with numbers from 1 to 2, all
     different, a sum of several is none of them. From the place after the last comes a zero.

@@ -77,7 +77,7 @@ class Record:
 
     @property
     def library_op(self) -> str:
-        """Which op of the library's it is; "" for any other, whatever that is called."""
+        """The name of the library's op that it is; "" for any other, whatever that is called."""
         return "" if self.own or self.delay else self.op
 
 
@@ -124,7 +124,7 @@ class Tape:
         return source, part
 
     def users(self) -> list[list[tuple[int, int]]]:
-        """For each record, who reads it: the number of the reader, and at which place."""
+        """The readers of each record: the number of the reader, and at which place."""
         found: list[list[tuple[int, int]]] = [[] for _ in self.records]
         for r in self.records:
             for place, (source, _) in enumerate(r.inputs):
@@ -132,7 +132,7 @@ class Tape:
         return found
 
     def arrivals(self) -> list[list[tuple[Record, Term]]]:
-        """For each record, what came to it in the backward pass, from where, in that order."""
+        """What came to each record in the backward pass, from where, in that order."""
         found: list[list[tuple[Record, Term]]] = [[] for _ in self.records]
         for r in self.backward:
             for term in r.terms:

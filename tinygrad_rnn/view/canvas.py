@@ -79,7 +79,7 @@ class Text:
 
     @property
     def span(self) -> tuple[float, float]:
-        """From where to where it reaches in the widest font."""
+        """The ends of it in the widest font."""
         wide = width(f"{self.words} {self.tail}".rstrip(), self.size)
         left = self.x - wide * {"start": 0.0, "middle": 0.5, "end": 1.0}[self.at]
         return left, left + wide

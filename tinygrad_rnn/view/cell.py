@@ -51,7 +51,7 @@ class Cell:
 
     @cached_property
     def users(self) -> defaultdict[int, list[int]]:
-        """Of each node what reads it in this cell."""
+        """What reads each node in this cell."""
         found: defaultdict[int, list[int]] = defaultdict(list)
         for edge in self.inner:
             found[edge.source].append(edge.target)
@@ -164,7 +164,7 @@ class Cell:
         self.u |= {n: u for (_, n), u in zip(wishes, places, strict=True) if n in own}
 
     def lane_u(self, n: int) -> float:
-        """Where an edge from below reaches the rows on its way to this box."""
+        """Return where an edge from below reaches the rows on its way to this box."""
         return self.lattice.u.get(("in", self.index[n], 0), self.u[n])
 
 

@@ -113,7 +113,7 @@ def round_ticks(span: Span, wanted: int = 6) -> list[float]:
 
 
 def _span(values: Iterable[float]) -> Span:
-    """From the smallest to the largest finite value; never empty, so that it can be divided."""
+    """The smallest and the largest finite value; never equal, so that one can divide."""
     finite = [v for v in values if math.isfinite(v)]
     low, high = (min(finite), max(finite)) if finite else (0.0, 1.0)
     if high - low <= 1e-12 * max(abs(low), abs(high)):

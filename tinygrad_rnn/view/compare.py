@@ -89,7 +89,7 @@ def _names(graph: Graph) -> list[object]:
 
 
 def _surroundings(graph: Graph, depth: int, known: dict[object, int]) -> list[object]:
-    """Of each box what it is, and what leads to it and from it, so many arrows deep.
+    """What each box is, and what leads to it and from it, so many arrows deep.
 
     Equal numbers are equal surroundings, in all graphs that share `known`. The refinement of
     Weisfeiler and Leman (1968).

@@ -93,7 +93,7 @@ class Folder:
         return slots
 
     def _checked(self, members: list[int], texts: dict[int, int]) -> Iterator[tuple[int, int]]:
-        """Of equal texts of ops those pairs that also do the same with the same, where any does."""
+        """The pairs of equal texts of ops that also do the same with the same, where any does."""
         taken: set[int] = set()
         for y in members:
             z = texts.get(y)

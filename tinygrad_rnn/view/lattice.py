@@ -96,7 +96,7 @@ class Lattice:
         self.down[above].append(below)
 
     def _last(self, a: int, row: int) -> Item:
-        """Where the edges of box `a` to the row after this one leave from."""
+        """Return where the edges of box `a` to the row after this one leave from."""
         lane = ("out", a, row)
         return lane if lane in self.down else ("box", a, self.rows[a])
 
@@ -158,7 +158,7 @@ class Lattice:
         self._normalise()
 
     def _lane_middles(self) -> dict[tuple[str, int], float]:
-        """Where each lane would like to run: straight, half way between what it connects."""
+        """Return where each lane would like to run: straight, half way between what it connects."""
         ends: defaultdict[tuple[str, int], list[float]] = defaultdict(list)
         for a, b in self.links:
             here, there = ("box", a, self.rows[a]), ("box", b, self.rows[b])
@@ -193,7 +193,7 @@ class Lattice:
         return [o for o in boxes if o[1] not in self.light] or boxes or others
 
     def _straighten(self) -> None:
-        """Where a lane has room for it in all of its rows, it runs straight."""
+        """Let a lane run straight where it has room in all of its rows."""
         room: dict[tuple[str, int], list[tuple[float, float, Item]]] = defaultdict(list)
         for row in self.order:
             gaps = [0.0, *self._gaps(row), 0.0]
@@ -207,7 +207,7 @@ class Lattice:
                 self.u.update((item, u) for _, _, item in places)
 
     def _close_strips(self) -> None:
-        """Where no row has anything, the two sides move together."""
+        """Move the two sides together where no row has anything."""
         end, moved = -float("inf"), 0.0
         for item in sorted(self.u, key=lambda item: self.u[item] - self.reach(item)[0]):
             left, right = self.reach(item)

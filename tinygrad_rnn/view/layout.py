@@ -166,7 +166,7 @@ class Layout:
     # -- edges within a cell -------------------------------------------------------------------
 
     def inner_route(self, cell: Cell, edge: Edge, port: float) -> list[tuple[float, float]]:
-        """From the box, through the lanes, into the next box: in (u, v), bends still angular."""
+        """The route from a box, through the lanes, into the next box, in (u, v), bends angular."""
         a, b = edge.source, edge.target
         if a in cell.docks[b]:
             start = cell.u[a] + half(self.nodes[a], self.sideways)
@@ -202,7 +202,7 @@ class Layout:
         return cell.lattice.u.get(("in", cell.index[b], before), cell.u[a])
 
     def ports(self, box: int, keys: list[tuple[float, int]]) -> dict[int, float]:
-        """Where on the rim of a box its edges end: those from the left, left."""
+        """Return where on the rim of a box its edges end: those from the left, left."""
         size = 2 * half(self.nodes[box], self.sideways)
         step = min(24.0, size / (len(keys) + 1))
         middle = self.cell_of[box].u[box]

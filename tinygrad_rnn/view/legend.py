@@ -42,7 +42,7 @@ def sign(words: str, letter: str) -> Entry:
 
 
 def chip(words: str, label: str, hue: int, loud: bool) -> Entry:
-    """Which tensor a chip is."""
+    """Return which tensor a chip is."""
     wide, (fill, outline) = max(28.0, width(label, SMALL) + 14), look.hue(hue)
 
     def paint(canvas: Canvas, x: float, y: float) -> None:

@@ -140,12 +140,12 @@ class Steps:
 
     @cached_property
     def folder(self) -> Folder:
-        """Which ops of different steps are alike."""
+        """Return which ops of different steps are alike."""
         return Folder(self.trace)
 
     @cached_property
     def reads(self) -> dict[tuple[str, int], set[tuple[int, int]]]:
-        """For each layer at each step what it reads of others, or of what was unstacked before."""
+        """What each layer at each step reads of others, or of what was unstacked before."""
         found: defaultdict[tuple[str, int], set[tuple[int, int]]] = defaultdict(set)
         for r in self.records:
             for place in r.inputs if r.kind == "op" and r.t >= 0 else ():
@@ -156,7 +156,7 @@ class Steps:
 
     @cached_property
     def rows(self) -> dict[tuple[str, int], list[tuple[int, int]]]:
-        """For a layer and what was unstacked, at which times it reads which part of it."""
+        """The times at which a layer reads which part of what was unstacked."""
         found: defaultdict[tuple[str, int], list[tuple[int, int]]] = defaultdict(list)
         for (layer, t), sources in self.reads.items():
             for x, part in sources:
@@ -295,7 +295,7 @@ class Formula:
 
 
 def _held(part: tuple[str, int], least: int) -> str:
-    """With brackets, where it holds together less tightly."""
+    """Add brackets where it holds together less tightly."""
     words, tight = part
     return words if tight >= least else f"({words})"
 

@@ -41,7 +41,7 @@ def flow(norms: list[float], one: float) -> Flow:
 
 
 def _joint(samples: Mapping[int, list[float]]) -> Iterator[float]:
-    """In the order of their times, the norms of several things together."""
+    """The norms of several things together, in the order of their times."""
     for t in sorted(samples):
         if (norm := joint(samples[t])) is not None:
             yield norm
@@ -163,7 +163,7 @@ class _Overlay:
         self._count(node)
 
     def _count(self, node: Node) -> None:
-        """When the backward pass comes here, and how many gradients it adds up."""
+        """Set when the backward pass comes here, and how many gradients it adds up."""
         if node.kind != "op" and (node.chip or node.kind in ("gap", "delay")):
             return
         ids = [z for y in node.ids for z in self.fold.origins[y].values()]

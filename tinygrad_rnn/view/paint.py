@@ -175,7 +175,7 @@ def _node(canvas: Canvas, node: Node) -> None:
 
 
 def _badges(canvas: Canvas, node: Node) -> None:
-    """At the corners: when the backward pass comes by, how many gradients add up; whose it is."""
+    """Write at the corners when the backward pass comes by, how many gradients add up, whose."""
     for words, side, ink in badges(node):
         wide, y = width(words, 9) + 7, node.y - node.h / 2
         x = node.x + side * (node.w / 2 - wide / 2 + 5)

@@ -69,7 +69,7 @@ def arrival(route: list[Point]) -> list[Point]:
 
 
 def _merged(route: list[Point]) -> list[Point]:
-    """Without points that repeat the one before, or lie on a level or upright line."""
+    """Drop points that repeat the one before, or lie on a level or upright line."""
     points: list[Point] = []
     for x, y in route:
         point = round(x, 1), round(y, 1)

@@ -74,7 +74,7 @@ def _is_mask(x: Tensor) -> bool:
 
 
 def _over_time(array: np.ndarray) -> np.ndarray:
-    """Of the slice for one step, the array of all steps."""
+    """The array of all steps, given the slice for one."""
     whole = array.base
     while isinstance(whole, np.ndarray):
         if whole.ndim == 3 and whole.shape[1:] == array.shape:
@@ -235,7 +235,7 @@ def _lines(canvas: Canvas, grid: np.ndarray, left: float, top: float, side: floa
 
 
 def _runs(grid: np.ndarray) -> Iterator[tuple[int, int, int]]:
-    """Of every row the stretches that are True: row, first, how many."""
+    """The stretches of every row that are True: row, first, how many."""
     for i, row in enumerate(grid):
         j = 0
         for value, cells in groupby(row.tolist()):

@@ -181,7 +181,7 @@ class _Reader:
     # -- arrows --------------------------------------------------------------------------------
 
     def _draw_edges(self, box: Box) -> None:
-        """From everything the box reads; at the level of ops once for each time it is read."""
+        """Draw an edge from everything the box reads; at the level of ops once for each reading."""
         target = self.number[box.key]
         known: dict[object, Edge] = {}
         for y in box.members:

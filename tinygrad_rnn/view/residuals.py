@@ -314,7 +314,7 @@ class _Chart:
             self.canvas.text(self.x(start + t + 0.5), floor + 30, words, at="middle")
 
     def scissors(self, at: float, y: float) -> None:
-        """On white, so that the line is seen to be cut."""
+        """Draw scissors on white, so that the line is seen to be cut."""
         self.canvas.box(self.x(at) - 8, y - 4, 16, 8, look.PAPER)
         self.canvas.text(self.x(at), y + 6, "✂", 16, at="middle", kind="cut")
 

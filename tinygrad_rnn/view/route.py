@@ -111,7 +111,7 @@ class Router:
                 edge.route = [(start + u, v) for u, v in points]
 
     def _all_ports(self) -> dict[int, float]:
-        """Where each edge that comes from below meets its box, as `u`."""
+        """Return where each edge that comes from below meets its box, as `u`."""
         keys: defaultdict[int, list[tuple[float, int]]] = defaultdict(list)
         for e, edge in enumerate(self.graph.edges):
             cell, plan = self.cell_of.get(edge.target), self.plans.get(e)

@@ -1,4 +1,4 @@
-"""From outputs to a figure: the trace, the view, the level that can be read, and the layout."""
+"""The way from outputs to a figure: the trace, the view, the level, and the layout."""
 
 from __future__ import annotations
 
