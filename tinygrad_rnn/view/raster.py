@@ -159,7 +159,7 @@ def _painted(masks: list[Mask], title: str) -> Canvas:
 def _entries(masks: list[Mask]) -> Iterator[Entry]:
     """What the legend has to explain."""
     marks = {
-        "passed on": _squares, "cut": None, "recomputed": _squares,
+        "passed on": _squares, "cut": None, "updated": _squares,
         "kept: goes by the cell": _lines,
     }  # fmt: skip
     kinds = {m.keeps for m in masks}
