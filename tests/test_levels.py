@@ -202,10 +202,10 @@ FORMULAS = {
     "zoneout in evaluation mode": (lambda: nn.Zoneout(nn.LSTM(3, 3, rng=0), h=0.3, c=0.3).eval(),
         [*WITHIN, "c = 0.3·{c} + 0.7·c̃", "h = 0.3·{h} + 0.7·h̃"]),
     "clipped": (lambda: nn.ClipGradient(nn.LSTM(3, 3, rng=0), norm=1.0),
-        [*WITHIN, "c = clip cotangent(c̃)", "h = clip cotangent(h̃)"]),
+        [*WITHIN, "c = clip gradient(c̃)", "h = clip cotangent(h̃)"]),
     "learned": (lambda: nn.LearnedState(nn.LSTM(3, 3, rng=0)), LSTM),
     "twice": (lambda: nn.Zoneout(nn.ClipGradient(nn.RNN(3, 3, rng=0), norm=1.0), h=0.3, rng=1),
-        ["h̃ = tanh(x Wx + {h} Wh + b)", "h̃̃ = clip cotangent(h̃)", "h = where(h keep, {h}, h̃̃)"]),
+        ["h̃ = tanh(x Wx + {h} Wh + b)", "h̃̃ = clip gradient(h̃)", "h = where(h keep, {h}, h̃̃)"]),
     "Jordan": (lambda: nn.OutputRecurrent(3, 3, 3, rng=0),
         ["h = tanh(x Wx + {o} Wo + b)", "o = h V + c"]),
 }  # fmt: skip

@@ -150,7 +150,7 @@ def derived(
     xs, carry: tensors that tell shapes and names, and whether they wait for gradients. weights:
     what leaves that the step closes over are called. reads: the numbers of the results that a loss
     reads; by default the outputs, those after the carry, or without such the first state. begin:
-    the first state, where it is learned. batch: the size of the axis that is the batch's. detail: a
+    the first state, where it is trained. batch: the size of the axis that is the batch's. detail: a
     line for each op.
     """
     program = Program(step, xs, carry)
@@ -164,8 +164,8 @@ def derived(
     made = Derivation(program, every, dict(weights), reads, detail, batch)
     sections = made.sections()
     if any(x.tracked for x in begin):
-        sections["start"], learned = _start(begin, made, dict(weights), batch)
-        sections["first"] += learned
+        sections["start"], trained = _start(begin, made, dict(weights), batch)
+        sections["first"] += trained
     elif not detail:
         del sections["first"]
     return Equations(title, {name: sections[name] for name in TITLES if name in sections})

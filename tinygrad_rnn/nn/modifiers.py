@@ -365,7 +365,7 @@ class TimeSkip(Modifier):
 
 
 class LearnedState(Modifier):
-    """A cell whose state before the first step is learned: the same for every row, 0 at first.
+    """A cell whose state before the first step is trained: the same for every row, 0 at first.
 
     >>> cell = tg.nn.LearnedState(tg.nn.GRU(3, 4, rng=0))
     >>> [name for name, _ in cell.named_parameters()]

@@ -37,7 +37,7 @@ def diff_of(a: object, b: object, titles: Sequence[str], level: str, view: str) 
     for graph, title, sign, side in zip(graphs, titles, "−+", ("left", "right"), strict=True):
         marked = count(sum(bool(node.mark) for node in graph.nodes), "box", "boxes")
         dashes = ", dashed" if sign == "−" else ""
-        graph.notes.append(f"{sign} marks what only the {side} has{dashes}: {marked}")
+        graph.captions.append(f"{sign} marks what only the {side} has{dashes}: {marked}")
         sheets.append(laid_out(graph))
         caption(canvas, sheets[-1], title, canvas.width)
     return Figure(canvas, _beside(*sheets))

@@ -164,7 +164,7 @@ class Graph:
     tensors: int  # how many the whole history has
     alarm: str = ""
     level: str = "op"
-    notes: list[str] = field(default_factory=list)  # what else the caption says
+    captions: list[str] = field(default_factory=list)  # what else the caption says
     one: str = ""  # of an overlay: what the middle of its scale is
 
 

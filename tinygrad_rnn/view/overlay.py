@@ -193,7 +193,7 @@ class _Overlay:
             edge.label = f"{edge.label} {edge.flow.words}".strip()
 
     def _explain(self) -> None:
-        self.graph.notes += [
+        self.graph.captions += [
             "the backward pass, done for this picture: no backward() needed",
             "numbers are Euclidean norms of gradients ∂L/∂·"
             + (", the least … the largest over the steps" if self.fold.counts else ""),

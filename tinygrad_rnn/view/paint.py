@@ -22,14 +22,15 @@ ENTRIES = 24  # a longer legend is cut
 def caption(
     canvas: Canvas, sheet: Sheet, title: str | None, left: float = 0.0, *, told: bool = True
 ) -> None:
-    """Write title and notes above a sheet, the legend below, and move the sheet in between.
+    """Write title and captions above a sheet, the legend below, and move the sheet in between.
 
-    told: whether to write notes and legend.
+    told: whether to write captions and legend.
     """
     graph, x, y = sheet.graph, left + MARGIN, MARGIN
     lines = [(literal(title, 80), "title")] if title else []
-    notes = [_summary(graph), *_wrapped(_notes(graph), sheet.width - 2 * MARGIN)] if told else []
-    lines += [(words, "note") for words in notes]
+    wide = sheet.width - 2 * MARGIN
+    captions = [_summary(graph), *_wrapped(_captions(graph), wide)] if told else []
+    lines += [(words, "note") for words in captions]
     lines += [(graph.alarm, "alarm")] if graph.alarm else []
     with canvas.group("caption"):
         for words, kind in lines:
@@ -47,10 +48,10 @@ def caption(
     canvas.height = max(canvas.height, bottom)
 
 
-def _wrapped(notes: list[str], wide: float) -> list[str]:
-    """Notes on as few lines as they fit on."""
+def _wrapped(captions: list[str], wide: float) -> list[str]:
+    """The captions on as few lines as they fit on."""
     lines: list[str] = []
-    for note in notes:
+    for note in captions:
         longer = f"{lines[-1]}  ·  {note}" if lines else note
         if lines and width(longer, NOTE) < wide:
             lines[-1] = longer
@@ -59,7 +60,7 @@ def _wrapped(notes: list[str], wide: float) -> list[str]:
     return lines
 
 
-def _notes(graph: Graph) -> list[str]:
+def _captions(graph: Graph) -> list[str]:
     """What else there is to say; where a compiled loop kept no gradient, how to have it kept."""
     some = any(n.grad.startswith("grad") for n in graph.nodes)
     steps = {k for k, column in enumerate(graph.columns) if column.kind == "step"}

@@ -67,7 +67,7 @@ def figure_of(
     trace = traced(outputs, view, overlay)
     graph = graph_of(trace, wanted, view, overlay)
     if asked != view:
-        graph.notes.append("too long to be drawn step by step: folded")
+        graph.captions.append("too long to be drawn step by step: folded")
     canvas, sheet = Canvas(), laid_out(graph)
     caption(canvas, sheet, title if title is not None else trace.title, told=wanted.legend)
     return Figure(canvas, sheet)
@@ -133,7 +133,7 @@ def readable(trace: Tape, wanted: Wanted) -> Graph:
                 raise
             continue
         if level != wanted.level:
-            graph.notes.append(f"too much for the level of {wanted.level}s: drawn by {level}s")
+            graph.captions.append(f"too much for the level of {wanted.level}s: drawn by {level}s")
         return graph
     raise AssertionError
 
