@@ -122,14 +122,14 @@ def test_a_page_makes_one_recorded_pass_and_one_for_all_parts_of_the_loss(monkey
     def count(what, kind):
         def counted(*given, **words):
             letters = kind == "one loss" and isinstance(given[1][0]._array, Outline)
-            passes.extend(
-                [] if letters else [kind]
-            )  # equations have a backward pass without numbers
+            passes.extend([] if letters else [kind])  # equations have a pass without numbers
             return what(*given, **words)
 
         return counted
 
-    monkeypatch.setattr(grad.Walk, "__init__", count(grad.Walk.__init__, "one loss"))
+    monkeypatch.setattr(
+        grad.BackwardPass, "__init__", count(grad.BackwardPass.__init__, "one loss")
+    )
     monkeypatch.setattr(itemised, "batched", count(itemised.batched, "all parts"))
     data = data_of(tg.explain(language_model()))
     assert passes == ["one loss", "all parts"] and data["itemised"]["parts"] == list(range(T))

@@ -1,4 +1,4 @@
-// The run: what is known at each tick. Ticks 1 to F are the forward pass, F + 1 to F + B the backward.
+// The run: what is known at each tick. Ticks 1 to F go forward, F + 1 to F + B backward.
 
 class Run {
   constructor(data) {
