@@ -66,7 +66,7 @@ def _captions(graph: Graph) -> list[str]:
     steps = {k for k, column in enumerate(graph.columns) if column.kind == "step"}
     hidden = any(n.kind == "op" and n.spot[0] in steps and "yet" in n.grad for n in graph.nodes)
     advice = ["gradients inside a compiled loop are kept under unroll=True"]
-    return (advice if some and hidden else []) + graph.notes
+    return (advice if some and hidden else []) + graph.captions
 
 
 def _summary(graph: Graph) -> str:
