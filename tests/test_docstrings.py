@@ -22,7 +22,7 @@ PUBLIC = {
     if callable(getattr(module, name))
 }
 TOP = {*tg.__all__} - {*tg.ops.__all__, *PACKAGES}
-PUBLIC |= {name: getattr(tg, name) for name in TOP}
+PUBLIC |= {name: getattr(tg, name) for name in sorted(TOP)}
 PUBLIC |= {  # what tensors have that is no op: slots are in the docstring of the class
     f"Tensor.{name}": f
     for name, f in vars(tg.Tensor).items()
