@@ -221,8 +221,8 @@ def numbers(text):
 
 @pytest.mark.parametrize("cell", EXPLAINED.values(), ids=EXPLAINED)
 def test_the_counts_that_are_explained_add_up_to_the_parameters(cell):
-    text = nn.explain(cell)
-    assert text == cell.explain() and max(map(len, text.splitlines())) <= 100
+    text = cell.explain()
+    assert max(map(len, text.splitlines())) <= 100
     total = nn.count_parameters(cell)
     assert numbers(text.splitlines()[0])[-1] == total
     table = text.split("\nWeights")[1].split("\n\n")[1]
@@ -294,6 +294,7 @@ def test_the_formulas_that_are_printed_are_the_equations_of_the_cell(name):
 
 def test_gates_are_told_beside_their_formulas():
     text = nn.LSTM(I, H).explain()
+    assert text == nn.explain(nn.LSTM(I, H))
     for gate, word in {"i": "input", "f": "forget", "o": "output"}.items():
         assert re.search(rf"^  {gate}_t = σ\(a_t\[{gate}\]\) +{word} gate$", text, re.M)
 

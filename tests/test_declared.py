@@ -94,6 +94,10 @@ def test_every_op_of_whole_numbers_is_the_same_in_a_loop(dtype):
     arrays = [rng.integers(0, 4, (2, 9)).astype(dtype) for _ in range(3)]
     some = [op for op in POINTWISE if op.declared.loop is None and allowed(op, arrays)]
     assert len(some) > len(POINTWISE) / 2
+    if dtype is np.uint8:  # compiled: what stays a whole number, which Numba would make wider
+        some = [
+            op for op in some if called(op, [*map(tg.Tensor, arrays[: op.arity])]).dtype == dtype
+        ]
     given = [a for op in some for a in arrays[: op.arity]]
     ours, theirs = (
         tg.scan(step_of(some), np.zeros(1), given, unroll=unroll) for unroll in (False, True)

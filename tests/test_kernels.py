@@ -597,6 +597,13 @@ print(sum(kernels._loaded[kernels.tanh][x.dtype].stats.cache_hits.values()))
 """
 
 
+def kernels_host():
+    """What vectors this processor has, and `run` with nothing said would use."""
+    from llvmlite.binding import get_host_cpu_features
+
+    return get_host_cpu_features()
+
+
 HOSTS = {
     "avx2": ("haswell", "+sse2,+sse3,+ssse3,+sse4.1,+sse4.2,+avx,+avx2,+fma,+bmi,+bmi2,+popcnt"),
     "sse": ("nehalem", "+sse2,+sse3,+ssse3,+sse4.1,+sse4.2,+popcnt"),
@@ -622,6 +629,8 @@ answers += [tg.tanh(x), tg.exp(x), tg.sigmoid(x), k.softmax(x), tg.exp(100 * x)]
 np.savez({str(path)!r}, *answers)
 """
     name, features = HOSTS[host]
+    if host == "avx2" and not kernels_host()["avx512f"] and kernels_host()["avx2"]:
+        pytest.skip("this processor's own vectors are these")
     run(products, NUMBA_CPU_NAME=name, NUMBA_CPU_FEATURES=features)
     scope: dict = {}
     exec(products.replace("np.savez", "(lambda *_: 0)"), scope)

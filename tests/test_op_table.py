@@ -407,7 +407,6 @@ def test_a_step_that_indexes_with_what_it_is_given_runs_one_by_one():
         tg.scan(lambda x, h: h + x[x > 0].sum(), tg.tensor(np.zeros(2)), tg.tensor(np.ones((3, 2))))
 
 
-@pytest.mark.compiled
 def test_views_and_joins_of_the_table_are_compiled():
     """One program that holds many of them: none falls back, which would warn."""
     W = leaf(arrays((4, 4))[0])
