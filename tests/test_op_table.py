@@ -392,16 +392,29 @@ def test_other_things_are_no_index():
         tg.tensor(CUBE)[[[0], [1, 2]]]
 
 
-def test_a_step_that_indexes_with_what_it_is_given_runs_one_by_one():
+@pytest.mark.parametrize("where", [[[0, 2], [2, 2]], [[0, -1], [2, 2]]], ids=["", "from the end"])
+def test_a_step_takes_rows_of_a_table_by_numbers_that_it_is_given(where):
+    def run(fold):
+        table = leaf(np.eye(3) + 1)
+        ys = fold(lambda i, h: h * 0.5 + table[i], tg.tensor(np.zeros((2, 3))), tg.tensor(where))
+        return ys[0].data, tg.grad((ys[0] * ys[0]).sum(), table).data
+
+    for found, expected in zip(run(tg.scan), run(tg.unroll), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-15)
+    with pytest.raises(IndexError, match="3"):
+        tg.scan(lambda i, h: h + leaf(np.eye(3))[i], np.zeros((2, 3)), np.array([[0, 3]]))
+
+
+def test_a_step_that_indexes_otherwise_runs_one_by_one():
     table = leaf(np.eye(3))
 
     def step(i, h):
-        return h * 0.5 + table[i]
+        return h * 0.5 + table[:, i]
 
-    where = tg.tensor([[0, -1], [2, 2]])
+    where = tg.tensor([[0, -1, 1], [2, 2, 0]])
     with pytest.warns(tg.ScanWarning, match=r"indexing with an array.*tg\.embedding"):
-        ys = tg.scan(step, tg.tensor(np.zeros((2, 3))), where)
-    same = tg.unroll(step, tg.tensor(np.zeros((2, 3))), where)
+        ys = tg.scan(step, tg.tensor(np.zeros((3, 3))), where)
+    same = tg.unroll(step, tg.tensor(np.zeros((3, 3))), where)
     np.testing.assert_array_equal(ys[0].data, same[0].data)
     with pytest.raises(tg.Untraceable, match=r"tg\.where"):
         tg.scan(lambda x, h: h + x[x > 0].sum(), tg.tensor(np.zeros(2)), tg.tensor(np.ones((3, 2))))

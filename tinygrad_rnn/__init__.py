@@ -30,6 +30,8 @@ __all__ = [
 ]  # fmt: skip
 __all__ += ops.__all__
 
+expand = ops.broadcast_to  # what PyTorch's tensors call it
+
 Tensor.backward = _backward  # type: ignore[method-assign, assignment]
 Tensor.backward_steps = _backward_steps  # type: ignore[method-assign, assignment]
 

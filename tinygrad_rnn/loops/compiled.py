@@ -55,7 +55,12 @@ def compiled(
     if known is not None and all(x in known.tensors or is_written(x) for x in captured):
         known.programs[given] = program, captured
     for k, rows in program.lookups:
-        check_index("index", inputs[k]._array, rows, IndexError)
+        index = inputs[k]._array
+        if index.dtype.kind == "i" and index.size and -rows <= index.min() < 0:
+            return (
+                None  # table[-1] counts from the end, and embedding refuses: the steps know which
+            )
+        check_index("index", index, rows, IndexError)
     run = Run(
         program, [x._array for x in inputs], [c._array for c in state],
         [x._array for x in captured], steps, -1 if reverse else 1, every,

@@ -276,13 +276,15 @@ def getitem(x, index):
 
     Integers, slices, None and ...; lists, arrays and tensors of integers or bools too, which meet
     each other element by element. Raises IndexError for other dtypes and for places
-    that are not there. In a step of a scan, an index that the step is given runs it one by one
-    (rows of a table are `embedding`, which is compiled), and a mask is refused.
+    that are not there. In a step of a scan, rows of a table by a number that the step is given are
+    compiled, as `embedding` is; other integers run it one by one, and a mask is refused.
 
     >>> tg.tensor([[1.0, 2.0], [3.0, 4.0]])[[1, 0], 0]
     tensor([3., 1.], dtype=float64)
     """
     plain, arrays = [], []
+    if _is_given(index) and isinstance(x, Tensor) and x._array.__class__ is not Outline and x.ndim:
+        return embedding(x, index)
     for i in index if isinstance(index, tuple) else (index,):
         whole = isinstance(i, int | np.integer) and not isinstance(i, bool)
         if isinstance(i, slice):
@@ -296,10 +298,14 @@ def getitem(x, index):
     return take(x, *arrays, index=tuple(plain))
 
 
+def _is_given(i):
+    """Whether an index is integers that a step is given, whose numbers are not there yet."""
+    return isinstance(i, Tensor) and i._array.__class__ is Outline and i.dtype.kind in "iu"
+
+
 def _places(i):
     """An index that is no number or slice, as an array or a tensor of integers or bools."""
-    outlined = isinstance(i, Tensor) and i._array.__class__ is Outline and i.dtype.kind in "iu"
-    array = i if outlined else as_array(i)
+    array = i if _is_given(i) else as_array(i)
     if isinstance(i, list | tuple) and not array.size:
         array = array.astype(np.int64)
     if array.dtype.kind not in "iub":
