@@ -91,19 +91,30 @@ def test_refusals_name_who_was_asked():
         tg.lab.ledger(loss, ["W"])
 
 
+def document(record, outputs="0", version=3):
+    tables = '"calls":[{},{"restacked":true}],"places":[{}]'
+    return f'{{"version":{version},{tables},"records":[{record}],"outputs":[{outputs}]}}'
+
+
+ONE = '"id":0,"place":0'
+
+
 @pytest.mark.parametrize(
     "text",
     [
-        '{"version":1}',
-        '{"version":2,"records":[],"outputs":[]}',
-        '{"version":2,"records":[{"id":0}],"outputs":[1]}',
-        '{"version":2,"records":[{"id":5}],"outputs":[0]}',
-        '{"version":2,"records":[{"id":0,"inputs":[[7,0]]}],"outputs":[0]}',
-        '{"version":2,"records":[{"id":0,"restacked":true,"inputs":[[0,0]]}],"outputs":[0]}',
-        '{"version":2,"records":[{"id":0,"terms":[{"place":3}]}],"outputs":[0]}',
-        '{"version":2,"records":[{"id":0,"what":1}],"outputs":[0]}',
+        '{"version":3}',
+        document(f'{{{ONE},"call":0}}', version=2),
+        document("", outputs=""),
+        document(f'{{{ONE},"call":0}}', outputs="1"),
+        document(f'{{{ONE},"call":2}}'),
+        document('{"id":5,"place":0,"call":0}'),
+        document(f'{{{ONE},"call":0,"inputs":[[7,0]]}}'),
+        document(f'{{{ONE},"call":1,"inputs":[[0,0]]}}'),
+        document(f'{{{ONE},"call":0,"terms":[{{"place":3}}]}}'),
+        document(f'{{{ONE},"call":0,"what":1}}'),
     ],
 )
 def test_a_document_that_is_no_trace_is_refused(text):
+    assert len(Tape.load(document(f'{{{ONE},"call":0}}')).records) == 1
     with pytest.raises(ValueError, match="Tape: "):
         Tape.load(text)

@@ -439,11 +439,11 @@ def test_a_new_op_and_a_new_composite_are_written_everywhere():
     """Letters, LaTeX, the sign in the picture, the rule on the page: all from the declaration."""
     x = tg.tensor(numbers(0, 2, 5), requires_grad=True, name="x")
     page = tg.explain((centre_op(swish_op(x)) * numbers(1, 2, 5)).sum())
-    told = {r.op: r for r in page.tape.records}
+    told = {r.call.op: r.call for r in page.tape.records}
     assert told["swish_op"].formula == "silu(x)" and told["centre_op"].formula == "centre(x)"
     rules = {"swish_op": "g ⊙ (σ(x) + y ⊙ (1 − σ(x)))", "centre_op": "g − Σ_j g / 5"}
     for op, rule in rules.items():
-        assert told[op].rules == [rule] and rule in page.html
+        assert told[op].rules == (rule,) and rule in page.html
     shown = {node.glyph for node in tg.draw(centre_op(swish_op(x)).sum())._sheet.graph.nodes}
     assert {"silu", "centre", "Σ"} <= shown
 

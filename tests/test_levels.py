@@ -140,7 +140,7 @@ def test_the_svg_tells_which_records_it_draws(kind, level, view):
         if g.get("data-source"):
             source, target, place = (int(g.get(f"data-{k}")) for k in ("source", "target", "place"))
             x = trace.records[target].inputs[place]
-            while x[1] >= 0 and trace.records[x[0]].restacked:
+            while x[1] >= 0 and trace.records[x[0]].call.restacked:
                 x = trace.records[trace.records[x[0]].inputs[0][0]].inputs[x[1]]
             assert x[0] == source
     times = [g.get("data-t") for g in groups(figure, "step")]
@@ -587,7 +587,7 @@ def test_the_overlay_tells_the_norms_of_a_real_backward():
     for node in graph(figure).nodes:
         if node.kind == "op":
             (k,) = node.ids
-            assert trace.records[k].op == sizes[k].op.name
+            assert trace.records[k].call.op == sizes[k].op.name
             if (size := norm(sizes[k]) if sizes[k].op.name != "split" else None) is not None:
                 assert node.flow.low == node.flow.high == pytest.approx(size, rel=1e-4)
                 compared += 1
@@ -995,8 +995,8 @@ def test_an_own_op_is_drawn_the_same_whatever_it_is_called(name):
     loss = named_run(own_op(name), T=1)
     labels = {node.glyph for node in graph(tg.draw(loss)).nodes}
     assert name.strip("_").replace("_", " ") in labels  # by its own name, not by another's sign
-    (record,) = (r for r in tape_of(loss).records if r.own)
-    assert record.op == name.strip("_") and record.library_op == ""
+    (record,) = (r for r in tape_of(loss).records if r.call.own)
+    assert record.call.op == name.strip("_") and record.library_op == ""
 
 
 @pytest.mark.parametrize("name", TENSOR_NAMES)
@@ -1100,7 +1100,7 @@ def test_a_dashed_edge_says_how_many_connections_it_stands_for(kind):
     hidden = {r.id for r in trace.records if 3 <= r.t < 8}
     counts = {}
     for r in trace.records:
-        for source, part in r.inputs if not r.restacked else ():
+        for source, part in r.inputs if not r.call.restacked else ():
             source, _ = trace.whole(source, part)
             if (source in hidden) != (r.id in hidden) and trace.records[source].kind == "op":
                 ends = [gap if y in hidden else node_of.get(y) for y in (source, r.id)]

@@ -415,7 +415,7 @@ def test_every_rule_that_is_told_gives_the_numbers_of_the_engine(name):
     tape, tried = tape_of(language_model(name)), set()
     for r in tape.records:
         for term in r.terms:
-            rule = r.rules[term.place]
+            rule = r.call.rules[term.place]
             if rule and "cross_entropy" not in rule:
                 x = tape.records[r.inputs[term.place][0]]
                 found = worked_out(rule, letters_of(tape, r))
@@ -424,7 +424,7 @@ def test_every_rule_that_is_told_gives_the_numbers_of_the_engine(name):
                 for got, g in zip(found, expected, strict=True):
                     got = sum_to(np.asarray(got), g.shape) if np.shape(got) != g.shape else got
                     np.testing.assert_allclose(got, g, rtol=1e-5, atol=1e-6, err_msg=rule)
-                tried.add((r.op, term.place, x.kind))
+                tried.add((r.call.op, term.place, x.kind))
     assert len(tried) > 8
 
 

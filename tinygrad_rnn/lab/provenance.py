@@ -103,12 +103,12 @@ class _Search:
         """What is known of a place; a leaf is where it is first read."""
         readers = [self.records[y] for y in self.users[r.id] if self.records[y].t >= 0]
         where = r if r.kind == "op" or not readers else readers[0]
-        inside = where.t >= 0
-        name = r.name or ("" if r.op else f"a tensor {r.dtype}{r.shape}")
+        inside, op = where.t >= 0, r.call.op
+        name = r.name or ("" if op else f"a tensor {r.call.dtype}{r.shape}")
         return Provenance(
             kind or _kind(r.value), direction, where.t if inside else None,
-            where.layer if inside else where.scope, self._gate(r) if inside and r.op else "",
-            r.op, name,
+            where.layer if inside else where.place.scope, self._gate(r) if inside and op else "",
+            op, name,
         )  # fmt: skip
 
     def _gate(self, r: Record) -> str:

@@ -38,7 +38,7 @@ from .shape import *  # noqa: F403
 from .sorting import *  # noqa: F403
 from .statistics import *  # noqa: F403
 
-MODULES = (  # each is a family, as in pictures
+MODULES = (
     arithmetic, elementary, activation, linear, algebra, reduce, statistics, sorting,
     normalisation, sequence, loss, likelihood, ctc, shape, moving, creation, clipping,
 )  # fmt: skip

@@ -11,6 +11,7 @@ from .reduce import logsumexp
 from .shape import embedding, getitem, reshape, scatter_rows, stack, transpose
 
 __all__ = ["ctc_loss"]
+FAMILY = "loss"  # of these ops, in pictures
 
 NEVER = -1e30  # the logarithm of a chance of 0: finite, so that differences of it are numbers
 

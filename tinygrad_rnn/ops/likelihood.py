@@ -23,6 +23,7 @@ __all__ = [
     "kl_div",
     "nll_loss",
 ]
+FAMILY = "loss"  # of these ops, in pictures
 
 # -- one of several classes -----------------------------------------------------------------------
 

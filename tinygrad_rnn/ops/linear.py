@@ -8,6 +8,7 @@ from ..tensor import as_array
 from .shape import reshape, swapaxes
 
 __all__ = ["matmul"]
+FAMILY = "product"  # of these ops, in pictures
 
 
 @primitive(

@@ -16,6 +16,7 @@ __all__ = [
     "broadcast_to", "concat", "embedding", "flip", "reshape", "split", "stack", "sum_to",
     "swapaxes", "transpose", "unstack",
 ]  # fmt: skip
+FAMILY = "move"  # of these ops, in pictures
 
 
 def operand(x):

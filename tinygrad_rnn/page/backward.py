@@ -10,13 +10,13 @@ COLUMNS = 100
 
 def backward_text(tape: Tape) -> str:
     """A table that fits a terminal of 100 columns."""
-    layer = min(16, max([5, *(len(r.layer or r.scope) for r in tape.records)]))
+    layer = min(16, max([5, *(len(r.layer or r.place.scope) for r in tape.records)]))
     head = f"{'step':>4}  {'t':>3}  {'layer':<{layer}}  {'at':<18}  {'|g|':>8}  adds"
     backward = tape.backward
     lines = [head]
     for r in backward:
         t = str(r.t) if r.t >= 0 else "-"
-        where = _cell(r.layer or r.scope, layer)
+        where = _cell(r.layer or r.place.scope, layer)
         size = number(r.grad.l2) if r.grad else ""
         start = f"{r.order:>4}  {t:>3}  {where}  {_cell(_words(r), 18)}  {size:>8}  "
         lines += _wrapped(start, _added(tape, r))
@@ -25,7 +25,7 @@ def backward_text(tape: Tape) -> str:
 
 def _words(r: Record) -> str:
     """A tensor by its name and its op, and its number, since names repeat."""
-    what = f"{r.name} = {r.op}" if r.name and r.op else r.label
+    what = f"{r.name} = {r.call.op}" if r.name and r.call.op else r.label
     return f"{what} #{r.id}"
 
 

@@ -29,6 +29,7 @@ def page_data(
     levels = list(levels)
     return {
         "tape": json.loads(tape.json()),
+        "saved": {str(r.id): r.saved for r in tape.records if r.saved},
         "weights": weights(tape),
         "signs": {str(t): literal(sign, 8) for t, sign in signs.items()},
         "rows": state_rows(tape),

@@ -3,8 +3,9 @@
 class Run {
   constructor(data) {
     this.tape = data.tape;
-    const told = (r) => ("op" in r ? { ...r, ...data.tape.ops[r.op] } : r);
-    this.records = data.tape.records.map((r, id) => wholeRecord(told(r), id));
+    const { records, calls, places } = data.tape;
+    this.records = records.map((r) => wholeRecord({ ...r, ...calls[r.call], ...places[r.place] }));
+    for (const r of this.records) r.saved = data.saved[r.id] ?? 0;
     for (const r of this.records) wholeTerms(r, this.records);
     this.forward = this.records.filter((r) => r.kind === "op").map((r) => r.id);
     this.backward = this.records.filter((r) => r.order >= 0).sort((p, q) => p.order - q.order);
@@ -102,11 +103,11 @@ function partOf(x, part) {
 }
 
 /** A record with everything that goes without saying. */
-function wholeRecord(given, id) {
+function wholeRecord(given) {
   const words = { kind: "op", op: "", name: "", scope: "", layer: "", dtype: "", attributes: "" };
-  const facts = { own: false, t: -1, shape: null, sizes: [], saved: 0, order: -1 };
+  const facts = { own: false, t: -1, shape: null, sizes: [], order: -1 };
   const rest = { formula: "", rules: [], pointwise: false, inputs: [], terms: [] };
-  const r = { ...words, ...facts, ...rest, ...given, id };
+  const r = { ...words, ...facts, ...rest, ...given };
   r.label = r.name || r.op || r.kind;
   r.value = measured(given.value);
   r.grad = measured(given.grad);

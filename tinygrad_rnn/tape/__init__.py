@@ -2,8 +2,10 @@
 
 from .numbers import Numbers as Numbers
 from .record import tape_of as tape_of
+from .tape import Call as Call
+from .tape import Place as Place
 from .tape import Record as Record
 from .tape import Tape as Tape
 from .tape import Term as Term
 
-__all__ = ["Numbers", "Record", "Tape", "Term", "tape_of"]
+__all__ = ["Call", "Numbers", "Place", "Record", "Tape", "Term", "tape_of"]

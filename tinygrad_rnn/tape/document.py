@@ -11,25 +11,21 @@ from typing import Any
 import numpy as np
 
 from .numbers import Numbers
-from .tape import VERSION, Record, Tape, Term
+from .tape import VERSION, Call, Place, Record, Tape, Term
 
-OP = (  # told once for all ops that are alike
-    *("op", "own", "dtype", "attributes", "sign", "family", "pointwise", "formula", "rules"),
-)
+TABLES = {"call": ("calls", Call), "place": ("places", Place)}  # told once for all that are alike
 USUAL = {"least": None, "largest": None, "mean": None, "nan": 0, "infinite": 0}
 
 
 def written(tape: Tape) -> str:
     """The document as text. What is as it is by default is left out."""
     document = _short_form(tape)
-    ops: list[dict[str, Any]] = []
-    for given in document["records"]:
-        if "op" in given:
-            op = {word: given.pop(word) for word in OP if word in given}
-            if op not in ops:
-                ops.append(op)
-            given["op"] = ops.index(op)
-    document["ops"] = ops
+    for word, (table, _) in TABLES.items():
+        alike = dict.fromkeys(getattr(r, word) for r in tape.records)
+        number = {told: k for k, told in enumerate(alike)}
+        document[table] = _short_form(list(alike))
+        for given, r in zip(document["records"], tape.records, strict=True):
+            given[word] = number[getattr(r, word)]
     for given, r in zip(document["records"], tape.records, strict=True):
         for short, term in zip(given.get("terms", ()), r.terms, strict=True):
             if short["numbers"] == document["records"][r.inputs[term.place][0]].get("grad"):
@@ -77,9 +73,11 @@ def read(text: str) -> Tape:
         found = given.get("version") if isinstance(given, dict) else type(given).__name__
         raise ValueError(f"Tape: expected a tape of version {VERSION}, got {found}")
     try:
-        ops = given.pop("ops", [])
-        told = [r | ops[r["op"]] if "op" in r else r for r in given.pop("records")]
-        records = list(map(_record, told))
+        for word, (table, kind) in TABLES.items():
+            alike = [kind(**_frozen(told)) for told in given.pop(table)]
+            for r in given["records"]:
+                r[word] = alike[r[word]]
+        records = list(map(_record, given.pop("records")))
         for number, r in enumerate(records):
             _check(records, number)
             for term in r.terms:
@@ -92,6 +90,10 @@ def read(text: str) -> Tape:
     if not known:
         raise ValueError("Tape: the document is no tape: it has not all of its outputs")
     return tape
+
+
+def _frozen(told: dict[str, Any]) -> dict[str, Any]:
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in told.items()}
 
 
 def _record(given: dict[str, Any]) -> Record:
@@ -108,7 +110,7 @@ def _check(records: list[Record], number: int) -> None:
     if r.id != number or not all(0 <= source < number for source, _ in r.inputs):
         raise ValueError(f"Tape: the document is no tape: record {number} is out of order")
     for source, part in r.inputs:
-        if records[source].restacked and part >= 0:
+        if records[source].call.restacked and part >= 0:
             records[records[source].inputs[0][0]].inputs[part]
 
 

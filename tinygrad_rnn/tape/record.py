@@ -14,7 +14,7 @@ from ..ops.shape import _stack, unstack
 from ..tensor import Tensor, history
 from .loops import some_steps
 from .numbers import Numbers
-from .tape import Record, Tape, Term
+from .tape import Call, Place, Record, Tape, Term
 from .words import attribute_words, family, literal, step_of
 
 
@@ -46,7 +46,7 @@ def tape_of(
     given, lengths = some_steps(outputs, values or backward, most)
     order = history(given)[::-1]
     own = frozenset() if backward else frozenset().union(*(passes(y.grad) for y in given))
-    maker = _Maker(order, values, own)
+    maker = _Maker(order, values, backward, own)
     if backward:
         maker.backward(*given)
     tape = Tape(maker.records, [], backward, len(order), lengths, literal(title, 200))
@@ -57,8 +57,8 @@ def tape_of(
 class _Maker:
     """The work on one tape. A part of a tuple has no record: it is a place in its tuple's."""
 
-    def __init__(self, order: list[Tensor], values: bool, own: frozenset[int]):
-        self.values, self.own = values, own  # own: the backward passes whose gradients are told
+    def __init__(self, order: list[Tensor], values: bool, letters: bool, own: frozenset[int]):
+        self.values, self.letters = values, letters
         self.number: dict[Tensor, int] = {}
         self.records: list[Record] = []
         grads: dict[int, list[np.ndarray]] = {}
@@ -78,32 +78,40 @@ class _Maker:
 
     def record(self, x: Tensor) -> Record:
         is_tuple = type(x._array) is tuple
-        layer, t = step_of(x.scope) or ("", -1)
         kind = "op" if x.op else "parameter" if x.requires_grad else "input"
         if kind == "input" and not x.ndim and not x.name:
             kind = "constant"
         arrays = list(x._array) if is_tuple else [x._array]
+        dtype = str(arrays[0].dtype) if arrays else ""
+        layer, t = step_of(x.scope) or ("", -1)
         told = self.values or not (is_tuple or x.ndim)
         return Record(
             id=len(self.records),
             kind=kind,
-            op=x.op.name if x.op else "",
-            own=x.op is not None and not x.op.ours,
+            call=self.call(x, dtype) if x.op else Call(dtype=dtype),
+            place=Place(literal(x.scope, 200), literal(layer, 200), t),
             name=literal(x.name, 60) if x.name else "",
-            scope=literal(x.scope, 200),
-            layer=literal(layer, 200),
-            t=t,
             shape=None if is_tuple else list(x.shape),
-            dtype=str(arrays[0].dtype) if arrays else "",
-            inputs=[self.place(i) for i in x.inputs],
-            attributes=attribute_words(x.attrs) if x.op else "",
             sizes=[a.size for a in arrays] if is_tuple else [],
-            restacked=is_restacked(x),
-            saved=sum(a.nbytes for a in arrays) if x.op and x.tracked else 0,
-            sign=literal(x.op.declared.sign or "", 20) if x.op else "",
-            family=family(x),
-            pointwise=x.op is not None and x.op.pointwise,
+            inputs=[self.place(i) for i in x.inputs],
             value=Numbers(*(arrays if x.op else map(np.copy, arrays))) if told else None,
+        )
+
+    def call(self, x: Tensor, dtype: str) -> Call:
+        op = x.op
+        assert op is not None
+        formula, rules = in_letters(x) if self.letters else ("", ())
+        return Call(
+            op=op.name,
+            own=not op.ours,
+            dtype=dtype,
+            attributes=attribute_words(x.attrs),
+            sign=literal(op.declared.sign or "", 20),
+            family=family(x),
+            pointwise=op.pointwise,
+            restacked=is_restacked(x),
+            formula=formula,
+            rules=rules,
         )
 
     def backward(self, y: Tensor) -> None:
@@ -116,10 +124,6 @@ class _Maker:
             r.order, order = order, order + 1
             r.grad = Numbers(*(g.filled(z._array) if isinstance(g, Parts) else (g,)))
             r.terms = [Term(place, Numbers(gx)) for place, gx in terms]
-        for x, number in self.number.items():
-            if x.op is not None:
-                formula, rules = in_letters(x)
-                self.records[number].formula, self.records[number].rules = formula, list(rules)
 
 
 def is_restacked(y: Tensor) -> bool:

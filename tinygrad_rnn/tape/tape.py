@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+
+import numpy as np
 
 from .. import __version__
 from ..io import write_atomically
 from .numbers import Numbers
 
-VERSION = 2
+VERSION = 3
 
 
 @dataclass
@@ -21,64 +24,92 @@ class Term:
     numbers: Numbers
 
 
+@dataclass(frozen=True)
+class Call:
+    """An op and how it was called, told once for all that are alike; of a leaf only its dtype.
+
+    op: its name. own: whether it is none of the library's, whatever it is called. dtype: of the
+    answer. sign: how it is written, "" if by its name. family: of an op of the library's, what it
+    is for, as a colour tells. pointwise: whether it works element by element. restacked: whether it
+    only unstacks what it reads: its part i is what was stacked as i. delay: of a box of the folded
+    view, from how many steps ago it hands its input on.
+    formula, rules: once a backward pass was recorded, what the op does, and the gradient of each
+    input, in letters: x, or a, b, c, are its inputs, y its answer, g what arrives there.
+    """
+
+    op: str = ""
+    own: bool = False
+    dtype: str = ""
+    attributes: str = ""
+    sign: str = ""
+    family: str = "other"
+    pointwise: bool = False
+    restacked: bool = False
+    delay: int = 0
+    formula: str = ""
+    rules: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where something was computed: its scope, and the layer and time step that this names.
+
+    t is -1 outside the steps.
+    """
+
+    scope: str = ""
+    layer: str = ""
+    t: int = -1
+
+
 @dataclass
 class Record:
     """One tensor of the run.
 
     kind: "op", or of a leaf "parameter", "input" or "constant". inputs: for each, the number of its
-    record and which part of it, if it is a tuple, else -1. layer and t: from its scope; t is -1
-    outside the steps. shape is None for a tuple; sizes are the
-    numbers of elements of its parts. own: whether the op is none of the
-    library's, whatever it is called. delay: of a box of the folded view, from how many steps ago it
-    hands its input on. restacked: an unstack that only undoes the stack it reads: its part i is
-    what was stacked as i. sign: how the op is written, "" if by its name. family: of an op of the
-    library's, what it is for, as a colour tells. pointwise: whether it works element by element.
-    formula, rules: once a backward pass was recorded, what the op does, and the gradient of each
-    input, in letters: x, or a, b, c, are its inputs, y its answer, g what arrives there.
-    order: when the backward pass was here, -1 if it was not. saved: the bytes its array holds for
-    the backward pass.
+    record and which part of it, if it is a tuple, else -1. shape is None for a tuple; sizes are the
+    numbers of elements of its parts. order: when the backward pass was here, -1 if it was not.
     """
 
     id: int
     kind: str = "op"
-    op: str = ""
+    call: Call = Call()
+    place: Place = Place()
     name: str = ""
-    scope: str = ""
-    layer: str = ""
-    t: int = -1
     shape: list[int] | None = None
-    dtype: str = ""
-    inputs: list[tuple[int, int]] = field(default_factory=list)
-    attributes: str = ""
     sizes: list[int] = field(default_factory=list)
-    own: bool = False
-    delay: int = 0
-    restacked: bool = False
-    saved: int = 0
-    sign: str = ""
-    family: str = "other"
-    pointwise: bool = False
-    formula: str = ""
-    rules: list[str] = field(default_factory=list)
+    inputs: list[tuple[int, int]] = field(default_factory=list)
     value: Numbers | None = None
     grad: Numbers | None = None
     order: int = -1
     terms: list[Term] = field(default_factory=list)
 
     @property
-    def parts(self) -> int:
-        """How many parts a tuple has; 0 of what is none."""
-        return len(self.sizes)
+    def t(self) -> int:
+        """Its time step; -1 outside the steps."""
+        return self.place.t
+
+    @property
+    def layer(self) -> str:
+        """Its layer; "" outside the steps."""
+        return self.place.layer
 
     @property
     def label(self) -> str:
         """Its name, or its op."""
-        return self.name or self.op or self.kind
+        return self.name or self.call.op or self.kind
 
     @property
     def library_op(self) -> str:
         """The name of the library's op that it is; "" for any other, whatever that is called."""
-        return "" if self.own or self.delay else self.op
+        return "" if self.call.own or self.call.delay else self.call.op
+
+    @property
+    def saved(self) -> int:
+        """The bytes that its array holds for the backward pass; 0 where that does not come."""
+        size = math.prod(self.shape) if self.shape is not None else sum(self.sizes)
+        held = self.kind == "op" and self.order >= 0
+        return size * np.dtype(self.call.dtype).itemsize if held else 0
 
 
 @dataclass(eq=False, repr=False)
@@ -119,7 +150,7 @@ class Tape:
 
     def whole(self, source: int, part: int) -> tuple[int, int]:
         """What an input is, looking through what is stacked only to be unstacked again."""
-        while part >= 0 and self.records[source].restacked:
+        while part >= 0 and self.records[source].call.restacked:
             source, part = self.records[self.records[source].inputs[0][0]].inputs[part]
         return source, part
 

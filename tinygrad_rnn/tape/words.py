@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import unicodedata
 from typing import Any
 
@@ -67,17 +68,13 @@ def family(x: Tensor) -> str:
     op = x.op
     if op is None or not op.ours:
         return "other"
-    place = FAMILIES.get(str(op.body.__module__).rpartition(".")[2], "")
     alone = len(x.inputs) == 1 and x._array.__class__ is not tuple
     curve = alone and op.rules[0] is not None and x.inputs[0].shape == x.shape
-    return SIGNS.get(op.declared.sign or "", place) or ("curve" if curve else "other")
+    declared = getattr(sys.modules[op.body.__module__], "FAMILY", "curve" if curve else "other")
+    return SIGNS.get(op.declared.sign or "", declared)
 
 
-SIGNS = {"+": "sum", "−": "sum", "−x": "sum", "×": "scale", "÷": "scale", "xʸ": "scale"}
-FAMILIES = {
-    **{"linear": "product", "shape": "move", "moving": "move", "creation": "move"},
-    **dict.fromkeys(("loss", "likelihood", "ctc"), "loss"),
-}
+SIGNS = dict.fromkeys(["+", "−", "−x"], "addition") | dict.fromkeys(["×", "÷", "xʸ"], "scale")
 
 
 def attribute_words(attrs: dict[str, Any]) -> str:

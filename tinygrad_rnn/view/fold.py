@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from difflib import SequenceMatcher
 
-from ..tape import Record, Tape
+from ..tape import Call, Place, Record, Tape
 
 Step = tuple[str, int]
 
@@ -53,7 +53,7 @@ class Folder:
         self.members: defaultdict[Step, list[int]] = defaultdict(list)
         self.step: dict[int, Step] = {}
         for r in self.records:
-            if r.t >= 0 and r.kind == "op" and not r.restacked:
+            if r.t >= 0 and r.kind == "op" and not r.call.restacked:
                 self.members[r.layer, r.t].append(r.id)
                 self.step[r.id] = r.layer, r.t
         self.times: defaultdict[str, list[int]] = defaultdict(list)  # in the order they were done
@@ -128,7 +128,7 @@ class Folder:
         """
         r = self.records[y]
         kept = self.members[r.layer, self.kept[r.layer]]
-        return [z for z in kept if self.records[z].op == r.op and self._is_twin(y, z, 5)]
+        return [z for z in kept if self.records[z].call.op == r.call.op and self._is_twin(y, z, 5)]
 
     def _is_twin(self, y: int, z: int, depth: int) -> bool:
         a, b = self.records[y], self.records[z]
@@ -186,7 +186,7 @@ class Folder:
     def _only_others(self, x: int) -> bool:
         """Whether an op outside the steps reads only steps that are not kept: one of many alike."""
         r = self.records[x]
-        if r.kind != "op" or x in self.slot or r.restacked:
+        if r.kind != "op" or x in self.slot or r.call.restacked:
             return False
         steps = [z for z, _ in (self.whole.whole(*z) for z in r.inputs) if z in self.slot]
         return bool(steps) and all(
@@ -245,9 +245,8 @@ class Folder:
     def _copy(self, r: Record) -> None:
         in_step = r.id in self.slot and r.t == self.kept[r.layer]
         origins = self.at[r.layer, self.slot[r.id]] if in_step else {-1: r.id}
-        new = replace(r, t=-1, inputs=[])
-        if in_step:
-            new.t, new.scope = 0, r.layer
+        place = Place(r.layer, r.layer, 0) if in_step else replace(r.place, t=-1)
+        new = replace(r, place=place, inputs=[])
         self._add(r.id, new, origins)
 
     def _connect(self, r: Record) -> None:
@@ -286,8 +285,9 @@ class Folder:
             power = "".join("⁰¹²³⁴⁵⁶⁷⁸⁹"[int(k)] for k in str(abs(late)))
             r = self.records[source]
             name = f"z{'⁻' if late > 0 else '⁺'}{power}"
-            new = replace(r, op=name, delay=late, t=0, layer=layer, inputs=[], terms=[], sizes=[])
-            new.own, new.attributes = False, ""
+            call = Call(name, dtype=r.call.dtype, delay=late)
+            place = Place(layer, layer, 0)
+            new = replace(r, call=call, place=place, inputs=[], terms=[], sizes=[])
             if r.shape is None:
                 new.shape = []
             made = self.image.get(source)
@@ -299,4 +299,4 @@ class Folder:
 
 def _what(r: Record) -> tuple[str, bool]:
     """What an op does, to be compared."""
-    return r.op, r.own
+    return r.call.op, r.call.own

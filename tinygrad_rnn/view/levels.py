@@ -54,7 +54,7 @@ def boxes(trace: Tape, ops: list[int], every: list[int], level: str) -> list[Box
     inside: defaultdict[tuple[str, int], list[int]] = defaultdict(list)
     found: list[list[int]] = []
     for y in ops:
-        if records[y].t >= 0 and not records[y].delay:
+        if records[y].t >= 0 and not records[y].call.delay:
             inside[records[y].layer, records[y].t].append(y)
         else:
             found.append([y])
@@ -121,7 +121,7 @@ def _cell_label(trace: Tape, box: Box, readers: dict[int, set[int]]) -> str:
 def _gate_label(steps: Steps, box: Box) -> str:
     """Its name and its formula; of an op alone that has no name, nothing, as its sign says all."""
     r = steps.records[box.key]
-    if len(box.members) == 1 and (not r.name or r.t < 0 or r.delay):
+    if len(box.members) == 1 and (not r.name or r.t < 0 or r.call.delay):
         return ""
     formulas = Formula(steps, set(box.members))
     words = {formulas.words(y) for y in ([box.key] if r.name else box.exits)}
@@ -203,10 +203,10 @@ class Formula:
         parts = [self._operand(y, place, budget) for place in range(len(r.inputs))]
         to = lambda least: [_held(part, least) for part in parts]
         if r.library_op == "take" and len(parts) == 1 and parts[0][0] != UNKNOWN:
-            return f"{to(ATOM)[0]}[{r.attributes.removeprefix('index=')[1:-1]}]", ATOM
+            return f"{to(ATOM)[0]}[{r.call.attributes.removeprefix('index=')[1:-1]}]", ATOM
         if r.library_op in MOVES and (r.library_op != "take" or len(parts) == 1):
             return parts[0]
-        word = r.sign if r.library_op else ""
+        word = r.call.sign if r.library_op else ""
         if word == "+":
             first, *rest = to(SUM)
             return " + ".join([first, *[f"({w})" if w[0] == "−" else w for w in rest]]), SUM
@@ -228,7 +228,9 @@ class Formula:
         if word and word in COMPARISONS:
             return f" {word} ".join(to(SUM)), SUM
         name = (
-            "Σ" if word == "sum to" else before_bracket(r.sign, literal(r.op.replace("_", " "), 20))
+            "Σ"
+            if word == "sum to"
+            else before_bracket(r.call.sign, literal(r.call.op.replace("_", " "), 20))
         )
         return f"{name}({', '.join(to(SUM))})", ATOM
 
@@ -262,7 +264,7 @@ class Formula:
         if not r.name:
             return UNKNOWN
         rank, t = self.steps.folder.rank, self.records[y].t
-        late = r.delay or rank[t] - rank[r.t]
+        late = r.call.delay or rank[t] - rank[r.t]
         if late and self.first:
             return f"{literal(r.name, 12)}0"
         far = f"(t{'−' if late > 0 else '+'}{abs(late)})" if abs(late) > 1 else ""

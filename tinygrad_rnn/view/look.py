@@ -19,7 +19,7 @@ _hues = ["#0072b2", "#d55e00", "#009e73", "#b4508f", "#b98900", "#3a9bd9", "#7a5
 MARKS = {"+": ("#fdebd3", "#b35900"), "−": ("#e6e0f3", "#5e3c99")}  # only right, only left
 FAMILIES = {
     "product": ("#dbe8f6", "#3b76ad"),
-    "sum": ("#eef1f5", "#7d8998"),
+    "addition": ("#eef1f5", "#7d8998"),
     "scale": ("#fcefd6", "#b98a2f"),
     "curve": ("#dcf1e6", "#3a8d68"),
     "move": ("#ffffff", "#9aa5b1"),

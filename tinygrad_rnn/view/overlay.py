@@ -70,12 +70,13 @@ class _Overlay:
     def _looked_through(self) -> dict[int, list[int]]:
         """The stacks that are only unstacked again, and so are not drawn: by which unstacks."""
         users = self.trace.users()
-        found = {y: [z for z, _ in users[y]] for r in self.trace.records if r.restacked
+        found = {y: [z for z, _ in users[y]] for r in self.trace.records if r.call.restacked
                  for y, _ in r.inputs}  # fmt: skip
         return {
             y: readers
             for y, readers in found.items()
-            if y not in self.trace.outputs and all(self.trace.records[z].restacked for z in readers)
+            if y not in self.trace.outputs
+            and all(self.trace.records[z].call.restacked for z in readers)
         }
 
     def _givers(self, y: int, part: int) -> Iterator[int]:
@@ -178,7 +179,7 @@ class _Overlay:
                 node.order = ", ".join(map(str, few if len(few) < 4 else [*few[:2], "…", few[-1]]))
         inside = {z for y in node.ids for z in self.fold.origins[y].values()}
         for z in (z for y in node.exits or node.ids for z in self.fold.origins[y].values()):
-            for part in range(-1, self.trace.records[z].parts):
+            for part in range(-1, len(self.trace.records[z].sizes)):
                 t = self.trace.records[z].t
                 givers = [a for a in self._givers(z, part)
                           if a not in inside or self.trace.records[a].t != t]  # fmt: skip

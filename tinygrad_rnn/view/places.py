@@ -57,7 +57,7 @@ class Places:
         self.tape, self.wanted = tape, wanted
         records = tape.records
         self.inputs = {y.id: [tape.whole(*x) for x in y.inputs] for y in records if y.kind == "op"}
-        ops = [y for y in self.inputs if not records[y].restacked]
+        ops = [y for y in self.inputs if not records[y].call.restacked]
         read = {*tape.outputs, *(x for y in ops for x, _ in self.inputs[y])}
         self.ops = [y for y in ops if y in read]
         self.cells = {y: (records[y].layer, records[y].t) for y in self.ops if records[y].t >= 0}
@@ -104,7 +104,7 @@ class Places:
 
     def _shift(self, y: int) -> int:
         """A delay stands left of the step, one from the other end right of it."""
-        delay = self.tape.records[y].delay
+        delay = self.tape.records[y].call.delay
         return (delay < 0) - (delay > 0)
 
     def _columns(self) -> list[Column]:

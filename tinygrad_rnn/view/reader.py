@@ -126,7 +126,7 @@ class _Reader:
             grad=grad,
             title=_title(r, [self.records[y] for y in box.members], grad),
             loud=loud,
-            family=r.family,
+            family=r.call.family,
             library_op=r.library_op if alone else "",
             output=not set(self.tape.outputs).isdisjoint(box.members),
             ids=box.members,
@@ -134,12 +134,12 @@ class _Reader:
             name=r.name,
             states=box.states,
         )
-        if not alone or r.own:
+        if not alone or r.call.own:
             node.form = sign(r) if r.library_op else f"own {sign(r)}"
         self._add(node, box.members)
 
     def _shape(self, r: Record) -> str:
-        return shape_words(r.shape, r.parts) if self.wanted.shapes else ""
+        return shape_words(r.shape, len(r.sizes)) if self.wanted.shapes else ""
 
     def _is_drawn_leaf(self, x: int, box: Box) -> bool:
         """Numbers that a box of several ops mentions are not drawn."""
@@ -148,9 +148,9 @@ class _Reader:
 
     def _draw_delay(self, r: Record, spot: tuple[int, int]) -> None:
         words = f"{literal(r.name, 8)} {self._shape(r)}".strip()
-        way = "earlier" if r.delay > 0 else "later"
-        title = f"{r.name or 'what'} comes from a step {way}: {r.op}\n{_form(r)}"
-        node = Node(kind="delay", spot=spot, glyph=r.op, words=words, title=title, name=r.name)
+        way = "earlier" if r.call.delay > 0 else "later"
+        title = f"{r.name or 'what'} comes from a step {way}: {r.call.op}\n{_form(r)}"
+        node = Node(kind="delay", spot=spot, glyph=r.call.op, words=words, title=title, name=r.name)
         self._add(node, [r.id])
 
     def _leaf(self, x: int, spot: tuple[int, int]) -> None:
@@ -214,8 +214,8 @@ class _Reader:
         edge.late = "delay" in (a.kind, b.kind)
         if self.wanted.level == "cell" and a.spot != b.spot and a.kind != "parameter":
             r = self.records[end[0]]
-            own = (b if r.delay else a).states
-            value = r.inputs[0][0] if r.delay and r.inputs else r.id
+            own = (b if r.call.delay else a).states
+            value = r.inputs[0][0] if r.call.delay and r.inputs else r.id
             kinds = {self.places.columns[node.spot[0]].kind for node in (a, b)}
             if kinds == {"step"} and a.spot[0] != b.spot[0]:
                 edge.label = literal(r.name, 8)
@@ -263,11 +263,11 @@ class _Reader:
 
 def _title(r: Record, members: Sequence[Record], grad: str) -> str:
     """What is said of a box to whoever hovers over it."""
-    facts = [r.op, _form(r), r.attributes]
+    facts = [r.call.op, _form(r), r.call.attributes]
     if len(members) > 1:
         more = ", …" if len(members) > 24 else ""
         facts = [f"{len(members)} ops: {', '.join(map(sign, members[:24]))}{more}", _form(r)]
-    facts += [f"in {literal(r.scope, 60)}" if r.scope else "", grad]
+    facts += [f"in {literal(r.place.scope, 60)}" if r.place.scope else "", grad]
     facts += [f"named {literal(r.name, 60)}" if r.name else ""]
     return "\n".join(filter(None, facts))
 
@@ -289,5 +289,7 @@ def _value(r: Record) -> str:
 
 def _form(r: Record) -> str:
     if r.shape is None:
-        return f"a tuple of {r.parts} parts"
-    return f"{r.dtype} of shape {shape_words(r.shape)}" if r.shape else f"{r.dtype} number"
+        return f"a tuple of {len(r.sizes)} parts"
+    return (
+        f"{r.call.dtype} of shape {shape_words(r.shape)}" if r.shape else f"{r.call.dtype} number"
+    )

@@ -49,7 +49,7 @@ def is_wide(letter: str) -> bool:
 
 def sign(r: Record) -> str:
     """What the op of a record is called: by the sign of its declaration, else by its name."""
-    return r.sign or literal(r.op.replace("_", " "), 20)
+    return r.call.sign or literal(r.call.op.replace("_", " "), 20)
 
 
 def shape_words(shape: Sequence[int] | None, parts: int = 0) -> str:
