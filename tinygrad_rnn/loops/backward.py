@@ -245,7 +245,7 @@ class Cotangents:
                 turned = tuple([None if a is None else to.get(a) for a in target])
                 self.take_apart(k, n.inputs[0], turned)
                 return
-        if isinstance(n, nodes.Reduce) and n.how == "sum":
+        if isinstance(n, nodes.Reduce) and n.how == "+=":
             target = tuple([None if a in n.axes else a for a in target])
             self.terms.append(Term(k, n.inputs[0], target))
             return
@@ -283,13 +283,10 @@ class Cotangents:
         schedule.settle(x)
         schedule.settle(g)
         begins = "begun + done == 0" if alone and first else "False"
-        if g in shared:  # more than one product reads it: packed once for all
-            name, right = "gather_packed", self.tall(g)
-        else:
-            name, right = "gather", places.array(g, True)
-        schedule.late.append(
-            f"{name}({places.array(x, True)}, {right}, {total}, scratch, {begins})"
-        )
+        packed = g in shared  # more than one product reads it: packed once for all
+        right = self.tall(g) if packed else places.array(g, True)
+        operands = f"{places.array(x, True)}, {right}, {total}, scratch, {begins}"
+        schedule.late.append(f"gather_packed({operands})" if packed else f"gather({operands})")
         if "scratch" not in places.arguments:
             matrices = tuple([x.shape for x in self.step.captured if x.ndim == 2])
             dtype = self.step.captured[term.k].dtype

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
-from ..ops import reshape, stack, unstack
+from ..ops import reshape, sqrt, stack, unstack
 from ..tensor import Operand, Tensor, describe, mode, outside, scope
 
 Steps = Callable[..., Any]
@@ -238,11 +238,12 @@ def _is_several(xs: Sequence[Any]) -> bool:
 def _interval(checkpoint: str | int | None, steps: int) -> int | None:
     if checkpoint is None:
         return None
-    if checkpoint == "sqrt":
+    if checkpoint == sqrt.name:
         return max(1, math.isqrt(max(0, steps - 1)) + 1)
     if isinstance(checkpoint, bool) or not isinstance(checkpoint, int) or checkpoint < 1:
         raise ValueError(
-            f"scan: checkpoint: expected None, 'sqrt' or a number of steps, got {checkpoint!r}"
+            f"scan: checkpoint: expected None, {sqrt.name!r} or a number of steps, "
+            f"got {checkpoint!r}"
         )
     return min(checkpoint, max(1, steps))
 

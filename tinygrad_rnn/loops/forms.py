@@ -120,25 +120,27 @@ class Builder(Lowering):
         return nodes.Pointwise([x], x.shape, dtype, x.batched, op=astype)
 
     def over(self, y: Tensor, inputs: list[Node], axis: Any, keepdims: bool, how: str) -> Node:
-        """The "sum", "max" or "min" over what NumPy means by an axis."""
+        """All over what NumPy means by an axis, joined as `how` says."""
         axes = axes_of(y.inputs[0], axis)
         made = self.reduced(y, inputs[0], axes, how)
         return made if keepdims else self.without(made, axes)
 
-    summed = partialmethod(over, how="sum")
-    largest, smallest = partialmethod(over, how="max"), partialmethod(over, how="min")
+    summed = partialmethod(over, how="+=")
+    largest, smallest = partialmethod(over, how="larger"), partialmethod(over, how="smaller")
 
     def summed_to(self, y: Tensor, inputs: list[Node], shape: Any) -> Node:
         """The sum over what broadcasting would have repeated."""
         x, extra = inputs[0], len(inputs[0].shape) - len(shape)
         ones = {k + extra for k, n in enumerate(shape) if n == 1 and x.shape[k + extra] != "1"}
         axes = sorted({*range(extra), *ones})
-        return self.without(self.reduced(y, x, axes, "sum"), range(extra)) if axes else x
+        return self.without(self.reduced(y, x, axes, "+="), range(extra)) if axes else x
 
     def reduced(self, y: Tensor, x: Node, axes: Sequence[int], how: str) -> Node:
-        """The "sum", "max" or "min" over axes, which are kept as 1."""
+        """All over axes, which are kept as 1, joined as `how` says."""
         if not axes:
             return self.cast(x, y.dtype)
+        if how != "+=" and y.dtype.kind == "u":
+            raise Unsupported(f"{y.op.name} of unsigned integers")
         flags = y.dtype.kind == "b"
         x = self.cast(x, np.dtype(np.int64) if flags else y.dtype)  # a sum of flags is a number
         shape = tuple(["1" if k in axes else n for k, n in enumerate(x.shape)])

@@ -77,22 +77,22 @@ def dot(schedule: Schedule, node: nodes.Dot) -> None:
 def reduce(schedule: Schedule, node: nodes.Reduce) -> None:
     x, place = node.inputs[0], schedule.places.at[node]
     target = [fixed() if k in node.axes else Way(k) for k in range(len(x.shape))]
-    start: Piece | None = None
-    if node.how != "sum" or not last_only(x.shape, node.axes):  # else a total, written once
+    start, how = None, node.how
+    if how == "+=" and last_only(x.shape, node.axes):
+        how = "="  # a total, written once
+    else:
         start = fill(schedule, node, literal(first_of(node), node.dtype))
-    schedule.store(x, place, target, node.how, node, start)
+    schedule.store(x, place, target, how, node, start)
 
 
 def first_of(node: nodes.Reduce) -> Any:
     """What a reduction begins with."""
-    if node.how == "sum":
+    if node.how == "+=":
         return 0
-    if node.dtype.kind == "u":
-        raise Unsupported(f"{node.how} of unsigned integers")
     if node.dtype.kind == "f":
-        return -np.inf if node.how == "max" else np.inf
+        return -np.inf if node.how == "larger" else np.inf
     limits = np.iinfo(node.dtype)
-    return limits.min if node.how == "max" else limits.max
+    return limits.min if node.how == "larger" else limits.max
 
 
 def fill(schedule: Schedule, node: Node, value: str) -> Piece:

@@ -136,30 +136,22 @@ class Nest:
         if store.how in ("=", "+=") and in_row:
             whole = self.places.arguments[store.place.array].shape
             return f"{self.entry(store.place, index, whole)} {store.how} {value}"
-        if store.how == "=":  # the same number along the inner loop
-            raise Unsupported("a store without its inner axis")
         entry = self.entry(store.place, index, shape)
         if not in_row:
             return self.totalled(store, entry, value)
-        if store.how == "sum":
-            return f"{entry} += {value}"
-        return f"{entry} = {EXTREMES[store.how]}({entry}, {value})"
+        return f"{entry} = {store.how}({entry}, {value})"
 
     def totalled(self, store: Store, entry: str, value: str) -> str:
         """A reduction along the inner loop, in a register."""
         total = self.places.names.fresh("total")
-        if store.how in EXTREMES:
+        if store.how not in ("=", "+="):
             self.hoisted.append(f"{total} = {entry}")
             self.after.append(f"{entry} = {total}")
-            return f"{total} = {EXTREMES[store.how]}({total}, {value})"
+            return f"{total} = {store.how}({total}, {value})"
         real = store.node.dtype.kind == "f"
         self.hoisted.append(f"{total} = {'0.0' if real else '0'}")
-        fresh = store.how == "sum" and store.after is None
-        self.after.append(f"{entry} {'=' if fresh else '+='} {total}")
+        self.after.append(f"{entry} {store.how} {total}")
         return f"{total} = plus({total}, np.float64({value}))" if real else f"{total} += {value}"
-
-
-EXTREMES = {"max": "larger", "min": "smaller"}
 
 
 def _at_home(store: Store) -> bool:

@@ -148,7 +148,7 @@ class Dot(Node):
 
 @dataclass(eq=False, repr=False, slots=True, kw_only=True)
 class Reduce(Node):
-    """A sum, a largest or a smallest ("sum", "max", "min") over axes, which are kept as 1."""
+    """A sum ("+="), the "larger" or the "smaller" of all over axes, which are kept as 1."""
 
     how: str
     axes: tuple[int, ...]

@@ -20,11 +20,13 @@ from .roles import Argument, Place, Role
 from .trace import surroundings
 from .where import ROWS, VARIABLES, ZERO, Index, Sizes, offset, straight
 
+WORDS = """
+    length way block start stop begun numbers rows behind done count low step s t before after np
+    f32 f64 multiply gather gather_packed pack_rows scratch plus larger smaller source target z
+    forward backward
+"""  # of every text
 RESERVED = {
-    "length", "way", "block", "start", "stop", "numbers", "rows", "behind", "done", "count", "low",
-    "step", "s", "t", "begun", "before", "after", "np", "f32", "f64", "multiply", "gather", "plus",
-    "source", "target", "z", "larger", "smaller", "gather_packed", "pack_rows", "scratch",
-    "forward", "backward", *VARIABLES, *keyword.kwlist, *keyword.softkwlist, *dir(builtins),
+    *WORDS.split(), *VARIABLES, *keyword.kwlist, *keyword.softkwlist, *dir(builtins),
 }  # fmt: skip
 WHOLE_BLOCK = {"t": "low", "before": "low + behind", "after": "low + 1 - behind", "s": "0"}
 

@@ -17,8 +17,9 @@ from .where import ROWS, Index, Ways, here, straight
 class Store:
     """Put a node's numbers somewhere; `target` says where on each axis, in axes of the loop.
 
-    `how` is "=", "+=", or for a reduction "sum", "max" or "min"; what it `makes` can be read from
-    there afterwards. It is done `after` another task, as a sum is after what it begins with.
+    `how` it joins what is there: "=", "+=", "larger" or "smaller"; along an axis that is nowhere in
+    `target`, all are joined. What it `makes` can be read from there afterwards. It is done `after`
+    another task, as a sum is after what it begins with.
     """
 
     node: Node
