@@ -191,7 +191,11 @@ def test_equal_steps_stand_alike_and_in_line():
     assert len(wide) == 1
     outlines = []
     for frame in columns:
-        members = [n for layer in frame.inner for n in layer.members if nodes[n].kind == "op"]
+        members = [
+            n
+            for n, node in enumerate(nodes)
+            if figure._sheet.graph.columns[node.spot[0]] == frame.column and node.kind == "op"
+        ]
         outlines.append(
             [
                 (nodes[n].glyph, round(nodes[n].x - frame.left, 3), round(nodes[n].y, 3))

@@ -6,6 +6,7 @@ writes a tag. x runs to the right, y downwards.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -107,8 +108,7 @@ class Canvas:
         """What is drawn meanwhile is one thing. data: where it is None, it is left out."""
         outer, self.marks = self.marks, []
         yield
-        known = {key: value for key, value in data.items() if value is not None}
-        outer.append(Group(kind, self.marks, title, known))
+        outer.append(Group(kind, self.marks, title, data))
         self.marks = outer
 
     def box(
@@ -119,30 +119,28 @@ class Canvas:
         pattern, fill = fill, PAPER if fill in (HATCHED, DOTTED) else fill
         self.marks.append(Box(x, y, w, h, Pen(fill, line, size, dashes), round, kind, title))
         if pattern == HATCHED:
-            self.marks.append(Path(_hatching(x, y, w, h), Pen(line=HATCH, size=1.2), kind="hatch"))
+            self.lines(_hatching(x, y, w, h), HATCH, 1.2, kind="hatch")
         elif pattern == DOTTED:
             rows = [y + 3 + 5 * k for k in range(int((h - 1) // 5))]
             dots = [[(x + 2, v), (x + w - 2, v)] for v in rows]
-            self.marks.append(Path(dots, Pen(line=DOT, dashes="1 4"), kind="dots"))
+            self.lines(dots, DOT, dashes="1 4", kind="dots")
 
-    def line(
-        self, points: Sequence[Point], colour: str, size: float = 1.0, dashes: str = "",
+    def line(self, points: Sequence[Point], *look: Any, **more: Any) -> None:
+        """A line through points, see `lines`."""
+        self.lines([points], *look, **more)
+
+    def lines(
+        self, parts: Iterable[Sequence[Point]], colour: str, size: float = 1.0, dashes: str = "",
         *, curved: bool = False, kind: str = "",
     ) -> None:  # fmt: skip
-        """A line through points, or a chain of Bézier curves."""
+        """Several lines that are one thing, through points, or chains of Bézier curves."""
         pen, digits = Pen(line=colour, size=size, dashes=dashes), 1 if curved else 2
-        rounded = [(round(x, digits), round(y, digits)) for x, y in points]
-        self.marks.append(Path([rounded], pen, curved=curved, kind=kind))
+        rounded = [[(round(x, digits), round(y, digits)) for x, y in part] for part in parts]
+        self.marks.append(Path(rounded, pen, curved=curved, kind=kind))
 
     def shape(self, parts: Iterable[Sequence[Point]], fill: str, kind: str = "") -> None:
         """Areas of one colour."""
         self.marks.append(Path([list(p) for p in parts], Pen(fill), closed=True, kind=kind))
-
-    def lines(
-        self, parts: Iterable[Sequence[Point]], colour: str, size: float, kind: str = ""
-    ) -> None:
-        """Several lines that are one thing."""
-        self.marks.append(Path([list(p) for p in parts], Pen(line=colour, size=size), kind=kind))
 
     def dot(self, x: float, y: float, radius: float, colour: str, kind: str = "") -> None:
         """A round dot."""
@@ -160,14 +158,11 @@ class Canvas:
     def svg(self, title: str) -> str:
         """One self-contained document: nothing has to be fetched."""
         wide, high = _n(self.width), _n(self.height)
-        return (
-            f'<svg xmlns="http://www.w3.org/2000/svg" width="{wide}" height="{high}" '
-            f'viewBox="0 0 {wide} {high}" role="img" font-family="{FONTS}" fill="{INK}">\n'
-            f"<title>{escape(title)}</title>\n"
-            f'<rect width="{wide}" height="{high}" rx="8" fill="{PAPER}"/>\n'
-            + "".join(f"{line}\n" for mark in self.marks for line in _tags(mark))
-            + "</svg>\n"
-        )
+        paper = {"xmlns": "http://www.w3.org/2000/svg", "width": wide, "height": high}
+        paper |= {"viewBox": f"0 0 {wide} {high}", "role": "img", "font-family": FONTS}
+        sheet = _tag("rect", width=wide, height=high, rx=8, fill=PAPER)
+        lines = ["", _title(title), sheet, *map(_svg, self.marks), ""]
+        return _tag("svg", "\n".join(lines), **paper, fill=INK) + "\n"
 
     def painted(self) -> str:
         """DOT text without nodes: graphviz paints all marks as a background."""
@@ -198,60 +193,66 @@ def _p(point: Point, between: str = " ") -> str:
 # -- SVG -----------------------------------------------------------------------------------------
 
 
-def _tags(mark: Any) -> Iterator[str]:
+def _tag(name: str, inside: str = "", /, **attributes: object) -> str:
+    """An element; an attribute that is empty is left out."""
+    told = ""
+    for key, value in attributes.items():
+        if value not in (None, ""):
+            text = _n(value) if isinstance(value, int | float) else str(value)
+            told += f' {key.strip("_").replace("_", "-")}="{text}"'
+    return f"<{name}{told}>{inside}</{name}>" if inside else f"<{name}{told}/>"
+
+
+def _title(words: str) -> str:
+    return f"<title>{escape(words)}</title>" if words else ""
+
+
+def _svg(mark: Any) -> str:
     if isinstance(mark, Group):
-        data = "".join(f' data-{key}="{escape(str(v))}"' for key, v in mark.data.items())
-        title = f"<title>{escape(mark.title)}</title>" if mark.title else ""
-        inside = "".join(line for one in mark.marks for line in _tags(one))
-        yield f'<g class="{mark.kind}"{data}>{title}{inside}</g>'
-        return
-    named = f' class="{mark.kind}"' if mark.kind else ""
-    yield _WRITERS[type(mark)](mark, named)
+        known = {key: value for key, value in mark.data.items() if value is not None}
+        data = {f"data-{key}": escape(str(value)) for key, value in known.items()}
+        inside = _title(mark.title) + "".join(map(_svg, mark.marks))
+        return _tag("g", inside, class_=mark.kind, **data)
+    return _WRITERS[type(mark)](mark)
 
 
-def _box(mark: Box, named: str) -> str:
-    round = f' rx="{_n(mark.round)}"' if mark.round else ""
-    rect = (
-        f'<rect{named} x="{_n(mark.x)}" y="{_n(mark.y)}" width="{_n(mark.w)}" '
-        f'height="{_n(mark.h)}"{round}{_look(mark.pen)}'
-    )
-    return f"{rect}><title>{escape(mark.title)}</title></rect>" if mark.title else f"{rect}/>"
+def _box(mark: Box) -> str:
+    return _tag(
+        "rect", _title(mark.title), class_=mark.kind, x=mark.x, y=mark.y, width=mark.w,
+        height=mark.h, rx=mark.round or None, **_look(mark.pen),
+    )  # fmt: skip
 
 
-def _path(mark: Path, named: str) -> str:
+def _path(mark: Path) -> str:
     if len(mark.parts) == 1 and not mark.curved:
+        name = "polygon" if mark.closed else "polyline"
         points = " ".join(_p(point, ",") for point in mark.parts[0])
-        return (
-            f'<poly{"gon" if mark.closed else "line"}{named} points="{points}"{_look(mark.pen)}/>'
-        )
+        return _tag(name, class_=mark.kind, points=points, **_look(mark.pen))
     d = ""
     for start, *rest in mark.parts:
         d += f"M{_p(start)}{'C' if mark.curved else 'L'}{' '.join(map(_p, rest))}"
         d += "z" * mark.closed
-    return f'<path{named} d="{d}"{_look(mark.pen)}/>'
+    return _tag("path", class_=mark.kind, d=d, **_look(mark.pen))
 
 
-def _text(mark: Text, named: str) -> str:
-    bold = ' font-weight="600"' if mark.bold else ""
-    colour = f' fill="{mark.colour}"' if mark.colour != INK else ""
-    anchor = f' text-anchor="{mark.at}"' if mark.at != "start" else ""
-    tail = f' <tspan font-weight="400">{escape(mark.tail)}</tspan>'
-    return (
-        f'<text{named} x="{_n(mark.x)}" y="{_n(mark.y)}" font-size="{_n(mark.size)}"{bold}{colour}'
-        f"{anchor}>{escape(mark.words)}{tail if mark.tail else ''}</text>"
-    )
+def _text(mark: Text) -> str:
+    tail = " " + _tag("tspan", escape(mark.tail), font_weight=400) if mark.tail else ""
+    return _tag(
+        "text", escape(mark.words) + tail, class_=mark.kind, x=mark.x, y=mark.y,
+        font_size=mark.size, font_weight="600" * mark.bold,
+        fill=mark.colour.removeprefix(INK), text_anchor=mark.at.removeprefix("start"),
+    )  # fmt: skip
 
 
-def _look(pen: Pen) -> str:
-    line = f' stroke="{pen.line}"' if pen.line != NONE else ""
-    if line and pen.size != 1:
-        line += f' stroke-width="{_n(pen.size)}"'
-    if line and pen.dashes:
-        line += f' stroke-dasharray="{pen.dashes}"'
-    return f' fill="{pen.fill}"{line}'
+def _look(pen: Pen) -> dict[str, object]:
+    look: dict[str, object] = {"fill": pen.fill}
+    if pen.line != NONE:
+        look |= {"stroke": pen.line, "stroke_width": pen.size if pen.size != 1 else None}
+        look["stroke_dasharray"] = pen.dashes
+    return look
 
 
-_WRITERS: dict[type, Callable[[Any, str], str]] = {Box: _box, Path: _path, Text: _text}
+_WRITERS: dict[type, Callable[[Any], str]] = {Box: _box, Path: _path, Text: _text}
 
 
 # -- for graphviz --------------------------------------------------------------------------------
@@ -285,7 +286,7 @@ def _xdot(mark: Any) -> Iterator[str]:
         yield f"t {int(mark.bold and not mark.tail)} c {_string(mark.colour)}"
         yield f"F {_n(mark.size)} {_string(FONT)} T {_n(mark.x)} {y} {at} 0 {_string(words)}"
     elif isinstance(mark, Box):
-        yield from _xdot(Path([_outline(mark)], mark.pen, True, bool(mark.round)))
+        yield from _xdot(Path([_outline(mark)], mark.pen, closed=True))
     else:
         pen = mark.pen
         style = "dotted" if pen.dashes.startswith("1 ") else "dashed" if pen.dashes else "solid"
@@ -303,19 +304,11 @@ def _string(text: str) -> str:
 
 
 def _outline(box: Box) -> list[Point]:
-    """The corners of a box; of a round one the control points of Bézier curves around it."""
-    left, top, right, bottom = box.x, box.y, box.x + box.w, box.y + box.h
-    corners = [(left, top), (right, top), (right, bottom), (left, bottom)]
-    if not box.round:
-        return corners
-    found: list[Point] = []
+    """The corners of a box, of a round one the points on arcs around them."""
     r = min(box.round, box.w / 2, box.h / 2)
-    ways = [((0, 1), (1, 0)), ((-1, 0), (0, 1)), ((0, -1), (-1, 0)), ((1, 0), (0, -1))]
-    for (x, y), ((a, b), (c, d)) in zip(corners, ways, strict=True):
-        enter, leave = (x + a * r, y + b * r), (x + c * r, y + d * r)
-        if found:
-            found += [found[-1], enter]  # straight on from the corner before
-        near = 0.45 * r
-        bend = [(x + a * near, y + b * near), (x + c * near, y + d * near)]
-        found += [enter, *bend, leave]
-    return [*found, found[-1], found[0], found[0]]
+    left, top, right, bottom = box.x + r, box.y + r, box.x + box.w - r, box.y + box.h - r
+    corners = [(right, bottom), (left, bottom), (left, top), (right, top)]
+    arcs = [(corner, k + j / 6) for k, corner in enumerate(corners) for j in range(7)]
+    turns = [(corner, math.pi / 2 * quarters) for corner, quarters in arcs]
+    around = [(x + r * math.cos(turn), y + r * math.sin(turn)) for (x, y), turn in turns]
+    return around if r else corners

@@ -113,8 +113,6 @@ def _beside(a: Sheet, b: Sheet) -> Sheet:
         node.spot = node.spot[0] + columns, node.spot[1]
     for edge in b.graph.edges:
         edge.source, edge.target = edge.source + nodes, edge.target + nodes
-    for frame in [f for outer in b.frames for f in (outer, *outer.inner)]:
-        frame.members = [n + nodes for n in frame.members]
     graph = replace(
         a.graph,
         nodes=a.graph.nodes + b.graph.nodes,

@@ -92,7 +92,8 @@ class Figure(Picture):
     True
     """
 
-    suffixes = (".svg", ".dot", ".gv", *Picture.suffixes[1:])
+    as_dot = (".dot", ".gv")
+    suffixes = (".svg", *as_dot, *Picture.suffixes[1:])
 
     def __init__(self, canvas: Canvas, sheet: Sheet):
         graph = sheet.graph
@@ -111,7 +112,7 @@ class Figure(Picture):
     @cached_property
     def dot(self) -> str:
         """The picture as DOT text with all places given, for `neato -n2`."""
-        return dot(self._canvas, self._sheet)
+        return dot(self._canvas, self._sheet.graph)
 
     def _rendered(self, format: str) -> bytes:
-        return self.dot.encode() if format in ("dot", "gv") else super()._rendered(format)
+        return self.dot.encode() if f".{format}" in self.as_dot else super()._rendered(format)

@@ -28,7 +28,6 @@ class Frame:
     top: float
     right: float
     bottom: float
-    members: list[int]
     inner: list[Frame] = field(default_factory=list)
     column: Column | None = None  # if it is around one
 

@@ -59,17 +59,18 @@ def render(dot: str, format: str) -> bytes:
 
 def _arguments(format: str) -> list[str]:
     """The command that reads DOT and writes the picture."""
-    if named := os.environ.get(PROGRAM):
-        found = shutil.which(named)
-        if found is None:
-            raise _not_found(format, f"{PROGRAM} names {named!r}, which is no program")
-    elif not (found := shutil.which("neato") or shutil.which("dot")):
-        if _has_library():
-            return [sys.executable, "-P", "-c", LIBRARY, format]
-        raise _not_found(format, "found neither neato nor dot on the PATH, nor pygraphviz")
     from graphviz.backend.dot_command import command
 
-    return [found, *map(str, command("neato", format, neato_no_op=2)[1:])]
+    usual, *options = map(str, command("neato", format, neato_no_op=2))
+    named = os.environ.get(PROGRAM)
+    found = shutil.which(named) if named else shutil.which("neato") or shutil.which(usual)
+    if found:
+        return [found, *options]
+    if named:
+        raise _not_found(format, f"{PROGRAM} names {named!r}, which is no program")
+    if _has_library():
+        return [sys.executable, "-P", "-c", LIBRARY, format]
+    raise _not_found(format, "found neither neato nor dot on the PATH, nor pygraphviz")
 
 
 def _has_library() -> bool:

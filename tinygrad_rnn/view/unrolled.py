@@ -227,15 +227,11 @@ class Unrolled(Layout):
 
     def _frame(self, k: int, top: float) -> Frame:
         column, (left, right) = self.graph.columns[k], self.grid.column[k]
-        ceiling = self.grid.tops.get(k, self.grid.ceiling)
-        frame = Frame(column.label, left, top - ceiling, right, top - self.grid.floor, [], [])
-        frame.column = column
-        for spot, cell in self.cells.items():
-            layer = literal(self.graph.bands[spot[1]], 28) if column.kind == "step" else ""
-            if spot[0] == k and layer:
-                low, high = self.grid.bands[spot[1]]
-                rim = left + 5, top - high, right - 5, top - low
-                frame.inner.append(Frame(layer, *rim, list(cell.members)))
-            elif spot[0] == k:
-                frame.members += cell.members
+        ceiling = top - self.grid.tops.get(k, self.grid.ceiling)
+        frame = Frame(column.label, left, ceiling, right, top - self.grid.floor, column=column)
+        for across, band in self.cells:
+            layer = literal(self.graph.bands[band], 28) if column.kind == "step" else ""
+            if across == k and layer:
+                low, high = self.grid.bands[band]
+                frame.inner.append(Frame(layer, left + 5, top - high, right - 5, top - low))
         return frame
