@@ -39,62 +39,56 @@ class Equations:
         self.sections = {name: list(lines) for name, lines in sections.items() if lines}
 
     def __str__(self) -> str:
-        parts = [self.title]
-        for name in self.sections:
-            parts.append("\n".join([TITLES[name], *[f"  {x}" for x in self.lines(name)]]))
-        return "\n\n".join(parts) + "\n"
+        parts = [[TITLES[name], *[f"  {x}" for x in self.lines(name)]] for name in self.sections]
+        return "\n\n".join([self.title, *map("\n".join, parts)]) + "\n"
 
-    def __repr__(self) -> str:
-        return str(self)
+    __repr__ = __str__
 
     def lines(self, name: str) -> list[str]:
         """The lines of a section as text, a long one wrapped before a plus or a minus."""
-        writer, found = Text(first=name in ("first", "start")), []
-        for line in self.sections[name]:
-            left, right, over = _written(line, writer, "Σ_t ")
+        found = []
+        for left, right, over in self._rows(name, Text):
             words = f"{left} = {right}" + (f"    for {over}" if over else "")
             found += [words] if len(words) <= WIDTH else _wrapped(left, words)
         return found
 
+    def _rows(self, name: str, kind: type[Text]) -> list[tuple[str, str, str]]:
+        """The lines of a section as both sides, and for which blocks they are."""
+        writer = kind(first=name in ("first", "start"))
+        return [_written(line, writer) for line in self.sections[name]]
+
     @property
     def latex(self) -> str:
         """The sections as LaTeX, each an `align*` (package amsmath)."""
-        parts = [
-            f"% {TITLES[name]}\n\\begin{{align*}}\n{rows}\n\\end{{align*}}"
-            for name, rows in self._rows().items()
-        ]
-        return "\n\n".join(parts) + "\n"
+        align = "% {}\n\\begin{{align*}}\n{}\n\\end{{align*}}\n"
+        return "\n".join(align.format(TITLES[x], self._aligned(x, "&&")) for x in self.sections)
 
-    def _rows(self) -> dict[str, str]:
-        found = {}
-        for name, lines in self.sections.items():
-            writer = Latex(first=name in ("first", "start"))
-            rows = []
-            for line in lines:
-                left, right, over = _written(line, writer, r"\sum_{t} ")
-                over = over.replace(" = ", r" \in \{") + r"\}"
-                rows.append(f"  {left} &= {right}" + f" && {over}" * bool(line.blocks))
-            found[name] = " \\\\\n".join(rows)
-        return found
+    def _aligned(self, name: str, apart: str) -> str:
+        rows = self._rows(name, Latex)
+        return " \\\\\n".join(f"  {x} &= {y}" + f" {apart} {z}" * bool(z) for x, y, z in rows)
 
     def _repr_latex_(self) -> str:
-        rows = " \\\\\n".join(self._rows().values()).replace(" && ", r" \quad ")
+        rows = " \\\\\n".join(self._aligned(name, r"\quad") for name in self.sections)
         return f"$$\\begin{{aligned}}\n{rows}\n\\end{{aligned}}$$"
 
     @property
     def html(self) -> str:
         """The sections as HTML with MathML, which browsers set without help."""
         parts = []
-        for name, lines in self.sections.items():
-            writer = MathML(first=name in ("first", "start"))
-            rows = "".join(_row(line, writer) for line in lines)
-            title = f'<h4 data-say="eq_{name}">{escape(TITLES[name])}</h4>'
-            parts.append(f"{title}<table>{rows}</table>")
+        for name in self.sections:
+            parts.append(f'<h4 data-say="eq_{name}">{escape(TITLES[name])}</h4><table>')
+            for left, right, over in self._rows(name, MathML):
+                sides = SIDE.format("right", left) + SIDE.format("left", "<mo>=</mo>" + right)
+                each = f"<td>{escape(over)}</td>" if over else ""
+                parts.append(f"<tr>{sides}{each}</tr>")
+            parts.append("</table>")
         return f'<div class="equations">{"".join(parts)}</div>'
 
     def _repr_html_(self) -> str:
-        style = '<div style="overflow-x:auto"'
-        return self.html.replace("<div", style, 1)
+        return self.html.replace("<div", '<div style="overflow-x:auto"', 1)
+
+
+SIDE = '<td align="{}"><math displaystyle="true">{}</math></td>'
 
 
 def _wrapped(left: str, words: str) -> list[str]:
@@ -111,25 +105,15 @@ def _wrapped(left: str, words: str) -> list[str]:
     return made
 
 
-def _written(line: Line, writer: Text, over_time: str) -> tuple[str, str, str]:
+def _written(line: Line, writer: Text) -> tuple[str, str, str]:
     """Both sides, and for which blocks the line is."""
-    left, right = [writer(x) for x in line.left], line.right
-    whole = len(left) > 1 and isinstance(right, Call) and type(writer) is not Text
-    both = writer.square(left) if whole else writer.operator(writer.COMMA).join(left)
+    right, whole = line.right, len(line.left) > 1 and type(writer) is not Text
+    left = writer.COMMA.join(map(writer, line.left))
     if whole and isinstance(right, Call):  # [Wx[i], Wx[f]] = Wx, where nobody has to read it back
-        right = right.inputs[0]
+        left, right = writer.SQUARE.format(left), right.inputs[0]
     words = writer(right, PRODUCT if line.sums else ANY)  # a sum over time is of a product
-    over = f"{line.each} = {', '.join(line.blocks)}" if line.blocks else ""
-    return both, over_time * line.sums + words, over
-
-
-def _row(line: Line, writer: MathML) -> str:
-    left, right, over = _written(line, writer, "<munder><mo>∑</mo><mi>t</mi></munder>")
-    each = f"<td>{escape(over)}</td>" if over else ""
-    return (
-        f'<tr><td align="right"><math displaystyle="true">{left}</math></td>'
-        f'<td align="left"><math displaystyle="true"><mo>=</mo>{right}</math></td>{each}</tr>'
-    )
+    over = writer.EACH.format(line.each, ", ".join(line.blocks)) if line.blocks else ""
+    return left, writer.total("t", words) if line.sums else words, over
 
 
 def derived(

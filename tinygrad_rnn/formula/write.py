@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from html import escape
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -36,9 +36,14 @@ def before_bracket(sign: str, name: str) -> str:
 
 
 class Text:
-    """A formula as a line of text."""
+    """A formula as a line of text. The words in capitals are all that is said otherwise elsewhere,
+    with the names, numbers and signs that the methods below them write."""
 
-    TIMES, MINUS, PLUS, COMMA = " ⊙ ", " − ", " + ", ", "
+    BRACKET, SQUARE, COMMA, SETTING = "({})", "[{}]", ", ", "{}"
+    BESIDE, TURNED, INDEXED, TOTAL = "{} {}", "{}ᵀ", "{}[{}]", "Σ_{} {}"
+    RATIO, UNDER, POWER, WHERE = "{} / {}", "({})", "{}^{}", "[{0} ? {1} : {2}]"
+    FUNCTION, ROOT, SIZE, EACH = "{}({})", "√({})", "abs({})", "{} = {}"
+    LOSS: ClassVar = {"∂": "∂L/∂{}", "∂t": "∂L_t/∂{}", "δ": "δ{}", "": "{}"}
 
     def __init__(self, first: bool = False):
         """first: whether t is 1."""
@@ -47,12 +52,12 @@ class Text:
     def __call__(self, x: Term, least: int = ANY) -> str:
         """The formula, in brackets if it holds together less tightly than asked for."""
         words, level = self.form(x)
-        return words if level >= least else self.bracket(words)
+        return words if level >= least else self.BRACKET.format(words)
 
     def form(self, x: Term) -> tuple[str, int]:
         """What a formula is written as, and how tightly that holds together."""
         if isinstance(x, Symbol):
-            return self.symbol(x), ATOM
+            return self.LOSS[x.mark].format(self.symbol(x)), ATOM
         if isinstance(x, Number):
             return self.number(x.value), ATOM if x.value >= 0 else SUM
         if isinstance(x, Sum):
@@ -67,7 +72,7 @@ class Text:
             return self.product(x.terms[0][1], x.terms[0][0])
         words, first = "", next((k for k, (c, _) in enumerate(x.terms) if c > 0), 0)
         for c, z in (x.terms[first], *x.terms[:first], *x.terms[first + 1 :]):
-            sign = (self.MINUS if c < 0 else self.PLUS) if words else "−" * (c < 0)
+            sign = (" − " if c < 0 else " + ") if words else "−" * (c < 0)
             words += self.operator(sign) + self.product(z, abs(c), PRODUCT)[0]
         return words, SUM
 
@@ -77,7 +82,7 @@ class Text:
             return self.number(c), ATOM
         if c == 1 and not isinstance(x, Product):
             words, level = self.form(x)
-            return (words, level) if level >= least else (self.bracket(words), ATOM)
+            return (words, level) if level >= least else (self(x, least), ATOM)
         factors = x.factors if isinstance(x, Product) else ((x, 1),)
         over = [self.raised(z, n) for z, n in factors if n > 0]
         under = [self.raised(z, -n) for z, n in factors if n < 0]
@@ -86,42 +91,46 @@ class Text:
             if over and whole > 1 and 1 / whole == c:
                 under.insert(0, self.number(whole))
             elif over:
-                over[0] = self.beside(self.number(c), over[0])
+                over[0] = self.BESIDE.format(self.number(c), over[0])
             else:
                 over.append(self.number(c))
-        top = self.operator(self.TIMES).join(over) or self.number(1)
-        return (self.ratio(top, under), PRODUCT) if under else (top, PRODUCT)
+        times = self.operator(" ⊙ ")
+        top, bottom = times.join(over) or self.number(1), times.join(under)
+        bottom = self.UNDER.format(bottom) if len(under) > 1 else bottom
+        return (self.RATIO.format(top, bottom) if under else top), PRODUCT
 
     def raised(self, x: Term, n: int) -> str:
         return self(x, TOTAL) if n == 1 else self.power(self(x, ATOM), self.number(n))
 
     def call(self, x: Call) -> tuple[str, int]:
-        op, inputs, attrs = x.op, x.inputs, dict(x.attrs)
+        op, attrs = x.op, dict(x.attrs)
+        to = lambda least: [self(z, least) for z in x.inputs]
         if op is linear._matmul:
-            return self.beside(self(inputs[0], MATRIX), self(inputs[1], ATOM)), MATRIX
+            return self.BESIDE.format(self(x.inputs[0], MATRIX), self(x.inputs[1], ATOM)), MATRIX
         if op is shape.transpose and attrs["axes"] is None:
-            return self.turned(self(inputs[0], ATOM)), ATOM
+            return self.TURNED.format(*to(ATOM)), ATOM
         if op is reduce.sum and "over" in attrs:
-            return self.total(attrs["over"], self(inputs[0], ATOM)), TOTAL
+            return self.total(attrs["over"], *to(ATOM)), TOTAL
         if op is ar.where:
-            return self.where(*map(self, inputs)), ATOM
+            return self.WHERE.format(*to(ANY)), ATOM
         if op is ar.power:
-            return self.power(*[self(z, ATOM) for z in inputs]), ATOM
+            return self.power(*to(ATOM)), ATOM
         if op in COMPARISONS:
-            return self.operator(f" {op.declared.sign} ").join(self(z, SUM) for z in inputs), ANY
-        if op is ar.astype and isinstance(inputs[0], Call) and inputs[0].op in COMPARISONS:
-            return self.square([self(inputs[0])]), ATOM
-        if op is shape._concat and attrs["axis"] in (-1, "last"):
-            return self.square(list(map(self, inputs))), ATOM
-        if op is shape.take and len(inputs) == 1:
-            return self.indexed(self(inputs[0], ATOM), index_words(attrs["index"])), ATOM
-        if op is pick:
-            return self.indexed(self(inputs[0], ATOM), str(attrs["i"])), ATOM
+            return self.operator(f" {op.declared.sign} ").join(to(SUM)), ANY
+        condition = op is ar.astype and isinstance(z := x.inputs[0], Call) and z.op in COMPARISONS
+        if condition or (op is shape._concat and attrs["axis"] in (-1, "last")):
+            return self.SQUARE.format(self.COMMA.join(to(ANY))), ATOM
+        if op in (shape.take, pick) and len(x.inputs) == 1:
+            index = index_words(attrs["index"]) if op is shape.take else str(attrs["i"])
+            return self.INDEXED.format(*to(ATOM), self.escaped(index)), ATOM
         name = word(op)
-        if len(inputs) == 2 and op.pointwise and not name[0].isalpha():  # a sign of somebody's own
-            words = self.operator(f" {name} ").join(self(z, ATOM) for z in inputs)
-            return self.bracket(words), ATOM
-        return self.function(op, list(map(self, inputs)), self.settings(op, attrs)), ATOM
+        if len(x.inputs) == 2 and op.pointwise and not name[0].isalpha():  # somebody's own sign
+            return self.BRACKET.format(self.operator(f" {name} ").join(to(ATOM))), ATOM
+        if op in (ar.sqrt, ar.abs):
+            return (self.ROOT if op is ar.sqrt else self.SIZE).format(*to(ANY)), ATOM
+        settings = [self.SETTING.format(self.escaped(s)) for s in self.settings(op, attrs)]
+        given = self.COMMA.join([*to(ANY), *settings])
+        return self.FUNCTION.format(self.function(name), given), ATOM
 
     def settings(self, op: Op, attrs: dict[str, Any]) -> list[str]:
         known = op.defaults
@@ -133,14 +142,17 @@ class Text:
             if value is not None and (name not in known or known[name] != value)
         ]
 
+    def total(self, over: str, words: str) -> str:
+        """The sum of what the words say over something."""
+        return self.TOTAL.format(over, words)
+
     # -- what is written otherwise elsewhere -------------------------------------------------------
 
     def symbol(self, x: Symbol) -> str:
         block = f"[{x.block}]" * bool(x.block)
         at = self.time(x.at)
         time = f"_{{{at}}}" if len(at) > 1 else "_" * bool(at) + at
-        words = f"{plain(x.name)}{time}{block}"
-        return {"∂": f"∂L/∂{words}", "∂t": f"∂L_t/∂{words}"}.get(x.mark, x.mark + words)
+        return re.sub(r"[^\w.\u0300-\u036f'-]+", "_", x.name) + time + block  # as one word
 
     def time(self, at: int | None) -> str:
         if at is None or self.first:
@@ -153,36 +165,15 @@ class Text:
     def operator(self, sign: str) -> str:
         return sign
 
-    def bracket(self, words: str) -> str:
-        return f"({words})"
-
-    def square(self, words: list[str]) -> str:
-        return f"[{self.operator(self.COMMA).join(words)}]"
-
-    def beside(self, left: str, right: str) -> str:
-        return f"{left} {right}"
-
-    def ratio(self, top: str, under: list[str]) -> str:
-        return f"{top} / {under[0] if len(under) == 1 else self.bracket(self.TIMES.join(under))}"
-
     def power(self, base: str, exponent: str) -> str:
         small = exponent.translate(SUPERSCRIPTS)
-        return base + small if exponent in "23456789" else f"{base}^{exponent}"
+        return base + small if exponent in "23456789" else self.POWER.format(base, exponent)
 
-    def turned(self, words: str) -> str:
-        return f"{words}ᵀ"
+    def function(self, name: str) -> str:
+        return name
 
-    def total(self, over: str, words: str) -> str:
-        return f"Σ_{over} {words}"
-
-    def where(self, condition: str, x: str, y: str) -> str:
-        return f"[{condition} ? {x} : {y}]"
-
-    def indexed(self, words: str, index: str) -> str:
-        return f"{words}[{index}]"
-
-    def function(self, op: Op, inputs: list[str], settings: list[str]) -> str:
-        return f"{word(op)}({', '.join([*inputs, *settings])})"
+    def escaped(self, words: str) -> str:
+        return words
 
 
 SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -194,11 +185,6 @@ def digits(value: float) -> str:
         return f"{value:.0f}".replace("-", "−")
     short = np.float32(value)
     return str(short if float(short) == value else np.float64(value)).replace("-", "−")
-
-
-def plain(name: str) -> str:
-    """A name as one word."""
-    return re.sub(r"[^\w.\u0300-\u036f'-]+", "_", name)
 
 
 def setting(value: Any) -> str:
@@ -214,176 +200,132 @@ def setting(value: Any) -> str:
 
 def index_words(index: tuple[Any, ...]) -> str:
     """An index as it is written between brackets."""
-    one = lambda v: "" if v is None else str(v).replace("-", "−")
-    words = []
-    for i in index:
-        if isinstance(i, slice):
-            step = f":{one(i.step)}" if i.step is not None else ""
-            words.append(f"{one(i.start)}:{one(i.stop)}{step}")
-        else:
-            words.append("..." if i is Ellipsis else str(i).replace("-", "−"))
-    return ", ".join(words)
+    return ", ".join(map(_place, index)).replace("-", "−")
 
 
-# -- LaTeX -----------------------------------------------------------------------------------------
+def _place(i: Any) -> str:
+    if not isinstance(i, slice):
+        return "..." if i is Ellipsis else str(i)
+    ends = [i.start, i.stop, i.step][: 2 + (i.step is not None)]
+    return ":".join("" if v is None else str(v) for v in ends)
 
-GREEK = {
-    **{"σ": "sigma", "δ": "delta", "∂": "partial", "Σ": "sum", "α": "alpha", "β": "beta"},
-    **{"γ": "gamma", "ε": "varepsilon", "λ": "lambda", "μ": "mu", "φ": "varphi", "ψ": "psi"},
-    **{"θ": "theta", "η": "eta", "κ": "kappa", "ρ": "rho", "τ": "tau", "ω": "omega", "√": "surd"},
-}
-SIGNS = {"⊙": r"\odot", "≤": r"\le", "≥": r"\ge", "≠": r"\ne", "−": "-", "…": r"\dots"}
-ACCENTS = {"\u0303": "tilde", "\u0302": "hat", "\u0304": "bar", "\u0307": "dot"}
+
+# -- what is set, with indices below ---------------------------------------------------------------
 
 
 class Latex(Text):
     """A formula as LaTeX, for a paper's align."""
 
+    BRACKET, SQUARE, SETTING = r"\left({}\right)", r"\left[{}\right]", r"\text{{{}}}"
+    BESIDE, TURNED, INDEXED = r"{} \, {}", r"{{{}}}^{{\top}}", "{{{}}}_{{[{}]}}"
+    RATIO, UNDER, POWER = r"\frac{{{}}}{{{}}}", "{}", "{{{}}}^{{{}}}"
+    TOTAL, BELOW, SCALED = r"\sum_{{{}}} {}", "{}_{{{}}}", r"{} \cdot 10^{{{}}}"
+    WHERE = r"\begin{{cases}} {1} & {0} \\ {2} & \text{{else}} \end{{cases}}"
+    FUNCTION, ROOT, SIZE = r"{}\left({}\right)", r"\sqrt{{{}}}", r"\left|{}\right|"
+    EACH, WORD = r"{} \in \{{{}\}}", r"\text{{{}}}"
+    LOSS: ClassVar = {
+        **{"": "{}", "δ": r"\delta {}", "∂": r"\frac{{\partial L}}{{\partial {}}}"},
+        **{"∂t": r"\frac{{\partial L_t}}{{\partial {}}}"},
+    }
+
     def symbol(self, x: Symbol) -> str:
-        name, below = latex_name(x.name)
-        below += [latex_name(x.block)[0]] if x.block else []
-        if x.at is not None:
-            below.append(self.time(x.at).replace("−", "-"))
-        words = name + (f"_{{{','.join(below)}}}" if below else "")
-        if x.mark in ("∂", "∂t"):
-            loss = "L_t" if x.mark == "∂t" else "L"
-            return rf"\frac{{\partial {loss}}}{{\partial {words}}}"
-        return rf"\delta {words}" if x.mark else words
+        name, below = below_name(x.name)
+        words = [self.letter(v) for v in (below, x.block) if v]
+        words += [] if x.at is None else [self.digits(self.time(x.at))]
+        name, commas = self.letter(name), self.COMMA.strip().join(words)
+        return self.BELOW.format(name, commas) if words else name
+
+    def letter(self, name: str) -> str:
+        """A name, without the letter below it."""
+        if sum(not unicodedata.combining(c) for c in name) > 1:
+            return rf"\mathrm{{{self.escaped(name)}}}"
+        words = GREEK.get(name[:1], name[:1])
+        for accent in name[1:]:
+            words = rf"{ACCENTS.get(accent, ACCENTS[TILDE])}{{{words}}}"
+        return words
 
     def number(self, value: float) -> str:
-        words, _, power = digits(value).replace("−", "-").partition("e")
-        return rf"{words} \cdot 10^{{{int(power)}}}" if power else words
+        words, _, power = digits(value).partition("e")
+        words, power = self.digits(words), self.digits(re.sub("(?<=−)0+", "", power))
+        return self.SCALED.format(words, power) if power else words
+
+    def digits(self, words: str) -> str:
+        """A number, or a time."""
+        return words.replace("−", "-")
+
+    def power(self, base: str, exponent: str) -> str:
+        return self.POWER.format(base, exponent)
+
+    def total(self, over: str, words: str) -> str:
+        return super().total(over if len(over) == 1 else self.WORD.format(over), words)
 
     def operator(self, sign: str) -> str:
         return re.sub(r"[⊙≤≥≠−…]", lambda found: SIGNS[found[0]], sign)
 
-    def bracket(self, words: str) -> str:
-        return rf"\left({words}\right)"
+    def function(self, name: str) -> str:
+        whole = len(name) > 1
+        return rf"\operatorname{{{self.escaped(name)}}}" if whole else self.letter(name)
 
-    def square(self, words: list[str]) -> str:
-        return rf"\left[{', '.join(words)}\right]"
-
-    def beside(self, left: str, right: str) -> str:
-        return rf"{left} \, {right}"
-
-    def ratio(self, top: str, under: list[str]) -> str:
-        return rf"\frac{{{top}}}{{{self.operator(self.TIMES).join(under)}}}"
-
-    def power(self, base: str, exponent: str) -> str:
-        return f"{{{base}}}^{{{exponent}}}"
-
-    def turned(self, words: str) -> str:
-        return rf"{{{words}}}^{{\top}}"
-
-    def total(self, over: str, words: str) -> str:
-        below = over if len(over) == 1 else rf"\text{{{over}}}"
-        return rf"\sum_{{{below}}} {words}"
-
-    def where(self, condition: str, x: str, y: str) -> str:
-        return rf"\begin{{cases}} {x} & {condition} \\ {y} & \text{{else}} \end{{cases}}"
-
-    def indexed(self, words: str, index: str) -> str:
-        return rf"{{{words}}}_{{[{self.operator(index)}]}}"
-
-    def function(self, op: Op, inputs: list[str], settings: list[str]) -> str:
-        if op is ar.sqrt:
-            return rf"\sqrt{{{inputs[0]}}}"
-        if op is ar.abs:
-            return rf"\left|{inputs[0]}\right|"
-        name = word(op)
-        head = rf"\operatorname{{{_escaped(name)}}}" if len(name) > 1 else latex_name(name)[0]
-        given = ", ".join([*inputs, *[rf"\text{{{_escaped(s)}}}" for s in settings]])
-        return head + self.bracket(given)
+    def escaped(self, words: str) -> str:
+        return re.sub(r"([_%&#{}$])", r"\\\1", words).replace("−", "-")
 
 
-def latex_name(name: str) -> tuple[str, list[str]]:
-    """A name in LaTeX, and what stands below it: W with x for "Wx"."""
+def below_name(name: str) -> tuple[str, str]:
+    """A name, and the letter of it that stands below: W and x for "Wx"."""
     letters = [c for c in name if not unicodedata.combining(c)]
-    accents = [ACCENTS.get(c, "tilde") for c in name if unicodedata.combining(c)]
-    if len(letters) > 1 and not (len(letters) == 2 and letters[1].isalnum()):
-        return rf"\mathrm{{{_escaped(name)}}}", []
-    if not letters:
-        return "", []
-    base = rf"\{GREEK[letters[0]]}" if letters[0] in GREEK else letters[0]
-    for accent in accents:
-        base = rf"\{accent}{{{base}}}"
-    return base, letters[1:]
+    two = len(letters) == 2 and name[-1:] == letters[1] and name[-1:].isalnum()
+    return (name[:-1], name[-1]) if two else (name, "")
 
 
-def _escaped(words: str) -> str:
-    return re.sub(r"([_%&#{}$])", r"\\\1", words).replace("−", "-")
+WORDS = r"""σ \sigma, δ \delta, ∂ \partial, Σ \sum, α \alpha, β \beta, γ \gamma, ε \varepsilon,
+λ \lambda, μ \mu, φ \varphi, ψ \psi, θ \theta, η \eta, κ \kappa, ρ \rho, τ \tau, ω \omega,
+√ \surd"""
+GREEK: dict[str, str] = dict(map(str.split, WORDS.split(",")))
+SIGNS = {"⊙": r"\odot", "≤": r"\le", "≥": r"\ge", "≠": r"\ne", "−": "-", "…": r"\dots"}
+TILDE = "\u0303"
+ACCENTS = {TILDE: r"\tilde", "\u0302": r"\hat", "\u0304": r"\bar", "\u0307": r"\dot"}
 
 
-# -- MathML ----------------------------------------------------------------------------------------
-
-
-class MathML(Text):
+class MathML(Latex):
     """A formula as MathML, which browsers set without help."""
 
-    def symbol(self, x: Symbol) -> str:
-        _, below = latex_name(x.name)
-        name = x.name[: len(x.name) - len(below)] if below else x.name
-        words = [_mi(v) for v in (*below, *([x.block] if x.block else []))]
-        if x.at is not None:
-            words.append(re.sub(r"t|\d+|[+−]", _token, self.time(x.at)))
-        inner = _mi(name)
-        if words:
-            inner = f"<msub>{inner}{_row('<mo>,</mo>'.join(words))}</msub>"
-        if x.mark in ("∂", "∂t"):
-            loss = "<msub><mi>L</mi><mi>t</mi></msub>" if x.mark == "∂t" else "<mi>L</mi>"
-            return f"<mfrac>{_row('<mo>∂</mo>' + loss)}{_row('<mo>∂</mo>' + inner)}</mfrac>"
-        return _row(f"<mi>δ</mi>{inner}") if x.mark else inner
+    BRACKET = "<mrow><mo>(</mo>{}<mo>)</mo></mrow>"
+    SQUARE, COMMA = "<mrow><mo>[</mo>{}<mo>]</mo></mrow>", "<mo>,</mo>"
+    SETTING, EACH, WORD = "<mtext>{}</mtext>", "{} = {}", "{}"
+    BESIDE, FUNCTION = '{}<mspace width="0.25em"/>{}', "{}" + BRACKET
+    TURNED = "<msup><mrow>{}</mrow><mo>⊤</mo></msup>"
+    INDEXED = "<msub><mrow>{}</mrow><mtext>[{}]</mtext></msub>"
+    RATIO = "<mfrac><mrow>{}</mrow><mrow>{}</mrow></mfrac>"
+    POWER, ROOT = "<msup><mrow>{}</mrow><mrow>{}</mrow></msup>", "<msqrt>{}</msqrt>"
+    TOTAL, BELOW = "<munder><mo>∑</mo><mi>{}</mi></munder>{}", "<msub>{}<mrow>{}</mrow></msub>"
+    SCALED, SIZE = "{}<mo>⋅</mo><msup><mn>10</mn>{}</msup>", "<mrow><mo>|</mo>{}<mo>|</mo></mrow>"
+    WHERE = (
+        '<mrow><mo stretchy="true">{{</mo><mtable><mtr><mtd>{1}</mtd><mtd>{0}</mtd></mtr>'
+        "<mtr><mtd>{2}</mtd><mtd><mtext>else</mtext></mtd></mtr></mtable></mrow>"
+    )
+    LOSS: ClassVar = {
+        **{"": "{}", "δ": "<mrow><mi>δ</mi>{}</mrow>"},
+        "∂": "<mfrac><mrow><mo>∂</mo><mi>L</mi></mrow><mrow><mo>∂</mo>{}</mrow></mfrac>",
+        "∂t": "<mfrac><mrow><mo>∂</mo><msub><mi>L</mi><mi>t</mi></msub></mrow>"
+        "<mrow><mo>∂</mo>{}</mrow></mfrac>",
+    }
 
-    def number(self, value: float) -> str:
-        return f"<mn>{digits(value)}</mn>"
+    def digits(self, words: str) -> str:
+        """The numbers, letters and signs of it, each as what it is."""
+        return re.sub(r"t|[\d.]+|[+−]", _token, words)
+
+    def letter(self, name: str) -> str:
+        return f"<mi>{escape(name)}</mi>"
+
+    function = letter
 
     def operator(self, sign: str) -> str:
         return f"<mo>{escape(sign.strip())}</mo>" if sign.strip() else ""
 
-    def bracket(self, words: str) -> str:
-        return _row(f"<mo>(</mo>{words}<mo>)</mo>")
-
-    def square(self, words: list[str]) -> str:
-        return _row(f"<mo>[</mo>{'<mo>,</mo>'.join(words)}<mo>]</mo>")
-
-    def beside(self, left: str, right: str) -> str:
-        return f'{left}<mspace width="0.25em"/>{right}'
-
-    def ratio(self, top: str, under: list[str]) -> str:
-        return f"<mfrac>{_row(top)}{_row(self.operator(self.TIMES).join(under))}</mfrac>"
-
-    def power(self, base: str, exponent: str) -> str:
-        return f"<msup>{_row(base)}{_row(exponent)}</msup>"
-
-    def turned(self, words: str) -> str:
-        return f"<msup>{_row(words)}<mo>⊤</mo></msup>"
-
-    def total(self, over: str, words: str) -> str:
-        return f"<munder><mo>∑</mo>{_mi(over)}</munder>{words}"
-
-    def where(self, condition: str, x: str, y: str) -> str:
-        pairs = (x, condition), (y, "<mtext>else</mtext>")
-        rows = "".join(f"<mtr><mtd>{a}</mtd><mtd>{b}</mtd></mtr>" for a, b in pairs)
-        return _row(f'<mo stretchy="true">{{</mo><mtable>{rows}</mtable>')
-
-    def indexed(self, words: str, index: str) -> str:
-        return f"<msub>{_row(words)}<mtext>[{escape(index)}]</mtext></msub>"
-
-    def function(self, op: Op, inputs: list[str], settings: list[str]) -> str:
-        if op is ar.sqrt:
-            return f"<msqrt>{inputs[0]}</msqrt>"
-        given = [*inputs, *[f"<mtext>{escape(s)}</mtext>" for s in settings]]
-        return _mi(word(op)) + self.bracket("<mo>,</mo>".join(given))
+    def escaped(self, words: str) -> str:
+        return escape(words)
 
 
 def _token(found: re.Match[str]) -> str:
-    kind = "mn" if found[0].isdigit() else "mi" if found[0].isalpha() else "mo"
+    kind = "mn" if found[0][0].isdigit() else "mi" if found[0].isalpha() else "mo"
     return f"<{kind}>{found[0]}</{kind}>"
-
-
-def _mi(name: str) -> str:
-    return f"<mi>{escape(name)}</mi>"
-
-
-def _row(words: str) -> str:
-    return f"<mrow>{words}</mrow>"
