@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from ..op import pick
 from ..ops import shape
@@ -13,7 +14,7 @@ from .names import Names, is_split
 from .order import Line, grouped, ordered
 from .program import Program
 from .read import Reader
-from .term import Call, Number, Sum, Symbol, Term, changed, every, later, plus
+from .term import Call, Number, Sum, Symbol, Term, changed, every, later, plus, symbols
 
 
 class Derivation:
@@ -33,6 +34,7 @@ class Derivation:
         batch: int = 0,
     ):
         self.program, self.reads, self.batch = program, reads, batch
+        self.single = [y for y in program.nodes if type(y._array) is not tuple]
         self.names = Names(program, results, known)
         self.symbols = self.names.symbols
         self.names.name_sums(self.reader())
@@ -49,18 +51,19 @@ class Derivation:
     # -- names for what repeats --------------------------------------------------------------------
 
     def _name_every_op(self) -> None:
-        for y in self.program.nodes:
-            right = self.reader().formula(y) if y not in self.symbols else None
-            if right is not None and type(y._array) is not tuple and not is_trivial(right):
+        for y in self.single:
+            if y not in self.symbols and not is_trivial(self.reader().formula(y)):
                 self.names.name(y, self.reader())
 
     def _name_repeated(self) -> None:
         """Names for what stands in several places, the largest first, until nothing does."""
         while True:
             self.cotangents = self._cotangents()
-            lines = [line.right for line in [*self.forward(), *self._found(), *self._sums()]]
-            lines += [self.reader()(self.found[x]) for x in self.program.carry if x in self.found]
-            repeated = {x: _size(x) for x, n in _places(lines).items() if n > 1}
+            lines = [*self.forward(), *self._found(), *self._sums()]
+            lines += self.gradients(self.program.carry)
+            repeated = {
+                x: _size(x) for x, n in _places(line.right for line in lines).items() if n > 1
+            }
             large = [x for x, size in repeated.items() if size > 3 and not is_turned(x)]
             for x in sorted(large, key=repeated.__getitem__, reverse=True):
                 y = self._made_by(x)
@@ -72,25 +75,18 @@ class Derivation:
 
     def _made_by(self, x: Term) -> Tensor | None:
         """The op that has this formula, or that has it as its cotangent."""
-        read, nodes = self.reader(), [y for y in self.program.nodes if y not in self.symbols]
-        nodes = [y for y in nodes if type(y._array) is not tuple]
-        for y in nodes:
-            if read(y) == x:
-                return y
-        for y in reversed(nodes):
-            if isinstance(g := self.found.get(y), Tensor) and read(g) == x:
-                return y
-        for y in self.backward_ops():
-            if y not in self.symbols and type(y._array) is not tuple and read(y) == x:
-                self.names.static.discard(y)
-                return y
-        return None
+        read = self.reader()
+        pairs: list[tuple[Tensor, Any]] = [(y, y) for y in self.single]
+        pairs += [(y, self.found.get(y)) for y in reversed(self.single)]
+        pairs += [(y, y) for y in self.backward_ops()]
+        named = (y for y, z in pairs if y not in self.symbols and is_one(z) and read(z) == x)
+        return next(named, None)
 
     def backward_ops(self) -> list[Tensor]:
         """The ops of the backward pass."""
         known = set(self.program.nodes)
         found = history([g for g in self.found.values() if isinstance(g, Tensor)], known)
-        return [y for y in reversed(found) if y.op is not None and y not in known]
+        return [y for y in reversed(found) if y.op is not None and y not in known and is_one(y)]
 
     # -- lines -------------------------------------------------------------------------------------
 
@@ -112,21 +108,17 @@ class Derivation:
             "blocks": [Line(left, right) for left, right in self.names.blocks],
             "forward": grouped(ordered(self.forward())),
             "backward": grouped(ordered(self.backward())),
-            "sums": grouped(self.sums_over_time()),
-            "first": self.first(),
+            "sums": grouped(self.arrived(self._sums())),
+            "first": self.arrived(self.gradients(self.program.carry)),
         }
-        own = {block for name, block in self.names.used if name == self.names.sums}
-        return {k: [self._alone(x) if len(own) == 1 else x for x in v] for k, v in found.items()}
+        if sum(name == self.names.sums for name, _ in self.names.used) != 1:
+            return found
+        return {name: list(map(self._alone, lines)) for name, lines in found.items()}
 
     def _alone(self, line: Line) -> Line:
         """The line where a sum that is the only one goes by a, not by a[h]."""
-
-        def one(y: Term) -> Term | None:
-            is_sum = isinstance(y, Symbol) and y.name == self.names.sums
-            return replace(y, block="") if is_sum else None  # type: ignore[call-arg]
-
-        left = tuple(one(x) or x for x in line.left)
-        return replace(line, left=left, right=changed(line.right, one))  # type: ignore[arg-type]
+        one = lambda y: replace(y, block="") if y.name == self.names.sums else y
+        return replace(line, left=tuple(map(one, line.left)), right=changed(line.right, one))
 
     def forward(self) -> list[Line]:
         read, lines = self.reader(), []
@@ -154,7 +146,7 @@ class Derivation:
 
     def backward(self) -> list[Line]:
         """What arrives at each op that has a name, and at x."""
-        lines = [replace(line, right=self.arriving(line.right)) for line in self._found()]
+        lines = self.arrived(self._found())
         for k in self.names.circles:
             if self.program.carry[k] in self.found:
                 lines.append(Line((self._arriving_at(k),), self.in_order(self._incoming(k))))
@@ -165,16 +157,21 @@ class Derivation:
         read, lines = self.reader(), []
         for y, symbol in self.cotangents.items():
             g = self.found[y]
-            right = self.incoming[g] if g in self.incoming else read.formula(g)
+            right = self.incoming.get(g) or read.formula(g)
             lines.append(Line((symbol,), right if self.symbols[g] == symbol else read(g)))
-        for x in self.program.xs:
-            if x in self.found:
-                lines.append(Line((replace(self.symbols[x], mark="δ"),), read(self.found[x])))
-        for y in self.backward_ops():
-            name = self.symbols.get(y)
-            if name is not None and not name.mark:
-                lines.append(Line((name,), read.formula(y)))
-        return lines
+        lines += self.gradients(self.program.xs)
+        names = {y: name for y in self.backward_ops() if (name := self.symbols.get(y))}
+        return lines + [Line((x,), read.formula(y)) for y, x in names.items() if not x.mark]
+
+    def _sums(self) -> list[Line]:
+        return self.gradients(self.program.weights.values(), "∂")
+
+    def gradients(self, leaves: Iterable[Tensor], mark: str = "δ") -> list[Line]:
+        """What leaves get; weights ("∂") get a sum over time."""
+        read, there = self.reader(), [x for x in leaves if x in self.found]
+        names = [replace(self.symbols[x], mark=mark) for x in there]
+        pairs = zip(names, there, strict=True)
+        return [Line((name,), read(self.found[x]), sums=mark == "∂") for name, x in pairs]
 
     def in_order(self, x: Term) -> Term:
         """A sum with what the loss reads first, then this step's terms, then those of the next."""
@@ -183,7 +180,7 @@ class Derivation:
         rank = {s: k for k, y in enumerate(self.program.nodes) if (s := self.cotangents.get(y))}
 
         def key(term: tuple[float, Term]) -> tuple[int, bool, int]:
-            marks = [y for y in every(term[1]) if isinstance(y, Symbol) and y.mark == "δ"]
+            marks = [y for y in symbols(term[1]) if y.mark == "δ"]
             if not marks:
                 return -1, False, 0
             at = max(y.at or 0 for y in marks)
@@ -194,13 +191,16 @@ class Derivation:
     def arriving(self, x: Term) -> Term:
         """The formula with what comes from the loss and from the step after written out."""
 
-        def written(y: Term) -> Term | None:
-            if not isinstance(y, Symbol) or y.mark != "in":
-                return None
+        def written(y: Symbol) -> Term:
+            if y.mark != "in":
+                return y
             k = int(y.name)
             return self._arriving_at(k) if k in self.names.circles else self._incoming(k)
 
         return self.in_order(changed(x, written))
+
+    def arrived(self, lines: Iterable[Line]) -> list[Line]:
+        return [replace(line, right=self.arriving(line.right)) for line in lines]
 
     def _arriving_at(self, k: int) -> Symbol:
         return Symbol(self.names.states[k], 0, mark="δ")
@@ -214,27 +214,10 @@ class Derivation:
         back = self.reader()(self.found[self.program.carry[k]])
         return plus(direct, later(self.arriving(back), 1))
 
-    def first(self) -> list[Line]:
-        """The gradients of the states before the first step."""
-        read, lines = self.reader(), []
-        for x in self.program.carry:
-            if x in self.found:
-                right = self.arriving(read(self.found[x]))
-                lines.append(Line((replace(self.symbols[x], mark="δ"),), right))
-        return lines
 
-    def sums_over_time(self) -> list[Line]:
-        """The gradients of the weights, in the order in which they are read."""
-        return [replace(line, right=self.arriving(line.right)) for line in self._sums()]
-
-    def _sums(self) -> list[Line]:
-        read, readers = self.reader(), self.program.readers
-        weights = [x for x in self.program.weights.values() if x in self.found]
-        first = {x: min((y.born for y in readers[x]), default=0) for x in weights}
-        return [
-            Line((replace(self.symbols[x], mark="∂"),), read(self.found[x]), sums=True)
-            for x in sorted(weights, key=first.__getitem__)
-        ]
+def is_one(y: Any) -> bool:
+    """Whether it is a tensor, and not several."""
+    return isinstance(y, Tensor) and type(y._array) is not tuple
 
 
 def is_turned(x: Term) -> bool:

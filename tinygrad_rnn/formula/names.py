@@ -12,7 +12,7 @@ from ..ops import shape
 from ..tensor import Tensor
 from .program import Program, origin
 from .read import Reader
-from .term import Call, Sum, Symbol, Term, changed, every
+from .term import Call, Sum, Symbol, symbols, with_block
 
 LETTERS = "auvwpqsdezr"
 
@@ -33,7 +33,9 @@ class Names:
         self.symbols: dict[Tensor, Symbol] = {}
         self.static = _static(program)
         self.states = [self.take(name) for name in results]
-        self.circles = self._in_circles()
+        places = {x: k for k, x in enumerate(program.carry)}
+        self.after = [places.get(y) for y in program.results[: len(places)]]
+        self.circles = set(filter(self._is_in_circle, range(len(places))))
         for y, name in zip(program.results, self.states, strict=True):
             if y.op is not None:
                 self.symbols.setdefault(y, Symbol(name, 0))
@@ -44,9 +46,7 @@ class Names:
         self.gates = {y: symbol for y, symbol in self.symbols.items() if y.op is not None}
         self.sums = self.fresh()
         self._masks()
-        self.blocks = [
-            self._blocks(*entry) for entry in sorted(self._parts().items(), key=self._use)
-        ]
+        self.blocks = [self._blocks(*entry) for entry in self._parts().items()]
         for y in program.nodes:
             if y.op is pick and is_split(y.inputs[0]):
                 self._part(y)
@@ -72,23 +72,19 @@ class Names:
     def state(self, k: int) -> Symbol:
         """State k of the step before. One that is another, a step later, goes by that one's name,
         unless they only change places."""
-        places = {x: n for n, x in enumerate(self.program.carry)}
         at = -1
-        while self.program.results[k] in places and k not in self.circles:
-            k, at = places[self.program.results[k]], at - 1
+        while k not in self.circles and (before := self.after[k]) is not None:
+            k, at = before, at - 1
         return Symbol(self.states[k], at)
 
-    def _in_circles(self) -> set[int]:
-        places = {x: n for n, x in enumerate(self.program.carry)}
-        after = [places.get(y) for y in self.program.results[: len(places)]]
-        found = set()
-        for k in range(len(places)):
-            path: list[int | None] = [k]
-            while path[-1] is not None and (path[-1] not in path[:-1]):
-                path.append(after[path[-1]])
-            if path[-1] == k:
-                found.add(k)
-        return found
+    def _is_in_circle(self, k: int) -> bool:
+        """Whether a state is handed on until it is itself again."""
+        at: int | None = k
+        for _ in self.after:
+            at = None if at is None else self.after[at]
+            if at == k:
+                return True
+        return False
 
     def _leaves(self, known: Mapping[Tensor, str]) -> None:
         for x in self.program.xs:
@@ -96,7 +92,8 @@ class Names:
         for k, x in enumerate(self.program.carry):
             self.symbols[x] = self.state(k)
         self.weights: dict[Tensor, str] = {}
-        for key, x in self.program.weights.items():
+        born = lambda entry: origin(entry[0]).born
+        for key, x in sorted(self.program.weights.items(), key=born):
             leaf = origin(key)
             if leaf not in self.weights:
                 name = known.get(leaf) or leaf.name
@@ -123,10 +120,6 @@ class Names:
             if isinstance(key, tuple):
                 found[key[0]][key[1] if isinstance(key[1], int) else key[1][0]] = x
         return {leaf: dict(sorted(parts.items())) for leaf, parts in found.items()}
-
-    def _use(self, entry: tuple[Tensor, dict[int, Tensor]]) -> int:
-        """Return when a leaf is first read."""
-        return min([y.born for x in entry[1].values() for y in self.program.readers[x]], default=0)
 
     def _blocks(self, leaf: Tensor, parts: dict[int, Tensor]) -> tuple[tuple[Symbol, ...], Call]:
         """The symbols of a leaf's blocks, and how they are cut."""
@@ -173,8 +166,8 @@ class Names:
         label, letter = self._gate(y, alone=True), self.sums
         if not label or (letter, label) in self.used:
             label = self._gate(y, alone=False)
-            like = with_block(read.formula(y), label, "·")
-            if not any(isinstance(x, Symbol) and x.block == "·" for x in every(like)):
+            like = with_block(read.formula(y), label, "·") if label else read.formula(y)
+            if not any(x.block == "·" for x in symbols(like)):
                 label = ""
             letter = self.likes.get(like, "") if label else ""
             if not letter or (letter, label) in self.used:
@@ -212,12 +205,3 @@ def _static(program: Program) -> set[Tensor]:
 def is_split(y: Tensor) -> bool:
     """Whether a tensor is one that is cut along its last axis."""
     return y.op is shape._split and y.attrs["axis"] % (n := y.inputs[0].ndim) == n - 1
-
-
-def with_block(x: Term, block: str, other: str) -> Term:
-    """The formula with another block in place of one."""
-
-    def one(y: Term) -> Term | None:
-        return replace(y, block=other) if isinstance(y, Symbol) and y.block == block else None
-
-    return changed(x, one) if block else x

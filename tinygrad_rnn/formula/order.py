@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from .names import with_block
-from .term import Symbol, Term, every
+from .term import Symbol, Term, symbols, with_block
 
 
 @dataclass(frozen=True)
@@ -25,44 +24,32 @@ class Line:
 def ordered(lines: Sequence[Line]) -> list[Line]:
     """Each line after those that it reads, and otherwise as they come."""
     where = {symbol: line for line in lines for symbol in line.left}
-    done: dict[int, Line] = {}
+    seen: set[Line] = set()
+    found: list[Line] = []
 
     def emit(line: Line) -> None:
-        stack = [(line, iter(_read_now(line, where)))]
-        open_ = {id(line)}
-        while stack:
-            current, waits = stack[-1]
-            for other in waits:
-                if id(other) not in done and id(other) not in open_:
-                    open_.add(id(other))
-                    stack.append((other, iter(_read_now(other, where))))
-                    break
-            else:
-                done[id(current)] = current
-                stack.pop()
+        if line not in seen:
+            seen.add(line)
+            for x in symbols(line.right):
+                if x in where:
+                    emit(where[x])
+            found.append(line)
 
     for line in lines:
-        if id(line) not in done:
-            emit(line)
-    return list(done.values())
-
-
-def _read_now(line: Line, where: dict[Symbol, Line]) -> Iterator[Line]:
-    for x in every(line.right):
-        if isinstance(x, Symbol) and x in where and where[x] is not line:
-            yield where[x]
+        emit(line)
+    return found
 
 
 def grouped(lines: Sequence[Line], letters: str = "kqml") -> list[Line]:
     """Lines that differ by a block alone as one, where they can stand at one place."""
-    symbols = [x for line in lines for y in (*line.left, line.right) for x in every(y)]
-    used = {word for x in symbols if isinstance(x, Symbol) for word in (x.name, x.block)}
+    known = [x for line in lines for y in (*line.left, line.right) for x in symbols(y)]
+    used = {word for x in known for word in (x.name, x.block)}
     each = next(c for c in letters if c not in used)
     groups: defaultdict[tuple[Term, Term], list[Line]] = defaultdict(list)
     for line in lines:
         block = line.left[0].block if len(line.left) == 1 else ""
         left, right = (with_block(x, block, each) for x in (line.left[0], line.right))
-        if block and any(isinstance(x, Symbol) and x.block == each for x in every(right)):
+        if block and any(x.block == each for x in symbols(right)):
             groups[left, right].append(line)
     order = list(lines)
     for (left, right), members in groups.items():
@@ -84,8 +71,7 @@ def _is_in_order(lines: Sequence[Line]) -> bool:
     flat = [one for line in lines for one in _single(line)]
     where = {symbol: k for k, line in enumerate(flat) for symbol in line.left}
     return all(
-        where[x] < k for k, line in enumerate(flat) for x in every(line.right)
-        if isinstance(x, Symbol) and x in where
+        where[x] < k for k, line in enumerate(flat) for x in symbols(line.right) if x in where
     )  # fmt: skip
 
 

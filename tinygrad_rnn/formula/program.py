@@ -41,12 +41,13 @@ class Program:
             for y in old:
                 self.replay(y)
             self.results = [self.whole(y) for y in results]
-        self.weights = dict(sorted(self.weights.items(), key=lambda entry: origin(entry[0]).born))
         self.nodes = [y for y in reversed(history(self.results)) if y.op is not None]
         self.readers: defaultdict[Tensor, list[Tensor]] = defaultdict(list)
         for y in self.nodes:
             for x in dict.fromkeys(y.inputs):
                 self.readers[x].append(y)
+        first = lambda entry: min((y.born for y in self.readers[entry[1]]), default=0)
+        self.weights = dict(sorted(self.weights.items(), key=first))
 
     def leaf(self, x: Tensor, tracked: bool) -> Tensor:
         """A leaf that the trace knows."""

@@ -34,7 +34,7 @@ class Term:
 
     def parts(self) -> tuple[Any, ...]:
         """What it is made of, to be compared."""
-        return ()
+        return tuple(vars(self).values())
 
     def inside(self) -> tuple[Term, ...]:
         """The formulas that it is made of."""
@@ -57,9 +57,6 @@ class Symbol(Term):
     block: str = ""
     mark: str = ""
 
-    def parts(self) -> tuple[Any, ...]:
-        return self.name, self.at, self.block, self.mark
-
 
 @dataclass(frozen=True, eq=False)
 class Number(Term):
@@ -67,18 +64,12 @@ class Number(Term):
 
     value: float
 
-    def parts(self) -> tuple[Any, ...]:
-        return (self.value,)
-
 
 @dataclass(frozen=True, eq=False)
 class Sum(Term):
     """A sum of terms, each times a number; of one term alone only where that is not 1."""
 
     terms: tuple[tuple[float, Term], ...]
-
-    def parts(self) -> tuple[Any, ...]:
-        return self.terms
 
     def inside(self) -> tuple[Term, ...]:
         return tuple(x for _, x in self.terms)
@@ -95,9 +86,6 @@ class Product(Term):
     """A product, element by element, of powers with whole exponents."""
 
     factors: Factors
-
-    def parts(self) -> tuple[Any, ...]:
-        return self.factors
 
     def inside(self) -> tuple[Term, ...]:
         return tuple(x for x, _ in self.factors)
@@ -138,14 +126,18 @@ def every(x: Term) -> Iterator[Term]:
                 stack.append(z)
 
 
-def changed(x: Term, change: Callable[[Term], Term | None]) -> Term:
-    """The formula with what `change` gives in place of what it knows."""
+def symbols(x: Term) -> Iterator[Symbol]:
+    """Each name in a formula, once."""
+    return (y for y in every(x) if isinstance(y, Symbol))
+
+
+def changed(x: Term, change: Callable[[Symbol], Term]) -> Term:
+    """The formula with what `change` gives in the place of each name."""
     known: dict[Term, Term] = {}
 
     def one(y: Term) -> Term:
         if y not in known:
-            new = change(y)
-            known[y] = y.over(one) if new is None else new
+            known[y] = change(y) if isinstance(y, Symbol) else y.over(one)
         return known[y]
 
     return one(x)
@@ -153,12 +145,12 @@ def changed(x: Term, change: Callable[[Term], Term | None]) -> Term:
 
 def later(x: Term, steps: int) -> Term:
     """The same formula so many steps later."""
-    return changed(
-        x,
-        lambda y: (
-            replace(y, at=y.at + steps) if isinstance(y, Symbol) and y.at is not None else None
-        ),
-    )
+    return changed(x, lambda y: y if y.at is None else replace(y, at=y.at + steps))
+
+
+def with_block(x: Term, block: str, other: str) -> Term:
+    """The formula with another block in place of one."""
+    return changed(x, lambda y: replace(y, block=other) if y.block == block else y)
 
 
 # -- sums and products -----------------------------------------------------------------------------
