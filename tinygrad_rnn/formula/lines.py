@@ -10,9 +10,9 @@ from typing import Any
 from ..op import pick
 from ..ops import shape
 from ..tensor import Tensor, history
-from .names import Names, is_split
+from .names import Names
 from .order import Line, grouped, ordered
-from .program import Program
+from .program import Program, is_split
 from .read import Reader
 from .term import Call, Number, Sum, Symbol, Term, changed, every, later, plus, symbols
 

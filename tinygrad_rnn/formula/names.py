@@ -10,7 +10,7 @@ from typing import Any
 from ..op import pick
 from ..ops import shape
 from ..tensor import Tensor
-from .program import Program, origin
+from .program import Program, is_split, origin
 from .read import Reader
 from .term import Call, Sum, Symbol, symbols, with_block
 
@@ -118,7 +118,7 @@ class Names:
         found: defaultdict[Tensor, dict[int, Tensor]] = defaultdict(dict)
         for key, x in self.program.weights.items():
             if isinstance(key, tuple):
-                found[key[0]][key[1] if isinstance(key[1], int) else key[1][0]] = x
+                found[key[0]][key[1]] = x
         return {leaf: dict(sorted(parts.items())) for leaf, parts in found.items()}
 
     def _blocks(self, leaf: Tensor, parts: dict[int, Tensor]) -> tuple[tuple[Symbol, ...], Call]:
@@ -200,8 +200,3 @@ def _static(program: Program) -> set[Tensor]:
     for y in program.nodes:
         (static if moving.isdisjoint(y.inputs) else moving).add(y)
     return static
-
-
-def is_split(y: Tensor) -> bool:
-    """Whether a tensor is one that is cut along its last axis."""
-    return y.op is shape._split and y.attrs["axis"] % (n := y.inputs[0].ndim) == n - 1

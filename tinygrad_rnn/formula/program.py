@@ -59,23 +59,20 @@ class Program:
 
     def replay(self, y: Tensor) -> None:
         """Do once more what made a tensor, unless it is taken apart."""
-        if y in self.env or y in self.cuts.whole_of:
+        cuts, env, x = self.cuts, self.env, y.inputs[0] if y.inputs else y
+        if y in env or y in cuts.whole_of or y in cuts.in_rows or is_split(y):
             return
         if y.op is None:
-            if not self.cuts.is_apart(y):
-                self.env[y] = self.weight(y, y, y.shape, y.name)
+            env[y] = self.weight(y, y, y.shape)
             return
-        if y.op is pick and (whole := y.inputs[0]) in self.cuts.splits:
-            self.env[y] = new = self.part(self.cuts.splits[whole], y.attrs["i"], whole)
-        elif y.op is pick:
-            new = self.env[y] = self.env[y.inputs[0]][y.attrs["i"]]
-        elif y in self.cuts.rows:
-            x = y.inputs[0]
-            new = self.env[y] = self.weight((x, y.attrs["index"]), x, y.shape, x.name)
-        elif y not in self.cuts.splits:
-            new = self.env[y] = y.op(*[self.env[x] for x in y.inputs], **y.attrs)
+        if y.op is pick:
+            i = y.attrs["i"]
+            env[y] = self.part(x.inputs[0], i, x) if is_split(x) else env[x][i]
+        elif x in cuts.in_rows:
+            env[y] = self.weight((x, y.attrs["index"][0]), x, y.shape)
         else:
-            return
+            env[y] = y.op(*[env[x] for x in y.inputs], **y.attrs)
+        new = env[y]
         if y.name and isinstance(new, Tensor) and new.op is not None and not new.name:
             new.name = y.name
 
@@ -85,35 +82,31 @@ class Program:
 
     def part(self, x: Tensor, k: int, split: Tensor) -> Tensor:
         """Block k of a tensor that is cut as a split cuts."""
-        sizes = tuple(part.shape[-1] for part in split._array)
+        sizes = sizes_of(split)
         if (x, k, sizes) in self.parts:
             return self.parts[x, k, sizes]
         if x not in self.cuts.whole_of:
             found = shape._split(self.whole(x), **split.attrs | {"axis": -1})
             self.parts |= {(x, n, sizes): part for n, part in enumerate(found)}
             return self.parts[x, k, sizes]
-        size = (*x.shape[:-1], sizes[k])
         if x.op is None:
-            new = self.weight((x, k), x, size, x.name)
-        elif x.op is linear._matmul:
-            new = x.op(self.whole(x.inputs[0]), self.part(x.inputs[1], k, split))
+            new = self.weight((x, k), x, (*x.shape[:-1], sizes[k]))
         elif x.op is shape._concat:
             new = self.whole(x.inputs[k])
         else:
-            new = x.op(
-                *[self.part(z, k, split) if spans(z, x) else self.whole(z) for z in x.inputs],
-                **x.attrs,
-            )
+            pairs = zip(x.inputs, cut_with(x, sizes) or (), strict=True)
+            inputs = [self.part(z, k, split) if cut else self.whole(z) for z, cut in pairs]
+            new = x.op(*inputs, **x.attrs)
         self.parts[x, k, sizes] = new
         return new
 
-    def weight(self, key: Any, x: Tensor, size: Any, name: str | None) -> Tensor:
+    def weight(self, key: Any, x: Tensor, size: tuple[int, ...]) -> Tensor:
         """What stands for a leaf that the step closes over; numbers stand for themselves."""
-        plain = not x.tracked and not name and not isinstance(x._array, Outline)
+        plain = not x.tracked and not x.name and not isinstance(x._array, Outline)
         if plain and (not x.ndim or (x.size and (x._array == x._array.flat[0]).all())):
             return x
         if key not in self.weights:
-            self.weights[key] = self.leaf(blank(size, x.dtype, name), x.tracked)
+            self.weights[key] = self.leaf(blank(size, x.dtype, x.name), x.tracked)
         return self.weights[key]
 
     # -- and back ----------------------------------------------------------------------------------
@@ -176,16 +169,34 @@ def origin(key: Any) -> Tensor:
     return key[0] if isinstance(key, tuple) else key
 
 
-def spans(x: Tensor, y: Tensor) -> bool:
-    """Whether an input of a pointwise op has the answer's last axis, and not 1 in its place."""
-    return bool(x.ndim) and x.shape[-1] == y.shape[-1] != 1
+def is_split(y: Tensor) -> bool:
+    """Whether a tensor is one that is cut along its last axis."""
+    return y.op is shape._split and y.attrs["axis"] % (n := y.inputs[0].ndim) == n - 1
+
+
+def sizes_of(split: Tensor) -> tuple[int, ...]:
+    return tuple(part.shape[-1] for part in split._array)
+
+
+def cut_with(y: Tensor, sizes: tuple[int, ...]) -> list[bool] | None:
+    """Which inputs of an op are cut where its answer is; None where that cannot be."""
+    if y.op is None:
+        return [] if (y.tracked or y.name) and not isinstance(y._array, Outline) else None
+    if y.op is linear._matmul:
+        return [False, True] if y.inputs[1].ndim == 2 else None
+    if y.op is shape._concat:
+        own = tuple(z.shape[-1:] for z in y.inputs) == tuple((n,) for n in sizes)
+        last = y.attrs["axis"] % y.ndim == y.ndim - 1
+        return [False] * len(y.inputs) if own and last else None
+    spans = [bool(z.ndim) and z.shape[-1] == y.shape[-1] != 1 for z in y.inputs]
+    return spans if y.op.pointwise else None
 
 
 class Cuts:
     """Which tensors of a step can be taken apart into blocks, as all that reads them is.
 
-    splits: for each split along the last axis what it cuts. whole_of: the tensors that need not be
-    made as a whole, and how they are cut. rows: what takes one row of a weight by its number.
+    whole_of: the tensors that need not be made as a whole, and how they are cut. in_rows: the
+    weights of which each reader takes one row, by its number.
     """
 
     def __init__(self, nodes: Sequence[Tensor], results: Sequence[Tensor]):
@@ -194,73 +205,41 @@ class Cuts:
             for x in y.inputs or ():
                 self.readers[x].append(y)
         self.kept = set(results)
-        self.splits = {
-            y: y.inputs[0]
-            for y in nodes
-            if y.op is shape._split and y.attrs["axis"] % y.inputs[0].ndim == y.inputs[0].ndim - 1
-        }
-        self.whole_of: dict[Tensor, Any] = {}
-        for y, x in self.splits.items():
-            self._reach(x, tuple(part.shape[-1] for part in y._array))
+        self.whole_of: dict[Tensor, tuple[int, ...]] = {}
+        for y in filter(is_split, nodes):
+            self._reach(y.inputs[0], sizes_of(y))
         while bad := [x for x in self.whole_of if not self._holds(x)]:
             for x in bad:
                 del self.whole_of[x]
-        self.rows = {
-            y for x in nodes if self._in_rows(x) for y in self.readers[x]
-        }  # fmt: skip
-
-    def is_apart(self, x: Tensor) -> bool:
-        """Whether nothing reads a leaf as a whole."""
-        return x in self.whole_of or (bool(self.readers[x]) and self.rows >= set(self.readers[x]))
+        self.in_rows = {x for x in nodes if self.readers[x] and x.op is None and x.tracked
+                        and not isinstance(x._array, Outline)
+                        and all(map(_is_row, self.readers[x]))}  # fmt: skip
 
     def _reach(self, x: Tensor, sizes: tuple[int, ...]) -> None:
         stack = [x]
         while stack:
             y = stack.pop()
-            if y in self.whole_of or not y.ndim or y.shape[-1] != sum(sizes):
+            if y in self.whole_of or y.shape[-1:] != (sum(sizes),):
                 continue
-            if y.op is None:
-                if (y.tracked or y.name) and not isinstance(y._array, Outline):
-                    self.whole_of[y] = sizes
-                continue
-            self.whole_of[y] = sizes
-            if y.op is linear._matmul:
-                stack.append(y.inputs[1])
-            elif y.op is shape._concat:
-                pass
-            else:
-                stack += [z for z in y.inputs if spans(z, y)]
+            cut = cut_with(y, sizes)
+            if cut is not None:
+                self.whole_of[y] = sizes
+                stack += [z for z, also in zip(y.inputs, cut, strict=True) if also]
 
     def _holds(self, x: Tensor) -> bool:
         """Whether a tensor can be taken apart, given that the others in `whole_of` are."""
         sizes = self.whole_of[x]
         if x in self.kept or (x.name and x.op is not None):
             return False
-        for y in self.readers[x]:
-            if y in self.splits:
-                if tuple(part.shape[-1] for part in y._array) != sizes:
-                    return False
-            elif (
-                self.whole_of.get(y) != sizes
-                or y.op is shape._concat
-                or (y.op is linear._matmul and x is y.inputs[0])
-            ):
-                return False
-        if x.op is None:
-            return True
-        if x.op is linear._matmul:
-            return x.inputs[1] in self.whole_of and x.inputs[1].ndim == 2
-        if x.op is shape._concat:
-            own = tuple(z.shape[-1] for z in x.inputs)
-            return x.attrs["axis"] % x.ndim == x.ndim - 1 and own == sizes
-        return x.op.pointwise
-
-    def _in_rows(self, x: Tensor) -> bool:
-        """Whether a weight is only read row by row, by number."""
-        if x.op is not None or not x.tracked or isinstance(x._array, Outline):
+        if x.op is linear._matmul and x.inputs[1] not in self.whole_of:
             return False
-        readers = self.readers[x]
-        return bool(readers) and all(map(_is_row, readers))
+        for y in self.readers[x]:
+            if (sizes_of(y) if is_split(y) else self.whole_of.get(y)) != sizes:
+                return False
+            cut = [True] if is_split(y) else cut_with(y, sizes) or []
+            if any(z is x and not also for z, also in zip(y.inputs, cut, strict=True)):
+                return False
+        return True
 
 
 def _is_row(y: Tensor) -> bool:
