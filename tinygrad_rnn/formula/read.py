@@ -47,12 +47,9 @@ class Reader:
         inputs = [self.names[x] if x in self.names else self.known[x] for x in y.inputs]
         if y.op.pointwise:
             inputs = _unexpanded(y, inputs)
-        write = _FORMS.get(y.op)
-        if write is not None:
-            made = write(self, y, *inputs)
-            if made is not None:
-                return made
-        return Call(y.op, tuple(inputs), tuple((k, self.setting(k, v)) for k, v in y.attrs.items()))
+        made: Term | None = _FORMS[y.op](self, y, *inputs) if y.op in _FORMS else None
+        attrs = tuple((name, self.setting(name, value)) for name, value in y.attrs.items())
+        return made or Call(y.op, tuple(inputs), attrs)
 
     def setting(self, name: str, value: Any) -> Any:
         """An attribute, in which a shape has B for the batch."""
@@ -65,57 +62,40 @@ class Reader:
         before, after = y.inputs[0].shape, y.shape
         if before == after:
             return x
-        axes, rank = reduce.axes_of(y.inputs[0], y.attrs.get("axis")), len(before)
-        if y.op is shape.sum_to:
-            axes = tuple(range(rank - len(after))) or tuple(
-                k for k in range(rank) if before[k] != after[k]
-            )
+        axes = None if y.op is shape.sum_to else reduce.axes_of(y.inputs[0], y.attrs["axis"])
         over = ""
-        if axes == (0,) and before[0] == self.batch and after == before[1:]:
+        if axes in (None, (0,)) and before == (self.batch, *after):
             over = "batch"
-        elif axes == (rank - 1,) and after == (*before[:-1], 1):
+        elif axes in (None, (len(before) - 1,)) and after == (*before[:-1], 1):
             over = "j"
         c, p = scaled(x)
-        if isinstance(p, Number):
+        if isinstance(p, Number) or not over:
             return None
-        return times(Number(c), Call(reduce.sum, (p,), (("over", over),))) if over else None
+        return times(Number(c), Call(reduce.sum, (p,), (("over", over),)))
 
 
 def constant(array: Any) -> Term:
     """A number, or an array of one number."""
     flat = np.asarray(array).reshape(-1)
-    if not array.ndim:
-        return Number(float(flat[0]))
     if flat.size and (flat == flat[0]).all():
-        full = Call(filled, (Number(float(flat[0])),), (("shape", array.shape),))
-        return full
+        one = Number(float(flat[0]))
+        return Call(shape.broadcast_to, (one,), (("shape", array.shape),)) if array.ndim else one
     raise ValueError("a constant array has no name")
-
-
-def _full(x: Any, shape: Any) -> Any:
-    return np.full(shape, x)
-
-
-_full.__name__ = "full"
-filled = Op(_full, [None])
 
 
 def _unexpanded(y: Tensor, inputs: list[Term]) -> list[Term]:
     """Inputs of a pointwise op without what broadcasting does anyway; constants as numbers."""
     shapes = [x.shape for x in y.inputs]
-    for k, term in enumerate(inputs):
-        if not isinstance(term, Call) or term.op not in (filled, shape.broadcast_to):
+    for k, (x, term) in enumerate(zip(y.inputs, inputs, strict=True)):
+        if not isinstance(term, Call) or term.op is not shape.broadcast_to or x.op not in _SPREAD:
             continue
-        inner = term.inputs[0]
-        small: tuple[int, ...] = ()
-        if term.op is shape.broadcast_to:
-            small = (
-                y.inputs[k].inputs[0].shape if y.inputs[k].op is shape.broadcast_to else shapes[k]
-            )
+        small = x.inputs[0].shape if x.op is not None else ()
         if np.broadcast_shapes(*shapes[:k], small, *shapes[k + 1 :]) == y.shape:
-            inputs[k], shapes[k] = inner, small
+            inputs[k], shapes[k] = term.inputs[0], small
     return inputs
 
+
+_SPREAD = (None, shape.broadcast_to)
 
 # -- ops that have a sign of their own -------------------------------------------------------------
 
@@ -125,15 +105,13 @@ def _power(read: Reader, y: Tensor, x: Term, n: Term) -> Term | None:
     return raised(x, int(n.value)) if whole and isinstance(n, Number) else None
 
 
-def _transpose(read: Reader, y: Tensor, x: Term) -> Term | None:
-    if y.ndim != 2 or y.attrs.get("axes") not in (None, (1, 0), (-1, -2), (-1, 0), (1, -2)):
-        return None
-    return turned(x)
+def _moved(read: Reader, y: Tensor, x: Term) -> Term | None:
+    """Axes that change places, if these are rows and columns."""
+    is_turned = y.ndim == 2 and y.op.body(_WIDE, **y.attrs).shape == _WIDE.shape[::-1]
+    return turned(x) if is_turned else None
 
 
-def _swapaxes(read: Reader, y: Tensor, x: Term) -> Term | None:
-    whole = y.ndim == 2 and y.attrs["axis1"] % 2 != y.attrs["axis2"] % 2
-    return turned(x) if whole else None
+_WIDE = np.empty((2, 3))
 
 
 def turned(x: Term) -> Term:
@@ -162,10 +140,6 @@ def _matmul(read: Reader, y: Tensor, a: Term, b: Term) -> Term:
     return times(Number(c * d), Call(linear._matmul, (p, q)))
 
 
-def _sum(read: Reader, y: Tensor, x: Term) -> Term | None:
-    return read.total(y, x)
-
-
 def _same_shape(read: Reader, y: Tensor, x: Term) -> Term | None:
     return x if y.shape == y.inputs[0].shape else None
 
@@ -176,16 +150,22 @@ def _concat(read: Reader, y: Tensor, *xs: Term) -> Term:
 
 
 def _pick(read: Reader, y: Tensor, x: Term) -> Term | None:
-    """A part of what was just put together."""
-    if isinstance(x, Call) and x.op is shape._split and isinstance(x.inputs[0], Call):
-        whole = x.inputs[0]
-        sizes = y.inputs[0].inputs[0]
-        if whole.op is shape._concat and sizes.op is shape._concat:
-            parts = [part.shape for part in sizes.inputs]
-            cuts = [part.shape for part in y.inputs[0]._array]
-            if parts == cuts and sizes.attrs["axis"] % y.ndim == y.inputs[0].attrs["axis"] % y.ndim:
-                return whole.inputs[y.attrs["i"]]
-    return None
+    """A part of what is taken apart as a block of it; of what was just put together, that part."""
+    parts, i = y.inputs[0], y.attrs["i"]
+    if not isinstance(x, Call) or parts.op not in (shape._split, shape.unstack):
+        return None
+    (z,), (whole,) = parts.inputs, x.inputs
+    axis = parts.attrs["axis"] % z.ndim
+    place: int | slice = i
+    if parts.op is shape._split:
+        sizes = [part.shape[axis] for part in parts._array]
+        if isinstance(whole, Call) and whole.op is z.op is shape._concat:
+            own = [part.shape[axis] for part in z.inputs]
+            if own == sizes and z.attrs["axis"] % z.ndim == axis:
+                return whole.inputs[i]
+        first, end = sum(sizes[:i]), sum(sizes[: i + 1])
+        place = slice(first or None, None if end == z.shape[axis] else end)
+    return Call(shape.take, (whole,), (("index", (slice(None),) * axis + (place,)),))
 
 
 _FORMS: dict[Op, Any] = {
@@ -197,13 +177,13 @@ _FORMS: dict[Op, Any] = {
     ar.power: _power,
     ar.astype: _astype,
     linear._matmul: _matmul,
-    shape.transpose: _transpose,
-    shape.swapaxes: _swapaxes,
+    shape.transpose: _moved,
+    shape.swapaxes: _moved,
     shape.reshape: _same_shape,
     shape.broadcast_to: _same_shape,
     shape._concat: _concat,
-    shape.sum_to: _sum,
-    reduce.sum: _sum,
+    shape.sum_to: Reader.total,
+    reduce.sum: Reader.total,
     pick: _pick,
 }
 
