@@ -10,8 +10,8 @@ import numpy as np
 
 from ..lab.heat import heat
 from ..optim.clip import euclidean
-from ..tape import Record, Tape
-from ..tape.document import rounded
+from ..tape import Call, Place, Record, Tape
+from ..tape.document import rounded, usual
 from ..tape.words import literal
 from ..tensor import Tensor
 from ..view.fold import Folder
@@ -26,9 +26,10 @@ def page_data(
     loss: Tensor, tape: Tape, signs: Mapping[int, str], levels: Iterable[str]
 ) -> dict[str, Any]:
     """Ready to be written as JSON. signs: what was read at each time step, if that is known."""
-    levels = list(levels)
+    levels, known = list(levels), usual(Record) | usual(Call) | usual(Place)
     return {
         "tape": json.loads(tape.json()),
+        "usual": {k: v for k, v in known.items() if k not in ("id", "call", "place")},
         "saved": {str(r.id): r.saved for r in tape.records if r.saved},
         "weights": weights(tape),
         "signs": {str(t): literal(sign, 8) for t, sign in signs.items()},

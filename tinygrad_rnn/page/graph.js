@@ -3,24 +3,25 @@
 const SVG = "http://www.w3.org/2000/svg";
 const idsOf = (text) => (text || "").split(" ").filter(Boolean).map(Number);
 
+/** Attributes of an element of the picture. */
+function set(el, facts) {
+  for (const [key, value] of Object.entries(facts)) el.setAttribute(key, value);
+  return el;
+}
+
 class Graph {
   constructor(svg, run) {
     Object.assign(this, { svg, run });
-    svg.setAttribute("role", "group"); // its nodes are things of their own
-    svg.setAttribute("aria-label", say("graph"));
-    svg.removeAttribute("width");
-    svg.removeAttribute("height");
-    for (const el of svg.querySelectorAll("g.step[data-t]")) this.readFrame(el);
-    this.nodes = [...svg.querySelectorAll("g.node")].map((el) => this.readNode(el));
+    set(svg, { role: "group", "aria-label": say("graph") }); // its nodes are things of their own
+    for (const name of ["width", "height"]) svg.removeAttribute(name);
+    const all = (what) => [...svg.querySelectorAll(what)];
+    for (const el of all("g.step[data-t]")) this.readFrame(el);
+    this.nodes = all("g.node").map((el) => this.readNode(el));
     for (const node of this.nodes) node.size ??= node.box && this.addSize(node);
-    this.edges = [...svg.querySelectorAll("g.edge")].map((el) => this.readEdge(el));
-    this.byRecord = new Map(); // the nodes of a record, and the edges into it
-    this.into = new Map();
-    const put = (map, id, thing) => map.set(id, [...(map.get(id) || []), thing]);
-    for (const node of this.nodes) for (const id of node.ids) put(this.byRecord, id, node);
-    for (const edge of this.edges) put(this.into, edge.target, edge);
-    this.things = [...this.nodes, ...this.edges];
-    this.home = this.bounds();
+    this.edges = all("g.edge").map((el) => this.readEdge(el));
+    this.byRecord = run.records.map(({ id }) => this.nodes.filter((node) => node.ids.includes(id)));
+    this.into = run.records.map(({ id }) => this.edges.filter((edge) => edge.target === id));
+    this.home = bounds(all("g.step > rect, g.node > rect").map(boxOf));
   }
 
   /** What was read at a step, beside its number; where all steps are one, it has none. */
@@ -34,19 +35,13 @@ class Graph {
     const box = rect ? boxOf(rect) : null;
     const { ids, t } = el.dataset; // a shared weight has a chip in each of the steps
     const [, kind] = el.classList;
-    const node = { el, rect, box, kind, ids: idsOf(ids), t: t === undefined ? null : Number(t) };
+    const step = kind === "parameter" && t !== undefined ? Number(t) : null;
+    const node = { el, rect, box, kind, ids: idsOf(ids), step };
     node.ticks = this.ticksOf(node);
-    node.size = this.numberLine(el);
-    el.setAttribute("tabindex", "-1");
-    el.setAttribute("role", "button");
+    node.size = el.querySelector("text.grad"); // from now on, what is known at a tick
+    node.size?.classList.add("number");
+    set(el, { tabindex: -1, role: "button" });
     return node;
-  }
-
-  /** The line on which the picture tells a gradient: from now on, what is known at a tick. */
-  numberLine(el) {
-    const line = el.querySelector("text.grad");
-    line?.classList.add("number");
-    return line;
   }
 
   /** Room for a number at a box that has no such line: below, or where another box is, beside. */
@@ -54,12 +49,10 @@ class Graph {
     const under = ({ box: b }) => b && b.y > box.y && b.y < box.y + box.h + 9;
     const near = ({ box: b }) => Math.abs(b.x - box.x) < box.w;
     const beside = this.nodes.some((n) => under(n) && near(n));
+    const [x, y] = beside ? [-3, box.h / 2 + 3] : [box.w / 2, box.h + 8.5];
+    const words = { class: "size", "text-anchor": beside ? "end" : "middle" };
     const text = document.createElementNS(SVG, "text");
-    text.setAttribute("class", "size");
-    text.setAttribute("x", beside ? box.x - 3 : box.x + box.w / 2);
-    text.setAttribute("y", box.y + (beside ? box.h / 2 + 3 : box.h + 8.5));
-    text.setAttribute("text-anchor", beside ? "end" : "middle");
-    el.append(text);
+    el.append(set(text, { ...words, x: box.x + x, y: box.y + y }));
     return text;
   }
 
@@ -69,15 +62,6 @@ class Graph {
     return { el, path: el.querySelector("path"), source, target, place, ticks };
   }
 
-  bounds() {
-    const rects = [...this.svg.querySelectorAll("g.step > rect, g.node > rect")].map(boxOf);
-    if (!rects.length) return { x: 0, y: 0, w: 100, h: 100 };
-    const [left, top] = ["x", "y"].map((k) => Math.min(...rects.map((r) => r[k])));
-    const right = Math.max(...rects.map((r) => r.x + r.w));
-    const bottom = Math.max(...rects.map((r) => r.y + r.h));
-    return { x: left - 30, y: top - 22, w: right - left + 60, h: bottom - top + 44 };
-  }
-
   // -- what is lit --------------------------------------------------------------------------------
 
   /** Show a tick: touch only what has changed since the one that was shown. */
@@ -85,7 +69,7 @@ class Graph {
     const dress = `${overlay} ${theme}`;
     const all = dress !== this.dress;
     this.dress = dress;
-    for (const thing of this.things) {
+    for (const thing of [...this.nodes, ...this.edges]) {
       const stage = passed(thing.ticks, k);
       if (stage === thing.stage && !all) continue;
       thing.stage = stage;
@@ -96,20 +80,17 @@ class Graph {
   }
 
   /** The ticks at which a node changes: its records are computed, terms come, it is done. */
-  ticksOf({ ids, kind, t }) {
+  ticksOf({ ids, step }) {
     const { run } = this;
-    const here = (a) => kind !== "parameter" || t === null || run.records[a.from].t === t;
-    const ticks = ids.flatMap((id) => [
-      ...[run.forwardAt[id], run.backwardAt[id]].filter(Number.isFinite),
+    const here = (a) => step === null || run.records[a.from].t === step;
+    return ids.flatMap((id) => [
+      ...[run.forwardAt[id], run.backwardAt[id]],
       ...run.arrivals[id].filter(here).map((a) => a.tick),
     ]);
-    return ticks.sort((p, q) => p - q);
   }
 
   glow(record) {
-    const now = record
-      ? [...(this.byRecord.get(record.id) || []), ...(this.into.get(record.id) || [])]
-      : [];
+    const now = record ? [...this.byRecord[record.id], ...this.into[record.id]] : [];
     for (const { el } of this.glowing || []) el.classList.remove("now");
     for (const { el } of now) el.classList.add("now");
     this.glowing = now;
@@ -126,12 +107,7 @@ class Graph {
     const { run } = this;
     if (node.ids.every((id) => run.doneAt(id) <= k)) return "done";
     if (!node.ids.some((id) => run.forwardAt[id] <= k)) return "waiting";
-    const partly = node.ids.some((id) => run.gradientAt(id, k, this.stepOf(node)));
-    return partly ? "partly" : "known";
-  }
-
-  stepOf(node) {
-    return node.kind === "parameter" ? node.t : null;
+    return node.ids.some((id) => run.gradientAt(id, k, node.step)) ? "partly" : "known";
   }
 
   /** The norms a node shows: of several records the largest. */
@@ -140,7 +116,7 @@ class Graph {
       found.length ? found.reduce((p, q) => (isLoud(p) || p > q ? p : q)) : null;
     const reached = node.ids.filter((id) => this.run.forwardAt[id] <= k);
     const values = reached.map((id) => this.run.records[id].value?.l2).filter((v) => v != null);
-    const came = node.ids.map((id) => this.run.gradientAt(id, k, this.stepOf(node)));
+    const came = node.ids.map((id) => this.run.gradientAt(id, k, node.step));
     return { value: largest(values), grad: largest(came.filter(Boolean).map((g) => g.l2)) };
   }
 
@@ -166,34 +142,34 @@ class Graph {
     this.setState(edge, came ? "done" : this.run.forwardAt[edge.target] <= k ? "known" : "waiting");
     if (!edge.path) return;
     const shown = came && (overlay === "grad" || overlay === "both");
-    const term = shown && this.run.records[edge.target]?.terms.find((x) => x.place === edge.place);
-    const l2 = term ? term.numbers.l2 : null;
-    edge.el.classList.toggle("back", l2 !== null);
-    edge.path.style.stroke = l2 === null ? "" : isLoud(l2) ? "#d000d0" : normColour(l2);
-    edge.path.style.strokeWidth = l2 === null ? "" : String(normWidth(l2));
+    const terms = shown ? (this.run.records[edge.target]?.terms ?? []) : [];
+    const l2 = terms.find((x) => x.place === edge.place)?.numbers.l2;
+    const told = l2 !== undefined;
+    edge.el.classList.toggle("back", told);
+    edge.path.style.stroke = !told ? "" : isLoud(l2) ? "#d000d0" : normColour(l2);
+    edge.path.style.strokeWidth = told ? String(normWidth(l2)) : "";
   }
 
   /** Point out some records: what is on a path, or what was searched for. */
   mark(word, ids) {
     this.svg.classList.toggle(`has-${word}`, Boolean(ids));
-    for (const node of this.nodes)
-      node.el.classList.toggle(word, Boolean(ids) && node.ids.some((n) => ids.has(n)));
-    for (const e of this.edges)
-      e.el.classList.toggle(word, Boolean(ids) && ids.has(e.source) && ids.has(e.target));
+    const has = (id) => Boolean(ids?.has(id));
+    for (const node of this.nodes) node.el.classList.toggle(word, node.ids.some(has));
+    for (const e of this.edges) e.el.classList.toggle(word, has(e.source) && has(e.target));
   }
 
   /** Hide the nodes of some kinds, and the edges at them. */
   hide(kinds) {
     for (const node of this.nodes) node.el.classList.toggle("hidden", kinds.has(node.kind));
-    const kindOf = (id) => this.run.records[id]?.kind;
-    for (const e of this.edges) e.el.classList.toggle("hidden", kinds.has(kindOf(e.source)));
+    const hides = (e) => kinds.has(this.run.records[e.source]?.kind);
+    for (const e of this.edges) e.el.classList.toggle("hidden", hides(e));
   }
 
   /** The words that a screen reader says of each node. */
   label() {
     for (const { el, ids } of this.nodes) {
-      const r = this.run.records[ids[ids.length - 1]];
-      el.setAttribute("aria-label", r ? `${r.label} ${shapeWords(r)}, ${this.run.where(r)}` : "…");
+      const r = this.run.records[ids.at(-1)];
+      el.ariaLabel = r ? `${r.label} ${shapeWords(r)}, ${this.run.where(r)}` : "…";
     }
   }
 
@@ -220,27 +196,22 @@ class Graph {
     const wide = Math.min(Math.max(w * factor, 60), this.home.w * 4);
     const real = wide / w;
     const point = at || { x: x + w / 2, y: y + h / 2 };
-    this.look({
-      x: point.x - (point.x - x) * real,
-      y: point.y - (point.y - y) * real,
-      w: wide,
-      h: h * real,
-    });
+    const moved = (p, from) => p - (p - from) * real;
+    this.look({ x: moved(point.x, x), y: moved(point.y, y), w: wide, h: h * real });
   }
 
   /** Bring a record into view, if it is not: at the middle, so that the next ones are too. */
   follow(id) {
-    const node = (this.byRecord.get(id) || []).find((n) => n.box);
+    const node = this.byRecord[id].find((n) => n.box);
     if (!node || !this.view) return;
-    const { x, y, w, h } = this.view;
-    const [cx, cy] = [node.box.x + node.box.w / 2, node.box.y + node.box.h / 2];
-    const { home } = this;
-    const out = (c, from, size, all) =>
-      all > size * 1.01 && (c < from + size * 0.06 || c > from + size * 0.94);
-    const next = { x, y, w, h };
-    if (out(cx, x, w, home.w)) next.x = cx - w / 2;
-    if (out(cy, y, h, home.h)) next.y = cy - h / 2;
-    if (next.x !== x || next.y !== y) this.look(next);
+    const next = { ...this.view };
+    for (const [side, size] of Object.entries({ x: "w", y: "h" })) {
+      const [from, span] = [next[side], next[size]];
+      const middle = node.box[side] + node.box[size] / 2;
+      const seen = middle >= from + span * 0.06 && middle <= from + span * 0.94;
+      if (!seen && this.home[size] > span * 1.01) next[side] = middle - span / 2;
+    }
+    this.look(next);
   }
 
   /** A point of the screen in the picture's own measure. */
@@ -257,10 +228,8 @@ class Graph {
   file() {
     const copy = this.svg.cloneNode(true);
     const { x, y, w, h } = this.home;
-    copy.setAttribute("viewBox", `${x} ${y} ${w} ${h}`);
-    copy.setAttribute("width", w);
-    copy.setAttribute("height", h);
-    copy.setAttribute("class", `${copy.getAttribute("class") || ""} alone`);
+    set(copy, { viewBox: `${x} ${y} ${w} ${h}`, width: w, height: h });
+    copy.classList.add("alone");
     const style = document.createElementNS(SVG, "style");
     style.textContent = byId("graph-style").textContent;
     copy.prepend(style, byId("hatch").cloneNode(true));
@@ -268,16 +237,21 @@ class Graph {
   }
 }
 
-/** How many of some ticks, in order, have passed. */
-function passed(ticks, k) {
-  let n = 0;
-  while (n < ticks.length && ticks[n] <= k) n += 1;
-  return n;
-}
+/** How many of some ticks have passed. */
+const passed = (ticks, k) => ticks.filter((tick) => tick <= k).length;
 
 function boxOf(rect) {
   const [x, y, w, h] = ["x", "y", "width", "height"].map((k) => Number(rect.getAttribute(k)));
   return { x, y, w, h };
+}
+
+/** What holds all boxes, with room around them. */
+function bounds(boxes) {
+  if (!boxes.length) return { x: 0, y: 0, w: 100, h: 100 };
+  const [left, top] = ["x", "y"].map((k) => Math.min(...boxes.map((r) => r[k])));
+  const right = Math.max(...boxes.map((r) => r.x + r.w));
+  const bottom = Math.max(...boxes.map((r) => r.y + r.h));
+  return { x: left - 30, y: top - 22, w: right - left + 60, h: bottom - top + 44 };
 }
 
 /** Drag to move, wheel to zoom. */

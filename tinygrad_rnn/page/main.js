@@ -1,11 +1,12 @@
 // The page: its parts put together, what the keys and buttons do, and links to a tick.
 
 const WORDS = json("words");
+const LANGUAGES = ["en", "zh"];
 let language = "en";
 
 /** A sentence of the page in the language chosen. */
 function say(key, values = {}) {
-  const text = WORDS[language][key] ?? WORDS.en[key] ?? key;
+  const text = WORDS[key][LANGUAGES.indexOf(language)];
   return text.replace(/\{(\w+)\}/g, (_, name) => values[name] ?? "");
 }
 
@@ -28,7 +29,7 @@ const stops = tourOf(run);
 function go(k, { follow = true } = {}) {
   state.k = Math.max(0, Math.min(run.last, Math.round(k) || 0));
   if (!graph()) return; // the page is still being put together
-  const { record } = run.at(state.k);
+  const { record, way } = run.at(state.k);
   if (!byId("keep").checked) state.node = record ? record.id : run.records.length - 1;
   graph().show(state.k, state.overlay);
   if (record && follow) graph().follow(record.id);
@@ -37,10 +38,8 @@ function go(k, { follow = true } = {}) {
   select(state.node);
   byId("scrub").value = state.k;
   byId("done").style.width = `${(100 * state.k) / Math.max(1, run.last)}%`;
-  const sentence = sentenceAt(state.k);
-  byId("now").textContent = sentence;
-  byId("now").className = run.at(state.k).way;
-  byId("scrub").setAttribute("aria-valuetext", sentence);
+  byId("now").className = way;
+  byId("now").textContent = byId("scrub").ariaValueText = sentenceAt(state.k);
   remember();
 }
 
@@ -48,21 +47,17 @@ function go(k, { follow = true } = {}) {
 function sentenceAt(k) {
   const { way, record: r } = run.at(k);
   if (way === "start") return say("now_start");
-  const F = run.forward.length;
   const facts = { what: `${r.label} #${r.id}`, where: run.where(r) || say("no_step") };
+  const n = run[way].length;
   if (way === "forward")
-    return say("now_forward", { ...facts, k, n: F, rule: formula(r), size: brief(r.value?.l2) });
-  const added = r.terms.map((term) => {
+    return say("now_forward", { ...facts, k, n, rule: formula(r), size: brief(r.value?.l2) });
+  const terms = r.terms.map((term) => {
     const [source, part] = r.inputs[term.place];
     const which = `${run.records[source].label} #${source}${part < 0 ? "" : `[${part}]`}`;
     return `${which} += ${brief(term.numbers.l2)}`;
   });
-  const count = { k: k - F, n: run.backward.length, size: brief(r.grad?.l2) };
-  return say(added.length ? "now_backward" : "now_leaf", {
-    ...facts,
-    ...count,
-    added: added.join(", "),
-  });
+  const done = { k: k - run.forward.length, n, size: brief(r.grad.l2), added: terms.join(", ") };
+  return say(terms.length ? "now_backward" : "now_leaf", { ...facts, ...done });
 }
 
 let selected = [];
@@ -73,7 +68,7 @@ function select(id) {
     el.classList.remove("selected");
     el.setAttribute("tabindex", "-1");
   }
-  selected = graph().byRecord.get(id) || [];
+  selected = graph().byRecord[id];
   for (const { el } of selected) {
     el.classList.add("selected");
     el.setAttribute("tabindex", "0");
@@ -113,10 +108,7 @@ async function unpacked(text) {
   const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
   const svg = await new Response(stream).text();
-  return document.importNode(
-    new DOMParser().parseFromString(svg, "image/svg+xml").documentElement,
-    true,
-  );
+  return new DOMParser().parseFromString(svg, "image/svg+xml").documentElement;
 }
 
 function setOverlay(overlay) {
@@ -129,9 +121,8 @@ function setOverlay(overlay) {
 function setTheme(name) {
   theme = name === "dark" ? "dark" : "light";
   document.documentElement.dataset.theme = theme;
-  document
-    .querySelectorAll("#scale i")
-    .forEach((el, n) => (el.style.backgroundColor = normColour(10 ** (n - 6))));
+  for (const [n, el] of document.querySelectorAll("#scale i").entries())
+    el.style.backgroundColor = normColour(10 ** (n - 6));
   weights.show(state.k, true);
   go(state.k, { follow: false });
 }
@@ -140,10 +131,8 @@ function setLanguage(name) {
   language = name === "zh" ? "zh" : "en";
   document.documentElement.lang = language === "zh" ? "zh-CN" : "en";
   for (const el of document.querySelectorAll("[data-say]")) el.textContent = say(el.dataset.say);
-  for (const el of document.querySelectorAll("[data-hint]")) {
-    el.setAttribute("aria-label", say(el.dataset.hint));
-    el.title = say(el.dataset.hint);
-  }
+  for (const el of document.querySelectorAll("[data-hint]"))
+    el.ariaLabel = el.title = say(el.dataset.hint);
   byId("search").placeholder = say("search");
   byId("facts").textContent = factsOfRun();
   translatePicture();
@@ -182,15 +171,15 @@ function play(on) {
   const button = byId("play");
   button.textContent = on ? "‖" : "▶";
   button.dataset.hint = on ? "pause" : "play";
-  button.setAttribute("aria-label", say(button.dataset.hint));
+  button.ariaLabel = say(button.dataset.hint);
 }
 
 function found() {
   const word = byId("search").value.trim().toLowerCase();
   if (!word) return null;
-  const text = (r) =>
-    `#${r.id} ${r.label} ${r.op} ${r.kind} ${r.scope} ${run.signs[r.t] || ""}`.toLowerCase();
-  return new Set(run.records.filter((r) => text(r).includes(word)).map((r) => r.id));
+  const words = (r) => [`#${r.id}`, r.label, r.op, r.kind, r.scope, run.signs[r.t]].join(" ");
+  const matches = run.records.filter((r) => words(r).toLowerCase().includes(word));
+  return new Set(matches.map((r) => r.id));
 }
 
 function search() {
@@ -205,8 +194,8 @@ function nextFound() {
 }
 
 function hideKinds() {
-  const boxes = [...document.querySelectorAll("#kinds input")];
-  graph().hide(new Set(boxes.filter((box) => !box.checked).map((box) => box.value)));
+  const boxes = document.querySelectorAll("#kinds input:not(:checked)");
+  graph().hide(new Set([...boxes].map((box) => box.value)));
 }
 
 /** The tour's caption; the next stop, or the end of it. */
@@ -266,9 +255,8 @@ function remember() {
 
 /** What the address asks for: `#k=57` or `?k=57`, and lang, theme, level, overlay. */
 function asked() {
-  const facts = new URLSearchParams(location.search);
-  for (const [key, value] of new URLSearchParams(location.hash.slice(1))) facts.set(key, value);
-  return Object.fromEntries(facts);
+  const { search, hash } = location;
+  return Object.fromEntries([search, hash.slice(1)].flatMap((s) => [...new URLSearchParams(s)]));
 }
 
 async function follow({ k, level, overlay, lang, theme: dress }) {
@@ -312,21 +300,17 @@ function pressed(event) {
 /** From a node in the picture: up to who reads it, down to what it reads. */
 function walkFrom(event) {
   const id = state.node;
-  const ways = {
-    ArrowUp: run.readers[id].map((x) => x.id),
-    ArrowDown: run.records[id].inputs.map(([s]) => s),
-  };
-  const next = event.key === "Enter" ? id : ways[event.key][0];
+  const ways = { ArrowUp: run.readers[id][0], ArrowDown: run.records[id].inputs[0]?.[0] };
+  const next = event.key === "Enter" ? id : ways[event.key];
   if (next === undefined) return;
   choose(next);
-  graph().byRecord.get(next)?.[0]?.el.focus();
+  graph().byRecord[next][0]?.el.focus();
   event.preventDefault();
 }
 
 function pick(event) {
-  const el = event.target.closest(".node");
-  const node = el && graph().nodes.find((n) => n.el === el);
-  if (node?.ids.length) select(node.ids[node.ids.length - 1]);
+  const node = graph().nodes.find(({ el }) => el.contains(event.target));
+  if (node?.ids.length) select(node.ids.at(-1));
 }
 
 function wire() {
@@ -382,4 +366,4 @@ function begin() {
 }
 
 begin();
-window.explained = { run, state, go, graph, everyExample, say, WORDS };
+window.explained = { run, state, go, graph, examples };

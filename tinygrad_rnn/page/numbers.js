@@ -5,7 +5,7 @@ const real = (v) => (typeof v === "string" ? Number(v) : v); // JSON has no NaN:
 /** What the tape says of an array, with all that follows from its elements. */
 function measured(given) {
   if (!given) return null;
-  const known = { least: null, largest: null, mean: null, nan: 0, infinite: 0, data: null };
+  const known = { nan: 0, infinite: 0 };
   for (const [key, value] of Object.entries(given))
     known[key] = Array.isArray(value) ? value.map(real) : real(value);
   return known.data ? { ...known, ...statisticsOf(known.data) } : known;
@@ -14,10 +14,10 @@ function measured(given) {
 function statisticsOf(data) {
   const finite = data.filter(Number.isFinite);
   const nan = data.filter(Number.isNaN).length;
-  const infinite = data.length - finite.length - nan;
-  if (!finite.length) return { nan, infinite };
+  const told = { nan, infinite: data.length - finite.length - nan };
+  if (!finite.length) return told;
   const mean = finite.reduce((a, b) => a + b, 0) / finite.length;
-  return { least: Math.min(...finite), largest: Math.max(...finite), mean, nan, infinite };
+  return { ...told, least: Math.min(...finite), largest: Math.max(...finite), mean };
 }
 
 /** The elementwise sum of some arrays, all of them known. */
@@ -34,10 +34,8 @@ function brief(v) {
   if (Number.isNaN(v)) return "NaN";
   if (!Number.isFinite(v)) return v > 0 ? "∞" : "−∞";
   const size = Math.abs(v);
-  let text;
-  if (size === 0) text = "0";
-  else if (size >= 0.001 && size < 10000) text = String(Number(v.toPrecision(3)));
-  else text = v.toExponential(1).replace("e+", "e");
+  const plain = size === 0 || (size >= 0.001 && size < 10000);
+  const text = plain ? String(Number(v.toPrecision(3))) : v.toExponential(1).replace("e+", "e");
   return text.replace(/-/g, "−");
 }
 

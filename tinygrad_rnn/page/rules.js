@@ -13,18 +13,15 @@ const ruleOf = (term) => term.rule || say("rule_unknown");
 
 /** The elements a rule needs, at one place; null where one of them was not kept. */
 function lettersAt(run, r, j) {
+  const elementAt = (numbers, at) => numbers?.data?.[at] ?? null;
   const found = { g: elementAt(r.grad, j), y: elementAt(r.value, j) };
-  const size = sizeOf(r);
   r.inputs.forEach(([source], place) => {
     const n = sizeOf(run.records[source]);
-    const at = n === size ? j : n === 1 || j === 0 ? 0 : -1; // broadcasting leaves the first first
-    found[letters(r)[place]] = at < 0 ? null : elementAt(run.inputValue(r, place), at);
+    const at = n === sizeOf(r) ? j : n === 1 || j === 0 ? 0 : -1; // the first is the first of all
+    found[letters(r)[place]] = elementAt(run.inputValue(r, place), at);
   });
   return found;
 }
-
-const elementAt = (numbers, j) =>
-  numbers?.data && j < numbers.data.length ? numbers.data[j] : null;
 
 const LETTER = /(?<![\p{L}\d_])\p{L}(?![\p{L}\d_(])/gu;
 
@@ -45,7 +42,7 @@ function examples(run, r, { numbers, rule }, most = 3) {
   for (let j = 0; j < Math.min(most, sizeOf(r)); j++) {
     const v = lettersAt(run, r, j);
     if ((rule.match(LETTER) || []).some((letter) => v[letter] === null)) break;
-    found.push({ text: withNumbers(rule, v), value: numbers.data[j], at: j });
+    found.push({ text: withNumbers(rule, v), value: numbers.data[j] });
   }
   return found;
 }
@@ -57,29 +54,17 @@ function productExample(run, r, rule, numbers) {
   const row = lineOf(run, r, found[1], !found[2]);
   const column = lineOf(run, r, found[3], Boolean(found[4]));
   if (!row || !column || row.length !== column.length) return [];
-  return [{ text: sumText(row.map((v, k) => [v, column[k]])), value: numbers.data[0], at: 0 }];
+  const words = row.map((v, k) => `${bracket(v)} · ${bracket(column[k])}`);
+  const text = words.slice(0, 3).join(" + ") + (words.length > 3 ? " + …" : "");
+  return [{ text, value: numbers.data[0] }];
 }
 
 /** The first row of what a letter stands for, or its first column; null where it is not known. */
 function lineOf(run, r, letter, isRow) {
   const place = letters(r).indexOf(letter);
-  const x = letter === "g" || letter === "y" ? r : run.records[r.inputs[place]?.[0]];
-  const known = letter === "g" ? r.grad : letter === "y" ? r.value : run.inputValue(r, place);
+  const x = place < 0 ? r : run.records[r.inputs[place][0]];
+  const known = place >= 0 ? run.inputValue(r, place) : letter === "g" ? r.grad : r.value;
   if (!known?.data || x.shape?.length !== 2) return null;
   const [n, m] = x.shape;
   return isRow ? known.data.slice(0, m) : Array.from({ length: n }, (_, i) => known.data[i * m]);
-}
-
-function sumText(terms) {
-  const words = terms.slice(0, 3).map(([p, q]) => `${bracket(p)} · ${bracket(q)}`);
-  return words.join(" + ") + (terms.length > 3 ? " + …" : "");
-}
-
-/** Every line of numbers that the panel would show, with what it is said to give. */
-function everyExample(run) {
-  return run.records.flatMap((r) =>
-    r.terms.flatMap((term) =>
-      examples(run, r, term, 64).map((x) => ({ ...x, id: r.id, op: r.op, rule: term.rule })),
-    ),
-  );
 }

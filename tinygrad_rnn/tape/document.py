@@ -51,7 +51,7 @@ def _short_form(x: Any) -> Any:
         kept = {name: rounded(v) for name, v in told.items() if v != USUAL[name]}
         return {"l2": rounded(x.l2), **kept}
     if is_dataclass(x):
-        given = [(name, getattr(x, name), usual) for name, usual in _usual(x.__class__).items()]
+        given = [(name, getattr(x, name), usual) for name, usual in usual(x.__class__).items()]
         return {name: _short_form(v) for name, v, usual in given if v != usual}
     if isinstance(x, list | tuple):
         return [_short_form(v) for v in x]
@@ -59,7 +59,7 @@ def _short_form(x: Any) -> Any:
 
 
 @cache
-def _usual(kind: Any) -> dict[str, Any]:
+def usual(kind: Any) -> dict[str, Any]:
     """The fields of a class, each with what it is by default; nothing where it is always told."""
     made = {f.name: f.default for f in fields(kind)}
     made |= {f.name: f.default_factory() for f in fields(kind) if f.default_factory is not MISSING}
