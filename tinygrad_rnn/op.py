@@ -6,13 +6,14 @@ import importlib
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import wraps
 from operator import attrgetter
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from . import kernels
-from .refusals import refuse_words, worded
+from .refusals import F, refuse_words, worded
 from .tensor import (
     _NONE,
     Outline,
@@ -348,18 +349,32 @@ def variadic(rule: Any, **declared: Any) -> Callable[..., Op]:
     return lambda body: Op(body, [rule], variadic=True, declared=Declared(**declared))
 
 
-def function(**declared: Any) -> Callable[..., Any]:
+def function(inputs: int = 0, **declared: Any) -> Callable[[F], F]:
     """Make a function of other ops one of the library's; `numpy` and `method` as in `pointwise`.
 
     It needs no derivative: graphs, loops, pictures and equations see the ops that it is made of.
+    Its first `inputs` arguments reach it as tensors or arrays, whatever was given.
     """
 
-    def declare(body: Callable[..., Any]) -> Callable[..., Any]:
-        made = worded("f")(body)
-        made.declared = Declared(**declared)  # type: ignore[attr-defined]
-        return made
+    def declare(body: F) -> F:
+        names = [*inspect.signature(body).parameters][:inputs]
+
+        @wraps(body)
+        def prepared(*given: Any, **words: Any) -> Any:
+            for name in words.keys() & names:
+                words[name] = operand(words[name])
+            return body(*map(operand, given[:inputs]), *given[inputs:], **words)
+
+        made = worded("f")(prepared if inputs else body)
+        vars(made)["declared"] = Declared(**declared)
+        return cast(F, made)
 
     return declare
+
+
+def operand(x: Any) -> Any:
+    """Return x as a tensor or an array."""
+    return x if isinstance(x, Tensor) else as_array(x)
 
 
 def _found(module: str, name: str) -> Any:

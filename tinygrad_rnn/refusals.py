@@ -5,9 +5,11 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import lru_cache, wraps
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from .tensor import foreign
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def refuse_words(place: str, who: str, words: Iterable[str], known: Collection[str]) -> None:
@@ -43,10 +45,10 @@ def _parameters(kind: type) -> frozenset[str]:
     return frozenset(inspect.signature(kind.__init__).parameters)  # type: ignore[misc]
 
 
-def worded(place: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def worded(place: str) -> Callable[[F], F]:
     """A function whose refusal of another library's keyword says what it is called here."""
 
-    def around(function: Callable[..., Any]) -> Callable[..., Any]:
+    def around(function: F) -> F:
         known = [name for name in inspect.signature(function).parameters if name != "self"]
 
         @wraps(function)
@@ -57,6 +59,6 @@ def worded(place: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
                 refuse_words(place, function.__qualname__, words, known)
                 raise
 
-        return called
+        return cast(F, called)
 
     return around

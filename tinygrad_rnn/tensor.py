@@ -5,19 +5,20 @@ from __future__ import annotations
 import inspect
 import itertools
 import math
+import operator
 import os
 import sys
 import threading
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import ContextDecorator
-from operator import attrgetter
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 Operand: TypeAlias = "Tensor | np.ndarray | float | int | Sequence[Any]"
-Axis: TypeAlias = "int | tuple[int, ...] | None"
+Axis: TypeAlias = int | tuple[int, ...] | None
+Value: TypeAlias = Any  # an array or a tensor: an op and its rules are run on both
 
 if TYPE_CHECKING:  # what the ops attach, see ops/spelling.py and tests/stub.py
     from .methods import Methods
@@ -200,6 +201,12 @@ def seen(x: Tensor, wish: str) -> Any:
     return x._array
 
 
+SLOTS = (
+    "__weakref__", "_array", "_grad", "attrs", "born", "inputs", "line", "name", "op", "scope",
+    "tracked",
+)  # fmt: skip
+
+
 class Tensor(Methods):
     """An n-dimensional array that remembers where it came from.
 
@@ -224,19 +231,7 @@ class Tensor(Methods):
     array([2., 4.])
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_array",
-        "_grad",
-        "attrs",
-        "born",
-        "inputs",
-        "line",
-        "name",
-        "op",
-        "scope",
-        "tracked",
-    )
+    __slots__ = SLOTS
     _array: Any  # a read-only array; inside a graph also a tuple of them, see `pick`
     _grad: Tensor | None
     tracked: bool
@@ -339,7 +334,8 @@ class Tensor(Methods):
         >>> tg.zeros((2, 3)).shape
         (2, 3)
         """
-        return self._array.shape
+        shape: tuple[int, ...] = self._array.shape
+        return shape
 
     @property
     def dtype(self) -> np.dtype:
@@ -348,7 +344,8 @@ class Tensor(Methods):
         >>> tg.tensor([1, 2]).dtype
         dtype('int64')
         """
-        return self._array.dtype
+        dtype: np.dtype = self._array.dtype
+        return dtype
 
     @property
     def ndim(self) -> int:
@@ -357,7 +354,7 @@ class Tensor(Methods):
         >>> tg.zeros((2, 3)).ndim
         2
         """
-        return self._array.ndim
+        return len(self.shape)
 
     @property
     def size(self) -> int:
@@ -366,7 +363,7 @@ class Tensor(Methods):
         >>> tg.zeros((2, 3)).size
         6
         """
-        return self._array.size
+        return math.prod(self.shape)
 
     def numpy(self) -> np.ndarray:
         """Return a read-only view of the array; take `.copy()` of it to write.
@@ -384,7 +381,8 @@ class Tensor(Methods):
         """
         if self._array.size != 1:
             raise ValueError(f"item: expected one element, got shape {self.shape}. Index it first.")
-        return seen(self, "reads the number of").item()
+        number: float | int | bool = seen(self, "reads the number of").item()
+        return number
 
     def detach(self) -> Tensor:
         """Return the same values without the past: gradients stop here.
@@ -394,7 +392,8 @@ class Tensor(Methods):
         3.0
         """
         if self._array.__class__ is Outline:
-            return mode.trace.detach(self)
+            kept: Tensor = mode.trace.detach(self)
+            return kept
         return _born(object.__new__(Tensor), self._array)
 
     def __bool__(self) -> bool:
@@ -416,7 +415,7 @@ class Tensor(Methods):
         return int(self.item())
 
     def __index__(self) -> int:
-        return seen(self, "indexes with").__index__()
+        return operator.index(seen(self, "indexes with"))
 
     def __len__(self) -> int:
         if not self._array.ndim:
@@ -443,7 +442,7 @@ class Tensor(Methods):
             raise BufferError("DLPack: copy=False: a tensor's array is read-only. Let it copy.")
         return self.data.copy().__dlpack__(**options)
 
-    def __dlpack_device__(self) -> tuple[int, int]:
+    def __dlpack_device__(self) -> Any:
         return self._array.__dlpack_device__()
 
     def __repr__(self) -> str:
@@ -605,4 +604,4 @@ def history(outputs: Iterable[Tensor], until: Collection[Tensor] = ()) -> list[T
                     "tg.detach(state))."
                 )
             stack.extend(y.inputs)
-    return sorted(known, key=attrgetter("born"), reverse=True)
+    return sorted(known, key=operator.attrgetter("born"), reverse=True)

@@ -49,7 +49,7 @@ class Apart(Compiler):
     def __init__(self, *arguments: Any) -> None:
         flags = next(a for a in arguments if hasattr(a, "noalias"))
         flags.noalias = True
-        super().__init__(*arguments)
+        super().__init__(*arguments)  # type: ignore[no-untyped-call]
 
 
 GENERATED = {**OPTIONS, "pipeline_class": Apart}
@@ -117,7 +117,7 @@ _packers: dict[Any, Any] = {}
 
 
 def pack_weights(w: Array, out: Array) -> None:
-    panels.pack(w, out)  # type: ignore[call-arg]
+    panels.pack(w, out)
 
 
 def packed(w: Array) -> Array:

@@ -12,9 +12,8 @@ import numpy as np
 from llvmlite import binding, ir
 from numba import carray
 from numba.core import cgutils, errors, types
-from numba.extending import intrinsic
 
-from .compiled import LLVM_REAL, SUFFIX, callable_from_c, helper
+from .compiled import LLVM_REAL, SUFFIX, callable_from_c, helper, intrinsic
 from .product import I64, ROWS, VECTOR_BYTES, Block, copy, move, move_one, set_zero, sum_up
 
 LINE = 2 * VECTOR_BYTES  # bytes of one row of a panel
@@ -32,7 +31,7 @@ THIN_1, THIN_2, FEW = THIN[1], THIN[2], max(THIN)
 
 def width(dtype: Any) -> int:
     """The columns of a panel."""
-    return LINE // np.dtype(dtype).itemsize
+    return LINE // int(np.dtype(dtype).itemsize)
 
 
 def packed_size(depth: int, columns: int, dtype: Any) -> int:
@@ -43,7 +42,7 @@ def packed_size(depth: int, columns: int, dtype: Any) -> int:
 
 def gather_size(rows: int, columns: int, dtype: Any) -> int:
     """How many numbers of scratch `gather` needs for a sum of (rows, columns)."""
-    spare = 64 // np.dtype(dtype).itemsize
+    spare = 64 // int(np.dtype(dtype).itemsize)
     return packed_size(TALL, rows, dtype) + packed_size(TALL, columns, dtype) + spare
 
 

@@ -14,10 +14,10 @@ import numpy as np
 from llvmlite import ir
 from numba import from_dtype, njit, types
 from numba.core import cgutils
-from numba.extending import intrinsic, overload
+from numba.extending import overload
 
 from . import numbers
-from .compiled import FUSED, LLVM_REAL, OPTIONS, SUFFIX, closed, helper, read, written
+from .compiled import FUSED, LLVM_REAL, OPTIONS, SUFFIX, closed, helper, intrinsic, read, written
 from .kept import Kept
 
 # exp(r) = 1 + r + r^2 p(r). The coefficients of p are a minimax fit (Remez exchange in 300-bit

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.extending import intrinsic
 
-from .compiled import FUSED, HOST, LLVM_REAL, SUFFIX, helper, inlined, read, specialised
+from .compiled import FUSED, HOST, LLVM_REAL, SUFFIX, helper, inlined, intrinsic, read, specialised
 
 VECTOR_BYTES = 64 if "avx512f" in HOST else 32 if "avx" in HOST else 16
 # The tile: as many rows of two vectors as the host's registers hold (32 of them, else 16).

@@ -11,10 +11,9 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
 
 from . import pointwise as pointwise  # which says what exp is in compiled code
-from .compiled import SUFFIX, helper, read, rows, specialised, written
+from .compiled import SUFFIX, helper, intrinsic, read, rows, specialised, written
 from .numbers import exp
 from .product import I32, I64, VECTOR_BYTES, Block
 

@@ -7,9 +7,9 @@ largest derivative is given with each (S18).
 import math
 
 from ..op import function
+from ..tensor import Value
 from .arithmetic import abs, maximum, minimum, sigmoid, softplus, tanh, where
 from .elementary import expm1, ndtr
-from .shape import operand
 
 __all__ = [
     "clip", "elu", "gelu", "hard_sigmoid", "hard_tanh", "leaky_relu", "log_sigmoid", "mish",
@@ -18,7 +18,7 @@ __all__ = [
 
 
 @function(method=True)
-def clip(x, a_min=None, a_max=None):
+def clip(x: Value, a_min: Value = None, a_max: Value = None) -> Value:
     """Return x where it lies between the limits, else the nearer limit; NaN stays.
 
     A limit may be a number, an array or a tensor, or None for none. At a limit, x and the limit
@@ -34,7 +34,7 @@ def clip(x, a_min=None, a_max=None):
 
 
 @function()
-def hard_tanh(x, min_val=-1.0, max_val=1.0):
+def hard_tanh(x: Value, min_val: float = -1.0, max_val: float = 1.0) -> Value:
     """Return x between the limits, else the nearer limit; derivative at most 1, ½ at the corners.
 
     >>> tg.hard_tanh(tg.tensor([-2.0, 0.5]))
@@ -43,8 +43,8 @@ def hard_tanh(x, min_val=-1.0, max_val=1.0):
     return clip(x, min_val, max_val)
 
 
-@function()
-def hard_sigmoid(x, alpha=0.2, beta=0.5):
+@function(1)
+def hard_sigmoid(x: Value, alpha: float = 0.2, beta: float = 0.5) -> Value:
     """Return max(0, min(1, αx + β)); derivative at most |α|, half of it at the corners.
 
     That of ONNX and of Keras before 3. Keras 3 and PyTorch mean α = 1/6 by it.
@@ -52,32 +52,31 @@ def hard_sigmoid(x, alpha=0.2, beta=0.5):
     >>> tg.hard_sigmoid(tg.tensor([-9.0, 1.0]))
     tensor([0. , 0.7], dtype=float64)
     """
-    return clip(alpha * operand(x) + beta, 0, 1)
+    return clip(alpha * x + beta, 0, 1)
 
 
-@function()
-def log_sigmoid(x):
+@function(1)
+def log_sigmoid(x: Value) -> Value:
     """Return log(1 / (1 + e⁻ˣ)) without overflow; derivative below 1.
 
     >>> tg.log_sigmoid(tg.tensor([-1000.0, 0.0]))
     tensor([-1.00000000e+03, -6.93147181e-01], dtype=float64)
     """
-    return -softplus(-operand(x))
+    return -softplus(-x)
 
 
-@function()
-def softsign(x):
+@function(1)
+def softsign(x: Value) -> Value:
     """Return x / (1 + |x|); derivative at most 1, at 0. It is NaN at ±inf.
 
     >>> tg.softsign(tg.tensor([-1.0, 3.0]))
     tensor([-0.5 ,  0.75], dtype=float64)
     """
-    x = operand(x)
     return x / (1 + abs(x))
 
 
-@function()
-def leaky_relu(x, alpha=0.01):
+@function(1)
+def leaky_relu(x: Value, alpha: float = 0.01) -> Value:
     """Return x where x >= 0, else αx, as in ONNX and PyTorch; derivative at most max(1, |α|).
 
     At 0 it is 1.
@@ -85,24 +84,22 @@ def leaky_relu(x, alpha=0.01):
     >>> tg.leaky_relu(tg.tensor([-1.0, 2.0]))
     tensor([-0.01,  2.  ], dtype=float64)
     """
-    x = operand(x)
     return where(x >= 0, x, alpha * x)
 
 
-@function()
-def elu(x, alpha=1.0):
+@function(1)
+def elu(x: Value, alpha: float = 1.0) -> Value:
     """Return x where x >= 0, else α (eˣ - 1); derivative at most max(1, |α|), 1 at 0.
 
     >>> tg.elu(tg.tensor([-1.0, 2.0]))
     tensor([-0.63212056,  2.        ], dtype=float64)
     """
-    x = operand(x)
     low = where(x >= 0, 0, x)  # the side that is not taken would overflow
     return where(x >= 0, x, alpha * expm1(low))
 
 
 @function()
-def selu(x):
+def selu(x: Value) -> Value:
     """Return 1.0507 elu(x, 1.6733), which keeps mean 0 and variance 1 (Klambauer et al. 2017).
 
     Derivative at most 1.7581, just below 0; 1.0507 at 0.
@@ -113,30 +110,28 @@ def selu(x):
     return 1.0507009873554805 * elu(x, 1.6732632423543772)
 
 
-@function()
-def silu(x):
+@function(1)
+def silu(x: Value) -> Value:
     """Return x / (1 + e⁻ˣ), also called swish; derivative at most 1.0998. It is NaN at -inf.
 
     >>> tg.silu(tg.tensor([-1.0, 2.0]))
     tensor([-0.26894142,  1.76159416], dtype=float64)
     """
-    x = operand(x)
     return x * sigmoid(x)
 
 
-@function()
-def mish(x):
+@function(1)
+def mish(x: Value) -> Value:
     """Return x tanh(log(1 + eˣ)) (Misra 2019); derivative at most 1.0885. It is NaN at -inf.
 
     >>> tg.mish(tg.tensor([-1.0, 2.0]))
     tensor([-0.30340146,  1.94395896], dtype=float64)
     """
-    x = operand(x)
     return x * tanh(softplus(x))
 
 
-@function()
-def gelu(x, approximate="none"):
+@function(1)
+def gelu(x: Value, approximate: str = "none") -> Value:
     """Return x Φ(x), Φ as in `ndtr`; derivative at most 1.129. It is NaN at -inf.
 
     approximate="tanh" is x (1 + tanh(√(2/π) (x + 0.044715 x³))) / 2 (Hendrycks & Gimpel 2016).
@@ -146,7 +141,6 @@ def gelu(x, approximate="none"):
     """
     if approximate not in ("none", "tanh"):
         raise ValueError(f"gelu: approximate: expected 'none' or 'tanh', got {approximate!r}")
-    x = operand(x)
     if approximate == "none":
         return x * ndtr(x)
     return 0.5 * x * (1 + tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))

@@ -2,15 +2,17 @@
 
 from math import prod
 from string import ascii_letters
+from typing import Any
 
 import numpy as np
 
-from ..op import function
+from ..op import function, operand
+from ..tensor import Value
 from .arithmetic import mul, where
 from .linear import matmul
 from .moving import moveaxis, roll
 from .reduce import sum
-from .shape import operand, reshape, transpose
+from .shape import reshape, transpose
 
 __all__ = [
     "cross", "diagonal", "dot", "einsum", "kron", "outer", "tensordot", "trace", "tril", "triu",
@@ -18,7 +20,7 @@ __all__ = [
 
 
 @function(method=True)
-def dot(a, b):
+def dot(a: Value, b: Value) -> Value:
     """Return the sum of products over the last axis of a and the last but one of b, as `np.dot`.
 
     Of vectors the inner product, of matrices the matrix product, with a number the product.
@@ -32,25 +34,24 @@ def dot(a, b):
     return matmul(a, b) if b.ndim < 3 else tensordot(a, b, axes=(-1, -2))
 
 
-@function()
-def outer(a, b):
+@function(2)
+def outer(a: Value, b: Value) -> Value:
     """Return the products of each element of a with each of b, (M, N), both laid out flat.
 
     >>> tg.outer(tg.tensor([1.0, 2.0]), [3.0, 4.0])
     tensor([[3., 4.],
             [6., 8.]], dtype=float64)
     """
-    return mul(reshape(operand(a), shape=(-1, 1)), reshape(operand(b), shape=(1, -1)))
+    return mul(reshape(a, shape=(-1, 1)), reshape(b, shape=(1, -1)))
 
 
-@function()
-def kron(a, b):
+@function(2)
+def kron(a: Value, b: Value) -> Value:
     """Return the Kronecker product: a with each element replaced by its product with all of b.
 
     >>> tg.kron(tg.tensor([1.0, 10.0]), [1.0, 2.0])
     tensor([ 1.,  2., 10., 20.], dtype=float64)
     """
-    a, b = operand(a), operand(b)
     n = max(a.ndim, b.ndim)
     s, t = ((1,) * (n - x.ndim) + x.shape for x in (a, b))
     wide = reshape(a, shape=tuple(size for k in s for size in (k, 1)))
@@ -59,7 +60,9 @@ def kron(a, b):
 
 
 @function()
-def cross(a, b, axisa=-1, axisb=-1, axisc=-1, axis=None):
+def cross(
+    a: Value, b: Value, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: int | None = None
+) -> Value:
     """Return the vector product of vectors of three elements along an axis.
 
     `axisa`, `axisb` and `axisc` say where they lie in a, in b and in the answer; `axis` all three.
@@ -79,7 +82,7 @@ def cross(a, b, axisa=-1, axisb=-1, axisc=-1, axis=None):
 
 
 @function(method=True)
-def diagonal(x, offset=0, axis1=0, axis2=1):
+def diagonal(x: Value, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Value:
     """Return the elements of which both indices along two axes are equal, as a new last axis.
 
     `offset` is how far to the right of the diagonal (negative: below) they stand.
@@ -96,7 +99,7 @@ def diagonal(x, offset=0, axis1=0, axis2=1):
 
 
 @function(method=True)
-def trace(x, offset=0, axis1=0, axis2=1):
+def trace(x: Value, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Value:
     """Return the sum of the diagonal over two axes.
 
     >>> tg.trace(tg.tensor([[1.0, 2.0], [3.0, 4.0]]))
@@ -105,35 +108,33 @@ def trace(x, offset=0, axis1=0, axis2=1):
     return sum(diagonal(x, offset, axis1, axis2), axis=-1)
 
 
-@function()
-def tril(x, k=0):
+@function(1)
+def tril(x: Value, k: int = 0) -> Value:
     """Return the matrices of the last two axes with 0 above the k-th diagonal.
 
     >>> tg.tril(tg.tensor([[1.0, 2.0], [3.0, 4.0]]))
     tensor([[1., 0.],
             [3., 4.]], dtype=float64)
     """
-    x = operand(x)
-    return where(np.tri(*x.shape[-2:], k=k, dtype=bool), x, 0)
+    return where(np.tril(np.ones(x.shape[-2:], bool), k), x, 0)
 
 
-@function()
-def triu(x, k=0):
+@function(1)
+def triu(x: Value, k: int = 0) -> Value:
     """Return the matrices of the last two axes with 0 below the k-th diagonal.
 
     >>> tg.triu(tg.tensor([[1.0, 2.0], [3.0, 4.0]]))
     tensor([[1., 2.],
             [0., 4.]], dtype=float64)
     """
-    x = operand(x)
-    return where(np.tri(*x.shape[-2:], k=k - 1, dtype=bool), 0, x)
+    return where(np.tril(np.ones(x.shape[-2:], bool), k - 1), 0, x)
 
 
 # -- sums of products over named axes --------------------------------------------------------------
 
 
-@function()
-def tensordot(a, b, axes=2):
+@function(2)
+def tensordot(a: Value, b: Value, axes: Any = 2) -> Value:
     """Return the sum of products over the last `axes` axes of a and the first of b.
 
     axes=(axes of a, axes of b) says over which instead, a number or a list each. The axes of a
@@ -142,7 +143,6 @@ def tensordot(a, b, axes=2):
     >>> tg.tensordot(tg.tensor([[1.0, 2.0], [3.0, 4.0]]), [1.0, 10.0], axes=1)
     tensor([21., 43.], dtype=float64)
     """
-    a, b = operand(a), operand(b)
     if isinstance(axes, int | np.integer):
         axes = range(a.ndim - axes, a.ndim), range(axes)
     pairs = list(zip(*[np.atleast_1d(k).tolist() for k in axes], strict=True))
@@ -155,7 +155,7 @@ def tensordot(a, b, axes=2):
 
 
 @function()
-def einsum(subscripts, *operands):
+def einsum(subscripts: str, *operands: Value) -> Value:
     """Return the sum of products that the subscripts name, as `np.einsum` does.
 
     A letter is an axis: one that stands behind the arrow stays, any other is summed over. "..."
@@ -178,7 +178,7 @@ def einsum(subscripts, *operands):
     return _laid(x, [[*have, *new].index(c) for c in out], shape=shape)
 
 
-def _terms(text, ndims):
+def _terms(text: str, ndims: list[int]) -> tuple[list[str], str]:
     """The labels of each operand's axes and of the answer's: letters, and one for each of "..."."""
     left, arrow, out = text.replace(" ", "").partition("->")
     terms = left.split(",")
@@ -205,9 +205,9 @@ def _terms(text, ndims):
     return terms, out
 
 
-def _sizes(text, terms, shapes):
+def _sizes(text: str, terms: list[str], shapes: list[Any]) -> dict[str, int]:
     """The size of each label; an axis of size 1 is repeated, but not on a diagonal."""
-    sizes = {}
+    sizes: dict[str, int] = {}
     for term, shape in zip(terms, shapes, strict=True):
         for c, n in zip(term, shape, strict=True):
             known = sizes.setdefault(c, n)
@@ -218,7 +218,7 @@ def _sizes(text, terms, shapes):
     return sizes
 
 
-def _plain(x, term, sizes):
+def _plain(x: Value, term: str, sizes: dict[str, int]) -> Any:
     """An operand without axes that are repeated, and with its diagonals taken."""
     real = [(c, n) for c, n in zip(term, x.shape, strict=True) if n != 1 or sizes[c] == 1]
     x, labels = _laid(x, shape=tuple(n for _, n in real)), [c for c, _ in real]
@@ -230,7 +230,7 @@ def _plain(x, term, sizes):
     return x, labels
 
 
-def _product(x, a, y, b, kept):
+def _product(x: Value, a: Any, y: Value, b: Any, kept: Any) -> tuple[Value, Any]:
     """The product of x with labels a and y with labels b, summed over what is not kept."""
     x, a = _summed(x, a, {*kept, *b})
     y, b = _summed(y, b, {*kept, *a})
@@ -248,13 +248,13 @@ def _product(x, a, y, b, kept):
     return z, [*lead, *left, *right]
 
 
-def _summed(x, labels, kept):
+def _summed(x: Value, labels: Any, kept: Any) -> tuple[Value, Any]:
     """x summed over the labels that are not kept."""
     gone = tuple([k for k, c in enumerate(labels) if c not in kept])
     return (sum(x, axis=gone) if gone else x), [c for c in labels if c in kept]
 
 
-def _laid(x, axes=None, shape=None):
+def _laid(x: Value, axes: Any = None, shape: Any = None) -> Value:
     """x in another shape, then with its axes in another order; itself where nothing changes."""
     x = x if shape is None or shape == x.shape else reshape(x, shape=shape)
     same = axes is None or list(axes) == list(range(x.ndim))

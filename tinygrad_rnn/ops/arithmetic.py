@@ -1,10 +1,12 @@
 """Arithmetic and elementary functions, one element at a time: z = f(x, y) and y = f(x)."""
 
+from typing import Any
+
 import numpy as np
 
 from .. import kernels
 from ..op import pointwise
-from ..tensor import as_dtype
+from ..tensor import Value, as_dtype
 
 __all__ = [
     "abs", "add", "astype", "div", "equal", "exp", "greater", "greater_equal", "less",
@@ -16,7 +18,7 @@ __all__ = [
 
 
 @pointwise(lambda g, z, x, y: g, lambda g, z, x, y: g, sign="+", method=("__add__",))
-def add(x, y):
+def add(x: Value, y: Value) -> Value:
     """Return x + y.
 
     >>> tg.add(tg.tensor([1.0, 2.0]), 10)
@@ -28,7 +30,7 @@ def add(x, y):
 @pointwise(
     lambda g, z, x, y: g, lambda g, z, x, y: -g, sign="−", numpy=("subtract",), method=("__sub__",)
 )
-def sub(x, y):
+def sub(x: Value, y: Value) -> Value:
     """Return x - y.
 
     >>> tg.sub(tg.tensor([1.0, 2.0]), 10)
@@ -44,7 +46,7 @@ def sub(x, y):
     numpy=("multiply",),
     method=("__mul__",),
 )
-def mul(x, y):
+def mul(x: Value, y: Value) -> Value:
     """Return x * y.
 
     >>> tg.mul(tg.tensor([1.0, 2.0]), 10)
@@ -61,7 +63,7 @@ def mul(x, y):
     method=("__truediv__",),
     quiet=True,
 )
-def div(x, y):
+def div(x: Value, y: Value) -> Value:
     """Return x / y; ±inf or NaN where y is 0.
 
     >>> tg.div(tg.tensor([1.0, 2.0]), 10)
@@ -70,13 +72,13 @@ def div(x, y):
     return x / y
 
 
-def _powers_in_a_loop(build, z, inputs):
+def _powers_in_a_loop(build: Any, z: Value, inputs: Any) -> Value:
     if z.dtype.kind in "iu" and not inputs[1].is_constant:
         build.refuse("power of integers")  # which NumPy refuses where an exponent is negative
     return build.pointwise(z, inputs)
 
 
-def _power(x, y):
+def _power(x: Value, y: Value) -> Value:
     return x * x if y == 2 else np.sqrt(x) if y == 0.5 else x**y
 
 
@@ -89,7 +91,7 @@ def _power(x, y):
     method=("__pow__",),
     quiet=True,
 )
-def power(x, y):
+def power(x: Value, y: Value) -> Value:
     """Return x to the power y. At 0 the derivative by y is taken as 0, and 0⁰ is constant.
 
     At 0 the derivative by y is taken as 0, and 0⁰ is constant.
@@ -102,7 +104,7 @@ def power(x, y):
 
 
 @pointwise(lambda g, y, x: -g, sign="−x", numpy=("negative",), method=("__neg__",))
-def neg(x):
+def neg(x: Value) -> Value:
     """Return -x.
 
     >>> tg.neg(tg.tensor([1.0, -2.0]))
@@ -115,7 +117,7 @@ def neg(x):
 
 
 @pointwise(lambda g, y, x: g * y, number=kernels.exp, compiled=True, sign="eˣ", method=True)
-def exp(x):
+def exp(x: Value) -> Value:
     """Return e to the power x.
 
     >>> tg.exp(tg.tensor([0.0, 1.0]))
@@ -125,7 +127,7 @@ def exp(x):
 
 
 @pointwise(lambda g, y, x: g / x, method=True, quiet=True)
-def log(x):
+def log(x: Value) -> Value:
     """Return the natural logarithm; -inf at 0, NaN below.
 
     >>> tg.log(tg.tensor([1.0, 10.0]))
@@ -135,7 +137,7 @@ def log(x):
 
 
 @pointwise(lambda g, y, x: g / (y + y), sign="√", method=True, quiet=True)
-def sqrt(x):
+def sqrt(x: Value) -> Value:
     """Return the square root; NaN below 0. At 0 the derivative is infinite.
 
     >>> tg.sqrt(tg.tensor([0.0, 9.0]))
@@ -145,7 +147,7 @@ def sqrt(x):
 
 
 @pointwise(lambda g, y, x: g - g * y * y, number=kernels.tanh, compiled=True, method=True)
-def tanh(x):
+def tanh(x: Value) -> Value:
     """Return the hyperbolic tangent.
 
     >>> tg.tanh(tg.tensor([0.0, 1.0]))
@@ -157,7 +159,7 @@ def tanh(x):
 @pointwise(
     lambda g, y, x: g * (y - y * y), number=kernels.sigmoid, compiled=True, sign="σ", method=True
 )
-def sigmoid(x):
+def sigmoid(x: Value) -> Value:
     """Return 1 / (1 + e⁻ˣ), without overflow at either end.
 
     >>> tg.sigmoid(tg.tensor([0.0, -1000.0]))
@@ -172,7 +174,7 @@ def sigmoid(x):
     number=lambda x: kernels.maximum(x, 0.0) + np.log1p(kernels.exp(-np.abs(x))),
     quiet=True,
 )
-def softplus(x):
+def softplus(x: Value) -> Value:
     """Return log(1 + eˣ), without overflow; log sigmoid(x) is -softplus(-x).
 
     >>> tg.softplus(tg.tensor([0.0, 1000.0]))
@@ -182,7 +184,7 @@ def softplus(x):
 
 
 @pointwise(lambda g, y, x: g * sign(x), sign="|x|", numpy=("absolute",), method=("abs", "__abs__"))
-def abs(x):
+def abs(x: Value) -> Value:
     """Return |x|; the derivative at 0 is taken as 0.
 
     >>> tg.abs(tg.tensor([-2.0, 3.0]))
@@ -192,7 +194,7 @@ def abs(x):
 
 
 @pointwise(None, number=lambda x: 1.0 if x > 0.0 else -1.0 if x < 0.0 else x, cheap=True)
-def sign(x):
+def sign(x: Value) -> Value:
     """Return -1, 0 or 1; NaN stays.
 
     >>> tg.sign(tg.tensor([-2.0, 0.0, 3.0]))
@@ -210,7 +212,7 @@ def sign(x):
     cheap=True,
     method=True,
 )
-def relu(x):
+def relu(x: Value) -> Value:
     """Return the larger of x and 0; the derivative at 0 is taken as 0. NaN stays.
 
     >>> tg.relu(tg.tensor([-2.0, 3.0]))
@@ -219,7 +221,7 @@ def relu(x):
     return np.maximum(x, 0)
 
 
-def _chosen(g, wins, x, y):
+def _chosen(g: Value, wins: Value, x: Value, y: Value) -> Value:
     """The cotangent of x where it was chosen over y, and half of it where they tie."""
     return g * (astype(wins, dtype=g.dtype) + 0.5 * astype(equal(x, y), dtype=g.dtype))
 
@@ -230,7 +232,7 @@ def _chosen(g, wins, x, y):
     number=kernels.maximum,
     cheap=True,
 )
-def maximum(x, y):
+def maximum(x: Value, y: Value) -> Value:
     """Return the larger of two; where they tie, each gets half of the gradient. NaN stays.
 
     >>> tg.maximum(tg.tensor([-2.0, 3.0]), 1)
@@ -245,7 +247,7 @@ def maximum(x, y):
     number=kernels.minimum,
     cheap=True,
 )
-def minimum(x, y):
+def minimum(x: Value, y: Value) -> Value:
     """Return the smaller of two; where they tie, each gets half of the gradient. NaN stays.
 
     >>> tg.minimum(tg.tensor([-2.0, 3.0]), 1)
@@ -261,7 +263,7 @@ def minimum(x, y):
     number=lambda condition, x, y: x if condition else y,
     cheap=True,
 )
-def where(condition, x, y):
+def where(condition: Value, x: Value, y: Value) -> Value:
     """Return x where the condition holds, else y.
 
     Both are computed: keep the side that is not taken finite, or its 0·∞ makes a NaN gradient.
@@ -275,7 +277,7 @@ def where(condition, x, y):
 @pointwise(
     lambda g, y, x, dtype: astype(g, dtype=x.dtype), number=lambda x, dtype=None: x, method=True
 )
-def astype(x, dtype):
+def astype(x: Value, dtype: Any) -> Value:
     """Return the same values in another dtype.
 
     >>> tg.astype(tg.tensor([1.5, -1.5]), np.int64)
@@ -288,7 +290,7 @@ def astype(x, dtype):
 
 
 @pointwise(None, None, sign="<", method=("__lt__",))
-def less(x, y):
+def less(x: Value, y: Value) -> Value:
     """Return whether x < y, element by element.
 
     >>> tg.less(tg.tensor([1.0, 2.0]), 2)
@@ -298,7 +300,7 @@ def less(x, y):
 
 
 @pointwise(None, None, sign="≤", method=("__le__",))
-def less_equal(x, y):
+def less_equal(x: Value, y: Value) -> Value:
     """Return whether x <= y, element by element.
 
     >>> tg.less_equal(tg.tensor([1.0, 3.0]), 2)
@@ -308,7 +310,7 @@ def less_equal(x, y):
 
 
 @pointwise(None, None, sign=">", method=("__gt__",))
-def greater(x, y):
+def greater(x: Value, y: Value) -> Value:
     """Return whether x > y, element by element.
 
     >>> tg.greater(tg.tensor([1.0, 3.0]), 2)
@@ -318,7 +320,7 @@ def greater(x, y):
 
 
 @pointwise(None, None, sign="≥", method=("__ge__",))
-def greater_equal(x, y):
+def greater_equal(x: Value, y: Value) -> Value:
     """Return whether x >= y, element by element.
 
     >>> tg.greater_equal(tg.tensor([1.0, 2.0]), 2)
@@ -328,7 +330,7 @@ def greater_equal(x, y):
 
 
 @pointwise(None, None, sign="=", method=("__eq__",))
-def equal(x, y):
+def equal(x: Value, y: Value) -> Value:
     """Return whether x == y, element by element.
 
     >>> tg.equal(tg.tensor([1.0, 2.0]), 2)
@@ -338,7 +340,7 @@ def equal(x, y):
 
 
 @pointwise(None, None, sign="≠", method=("__ne__",))
-def not_equal(x, y):
+def not_equal(x: Value, y: Value) -> Value:
     """Return whether x != y, element by element.
 
     >>> tg.not_equal(tg.tensor([1.0, 2.0]), 2)

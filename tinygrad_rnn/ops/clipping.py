@@ -1,11 +1,12 @@
 """Clipping in the backward pass, inside backpropagation through time."""
 
 import math
+from typing import Any
 
 import numpy as np
 
 from ..op import function, primitive
-from ..tensor import Outline, Tensor, Untraceable, as_array, mode
+from ..tensor import Outline, Tensor, Untraceable, Value, mode
 from . import reduce
 from .arithmetic import abs, maximum, minimum, sqrt
 
@@ -16,16 +17,16 @@ __all__ = ["clip_gradient"]
     lambda g, y, x, norm, value: _by_norm(g, norm) if norm else _by_value(g, value),
     loop=lambda build, y, inputs, norm, value: inputs[0],
 )
-def _clip_gradient(x, norm, value):
+def _clip_gradient(x: Value, norm: float | None, value: float | None) -> Value:
     """x itself; its gradient is clipped."""
     return x
 
 
-def _by_value(g, value):
+def _by_value(g: Value, value: Any) -> Value:
     return maximum(minimum(g, value), -value)
 
 
-def _by_norm(g, norm):
+def _by_norm(g: Value, norm: float | None) -> Value:
     """Each row over the larger of 1 and its length in units of `norm`.
 
     The largest element is taken out before squaring, so that a row that has exploded does not
@@ -39,8 +40,8 @@ def _by_norm(g, norm):
     return g / (top * sqrt(maximum(reduce.sum(rest * rest, axis=-1, keepdims=True), 1)))
 
 
-@function()
-def clip_gradient(x, *, norm=None, value=None):
+@function(1)
+def clip_gradient(x: Value, *, norm: float | None = None, value: float | None = None) -> Value:
     """x itself, whose gradient is clipped in the backward pass: at every step, if a step does so.
 
     value: each element is brought into [-value, value]. norm: each row, along the last axis, is
@@ -57,7 +58,6 @@ def clip_gradient(x, *, norm=None, value=None):
     >>> tg.grad((10 * tg.clip_gradient(x, norm=1.0)).sum(), x)
     tensor([0.70710678, 0.70710678], dtype=float64)
     """
-    x = x if hasattr(x, "ndim") else as_array(x)
     if (norm is None) == (value is None):
         raise ValueError("clip_gradient: expected norm=... or value=..., one of the two")
     word, limit = ("norm", norm) if value is None else ("value", value)

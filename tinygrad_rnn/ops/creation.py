@@ -1,10 +1,11 @@
 """Tensors made of nothing, as NumPy makes arrays: dtypes are NumPy's, float64 unless told."""
 
+from typing import Any
+
 import numpy as np
 
 from ..op import function
-from ..tensor import as_array, owned
-from .shape import operand
+from ..tensor import Value, as_array, owned
 
 __all__ = [
     "arange", "eye", "full", "full_like", "linspace", "ones", "ones_like", "zeros", "zeros_like",
@@ -12,7 +13,7 @@ __all__ = [
 
 
 @function()
-def zeros(shape, dtype=float):
+def zeros(shape: Any, dtype: Any = float) -> Value:
     """Return a tensor of zeros.
 
     >>> tg.zeros((2, 2))
@@ -23,7 +24,7 @@ def zeros(shape, dtype=float):
 
 
 @function()
-def ones(shape, dtype=float):
+def ones(shape: Any, dtype: Any = float) -> Value:
     """Return a tensor of ones.
 
     >>> tg.ones(3, dtype=np.float32)
@@ -33,7 +34,7 @@ def ones(shape, dtype=float):
 
 
 @function()
-def full(shape, fill_value, dtype=None):
+def full(shape: Any, fill_value: Any, dtype: Any = None) -> Value:
     """Return a tensor of one number everywhere, of its dtype unless told.
 
     >>> tg.full((2,), 0.5)
@@ -43,7 +44,7 @@ def full(shape, fill_value, dtype=None):
 
 
 @function()
-def zeros_like(x, dtype=None):
+def zeros_like(x: Value, dtype: Any = None) -> Value:
     """Return zeros of the shape and dtype of x.
 
     >>> tg.zeros_like(tg.tensor([1.0, 2.0]))
@@ -53,7 +54,7 @@ def zeros_like(x, dtype=None):
 
 
 @function()
-def ones_like(x, dtype=None):
+def ones_like(x: Value, dtype: Any = None) -> Value:
     """Return ones of the shape and dtype of x.
 
     >>> tg.ones_like(tg.tensor([3, 4]))
@@ -62,19 +63,18 @@ def ones_like(x, dtype=None):
     return full_like(x, 1, dtype)
 
 
-@function()
-def full_like(x, fill_value, dtype=None):
+@function(1)
+def full_like(x: Value, fill_value: Any, dtype: Any = None) -> Value:
     """Return one number everywhere, in the shape and dtype of x.
 
     >>> tg.full_like(tg.tensor([1.0, 2.0]), 7)
     tensor([7., 7.], dtype=float64)
     """
-    x = operand(x)
     return full(x.shape, fill_value, x.dtype if dtype is None else dtype)
 
 
 @function()
-def eye(N, M=None, k=0, dtype=float):
+def eye(N: int, M: int | None = None, k: int = 0, dtype: Any = float) -> Value:
     """Return a matrix (N, M) of ones on the k-th diagonal and zeros elsewhere; M is N unless told.
 
     >>> tg.eye(2)
@@ -85,7 +85,7 @@ def eye(N, M=None, k=0, dtype=float):
 
 
 @function()
-def arange(*range_, dtype=None):
+def arange(*range_: Any, dtype: Any = None) -> Value:
     """Return the numbers from start (0) to before stop by step (1): `arange(stop)`, or all three.
 
     >>> tg.arange(1, 7, 2)
@@ -95,7 +95,9 @@ def arange(*range_, dtype=None):
 
 
 @function()
-def linspace(start, stop, num=50, endpoint=True, dtype=None):
+def linspace(
+    start: Value, stop: Value, num: int = 50, endpoint: bool = True, dtype: Any = None
+) -> Value:
     """Return so many numbers at equal distances from start to stop, which is the last or left out.
 
     >>> tg.linspace(0, 1, 5)

@@ -1,10 +1,12 @@
 """Connectionist temporal classification: a loss over all ways to place labels in time."""
 
 import math
+from typing import Any
 
 import numpy as np
 
 from ..op import function, primitive
+from ..tensor import Value
 from .arithmetic import equal, exp, less, maximum, where
 from .loss import as_tensor, check_reduction, numbers, reduced
 from .reduce import logsumexp
@@ -18,14 +20,14 @@ NEVER = -1e30  # the logarithm of a chance of 0: finite, so that differences of 
 
 @function()
 def ctc_loss(
-    log_probs,
-    targets,
-    input_lengths,
-    target_lengths,
-    blank=0,
-    reduction="mean",
-    zero_infinity=False,
-):
+    log_probs: Value,
+    targets: Value,
+    input_lengths: Value,
+    target_lengths: Value,
+    blank: int = 0,
+    reduction: str = "mean",
+    zero_infinity: bool = False,
+) -> Value:
     """Return -log of the chance that the outputs spell the targets, by whatever timing.
 
     A way spells what is left of it when repetitions are dropped, and then blanks; the chances of
@@ -61,7 +63,7 @@ def ctc_loss(
 # labels that differ. A row ends at one of its last two places.
 
 
-def _emitted(x, places):
+def _emitted(x: Value, places: Any) -> Value:
     """Return what passing each place at each time adds, (T, N, E)."""
     T, N, C = x.shape
     rows = reshape(transpose(x, axes=(1, 2, 0)), shape=(N * C, T))
@@ -69,11 +71,11 @@ def _emitted(x, places):
     return where(places < 0, NEVER, maximum(picked, NEVER))
 
 
-def _rows(places, classes):
+def _rows(places: Any, classes: int) -> Value:
     return np.maximum(places, 0) + classes * np.arange(len(places))[:, None]
 
 
-def _paths(emitted, places):
+def _paths(emitted: Value, places: Any) -> Value:
     """Return the logarithm of the chance to be at each place after 0, 1, ... times, (T + 1, N, E).
 
     In NumPy's functions, which on tensors are ops: what has no past to keep runs at their speed.
@@ -101,13 +103,13 @@ def _paths(emitted, places):
     None,
     None,
 )
-def _ctc(x, places, times, sizes):
+def _ctc(x: Value, places: Any, times: Any, sizes: Any) -> Value:
     path, n, last = _paths(_emitted(x, places), places), np.arange(len(places)), 2 * sizes + 1
     ends = logsumexp(stack([path[times, n, last], path[times, n, last - 1]], axis=-1))
     return np.where(ends < NEVER / 2, np.inf, -ends).astype(x.dtype)
 
 
-def _ctc_pull(g, y, x, places, times, sizes):
+def _ctc_pull(g: Value, y: Value, x: Value, places: Any, times: Any, sizes: Any) -> Value:
     """-g times the share of the ways that pass a label at a time (Graves et al. 2006, formula 14).
 
     Until then, and from then on, which is the same backwards: times and places turned round.
@@ -130,7 +132,9 @@ def _ctc_pull(g, y, x, places, times, sizes):
 # -- what it is given -------------------------------------------------------------------------
 
 
-def _given(log_probs, targets, input_lengths, target_lengths, blank):
+def _given(
+    log_probs: Value, targets: Value, input_lengths: Value, target_lengths: Value, blank: int
+) -> Any:
     """Return the arguments as those of a batch: log_probs, places, both lengths."""
     x = as_tensor(log_probs)
     targets = _whole("targets", targets)
@@ -142,14 +146,14 @@ def _given(log_probs, targets, input_lengths, target_lengths, blank):
     return x, _places(targets, sizes, x.shape[2], blank), times, sizes
 
 
-def _whole(word, array):
+def _whole(word: str, array: Value) -> Value:
     array = numbers("ctc_loss", word, as_tensor(array))
     if array.size and array.dtype.kind not in "iu":
         raise TypeError(f"ctc_loss: {word}: expected integers, got dtype {array.dtype}")
     return array.astype(np.int64)
 
 
-def _check(x, times, sizes, blank):
+def _check(x: Value, times: Any, sizes: Any, blank: int) -> None:
     if x.ndim != 3 or x.dtype.kind != "f":
         raise ValueError(
             "ctc_loss: log_probs: expected floats (T, N, C), or (T, C) of one sequence, got dtype "
@@ -166,7 +170,7 @@ def _check(x, times, sizes, blank):
         raise ValueError(f"ctc_loss: blank: expected 0 <= blank < {C}, got {blank}")
 
 
-def _places(targets, sizes, classes, blank):
+def _places(targets: Value, sizes: Any, classes: int, blank: int) -> Value:
     """Return the places of each row, (N, E), once the labels are known to fit."""
     most = int(sizes.max(initial=0))
     within = np.arange(most) < sizes[:, None]

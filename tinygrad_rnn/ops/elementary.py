@@ -1,12 +1,14 @@
 """Elementary functions of one number at a time, by NumPy's names, else by PyTorch's."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from ..op import function, pointwise
+from ..tensor import Value
 from .arithmetic import astype, exp, sqrt
-from .shape import operand
 
 __all__ = [
     "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh", "ceil", "cos",
@@ -21,7 +23,7 @@ LN2 = math.log(2.0)
 
 
 @pointwise(lambda g, y, x: g * (y + 1), sign="eˣ−1", quiet=True)
-def expm1(x):
+def expm1(x: Value) -> Value:
     """Return eˣ - 1, to full precision near 0.
 
     >>> tg.expm1(tg.tensor([0.0, 1e-10]))
@@ -31,7 +33,7 @@ def expm1(x):
 
 
 @pointwise(lambda g, y, x: g * y * LN2, sign="2ˣ", quiet=True)
-def exp2(x):
+def exp2(x: Value) -> Value:
     """Return 2ˣ.
 
     >>> tg.exp2(tg.tensor([-1.0, 3.0]))
@@ -41,7 +43,7 @@ def exp2(x):
 
 
 @pointwise(lambda g, y, x: g / (1 + x), quiet=True)
-def log1p(x):
+def log1p(x: Value) -> Value:
     """Return log(1 + x), to full precision near 0; -inf at -1, NaN below.
 
     >>> tg.log1p(tg.tensor([0.0, 1e-10]))
@@ -51,7 +53,7 @@ def log1p(x):
 
 
 @pointwise(lambda g, y, x: g / (x * LN2), quiet=True)
-def log2(x):
+def log2(x: Value) -> Value:
     """Return the logarithm to base 2; -inf at 0, NaN below.
 
     >>> tg.log2(tg.tensor([0.5, 8.0]))
@@ -61,7 +63,7 @@ def log2(x):
 
 
 @pointwise(lambda g, y, x: g * y / x * -0.5, sign="1/√", quiet=True)
-def rsqrt(x):
+def rsqrt(x: Value) -> Value:
     """Return 1 / √x; inf at 0, NaN below.
 
     >>> tg.rsqrt(tg.tensor([4.0, 0.25]))
@@ -71,7 +73,7 @@ def rsqrt(x):
 
 
 @pointwise(lambda g, y, x: g * (x + x), number=lambda x: x * x, sign="x²", quiet=True)
-def square(x):
+def square(x: Value) -> Value:
     """Return x².
 
     >>> tg.square(tg.tensor([-3.0, 2.0]))
@@ -81,7 +83,7 @@ def square(x):
 
 
 @pointwise(lambda g, y, x: -g * y * y, sign="1/x", quiet=True)
-def reciprocal(x):
+def reciprocal(x: Value) -> Value:
     """Return 1 / x; ±inf at 0. Of integers it is an integer, as NumPy has it.
 
     >>> tg.reciprocal(tg.tensor([4.0, -0.5]))
@@ -94,7 +96,7 @@ def reciprocal(x):
 
 
 @pointwise(None, sign="⌊x⌋", quiet=True)
-def floor(x):
+def floor(x: Value) -> Value:
     """Return the largest whole number that is not above x; no gradient passes.
 
     >>> tg.floor(tg.tensor([-1.5, 1.5]))
@@ -104,7 +106,7 @@ def floor(x):
 
 
 @pointwise(None, sign="⌈x⌉", quiet=True)
-def ceil(x):
+def ceil(x: Value) -> Value:
     """Return the smallest whole number that is not below x; no gradient passes.
 
     >>> tg.ceil(tg.tensor([-1.5, 1.5]))
@@ -114,7 +116,7 @@ def ceil(x):
 
 
 @pointwise(None, quiet=True)
-def trunc(x):
+def trunc(x: Value) -> Value:
     """Return x without what stands behind the point; no gradient passes.
 
     >>> tg.trunc(tg.tensor([-1.5, 1.5]))
@@ -124,7 +126,7 @@ def trunc(x):
 
 
 @pointwise(None, quiet=True)
-def rint(x):
+def rint(x: Value) -> Value:
     """Return the nearest whole number, the even one of two; no gradient passes.
 
     >>> tg.rint(tg.tensor([0.5, 1.5, -1.2]))
@@ -133,8 +135,8 @@ def rint(x):
     return np.rint(x)
 
 
-@function(numpy=("around",), method=True)
-def round(x, decimals=0):
+@function(1, numpy=("around",), method=True)
+def round(x: Value, decimals: int = 0) -> Value:
     """Return x rounded to so many decimals, halves to even; no gradient passes.
 
     Negative decimals are digits before the point. Integers stay integers.
@@ -142,14 +144,14 @@ def round(x, decimals=0):
     >>> tg.round(tg.tensor([2.345, 2.5]), 1)
     tensor([2.3, 2.5], dtype=float64)
     """
-    x, power = operand(x), 10.0 ** abs(decimals)
+    power = 10.0 ** abs(decimals)
     if not decimals or (x.dtype.kind != "f" and decimals > 0):
         return rint(x) if x.dtype.kind == "f" else x
     return astype(rint(x * power) / power if decimals > 0 else rint(x / power) * power, x.dtype)
 
 
 @pointwise(None, None, sign="//", method=("__floordiv__",), quiet=True)
-def floor_divide(x, y):
+def floor_divide(x: Value, y: Value) -> Value:
     """Return the largest whole number that is not above x / y, `x // y`; no gradient passes.
 
     >>> tg.tensor([7.0, -7.0]) // 2
@@ -165,7 +167,7 @@ def floor_divide(x, y):
     method=("__mod__",),
     quiet=True,
 )
-def remainder(x, y):
+def remainder(x: Value, y: Value) -> Value:
     """Return what x leaves when divided by y, `x % y`, with the sign of y.
 
     Its slope is 1 by x and -(x // y) by y, also where it jumps.
@@ -180,7 +182,7 @@ def remainder(x, y):
 
 
 @pointwise(lambda g, y, x: g * cos(x), quiet=True)
-def sin(x):
+def sin(x: Value) -> Value:
     """Return the sine of x in radians.
 
     >>> tg.sin(tg.tensor([0.0, np.pi / 2]))
@@ -190,7 +192,7 @@ def sin(x):
 
 
 @pointwise(lambda g, y, x: -g * sin(x), quiet=True)
-def cos(x):
+def cos(x: Value) -> Value:
     """Return the cosine of x in radians.
 
     >>> tg.cos(tg.tensor([0.0, np.pi]))
@@ -200,7 +202,7 @@ def cos(x):
 
 
 @pointwise(lambda g, y, x: g * (1 + y * y), quiet=True)
-def tan(x):
+def tan(x: Value) -> Value:
     """Return the tangent of x in radians.
 
     >>> tg.tan(tg.tensor([0.0, 1.0]))
@@ -210,7 +212,7 @@ def tan(x):
 
 
 @pointwise(lambda g, y, x: g / sqrt((1 - x) * (1 + x)), quiet=True)
-def arcsin(x):
+def arcsin(x: Value) -> Value:
     """Return the angle in [-π/2, π/2] whose sine is x; NaN beyond ±1, where the slope is infinite.
 
     >>> tg.arcsin(tg.tensor([0.0, 1.0]))
@@ -220,7 +222,7 @@ def arcsin(x):
 
 
 @pointwise(lambda g, y, x: -g / sqrt((1 - x) * (1 + x)), quiet=True)
-def arccos(x):
+def arccos(x: Value) -> Value:
     """Return the angle in [0, π] whose cosine is x; NaN beyond ±1, where the slope is infinite.
 
     >>> tg.arccos(tg.tensor([1.0, 0.0]))
@@ -230,7 +232,7 @@ def arccos(x):
 
 
 @pointwise(lambda g, y, x: g / (1 + x * x), quiet=True)
-def arctan(x):
+def arctan(x: Value) -> Value:
     """Return the angle in [-π/2, π/2] whose tangent is x.
 
     >>> tg.arctan(tg.tensor([0.0, 1.0]))
@@ -244,7 +246,7 @@ def arctan(x):
     lambda g, z, y, x: -g * y / (x * x + y * y),
     quiet=True,
 )
-def arctan2(y, x):
+def arctan2(y: Value, x: Value) -> Value:
     """Return the angle in [-π, π] of the point (x, y), y first; at (0, 0) its slope is NaN.
 
     >>> tg.arctan2(tg.tensor([1.0, -1.0]), tg.tensor([1.0, -1.0]))
@@ -254,7 +256,7 @@ def arctan2(y, x):
 
 
 @pointwise(lambda g, y, x: g * cosh(x), quiet=True)
-def sinh(x):
+def sinh(x: Value) -> Value:
     """Return the hyperbolic sine, (eˣ - e⁻ˣ) / 2.
 
     >>> tg.sinh(tg.tensor([0.0, 1.0]))
@@ -264,7 +266,7 @@ def sinh(x):
 
 
 @pointwise(lambda g, y, x: g * sinh(x), quiet=True)
-def cosh(x):
+def cosh(x: Value) -> Value:
     """Return the hyperbolic cosine, (eˣ + e⁻ˣ) / 2.
 
     >>> tg.cosh(tg.tensor([0.0, 1.0]))
@@ -274,7 +276,7 @@ def cosh(x):
 
 
 @pointwise(lambda g, y, x: g / sqrt(x * x + 1), quiet=True)
-def arcsinh(x):
+def arcsinh(x: Value) -> Value:
     """Return the number whose hyperbolic sine is x.
 
     >>> tg.arcsinh(tg.tensor([0.0, 1.0]))
@@ -284,7 +286,7 @@ def arcsinh(x):
 
 
 @pointwise(lambda g, y, x: g / sqrt((x - 1) * (x + 1)), quiet=True)
-def arccosh(x):
+def arccosh(x: Value) -> Value:
     """Return the number, 0 or more, whose hyperbolic cosine is x; NaN below 1.
 
     >>> tg.arccosh(tg.tensor([1.0, 2.0]))
@@ -294,7 +296,7 @@ def arccosh(x):
 
 
 @pointwise(lambda g, y, x: g / ((1 - x) * (1 + x)), quiet=True)
-def arctanh(x):
+def arctanh(x: Value) -> Value:
     """Return the number whose hyperbolic tangent is x; ±inf at ±1, NaN beyond.
 
     >>> tg.arctanh(tg.tensor([0.0, 0.5]))
@@ -310,7 +312,7 @@ ROOT = math.sqrt(0.5)
 HIGH, LOW = 0.7071067690849304, 1.210161710447897e-08  # √½: 24 bits of it, and the rest
 
 
-def _normal(x):
+def _normal(x: Value) -> Value:
     """Φ(x) = erfc(-x / √2) / 2, to first order in what -x / √2 is rounded by: at most 4 ulp off."""
     if not abs(x) < 40:
         return 0.5 * math.erfc(-x)
@@ -320,12 +322,12 @@ def _normal(x):
     return 0.5 * (math.erfc(-z) + PEAK * math.exp(-z * z) * (p - z + q))
 
 
-def _erf(x):
+def _erf(x: Value) -> Value:
     return math.erf(x)
 
 
 @pointwise(lambda g, y, x: g * PEAK * exp(-x * x), number=_erf, compiled=True, quiet=True)
-def erf(x):
+def erf(x: Value) -> Value:
     """Return the error function, 2/√π ∫₀ˣ exp(-t²) dt, of the C library: at most 1 ulp off.
 
     >>> tg.erf(tg.tensor([0.0, 1.0]))
@@ -341,7 +343,7 @@ def erf(x):
     compiled=True,
     quiet=True,
 )
-def ndtr(x):
+def ndtr(x: Value) -> Value:
     """Return Φ(x), the part of the standard normal distribution below x; at most 4 ulp off.
 
     >>> tg.ndtr(tg.tensor([0.0, 1.0]))
@@ -350,7 +352,7 @@ def ndtr(x):
     return _each(_normal, x)
 
 
-def _each(number, x):
+def _each(number: Callable[..., Any], x: Value) -> Value:
     """A function of one number on an array, where there is no compiler."""
     dtype = x.dtype if x.dtype.kind == "f" else np.float64
     return np.vectorize(lambda v: number(np.float64(v)), otypes=[dtype])(x)
@@ -360,7 +362,7 @@ def _each(number, x):
 
 
 @pointwise(None)
-def isnan(x):
+def isnan(x: Value) -> Value:
     """Return whether each element is NaN.
 
     >>> tg.isnan(tg.tensor([1.0, np.nan]))
@@ -370,7 +372,7 @@ def isnan(x):
 
 
 @pointwise(None)
-def isinf(x):
+def isinf(x: Value) -> Value:
     """Return whether each element is inf or -inf.
 
     >>> tg.isinf(tg.tensor([1.0, np.nan, -np.inf]))
@@ -380,7 +382,7 @@ def isinf(x):
 
 
 @pointwise(None)
-def isfinite(x):
+def isfinite(x: Value) -> Value:
     """Return whether each element is a number: not inf, -inf or NaN.
 
     >>> tg.isfinite(tg.tensor([1.0, np.nan, -np.inf]))
@@ -390,7 +392,7 @@ def isfinite(x):
 
 
 @pointwise(None, None, sign="∧")
-def logical_and(x, y):
+def logical_and(x: Value, y: Value) -> Value:
     """Return whether both are true; a number is, unless it is 0.
 
     >>> tg.logical_and(tg.tensor([True, True]), tg.tensor([True, False]))
@@ -400,7 +402,7 @@ def logical_and(x, y):
 
 
 @pointwise(None, None, sign="∨")
-def logical_or(x, y):
+def logical_or(x: Value, y: Value) -> Value:
     """Return whether one of the two is true, or both; a number is, unless it is 0.
 
     >>> tg.logical_or(tg.tensor([True, False]), tg.tensor([False, False]))
@@ -410,7 +412,7 @@ def logical_or(x, y):
 
 
 @pointwise(None, None, sign="⊻")
-def logical_xor(x, y):
+def logical_xor(x: Value, y: Value) -> Value:
     """Return whether one of the two is true, and not both; a number is, unless it is 0.
 
     >>> tg.logical_xor(tg.tensor([True, False]), tg.tensor([True, True]))
@@ -420,7 +422,7 @@ def logical_xor(x, y):
 
 
 @pointwise(None, sign="¬")
-def logical_not(x):
+def logical_not(x: Value) -> Value:
     """Return whether each element is 0 or False.
 
     >>> tg.logical_not(tg.tensor([0.0, 2.0]))

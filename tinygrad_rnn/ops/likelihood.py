@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import kernels
 from ..op import function, primitive
-from ..tensor import Operand, Tensor, owned
+from ..tensor import Operand, Tensor, Value, owned
 from . import reduce
 from .arithmetic import astype, equal, exp, log, not_equal, softplus, where
 from .loss import as_tensor, check_reduction, flags_of, guess, numbers, pair, reduced
@@ -33,7 +33,7 @@ FAMILY = "loss"  # of these ops, in pictures
     None,
     sign="cross entropy",
 )
-def _cross_entropy(x, target, ignore_index):
+def _cross_entropy(x: Value, target: Value, ignore_index: int) -> Value:
     """-log softmax(x)[target] of each row; 0 where the target is `ignore_index`."""
     return kernels.cross_entropy(x, target, ignore_index)
 
@@ -45,12 +45,12 @@ def _cross_entropy(x, target, ignore_index):
     lambda h, y, g, x, target, ignore_index: _curve(h, g, x, target, ignore_index),
     None,
 )
-def _cross_entropy_pull(g, x, target, ignore_index):
+def _cross_entropy_pull(g: Value, x: Value, target: Value, ignore_index: int) -> Value:
     """The cotangent of the above: g (softmax(x) - onehot(target)), 0 in ignored rows."""
     return kernels.cross_entropy_pull(g, x, target, ignore_index)
 
 
-def _curve(h, g, x, target, ignore_index):
+def _curve(h: Value, g: Value, x: Value, target: Value, ignore_index: int) -> Value:
     counted = reshape(not_equal(target, ignore_index), shape=(-1, 1))
     p = softmax(where(counted, x, 0))  # an ignored row may be NaN, and 0 times that is NaN
     h = h * where(counted, reshape(g, shape=(-1, 1)), 0)
@@ -178,14 +178,12 @@ def _classes_reduced(
     losses: Tensor, share: Tensor | None, counted: np.ndarray, shape: Any, reduction: str
 ) -> Tensor:
     if reduction == "none":
-        return reshape(losses, shape=shape)
-    total = reduce.sum(losses)
-    if reduction == "sum":
-        return total
-    if share is None:
-        return total / float(max(1, counted.sum()))
-    whole = reduce.sum(share)
-    return total / where(equal(whole, 0), 1, whole)
+        return losses.reshape(shape)
+    whole: Any = float(max(1, counted.sum()))
+    if share is not None and reduction == "mean":
+        total = share.sum()
+        whole = where(equal(total, 0), 1, total)
+    return losses.sum() / whole if reduction == "mean" else losses.sum()
 
 
 # -- chances of yes, and whole distributions ------------------------------------------------------
@@ -214,7 +212,7 @@ def binary_cross_entropy(
     return reduced(-(y * _log(p) + (1 - y) * _log(1 - p)), flags, reduction)
 
 
-def _log(p: Tensor) -> Tensor:
+def _log(p: Tensor) -> Value:
     cut = p < np.exp(LEAST)
     return where(cut, LEAST, log(where(cut, 1, p)))
 
@@ -239,7 +237,7 @@ def binary_cross_entropy_with_logits(
     return reduced(losses if flags is None else where(flags, losses, 0), flags, reduction)
 
 
-def _chances(who: str, target: Tensor, like: Tensor) -> Tensor:
+def _chances(who: str, target: Tensor, like: Tensor) -> Value:
     """The target as floats, once it is known that they are chances."""
     _check_chances(who, "target", target, " Of -1 and 1 make (target + 1) / 2.")
     return target if target.dtype.kind == "f" else astype(target, dtype=like.dtype)

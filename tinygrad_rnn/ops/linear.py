@@ -4,7 +4,7 @@ from math import prod
 
 from .. import kernels
 from ..op import function, primitive
-from ..tensor import as_array
+from ..tensor import Value
 from .shape import reshape, swapaxes
 
 __all__ = ["matmul"]
@@ -17,29 +17,28 @@ FAMILY = "product"  # of these ops, in pictures
     sign="@",
     loop="multiplied",
 )
-def _matmul(x, y):
+def _matmul(x: Value, y: Value) -> Value:
     """The matrix product of two stacks of matrices, or of a stack and one matrix."""
     return kernels.matmul(x, y)
 
 
-def turned(x):
+def turned(x: Value) -> Value:
     """Each matrix with its rows as columns."""
     return x.T if x.ndim == 2 else swapaxes(x, axis1=-2, axis2=-1)
 
 
-def flat(x, y):
+def flat(x: Value, y: Value) -> Value:
     """A stack of matrices under each other, when they all meet the same matrix y."""
     return reshape(x, shape=(prod(x.shape[:-1]), x.shape[-1])) if y.ndim == 2 < x.ndim else x
 
 
-@function(method=("__matmul__",))
-def matmul(x, y):
+@function(2, method=("__matmul__",))
+def matmul(x: Value, y: Value) -> Value:
     """Return x @ y, as NumPy has it: a vector is a row on the left, a column on the right.
 
     >>> tg.matmul(tg.tensor([[1.0, 2.0], [3.0, 4.0]]), [1.0, 10.0])
     tensor([21., 43.], dtype=float64)
     """
-    x, y = (v if hasattr(v, "ndim") else as_array(v) for v in (x, y))
     left, right = x.ndim, y.ndim
     if left > 1 and right > 1:
         return _matmul(x, y)

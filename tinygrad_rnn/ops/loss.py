@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..op import function
-from ..tensor import Operand, Outline, Tensor, Untraceable
-from . import reduce
+from ..tensor import Operand, Outline, Tensor, Untraceable, Value
 from .arithmetic import abs, astype, less_equal, maximum, where
 from .shape import reshape
 
@@ -79,13 +78,11 @@ def reduced(losses: Tensor, flags: Tensor | None, reduction: str) -> Tensor:
     """The losses, which are 0 where they do not count, as the caller wants them."""
     if reduction == "none":
         return losses
-    if reduction == "mean" and flags is None:
-        return reduce.mean(losses)
-    total = reduce.sum(losses)
-    if reduction == "sum" or flags is None:
-        return total
-    each = losses.size // max(1, flags.size)  # elements to a flag
-    return total / maximum(astype(reduce.sum(flags), dtype=losses.dtype) * each, 1)
+    count = losses.size
+    if reduction == "mean" and flags is not None:
+        each = count // max(1, flags.size)  # elements to a flag
+        count = maximum(astype(flags.sum(), dtype=losses.dtype) * each, 1)
+    return losses.sum() / count if reduction == "mean" else losses.sum()
 
 
 # -- what a loss is given -------------------------------------------------------------------------
@@ -123,7 +120,7 @@ def pair(
     return where(flags, x, 0), where(flags, y, 0), flags  # infinite, and 0 times that is NaN
 
 
-def flags_of(who: str, mask: Operand, shape: tuple[int, ...]) -> Tensor:
+def flags_of(who: str, mask: Operand, shape: tuple[int, ...]) -> Value:
     """A mask as bools, with axes of size 1 behind for those of the target that it lacks."""
     mask = as_tensor(mask)
     if mask.dtype.kind != "b":

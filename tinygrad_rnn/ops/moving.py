@@ -1,12 +1,13 @@
 """Elements moved about: repeated, shifted, padded, picked; made of views, joins and indices."""
 
 from math import prod
+from typing import Any
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
-from ..op import function
-from ..tensor import Outline, as_array
+from ..op import function, operand
+from ..tensor import Axis, Outline, Value, as_array
 from .arithmetic import add, astype, equal
 from .shape import (
     ARRAY,
@@ -14,7 +15,6 @@ from .shape import (
     check_index,
     concat,
     getitem,
-    operand,
     put,
     reshape,
     split,
@@ -29,24 +29,23 @@ __all__ = [
 # -- axes ----------------------------------------------------------------------------------------
 
 
-@function(method=True)
-def ravel(x):
+@function(1, method=True)
+def ravel(x: Value) -> Value:
     """Return all elements along one axis, the last axis fastest.
 
     >>> tg.ravel(tg.tensor([[1.0, 2.0], [3.0, 4.0]]))
     tensor([1., 2., 3., 4.], dtype=float64)
     """
-    return reshape(operand(x), shape=(-1,))
+    return reshape(x, shape=(-1,))
 
 
-@function()
-def moveaxis(x, source, destination):
+@function(1)
+def moveaxis(x: Value, source: Any, destination: Any) -> Value:
     """Return x with one axis, or several, at other places; the others keep their order.
 
     >>> tg.moveaxis(tg.zeros((2, 3, 4)), 0, -1).shape
     (3, 4, 2)
     """
-    x = operand(x)
     source = normalize_axis_tuple(source, x.ndim, "source")
     destination = normalize_axis_tuple(destination, x.ndim, "destination")
     if len(source) != len(destination):
@@ -57,14 +56,13 @@ def moveaxis(x, source, destination):
     return x if axes == list(range(x.ndim)) else transpose(x, axes=tuple(axes))
 
 
-@function(method=True)
-def squeeze(x, axis=None):
+@function(1, method=True)
+def squeeze(x: Value, axis: Axis = None) -> Value:
     """Return x without its axes of size 1: those given, or all. Raises ValueError for another size.
 
     >>> tg.squeeze(tg.zeros((1, 3, 1)), 0).shape
     (3, 1)
     """
-    x = operand(x)
     every = [k for k, n in enumerate(x.shape) if n == 1]
     axes = every if axis is None else normalize_axis_tuple(axis, x.ndim, "axis")
     if not {*axes} <= {*every}:
@@ -72,14 +70,13 @@ def squeeze(x, axis=None):
     return reshape(x, shape=tuple(n for k, n in enumerate(x.shape) if k not in axes))
 
 
-@function()
-def expand_dims(x, axis):
+@function(1)
+def expand_dims(x: Value, axis: int | tuple[int, ...]) -> Value:
     """Return x with a new axis of size 1, or several, at these places of the answer.
 
     >>> tg.expand_dims(tg.zeros((3,)), (0, -1)).shape
     (1, 3, 1)
     """
-    x = operand(x)
     many = axis if isinstance(axis, tuple | list) else (axis,)
     new = normalize_axis_tuple(many, x.ndim + len(many), "axis")
     old = iter(x.shape)
@@ -89,8 +86,8 @@ def expand_dims(x, axis):
 # -- again ---------------------------------------------------------------------------------------
 
 
-@function(method=True)
-def repeat(x, repeats, axis=None):
+@function(1, method=True)
+def repeat(x: Value, repeats: Any, axis: int | None = None) -> Value:
     """Return each element along an axis (None: of all, laid out flat) so many times in a row.
 
     `repeats` is one number for all, or a list of one for each.
@@ -98,7 +95,7 @@ def repeat(x, repeats, axis=None):
     >>> tg.repeat(tg.tensor([1.0, 2.0]), 2)
     tensor([1., 1., 2., 2.], dtype=float64)
     """
-    x, k = (ravel(x), 0) if axis is None else (operand(x), axis)
+    x, k = (ravel(x), 0) if axis is None else (x, axis)
     k = normalize_axis_index(k, x.ndim)
     before, n, after = x.shape[:k], x.shape[k], x.shape[k + 1 :]
     if np.ndim(repeats):
@@ -109,14 +106,14 @@ def repeat(x, repeats, axis=None):
     return reshape(wide, shape=(*before, n * int(repeats), *after))
 
 
-@function()
-def tile(x, reps):
+@function(1)
+def tile(x: Value, reps: Any) -> Value:
     """Return x so many times along each axis, side by side; reps for the last axes come last.
 
     >>> tg.tile(tg.tensor([1.0, 2.0]), 2)
     tensor([1., 2., 1., 2.], dtype=float64)
     """
-    x, reps = operand(x), tuple(np.atleast_1d(reps).tolist())
+    reps = tuple(np.atleast_1d(reps).tolist())
     n = max(x.ndim, len(reps))
     shape, reps = ((1,) * (n - len(s)) + tuple(s) for s in (x.shape, reps))
     pairs = list(zip(reps, shape, strict=True))
@@ -128,8 +125,8 @@ def tile(x, reps):
 # -- elsewhere -----------------------------------------------------------------------------------
 
 
-@function()
-def roll(x, shift, axis=None):
+@function(1)
+def roll(x: Value, shift: Any, axis: Axis = None) -> Value:
     """Return x with its elements moved on by `shift` places; what leaves at the end comes first.
 
     Along an axis or several, with one shift for each or one for all; None: all, laid out flat.
@@ -137,7 +134,6 @@ def roll(x, shift, axis=None):
     >>> tg.roll(tg.tensor([1.0, 2.0, 3.0]), 1)
     tensor([3., 1., 2.], dtype=float64)
     """
-    x = operand(x)
     if axis is None:
         return reshape(roll(ravel(x), shift, 0), shape=x.shape)
     for s, k in np.broadcast(shift, axis):
@@ -151,8 +147,8 @@ def roll(x, shift, axis=None):
     return x
 
 
-@function()
-def chunk(x, chunks, axis=0):
+@function(1)
+def chunk(x: Value, chunks: int, axis: int = 0) -> Value:
     """Return x cut along an axis into `chunks` parts, of which the last may be smaller or missing.
 
     PyTorch's: every part but the last has the size that is needed, rounded up.
@@ -160,15 +156,14 @@ def chunk(x, chunks, axis=0):
     >>> [part.shape for part in tg.chunk(tg.zeros((5,)), 2)]
     [(3,), (2,)]
     """
-    x = operand(x)
     if chunks < 1:
         raise ValueError(f"chunk: chunks: expected at least 1, got {chunks}")
     n = x.shape[normalize_axis_index(axis, x.ndim)]
     return split(x, list(range(-(-n // chunks), n, max(1, -(-n // chunks)))), axis)
 
 
-@function()
-def pad(x, pad_width, mode="constant", constant_values=0):
+@function(1)
+def pad(x: Value, pad_width: Any, mode: Any = "constant", constant_values: Any = 0) -> Value:
     """Return x with more elements before and after, along each axis.
 
     `pad_width` is a number, a pair (before, after), or a pair for each axis. mode: "constant",
@@ -180,7 +175,6 @@ def pad(x, pad_width, mode="constant", constant_values=0):
     >>> tg.pad(tg.tensor([1.0, 2.0, 3.0]), 2, mode="reflect")
     tensor([3., 2., 1., 2., 3., 2., 1.], dtype=float64)
     """
-    x = operand(x)
     widths = np.broadcast_to(pad_width, (x.ndim, 2)).tolist()
     values = np.broadcast_to(constant_values, (x.ndim, 2)).tolist()
     for k, (pair, value) in enumerate(zip(widths, values, strict=True)):
@@ -200,12 +194,12 @@ def pad(x, pad_width, mode="constant", constant_values=0):
 # -- picked by number ----------------------------------------------------------------------------
 
 
-def _taken(x, index, axis):
+def _taken(x: Value, index: Value, axis: int) -> Value:
     """The slices of x along an axis that an array of integers names."""
     return getitem(x, (*(slice(None),) * axis, index))
 
 
-def _placed(who, x, index, axis):
+def _placed(who: str, x: Value, index: Any, axis: int) -> tuple[Value, Value, int]:
     """x and an index as tensors or arrays of as many axes, and the axis counted from 0."""
     x, index = operand(x), operand(index)
     if index.ndim != x.ndim or not x.ndim:
@@ -213,14 +207,14 @@ def _placed(who, x, index, axis):
     return x, index, normalize_axis_index(axis, x.ndim)
 
 
-def _each(shape, index, axis):
+def _each(shape: tuple[int, ...], index: Value, axis: int) -> tuple[Value, ...]:
     """An index of arrays: the place itself along every axis but one, whose numbers are given."""
     own = np.ix_(*map(range, shape))
     return (*own[:axis], index, *own[axis + 1 :])
 
 
 @function()
-def take_along_axis(x, indices, axis=-1):
+def take_along_axis(x: Value, indices: Value, axis: int | None = -1) -> Value:
     """Return for each 1-D slice of x along an axis the elements that a slice of `indices` names.
 
     What argsort and argmax give is such an index. Other axes are repeated to fit each other; with
@@ -239,7 +233,7 @@ def take_along_axis(x, indices, axis=-1):
 
 
 @function()
-def gather(x, axis, index):
+def gather(x: Value, axis: int, index: Value) -> Value:
     """Return y of the shape of `index`, y[i, j] = x[index[i, j], j] along axis 0, and so on.
 
     PyTorch's: along the other axes `index` may be shorter than x, and is not repeated.
@@ -253,7 +247,7 @@ def gather(x, axis, index):
 
 
 @function()
-def scatter_add(x, axis, index, src):
+def scatter_add(x: Value, axis: int, index: Value, src: Value) -> Value:
     """Return x with src[i, j] added at x[index[i, j], j] along axis 0, and so on.
 
     The reverse of `gather`: what is named twice gets both. `src` may be larger than `index`.
@@ -268,7 +262,7 @@ def scatter_add(x, axis, index, src):
 
 
 @function()
-def one_hot(index, num_classes=-1, dtype=np.int64):
+def one_hot(index: Value, num_classes: int = -1, dtype: Any = np.int64) -> Value:
     """Return 1 at the place that each number of `index` names along a new last axis, 0 elsewhere.
 
     PyTorch's: `num_classes` is its size, by default as large as is needed. Raises ValueError for

@@ -3,15 +3,15 @@
 import numpy as np
 
 from ..op import function
+from ..tensor import Axis, Value
 from .arithmetic import sqrt
 from .reduce import mean
-from .shape import operand
 
 __all__ = ["layer_norm", "rms_norm"]
 
 
-@function()
-def rms_norm(x, weight=None, axis=-1, eps=None):
+@function(1)
+def rms_norm(x: Value, weight: Value = None, axis: Axis = -1, eps: float | None = None) -> Value:
     """Return x / √(mean(x²) + ε) over an axis or several, times the weight (Zhang, Sennrich 2019).
 
     The weight broadcasts against x. As `torch.nn.functional.rms_norm`, with axes instead of their
@@ -20,14 +20,15 @@ def rms_norm(x, weight=None, axis=-1, eps=None):
     >>> tg.rms_norm(tg.tensor([3.0, 4.0]), eps=0.0).numpy() * 12.5**0.5
     array([3., 4.])
     """
-    x = operand(x)
     eps = float(np.finfo(x.dtype).eps) if eps is None else eps
     y = x / sqrt(mean(x * x, axis, keepdims=True) + eps)
     return y if weight is None else y * weight
 
 
-@function()
-def layer_norm(x, weight=None, bias=None, axis=-1, eps=1e-5):
+@function(1)
+def layer_norm(
+    x: Value, weight: Value = None, bias: Value = None, axis: Axis = -1, eps: float = 1e-5
+) -> Value:
     """Return (x - mean) / √(variance + ε) over an axis or several, times weight, plus bias.
 
     Weight and bias broadcast against x. Ba et al. 2016, formula 3; as
@@ -36,6 +37,5 @@ def layer_norm(x, weight=None, bias=None, axis=-1, eps=1e-5):
     >>> tg.layer_norm(tg.tensor([1.0, 3.0]), eps=0.0).numpy()
     array([-1.,  1.])
     """
-    x = operand(x)
     y = rms_norm(x - mean(x, axis, keepdims=True), weight, axis, eps)
     return y if bias is None else y + bias

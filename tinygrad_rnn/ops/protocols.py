@@ -3,6 +3,7 @@
 from contextlib import suppress
 from functools import cache, partial, reduce
 from inspect import signature
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,7 @@ UNSAID = ("dtype", "out")  # of NumPy's functions, where they are None
 
 
 @cache
-def table():
+def table() -> dict[Any, Any]:
     """What NumPy's functions are here: the ops of their names, or that declare these."""
     from .. import ops
 
@@ -30,12 +31,13 @@ def table():
     return {theirs: f for name, f in same.items() if (theirs := numpys(name)) is not None}
 
 
-def numpys(name):
+def numpys(name: str) -> Any:
     """Return NumPy's function of that name, such as `linalg.norm`, or None."""
-    return reduce(lambda place, part: getattr(place, part, None), name.split("."), np)
+    place: Any = np
+    return reduce(lambda place, part: getattr(place, part, None), name.split("."), place)
 
 
-def array_ufunc(x, ufunc, method, *inputs, **options):
+def array_ufunc(x: Tensor, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
     """`np.tanh(tensor)`, `array * tensor`."""
     name, function = f"np.{ufunc.__name__}", ufunc
     if method != "__call__":
@@ -43,7 +45,7 @@ def array_ufunc(x, ufunc, method, *inputs, **options):
     return _called(function, name, inputs, options)
 
 
-def array_function(x, function, types, inputs, options):
+def array_function(x: Tensor, function: Any, types: Any, inputs: Any, options: Any) -> Any:
     """`np.sum(tensor, axis=0)`; where NumPy has other positions, its words are taken."""
     if f := table().get(function):
         with suppress(ValueError):  # an old NumPy does not tell the words of all
@@ -56,7 +58,7 @@ def array_function(x, function, types, inputs, options):
     return _called(function, name, inputs, options)
 
 
-def _called(function, name, inputs, options):
+def _called(function: Any, name: str, inputs: Any, options: Any) -> Any:
     """The op's answer; or NumPy's own on the values, where no past is lost by that.
 
     Raises TypeError that names the function where one would be, and for `out=`.
@@ -71,10 +73,10 @@ def _called(function, name, inputs, options):
     return f(*inputs, **options)
 
 
-def _on_values(function, lost, *inputs, **options):
+def _on_values(function: Any, lost: str, *inputs: Any, **options: Any) -> Any:
     """NumPy's own answer; `lost` is its name, if it would lose the past of a tensor."""
 
-    def values(x):
+    def values(x: Any) -> Any:
         if type(x) in (list, tuple):
             return type(x)(map(values, x))
         if not isinstance(x, Tensor):

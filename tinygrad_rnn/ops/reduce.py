@@ -1,20 +1,22 @@
 """Ops that make one number of many."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
 from .. import kernels
 from ..op import function, primitive
-from ..tensor import Axis, Tensor, as_array
+from ..tensor import Axis, Tensor, Value
 from .arithmetic import abs, astype, div, equal, exp, log, where
 from .shape import add_up, broadcast_to, reshape
 
 __all__ = ["log_softmax", "logsumexp", "max", "mean", "min", "softmax", "sum"]
 
 
-def kept(g, x, axis):
+def kept(g: Value, x: Value, axis: Axis) -> Value:
     """A result with the axes it lost put back as 1, so that it broadcasts against x."""
     shape = list(x.shape)
     for k in axes_of(x, axis):
@@ -33,7 +35,7 @@ def axes_of(x: Tensor, axis: Axis) -> tuple[int, ...]:
     sign="Σ",
     method=True,
 )
-def sum(x, axis=None, keepdims=False):
+def sum(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
     """Return the sum over an axis, several, or all. float32 keeps its digits over a million terms.
 
     >>> tg.sum(tg.tensor([[1.0, 2.0], [3.0, 4.0]]), axis=0).numpy()
@@ -42,27 +44,26 @@ def sum(x, axis=None, keepdims=False):
     return add_up(x, None if axis is None else axes_of(x, axis), keepdims)
 
 
-@function(method=True)
-def mean(x, axis=None, keepdims=False):
+@function(1, method=True)
+def mean(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
     """Return the mean over an axis, several, or all; over nothing it is NaN.
 
     >>> tg.mean(tg.tensor([[1.0, 2.0], [3.0, 4.0]]), axis=1).numpy()
     array([1.5, 3.5])
     """
-    x = x if hasattr(x, "ndim") else as_array(x)
     total = sum(x, axis=axis, keepdims=keepdims)
     count = math.prod(x.shape[k] for k in axes_of(x, axis))
     return div(total, count)
 
 
-def _share(g, y, x, axis, keepdims):
+def _share(g: Value, y: Value, x: Value, axis: Axis, keepdims: bool) -> Value:
     """The part of the cotangent that x gets where it is the extreme, equal where several tie."""
     peak = astype(equal(x, kept(y, x, axis)), dtype=g.dtype)
     return peak * kept(g, x, axis) / sum(peak, axis=axis, keepdims=True)
 
 
 @primitive(_share, loop="largest", numpy=("amax",), method=True)
-def max(x, axis=None, keepdims=False):
+def max(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
     """Return the largest over an axis, several, or all; ties share the gradient. NaN wins.
 
     >>> tg.max(tg.tensor([[1.0, 5.0], [3.0, 4.0]]), axis=1).numpy()
@@ -72,7 +73,7 @@ def max(x, axis=None, keepdims=False):
 
 
 @primitive(_share, loop="smallest", numpy=("amin",), method=True)
-def min(x, axis=None, keepdims=False):
+def min(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
     """Return the smallest over an axis, several, or all; ties share the gradient. NaN wins.
 
     >>> tg.min(tg.tensor([[1.0, 5.0], [3.0, 4.0]])).item()
@@ -84,7 +85,7 @@ def min(x, axis=None, keepdims=False):
 # -- softmax and its relatives, along an axis, several, or all -----------------------------------
 
 
-def _along(kernel, x, axis):
+def _along(kernel: Callable[..., Any], x: Value, axis: Axis) -> Value:
     """Run a kernel that works on the last axis along others, which it may take away."""
     axes = axes_of(x, axis)
     if axes == (x.ndim - 1,):
@@ -96,7 +97,7 @@ def _along(kernel, x, axis):
     return y if y.ndim == len(rest) else np.moveaxis(y.reshape(moved.shape), ends, axes)
 
 
-def _softmax(x, axis):
+def _softmax(x: Value, axis: Axis) -> Value:
     e = exp(x - max(x, axis=axis, keepdims=True))
     return e / sum(e, axis=axis, keepdims=True)
 
@@ -106,7 +107,7 @@ def _softmax(x, axis):
     formula=_softmax,
     method=True,
 )
-def softmax(x, axis=-1):
+def softmax(x: Value, axis: Axis = -1) -> Value:
     """Return eˣ / Σ eˣ along an axis, several, or all, without overflow; of -inf it is 0.
 
     >>> tg.softmax(tg.tensor([0.0, 0.0, -np.inf])).numpy()
@@ -115,7 +116,7 @@ def softmax(x, axis=-1):
     return _along(kernels.softmax, x, axis)
 
 
-def _log_softmax(x, axis):
+def _log_softmax(x: Value, axis: Axis) -> Value:
     low = x - max(x, axis=axis, keepdims=True)
     return low - log(sum(exp(low), axis=axis, keepdims=True))
 
@@ -126,7 +127,7 @@ def _log_softmax(x, axis):
     sign="log softmax",
     method=True,
 )
-def log_softmax(x, axis=-1):
+def log_softmax(x: Value, axis: Axis = -1) -> Value:
     """Return the logarithm of `softmax`, also where that is too small for a float.
 
     >>> tg.log_softmax(tg.tensor([0.0, 1000.0])).numpy()
@@ -135,7 +136,7 @@ def log_softmax(x, axis=-1):
     return _along(kernels.log_softmax, x, axis)
 
 
-def _logsumexp(x, axis, keepdims):
+def _logsumexp(x: Value, axis: Axis, keepdims: bool) -> Value:
     top = max(x, axis=axis, keepdims=True)
     top = where(equal(abs(top), np.inf), 0, top)  # inf - inf would be NaN
     y = top + log(sum(exp(x - top), axis=axis, keepdims=True))
@@ -147,7 +148,7 @@ def _logsumexp(x, axis, keepdims):
 @primitive(
     lambda g, y, x, axis, keepdims: kept(g, x, axis) * softmax(x, axis=axis), formula=_logsumexp
 )
-def logsumexp(x, axis=-1, keepdims=False):
+def logsumexp(x: Value, axis: Axis = -1, keepdims: bool = False) -> Value:
     """Return log Σ eˣ along an axis, several, or all, without overflow; of nothing it is -inf.
 
     >>> tg.logsumexp(tg.tensor([1000.0, 0.0])).item()

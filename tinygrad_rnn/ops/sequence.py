@@ -1,18 +1,24 @@
 """What one time reads of others: convolution and attention."""
 
+from typing import Any
+
 import numpy as np
 
-from ..op import function
+from ..op import function, operand
+from ..tensor import Value
 from .arithmetic import where
 from .linear import matmul
 from .reduce import softmax
-from .shape import concat, operand, reshape, stack, swapaxes
+from .shape import concat, reshape, stack, swapaxes
 
 __all__ = ["attention", "conv1d"]
 
 
-@function()
-def conv1d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
+@function(2)
+def conv1d(
+    x: Value, weight: Value, bias: Value = None, stride: int = 1, padding: Any = 0,
+    dilation: int = 1, groups: int = 1,
+) -> Value:  # fmt: skip
     """Return yₒ(t) = bₒ + Σ_c Σ_k w(o, c, k) x_c(t·stride + k·dilation - padding).
 
     As `torch.nn.functional.conv1d`: x (N, C, L) or (C, L), weight (O, C / groups, K), bias (O);
@@ -25,7 +31,6 @@ def conv1d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     >>> tg.conv1d(tg.tensor([[1.0, 2.0, 4.0]]), tg.tensor([[[-1.0, 1.0]]])).numpy()
     array([[1., 2.]])
     """
-    x, weight = operand(x), operand(weight)
     bias = bias if bias is None else operand(bias)
     if x.ndim == 2:
         return conv1d(x[None], weight, bias, stride, padding, dilation, groups)[0]
@@ -42,7 +47,9 @@ def conv1d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     return y if bias is None else y + reshape(bias, shape=(O, 1))
 
 
-def _ends(x, weight, bias, stride, padding, dilation, groups):
+def _ends(
+    x: Value, weight: Value, bias: Value, stride: int, padding: Any, dilation: int, groups: int,
+) -> tuple[int, int]:  # fmt: skip
     """How many zeros go before and after x, once all fits."""
     for word, number in (("stride", stride), ("dilation", dilation), ("groups", groups)):
         if not isinstance(number, int) or number < 1:
@@ -75,8 +82,11 @@ def _ends(x, weight, bias, stride, padding, dilation, groups):
     return before, after
 
 
-@function()
-def attention(query, key, value, mask=None, causal=False, scale=None):
+@function(3)
+def attention(
+    query: Value, key: Value, value: Value, mask: Value = None, causal: bool = False,
+    scale: float | None = None,
+) -> Value:  # fmt: skip
     """Return softmax(query keyᵀ · scale) value (Vaswani et al. 2017, formula 1).
 
     Shapes: query (..., L, E), key (..., S, E), value (..., S, V), the axes in front broadcasting;
@@ -90,12 +100,11 @@ def attention(query, key, value, mask=None, causal=False, scale=None):
     >>> tg.attention(x, x, x, causal=True).numpy()[0]
     array([1., 0.])
     """
-    query, key, value = map(operand, (query, key, value))
     mask = mask if mask is None else operand(mask)
     _check_shapes(query, key, value, mask)
     scores = matmul(query, swapaxes(key, -1, -2))
     scores = scores * (query.shape[-1] ** -0.5 if scale is None else scale)
-    sees = np.tri(*scores.shape[-2:], dtype=bool) if causal else None
+    sees = np.tril(np.ones(scores.shape[-2:], bool)) if causal else None
     if mask is not None and mask.dtype.kind != "b":
         scores = scores + mask
     elif mask is not None:
@@ -106,7 +115,7 @@ def attention(query, key, value, mask=None, causal=False, scale=None):
     return matmul(where(sees, softmax(where(sees, scores, lowest)), 0), value)
 
 
-def _check_shapes(query, key, value, mask):
+def _check_shapes(query: Value, key: Value, value: Value, mask: Value) -> None:
     q, k, v = (tuple(x.shape) for x in (query, key, value))
     if min(len(q), len(k), len(v)) < 2 or q[-1] != k[-1] or k[-2] != v[-2]:
         raise ValueError(

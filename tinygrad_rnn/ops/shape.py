@@ -1,16 +1,18 @@
 """Ops that move elements about without changing them."""
 
 import operator
+from collections.abc import Iterable
 from functools import lru_cache
 from itertools import accumulate, pairwise
 from math import prod
+from typing import Any
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
 from .. import kernels
-from ..op import function, primitive, variadic
-from ..tensor import Outline, Tensor, as_array
+from ..op import function, operand, primitive, variadic
+from ..tensor import Axis, Outline, Tensor, Value, as_array
 
 __all__ = [
     "broadcast_to", "concat", "embedding", "flip", "reshape", "split", "stack", "sum_to",
@@ -19,13 +21,8 @@ __all__ = [
 FAMILY = "move"  # of these ops, in pictures
 
 
-def operand(x):
-    """Return x as a tensor or an array."""
-    return x if isinstance(x, Tensor) else as_array(x)
-
-
 @primitive(lambda g, y, x, shape: reshape(g, shape=x.shape), loop="reshaped")
-def reshape(x, shape):
+def reshape(x: Value, shape: Any) -> Value:
     """Return the elements in another shape, in order; one size may be -1, for what is left.
 
     >>> tg.reshape(tg.tensor([1.0, 2.0, 3.0, 4.0]), (2, -1))
@@ -36,7 +33,7 @@ def reshape(x, shape):
 
 
 @primitive(lambda g, y, x, axes: transpose(g, axes=inverse(axes)), sign="ᵀ", loop="transposed")
-def transpose(x, axes=None):
+def transpose(x: Value, axes: Any = None) -> Value:
     """Return x with its axes in another order; reversed when no order is given.
 
     >>> tg.transpose(tg.zeros((2, 3, 4)), (0, 2, 1)).shape
@@ -45,14 +42,14 @@ def transpose(x, axes=None):
     return np.transpose(x, axes)
 
 
-def inverse(axes):
+def inverse(axes: Any) -> Any:
     return (
         None if axes is None else tuple(int(k) for k in np.argsort([a % len(axes) for a in axes]))
     )
 
 
 @primitive(lambda g, y, x, axis1, axis2: swapaxes(g, axis1=axis1, axis2=axis2), loop="swapped")
-def swapaxes(x, axis1, axis2):
+def swapaxes(x: Value, axis1: int, axis2: int) -> Value:
     """Return x with two axes exchanged.
 
     >>> tg.swapaxes(tg.zeros((2, 3, 4)), 0, -1).shape
@@ -62,7 +59,7 @@ def swapaxes(x, axis1, axis2):
 
 
 @primitive(lambda g, y, x, shape: sum_to(g, shape=x.shape), loop="expanded")
-def broadcast_to(x, shape):
+def broadcast_to(x: Value, shape: Any) -> Value:
     """Return x repeated along axes of size 1, and along new ones in front, up to `shape`.
 
     >>> tg.broadcast_to(tg.tensor([[1.0], [2.0]]), (2, 2))
@@ -73,7 +70,7 @@ def broadcast_to(x, shape):
 
 
 @primitive(lambda g, y, x, shape: broadcast_to(g, shape=x.shape), sign="sum to", loop="summed_to")
-def sum_to(x, shape):
+def sum_to(x: Value, shape: Any) -> Value:
     """Return the sum over what broadcasting `shape` would repeat: the reverse of `broadcast_to`.
 
     >>> tg.sum_to(tg.tensor([[1.0, 2.0], [3.0, 4.0]]), (1, 2))
@@ -86,7 +83,10 @@ def sum_to(x, shape):
     return add_up(x, axes).reshape(shape)
 
 
-def add_up(x, axis, keepdims=False):
+_added: Any = np.add.reduce
+
+
+def add_up(x: Value, axis: Any, keepdims: bool = False) -> Value:
     """A sum that keeps its digits: NumPy adds pairwise along the last axis only."""
     if axis is None and x.flags.c_contiguous:
         total = np.add.reduce(x.reshape(-1))
@@ -103,12 +103,12 @@ def add_up(x, axis, keepdims=False):
         if axis == tuple(range(x.ndim - 1)):
             sums = kernels.column_sums(x.reshape(-1, x.shape[-1]))
             return sums.reshape((1,) * (x.ndim - 1) + sums.shape) if keepdims else sums
-        return np.add.reduce(x, axis, dtype=np.float64, keepdims=keepdims).astype(np.float32)
-    return np.add.reduce(x, axis, keepdims=keepdims)
+        return _added(x, axis, dtype=np.float64, keepdims=keepdims).astype(np.float32)
+    return _added(x, axis, keepdims=keepdims)
 
 
 @primitive(lambda g, y, x, axis: flip(g, axis=axis), loop="flipped")
-def flip(x, axis=None):
+def flip(x: Value, axis: Axis = None) -> Value:
     """Return x the other way round along an axis, several, or all.
 
     >>> tg.flip(tg.tensor([1.0, 2.0, 3.0]))
@@ -120,17 +120,17 @@ def flip(x, axis=None):
 @variadic(
     lambda g, y, *xs, axis: _split(g, tuple([x.shape[axis] for x in xs]), axis), loop="joined"
 )
-def _concat(*xs, axis):
+def _concat(*xs: Value, axis: int) -> Value:
     return np.concatenate(xs, axis)
 
 
 @variadic(lambda g, y, *xs, axis: unstack(g, axis=axis), loop="stacked")
-def _stack(*xs, axis):
+def _stack(*xs: Value, axis: int) -> Value:
     return np.stack(xs, axis)
 
 
 @function(numpy=("concatenate",))
-def concat(xs, axis=0):
+def concat(xs: Any, axis: int = 0) -> Value:
     """Join tensors along an axis, in which alone their sizes may differ.
 
     Raises ValueError naming the first whose other axes disagree.
@@ -149,7 +149,7 @@ def concat(xs, axis=0):
 
 
 @function()
-def stack(xs, axis=0):
+def stack(xs: Any, axis: int = 0) -> Value:
     """Join N tensors of one shape along a new axis of size N.
 
     Raises ValueError naming the first of another shape.
@@ -165,33 +165,29 @@ def stack(xs, axis=0):
     return _stack(*xs, axis=axis)
 
 
-def _joined(who, xs, axis):
+def _joined(who: str, xs: Any, axis: int) -> list[Value]:
     if not isinstance(axis, int | np.integer):
         raise TypeError(f"{who}: expected a list of tensors and an axis: tg.{who}([x, y], axis=0)")
-    if not isinstance(xs, list | tuple | Tensor | np.ndarray):
-        xs = list(xs)
-    if isinstance(xs, Tensor | np.ndarray):
-        xs = unstack(xs)
-    xs = [operand(x) for x in xs]
-    if not xs:
+    given = [operand(x) for x in (unstack(xs) if isinstance(xs, Tensor | np.ndarray) else xs)]
+    if not given:
         raise ValueError(f"{who}: expected at least one tensor, got an empty list")
-    return xs
+    return given
 
 
-def _without(shape, axis):
+def _without(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
     k = axis % max(1, len(shape))
     return shape[:k] + shape[k + 1 :]
 
 
 @primitive(lambda g, y, x, sections, axis: _concat(*g, axis=axis), loop="cuts")
-def _split(x, sections, axis):
+def _split(x: Value, sections: Any, axis: int) -> tuple[Value, ...]:
     """Equal sections along an axis, or sections of the sizes listed."""
     sections = sections if isinstance(sections, int) else tuple(sections)
     return tuple([x[cut] for cut in _cuts(x.shape[axis], sections, axis % x.ndim)])
 
 
-@function()
-def split(x, indices_or_sections=None, axis=0, *, sizes=None):
+@function(1)
+def split(x: Value, indices_or_sections: Any = None, axis: int = 0, *, sizes: Any = None) -> Any:
     """Cut along an axis, as `np.split` does, into so many equal parts or at the points of a list.
 
     `sizes=[2, 1]` says how large the parts are instead of where they end. Raises ValueError for a
@@ -200,7 +196,7 @@ def split(x, indices_or_sections=None, axis=0, *, sizes=None):
     >>> [part.shape for part in tg.split(tg.zeros((2, 6)), [1, 3], axis=1)]
     [(2, 1), (2, 2), (2, 3)]
     """
-    x, cut = operand(x), indices_or_sections
+    cut = indices_or_sections
     if (cut is None) == (sizes is None):
         raise TypeError("split: expected a number of equal parts, a list of points, or sizes=[...]")
     if sizes is None and not isinstance(cut, int | np.integer):
@@ -213,7 +209,7 @@ def split(x, indices_or_sections=None, axis=0, *, sizes=None):
 
 
 @lru_cache
-def _cuts(size, sections, axis):
+def _cuts(size: int, sections: Any, axis: int) -> list[Any]:
     """The index of each section."""
     if isinstance(sections, int):
         if sections < 1 or size % sections:
@@ -227,7 +223,7 @@ def _cuts(size, sections, axis):
 
 
 @primitive(lambda g, y, x, axis: _stack(*g, axis=axis), loop="slices")
-def unstack(x, axis=0):
+def unstack(x: Value, axis: int = 0) -> tuple[Value, ...]:
     """Return the slices along an axis, each without that axis.
 
     >>> tg.unstack(tg.tensor([[1.0, 2.0], [3.0, 4.0]]))[1]
@@ -247,7 +243,7 @@ ARRAY = "array"  # in an index: here goes the next integer array
     ),
     loop="taken",
 )
-def take(x, *arrays, index):
+def take(x: Value, *arrays: Value, index: Any) -> Value:
     """x[index], where each "array" in the index stands for the next of the arrays."""
     return x[_index(index, arrays)]
 
@@ -256,7 +252,7 @@ def take(x, *arrays, index):
     lambda g, y, x, *arrays, index, shape: [take(g, *arrays, index=index)] + [None] * len(arrays),
     loop="put",
 )
-def put(x, *arrays, index, shape):
+def put(x: Value, *arrays: Value, index: Any, shape: Any) -> Value:
     """Zeros of a shape with x added at the index; what is indexed twice gets both."""
     y = np.zeros(shape, x.dtype)
     if arrays:
@@ -266,13 +262,13 @@ def put(x, *arrays, index, shape):
     return y
 
 
-def _index(index, arrays=()):
+def _index(index: Any, arrays: Iterable[Value] = ()) -> Any:
     arrays = iter(arrays)
     return tuple(next(arrays) if isinstance(i, str) else i for i in index)
 
 
 @function(method=("__getitem__",))
-def getitem(x, index):
+def getitem(x: Value, index: Any) -> Value:
     """Return `x[index]` as NumPy has it; what is taken twice has the sum of both gradients.
 
     Integers, slices, None and ...; lists, arrays and tensors of integers or bools too, which meet
@@ -283,7 +279,8 @@ def getitem(x, index):
     >>> tg.tensor([[1.0, 2.0], [3.0, 4.0]])[[1, 0], 0]
     tensor([3., 1.], dtype=float64)
     """
-    plain, arrays = [], []
+    plain: list[Any] = []
+    arrays = []
     if _is_given(index) and isinstance(x, Tensor) and x._array.__class__ is not Outline and x.ndim:
         return embedding(x, index)
     for i in index if isinstance(index, tuple) else (index,):
@@ -299,12 +296,12 @@ def getitem(x, index):
     return take(x, *arrays, index=tuple(plain))
 
 
-def _is_given(i):
+def _is_given(i: Any) -> bool:
     """Whether an index is integers that a step is given, whose numbers are not there yet."""
     return isinstance(i, Tensor) and i._array.__class__ is Outline and i.dtype.kind in "iu"
 
 
-def _places(i):
+def _places(i: Any) -> Value:
     """An index that is no number or slice, as an array or a tensor of integers or bools."""
     array = i if _is_given(i) else as_array(i)
     if isinstance(i, list | tuple) and not array.size:
@@ -317,7 +314,7 @@ def _places(i):
 @primitive(
     lambda g, y, table, index: scatter_rows(g, index, rows=table.shape[0]), None, loop="rows_of"
 )
-def embedding(table, index):
+def embedding(table: Value, index: Value) -> Value:
     """Return the rows of `table` that `index` names. Raises IndexError outside 0 <= index < rows.
 
     >>> tg.embedding(tg.tensor([[1.0, 2.0], [3.0, 4.0]]), [1, 0, 1]).shape
@@ -328,7 +325,7 @@ def embedding(table, index):
 
 
 @primitive(lambda g, y, x, index, rows: embedding(g, index), None, loop="add_rows")
-def scatter_rows(x, index, rows):
+def scatter_rows(x: Value, index: Value, rows: int) -> Value:
     """A table of zeros with x added to the rows that `index` names: the reverse of `embedding`."""
     row = x.shape[index.ndim :]
     flat = np.ascontiguousarray(x).reshape(index.size, prod(row))

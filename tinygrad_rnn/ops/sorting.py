@@ -3,20 +3,21 @@
 import numpy as np
 
 from ..op import function, primitive
+from ..tensor import Value
 from .shape import ARRAY, flip, take
 from .statistics import one_axis
 
 __all__ = ["argsort", "sort", "topk"]
 
 
-def picked(x, places, axis):
+def picked(x: Value, places: Value, axis: int) -> Value:
     """Return the elements of x at these places along an axis, as `np.take_along_axis` does."""
     own = np.ogrid[tuple(map(slice, places.shape))]
     return take(x, *own[:axis], places, *own[axis + 1 :], index=(ARRAY,) * x.ndim)
 
 
 @primitive(None, method=True)
-def argsort(x, axis=-1):
+def argsort(x: Value, axis: int | None = -1) -> Value:
     """Return the places of the elements in rising order along an axis, or of all in a row (None).
 
     What ties keeps its order; NaN comes last. No derivative. It has no form in a compiled loop: a
@@ -28,8 +29,8 @@ def argsort(x, axis=-1):
     return np.argsort(x, axis, kind="stable")
 
 
-@function()
-def sort(x, axis=-1):
+@function(1)
+def sort(x: Value, axis: int | None = -1) -> Value:
     """Return the elements in rising order along an axis, or all in a row (None), NaN last.
 
     Each gradient goes to where the value came from; what ties keeps its order. In a
@@ -42,8 +43,8 @@ def sort(x, axis=-1):
     return picked(x, argsort(x, axis=axis), axis)
 
 
-@function()
-def topk(x, k, axis=-1, largest=True):
+@function(1)
+def topk(x: Value, k: int, axis: int | None = -1, largest: bool = True) -> tuple[Value, Value]:
     """Return the k largest elements along an axis in falling order, and their places.
 
     With `largest=False` the smallest, in rising order. Of those that tie, the first comes first;

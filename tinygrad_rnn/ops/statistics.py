@@ -1,12 +1,15 @@
 """Products, spreads, lengths, running sums, and where the extremes are, along axes."""
 
 import math
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
 from ..op import function, primitive
+from ..tensor import Axis, Value
 from .arithmetic import (
     abs,
     add,
@@ -21,14 +24,14 @@ from .arithmetic import (
     where,
 )  # fmt: skip
 from .reduce import _along, axes_of, kept, max, mean, min, sum
-from .shape import concat, flip, operand, reshape, transpose
+from .shape import concat, flip, reshape, transpose
 
 __all__ = [
     "all", "any", "argmax", "argmin", "cumprod", "cumsum", "norm", "prod", "std", "var",
 ]  # fmt: skip
 
 
-def _squeezed(y, axes, keepdims):
+def _squeezed(y: Value, axes: Any, keepdims: bool) -> Value:
     """Drop the axes that were kept as 1, unless they are wanted."""
     left = tuple(n for k, n in enumerate(y.shape) if k not in axes)
     return y if keepdims else reshape(y, shape=left)
@@ -37,8 +40,11 @@ def _squeezed(y, axes, keepdims):
 # -- spread ---------------------------------------------------------------------------------------
 
 
-@function(method=True)
-def var(x, axis=None, ddof=0, keepdims=False, correction=None):
+@function(1, method=True)
+def var(
+    x: Value, axis: Axis = None, ddof: float = 0, keepdims: bool = False,
+    correction: float | None = None,
+) -> Value:  # fmt: skip
     """Return the variance over an axis, several, or all: Σ (x - mean)² / (n - ddof).
 
     `correction` is another word for `ddof`, as in NumPy; PyTorch's default is 1. Over no more than
@@ -47,14 +53,13 @@ def var(x, axis=None, ddof=0, keepdims=False, correction=None):
     >>> tg.var(tg.tensor([1.0, 2.0, 6.0]), ddof=1).item()
     7.0
     """
-    x = operand(x)
     rest = x - mean(x, axis, keepdims=True)
     count = math.prod(x.shape[k] for k in axes_of(x, axis))
     freedom = count - (ddof if correction is None else correction)
     return div(sum(rest * rest, axis, keepdims), freedom if freedom > 0 else 0)
 
 
-def _root(x, p=2):
+def _root(x: Value, p: float = 2) -> Value:
     """The p-th root, with all derivatives 0 at 0, where they would be infinite."""
     zero = equal(x, 0)
     x = where(zero, 1, x)
@@ -62,7 +67,10 @@ def _root(x, p=2):
 
 
 @function(method=True)
-def std(x, axis=None, ddof=0, keepdims=False, correction=None):
+def std(
+    x: Value, axis: Axis = None, ddof: float = 0, keepdims: bool = False,
+    correction: float | None = None,
+) -> Value:  # fmt: skip
     """Return the standard deviation, √`var`; where that is 0, all its derivatives are taken as 0.
 
     >>> tg.std(tg.tensor([1.0, 3.0])).item()
@@ -71,8 +79,8 @@ def std(x, axis=None, ddof=0, keepdims=False, correction=None):
     return _root(var(x, axis, ddof, keepdims, correction=correction))
 
 
-@function(numpy=("linalg.norm",))
-def norm(x, ord=None, axis=None, keepdims=False):
+@function(1, numpy=("linalg.norm",))
+def norm(x: Value, ord: Any = None, axis: Axis = None, keepdims: bool = False) -> Value:
     """Return the length of vectors, or the norm of matrices, as `np.linalg.norm` has them.
 
     Over one axis: (Σ |x|ᵖ)^(1/p) for ord = p > 0, by default 2; the largest or smallest |x| for
@@ -85,7 +93,6 @@ def norm(x, ord=None, axis=None, keepdims=False):
     >>> tg.norm(x).item(), tg.norm(x, ord=1).item()
     (5.0, 7.0)
     """
-    x = operand(x)
     x, axes = x if x.dtype.kind == "f" else astype(x, dtype=np.float64), axes_of(x, axis)
     if ord is None or (len(axes), ord) in ((1, 2), (2, "fro")):
         return _root(sum(x * x, axes, keepdims))
@@ -99,7 +106,7 @@ def norm(x, ord=None, axis=None, keepdims=False):
     raise ValueError(f"norm: ord: expected None, {known}, got {ord!r} over {len(axes)} axes")
 
 
-def _length(x, p, axes, keepdims):
+def _length(x: Value, p: float, axes: Any, keepdims: bool) -> Value:
     if math.isinf(p):
         return (max if p > 0 else min)(abs(x), axes, keepdims)
     if p == 0:
@@ -110,8 +117,8 @@ def _length(x, p, axes, keepdims):
 # -- products and running sums --------------------------------------------------------------------
 
 
-@function(method=True)
-def prod(x, axis=None, keepdims=False):
+@function(1, method=True)
+def prod(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
     """Return the product over an axis, several, or all; over nothing it is 1.
 
     Halves are multiplied with each other until one element is left, so that the derivative by each
@@ -120,7 +127,6 @@ def prod(x, axis=None, keepdims=False):
     >>> tg.prod(tg.tensor([[1.0, 2.0], [3.0, 4.0]]), axis=0).numpy()
     array([3., 8.])
     """
-    x = operand(x)
     axes = axes_of(x, axis)
     y = _whole(x)
     for k in axes:
@@ -132,27 +138,26 @@ def prod(x, axis=None, keepdims=False):
     return _squeezed(y, axes, keepdims)
 
 
-def _whole(x):
+def _whole(x: Value) -> Value:
     """x in the dtype that NumPy has products of it in."""
     dtype = np.prod(np.empty(0, x.dtype)).dtype
     return x if x.dtype == dtype else astype(x, dtype=dtype)
 
 
-def _halves(n):
+def _halves(n: int) -> tuple[slice, slice, slice]:
     return slice(0, n // 2), slice(n // 2, n - n % 2), slice(n - n % 2, n)
 
 
-def one_axis(who, x, axis):
+def one_axis(who: str, x: Value, axis: Any) -> tuple[Value, int]:
     """Return x and the number of an axis of it; for None, all elements in a row, and 0."""
     if axis is None:
-        return reshape(operand(x), shape=(-1,)), 0
+        return reshape(x, shape=(-1,)), 0
     if not isinstance(axis, int | np.integer):
         raise TypeError(f"{who}: axis: expected one axis or None, got {axis!r}")
-    x = operand(x)
-    return x, normalize_axis_index(axis, x.ndim, f"{who}: axis")
+    return x, normalize_axis_index(int(axis), x.ndim, f"{who}: axis")
 
 
-def _running(join, x, k):
+def _running(join: Callable[..., Any], x: Value, k: int) -> Value:
     """Join each element with all before it along axis k: with 1, 2, 4, ... neighbours at a time."""
     before, reach = (slice(None),) * k, 1
     while reach < x.shape[k]:
@@ -161,8 +166,8 @@ def _running(join, x, k):
     return x
 
 
-@function(method=True)
-def cumsum(x, axis=None):
+@function(1, method=True)
+def cumsum(x: Value, axis: int | None = None) -> Value:
     """Return the running sums along an axis, or over all elements in a row.
 
     float32 keeps its digits: sums are in float64.
@@ -178,13 +183,13 @@ def cumsum(x, axis=None):
     lambda g, y, x, axis: flip(_cumsum(flip(g, axis=axis), axis=axis), axis=axis),
     formula=lambda x, axis: _running(add, x, axis),
 )
-def _cumsum(x, axis):
+def _cumsum(x: Value, axis: int) -> Value:
     wide = np.float64 if x.dtype == np.float32 else x.dtype
     return np.cumsum(x, axis, wide).astype(x.dtype, copy=False)
 
 
-@function(method=True)
-def cumprod(x, axis=None):
+@function(1, method=True)
+def cumprod(x: Value, axis: int | None = None) -> Value:
     """Return the running products along an axis, or over all elements in a row.
 
     Each is made of the products of 1, 2, 4, ... neighbours, so that the derivatives are right where
@@ -201,7 +206,7 @@ def cumprod(x, axis=None):
 
 
 @function(method=True)
-def any(x, axis=None, keepdims=False):
+def any(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
     """Return whether any element over an axis, several, or all is not 0; NaN is not 0.
 
     >>> bool(tg.any(tg.tensor([0.0, 2.0])).item())
@@ -211,7 +216,7 @@ def any(x, axis=None, keepdims=False):
 
 
 @function(method=True)
-def all(x, axis=None, keepdims=False):
+def all(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
     """Return whether no element over an axis, several, or all is 0; NaN is not 0.
 
     >>> bool(tg.all(tg.tensor([0.0, 2.0])).item())
@@ -220,7 +225,7 @@ def all(x, axis=None, keepdims=False):
     return equal(sum(equal(x, 0), axis, keepdims), 0)
 
 
-def _first(extreme, x, axis, keepdims):
+def _first(extreme: Callable[..., Any], x: Value, axis: Axis, keepdims: bool) -> Value:
     """The place of the first extreme in ops: how many elements come before it."""
     rest = [k for k in range(x.ndim) if k not in axes_of(x, axis)]
     y = reshape(
@@ -232,7 +237,7 @@ def _first(extreme, x, axis, keepdims):
 
 
 @primitive(None, formula=partial(_first, max), method=True)
-def argmax(x, axis=None, keepdims=False):
+def argmax(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
     """Return the place of the largest element along an axis, the first where several tie.
 
     Over several axes, or all, it is the place in their elements in a row. NaN is the largest. No
@@ -245,7 +250,7 @@ def argmax(x, axis=None, keepdims=False):
 
 
 @primitive(None, formula=partial(_first, min), method=True)
-def argmin(x, axis=None, keepdims=False):
+def argmin(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
     """Return the place of the smallest element along an axis; as `argmax` in all else.
 
     >>> tg.argmin(tg.tensor([[1.0, 5.0], [7.0, 7.0]]), axis=1).numpy()
@@ -254,6 +259,6 @@ def argmin(x, axis=None, keepdims=False):
     return _place(np.argmin, x, axis, keepdims)
 
 
-def _place(first, x, axis, keepdims):
+def _place(first: Callable[..., Any], x: Value, axis: Axis, keepdims: bool) -> Value:
     y = _along(lambda rows: first(rows, -1), x, axis)
     return kept(y, x, axis) if keepdims else y
