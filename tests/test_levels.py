@@ -154,7 +154,7 @@ GATES = {
     "RNN": ["h = tanh(x Wx + h Wh + b)"],
     "LSTM": ["x Wx + h Wh + b", "f = σ", "i = σ", "g = tanh", "o = σ", "c = f·c + i·g",
              "h = o·tanh(c)"],
-    "GRU": ["sums", "r = σ(… + …)", "z = σ(… + …)", "n = tanh(… + r·h Wn)", "h = (1 − z)·h + z·n"],
+    "GRU": ["sums", "r = σ(… + …)", "z = σ(… + …)", "n = tanh(… + (r·h) Wn)", "h = (1 − z)·h + z·n"],
 }  # fmt: skip
 
 
@@ -180,32 +180,32 @@ FORMULAS = {
          "o = σ(… + c·P[2])", LSTM[6]]),
     "coupled": (lambda: nn.LSTM(3, 3, coupled=True, rng=0),
         [SUM, "i = σ", "g = tanh", "o = σ", "f = 1 − i", *LSTM[5:]]),
-    "projection": (lambda: nn.LSTM(3, 3, projection=3, rng=0), [*LSTM[:6], "h = o·tanh(c) Wr"]),
+    "projection": (lambda: nn.LSTM(3, 3, projection=3, rng=0), [*LSTM[:6], "h = (o·tanh(c)) Wr"]),
     "GRU": (lambda: nn.GRU(3, 3, rng=0),
-        ["sums", "z = σ(… + …)", "r = σ(… + …)", "n = tanh(… + r·{h} Wn)",
+        ["sums", "z = σ(… + …)", "r = σ(… + …)", "n = tanh(… + (r·{h}) Wn)",
          "h = (1 − z)·{h} + z·n"]),
     "reset after": (lambda: nn.GRU(3, 3, convention="keras", rng=0),
         ["sums", "z = σ(… + …)", "r = σ(… + …)", "n = tanh(… + r·({h} Wn + bn))",
          "h = z·{h} + (1 − z)·n"]),
     "one gate": (lambda: nn.MinimalGatedUnit(3, 3, rng=0),
-        ["x Wx + b", "f = σ(… + {h} Wh)", "n = tanh(… + f·{h} Wn)", "h = (1 − f)·{h} + f·n"]),
+        ["x Wx + b", "f = σ(… + {h} Wh)", "n = tanh(… + (f·{h}) Wn)", "h = (1 − f)·{h} + f·n"]),
     "cut states": (lambda: nn.VariationalDropout(nn.LSTM(3, 3, rng=0), state=0.3, rng=1),
-        ["x Wx + {h}·h mask Wh + b", *LSTM[1:]]),
+        ["x Wx + ({h}·h mask) Wh + b", *LSTM[1:]]),
     "cut inputs": (lambda: nn.FeedforwardDropout(nn.LSTM(3, 3, rng=0), 0.3, rng=1),
         ["… Wx + {h} Wh + b", *LSTM[1:]]),  # what was cut has no name
     "cut weights": (lambda: nn.DropConnect(nn.LSTM(3, 3, rng=0), 0.3, rng=1),
-        ["x Wx + {h} Wh·W mask + b", *LSTM[1:]]),
+        ["x Wx + {h} (Wh·W mask) + b", *LSTM[1:]]),
     "zoneout": (lambda: nn.Zoneout(nn.LSTM(3, 3, rng=0), h=0.3, c=0.3, rng=1),
-        [*WITHIN, "c = where(c keep, {c}, c̃)", "h = where(h keep, {h}, h̃)"]),
+        [*WITHIN, "c = [c keep ? {c} : c̃]", "h = [h keep ? {h} : h̃]"]),
     "zoneout of h": (lambda: nn.Zoneout(nn.LSTM(3, 3, rng=0), h=0.3, rng=1),
-        [*LSTM[:6], "h̃ = o·tanh(c)", "h = where(h keep, {h}, h̃)"]),
+        [*LSTM[:6], "h̃ = o·tanh(c)", "h = [h keep ? {h} : h̃]"]),
     "zoneout in evaluation mode": (lambda: nn.Zoneout(nn.LSTM(3, 3, rng=0), h=0.3, c=0.3).eval(),
-        [*WITHIN, "c = 0.3·{c} + 0.7·c̃", "h = 0.3·{h} + 0.7·h̃"]),
+        [*WITHIN, "c = 0.3 {c} + 0.7 c̃", "h = 0.3 {h} + 0.7 h̃"]),
     "clipped": (lambda: nn.ClipGradient(nn.LSTM(3, 3, rng=0), norm=1.0),
         [*WITHIN, "c = clip gradient(c̃)", "h = clip gradient(h̃)"]),
     "learned": (lambda: nn.LearnedState(nn.LSTM(3, 3, rng=0)), LSTM),
     "twice": (lambda: nn.Zoneout(nn.ClipGradient(nn.RNN(3, 3, rng=0), norm=1.0), h=0.3, rng=1),
-        ["h̃ = tanh(x Wx + {h} Wh + b)", "h̃̃ = clip gradient(h̃)", "h = where(h keep, {h}, h̃̃)"]),
+        ["h̃ = tanh(x Wx + {h} Wh + b)", "h̃̃ = clip gradient(h̃)", "h = [h keep ? {h} : h̃̃]"]),
     "Jordan": (lambda: nn.OutputRecurrent(3, 3, 3, rng=0),
         ["h = tanh(x Wx + {o} Wo + b)", "o = h V + c"]),
 }  # fmt: skip
@@ -277,9 +277,10 @@ def test_a_part_is_not_the_whole():
 def parsed(text, names):
     """The value of a formula as it stands on a box, by a reader of its own.
 
-    Sums of products of matrices ("a b") of products ("a·b"), quotients ("a / b") between.
+    Sums of quotients ("a / b") of products ("a·b") of products of matrices ("a b"), where a number
+    before a product multiplies all of it.
     """
-    tokens = re.findall(r"[a-z0-9.]+\(?|[−+·/()²,ᵀ]", text)
+    tokens = re.findall(r"[a-z]+\(?|[\d.]+|[−+·/()²³⁴-⁹ᵀ]", text)
 
     def take(*wanted):
         return tokens.pop(0) if tokens and tokens[0] in wanted else None
@@ -295,25 +296,29 @@ def parsed(text, names):
                 assert take(")")
             else:
                 value = names[word] if word in names else float(word)
-        while sign := take("²", "ᵀ"):
-            value = value**2 if sign == "²" else value.T
-        return value
-
-    def product():
-        value = atom()
-        while take("·"):
-            value = value * atom()
+        while sign := take(*"²³⁴⁵⁶⁷⁸⁹ᵀ"):
+            value = value.T if sign == "ᵀ" else value ** ("²³⁴⁵⁶⁷⁸⁹".index(sign) + 2)
         return value
 
     def matrices():
-        value = product()
-        while tokens and tokens[0] not in "+−·/)²,ᵀ":
-            value = value @ product()
+        value = atom()
+        while tokens and tokens[0] not in "+−·/)":
+            value = value @ atom()
         return value
 
+    def product():
+        number = float(tokens.pop(0)) if re.match(r"[\d.]", tokens[0]) else None
+        if number is not None and (not tokens or tokens[0] in "+−·/)"):
+            value, number = number, 1.0
+        else:
+            value = matrices()
+        while take("·"):
+            value = value * matrices()
+        return value if number is None else number * value
+
     def quotient():
-        value = matrices()
-        return value / atom() if take("/") else value
+        value = product()
+        return value / matrices() if take("/") else value
 
     def total():
         value = -quotient() if take("−") else quotient()
@@ -364,7 +369,7 @@ def test_a_formula_is_the_one_that_was_computed(seed, monkeypatch):
 
 def test_sums_that_wait_for_gates_are_a_box_of_their_own():
     labels = [box.glyph for box in boxes_at(tg.draw(run("masked", 4), level="gate"), 1)]
-    assert "x Wx + h·h mask Wh + b" in labels and "c̃ = f·c + i·g" in labels and len(labels) == 9
+    assert "x Wx + (h·h mask) Wh + b" in labels and "c̃ = f·c + i·g" in labels and len(labels) == 9
 
 
 def test_a_step_of_a_plain_network_is_one_formula():

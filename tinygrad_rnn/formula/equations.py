@@ -14,7 +14,7 @@ from .order import Line
 from .program import Program
 from .read import Reader
 from .term import Call, Symbol
-from .write import ANY, PRODUCT, Latex, MathML, Text
+from .write import ANY, RATIO, Latex, MathML, Text
 
 WIDTH = 98
 TITLES = {
@@ -111,7 +111,7 @@ def _written(line: Line, writer: Text) -> tuple[str, str, str]:
     left = writer.COMMA.join(map(writer, line.left))
     if whole and isinstance(right, Call):  # [Wx[i], Wx[f]] = Wx, where nobody has to read it back
         left, right = writer.SQUARE.format(left), right.inputs[0]
-    words = writer(right, PRODUCT if line.sums else ANY)  # a sum over time is of a product
+    words = writer(right, RATIO if line.sums else ANY)  # a sum over time is of a product
     over = writer.EACH.format(line.each, ", ".join(line.blocks)) if line.blocks else ""
     return left, writer.total("t", words) if line.sums else words, over
 

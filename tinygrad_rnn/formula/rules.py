@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,10 +10,12 @@ import numpy as np
 
 from ..loops.trace import Trace, outline
 from ..op import Op, Parts
+from ..ops import arithmetic as ar
+from ..ops import shape
 from ..tensor import Outline, Tensor, owned, recording
 from .read import Reader
-from .term import Call, Symbol, Term
-from .write import Text
+from .term import Call, Number, Symbol, Term
+from .write import ANY, Text, digits
 
 
 @dataclass(frozen=True)
@@ -27,10 +30,10 @@ class Letters:
     rules: tuple[Term | None, ...]
 
 
-def blank(shape: tuple[int, ...], dtype: Any, name: str | None = None) -> Tensor:
+def blank(size: tuple[int, ...], dtype: Any, name: str | None = None) -> Tensor:
     """A leaf with a shape and no numbers, that waits for a gradient if it is of floats."""
     x = owned(np.empty(0))
-    x._array, x.name = outline(tuple(shape), np.dtype(dtype)), name
+    x._array, x.name = outline(tuple(size), np.dtype(dtype)), name
     x.tracked = x._array.dtype.kind == "f"
     return x
 
@@ -38,20 +41,32 @@ def blank(shape: tuple[int, ...], dtype: Any, name: str | None = None) -> Tensor
 def in_letters(y: Tensor) -> tuple[str, tuple[str, ...]]:
     """What the op that made a tensor does, "tanh(x)", and the gradient of each input, as text; ""
     where that is nothing, or not known."""
-    shapes = [(x._array.shape, x._array.dtype) for x in y.inputs]
-    key = (y.op, *shapes, repr(y.attrs))
-    known = _known.get(key)
-    if known is None:
+
+    def make() -> tuple[str, tuple[str, ...]]:
+        assert y.op is not None
+        found, write = letters(y.op, _sizes(y), y.attrs), Text()
+        rules = tuple("" if rule is None else write(rule) for rule in found.rules)
+        return write(found.formula), rules
+
+    return _remembered(y, (), make)
+
+
+def _sizes(y: Tensor) -> list[tuple[tuple[int, ...], Any]]:
+    return [(x._array.shape, x._array.dtype) for x in y.inputs]
+
+
+def _remembered(y: Tensor, what: Sequence[Any], make: Callable[[], Any]) -> Any:
+    """What is made, once for all tensors that an op makes of inputs of such shapes."""
+    key = (*what, y.op, *_sizes(y), repr(y.attrs))
+    if key not in _known:
         if len(_known) > MANY:
             _known.clear()
-        found, write = letters(y.op, shapes, y.attrs), Text()
-        rules = tuple("" if rule is None else write(rule) for rule in found.rules)
-        known = _known[key] = write(found.formula), rules
-    return known
+        _known[key] = make()
+    return _known[key]
 
 
 MANY = 2000  # ops, shapes and attributes whose letters are remembered
-_known: dict[Any, tuple[str, tuple[str, ...]]] = {}
+_known: dict[Any, Any] = {}
 
 
 def letters(op: Op, shapes: Any, attrs: dict[str, Any]) -> Letters:
@@ -78,6 +93,51 @@ def letters(op: Op, shapes: Any, attrs: dict[str, Any]) -> Letters:
         return Letters(formula, (None,) * len(xs))
     read = Reader(known)
     return Letters(formula, tuple(read(p) if isinstance(p, Tensor) else None for p in pulled))
+
+
+SAME = "{0:0}"  # the form of what only changes a shape or a dtype, or cuts
+_same = (ar.astype, shape.broadcast_to, shape.reshape, shape._split, shape.unstack)
+
+
+class Form(Text):
+    """A formula to be filled in, without attributes: {0:3} is input 0, in brackets if it holds
+    together less tightly than 3."""
+
+    def __call__(self, x: Term, least: int = ANY) -> str:
+        return f"{{{x.name}:{least}}}" if isinstance(x, Symbol) else super().__call__(x, least)
+
+    def form(self, x: Term) -> tuple[str, int]:
+        whole = isinstance(x, Symbol) or (isinstance(x, Call) and x.op in _same)
+        return (SAME, ANY) if whole else super().form(x)
+
+    def number(self, value: float) -> str:
+        return digits(float(f"{value:.3g}"))
+
+    def operator(self, sign: str) -> str:
+        return sign.replace(" ⊙ ", "·")
+
+    def settings(self, op: Op, attrs: dict[str, Any]) -> list[str]:
+        return []
+
+    def function(self, name: str) -> str:
+        return name.replace("_", " ")
+
+
+def form_of(y: Tensor) -> tuple[str, int]:
+    """What the op that made a tensor does, as a form, and how tightly that holds together.
+
+    Numbers that it reads stand there themselves.
+    """
+    ids = list(map(id, y.inputs))
+    is_number = [
+        not (x.ndim or x.op or x.name or x.tracked) and np.isfinite(x._array) for x in y.inputs
+    ]
+    terms: list[Term] = [
+        Number(float(x._array)) if plain else Symbol(str(ids.index(id(x))))
+        for x, plain in zip(y.inputs, is_number, strict=True)
+    ]
+    read = Reader(dict(zip(y.inputs, terms, strict=True)))
+    return _remembered(y, terms, lambda: Form().form(read.formula(y)))
 
 
 def _letter(k: int) -> str:

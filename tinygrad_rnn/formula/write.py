@@ -19,20 +19,16 @@ from ..ops import arithmetic as ar
 from ..ops import linear, reduce, shape
 from .term import Call, Number, Product, Sum, Symbol, Term
 
-ANY, SUM, PRODUCT, TOTAL, MATRIX, ATOM = range(6)  # how tightly a formula holds together
+ANY, SUM, RATIO, PRODUCT, TOTAL, MATRIX, ATOM = range(7)  # how tightly a formula holds together
 COMPARISONS = (ar.less, ar.less_equal, ar.greater, ar.greater_equal, ar.equal, ar.not_equal)
 
 
 def word(op: Op) -> str:
-    """What an op is called in a formula."""
-    return op.name if op is reduce.sum else before_bracket(op.declared.sign or "", op.name)
-
-
-def before_bracket(sign: str, name: str) -> str:
-    """The sign of an op, if it is a word or a symbol that can stand before a bracket; its name."""
+    """What an op is called in a formula: its sign, if that can stand before a bracket; its name."""
+    sign = "" if op is reduce.sum else op.declared.sign or ""
     kinds = {unicodedata.category(c) for c in sign.replace("_", "a")}
     symbol = len(sign) == 1 and kinds <= {"Sm", "So"}
-    return sign if symbol or (sign and kinds <= {"Ll", "Lu", "Lo", "Nd"}) else name
+    return sign if symbol or (sign and kinds <= {"Ll", "Lu", "Lo", "Nd"}) else op.name
 
 
 class Text:
@@ -72,20 +68,18 @@ class Text:
             return self.product(x.terms[0][1], x.terms[0][0])
         words, first = "", next((k for k, (c, _) in enumerate(x.terms) if c > 0), 0)
         for c, z in (x.terms[first], *x.terms[:first], *x.terms[first + 1 :]):
-            sign = (" − " if c < 0 else " + ") if words else "−" * (c < 0)
-            words += self.operator(sign) + self.product(z, abs(c), PRODUCT)[0]
+            words += self.operator((" − " if c < 0 else " + ") if words else "−" * (c < 0))
+            alone = abs(c) == 1 and not isinstance(z, Number)
+            words += self(z, SUM if c > 0 else RATIO) if alone else self.product(z, abs(c))[0]
         return words, SUM
 
-    def product(self, x: Term, c: float, least: int = ANY) -> tuple[str, int]:
+    def product(self, x: Term, c: float) -> tuple[str, int]:
         """A product with a number before it."""
         if isinstance(x, Number):
             return self.number(c), ATOM
-        if c == 1 and not isinstance(x, Product):
-            words, level = self.form(x)
-            return (words, level) if level >= least else (self(x, least), ATOM)
         factors = x.factors if isinstance(x, Product) else ((x, 1),)
-        over = [self.raised(z, n) for z, n in factors if n > 0]
-        under = [self.raised(z, -n) for z, n in factors if n < 0]
+        over = [self.raised(z, n, PRODUCT) for z, n in factors if n > 0]
+        under = [self.raised(z, -n, TOTAL) for z, n in factors if n < 0]
         if c != 1:
             whole = round(1 / c) if c and abs(1 / c) < 1e15 else 0
             if over and whole > 1 and 1 / whole == c:
@@ -97,10 +91,11 @@ class Text:
         times = self.operator(" ⊙ ")
         top, bottom = times.join(over) or self.number(1), times.join(under)
         bottom = self.UNDER.format(bottom) if len(under) > 1 else bottom
-        return (self.RATIO.format(top, bottom) if under else top), PRODUCT
+        words = self.RATIO.format(top, bottom) if under else top
+        return words, PRODUCT if c == 1 and not under else RATIO
 
-    def raised(self, x: Term, n: int) -> str:
-        return self(x, TOTAL) if n == 1 else self.power(self(x, ATOM), self.number(n))
+    def raised(self, x: Term, n: int, least: int) -> str:
+        return self(x, least) if n == 1 else self.power(self(x, ATOM), self.number(n))
 
     def call(self, x: Call) -> tuple[str, int]:
         op, attrs = x.op, dict(x.attrs)

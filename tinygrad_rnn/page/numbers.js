@@ -85,7 +85,7 @@ function normColour(l2) {
   if (!l2 && !isLoud(l2)) return SCALE[theme].none;
   if (isLoud(l2)) return "url(#hatch)";
   const x = placeOf(l2);
-  return mixed(SCALE[theme], Math.sign(x) * Math.abs(x) ** SCALE.power);
+  return mixed(SCALE[theme], Math.sign(x) * Math.abs(x) ** SCALE.exponent);
 }
 
 /** Whether a norm's colour is so deep that only white can be read on it. */

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..formula.rules import in_letters
+from ..formula.rules import form_of, in_letters
 from ..grad import BackwardPass, _seed, passes
 from ..op import Parts, pick
 from ..ops.shape import _stack, unstack
@@ -100,6 +100,7 @@ class _Maker:
     def call(self, x: Tensor, dtype: str) -> Call:
         op = x.op
         assert op is not None
+        form, tight = form_of(x)
         formula, rules = in_letters(x) if self.letters else ("", ())
         return Call(
             op=op.name,
@@ -110,6 +111,8 @@ class _Maker:
             family=family(x),
             pointwise=op.pointwise,
             restacked=is_restacked(x),
+            form=form,
+            tight=tight,
             formula=formula,
             rules=rules,
         )

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .. import __version__
+from ..formula.rules import SAME
 from ..io import write_atomically
 from .numbers import Numbers
 
@@ -33,6 +34,7 @@ class Call:
     is for, as a colour tells. pointwise: whether it works element by element. restacked: whether it
     only unstacks what it reads: its part i is what was stacked as i. delay: of a box of the folded
     view, from how many steps ago it hands its input on.
+    form, tight: what it does as a formula, to be filled in, see `formula/rules.py`.
     formula, rules: once a backward pass was recorded, what the op does, and the gradient of each
     input, in letters: x, or a, b, c, are its inputs, y its answer, g what arrives there.
     """
@@ -46,6 +48,8 @@ class Call:
     pointwise: bool = False
     restacked: bool = False
     delay: int = 0
+    form: str = ""
+    tight: int = 0
     formula: str = ""
     rules: tuple[str, ...] = ()
 
@@ -93,6 +97,11 @@ class Record:
     def layer(self) -> str:
         """Its layer; "" outside the steps."""
         return self.place.layer
+
+    @property
+    def cuts(self) -> bool:
+        """Whether its parts are what it reads, cut in pieces."""
+        return bool(self.sizes) and self.call.form == SAME
 
     @property
     def label(self) -> str:
@@ -153,6 +162,10 @@ class Tape:
         while part >= 0 and self.records[source].call.restacked:
             source, part = self.records[self.records[source].inputs[0][0]].inputs[part]
         return source, part
+
+    def sources(self, r: Record) -> list[tuple[int, int]]:
+        """What a record reads, looking through the same."""
+        return [self.whole(*x) for x in r.inputs]
 
     def users(self) -> list[list[tuple[int, int]]]:
         """The readers of each record: the number of the reader, and at which place."""

@@ -11,14 +11,16 @@ Ops outside the steps are boxes of their own at every level.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from ..formula.write import before_bracket
+from ..formula.rules import SAME
+from ..formula.write import ATOM
 from ..tape import Record, Tape
 from .fold import Folder
-from .text import literal, number
+from .text import literal
 
 LEVELS = ("op", "gate", "cell")
 FORMULA = 28  # letters; a longer formula is not written on a box
@@ -140,50 +142,38 @@ class Steps:
 
     @cached_property
     def folder(self) -> Folder:
-        """Return which ops of different steps are alike."""
+        """Which ops of different steps are alike."""
         return Folder(self.trace)
 
     @cached_property
-    def reads(self) -> dict[tuple[str, int], set[tuple[int, int]]]:
-        """What each layer at each step reads of others, or of what was unstacked before."""
+    def reads(self) -> defaultdict[tuple[str, int], set[tuple[int, int]]]:
+        """What each layer at each step reads of others, or of a sequence, a part at each step."""
         found: defaultdict[tuple[str, int], set[tuple[int, int]]] = defaultdict(set)
+        rows: defaultdict[tuple[str, int], set[tuple[int, int]]] = defaultdict(set)
         for r in self.records:
-            for place in r.inputs if r.kind == "op" and r.t >= 0 else ():
-                x = self.records[(source := self.trace.whole(*place))[0]]
-                if (x.t >= 0 and x.layer != r.layer) or (x.t < 0 and x.library_op == "unstack"):
-                    found[r.layer, r.t].add(source)
+            for x, part in self.trace.sources(r) if r.kind == "op" and r.t >= 0 else ():
+                if self.records[x].t >= 0 and self.records[x].layer != r.layer:
+                    found[r.layer, r.t].add((x, part))
+                elif self.records[x].t < 0 and self.records[x].cuts:
+                    rows[r.layer, x].add((r.t, part))
+        for (layer, x), pairs in rows.items():
+            times, parts = (set(column) for column in zip(*pairs, strict=True))
+            alone = len(pairs) == 1 and parts <= {-1, *times}
+            if alone or len(pairs) == len(times) == len(parts) > 1:
+                for t, part in pairs:
+                    found[layer, t].add((x, part))
         return found
-
-    @cached_property
-    def rows(self) -> dict[tuple[str, int], list[tuple[int, int]]]:
-        """The times at which a layer reads which part of what was unstacked."""
-        found: defaultdict[tuple[str, int], list[tuple[int, int]]] = defaultdict(list)
-        for (layer, t), sources in self.reads.items():
-            for x, part in sources:
-                found[layer, x].append((t, part))
-        return found
-
-    def is_sequence(self, layer: str, x: int) -> bool:
-        """Whether each step of a layer reads a part of its own of what was unstacked."""
-        times, parts = zip(*self.rows[layer, x], strict=True)
-        if len(parts) == 1:
-            return parts[0] in (-1, times[0])
-        return len(parts) == len(set(parts)) == len(set(times))
 
     def named(self, x: int) -> str:
         """The name of what an op only moves about, if it has one."""
-        while not self.records[x].name and self.records[x].library_op in MOVES:
-            x = self.records[x].inputs[0][0]
-        return self.records[x].name
-
-
-MOVES = ("split", "unstack", "broadcast_to", "astype", "take", "reshape")
-COMPARISONS = "<>≤≥=≠"  # the signs of ops that are written between what they compare
-SUM, RATIO, PRODUCT, TIMES, ATOM = range(5)  # how tightly it holds together: a W, then a·b
+        r = self.records[x]
+        while not r.name and r.call.form == SAME:
+            r = self.records[r.inputs[0][0]]
+        return r.name
 
 
 class Formula:
-    """A box as the formula it is, read from its ops.
+    """A box as the formula it is: the forms of its ops, put into each other.
 
     own: the ops that are written out. first: whether the states of the step before are those that
     stand before the first, h0 for h.
@@ -199,52 +189,25 @@ class Formula:
 
     def _op(self, y: int, budget: int) -> tuple[str, int]:
         """The formula of an op, and how tightly it holds together."""
+
+        def operand(found: re.Match[str]) -> str:
+            return _held(self._operand(y, int(found[1]), budget), int(found[2]))
+
         r = self.records[y]
-        parts = [self._operand(y, place, budget) for place in range(len(r.inputs))]
-        to = lambda least: [_held(part, least) for part in parts]
-        if r.library_op == "take" and len(parts) == 1 and parts[0][0] != UNKNOWN:
-            return f"{to(ATOM)[0]}[{r.call.attributes.removeprefix('index=')[1:-1]}]", ATOM
-        if r.library_op in MOVES and (r.library_op != "take" or len(parts) == 1):
-            return parts[0]
-        word = r.call.sign if r.library_op else ""
-        if word == "+":
-            first, *rest = to(SUM)
-            return " + ".join([first, *[f"({w})" if w[0] == "−" else w for w in rest]]), SUM
-        if word == "−":
-            return f"{to(SUM)[0]} − {to(RATIO)[1]}", SUM
-        if word == "−x":
-            return f"−{to(RATIO)[0]}", SUM
-        if word == "÷":
-            return f"{to(PRODUCT)[0]} / {to(ATOM)[1]}", RATIO
-        if word == "@":
-            return " ".join(to(PRODUCT)), PRODUCT
-        if word == "×":
-            return "·".join(to(TIMES)), TIMES
-        if word == "xʸ":
-            base, power = to(ATOM)
-            return base + ("²" if power == "2" else f"^{power}"), TIMES
-        if word == "ᵀ":
-            return f"{to(ATOM)[0]}ᵀ", ATOM
-        if word and word in COMPARISONS:
-            return f" {word} ".join(to(SUM)), SUM
-        name = (
-            "Σ"
-            if word == "sum to"
-            else before_bracket(r.call.sign, literal(r.call.op.replace("_", " "), 20))
-        )
-        return f"{name}({', '.join(to(SUM))})", ATOM
+        if r.call.form == SAME:
+            return self._operand(y, 0, budget)
+        return re.sub(r"{(\d+):(\d)}", operand, r.call.form).replace("+ −", "− "), r.call.tight
 
     def _operand(self, y: int, place: int, budget: int) -> tuple[str, int]:
-        x, part = self.trace.whole(*self.records[y].inputs[place])
+        own = self.records[y]
+        x, part = self.trace.whole(*own.inputs[place])
         r = self.records[x]
         if x in self.own:
             return self._part(x, part, budget - 1) if budget else (UNKNOWN, ATOM)
-        if r.kind == "constant":
-            return _constant(r), ATOM
-        if r.kind == "op" and r.t >= 0 and r.layer == self.records[y].layer:
+        if r.kind == "op" and r.t >= 0 and r.layer == own.layer:
             return self._of_a_step(y, r), ATOM
-        if (x, part) in self._read(y) and (words := self._x(y, x, part)):
-            return words, ATOM
+        if (x, part) in self.steps.reads[own.layer, own.t]:
+            return self._x(y, x), ATOM
         if r.name:
             name = r.name.rsplit(".", 1)[-1] if r.kind == "parameter" else r.name
             return literal(name, 12), ATOM
@@ -270,20 +233,18 @@ class Formula:
         far = f"(t{'−' if late > 0 else '+'}{abs(late)})" if abs(late) > 1 else ""
         return literal(r.name, 12) + far
 
-    def _read(self, y: int) -> set[tuple[int, int]]:
-        return self.steps.reads.get((self.records[y].layer, self.records[y].t), set())
-
-    def _x(self, y: int, x: int, part: int) -> str:
-        """What is read of others is x, if it is all that is read of others; "" of a fixed part."""
-        r = self.records[x]
-        if r.t < 0 and not self.steps.is_sequence(self.records[y].layer, x):
-            return ""
-        if r.t < 0 and (name := self.steps.named(x)):
+    def _x(self, y: int, x: int) -> str:
+        """What is read of others is x, if it is all that is read of others."""
+        own, name = self.records[y], self.steps.named(x)
+        if name and self.records[x].t < 0:
             return literal(name, 12)
-        others = [z for z in self._read(y) if z[0] != x and not self.steps.named(z[0])]
+        reads = self.steps.reads[own.layer, own.t]
         near = {n for z in self.own | {y} for n, _ in self.records[z].inputs}
-        taken = any(self.records[n].name == "x" and n != x for n in near)
-        return (literal(r.name, 12) or UNKNOWN) if others or taken else "x"
+        if any(z != x and not self.steps.named(z) for z, _ in reads) or any(
+            self.records[n].name == "x" and n != x for n in near
+        ):
+            return literal(self.records[x].name, 12) or UNKNOWN
+        return "x"
 
     def _as_later(self, y: int, place: int, budget: int) -> tuple[str, int]:
         """What was computed without a gradient, as from h0, is what it is at a later step."""
@@ -300,7 +261,3 @@ def _held(part: tuple[str, int], least: int) -> str:
     """Add brackets where it holds together less tightly."""
     words, tight = part
     return words if tight >= least else f"({words})"
-
-
-def _constant(r: Record) -> str:
-    return number(r.value.data[0]) if r.value is not None and r.value.data else UNKNOWN

@@ -36,7 +36,7 @@ SCALE = {
     "light": {"low": "#2166ac", "middle": "#ffffff", "high": "#b2182b", "none": "#e3e6ea"},
     "dark": {"low": "#438cd8", "middle": "#262e38", "high": "#e05252", "none": "#39424d"},
     "decades": DECADES,
-    "power": POWER,
+    "exponent": POWER,
     "deep": DEEP,
 }
 NEUTRAL, EMPTY, BAD = "#8a8f96", "#b8c0ca", "#000000"  # lines: of 1, of nothing, of no number
