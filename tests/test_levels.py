@@ -154,7 +154,8 @@ GATES = {
     "RNN": ["h = tanh(x Wx + h Wh + b)"],
     "LSTM": ["x Wx + h Wh + b", "f = σ", "i = σ", "g = tanh", "o = σ", "c = f·c + i·g",
              "h = o·tanh(c)"],
-    "GRU": ["sums", "r = σ(… + …)", "z = σ(… + …)", "n = tanh(… + (r·h) Wn)", "h = (1 − z)·h + z·n"],
+    "GRU": ["sums", "r = σ(… + …)", "z = σ(… + …)", "n = tanh(… + (r·h) Wn)",
+            "h = (1 − z)·h + z·n"],
 }  # fmt: skip
 
 
