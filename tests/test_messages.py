@@ -103,6 +103,11 @@ REFUSALS = {
         lambda: nn.Recurrent([lstm()]), TypeError, "unpack the list: Recurrent(*cells)"),
     "a class": (
         lambda: nn.Recurrent(nn.LSTM), TypeError, "make one, such as nn.LSTM(inputs, hidden)"),
+    "a cell that is to be unrolled": (
+        lambda: setattr(lstm(), "unroll", True),
+        TypeError, "LSTM.unroll", "nn.Recurrent(cell, unroll=True)", "cell(xs, unroll=True)"),
+    "two ways that are to be turned": (
+        lambda: setattr(both(), "readout", "last"), TypeError, "cell(xs, readout='last')"),
     "a seed in words": (
         lambda: nn.LSTM(I, H, rng="0"), TypeError, "LSTM: rng: expected", "got '0'"),
     "a seed of a mask": (

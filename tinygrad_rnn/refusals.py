@@ -45,7 +45,7 @@ def _parameters(kind: type) -> frozenset[str]:
     return frozenset(inspect.signature(kind.__init__).parameters)  # type: ignore[misc]
 
 
-def worded(place: str) -> Callable[[F], F]:
+def worded(place: str, who: str = "") -> Callable[[F], F]:
     """A function whose refusal of another library's keyword says what it is called here."""
 
     def around(function: F) -> F:
@@ -56,7 +56,7 @@ def worded(place: str) -> Callable[[F], F]:
             try:
                 return function(*inputs, **words)
             except TypeError:
-                refuse_words(place, function.__qualname__, words, known)
+                refuse_words(place, who or function.__qualname__, words, known)
                 raise
 
         return cast(F, called)

@@ -3,7 +3,7 @@
 import os
 import stat
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any, BinaryIO
 
@@ -122,7 +122,10 @@ def load(path: str | os.PathLike[str]) -> tuple[StateDict, dict[str, Any]]:
     try:
         with _open_regular(name) as file:
             views, metadata = _read(file)
-        arrays = {key: _owned(key, view) for key, view in _in_turn(views)}
+        arrays = {}
+        while views:  # each is let go of, so that the memory is not needed twice
+            key, view = views.pop()
+            arrays[key] = _owned(key, view)
     except FileNotFoundError:
         hint = "check the name, or save a checkpoint there first"
         raise FileNotFoundError(f"load(path): there is no file {name!r}; {hint}") from None
@@ -194,12 +197,6 @@ def packed(names: Iterable[str]) -> str:
     """What a zip archive with such names in it is, and the way from there to here."""
     found = [what for name in names for end, what in _PACKED.items() if name.endswith(end)]
     return f" {found[0]}" if found else ""
-
-
-def _in_turn(views: list[Any]) -> Iterator[Any]:
-    """Hand out the views and let go of each, so that the memory is not needed twice."""
-    while views:
-        yield views.pop()
 
 
 def _owned(name: str, view: Mapping[str, Any]) -> np.ndarray:

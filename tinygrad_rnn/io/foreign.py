@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import deepcopy
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from ..nn import GRU, LSTM, RNN, Bidirectional, Recurrent
 from ..nn.cell import Part
-from ..nn.convert import kind_of
+from ..nn.convert import form_in, form_of, kind_of, rewrite
 from ..nn.recurrent import MAKING
 from .options import Settings, refuse, said_by
 
@@ -25,17 +26,62 @@ def beside(cell: Any, names: Sequence[str]) -> np.ndarray | None:
     return np.concatenate(found, axis=-1) if found else None
 
 
-def put(cell: Any, names: Sequence[str], array: np.ndarray) -> None:
-    """Cut an array into those weights of a cell that stand side by side in it."""
-    start = 0
-    for x in _own(cell, names):
-        end = start + x.shape[-1]
-        x.data = array[..., start:end].astype(x.dtype)
-        start = end
+def _own(cell: Any, names: Sequence[str]) -> list[Any]:
+    return [x for name in names if (x := getattr(cell, name, None)) is not None]
 
 
-def _own(cell: Any, names: Sequence[str]) -> Iterator[Any]:
-    return (getattr(cell, name) for name in names if getattr(cell, name, None) is not None)
+class Place(NamedTuple):
+    """One array of a framework: which weights of a cell it holds, a row of them or two."""
+
+    name: str
+    cell: Any
+    rows: tuple[Sequence[str], ...]
+
+
+def arrays_of(places: Iterable[Place], turned: bool = False) -> Arrays:
+    """The arrays of these places, without those of which the cells have nothing."""
+    found = {}
+    for place in places:
+        rows = [x for x in (beside(place.cell, names) for names in place.rows) if x is not None]
+        if rows:
+            array = rows[0] if len(rows) == 1 else np.stack(rows)
+            found[place.name] = np.array(array.T if turned else array, order="C")
+    return found
+
+
+def as_in(who: str, framework: str, layer: Any) -> dict[tuple[int, int], Any]:
+    """The cells of a layer, see `cells_of`, rewritten in place as the framework has them."""
+    cells = cells_of(who, framework, layer)
+    for cell in cells.values():
+        before = framework == "keras" and getattr(cell, "reset", "") == "before"
+        rewrite(cell, form_in(cell, "keras_reset_before" if before else framework))
+    return cells
+
+
+def load(
+    who: str, framework: str, layer: Any, given: Callable[[Any], Mapping[str, Any]],
+    places: Callable[[Any], Iterable[Place]], turned: bool = False, hint: str = "",
+) -> None:  # fmt: skip
+    """Put a framework's arrays, those `given` for its cells, into a layer: all of them or none."""
+    twin = deepcopy(layer)
+    forms = [form_of(cell) for cell in cells_of(who, framework, twin).values()]
+    cells = as_in(who, framework, twin)
+    found = [*places(cells)]
+    arrays = fitting(who, arrays_of(found, turned), given(cells), hint)
+    for place in found:
+        if place.name not in arrays:
+            continue
+        array = arrays[place.name].T if turned else arrays[place.name]
+        rows = [array] if len(place.rows) == 1 else array.reshape(-1, array.shape[-1])
+        for names, row in zip(place.rows, rows, strict=False):
+            start = 0
+            for x in _own(place.cell, names):
+                end = start + x.shape[-1]
+                x.data = row[..., start:end].astype(x.dtype)
+                start = end
+    for cell, form in zip(cells.values(), forms, strict=True):
+        rewrite(cell, form)
+    layer.load_state_dict(twin.state_dict())
 
 
 def fitting(who: str, expected: Arrays, given: Mapping[str, Any], hint: str = "") -> Arrays:

@@ -24,7 +24,6 @@ VERSION = 1
 VERSION_KEY = "tinygrad_rnn_format"
 CONVENTIONS_KEY = "tinygrad_rnn_conventions"
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 DTYPES = {
     **{"F64": "<f8", "F32": "<f4", "BOOL": "|b1"},
@@ -62,9 +61,10 @@ def check_header(header: bytes, payload: int) -> dict[str, Any]:
 
 def parse_json(text: str) -> Any:
     """JSON without a repeated key and without a bomb of brackets or digits."""
-    if _nesting(text) > MAX_NESTING:  # the parser recurses: ask before it does
-        raise ValueError(f"its JSON nests deeper than {MAX_NESTING} brackets")
-    return json.loads(text, object_pairs_hook=_no_repeats, parse_int=_bounded_int)
+    try:
+        return json.loads(text, object_pairs_hook=_no_repeats, parse_int=_bounded_int)
+    except RecursionError:
+        raise ValueError("its JSON nests deeper than Python can read") from None
 
 
 def metadata_as_text(metadata: Mapping[str, Any], conventions: Any = None) -> dict[str, str]:
@@ -177,16 +177,6 @@ def _span(name: str, entry: Any) -> tuple[int, int, str]:
 def _are_counts(numbers: Any) -> bool:
     """A list of whole numbers from 0; JSON's true and 1.0 are none."""
     return type(numbers) is list and all(type(n) is int and 0 <= n < 2**63 for n in numbers)
-
-
-def _nesting(text: str) -> int:
-    """How deep the brackets outside of strings go, without recursion."""
-    pieces = text.replace("\\\\", "").replace('\\"', "").split('"')[::2]
-    brackets = "".join(pieces).encode("ascii", "replace").translate(None, delete=_NOT_BRACKETS)
-    marks = np.frombuffer(brackets, np.uint8)
-    opens = (marks == ord("[")) | (marks == ord("{"))
-    steps = np.where(opens, np.int8(1), np.int8(-1))
-    return int(np.cumsum(steps, dtype=np.int32).max(initial=0))
 
 
 def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -10,21 +10,8 @@ import numpy as np
 
 from ..nn import GRU, RNN, Bidirectional, Recurrent
 from ..nn.cell import Cell, Part
-from ..nn.convert import form_in, form_of, rewrite
-from .foreign import (
-    BIAS_H,
-    BIAS_X,
-    READ_H,
-    READ_X,
-    Arrays,
-    beside,
-    cells_of,
-    divided,
-    fitting,
-    kind_of_width,
-    put,
-    widened,
-)
+from . import foreign
+from .foreign import BIAS_H, BIAS_X, READ_H, READ_X, Place
 from .options import KERAS
 
 
@@ -51,7 +38,7 @@ def from_keras(*layers: Sequence[Any], convention: str | None = None, **how: Any
     (5, 2, 4)
     """
     parts: list[Part] = []
-    how, merge, around = divided(how)
+    how, merge, around = foreign.divided(how)
     how = {word: _meant(word, given) for word, given in how.items()}
     for weights in layers:
         arrays = [np.asarray(array) for array in weights]
@@ -101,49 +88,29 @@ def to_keras(layer: Recurrent | Part) -> list[np.ndarray]:
     >>> [w.shape for w in tg.io.to_keras(tg.nn.LSTM(3, 4, rng=0))]
     [(3, 16), (4, 16), (16,)]
     """
-    return list(_arrays(_in_keras("to_keras", deepcopy(layer))).values())
+    cells = foreign.as_in("to_keras", "keras", deepcopy(layer))
+    return list(foreign.arrays_of(_places(cells)).values())
 
 
 def _load(who: str, layer: Any, weights: Sequence[Any]) -> None:
-    twin = deepcopy(layer)
-    forms = [form_of(cell) for cell in cells_of(who, "keras", twin).values()]
-    cells = _in_keras(who, twin)
-    weights, start = [np.asarray(array) for array in weights], 0
-    for cell in cells:
-        end = start + 2 + (cell.b is not None)
-        weights[start:end] = _without_cudnn(weights[start:end])
-        start = end
-    given = {f"weights[{k}]": array for k, array in enumerate(weights)}
-    arrays = iter(fitting(who, _arrays(cells), given).values())
-    for cell, form in zip(cells, forms, strict=True):
-        put(cell, READ_X, next(arrays))
-        put(cell, READ_H, next(arrays))
-        if cell.b is not None:
-            bias = next(arrays)
-            rows = bias.reshape(-1, bias.shape[-1])  # one, or two where the reset acts after
-            for names, row in zip((BIAS_X, BIAS_H), rows, strict=False):
-                put(cell, names, row)
-        rewrite(cell, form)
-    layer.load_state_dict(twin.state_dict())
+    def given(cells: Mapping[Any, Any]) -> dict[str, np.ndarray]:
+        arrays, start = [np.asarray(array) for array in weights], 0
+        for cell in cells.values():
+            end = start + 2 + (cell.b is not None)
+            arrays[start:end] = _without_cudnn(arrays[start:end])
+            start = end
+        return {f"weights[{k}]": array for k, array in enumerate(arrays)}
+
+    foreign.load(who, "keras", layer, given, _places)
 
 
-def _in_keras(who: str, layer: Any) -> list[Any]:
-    """The cells of a layer, rewritten as Keras has them."""
-    cells = list(cells_of(who, "keras", layer).values())
-    for cell in cells:
-        before = getattr(cell, "reset", "") == "before"
-        rewrite(cell, form_in(cell, "keras_reset_before" if before else "keras"))
-    return cells
-
-
-def _arrays(cells: Sequence[Any]) -> Arrays:
+def _places(cells: Mapping[Any, Any]) -> Iterator[Place]:
     """The arrays of these cells in the order of Keras, numbered."""
-    found: list[Any] = []
-    for cell in cells:
-        found += [beside(cell, READ_X), beside(cell, READ_H)]
-        biases = [b for b in (beside(cell, BIAS_X), beside(cell, BIAS_H)) if b is not None]
-        found += [np.stack(biases)] if len(biases) == 2 else biases
-    return {f"weights[{k}]": array for k, array in enumerate(found)}
+    count = 0
+    for cell in cells.values():
+        for rows in ((READ_X,), (READ_H,), (BIAS_X, BIAS_H))[: 2 + (cell.b is not None)]:
+            yield Place(f"weights[{count}]", cell, rows)
+            count += 1
 
 
 def _meant(word: str, given: Any) -> Any:
@@ -188,9 +155,11 @@ def _made(arrays: Sequence[np.ndarray], convention: str | None, how: Mapping[str
             f"shapes {kernel.shape} and {recurrent.shape}"
         )
     inputs, hidden = kernel.shape[0], recurrent.shape[0]
-    kind = kind_of_width("from_keras", "recurrent_kernel", recurrent.shape[1], hidden)
+    kind = foreign.kind_of_width("from_keras", "recurrent_kernel", recurrent.shape[1], hidden)
     if kind is RNN:
-        return RNN(inputs, hidden, **{"dtype": widened(kernel.dtype), "bias": len(bias), **how})
+        return RNN(
+            inputs, hidden, **{"dtype": foreign.widened(kernel.dtype), "bias": len(bias), **how}
+        )
     if kind is GRU and convention is None:
         if not bias:
             raise ValueError(
@@ -200,7 +169,7 @@ def _made(arrays: Sequence[np.ndarray], convention: str | None, how: Mapping[str
         before = bias[0].shape == kernel.shape[1:]
         convention = "keras_reset_before" if before else "keras"
     options = {
-        "dtype": widened(kernel.dtype),
+        "dtype": foreign.widened(kernel.dtype),
         "bias": bool(bias),
         "convention": convention or "keras",
     }

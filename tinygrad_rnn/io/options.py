@@ -35,12 +35,8 @@ class Option(NamedTuple):
     word: str = ""
 
 
-def _is(name: str, *values: Any) -> Callable[[Any], Any]:
-    return lambda x: getattr(x, name, None) in values and hasattr(x, name)
-
-
-def _there(name: str) -> Callable[[Any], Any]:
-    return lambda x: getattr(x, name, None) is not None
+def _is(name: str, value: Any) -> Callable[[Any], Any]:
+    return lambda x: getattr(x, name, None) == value
 
 
 def _value(name: str) -> Callable[[Any], Any]:
@@ -175,7 +171,7 @@ OPTIONS = (
            "such activations"),
     Option("`bias=False`", lambda x: hasattr(x, "Wx") and x.b is None,
            {"bias": False}, {"use_bias": False}, {}),
-    Option("`peepholes=True`", _there("P"), NO, NO, {}, "peepholes"),
+    Option("`peepholes=True`", _value("P"), NO, NO, {}, "peepholes"),
     Option("`projection=`", _value("projection"), {"proj_size": ...}, NO, NO, "projection"),
     Option("`coupled=True`", _is("coupled", True), NO, NO, {"input_forget": 1}, "coupled gates"),
     Option("`norm=`", _value("norm"), NO, NO, NO, "norm"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from typing import Any
 
@@ -11,22 +11,8 @@ import numpy as np
 
 from ..nn import RNN, Bidirectional, Recurrent
 from ..nn.cell import Part
-from ..nn.convert import form_in, form_of, rewrite
-from .foreign import (
-    BIAS_H,
-    BIAS_X,
-    READ_H,
-    READ_X,
-    Arrays,
-    beside,
-    cells_of,
-    check_alike,
-    divided,
-    fitting,
-    kind_of_width,
-    put,
-    widened,
-)
+from . import foreign
+from .foreign import BIAS_H, BIAS_X, READ_H, READ_X, Arrays, Place
 
 # The rows of a matrix are what stands side by side in the cell, in columns.
 NAMES = {
@@ -61,7 +47,7 @@ def from_torch(state: Mapping[str, Any], *, prefix: str = "", **how: Any) -> Rec
     """
     given = _without(prefix, "from_torch", state)
     kind, inputs, options = _described(given)
-    how, merge, around = divided(how)
+    how, merge, around = foreign.divided(how)
     names = [found for found in map(_NAME.fullmatch, given) if found]
     both = any(found[3] for found in names)
     parts: list[Part] = []
@@ -103,44 +89,20 @@ def to_torch(layer: Recurrent | Part) -> Arrays:
     >>> sorted(tg.io.to_torch(tg.nn.LSTM(3, 4, rng=0)))
     ['bias_hh_l0', 'bias_ih_l0', 'weight_hh_l0', 'weight_ih_l0']
     """
-    cells = _in_torch("to_torch", deepcopy(layer))
-    check_alike("to_torch", "torch", cells)
-    return _arrays(cells)
+    cells = foreign.as_in("to_torch", "torch", deepcopy(layer))
+    foreign.check_alike("to_torch", "torch", cells)
+    return foreign.arrays_of(_places(cells), turned=True)
 
 
 def _load(who: str, layer: Any, given: Mapping[str, Any]) -> None:
-    twin = deepcopy(layer)
-    forms = [form_of(cell) for cell in cells_of(who, "torch", twin).values()]
-    cells = _in_torch(who, twin)
     hint = "; of what belongs to other modules, drop it, or give the start of names, prefix='lstm.'"
-    arrays = fitting(who, _arrays(cells), given, hint)
-    for (where, cell), form in zip(cells.items(), forms, strict=True):
-        for name, parts in NAMES.items():
-            if name + _end(where) in arrays:
-                put(cell, parts, arrays[name + _end(where)].T)
-        rewrite(cell, form)
-    layer.load_state_dict(twin.state_dict())
+    foreign.load(who, "torch", layer, lambda _: given, _places, True, hint)
 
 
-def _in_torch(who: str, layer: Any) -> dict[tuple[int, int], Any]:
-    """The cells of a layer, rewritten as torch has them."""
-    cells = cells_of(who, "torch", layer)
-    for cell in cells.values():
-        rewrite(cell, form_in(cell, "torch"))
-    return cells
-
-
-def _end(where: tuple[int, int]) -> str:
-    return f"_l{where[0]}{'_reverse' * where[1]}"
-
-
-def _arrays(cells: Mapping[tuple[int, int], Any]) -> Arrays:
-    found = {
-        name + _end(where): beside(cell, parts)
-        for where, cell in cells.items()
-        for name, parts in NAMES.items()
-    }
-    return {name: np.array(x.T, order="C") for name, x in found.items() if x is not None}
+def _places(cells: Mapping[tuple[int, int], Any]) -> Iterator[Place]:
+    for (k, backward), cell in cells.items():
+        for name, weights in NAMES.items():
+            yield Place(f"{name}_l{k}{'_reverse' * backward}", cell, (weights,))
 
 
 def _without(prefix: str, who: str, state: Any) -> dict[str, Any]:
@@ -189,9 +151,9 @@ def _described(given: Mapping[str, Any]) -> tuple[Any, int, dict[str, Any]]:
     Wx, Wh = found
     projected = np.shape(given.get("weight_hr_l0", Wh.T))
     hidden = projected[-1] if "weight_hr_l0" in given else Wh.shape[1]
-    kind = kind_of_width("from_torch", names[1], Wh.shape[0], hidden)
+    kind = foreign.kind_of_width("from_torch", names[1], Wh.shape[0], hidden)
     bias = any(name.startswith("bias") for name in given)
-    options: dict[str, Any] = {"hidden": hidden, "dtype": widened(Wx.dtype)}
+    options: dict[str, Any] = {"hidden": hidden, "dtype": foreign.widened(Wx.dtype)}
     if kind is RNN:
         return kind, Wx.shape[1], {**options, "bias": 2 * bias}
     if "weight_hr_l0" in given:

@@ -104,6 +104,18 @@ class Part(Module):
         if not hasattr(self, "inputs") or not hasattr(self, "hidden"):
             raise TypeError(f"{type(self).__name__}: set self.inputs and self.hidden in __init__")
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        from .recurrent import SETTINGS
+
+        if name in SETTINGS and isinstance(value, bool | int | str):
+            call = f"{name}={value!r}"
+            raise TypeError(
+                f"{type(self).__name__}.{name} is said of a layer, or in a call: "
+                f"nn.Recurrent(cell, {call}), or cell(xs, {call}). Give an attribute of your own "
+                "another name."
+            )
+        super().__setattr__(name, value)
+
     def folded(self, xs: Tensor, state: Sequence[Tensor], way: Way) -> Folded:
         """This part over xs (T, B, inputs), from the state given."""
         raise NotImplementedError
@@ -197,8 +209,8 @@ class Cell(Part):
             for name, first in zip(self.state, harmless, strict=True):
                 first.name = f"{name} first"
         known = _known(self, way.gates) if way.valid is way.reset is None else None
-        modules = self.modules() if known is None and self.is_nested() else [self]
-        if known is None and any([m.draws for m in modules]):
+        modules = self.modules() if known is None else []
+        if any([m.draws for m in modules]):
             self._ask(run, xs, state, way.unroll)
         flags = [x for x in (way.valid, resets) if x is not None]
         count, streams = len(run.streams), (*run.streams, *flags)
@@ -225,14 +237,12 @@ class Cell(Part):
 
         paths = fold(
             one, state, (xs, *streams), names=self.state, reverse=way.reverse,
-            checkpoint=way.checkpoint, unrolled=way.unroll, known=known,
-            roots=() if known is not None else _foreign(modules),
+            checkpoint=way.checkpoint, unrolled=way.unroll, known=known, roots=_foreign(modules),
         )  # fmt: skip
-        if known is None:
-            return _sorted(self.state, state, paths, has_output, list(run.shown), way)
-        shown = known.shown or (has_output, list(run.shown))
-        known.shown = shown if len(xs) else None
-        return _sorted(self.state, state, paths, shown[0], shown[1], way)
+        shown: Any = (known and known.shown) or (has_output, list(run.shown))
+        if known is not None:
+            known.shown = shown if len(xs) else None
+        return _sorted(self.state, state, paths, *shown, way)
 
     def check(self) -> None:
         """Refuse a cell that cannot be folded: without sizes, or with a step of other states."""
@@ -422,14 +432,10 @@ def _read(ys: Tensor, how: str, way: Way) -> Tensor:
         return Tensor(np.zeros(ys.shape[1:], ys.dtype))
     if way.valid is None:
         return ys if how == "hold" else take(ys, index=(0 if way.reverse else -1,))
-    valid = way.valid.data[:, :, 0]
-    valid = valid[::-1] if way.reverse else valid
-    latest = np.maximum.accumulate(np.where(valid, np.arange(steps)[:, None], -1), axis=0)
-    found = latest >= 0
-    latest = steps - 1 - latest if way.reverse else latest
-    if how == "last":
-        latest, found = latest[-1], found[-1]
-    elif way.reverse:
-        latest, found = latest[::-1], found[::-1]
-    read = ys[np.where(found, latest, 0), np.broadcast_to(np.arange(batch), latest.shape)]
-    return where(found[..., None], read, 0)
+    turn = slice(None, None, -1 if way.reverse else 1)
+    order = np.arange(steps)[turn]
+    some = np.where(way.valid.data[turn, :, 0], np.arange(steps)[:, None], -1)
+    latest = np.maximum.accumulate(some, axis=0)
+    latest = latest[-1] if how == "last" else latest[turn]
+    read = ys[order[latest], np.broadcast_to(np.arange(batch), latest.shape)]
+    return where((latest >= 0)[..., None], read, 0)

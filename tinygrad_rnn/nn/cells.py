@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
-from ..ops import concat, maximum, minimum, sigmoid, softmax, split, stack, tanh
+from ..loops import unroll
+from ..ops import concat, maximum, minimum, sigmoid, softmax, split, tanh
 from ..tensor import Tensor, scope
 from .activations import activation as activation_of
 from .cell import Cell
@@ -17,8 +19,10 @@ from .init import Random, generator, glorot, orthogonal
 from .module import as_floats, floating, parameter, positive
 from .moment import each_step, gates
 from .norm import LayerNorm
+from .recurrent import check_state
 
-Activation: TypeAlias = "str | Callable[[Tensor], Tensor]"
+Function: TypeAlias = "Callable[[Tensor], Tensor]"
+Activation: TypeAlias = "str | Function"
 
 
 class Affine(Cell):
@@ -37,37 +41,73 @@ class Affine(Cell):
         self,
         sizes: tuple[int, int],
         gates: tuple[int, int],
-        biases: int,
+        biases: Sequence[str],
         dtype: Any,
-        rng: np.random.Generator,
+        rng: Random,
+        *,
+        clip: float | None = None,
         reads: int | None = None,
-    ) -> None:
-        """Weights for so many gates of x and of h, of which the state has `reads` features."""
-        self.inputs, self.hidden = sizes
-        self.dtype = dtype
+    ) -> np.random.Generator:
+        """Make weights for so many gates of x and of h, of which the state has `reads` features."""
+        rng = begun(self, dtype, rng, inputs=sizes[0], hidden=sizes[1])
+        if clip is not None:
+            if not clip > 0:
+                raise ValueError(
+                    f"{type(self).__name__}: clip: expected a number above 0, or None, got {clip!r}"
+                )
+            clip = float(clip)
+        self.clip = clip
         # The largest first: a size far too large fails at once, before it fills the memory.
-        Wh = orthogonal(rng, self.hidden, gates[1], rows=reads)
-        self.Wh = parameter(Wh.astype(dtype), "Wh")
-        self.Wx = parameter(glorot(rng, self.inputs, self.hidden, gates[0]).astype(dtype), "Wx")
-        self.b = self._bias("b", gates[0]) if biases else None
-        self.bh = self._bias("bh", gates[1]) if biases == 2 else None
+        self.Wh = parameter(orthogonal(rng, self.hidden, gates[1], reads), "Wh", self.dtype)
+        self.Wx = parameter(glorot(rng, self.inputs, self.hidden, gates[0]), "Wx", self.dtype)
+        self.b = self._bias("b", gates[0], biases)
+        self.bh = self._bias("bh", gates[1], biases)
+        return rng
 
-    def _bias(self, name: str, gates: int) -> Tensor:
-        return parameter(np.zeros(gates * self.hidden, self.dtype), name)
+    def _bias(self, name: str, gates: int, names: Sequence[str]) -> Tensor | None:
+        """A bias of so many gates, if it is among the names."""
+        if name not in names:
+            return None
+        return parameter(np.zeros(gates * self.hidden), name, self.dtype)
 
-    def _plus(self, a: Tensor, b: Tensor | None) -> Tensor:
-        return a if b is None else a + b
+    def _norm(self, wanted: Any, gates: int, **how: Any) -> LayerNorm | None:
+        return LayerNorm(gates * self.hidden, dtype=self.dtype, **how) if wanted else None
 
-    def _limited(self, a: Tensor) -> Tensor:
-        """What goes into an activation, cut off at ± clip."""
-        return a if self.clip is None else maximum(minimum(a, self.clip), -self.clip)
+    def _blocks(self, a: Tensor) -> dict[str, Tensor]:
+        """The gates' parts of a sum, as far as it goes."""
+        parts = split(a, a.shape[-1] // self.hidden, axis=-1)
+        return dict(zip(self.order, parts, strict=False))
+
+    def _clipped(self, *functions: Function) -> Sequence[Function]:
+        """The activations, of what is cut off at ± clip."""
+        limit = self.clip
+        if limit is None:
+            return functions
+        return [partial(_limited, f, limit) for f in functions]
 
 
-def limit(who: str, clip: float | None) -> float | None:
-    """Return where activations' inputs are cut off: a number above 0, or None."""
-    if clip is not None and not clip > 0:
-        raise ValueError(f"{who}: clip: expected a number above 0, or None, got {clip!r}")
-    return None if clip is None else float(clip)
+def _limited(function: Function, limit: float, a: Tensor) -> Tensor:
+    return function(maximum(minimum(a, limit), -limit))
+
+
+def begun(cell: Cell, dtype: Any, rng: Random, **sizes: int) -> np.random.Generator:
+    """Give a cell its sizes and dtype, and return what it draws its weights from."""
+    who = type(cell).__name__
+    positive(who, **sizes)
+    cell.inputs, cell.hidden, cell.dtype = sizes["inputs"], sizes["hidden"], floating(who, dtype)
+    return generator(cell, rng)
+
+
+def plus(a: Tensor, *biases: Tensor | None) -> Tensor:
+    """The sum of what there is."""
+    for b in biases:
+        a = a if b is None else a + b
+    return a
+
+
+def normed(norm: LayerNorm | None, a: Tensor) -> Tensor:
+    """What is to be normalised, if it is."""
+    return a if norm is None else norm(a)
 
 
 def one_of(who: str, word: str, given: Any, known: Sequence[Any]) -> Any:
@@ -77,9 +117,7 @@ def one_of(who: str, word: str, given: Any, known: Sequence[Any]) -> Any:
     return given
 
 
-def several(
-    who: str, given: Sequence[Activation], count: int
-) -> tuple[Callable[[Tensor], Tensor], ...]:
+def several(who: str, given: Sequence[Activation], count: int) -> tuple[Function, ...]:
     """Activations as functions, as many as there are places for."""
     if isinstance(given, str) or callable(given) or len(given) != count:
         raise ValueError(f"{who}: activations: expected {count} names or functions, got {given!r}")
@@ -115,18 +153,16 @@ class RNN(Affine):
         dtype: Any = np.float32,
         rng: Random = None,
     ):
-        positive("RNN", inputs=inputs, hidden=hidden)
-        dtype = floating("RNN", dtype)
         if bias not in (0, 1, 2):
             raise ValueError(f"RNN: bias: expected 0, 1 or 2 of them, got {bias!r}")
-        self.activation, self.clip = activation_of("RNN", activation), limit("RNN", clip)
-        rng = generator(self, rng)
-        self._make((inputs, hidden), (1, 1), int(bias), dtype, rng)
+        self.activation = activation_of("RNN", activation)
+        biases = ("b", "bh")[: int(bias)]
+        rng = self._make((inputs, hidden), (1, 1), biases, dtype, rng, clip=clip)
         self.untied = untied
         if untied is not None:
             positive("RNN", untied=untied)
             every = np.stack([orthogonal(rng, hidden) for _ in range(untied)])
-            self.Wh = parameter(every.astype(dtype), "Wh")
+            self.Wh = parameter(every, "Wh", self.dtype)
             self.links = {"x": ("Wx",)}  # a plain dict, so that the cell can be copied
 
     @property
@@ -135,9 +171,9 @@ class RNN(Affine):
         return self.untied is not None
 
     def step(self, x: Tensor, h: Tensor) -> Tensor:  # type: ignore[override]
+        (f,) = self._clipped(self.activation)
         Wh = self.Wh if self.untied is None else each_step(self._first)
-        a = self._plus(x @ self.Wx + h @ Wh, self.b)
-        return self.activation(self._limited(self._plus(a, self.bh)))
+        return f(plus(x @ self.Wx + h @ Wh, self.b, self.bh))
 
     def _first(self, steps: int) -> Tensor:
         if steps > len(self.Wh):
@@ -208,62 +244,56 @@ class LSTM(Affine):
         dtype: Any = np.float32,
         rng: Random = None,
     ):
-        positive("LSTM", inputs=inputs, hidden=hidden, projection=projection or 1)
-        dtype = floating("LSTM", dtype)
         how = convention_of("LSTM", convention)
-        self.convention, self.coupled, self.clip = convention, bool(coupled), limit("LSTM", clip)
+        positive("LSTM", projection=projection or 1)
+        self.convention, self.coupled = convention, bool(coupled)
         self.order = how.lstm.replace("f", "") if coupled else how.lstm
-        self.activations = several("LSTM", activations, 3)
-        rng, count = generator(self, rng), len(self.order)
-        biases = len(how.lstm_biases) if bias else 0
-        self._make((inputs, hidden), (count, count), biases, dtype, rng, projection)
+        self.activations, count = several("LSTM", activations, 3), len(self.order)
+        biases = how.lstm_biases if bias else ()
+        rng = self._make(
+            (inputs, hidden), (count, count), biases, dtype, rng, clip=clip, reads=projection
+        )
         if self.b is not None and not coupled:
             begin = [forget_bias * (k == "f") for k in self.order]
-            self.b.data = np.repeat(begin, hidden).astype(dtype)
-        self.P = parameter(np.zeros((3, hidden), dtype), "P") if peepholes else None
+            self.b.data = np.repeat(begin, hidden).astype(self.dtype)
+        self.P = parameter(np.zeros((3, hidden)), "P", self.dtype) if peepholes else None
         self.projection, self.Wr = projection, None
         if projection:
-            self.Wr = parameter(glorot(rng, hidden, projection).astype(dtype), "Wr")
-        one_of("LSTM", "norm", norm, (None, "ba2016", "per_gate"))
-        self.norm, width = norm, count * hidden
-        self.norm_x = (
-            LayerNorm(width, shift=False, blocks=count if norm == "per_gate" else 1, dtype=dtype)
-            if norm
-            else None
-        )
-        self.norm_h = LayerNorm(width, shift=False, dtype=dtype) if norm == "ba2016" else None
-        self.norm_c = LayerNorm(hidden, dtype=dtype) if norm else None
+            self.Wr = parameter(glorot(rng, hidden, projection), "Wr", self.dtype)
+        self.norm = one_of("LSTM", "norm", norm, (None, "ba2016", "per_gate"))
+        blocks = count if norm == "per_gate" else 1
+        self.norm_x = self._norm(norm, count, shift=False, blocks=blocks)
+        self.norm_h = self._norm(norm == "ba2016", count, shift=False)
+        self.norm_c = self._norm(norm, 1)
 
     @property
     def sizes(self) -> tuple[int, ...]:
         return self.projection or self.hidden, self.hidden
 
     def step(self, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
-        gate, candidate, squash = self.activations
-        i, f, g, o = self._sums(x, h)
-        if self.P is not None:
-            i, f = i + c * self.P[0], f if f is None else f + c * self.P[1]
-        i, g = gate(self._limited(i)), candidate(self._limited(g))
-        f = 1 - i if f is None else gate(self._limited(f))
+        gate, candidate, squash = self._clipped(*self.activations)
+        a = self._blocks(self._sum(x, h))
+        i, f = self._seen("i", a, c), self._seen("f", a, c)
+        i, g = gate(i), candidate(a["g"])
+        f = 1 - i if self.coupled else gate(f)
         i, f, g = gates(i=i, f=f, g=g)
         c = f * c + i * g
-        (o,) = gates(o=gate(self._limited(o if self.P is None else o + c * self.P[2])))
-        h = o * squash(self._limited(c if self.norm_c is None else self.norm_c(c)))
+        (o,) = gates(o=gate(self._seen("o", a, c)))
+        h = o * squash(normed(self.norm_c, c))
         return h if self.Wr is None else h @ self.Wr, c
 
-    def _sums(self, x: Tensor, h: Tensor) -> list[Any]:
-        """What goes into i, f, g and o; f is None when it is coupled."""
+    def _sum(self, x: Tensor, h: Tensor) -> Tensor:
+        """x Wx + h Wh + b, the sum normalised, or each of the two, or none."""
         from_x, from_h = x @ self.Wx, h @ self.Wh
-        a = self._plus(self._plus(self._normalized(from_x, from_h), self.b), self.bh)
-        found = dict(zip(self.order, split(a, len(self.order), axis=-1), strict=True))
-        return [found.get(gate) for gate in "ifgo"]
+        if self.norm == "per_gate":
+            return plus(normed(self.norm_x, from_x + from_h), self.b, self.bh)
+        return plus(normed(self.norm_x, from_x), normed(self.norm_h, from_h), self.b, self.bh)
 
-    def _normalized(self, from_x: Tensor, from_h: Tensor) -> Tensor:
-        if self.norm_x is None:
-            return from_x + from_h
-        if self.norm_h is None:
-            return self.norm_x(from_x + from_h)
-        return self.norm_x(from_x) + self.norm_h(from_h)
+    def _seen(self, gate: str, a: Mapping[str, Tensor], c: Tensor) -> Any:
+        """What goes into a gate, which may have peepholes to c; None where f is coupled."""
+        if self.P is None or gate not in a:
+            return a.get(gate)
+        return a[gate] + c * self.P["ifo".index(gate)]
 
 
 class GRU(Affine):
@@ -304,44 +334,37 @@ class GRU(Affine):
         dtype: Any = np.float32,
         rng: Random = None,
     ):
-        positive("GRU", inputs=inputs, hidden=hidden)
-        dtype = floating("GRU", dtype)
         how = convention_of("GRU", convention)
-        self.convention, self.order, self.clip = convention, how.gru, limit("GRU", clip)
+        self.convention, self.order = convention, how.gru
         self.reset = one_of("GRU", "reset", reset or how.reset, ("before", "after"))
         self.update = one_of("GRU", "update", update or how.update, ("candidate", "previous"))
         self.activations = several("GRU", activations, 2)
-        rng, has = generator(self, rng), how.has_gru_bias if bias is None else bias
-        biases = how.gru_biases if has else ()
-        self._make((inputs, hidden), (3, 2), len([k for k in biases if k != "bn"]), dtype, rng)
-        self.Wn = parameter(orthogonal(rng, hidden).astype(dtype), "Wn")
-        self.bn = self._bias("bn", 1) if "bn" in biases else None
+        biases = how.gru_biases if (how.has_gru_bias if bias is None else bias) else ()
+        rng = self._make((inputs, hidden), (3, 2), biases, dtype, rng, clip=clip)
+        self.Wn = parameter(orthogonal(rng, hidden), "Wn", self.dtype)
+        self.bn = self._bias("bn", 1, biases)
         self.norm = one_of("GRU", "norm", norm, (None, "ba2016"))
         self.norm_x, self.norm_h, self.norm_n = (
-            LayerNorm(gates * hidden, shift=False, dtype=dtype) if norm else None
-            for gates in (3, 2, 1)
+            self._norm(norm, n, shift=False) for n in (3, 2, 1)
         )
 
     def step(self, x: Tensor, h: Tensor) -> Tensor:  # type: ignore[override]
-        gate, candidate = self.activations
+        gate, candidate = self._clipped(*self.activations)
         z, r, n = self._sums(x, h)
-        z, r = gates(z=gate(self._limited(z)), r=gate(self._limited(r)))
+        z, r = gates(z=gate(z), r=gate(r))
         n = n + (self._product(r * h) if self.reset == "before" else r * self._product(h))
-        (n,) = gates(n=candidate(self._limited(n)))
+        (n,) = gates(n=candidate(n))
         return (1 - z) * h + z * n if self.update == "candidate" else z * h + (1 - z) * n
 
-    def _sums(self, x: Tensor, h: Tensor) -> list[Tensor]:
+    def _sums(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What goes into z and r, and the part of the candidate that reads x."""
-        from_x, from_h = x @ self.Wx, self._plus(h @ self.Wh, self.bh)
-        if self.norm_x is not None and self.norm_h is not None:
-            from_x, from_h = self.norm_x(from_x), self.norm_h(from_h)
-        x_parts = dict(zip(self.order, split(self._plus(from_x, self.b), 3, axis=-1), strict=True))
-        h_parts = dict(zip(self.order[:2], split(from_h, 2, axis=-1), strict=True))
-        return [x_parts["z"] + h_parts["z"], x_parts["r"] + h_parts["r"], x_parts["n"]]
+        from_x, from_h = x @ self.Wx, plus(h @ self.Wh, self.bh)
+        from_x, from_h = normed(self.norm_x, from_x), normed(self.norm_h, from_h)
+        by_x, by_h = self._blocks(plus(from_x, self.b)), self._blocks(from_h)
+        return by_x["z"] + by_h["z"], by_x["r"] + by_h["r"], by_x["n"]
 
     def _product(self, h: Tensor) -> Tensor:
-        n = self._plus(h @ self.Wn, self.bn)
-        return n if self.norm_n is None else self.norm_n(n)
+        return normed(self.norm_n, plus(h @ self.Wn, self.bn))
 
 
 class MinimalGatedUnit(Affine):
@@ -367,18 +390,19 @@ class MinimalGatedUnit(Affine):
         dtype: Any = np.float32,
         rng: Random = None,
     ):
-        positive("MinimalGatedUnit", inputs=inputs, hidden=hidden)
-        dtype, rng = floating("MinimalGatedUnit", dtype), generator(self, rng)
-        self._make((inputs, hidden), (2, 1), int(bool(bias)), dtype, rng)
-        self.Wn = parameter(orthogonal(rng, hidden).astype(dtype), "Wn")
+        rng = self._make((inputs, hidden), (2, 1), ("b",) if bias else (), dtype, rng)
+        self.Wn = parameter(orthogonal(rng, hidden), "Wn", self.dtype)
         if self.b is not None:
-            self.b.data = np.repeat([1.0, 0.0], hidden).astype(dtype)
+            self.b.data = np.repeat([1.0, 0.0], hidden).astype(self.dtype)
 
     def step(self, x: Tensor, h: Tensor) -> Tensor:  # type: ignore[override]
-        f, n = split(self._plus(x @ self.Wx, self.b), 2, axis=-1)
+        f, n = split(plus(x @ self.Wx, self.b), 2, axis=-1)
         (f,) = gates(f=sigmoid(f + h @ self.Wh))
         (n,) = gates(n=tanh(n + (f * h) @ self.Wn))
         return (1 - f) * h + f * n
+
+
+SOURCES = ("output", "prediction", "target")
 
 
 class OutputRecurrent(Cell):
@@ -411,17 +435,14 @@ class OutputRecurrent(Cell):
         dtype: Any = np.float32,
         rng: Random = None,
     ):
-        positive("OutputRecurrent", inputs=inputs, hidden=hidden, outputs=outputs)
-        dtype = floating("OutputRecurrent", dtype)
-        one_of("OutputRecurrent", "source", source, ("output", "prediction", "target"))
-        self.source, self.activation = source, activation_of("OutputRecurrent", activation)
-        self.inputs, self.hidden, self.dtype, self.width = inputs, hidden, dtype, outputs
-        rng = generator(self, rng)
-        self.Wo = parameter(glorot(rng, outputs, hidden).astype(dtype), "Wo")
-        self.Wx = parameter(glorot(rng, inputs, hidden).astype(dtype), "Wx")
-        self.V = parameter(glorot(rng, hidden, outputs).astype(dtype), "V")
-        self.b = parameter(np.zeros(hidden, dtype), "b")
-        self.c = parameter(np.zeros(outputs, dtype), "c")
+        rng = begun(self, dtype, rng, inputs=inputs, hidden=hidden, outputs=outputs)
+        self.source = one_of("OutputRecurrent", "source", source, SOURCES)
+        self.activation, self.width = activation_of("OutputRecurrent", activation), outputs
+        self.Wo = parameter(glorot(rng, outputs, hidden), "Wo", self.dtype)
+        self.Wx = parameter(glorot(rng, inputs, hidden), "Wx", self.dtype)
+        self.V = parameter(glorot(rng, hidden, outputs), "V", self.dtype)
+        self.b = parameter(np.zeros(hidden), "b", self.dtype)
+        self.c = parameter(np.zeros(outputs), "c", self.dtype)
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -453,12 +474,12 @@ class OutputRecurrent(Cell):
             )
         if targets is None:
             return super().__call__(xs, state, **how)
-        unroll = how.pop("unroll", False)
+        unrolled = how.pop("unroll", False)
         if how:
             raise TypeError(f"OutputRecurrent: with targets there is no {', '.join(how)}")
-        return self._taught(xs, targets, state, unroll)
+        return self._taught(xs, targets, state, unrolled)
 
-    def _taught(self, xs: Any, targets: Any, state: Any, unroll: bool) -> Any:
+    def _taught(self, xs: Any, targets: Any, state: Any, unrolled: bool) -> Any:
         xs = as_floats("OutputRecurrent", "xs", xs, self.dtype)
         targets = as_floats("OutputRecurrent", "targets", targets, self.dtype)
         fits = xs.ndim == 3 and xs.shape[2] == self.inputs
@@ -467,28 +488,14 @@ class OutputRecurrent(Cell):
                 f"OutputRecurrent: expected xs (T, B, {self.inputs}) and targets (T, B, "
                 f"{self.width}), got {xs.shape} and {targets.shape}"
             )
-        begin = self._first(state, xs.shape[1])
-        before = concat([begin[None], targets[:-1]]) if len(xs) else targets
-        if not unroll:
+        batch = xs.shape[1]
+        state = self.begin(batch) if state is None else tuple(state)
+        (begin,) = check_state(self, state, batch)
+        if unrolled:
+            with scope("layer0"):
+                _, ys = unroll(lambda x, y, o: (y, self._after(x, o)), begin, (xs, targets))
+        else:
+            before = concat([begin[None], targets[:-1]]) if len(xs) else targets
             rows = [v.reshape(-1, v.shape[2]) for v in (xs, before)]
             ys = self._after(*rows).reshape(targets.shape)
-            return ys, (ys[-1] if len(ys) else begin,)
-        path = []
-        for t in range(len(xs)):
-            with scope(f"layer0/t={t}"):
-                x, y = xs[t], before[t]
-                for part, name in ((x, "x"), (y, "target" if t else "o0")):
-                    part.name = name if part.op is None else part.name
-                path.append(self._after(x, y))
-        return (stack(path), (path[-1],)) if path else (targets[:0], (begin,))
-
-    def _first(self, state: Any, batch: int) -> Tensor:
-        """What stands before the first target."""
-        begin = self.begin(batch) if state is None else tuple(state)
-        shapes = [np.shape(o) for o in begin]
-        if shapes != [(batch, self.width)]:
-            raise ValueError(
-                f"OutputRecurrent: state: expected (o,) of shape {(batch, self.width)}, got "
-                f"shapes {shapes}"
-            )
-        return as_floats("OutputRecurrent", "o", begin[0], self.dtype)
+        return ys, (ys[-1] if len(ys) else begin,)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -32,17 +31,14 @@ class Ensemble(Module):
     """
 
     def __init__(self, *models: Any, how: str = "mean", output: Output | None = None):
-        _check("Ensemble", how)
         if not models:
             raise ValueError("Ensemble: expected at least one model")
         for k, model in enumerate(models):
-            if not isinstance(model, Module):
-                raise TypeError(f"Ensemble: model {k}: expected a Module, got {_kind(model)}")
+            _check("Ensemble", how, f"model {k}", model)
         self.models, self.how, self.output = list(models), how, output
 
     def __call__(self, *inputs: Any) -> Tensor:
-        answers = [_answer("Ensemble", model(*inputs), self.output) for model in self.models]
-        return _joined(answers, self.how)
+        return _joined("Ensemble", (model(*inputs) for model in self.models), self.how, self.output)
 
 
 def monte_carlo(
@@ -60,55 +56,34 @@ def monte_carlo(
     True
     """
     positive("monte_carlo", samples=samples)
-    _check("monte_carlo", how)
-    if not isinstance(model, Module):
-        raise TypeError(f"monte_carlo: model: expected a Module, got {_kind(model)}")
-    run: Any = model
-    with _in_training(model), no_grad():
-        answers = [_answer("monte_carlo", run(x), output) for _ in range(samples)]
-        return _joined(answers, how)
-
-
-@contextmanager
-def _in_training(model: Module) -> Iterator[None]:
+    _check("monte_carlo", how, "model", model)
     before = [(module, module.training) for module in model.modules()]
     model.train()
     try:
-        yield
+        with no_grad():
+            return _joined("monte_carlo", (model(x) for _ in range(samples)), how, output)
     finally:
         for module, training in before:
             module.training = training
 
 
-def _joined(answers: Sequence[Tensor], how: str) -> Tensor:
-    if how == "vote":
-        return _vote(answers)
-    return mean(stack(answers), 0) if how == "mean" else stack(answers)
-
-
-def _vote(answers: Sequence[Tensor]) -> Tensor:
-    votes: Any = 0
+def _joined(who: str, results: Iterable[Any], how: str, output: Output | None) -> Tensor:
+    answers = [result if output is None else output(result) for result in results]
     for y in answers:
-        classes = y.shape[-1]
-        votes = votes + (y.data.argmax(-1)[..., None] == np.arange(classes))
+        if not isinstance(y, Tensor) or not y.ndim:
+            got = f"shape {y.shape}" if isinstance(y, Tensor) else type(y).__name__
+            raise TypeError(
+                f"{who}: output: expected one tensor with an axis of classes or features, got "
+                f"{got}. Of a model that returns (ys, state), take output=lambda result: result[0]."
+            )
+    if how != "vote":
+        return mean(stack(answers), 0) if how == "mean" else stack(answers)
+    votes = sum(y.data.argmax(-1)[..., None] == np.arange(y.shape[-1]) for y in answers)
     return Tensor(np.argmax(votes, -1))  # the first of the largest
 
 
-def _answer(who: str, result: Any, output: Output | None) -> Tensor:
-    y = result if output is None else output(result)
-    if not isinstance(y, Tensor) or not y.ndim:
-        got = f"shape {y.shape}" if isinstance(y, Tensor) else _kind(y)
-        raise TypeError(
-            f"{who}: output: expected one tensor with an axis of classes or features, got {got}. "
-            "Of a model that returns (ys, state), take output=lambda result: result[0]."
-        )
-    return y
-
-
-def _check(who: str, how: str) -> None:
+def _check(who: str, how: str, word: str, model: Any) -> None:
     if how not in ("mean", "vote", "all"):
         raise ValueError(f"{who}: how: expected 'mean', 'vote' or 'all', got {how!r}")
-
-
-def _kind(x: Any) -> str:
-    return type(x).__name__
+    if not isinstance(model, Module):
+        raise TypeError(f"{who}: {word}: expected a Module, got {type(model).__name__}")

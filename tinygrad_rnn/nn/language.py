@@ -82,24 +82,20 @@ class LanguageModel(Module):
             raise ValueError("sample: prompt: expected at least one symbol to begin from")
         if not temperature >= 0:
             raise ValueError(f"sample: temperature: expected 0 or more, got {temperature}")
-        return self._continued(prompt, length, temperature, generator(self, rng))
+        dice = generator(self, rng)
 
-    def _continued(
-        self,
-        prompt: Sequence[int] | np.ndarray,
-        length: int,
-        temperature: float,
-        rng: np.random.Generator,
-    ) -> Iterator[int]:
-        index, state = np.asarray(prompt).reshape(-1, 1), None
-        for _ in range(length):
-            with no_grad():
-                logits, state = self(index, state)
-            scores = logits.data[-1, 0].astype(np.float64)
-            if temperature:
-                chances = softmax(scores / temperature)
-                symbol = int(rng.choice(len(chances), p=chances / chances.sum()))
-            else:
-                symbol = int(scores.argmax())
-            yield symbol
-            index = np.array([[symbol]])
+        def continued() -> Iterator[int]:
+            index, state = np.asarray(prompt).reshape(-1, 1), None
+            for _ in range(length):
+                with no_grad():
+                    logits, state = self(index, state)
+                scores = logits.data[-1, 0].astype(np.float64)
+                if temperature:
+                    chances = softmax(scores / temperature)
+                    symbol = int(dice.choice(len(chances), p=chances / chances.sum()))
+                else:
+                    symbol = int(scores.argmax())
+                yield symbol
+                index = np.array([[symbol]])
+
+        return continued()

@@ -32,7 +32,7 @@ class Linear(Module):
         positive("Linear", inputs=inputs, outputs=outputs)
         dtype = floating("Linear", dtype)
         weights = glorot(generator(self, rng), inputs, outputs)
-        self.W = parameter(weights.astype(dtype), "W")
+        self.W = parameter(weights, "W", dtype)
         self.b = parameter(np.zeros(outputs, dtype), "b") if bias else None
 
     def __call__(self, x: Operand) -> Tensor:
@@ -60,7 +60,7 @@ class Embedding(Module):
         positive("Embedding", count=count, size=size)
         dtype = floating("Embedding", dtype)
         rows = generator(self, rng).normal(size=(count, size)) / np.sqrt(size)
-        self.table = parameter(rows.astype(dtype), "table")
+        self.table = parameter(rows, "table", dtype)
 
     def __call__(self, index: Operand) -> Tensor:
         with scope("embedding"):
@@ -80,14 +80,10 @@ class Dropout(Module):
     [1.0, 1.0]
     """
 
-    dtype: Any
-    p: float
-    rng: Any
-
     def __init__(self, p: float, *, dtype: Any = np.float32, rng: Random = None):
         probability("Dropout", p=p)
-        rng = generator(self, rng) if p else None  # what never draws needs none
-        vars(self).update(dtype=floating("Dropout", dtype), p=float(p), rng=rng)
+        self.dtype, self.p = floating("Dropout", dtype), float(p)
+        self.rng = generator(self, rng) if p else None  # what never draws needs none
 
     def __repr__(self) -> str:
         return f"Dropout({self.p:g})"

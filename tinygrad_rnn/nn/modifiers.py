@@ -77,11 +77,27 @@ class Modifier(Cell):
 # -- cut links -----------------------------------------------------------------------------------
 
 
-def _mask(rng: np.random.Generator, shape: Any, p: float, like: Any, name: str) -> Tensor:
-    return mask_of(dropped(rng, shape, p, like.dtype), f"{name} mask", "links")
+class Drawn(Modifier):
+    """What draws masks, at these `rates`, in training."""
+
+    p = property(lambda self: self.rates["p"])
+
+    def __init__(self, cell: Cell, rates: dict[str, Any], rng: Random, **settings: Any):
+        super().__init__(cell, **rates, **settings)
+        probability(type(self).__name__, **rates)
+        self.rates = {name: float(p) for name, p in rates.items()}
+        self.rng = generator(self, rng)
+
+    @property
+    def draws(self) -> bool:  # type: ignore[override]
+        """Whether anything is left to chance now."""
+        return self.training and any(self.rates.values())
+
+    def _mask(self, shape: Any, p: float, name: str, kind: str = "links") -> Tensor:
+        return mask_of(dropped(self.rng, shape, p, self.dtype), f"{name} mask", kind)
 
 
-class FeedforwardDropout(Modifier):
+class FeedforwardDropout(Drawn):
     """Dropout on what comes from below, x̃(t) = m(t) ⊙ x(t), never on the state (S25).
 
     A fresh mask at every step. Zaremba et al. 2014. Raises ValueError unless 0 <= p <= 1.
@@ -92,22 +108,15 @@ class FeedforwardDropout(Modifier):
     """
 
     def __init__(self, cell: Cell, p: float, *, rng: Random = None):
-        super().__init__(cell, p=p)
-        probability("FeedforwardDropout", p=p)
-        self.p, self.rng = float(p), generator(self, rng)
-
-    @property
-    def draws(self) -> bool:  # type: ignore[override]
-        """Whether it cuts anything now."""
-        return self.training and self.p > 0
+        super().__init__(cell, {"p": p}, rng)
 
     def step(self, x: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         if self.draws:
-            x = x * each_step(lambda n: _mask(self.rng, (n, *x.shape), self.p, x, "x"))
+            x = x * each_step(lambda n: self._mask((n, *x.shape), self.p, "x"))
         return self.cell.advance(x, *state)
 
 
-class VariationalDropout(Modifier):
+class VariationalDropout(Drawn):
     """The same links cut at every step of a sequence, of the input and of the state (S26).
 
     inputs and state are rates; masks are (B, size), one for each row, new at every call. The state
@@ -130,17 +139,10 @@ class VariationalDropout(Modifier):
         rng: Random = None,
     ):
         given = {k: p for k, p in (("inputs", inputs), ("state", state)) if p is not None}
-        super().__init__(cell, **given, per_gate=per_gate or None)
+        super().__init__(cell, given, rng, per_gate=per_gate or None)
         if not given:
             raise ValueError("VariationalDropout: expected inputs=..., state=..., or both")
-        probability("VariationalDropout", **given)
-        self.rates = {"x": float(given.get("inputs", 0)), "h": float(given.get("state", 0))}
-        self.per_gate, self.rng = per_gate, generator(self, rng)
-
-    @property
-    def draws(self) -> bool:  # type: ignore[override]
-        """Whether it cuts anything now."""
-        return self.training and any(self.rates.values())
+        self.per_gate = per_gate
 
     def step(self, x: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         if not self.draws:
@@ -151,11 +153,10 @@ class VariationalDropout(Modifier):
 
     def _cut(self, x: Tensor, h: Tensor) -> tuple[Cell, dict[str, Tensor]]:
         """The cell with cut links, and masks of what has no links that are known."""
-        masks = {
-            k: _mask(self.rng, v.shape, self.rates[k], v, k)
-            for k, v in (("x", x), ("h", h))
-            if self.rates[k]
+        rates = {
+            source: self.rates.get(word, 0.0) for source, word in (("x", "inputs"), ("h", "state"))
         }
+        masks = {k: self._mask(v.shape, p, k) for k, v in (("x", x), ("h", h)) if (p := rates[k])}
 
         def change(source: str, W: Any) -> Any:
             if source not in masks:
@@ -163,9 +164,9 @@ class VariationalDropout(Modifier):
             if not self.per_gate:
                 return Cut(W, [masks[source]])
             count, rest = divmod(W.shape[1], self.cell.hidden)
-            count, p = 1 if rest else count, self.rates[source]
             shape = (x.shape[0], W.shape[0])
-            return Cut(W, [_mask(self.rng, shape, p, x, source) for _ in range(count)])
+            several = range(1 if rest else count)
+            return Cut(W, [self._mask(shape, rates[source], source) for _ in several])
 
         left = {k: mask for k, mask in masks.items() if not self.links.get(k)}
         return self.cell.relinked(change), left
@@ -197,7 +198,7 @@ class Cut:
         return Cut(self.W * mask, self.masks)
 
 
-class DropConnect(Modifier):
+class DropConnect(Drawn):
     """Single recurrent weights cut, the same at every step: W ⊙ m in place of W (S24).
 
     One mask for the whole batch, new at every call; what is left is divided by 1 - p. Wan et al.
@@ -213,31 +214,22 @@ class DropConnect(Modifier):
     """
 
     def __init__(self, cell: Cell, p: float, *, rng: Random = None):
-        super().__init__(cell, p=p)
-        probability("DropConnect", p=p)
+        super().__init__(cell, {"p": p}, rng)
         if not self.links.get("h"):
             raise ValueError(
                 f"DropConnect: {type(cell).__name__} does not say which weights read its state: "
                 'set links = {"x": ("Wx",), "h": ("Wh",)} in its class'
             )
-        self.p, self.rng = float(p), generator(self, rng)
-
-    @property
-    def draws(self) -> bool:  # type: ignore[override]
-        """Whether it cuts anything now."""
-        return self.training and self.p > 0
 
     def step(self, x: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         cell = once(lambda: self.cell.relinked(self._cut)) if self.draws else self.cell
         return cell.advance(x, *state)
 
     def _cut(self, source: str, W: Any) -> Any:
-        if source != "h":
-            return W
-        return W * mask_of(dropped(self.rng, W.shape, self.p, self.dtype), "W mask", "weights")
+        return W * self._mask(W.shape, self.p, "W", "weights") if source == "h" else W
 
 
-class Zoneout(Modifier):
+class Zoneout(Drawn):
     """Units that keep their state, each with its own chance: h(t) = m ⊙ h(t-1) + (1 - m) ⊙ h̃(t).
 
     Rates go by the names of states, `Zoneout(LSTM(64, 128), h=0.05, c=0.5)` (S27). A new mask at
@@ -253,7 +245,7 @@ class Zoneout(Modifier):
     _changes = property(lambda self: self.cell._changes + 1)
 
     def __init__(self, cell: Cell, *, rng: Random = None, **rates: float):
-        super().__init__(cell, **rates)
+        super().__init__(cell, rates, rng)
         such = ", ".join([f"{name}=0.1" for name in cell.state if name.isidentifier()])
         for name in rates:
             if name not in cell.state:
@@ -263,18 +255,9 @@ class Zoneout(Modifier):
                 )
         if not rates:
             raise ValueError(f"Zoneout: expected a rate for a state: use {such}")
-        probability("Zoneout", **rates)
-        self.rates = {name: float(p) for name, p in rates.items()}
-        self.rng = generator(self, rng)
-
-    @property
-    def draws(self) -> bool:  # type: ignore[override]
-        """Whether units are kept by chance now."""
-        return self.training and any(self.rates.values())
 
     def step(self, x: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
-        new = self.inner(x, *state)
-        parts = zip(self.state, state, new, strict=True)
+        parts = zip(self.state, state, self.inner(x, *state), strict=True)
         return tuple([self._mixed(name, old, now) for name, old, now in parts])
 
     def _mixed(self, name: str, old: Tensor, new: Tensor) -> Tensor:
@@ -283,11 +266,12 @@ class Zoneout(Modifier):
             return new
         if not self.training:
             return p * old + (1 - p) * new
-        return where(each_step(lambda n: self._keep(name, (n, *old.shape), p)), old, new)
 
-    def _keep(self, name: str, shape: tuple[int, ...], p: float) -> Tensor:
-        kept = self.rng.random(shape, np.float32) < np.float32(p)
-        return mask_of(kept, f"{name} keep", "keeps")
+        def kept(steps: int) -> Tensor:
+            chance = self.rng.random((steps, *old.shape), np.float32)
+            return mask_of(chance < np.float32(p), f"{name} keep", "keeps")
+
+        return where(each_step(kept), old, new)
 
 
 # -- ways around the cell --------------------------------------------------------------------------
@@ -400,9 +384,7 @@ class ClipGradient(Modifier):
 
     def __init__(self, cell: Cell, *, norm: float | None = None, value: float | None = None):
         super().__init__(cell, norm=norm, value=value)
-        self.limits = {"norm": norm, "value": value}
-        clip_gradient(np.zeros(1), **self.limits)  # refuses limits that are none
+        clip_gradient(np.zeros(1), **self.settings)  # refuses limits that are none
 
     def step(self, x: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
-        new = self.inner(x, *state)
-        return tuple([clip_gradient(h, **self.limits) for h in new])
+        return tuple([clip_gradient(h, **self.settings) for h in self.inner(x, *state)])

@@ -130,15 +130,6 @@ class Module:
         """This module and all inside it."""
         return [x for _, x in _walk(self, "") if isinstance(x, Module)]
 
-    def is_nested(self) -> bool:
-        """Whether there may be modules inside: quicker to say than which."""
-        nests = (Module, list, tuple, dict)
-        return any(
-            isinstance(part, Module)
-            or (isinstance(part, nests[1:]) and any(isinstance(p, nests) for p in _inside(part)))
-            for part in vars(self).values()
-        )
-
     def train(self, on: bool = True) -> Self:
         """Switch what differs in training (dropout) on, here and in every module inside."""
         for module in self.modules():
@@ -268,10 +259,6 @@ def _held(x: Any, found: bool = True, depth: int = 8) -> Iterator[tuple[Any, boo
 _HOLDS = (list, tuple, Set, ValuesView, deque)
 
 
-def _inside(parts: Any) -> Any:
-    return parts.values() if isinstance(parts, dict) else parts
-
-
 def _shown(x: Any) -> str:
     """A part of a module in its repr: sizes of tensors, modules within, nothing else."""
     if isinstance(x, Tensor):
@@ -304,9 +291,9 @@ def count_parameters(module: Module) -> int:
     return sum(x.size for x in module.parameters())
 
 
-def parameter(array: np.ndarray, name: str) -> Tensor:
+def parameter(array: np.ndarray, name: str, dtype: Any = None) -> Tensor:
     """A leaf that training changes, named for pictures and messages."""
-    return Tensor(array, requires_grad=True, name=name)
+    return Tensor(array, requires_grad=True, dtype=dtype, name=name)
 
 
 def as_floats(who: str, word: str, x: Operand, dtype: Any) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -49,14 +50,6 @@ class Recurrent(Module):
     """
 
     _conventions = ("reverse",)
-    cells: list[Any]
-    batch_first: bool
-    readout: str
-    pad: str
-    reverse: bool
-    checkpoint: str | int | None
-    unroll: bool
-    dropout: list[Dropout]
 
     def __init__(
         self,
@@ -85,12 +78,12 @@ class Recurrent(Module):
                 f"got {len(rates)}"
             )
         rng = generator(self, rng) if any(rates) else None
-        vars(self).update(  # at once and unchecked: a cell that is called makes one of these
-            cells=list(cells), batch_first=batch_first, readout=readout, pad=pad, reverse=reverse,
-            checkpoint=checkpoint, unroll=unroll, dropout=[Dropout(p, rng=rng) for p in rates],
-        )  # fmt: skip
+        self.cells: list[Any] = list(cells)
+        self.batch_first, self.readout, self.pad, self.reverse = batch_first, readout, pad, reverse
+        self.checkpoint, self.unroll = checkpoint, unroll
+        self.dropout = [Dropout(p, rng=rng) for p in rates]
 
-    @worded("layer")
+    @worded("layer", "Recurrent")
     def __call__(
         self,
         xs: Any,
@@ -113,138 +106,20 @@ class Recurrent(Module):
         return_states: a dict for each cell of all its states, such as "c", (T, B, size).
         return_gates: likewise, of what its step names with `nn.gates`.
         """
-        if _is_ragged(xs):
-            return self._ragged(xs, state, lengths, mask, reset, return_states, return_gates)
-        x = self._check_inputs(xs)
-        single = x.ndim == 2
-        if single:
-            x = x.reshape(len(x), 1, x.shape[1])
-        elif self.batch_first:
-            x = swapaxes(x, axis1=0, axis2=1)
-        swap = self.batch_first and not single
-        way = Way(
-            _flags("mask", _valid(lengths, mask, x, swap, single)),
-            _flags("reset", _marked("reset", reset, x, swap, single)),
-            self.reverse, return_gates, self.checkpoint, self.unroll,
-        )  # fmt: skip
-        layers = self._folded(x, self._check_state(state, x.shape[1], single), way)
-        whole = lambda y: y[:, 0] if single else swapaxes(y, axis1=0, axis2=1) if swap else y
-        y = self._read_out(layers[-1], way)
-        answer: list[Any] = [
-            whole(y) if self.readout == "all" else y[0] if single else y,
-            tuple(tuple(s[0] if single else s for s in layer.end) for layer in layers),
-        ]
-        for wanted, found in (
-            (return_states, [layer.states for layer in layers]),
-            (return_gates, [layer.gates for layer in layers]),
-        ):
-            if wanted:
-                answer.append([{k: whole(v) for k, v in of.items()} for of in found])
-        return tuple(answer)
-
-    def _folded(self, x: Tensor, begin: Sequence[Sequence[Tensor]], way: Way) -> list[Folded]:
-        layers = []
-        for k, cell in enumerate(self.cells):
-            with scope(f"layer{k}"):
-                if way.valid is not None and self.dropout[k].draws:
-                    x = where(way.valid, x, 0)  # whatever stands there, inf · 0 too
-                layers.append(cell.folded(self.dropout[k](x), begin[k], way))
-                if k + 1 < len(self.cells):
-                    x = layers[-1].read("raw")
-        return layers
-
-    def _read_out(self, layer: Folded, way: Way) -> Tensor:
-        if self.readout == "all":
-            return layer.read(self.pad)
-        if self.readout == "last":
-            return layer.read("last")
-        ys = layer.read("zero")
-        if self.readout == "max":
-            return _largest(ys, way.valid)
-        total = sum_(ys, axis=0)
-        if self.readout == "sum":
-            return total
-        count = len(ys) if way.valid is None else way.valid.data.sum(0)
-        return total / np.maximum(count, 1).astype(ys.dtype)
-
-    # -- what is given -----------------------------------------------------------------------------
-
-    def _check_inputs(self, xs: Any) -> Tensor:
-        inputs = self.cells[0].inputs
-        xs = as_floats("Recurrent", "xs", xs, self.cells[0].dtype)
-        layout = "(B, T, inputs)" if self.batch_first else "(T, B, inputs)"
-        if xs.ndim not in (2, 3) or xs.shape[-1] != inputs:
-            raise ValueError(
-                f"Recurrent: xs: expected {layout} or (T, inputs) with inputs = {inputs}, got "
-                f"shape {xs.shape} (batch_first={self.batch_first})"
-            )
-        return xs
-
-    def _check_state(self, state: Any, batch: int, single: bool) -> list[tuple[Tensor, ...]]:
-        if state is None:
-            return [cell.begin(batch) for cell in self.cells]
-        if not isinstance(state, tuple | list) or len(state) != len(self.cells):
-            got = len(state) if isinstance(state, tuple | list) else type(state).__name__
-            kind = ValueError if isinstance(state, tuple | list | Tensor) else TypeError
-            raise kind(
-                f"Recurrent: state: expected a tuple with one tuple for each of "
-                f"{len(self.cells)} cells, got {got}"
-            )
-        return [self._check_cell_state(k, own, batch, single) for k, own in enumerate(state)]
-
-    def _check_cell_state(self, k: int, state: Any, batch: int, single: bool) -> tuple[Tensor, ...]:
-        cell = self.cells[k]
-        wanted = [(size,) if single else (batch, size) for size in cell.sizes]
-        names = ", ".join(cell.state) + "," * (len(cell.state) == 1)
-        if not isinstance(state, tuple | list):
-            is_array = isinstance(state, Tensor | np.ndarray)
-            got = f"one tensor of shape {state.shape}" if is_array else type(state).__name__
-            raise (ValueError if is_array else TypeError)(
-                f"Recurrent: state of cell {k}: expected the tuple ({names}), got {got}"
-            )
-        tensors = [
-            as_floats("Recurrent", name, s, cell.dtype)
-            for name, s in zip(cell.state, state, strict=False)
-        ]
-        shapes = [np.shape(s) for s in state]
-        if shapes != wanted:
-            each = f"shape {wanted[0]} each" if len(set(wanted)) == 1 else f"shapes {wanted}"
-            raise ValueError(
-                f"Recurrent: state of cell {k}: expected ({names}) of {each}, for a "
-                f"batch of {batch}, got shapes {shapes}. A state has no time axis, and comes from "
-                f"a sequence of the same batch size (batch_first={self.batch_first})."
-            )
-        return tuple(s.reshape(1, -1) if single else s for s in tensors)
-
-    def _ragged(self, xs: Any, state: Any, lengths: Any, mask: Any, *more: Any) -> Any:
-        """A list of sequences as one padded batch; outputs for each step are returned as a list."""
-        if lengths is not None or mask is not None:
-            raise ValueError(
-                "Recurrent: a list of sequences has lengths of its own: give no others"
-            )
-        tensors = [self._check_inputs(x) for x in xs]
-        own = [len(x) for x in tensors]
-        padded = stack([_lengthened(x, max(own)) for x in tensors], axis=int(not self.batch_first))
-        ys, *rest = self(
-            padded, state, lengths=own, reset=more[0], return_states=more[1], return_gates=more[2]
-        )
-        if self.readout == "all":
-            ys = [ys[b, :n] if self.batch_first else ys[:n, b] for b, n in enumerate(own)]
-        return (ys, *rest)
+        asked = lengths, mask, reset, return_states, return_gates
+        return run(self.cells, self, xs, state, *asked)
 
 
 def alone(part: Part, xs: Any, state: Any, how: dict[str, Any]) -> Any:
     """One part as a layer of its own, without the tuples around tuples."""
-    making = {k: how.pop(k) for k in list(how) if k in MAKING}
+    making, layer = {k: how.pop(k) for k in list(how) if k in MAKING}, PLAIN
     if making:
         layer = Recurrent(part, **making)
         for dropout in layer.dropout:
-            vars(dropout)["training"] = part.training
+            dropout.training = part.training
     else:
         part.check()
-        layer = object.__new__(Recurrent)
-        vars(layer).update(PLAIN, cells=[part])
-    ys, states, *more = layer(xs, None if state is None else (state,), **how)
+    ys, states, *more = run([part], layer, xs, None if state is None else (state,), **how)
     return (ys, states[0], *[found[0] for found in more])
 
 
@@ -253,8 +128,122 @@ MAKING = {
     for name, p in inspect.signature(Recurrent.__init__).parameters.items()
     if p.kind is p.KEYWORD_ONLY
 }
-PLAIN = {**MAKING, "dropout": [Dropout(0.0)]}  # a layer with nothing asked for, made at each call
-del PLAIN["share"], PLAIN["rng"]
+SETTINGS = {k: v for k, v in MAKING.items() if k not in ("dropout", "share", "rng")}
+PLAIN: Any = SimpleNamespace(**SETTINGS, dropout=())  # a layer of which nothing is asked
+
+
+@worded("layer", "Recurrent")
+def run(
+    parts: Sequence[Part], how: Any, xs: Any, state: Any, lengths: Any = None, mask: Any = None,
+    reset: Any = None, return_states: bool = False, return_gates: bool = False,
+) -> Any:  # fmt: skip
+    """What a call of `Recurrent` returns: parts folded one after another, as the layer says."""
+    xs, own = _padded(parts[0], xs, how.batch_first)
+    if own is not None and (lengths is not None or mask is not None):
+        raise ValueError("Recurrent: a list of sequences has lengths of its own: give no others")
+    x = _check_inputs(parts[0], xs, how.batch_first)
+    single, swap = x.ndim == 2, how.batch_first and x.ndim == 3
+    if single or swap:
+        x = x.reshape(len(x), 1, x.shape[1]) if single else swapaxes(x, axis1=0, axis2=1)
+    valid = _valid(lengths if own is None else own, mask, x, swap, single)
+    flags = (_flags("mask", valid), _flags("reset", _marked("reset", reset, x, swap, single)))
+    way = Way(*flags, how.reverse, return_gates, how.checkpoint, how.unroll)
+    begin = _check_states(parts, state, x.shape[1], single)
+    layers = []
+    for k, part in enumerate(parts):
+        with scope(f"layer{k}"):
+            if how.dropout:
+                if way.valid is not None and how.dropout[k].draws:
+                    x = where(way.valid, x, 0)  # whatever stands there, inf · 0 too
+                x = how.dropout[k](x)
+            layers.append(part.folded(x, begin[k], way))
+            if k + 1 < len(parts):
+                x = layers[-1].read("raw")
+
+    def whole(y: Tensor) -> Tensor:
+        return y[:, 0] if single else swapaxes(y, axis1=0, axis2=1) if swap else y
+
+    ys: Any = _read_out(layers[-1], how, way.valid)
+    ys = whole(ys) if how.readout == "all" else ys[0] if single else ys
+    if own is not None and how.readout == "all":
+        ys = [ys[b, :n] if swap else ys[:n, b] for b, n in enumerate(own)]
+    asked = [[of.states for of in layers]] * return_states
+    asked += [[of.gates for of in layers]] * return_gates
+    ends = tuple([tuple([s[0] for s in of.end]) if single else of.end for of in layers])
+    more = [[{k: whole(v) for k, v in of.items()} for of in found] for found in asked]
+    return (ys, ends, *more)
+
+
+def _read_out(layer: Folded, how: Any, valid: Tensor | None) -> Tensor:
+    if how.readout in ("all", "last"):
+        return layer.read(how.pad if how.readout == "all" else "last")
+    ys = layer.read("zero")
+    if how.readout == "max" and len(ys):
+        if valid is None:
+            return max_(ys, axis=0)
+        most = max_(where(valid, ys, np.asarray(-np.inf, ys.dtype)), axis=0)
+        return where(valid.data.any(0), most, 0)
+    total = sum_(ys, axis=0)
+    if how.readout != "mean":
+        return total
+    count = len(ys) if valid is None else valid.data.sum(0)
+    return total / np.maximum(count, 1).astype(ys.dtype)
+
+
+# -- what is given --------------------------------------------------------------------------------
+
+
+def _check_inputs(part: Part, xs: Any, batch_first: bool) -> Tensor:
+    xs = as_floats("Recurrent", "xs", xs, part.dtype)
+    if xs.ndim not in (2, 3) or xs.shape[-1] != part.inputs:
+        layout = "(B, T, inputs)" if batch_first else "(T, B, inputs)"
+        raise ValueError(
+            f"Recurrent: xs: expected {layout} or (T, inputs) with inputs = {part.inputs}, got "
+            f"shape {xs.shape} (batch_first={batch_first})"
+        )
+    return xs
+
+
+def _check_states(
+    parts: Sequence[Part], state: Any, batch: int, single: bool
+) -> Sequence[tuple[Tensor, ...]]:
+    if state is None:
+        return [part.begin(batch) for part in parts]
+    if not isinstance(state, tuple | list) or len(state) != len(parts):
+        got = len(state) if isinstance(state, tuple | list) else type(state).__name__
+        kind = ValueError if isinstance(state, tuple | list | Tensor) else TypeError
+        raise kind(
+            f"Recurrent: state: expected a tuple with one tuple for each of {len(parts)} cells, "
+            f"got {got}"
+        )
+    return [check_state(part, state[k], batch, single, k) for k, part in enumerate(parts)]
+
+
+def check_state(
+    part: Part, state: Any, batch: int, single: bool = False, k: int = 0
+) -> tuple[Tensor, ...]:
+    """The state of the k-th part as tensors (batch, size), or a refusal."""
+    wanted = [(size,) if single else (batch, size) for size in part.sizes]
+    names = ", ".join(part.state) + "," * (len(part.state) == 1)
+    if not isinstance(state, tuple | list):
+        is_array = isinstance(state, Tensor | np.ndarray)
+        got = f"one tensor of shape {state.shape}" if is_array else type(state).__name__
+        raise (ValueError if is_array else TypeError)(
+            f"Recurrent: state of cell {k}: expected the tuple ({names}), got {got}"
+        )
+    tensors = [
+        as_floats("Recurrent", name, s, part.dtype)
+        for name, s in zip(part.state, state, strict=False)
+    ]
+    shapes = [np.shape(s) for s in state]
+    if shapes != wanted:
+        each = f"shape {wanted[0]} each" if len(set(wanted)) == 1 else f"shapes {wanted}"
+        raise ValueError(
+            f"Recurrent: state of cell {k}: expected ({names}) of {each}, for a batch of {batch}, "
+            f"got shapes {shapes}. A state has no time axis, and comes from a sequence of the same "
+            "batch size."
+        )
+    return tuple(s.reshape(1, -1) if single else s for s in tensors)
 
 
 def _check_cells(cells: Sequence[Any]) -> None:
@@ -273,21 +262,22 @@ def _check_cells(cells: Sequence[Any]) -> None:
 # -- lengths, masks and lists --------------------------------------------------------------------
 
 
-def _is_ragged(xs: Any) -> bool:
+def _padded(part: Part, xs: Any, batch_first: bool) -> tuple[Any, list[int] | None]:
+    """A list of sequences as one padded batch, and their lengths; anything else as it is."""
     if not isinstance(xs, list | tuple) or not all(isinstance(x, Tensor | np.ndarray) for x in xs):
-        return False
-    ragged = len(xs) > 0 and all(x.ndim == 2 for x in xs)
-    if not ragged and len(shapes := {x.shape for x in xs}) > 1:
-        raise ValueError(
-            f"Recurrent: xs: expected a list of sequences (T, inputs), got shapes {sorted(shapes)}"
-        )
-    return ragged
-
-
-def _lengthened(x: Tensor, steps: int) -> Tensor:
-    if len(x) == steps:
-        return x
-    return concat([x, np.zeros((steps - len(x), x.shape[1]), x.dtype)])
+        return xs, None
+    if not xs or any(x.ndim != 2 for x in xs):
+        if len(shapes := {x.shape for x in xs}) > 1:
+            raise ValueError(
+                "Recurrent: xs: expected a list of sequences (T, inputs), got shapes "
+                f"{sorted(shapes)}"
+            )
+        return xs, None
+    tensors = [_check_inputs(part, x, batch_first) for x in xs]
+    own = [len(x) for x in tensors]
+    gaps = [np.zeros((max(own) - n, part.inputs), part.dtype) for n in own]
+    filled = [concat([x, gap]) if len(gap) else x for x, gap in zip(tensors, gaps, strict=True)]
+    return stack(filled, axis=int(not batch_first)), own
 
 
 def _valid(lengths: Any, mask: Any, x: Tensor, swap: bool, single: bool) -> np.ndarray | None:
@@ -321,13 +311,3 @@ def _marked(word: str, given: Any, x: Tensor, swap: bool, single: bool) -> np.nd
 
 def _flags(name: str, marked: np.ndarray | None) -> Tensor | None:
     return None if marked is None else Tensor(marked[:, :, None], name=name)
-
-
-def _largest(ys: Tensor, valid: Tensor | None) -> Tensor:
-    """The largest over the steps that count; 0 where none does."""
-    if valid is None:
-        return max_(ys, axis=0) if len(ys) else sum_(ys, axis=0)
-    some = valid.data.any(0)
-    if not len(ys):
-        return sum_(ys, axis=0)
-    return where(some, max_(where(valid, ys, np.asarray(-np.inf, ys.dtype)), axis=0), 0)
