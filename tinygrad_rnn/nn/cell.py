@@ -239,7 +239,7 @@ class Cell(Part):
             one, state, (xs, *streams), names=self.state, reverse=way.reverse,
             checkpoint=way.checkpoint, unrolled=way.unroll, known=known, roots=_foreign(modules),
         )  # fmt: skip
-        shown: Any = (known and known.shown) or (has_output, list(run.shown))
+        shown: tuple[bool, list[str]] = (known and known.shown) or (has_output, list(run.shown))
         if known is not None:
             known.shown = shown if len(xs) else None
         return _sorted(self.state, state, paths, *shown, way)
