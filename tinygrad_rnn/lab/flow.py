@@ -96,10 +96,7 @@ class Flow:
         """The sizes of all products of Jacobians, those of one length at once."""
         rows, columns, T = self._part(of), self._part(by), len(self.steps)
         N = sum(self.sizes)
-        found, product = (
-            np.zeros((T, T)),
-            np.broadcast_to(np.eye(N)[rows], (T, *np.eye(N)[rows].shape)),
-        )
+        found, product = np.zeros((T, T)), np.repeat(np.eye(N)[None, rows], T, axis=0)
         with np.errstate(all="ignore"):
             for lag in range(T):
                 if lag:
@@ -151,11 +148,8 @@ class Flow:
         lags = ("1/e", self.memory()), ("1 %", self.memory(GONE))
         memory = [f"{n} never" if lag is None else f"{n} at lag {lag}" for n, lag in lags]
         head = f"flow over {len(self.steps)} steps of ({names}){bounds}\n{self.verdict}\n"
-        rows = [
-            (len(self.steps) - 1 - k, self.steps[k], self.end[k])
-            for k in range(len(self.steps))[::-1]
-        ]
-        tail = table(("lag", "k", "norm"), rows)
+        rows = zip(range(len(self.steps)), self.steps[::-1], self.end[::-1], strict=True)
+        tail = table(("lag", "k", "spectral norm"), rows)
         return head + f"memory: {', '.join(memory)}\n{tail}"
 
 
@@ -202,7 +196,7 @@ def flow(
         raise ValueError(f"flow: row: expected one of {paths[0][0].shape[0]} rows, got {row}")
     sizes = tuple(path[0].shape[1] for path in paths)
     chain = _Chain(paths, doors, row, sizes)
-    end = np.array([largest(M[None])[0] for M in chain.products])
+    end = largest(np.stack(chain.products))
     verdict = _verdict(end, steps, chain)
     return Flow(tuple(states), sizes, steps, chain.jacobians, end, bounds, verdict)
 
@@ -250,7 +244,7 @@ class _Chain:
         self.jacobians = np.zeros((T - 1, N, N))
         for k in range(T - 1):
             wide = Wide(self.moments[k : k + 2], row, N)
-            self.jacobians[k] = np.concatenate(wide.pull(self._cut(np.eye(N)))[0], axis=1)
+            (self.jacobians[k],) = wide.pull(self._cut(np.eye(N)))
         self.products = [np.eye(N)]
         with np.errstate(all="ignore"):
             for J in self.jacobians[::-1]:
@@ -279,8 +273,7 @@ class _Chain:
             scale = float(np.abs(back).max()) or 1.0
             wide = Wide(self.moments[k : k + 2], self.row, 1)
             doors = [path[k + 1] for path in self.doors.values()]
-            kept, through = wide.pull(self._cut(back / scale), doors)
-            ways = [np.concatenate(way, axis=1)[0] @ forward for way in (kept, *through)]
+            ways = [way[0] @ forward for way in wide.pull(self._cut(back / scale), doors)]
             found += np.array(ways) * scale / s[0]
             forward = self.jacobians[k] @ forward
         found /= len(self.jacobians) - first
@@ -288,26 +281,18 @@ class _Chain:
 
 
 def _verdict(end: np.ndarray, steps: np.ndarray, chain: _Chain) -> Verdict:
-    far, T = end[0], len(end)
-    gone, grown = end < GONE, ~(end <= GROWN)
-    word = "vanishes" if gone[0] else "explodes" if grown[0] else "carries"
-    first, since, lag = 0, None, None
-    if word != "carries":
-        is_so = gone if word == "vanishes" else grown
-        first = int(np.flatnonzero(~is_so)[0]) - 1  # the latest of the first steps that all are so
-        since, lag = int(steps[first]), T - 1 - first
-    rate = (
-        float(far ** (1 / (T - 1))) if T > 1 and np.isfinite(far) else 1.0 if T == 1 else math.inf
-    )
-    return Verdict(word, since, lag, rate, chain.shares(first))
+    T, gone, grown = len(end), end < GONE, ~(end <= GROWN)
+    rate = float(end[0] ** (1 / max(1, T - 1)))
+    word, is_so = ("vanishes", gone) if gone[0] else ("explodes", grown)
+    if not is_so[0]:
+        return Verdict("carries", None, None, rate, chain.shares(0))
+    first = int(np.argmin(is_so)) - 1  # the latest of the first steps that all are so
+    return Verdict(word, int(steps[first]), T - 1 - first, rate, chain.shares(first))
 
 
 def largest(M: np.ndarray) -> np.ndarray:
     """The largest singular value of each matrix of a stack; infinite where not all is finite."""
-    top = np.abs(M).max((-2, -1), initial=0.0)
-    good = np.isfinite(top) & (top > 0)
-    found = np.where(np.isfinite(top), 0.0, np.inf)
-    scaled = M[good] / top[good, None, None]
-    squares = np.linalg.eigvalsh(np.swapaxes(scaled, -2, -1) @ scaled)[:, -1]
-    found[good] = top[good] * np.sqrt(squares)
+    finite = np.isfinite(M).all((-2, -1))
+    found = np.where(finite, 0.0, np.inf)
+    found[finite] = np.linalg.svd(M[finite], compute_uv=False)[:, 0]
     return found

@@ -71,7 +71,7 @@ class Gates:
         return curve(lines, title=title, x_label="value", y_label="share of all values")
 
     def __repr__(self) -> str:
-        head = ("gate", "units", "mean", "shut", "open", "still", "never > 0")
+        head = ("gate", "units", "average", "shut", "open", "still", "never > 0")
         rows = [
             (name, len(g.mean), *(float(a.mean()) for a in (g.mean, g.low, g.high)),
              int(g.still.sum()), int(g.never_positive.sum()))

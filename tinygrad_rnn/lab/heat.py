@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ..tape.itemised import Bundle, Itemised, parts_of
+from ..tape.itemised import Bundle, Itemised
 from ..tensor import Tensor, describe
-from .steps import path_of, recorded, refuse_clipped
+from .steps import in_parts, path_of
 from .table import table
 
 
@@ -84,16 +84,8 @@ def heat(
     >>> tg.lab.heat((ys * ys).sum()).norms.shape
     (4, 4)
     """
-    several = not isinstance(loss, Tensor)
-    if several and not isinstance(loss, list | tuple):
-        raise TypeError(f"heat: loss: expected tensors, got {type(loss).__name__}")
-    losses = [loss] if isinstance(loss, Tensor) else list(loss)
-    asked = [x for x in (states, inputs) if x is not None]
-    given = recorded("heat", [*losses, *asked])
-    losses, rest = given[: len(losses)], given[len(losses) :]
-    parts = parts_of("heat", losses, several)
-    refuse_clipped("heat", parts.nodes)
-    of = dict(parts.read)
+    parts, rest = in_parts("heat", loss, states, inputs)
+    of = parts.read
     if states is not None:
         of = {t: [h] for t, h in enumerate(path_of("heat", rest.pop(0)))}
     x = None if inputs is None else rest[0]

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from ..grad import pullback
+from ..tape.loops import copied
 from ..tape.words import step_of
-from ..tensor import _NONE, Tensor, _births, owned
+from ..tensor import Tensor, owned
 from .steps import refuse_clipped
 
 
@@ -46,11 +47,8 @@ class Wide:
         return np.repeat(a[self.row : self.row + 1], self.count, axis=0)
 
     def _copy(self, y: Tensor) -> Tensor:
-        x = object.__new__(Tensor)
+        x = copied(y, [self._seen(z, y) for z in y.inputs])
         x._array, x._grad, x.tracked = self._rows(y._array), None, True
-        x.name, x.scope, x.line, x.op, x.attrs = y.name, y.scope, None, y.op, y.attrs or _NONE
-        x.inputs = tuple([self._seen(z, y) for z in y.inputs])
-        x.born = next(_births)
         return x
 
     def _seen(self, z: Tensor, y: Tensor) -> Tensor:
@@ -63,8 +61,8 @@ class Wide:
 
     def pull(
         self, cotangents: Sequence[np.ndarray], gates: Sequence[Tensor] = ()
-    ) -> tuple[list[np.ndarray], list[list[np.ndarray]]]:
-        """The cotangents of `before`, from those of `after`, each (count, size).
+    ) -> list[np.ndarray]:
+        """The cotangents of `before` side by side, (count, N), from those of `after`.
 
         First the part that passes none of the gates, then for each gate the part that goes
         through it: together they are all. A path through several counts for the earliest.
@@ -76,22 +74,21 @@ class Wide:
         ]
         ends = {self.image[x] for x in self.before}
         doors = {self.image[x] for x in gates if x in self.image}
-        kept, through = _pulled(there, ends | doors, ends), []
+        ways = [_pulled(there, ends | doors, ends)]
         at = _pulled(there, ends, doors) if doors else {}
-        for x in gates:
-            door = self.image.get(x)
-            open_ = [(door, at[door])] if door is not None and door in at else []
-            through.append(_pulled(open_, (ends | doors) - {door}, ends))
-        return self._sorted(kept), [self._sorted(of) for of in through]
+        for door in map(self.image.get, gates):
+            open_ = [(door, at[door])] if door in at else []
+            ways.append(_pulled(open_, (ends | doors) - {door}, ends))
+        return list(map(self._sorted, ways))
 
-    def _sorted(self, found: dict[Tensor, Any]) -> list[np.ndarray]:
+    def _sorted(self, found: dict[Tensor, Any]) -> np.ndarray:
         """The part of each state before; a tensor that stands twice there counts once."""
         out: list[np.ndarray] = []
         for k, x in enumerate(self.before):
             known = all(x is not z for z in self.before[:k]) and self.image[x] in found
             size = (self.count, *x.shape[1:])
             out.append(found[self.image[x]] if known else np.zeros(size, x.dtype))
-        return out
+        return np.concatenate(out, axis=1)
 
 
 def _pulled(there: Sequence[Any], until: set[Any], wrt: set[Tensor]) -> dict[Tensor, Any]:

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from ..optim.clip import euclidean
-from ..tape.itemised import ABOVE, Bundle, Itemised, batched, parts_of
+from ..tape.itemised import ABOVE, Bundle, Itemised, batched
 from ..tape.words import step_of
 from ..tensor import Tensor, history
-from .steps import recorded, refuse_clipped
+from .steps import in_parts
 from .table import table
 
 FEW = 1_000_000  # numbers of all terms together that are kept without being asked for
@@ -40,7 +40,7 @@ class Lags:
 
     def __repr__(self) -> str:
         rows = zip(self.lags, self.norms, self.shares, strict=True)
-        return table(("lag", "norm", "share"), rows)
+        return table(("lag", "Frobenius norm", "share"), rows)
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class Ledger:
             size = euclidean([self.total(name)])
             rows.append((name, "×".join(map(str, self.rest[name].shape)), size, near))
         head = f"ledger of {len(self.parts)} parts of the loss at {len(self.steps)} steps\n"
-        return head + table(("weight", "shape", "norm", "share of lag ≤ 1"), rows)
+        return head + table(("weight", "shape", "Frobenius norm", "share of lag ≤ 1"), rows)
 
 
 def ledger(loss: Tensor | Sequence[Tensor], weights: Any, *, arrays: bool | None = None) -> Ledger:
@@ -130,11 +130,15 @@ def ledger(loss: Tensor | Sequence[Tensor], weights: Any, *, arrays: bool | None
     >>> ledger.parts.tolist(), ledger.steps.tolist()
     ([0, 1, 2, 3], [0, 1, 2, 3])
     """
-    losses = [loss] if isinstance(loss, Tensor) else list(loss)
     wanted = _weights(weights)
-    several = not isinstance(loss, Tensor)
-    parts = parts_of("ledger", recorded("ledger", losses), several)
-    _check(parts, wanted)
+    parts, _ = in_parts("ledger", loss)
+    nodes = set(history([y for y, _ in parts.starts]))
+    missing = [name for x, name in wanted.items() if x not in nodes or not x.tracked]
+    if missing or not wanted:
+        raise ValueError(
+            f"ledger: weights: expected tensors that the loss depends on and that require "
+            f"gradients, got {missing or 'none'}"
+        )
     return _Maker(parts, wanted, arrays).ledger()
 
 
@@ -154,17 +158,6 @@ def _weights(given: Any) -> dict[Tensor, str]:
         name = x.name or (f"weight {k}" if len(tensors) > 1 else "weight")
         named[x] = name if name not in named.values() else f"{name} ({k})"
     return named
-
-
-def _check(parts: Itemised, wanted: dict[Tensor, str]) -> None:
-    nodes = set(history([y for y, _ in parts.starts]))
-    refuse_clipped("ledger", nodes)
-    missing = [name for x, name in wanted.items() if x not in nodes or not x.tracked]
-    if missing or not wanted:
-        raise ValueError(
-            f"ledger: weights: expected tensors that the loss depends on and that require "
-            f"gradients, got {missing or 'none'}"
-        )
 
 
 class _Maker:

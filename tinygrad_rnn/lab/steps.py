@@ -3,19 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from ..ops.arithmetic import where
 from ..ops.clipping import _clip_gradient
 from ..ops.shape import _stack, reshape, swapaxes, take
+from ..tape.itemised import Itemised, parts_of
 from ..tape.loops import with_steps
 from ..tape.words import step_of
-from ..tensor import Tensor, describe
+from ..tensor import Tensor, describe, history
 
 
 def recorded(who: str, outputs: Sequence[Tensor]) -> list[Tensor]:
     """The outputs with every step of their loops recorded; refused where nothing was."""
     refuse_unrecorded(who, outputs)
-    return with_steps(outputs, values=True)
+    return with_steps(outputs)[0]
+
+
+def in_parts(
+    who: str, loss: Tensor | Sequence[Tensor], *others: Tensor | None
+) -> tuple[Itemised, list[Tensor]]:
+    """A loss of recorded steps cut into parts, see `parts_of`, and other tensors of those steps.
+
+    Refused where a gradient is clipped, which then is no sum of parts.
+    """
+    losses: list[Any] = list(loss) if isinstance(loss, list | tuple) else [loss]
+    given = recorded(who, [*losses, *(x for x in others if x is not None)])
+    parts = parts_of(who, given[: len(losses)], several=not isinstance(loss, Tensor))
+    refuse_clipped(who, history([y for y, _ in parts.starts]))
+    return parts, given[len(losses) :]
 
 
 def refuse_unrecorded(who: str, outputs: Sequence[Tensor]) -> None:

@@ -57,7 +57,7 @@ def explain(loss: Tensor, *, title: str = "", text: str | Sequence[str] | None =
 
     _seed(loss, None, "explain")  # refuses at once what has no backward pass
     check_size(loss)
-    (given,) = with_steps([loss], values=True)
+    (given,), _ = with_steps([loss])
     tape = tape_of(given, title=title)
     figures = pictures(tape)
     data = page_data(given, tape, signs(tape.steps, text), figures)

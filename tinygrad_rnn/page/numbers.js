@@ -16,8 +16,8 @@ function statisticsOf(data) {
   const nan = data.filter(Number.isNaN).length;
   const told = { nan, infinite: data.length - finite.length - nan };
   if (!finite.length) return told;
-  const mean = finite.reduce((a, b) => a + b, 0) / finite.length;
-  return { ...told, least: Math.min(...finite), largest: Math.max(...finite), mean };
+  const average = finite.reduce((a, b) => a + b, 0) / finite.length;
+  return { ...told, least: Math.min(...finite), largest: Math.max(...finite), average };
 }
 
 /** The elementwise sum of some arrays, all of them known. */

@@ -40,8 +40,7 @@ function grid(data, shape, word) {
 function statistics(n) {
   const words = [`‖·‖ ${brief(n.l2)}`];
   if (n.least != null && n.data?.length !== 1)
-    for (const [word, v] of Object.entries({ least: n.least, largest: n.largest, average: n.mean }))
-      words.push(`${say(word)} ${brief(v)}`);
+    for (const word of ["least", "largest", "average"]) words.push(`${say(word)} ${brief(n[word])}`);
   const bad = n.nan || n.infinite ? ` ${n.nan} NaN, ${n.infinite} ∞` : "";
   return facts(words.join("  ·  "), bad && make("b", { class: "loud", text: bad }));
 }

@@ -14,7 +14,7 @@ from .numbers import Numbers
 from .tape import VERSION, Call, Place, Record, Tape, Term
 
 TABLES = {"call": ("calls", Call), "place": ("places", Place)}  # told once for all that are alike
-USUAL = {"least": None, "largest": None, "mean": None, "nan": 0, "infinite": 0}
+USUAL = {"least": None, "largest": None, "average": None, "nan": 0, "infinite": 0}
 
 
 def written(tape: Tape) -> str:

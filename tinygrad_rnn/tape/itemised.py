@@ -183,21 +183,14 @@ def _pulled(y: Tensor, g: Any, wanted: set[Tensor]) -> list[tuple[Tensor, Any]]:
         one = lambda k: gs[k]
     if len(parts) > 1 and not isinstance(gs, dict) and _in_front(y):
         found = _lifted(y, gs, wanted)
-    elif len(parts) > 3 and (moves := _moves(y, wanted)) is not None:
-        found = _moved(y, gs, len(parts), moves)
     else:
-        each = [_fit_all(y, y.op.pull(one(k), y, wanted), wanted) for k in range(len(parts))]
-        found = {place: np.stack([a[place] for a in each]) for place in each[0]}
+        each = [y.op.pull(one(k), y, wanted) for k in range(len(parts))]
+        found = {
+            place: np.stack([_fitted(a, x, y) for a in gave])
+            for place, (x, *gave) in enumerate(zip(y.inputs, *each, strict=True))
+            if gave[0] is not None and x in wanted
+        }
     return [(y.inputs[place], Bundle(parts, a)) for place, a in found.items()]
-
-
-def _fit_all(y: Tensor, pulled: list[Any], wanted: set[Tensor]) -> dict[int, np.ndarray]:
-    """What a rule gave each input, by its place, with broadcasting and promotion undone."""
-    return {
-        place: _fitted(a, x, y)
-        for place, (a, x) in enumerate(zip(pulled, y.inputs, strict=True))
-        if a is not None and x in wanted
-    }
 
 
 def _in_front(y: Tensor) -> bool:
@@ -222,42 +215,3 @@ def _lifted(y: Tensor, gs: np.ndarray, wanted: set[Tensor]) -> dict[int, np.ndar
             total = a.sum(axis=(*range(1, 1 + extra), *axes))
             found[place] = total.reshape(-1, *shape).astype(y.inputs[place].dtype, copy=False)
     return found
-
-
-def _moves(y: Tensor, wanted: set[Tensor]) -> dict[int, np.ndarray] | None:
-    """Where each number of an input's cotangent comes from, of an op that only moves numbers.
-
-    One trial tells, since a rule is linear in the cotangent: with numbers from 1 to 2, all
-    different, a sum of several is none of them. From the place after the last comes a zero.
-    """
-    assert y.op is not None
-    answers = y._array if type(y._array) is tuple else (y._array,)
-    count = sum(a.size for a in answers)
-    if not count or count > 2**20:
-        return None
-    trial = 1 + np.arange(count) / count
-    ends = np.cumsum([a.size for a in answers])[:-1]
-    cut = zip(np.split(trial, ends), answers, strict=True)
-    gs = [part.reshape(a.shape).astype(a.dtype) for part, a in cut]
-    known = np.concatenate([g.reshape(-1) for g in gs])
-    g = Parts(enumerate(gs)) if type(y._array) is tuple else gs[0]
-    found = {}
-    for place, a in _fit_all(y, y.op.pull(g, y, wanted), wanted).items():
-        flat = np.where(np.isfinite(a), a, np.inf).reshape(-1)
-        at = np.where(flat == 0, count, np.searchsorted(known, flat))
-        if not (np.append(known, [0, np.nan])[at] == flat).all():
-            return None
-        found[place] = at
-    return found
-
-
-def _moved(y: Tensor, gs: Any, n: int, moves: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
-    answers = y._array if type(y._array) is tuple else (y._array,)
-    rows = [gs.get(i) for i in range(len(answers))] if isinstance(gs, dict) else [gs]
-    zeros = [np.zeros((n, a.size), a.dtype) for a in answers]
-    flat = [z if g is None else g.reshape(n, -1) for z, g in zip(zeros, rows, strict=True)]
-    whole = np.concatenate([*flat, np.zeros((n, 1), answers[0].dtype)], axis=1)
-    return {
-        place: whole[:, at].reshape(n, *y.inputs[place].shape).astype(y.inputs[place].dtype)
-        for place, at in moves.items()
-    }

@@ -16,22 +16,15 @@ from ..tensor import Outline, Tensor, _births, _Switch, history
 from .words import literal
 
 
-def with_steps(outputs: Sequence[Tensor], *, values: bool = False) -> list[Tensor]:
+def with_steps(
+    outputs: Sequence[Tensor], values: bool = True, most: int | None = None
+) -> tuple[list[Tensor], dict[str, int]]:
     """The outputs, with a history in which every step of every scan is recorded.
 
     Leaves, and what is older than the first scan, are the tensors themselves; what is younger is
     copied, so that the graph stays as it is. Without `values` only numbers of no dimension, which a
-    picture tells, are computed.
-    """
-    return some_steps(outputs, values, None)[0]
-
-
-def some_steps(
-    outputs: Sequence[Tensor], values: bool, most: int | None
-) -> tuple[list[Tensor], dict[str, int]]:
-    """`with_steps`, but of a longer scan only so many steps, the first it does.
-
-    The second answer tells, by the scope of each such scan, how many steps it has.
+    picture tells, are computed. most: of a longer scan record only so many steps, the first it
+    does; the second answer tells, by the scope of each such scan, how many it has.
     """
     order = history(outputs)[::-1]
     lengths: dict[str, int] = {}
@@ -52,7 +45,7 @@ def some_steps(
             elif y.op is pick and y.inputs[0].op is scanned:
                 image[y] = _result(y, inputs[0])
             else:
-                image[y] = _copy(y, inputs)
+                image[y] = copied(y, inputs)
     shown = [image[y] for y in outputs]
     return [x for y in shown for x in (y if type(y) is list else [y])], lengths
 
@@ -71,7 +64,7 @@ def _begun(run: Any, inputs: list[Tensor], most: int, values: bool) -> list[Tens
     short, count = copy(run), len(run.program.step.xs)
     short.length = most
     cut = slice(None, most) if run.way > 0 else slice(-most, None)
-    xs = [_copy(x, list(x.inputs)) for x in inputs[:count]]
+    xs = [copied(x, x.inputs) for x in inputs[:count]]
     for x in xs:
         x._array = x._array[cut]
     results = _recorded(short, [*xs, *inputs[count:]], values)
@@ -115,7 +108,8 @@ def _result(y: Tensor, results: list[Tensor]) -> Tensor:
     return x
 
 
-def _copy(y: Tensor, inputs: list[Tensor]) -> Tensor:
+def copied(y: Tensor, inputs: Sequence[Tensor]) -> Tensor:
+    """A tensor as it is, but made of others, and younger."""
     x = object.__new__(Tensor)
     for slot in ("_array", "_grad", "tracked", "name", "scope", "line", "op", "attrs"):
         setattr(x, slot, getattr(y, slot))

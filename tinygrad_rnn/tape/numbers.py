@@ -15,9 +15,9 @@ FEW = 64  # a larger array is told by its statistics only
 class Numbers:
     """An array, or the parts of a tuple as one; every number is computed when it is asked for.
 
-    l2 is the Euclidean norm; least, largest and mean are those of the finite elements, None where
-    there is none. nan and infinite count the others. data is flat, None for a large array. Of one
-    that a document told there may be no array: `given` are the numbers that stand there instead.
+    l2 is the Euclidean norm; least, largest and average are those of the finite elements, None
+    where there is none. nan and infinite count the others. data is flat, None for a large array. Of
+    one that a document told there may be no array: `given` are the numbers that stand there.
     """
 
     def __init__(self, *arrays: np.ndarray, **given: Any):
@@ -51,7 +51,7 @@ class Numbers:
         return float(self._finite.max()) if self._finite.size else None
 
     @cached_property
-    def mean(self) -> float | None:
+    def average(self) -> float | None:
         return float(self._finite.mean()) if self._finite.size else None
 
     @cached_property

@@ -12,7 +12,7 @@ from ..grad import BackwardPass, _seed, passes
 from ..op import Parts, pick
 from ..ops.shape import _stack, unstack
 from ..tensor import Tensor, history
-from .loops import some_steps
+from .loops import with_steps
 from .numbers import Numbers
 from .tape import Call, Place, Record, Tape, Term
 from .words import attribute_words, family, literal, step_of
@@ -43,7 +43,7 @@ def tape_of(
             f"tape_of: backward: expected one tensor, got {len(outputs)}: give the loss, or "
             "backward=False"
         )
-    given, lengths = some_steps(outputs, values or backward, most)
+    given, lengths = with_steps(outputs, values or backward, most)
     order = history(given)[::-1]
     own = frozenset() if backward else frozenset().union(*(passes(y.grad) for y in given))
     maker = _Maker(order, values, backward, own)

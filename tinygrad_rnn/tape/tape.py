@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -148,11 +147,6 @@ class Tape:
         return sorted({r.t for r in self.records if r.t >= 0})
 
     @property
-    def layers(self) -> list[str]:
-        """The layers that have steps, in the order in which they were computed."""
-        return list(dict.fromkeys(r.layer for r in self.records if r.t >= 0))
-
-    @property
     def backward(self) -> list[Record]:
         """The records that the backward pass came to, in its order."""
         return sorted((r for r in self.records if r.order >= 0), key=lambda r: r.order)
@@ -208,9 +202,3 @@ class Tape:
     def __repr__(self) -> str:
         ops = sum(r.kind == "op" for r in self.records)
         return f"tape: {ops:,} ops, {len(self.backward):,} backward steps"
-
-
-def total(terms: Sequence[Term]) -> Numbers:
-    """The numbers of a sum of terms."""
-    first, *others = [term.numbers.flat for term in terms]
-    return Numbers(sum(others, first))
