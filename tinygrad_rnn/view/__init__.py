@@ -88,9 +88,9 @@ def draw(
     >>> picture.save("rnn.svg")
     """
     from .places import Wanted
-    from .sheet import check, figure_of
+    from .sheet import checked, figure_of
 
-    check(outputs, level, view, overlay)
+    given = checked(outputs, level, view, overlay)
     for word, count in (("first", first), ("last", last)):
         if not isinstance(count, int) or count < 0:
             raise ValueError(f"draw: {word}: expected a number of steps, 0 or more, got {count!r}")
@@ -100,7 +100,7 @@ def draw(
     if first + last + len(steps) == 0:
         raise ValueError("draw: first and last are both 0, so that no step would be shown")
     wanted = Wanted(first, last, tuple(map(index, steps)), level, shapes, legend)
-    return figure_of(outputs, wanted, view, overlay, title)
+    return figure_of(given, wanted, view, overlay, title)
 
 
 def diff(

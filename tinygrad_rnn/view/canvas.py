@@ -142,11 +142,6 @@ class Canvas:
         """Areas of one colour."""
         self.marks.append(Path([list(p) for p in parts], Pen(fill), closed=True, kind=kind))
 
-    def dot(self, x: float, y: float, radius: float, colour: str, kind: str = "") -> None:
-        """A round dot."""
-        size = 2 * radius
-        self.box(x - radius, y - radius, size, size, colour, round=radius, kind=kind)
-
     def text(self, x: float, y: float, words: str, size: float = 11.0, **look: Any) -> None:
         """Words, if there are any, see `Text`; the paper is as wide as they are in any font."""
         if words:

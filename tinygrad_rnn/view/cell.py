@@ -128,20 +128,19 @@ class Cell:
             if e.source in self.index
         )
 
-    def reach(self, n: int, sideways: bool) -> float:
+    def reach(self, n: int) -> float:
         """How far a box and the chips at its side reach to the left of its centre."""
         nodes = self.graph.nodes
-        chips = max((2 * half(nodes[c], sideways) + DOCK for c in self.docks[n]), default=0.0)
-        return half(nodes[n], sideways) + chips
+        return nodes[n].w / 2 + max((nodes[c].w + DOCK for c in self.docks[n]), default=0.0)
 
-    def take(self, lattice: Lattice, sideways: bool) -> None:
+    def take(self, lattice: Lattice) -> None:
         """Stand on an arrangement that was made for all cells of this kind."""
         self.lattice = lattice
         for n, k in self.index.items():
             self.u[n] = lattice.u["box", k, lattice.rows[k]]
             for chip in self.docks[n]:
-                u = self.u[n] - half(self.graph.nodes[n], sideways) - DOCK
-                self.u[chip] = u - half(self.graph.nodes[chip], sideways)
+                both = self.graph.nodes[n].w + self.graph.nodes[chip].w
+                self.u[chip] = self.u[n] - both / 2 - DOCK
         self._place_below()
         centre = lattice.width / 2
         reach = [abs(self.u[n] - centre) + self.graph.nodes[n].w / 2 for n in self.below]
@@ -166,8 +165,3 @@ class Cell:
     def lane_u(self, n: int) -> float:
         """Return where an edge from below reaches the rows on its way to this box."""
         return self.lattice.u.get(("in", self.index[n], 0), self.u[n])
-
-
-def half(node: Node, sideways: bool) -> float:
-    """Half of what a node takes along its row; rows run down the page in a plain graph."""
-    return (node.h if sideways else node.w) / 2

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -12,7 +13,7 @@ from ..tensor import Tensor
 from . import look
 from .canvas import Canvas
 from .figure import Picture
-from .legend import Entry, legend, line
+from .legend import legend, line
 from .text import literal, number, width
 
 Span: TypeAlias = tuple[float, float]
@@ -21,7 +22,6 @@ Points: TypeAlias = "list[tuple[float, float]]"
 WIDTH, HEIGHT = 720.0, 400.0
 LEFT, RIGHT, TOP, BOTTOM = 72.0, 24.0, 56.0, 56.0  # around the plot
 DASHES = ("", "7 4", "12 3 3 3", "9 3 3 3 3 3")  # lines are told apart on paper, too
-ENTRIES = 24  # of the legend: a longer one is cut
 
 
 def curve(
@@ -157,10 +157,8 @@ class _Chart:
         size = min(15.0, (WIDTH - LEFT - 10) / max(1.0, width(title, 1)))
         canvas.text(LEFT, 26, title, size, bold=True)
         names = [literal(name, 28) for name in self.lines]
-        entries = [line(n, look.hue(k)[1], 2.0, _dashes(k)) for k, n in enumerate(names[:ENTRIES])]
-        if names[ENTRIES:]:
-            entries.append(Entry(f"… and {len(names) - ENTRIES} more", lambda *_: None, 28.0))
         if any(names):
+            entries = [line(n, look.hue(k)[1], 2.0, _dashes(k)) for k, n in enumerate(names)]
             self.top = legend(canvas, entries, LEFT, TOP - 12, WIDTH - RIGHT) - 10
         self.top += 18 * bool(y_label)
         canvas.height = HEIGHT + self.top - TOP
@@ -202,7 +200,8 @@ class _Chart:
             for run in _runs(points):
                 places = [self._at(*point) for point in run]
                 if len(run) == 1:
-                    self.canvas.dot(*places[0], 3, colour, kind="line")
+                    x, y = places[0]
+                    self.canvas.box(x - 3, y - 3, 6, 6, colour, round=3, kind="line")
                 else:
                     self.canvas.line(places, colour, 1.8, _dashes(k), kind="line")
 
@@ -212,17 +211,11 @@ def _dashes(k: int) -> str:
     return DASHES[(k + k // 8) % len(DASHES)]
 
 
-def _runs(points: Sequence[tuple[float, float]]) -> Iterator[list[tuple[float, float]]]:
+def _runs(points: Points) -> Iterator[Points]:
     """The stretches of a line without a gap."""
-    run: list[tuple[float, float]] = []
-    for point in points:
-        if all(map(math.isfinite, point)):
-            run.append(point)
-        elif run:
-            yield run
-            run = []
-    if run:
-        yield run
+    for whole, run in groupby(points, lambda point: all(map(math.isfinite, point))):
+        if whole:
+            yield list(run)
 
 
 def _labels(ticks: list[float]) -> list[str]:

@@ -17,7 +17,7 @@ from .graph import Graph
 from .layout import Sheet
 from .paint import caption
 from .places import Wanted
-from .sheet import check, graph_of, laid_out, traced
+from .sheet import checked, graph_of, laid_out, traced
 from .text import count
 
 DEPTH = 3  # arrows around a box that are compared first
@@ -29,9 +29,8 @@ def diff_of(a: object, b: object, titles: Sequence[str], level: str, view: str) 
         raise ValueError(f"diff: titles: expected two, got {len(titles)}")
     graphs = []
     for outputs in (a, b):
-        check(outputs, level, view, None, "diff")
-        wanted = Wanted(1, 1, (), level)
-        graphs.append(graph_of(traced(outputs, view, None), wanted, view, None))
+        trace = traced(checked(outputs, level, view, None, "diff"), view, None)
+        graphs.append(graph_of(trace, Wanted(1, 1, (), level), view, None))
     mark(*graphs)
     canvas, sheets = Canvas(), []
     for graph, title, sign, side in zip(graphs, titles, "−+", ("left", "right"), strict=True):

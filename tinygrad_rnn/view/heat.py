@@ -49,20 +49,30 @@ def heat_map(
             f"heat_map: words: expected one for each of {steps} steps, got {len(words)}"
         )
     title, labels = literal(title, 90), (literal(x_label, 40), literal(y_label, 40))
-    chart = _Map(values, rows, columns, list(words))
+    chart = _Map(rows, columns, words)
     chart.axes(title, *labels)
-    chart.cells(relative)
+    chart.cells(values, _units(values, rows, columns) if relative else np.ones(len(rows)))
     note = "each row relative to its own step" if relative else "as they are"
     chart.canvas.text(20, 46, note, colour=look.FAINT)
     scale(chart.canvas, LEFT, TOP + chart.side * len(rows) + 34)
     return Picture(chart.canvas, f"heat map: {len(rows)} × {len(columns)}", title or "heat map")
 
 
+def _units(values: np.ndarray, rows: list[int], columns: list[int]) -> np.ndarray:
+    """What each row is measured in: 1 where there is nothing."""
+    units = np.ones(len(rows))
+    for i, (row, t) in enumerate(zip(values, rows, strict=True)):
+        own = row[columns.index(t)] if t in columns else 0.0
+        usual = row[np.isfinite(row)].max(initial=0.0)
+        units[i] = (own if 0 < own < math.inf else usual) or 1.0
+    return units
+
+
 class _Map:
     """The work on one heat map."""
 
-    def __init__(self, values: np.ndarray, rows: list[int], columns: list[int], words: list[str]):
-        self.values, self.words, self.rows, self.columns = values, words, rows, columns
+    def __init__(self, rows: list[int], columns: list[int], words: Sequence[str]):
+        self.rows, self.columns, self.words = rows, columns, words
         self.side = min(LARGEST, WIDE / max(1, len(columns), len(rows)))
         wide, high = (self.side * len(times) for times in (columns, rows))
         self.canvas = Canvas(LEFT + wide + RIGHT, TOP + high + 92)
@@ -74,11 +84,12 @@ class _Map:
         canvas.text(20, 28, title, 15, bold=True)
         canvas.text(LEFT, TOP - 18, x_label, bold=True)
         canvas.text(LEFT - 6, TOP - 5, y_label, bold=True, at="end")
-        widest = max((width(self._word(t), 11) for t in self.columns), default=0.0)
-        for j in range(0, len(self.columns), self._every(widest + 4)):
-            canvas.text(LEFT + (j + 0.5) * side, TOP - 5, self._word(self.columns[j]), at="middle")
-        for i in range(0, len(self.rows), self._every(13)):
-            canvas.text(LEFT - 6, TOP + (i + 0.5) * side + 4, self._word(self.rows[i]), at="end")
+        across, down = ([self._word(t) for t in times] for times in (self.columns, self.rows))
+        widest = max((width(word, 11) for word in across), default=0.0)
+        for j in range(0, len(across), self._every(widest + 4)):
+            canvas.text(LEFT + (j + 0.5) * side, TOP - 5, across[j], at="middle")
+        for i in range(0, len(down), self._every(13)):
+            canvas.text(LEFT - 6, TOP + (i + 0.5) * side + 4, down[i], at="end")
 
     def _every(self, room: float) -> int:
         """How many cells apart labels are that need so much room: 1, 2, 5, 10, ..."""
@@ -88,35 +99,22 @@ class _Map:
     def _word(self, t: int) -> str:
         return literal(self.words[t], 7) if 0 <= t < len(self.words) else str(t)
 
-    def cells(self, relative: bool) -> None:
+    def cells(self, values: np.ndarray, units: np.ndarray) -> None:
         """A box for each number that is not 0."""
-        for i, t in enumerate(self.rows):
-            unit = self._unit(i, t) if relative else 1.0
-            for j, k in enumerate(self.columns):
-                value = self.values[i, j]
-                if value != 0:
-                    self._cell(
-                        i, j, value / unit if unit else value, f"t={t}, k={k}: {number(value)}"
-                    )
+        for i, j in np.argwhere(values):
+            value, share = values[i, j], values[i, j] / units[i]
+            told = f"t={self.rows[i]}, k={self.columns[j]}: {number(value)}"
+            self._cell(LEFT + j * self.side, TOP + i * self.side, share, told)
 
-    def _unit(self, i: int, t: int) -> float:
-        """What a row is measured in."""
-        row = self.values[i]
-        own = row[self.columns.index(t)] if t in self.columns else 0.0
-        good = row[np.isfinite(row)]
-        return float(own if own > 0 and math.isfinite(own) else good.max(initial=0.0))
-
-    def _cell(self, i: int, j: int, share: float, words: str) -> None:
-        x, y, side = LEFT + j * self.side, TOP + i * self.side, self.side
-        good = math.isfinite(share)
+    def _cell(self, x: float, y: float, share: float, words: str) -> None:
+        canvas, side, good = self.canvas, self.side, math.isfinite(share)
         place = look.place_of(share) if good else 0.0
-        fill, large = look.shade(place) if good else HATCHED, side > TOLD
-        line, told = (look.INNER_LINE, words) if large else (NONE, "")
-        self.canvas.box(x, y, side, side, fill, line, 0.5, kind="cell", title=told)
+        fill = look.shade(place) if good else HATCHED
+        line, told = (look.INNER_LINE, words) if side > TOLD else (NONE, "")
+        canvas.box(x, y, side, side, fill, line, 0.5, kind="cell", title=told)
         if side >= LEGIBLE:
-            middle, size = x + side / 2, 9.5 if good else 11
+            x, y, size = x + side / 2, y + side / 2, 9.5 if good else 11
             if not good:
-                self.canvas.box(middle - 15, y + side / 2 - 8, 30, 16, look.PAPER)
+                canvas.box(x - 15, y - 8, 30, 16, look.PAPER)
             ink = look.ink_on(place) if good else look.ALARM
-            self.canvas.text(middle, y + side / 2 + size / 3, brief(share), size, colour=ink,
-                             at="middle")  # fmt: skip
+            canvas.text(x, y + size / 3, brief(share), size, colour=ink, at="middle")

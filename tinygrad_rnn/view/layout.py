@@ -7,9 +7,10 @@ from collections import defaultdict
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 
-from .cell import Cell, half
+from .cell import Cell
 from .graph import Column, Edge, Graph, Node
 from .lattice import Lattice
+from .route import Grid, Plan, Streets
 from .text import width
 
 FONT, SMALL = 12.0, 10.0  # sizes of letters
@@ -57,10 +58,7 @@ class Layout:
     """The work on one sheet.
 
     A cell is laid out in `u` along its rows and `v` across them, in the direction of flow;
-    `at` says where that is on the paper.
     """
-
-    sideways = False
 
     def __init__(self, graph: Graph):
         self.graph, self.nodes = graph, graph.nodes
@@ -69,6 +67,9 @@ class Layout:
         self._size_boxes()
         self.v: dict[int, float] = {}  # where each node's centre is, across the rows
         self.rims: dict[tuple[Hashable, int], tuple[float, float]] = {}  # of a row of a cell
+        self.streets, self.grid = Streets(), Grid()
+        self.plans: dict[int, Plan] = {}  # of edges between cells
+        self.start: dict[tuple[int, int], float] = {}  # the left end of each cell
 
     def _gather_cells(self) -> dict[tuple[int, int], Cell]:
         members: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
@@ -127,8 +128,8 @@ class Layout:
         first = cells[0]
         sides = []
         for k, n in enumerate(first.boxes):
-            left = max(cell.reach(cell.boxes[k], self.sideways) for cell in cells)
-            sides.append((left, half(self.nodes[n], self.sideways)))
+            left = max(cell.reach(cell.boxes[k]) for cell in cells)
+            sides.append((left, self.nodes[n].w / 2))
         lattice = Lattice([first.row[n] for n in first.boxes], list(first.links()), sides)
         for cell in cells:
             lattice.enters |= {cell.index[n] for n in cell.ports.enters}
@@ -137,7 +138,7 @@ class Layout:
         lattice.light = {first.index[n] for n in first.boxes if self.nodes[n].kind != "op"}
         lattice.arrange()
         for cell in cells:
-            cell.take(lattice, self.sideways)
+            cell.take(lattice)
 
     def _stand(self, cell: Cell, centres: list[float], heights: list[float]) -> None:
         """Put the boxes of a cell on rows with these centres and heights."""
@@ -146,20 +147,16 @@ class Layout:
         for n, row in cell.row.items():
             self.v[n] = centres[row]
             chips = cell.docks[n]
-            step = max((self._thick(c) for c in chips), default=0.0) + 4
+            step = max((self.nodes[c].h for c in chips), default=0.0) + 4
             for k, chip in enumerate(chips):
                 self.v[chip] = centres[row] - step * (k - (len(chips) - 1) / 2)
-
-    def _thick(self, n: int) -> float:
-        """What a node takes across the rows."""
-        return self.nodes[n].w if self.sideways else self.nodes[n].h
 
     def _row_height(self, cell: Cell, row: int) -> float:
         heights = [LOW]
         for n in cell.boxes:
             if cell.row[n] == row:
                 chips = cell.docks[n]
-                heights += [self._thick(n), sum(self._thick(c) + 4 for c in chips) - 4]
+                heights += [self.nodes[n].h, sum(self.nodes[c].h + 4 for c in chips) - 4]
         return max(heights)
 
     # -- edges within a cell -------------------------------------------------------------------
@@ -168,10 +165,11 @@ class Layout:
         """The route from a box, through the lanes, into the next box, in (u, v), bends angular."""
         a, b = edge.source, edge.target
         if a in cell.docks[b]:
-            start = cell.u[a] + half(self.nodes[a], self.sideways)
-            end = cell.u[b] - half(self.nodes[b], self.sideways)
-            return [(start, self.v[a]), (end, self._beside(cell, a, b))]
-        points = [(cell.u[a], self.v[a] + self._thick(a) / 2)]
+            start, end = cell.u[a] + self.nodes[a].w / 2, cell.u[b] - self.nodes[b].w / 2
+            reach = self.nodes[b].h / 2 - 5  # level, if that is on the box
+            height = min(max(self.v[a], self.v[b] - reach), self.v[b] + reach)
+            return [(start, self.v[a]), (end, height)]
+        points = [(cell.u[a], self.v[a] + self.nodes[a].h / 2)]
         if a in cell.row:
             points.append((cell.u[a], self.rims[cell.spot, cell.row[a]][1]))
             lanes, what, whose = range(cell.row[a] + 1, cell.row[b]), "out", cell.index[a]
@@ -183,14 +181,8 @@ class Layout:
                 points[-1] = u, self.rims[cell.spot, row][1]  # further along the same line
             elif u is not None:
                 points += [(u, rim) for rim in self.rims[cell.spot, row]]
-        points.append((port, self.rims[cell.spot, cell.row[b]][0]))
-        points.append((port, self.v[b] - self._thick(b) / 2))
-        return points
-
-    def _beside(self, cell: Cell, chip: int, box: int) -> float:
-        """Where an arrow from a chip meets the side of its box: level, if that is on the box."""
-        reach = self._thick(box) / 2 - 5
-        return min(max(self.v[chip], self.v[box] - reach), self.v[box] + reach)
+        rim, side = self.rims[cell.spot, cell.row[b]][0], self.v[b] - self.nodes[b].h / 2
+        return [*points, (port, rim), (port, side)]
 
     def came_from(self, cell: Cell, edge: Edge) -> float:
         """The `u` from which an edge within a cell comes to its target: the order of the ports."""
@@ -202,8 +194,7 @@ class Layout:
 
     def ports(self, box: int, keys: list[tuple[float, int]]) -> dict[int, float]:
         """Return where on the rim of a box its edges end: those from the left, left."""
-        size = 2 * half(self.nodes[box], self.sideways)
-        step = min(24.0, size / (len(keys) + 1))
+        step = min(24.0, self.nodes[box].w / (len(keys) + 1))
         middle = self.cell_of[box].u[box]
         return {
             e: middle + step * (k - (len(keys) - 1) / 2) for k, (_, e) in enumerate(sorted(keys))

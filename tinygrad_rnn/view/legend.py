@@ -12,6 +12,7 @@ from .text import brief, width
 LINE = 22.0  # from one line to the next
 WORDS, SMALL = 11.0, 10.0
 CHIP = 18.0  # the height of a chip
+ENTRIES = 24  # a longer legend is cut
 
 
 @dataclass
@@ -56,6 +57,8 @@ def legend(canvas: Canvas, entries: Sequence[Entry], x: float, y: float, right: 
     """Write entries from x, around the height y, in one line or in columns; the height below."""
     if not entries:
         return y
+    if more := len(entries[ENTRIES:]):
+        entries = [*entries[:ENTRIES], Entry(f"… and {more} more", lambda *_: None)]
     sample, gap = max(entry.wide for entry in entries), 18.0
     widths = [sample + 8 + width(entry.words, WORDS) + gap for entry in entries]
     columns = len(entries)
@@ -78,28 +81,22 @@ def scale(canvas: Canvas, x: float, y: float, one: str = "", arrows: bool = Fals
     one: what a norm of 1 is. arrows: whether arrows are drawn in its colours and widths, too.
     """
     step, foot, ends = 21.0, y + 17 + 12 * arrows, look.SCALE["light"]
+    places = [k / look.DECADES for k in range(-look.DECADES, look.DECADES + 1)]
+    right = x + len(places) * step
+    pieces = [(x + k * step, look.shade(p), look.stroke(p)) for k, p in enumerate(places)]
     with canvas.group("scale"):
-        for k in range(-look.DECADES, look.DECADES + 1):
-            left, place = x + (k + look.DECADES) * step, k / look.DECADES
-            _piece(canvas, left, y, step, look.shade(place), look.stroke(place) if arrows else None)
-            if k % 2 == 0:
-                canvas.text(left + step / 2, foot + 9, brief(10.0**k), 9.5, at="middle")
-        right = x + (2 * look.DECADES + 1) * step
         canvas.text(x, y - 5, "vanishes", colour=ends["low"])  # type: ignore[index]
         canvas.text(right, y - 5, "explodes", colour=ends["high"], at="end")  # type: ignore[index]
+        for k in range(0, len(places), 2):
+            words = brief(10.0 ** (k - look.DECADES))
+            canvas.text(x + (k + 0.5) * step, foot + 9, words, 9.5, at="middle")
         for words, fill, bad in (("not finite", HATCHED, True), ("nothing arrives", DOTTED, False)):
-            _piece(canvas, right + 20, y, step, fill, look.stroke(None, bad) if arrows else None)
+            pieces.append((right + 20, fill, look.stroke(None, bad)))
             canvas.text(right + 26 + step, y + 11, words)
             right += 26 + step + width(words, WORDS)
         canvas.text(right + 20, y + 11, one, colour=look.FAINT)
+        for left, fill, stroke in pieces:
+            canvas.box(left, y, step, 14, fill, look.INNER_LINE, 0.5)
+            if arrows:
+                canvas.line([(left, y + 21), (left + step, y + 21)], *stroke)
     return foot + 24
-
-
-def _piece(
-    canvas: Canvas, x: float, y: float, wide: float, fill: str,
-    stroke: tuple[str, float, str] | None,
-) -> None:  # fmt: skip
-    """A box, and a piece of an arrow below it."""
-    canvas.box(x, y, wide, 14, fill, look.INNER_LINE, 0.5)
-    if stroke:
-        canvas.line([(x, y + 21), (x + wide, y + 21)], *stroke)

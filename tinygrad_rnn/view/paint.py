@@ -8,12 +8,11 @@ from . import look
 from .canvas import HATCHED, MARGIN, Canvas
 from .graph import Column, Edge, Graph, Node
 from .layout import FONT, SMALL, Frame, Sheet
-from .legend import Entry, chip, legend, scale
+from .legend import chip, legend, scale
 from .path import arrival, arrow_head, label_place, smooth
 from .text import count, literal, width
 
 TITLE, NOTE = 16.0, 11.0
-ENTRIES = 24  # a longer legend is cut
 
 
 # -- around the picture --------------------------------------------------------------------------
@@ -42,7 +41,8 @@ def caption(
         sheet.move(left, y - MARGIN / 2)
         canvas.width = max(canvas.width, left + sheet.width)
         bottom, right = y - MARGIN / 2 + sheet.height, canvas.width - MARGIN
-        bottom = legend(canvas, _entries(graph), x, bottom, right)
+        entries = [chip(e.words, e.label, e.hue, e.loud) for e in graph.legend]
+        bottom = legend(canvas, entries, x, bottom, right)
         if graph.one and told:
             bottom = scale(canvas, x + 4, bottom + 10, graph.one, arrows=True)
     canvas.height = max(canvas.height, bottom)
@@ -77,15 +77,6 @@ def _summary(graph: Graph) -> str:
     if not graph.one and any("grad" in n.grad and "yet" not in n.grad for n in graph.nodes):
         words.append("grad: Euclidean norm of the gradient")
     return "  ·  ".join(words)
-
-
-def _entries(graph: Graph) -> list[Entry]:
-    """One for each parameter that steps share."""
-    shown, more = graph.legend[:ENTRIES], len(graph.legend[ENTRIES:])
-    entries = [chip(e.words, e.label, e.hue, e.loud) for e in shown]
-    if more:
-        entries.append(Entry(f"… and {more} more parameters", lambda *_: None))
-    return entries
 
 
 # -- the picture ---------------------------------------------------------------------------------

@@ -14,7 +14,9 @@ def smooth(route: list[Point], sideways: bool) -> list[Point]:
 
     The last curve ends where the arrow head begins. sideways: whether an S sets out to the right.
     """
-    points = _merged(_with_stub(route, sideways))
+    if sideways:
+        return turned(smooth(turned(route), False))
+    points = _merged(_with_stub(route))
     points[-1] = _towards(points[-1], points[-2], ARROW * 0.9)
     curves = [points[0]]
     if len(points) == 2:  # from a chip to its box
@@ -24,7 +26,7 @@ def smooth(route: list[Point], sideways: bool) -> list[Point]:
         corner = points[k]
         after = points[k + 1] if k + 1 < len(points) else None
         if _is_slanted(here, corner):
-            curves += _s_shape(here, corner, sideways)
+            curves += _s_shape(here, corner)
             here = corner
         elif after is None or _is_slanted(corner, after):
             curves += _straight(here, corner)
@@ -44,7 +46,9 @@ def smooth(route: list[Point], sideways: bool) -> list[Point]:
 
 def arrow_head(route: list[Point], sideways: bool) -> list[Point]:
     """The corners of the arrow head at the end of a route, its tip first."""
-    before, tip = _merged(_with_stub(route, sideways))[-2:]
+    if sideways:
+        return turned(arrow_head(turned(route), False))
+    before, tip = _merged(_with_stub(route))[-2:]
     (x, y), size = tip, _length(before, tip) or 1.0
     dx, dy = (x - before[0]) / size, (y - before[1]) / size
     foot, half = (x - dx * ARROW, y - dy * ARROW), ARROW * 0.4
@@ -85,14 +89,17 @@ def _merged(route: list[Point]) -> list[Point]:
     return points
 
 
-def _with_stub(route: list[Point], sideways: bool) -> list[Point]:
+def turned(points: list[Point]) -> list[Point]:
+    """Points with right and down exchanged."""
+    return [(y, x) for x, y in points]
+
+
+def _with_stub(route: list[Point]) -> list[Point]:
     """An S ends in a straight bit as long as the arrow head, so that the head stands upright."""
     points = _merged(route)
-    (x0, y0), (x1, y1) = points[-2:]
+    (_, y0), (x1, y1) = points[-2:]
     if len(points) == 2 or not _is_slanted(points[-2], points[-1]):
         return points
-    if sideways:
-        return [*points[:-1], (x1 - ARROW if x1 > x0 else x1 + ARROW, y1), (x1, y1)]
     return [*points[:-1], (x1, y1 - ARROW if y1 > y0 else y1 + ARROW), (x1, y1)]
 
 
@@ -101,10 +108,7 @@ def _straight(a: Point, b: Point) -> list[Point]:
     return [(a[0] + third[0], a[1] + third[1]), (b[0] - third[0], b[1] - third[1]), b]
 
 
-def _s_shape(a: Point, b: Point, sideways: bool) -> list[Point]:
-    if sideways:
-        middle = (a[0] + b[0]) / 2
-        return [(middle, a[1]), (middle, b[1]), b]
+def _s_shape(a: Point, b: Point) -> list[Point]:
     middle = (a[1] + b[1]) / 2
     return [(a[0], middle), (b[0], middle), b]
 

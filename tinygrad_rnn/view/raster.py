@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from functools import partial
 from typing import TypeAlias
 
 import numpy as np
@@ -15,7 +15,7 @@ from . import look
 from .canvas import Canvas, Point
 from .figure import Picture
 from .legend import Entry, legend
-from .sheet import check
+from .sheet import tensors_of
 from .text import count, literal, step_of, width
 
 ROWS, COLUMNS = 32, 100  # units and steps that are shown
@@ -46,9 +46,7 @@ def masks_of(outputs: Tensor | Sequence[Tensor], *, row: int = 0) -> list[Mask]:
     graph of a compiled run only. Raises RuntimeError for a graph that `backward()` has freed,
     ValueError for a row that the batch does not have.
     """
-    check(outputs, "op", "unrolled", None, "masks")
-    outputs = [outputs] if isinstance(outputs, Tensor) else list(outputs)
-    order = history(outputs)
+    order = history(tensors_of(outputs, "masks"))
     readers = {x: y for y in order for x in y.inputs}
     steps: Counter[str] = Counter()
     for y in order:
@@ -56,21 +54,15 @@ def masks_of(outputs: Tensor | Sequence[Tensor], *, row: int = 0) -> list[Mask]:
         steps[layer] = max(steps[layer], t + 1, *[r.length for r in [y.attrs.get("run")] if r])
     found: dict[int, Mask] = {}
     for x in reversed(order):
-        if x in readers and _is_mask(x):
-            layer = _place(readers[x])[0]
-            array = _over_time(x._array)
-            if id(array) not in found:
+        if x in readers and x.op is None and "mask" in x.attrs:  # lengths and resets are none
+            layer, array = _place(readers[x])[0], _over_time(x._array)
+            if x.ndim in (2, 3) and id(array) not in found:
                 found[id(array)] = _mask(x, layer, array, steps[layer], row)
     return _numbered(list(found.values()))
 
 
 def _place(y: Tensor) -> tuple[str, int]:
     return step_of(y.scope) or (y.scope, -1)
-
-
-def _is_mask(x: Tensor) -> bool:
-    """A mask that was drawn, see `nn.moment.mask_of`; lengths and resets are none."""
-    return x.op is None and "mask" in x.attrs and x.ndim in (2, 3)
 
 
 def _over_time(array: np.ndarray) -> np.ndarray:
@@ -104,8 +96,8 @@ def _numbered(masks: list[Mask]) -> list[Mask]:
         key = m.layer, m.name
         seen[key] += 1
         if names[key] > 1:
-            number, kind = seen[key], m.name.split()[-1]
-            m.name = f"{m.name.removesuffix(kind)}{number} {kind}".replace("  ", " ")
+            *whose, kind = m.name.split()
+            m.name = " ".join([*whose, str(seen[key]), kind])
     return masks
 
 
@@ -134,17 +126,14 @@ def masks(outputs: Tensor | Sequence[Tensor], *, row: int = 0, title: str = "") 
             "masks: this run drew no masks: use a cell with dropout or zoneout, in training "
             "(`train()`), and give the loss before backward() frees its graph"
         )
-    words, title = (
-        f"masks: {count(len(masks), 'panel')}, row {row} of the batch",
-        literal(title, 90),
-    )
-    return Picture(_painted(masks, title), words, title)
+    words = f"masks: {count(len(masks), 'panel')}, row {row} of the batch"
+    return Picture(_painted(masks, literal(title, 90)), words, literal(title, 90))
 
 
 def _painted(masks: list[Mask], title: str) -> Canvas:
     """A panel for each mask, all with cells of one size."""
     columns = max(min(COLUMNS, m.grid.shape[1]) for m in masks)
-    side = max(5.0, min(SIDE, (MOST - LEFT - 24) / columns))
+    side = min(SIDE, (MOST - LEFT - 24) / columns)
     canvas = Canvas(LEFT + columns * side + 24)
     canvas.text(20, 28, title, 15, bold=True)
     y = legend(canvas, list(_entries(masks)), 20, 48 if title else 24, MOST) + HEAD
@@ -158,19 +147,15 @@ def _painted(masks: list[Mask], title: str) -> Canvas:
 
 def _entries(masks: list[Mask]) -> Iterator[Entry]:
     """What the legend has to explain."""
-    marks = {
-        "passed on": _squares, "cut": None, "updated": _squares,
-        "kept: goes by the cell": _lines,
-    }  # fmt: skip
-    kinds = {m.keeps for m in masks}
-    for words in [*list(marks)[: 2 * (False in kinds)], *list(marks)[2 : 2 + 2 * (True in kinds)]]:
+    for keeps in sorted({m.keeps for m in masks}):
+        for words, mark in MARKS[keeps].items():
+            yield Entry(words, partial(_sample, mark), 36.0)
 
-        def paint(canvas: Canvas, x: float, y: float, mark: _Mark | None = marks[words]) -> None:
-            canvas.box(x, y - 6, 36, 12, look.PAPER, look.FRAME_LINE)
-            if mark:
-                mark(canvas, np.ones((1, 3), bool), x, y - 6, 12)
 
-        yield Entry(words, paint, 36.0)
+def _sample(mark: _Mark | None, canvas: Canvas, x: float, y: float) -> None:
+    canvas.box(x, y - 6, 36, 12, look.PAPER, look.FRAME_LINE)
+    if mark:
+        mark(canvas, np.ones((1, 3), bool), x, y - 6, 12)
 
 
 def _panel(canvas: Canvas, mask: Mask, top: float, side: float) -> None:
@@ -186,8 +171,7 @@ def _panel(canvas: Canvas, mask: Mask, top: float, side: float) -> None:
     for i in sorted({0, rows - 1}):
         word, y = f"{units if not i else ''}{i}", top + (i + 0.5) * side + 4
         canvas.text(LEFT - 6, y, word, at="end")
-    every = max(1, *(n for n in (1, 5, 10, 20) if n * side <= 70))
-    for j in range(0, columns, every):
+    for j in range(0, columns, 5):
         word, x = f"{times if not j else ''}{j}", LEFT + (j + 0.5) * side
         canvas.text(x, top + rows * side + 14, word, at="middle")
 
@@ -201,12 +185,11 @@ def _words(mask: Mask) -> tuple[str, str]:
         "sequence": "one for all steps",
         "weights": f"of weights, {rows}×{columns}, one for all steps",
     }
-    words = [spans[mask.span], share]
+    words = f"{spans[mask.span]} · {share}"
     if rows > ROWS or columns > COLUMNS:
-        words.append(
-            f"{min(rows, ROWS)} of {rows} rows, {min(columns, COLUMNS)} of {columns} columns"
-        )
-    return f"{mask.layer}  {mask.name}".strip(), " · ".join(words)
+        shown = f"{min(rows, ROWS)} of {rows} rows, {min(columns, COLUMNS)} of {columns} columns"
+        words += f" · {shown}"
+    return f"{mask.layer}  {mask.name}".strip(), words
 
 
 _Mark: TypeAlias = Callable[[Canvas, np.ndarray, float, float, float], None]
@@ -216,12 +199,11 @@ def _squares(
     canvas: Canvas, grid: np.ndarray, left: float, top: float, side: float, joined: bool = False
 ) -> None:
     """A square where it is True; `joined` with its neighbours in time."""
-    gap, parts = max(0.5, 0.1 * side), []
-    for i, j, many in _runs(grid):
-        for first, wide in [(j, many)] if joined else [(k, 1) for k in range(j, j + many)]:
-            x, y = left + first * side + gap, top + i * side + gap
-            right, bottom = x + wide * side - 2 * gap, y + side - 2 * gap
-            parts.append([(x, y), (right, y), (right, bottom), (x, bottom)])
+    gap, parts = 0.1 * side, []
+    for i, j, many in _runs(grid) if joined else ((i, j, 1) for i, j in np.argwhere(grid)):
+        x, y = left + j * side + gap, top + i * side + gap
+        right, bottom = x + many * side - 2 * gap, y + side - 2 * gap
+        parts.append([(x, y), (right, y), (right, bottom), (x, bottom)])
     canvas.shape(parts, look.INK, kind="on")
 
 
@@ -231,15 +213,17 @@ def _lines(canvas: Canvas, grid: np.ndarray, left: float, top: float, side: floa
     for i, j, many in _runs(grid):
         y = top + (i + 0.5) * side
         parts.append([(left + j * side, y), (left + (j + many) * side, y)])
-    canvas.lines(parts, look.STATE, max(1.5, side / 5), kind="by")
+    canvas.lines(parts, look.STATE, side / 5, kind="by")
 
 
-def _runs(grid: np.ndarray) -> Iterator[tuple[int, int, int]]:
+def _runs(grid: np.ndarray) -> list[tuple[int, int, int]]:
     """The stretches of every row that are True: row, first, how many."""
-    for i, row in enumerate(grid):
-        j = 0
-        for value, cells in groupby(row.tolist()):
-            many = len(list(cells))
-            if value:
-                yield i, j, many
-            j += many
+    changes = np.diff(np.pad(grid, ((0, 0), (1, 1))).astype(int))
+    begins, ends = np.argwhere(changes > 0), np.argwhere(changes < 0)
+    return [(i, j, end - j) for (i, j), (_, end) in zip(begins, ends, strict=True)]
+
+
+MARKS: dict[bool, dict[str, _Mark | None]] = {
+    False: {"passed on": _squares, "cut": None},
+    True: {"updated": _squares, "kept: goes by the cell": _lines},
+}

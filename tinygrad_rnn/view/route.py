@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Hashable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from .canvas import Point
@@ -12,7 +12,7 @@ from .cell import Cell
 from .graph import Edge, Graph, Node
 
 if TYPE_CHECKING:
-    from .unrolled import Unrolled
+    from .layout import Layout
 
 TRACK = 7.0  # between two edges in one street
 RAIL = 16.0  # between the arrows of two states
@@ -22,13 +22,27 @@ RAIL = 16.0  # between the arrows of two states
 class Plan:
     """The streets that an edge between two cells follows."""
 
-    leave: str  # "near": beside the box; "lane": up through its cell; "gap": from the gap
+    leave: str  # "near": beside the box, "level": at its side, "lane": up its cell; or from a "gap"
     streets: list[tuple[str, int]]  # ("gutter", left of which column), ("bus", below which band)
     arrive: str
     side: int = 1  # +1 from left to right, -1 from right to left
     net: Hashable = None  # edges of one net share their tracks
-    level_start: bool = False  # whether it leaves its box level, at its side
-    level_end: bool = False
+
+
+@dataclass
+class Grid:
+    """Where streets, columns and layers are; `v` runs upwards."""
+
+    floor: float = 0.0  # the bottom and the top of the steps
+    ceiling: float = 0.0
+    top: float = 0.0  # of everything
+    right: float = 0.0
+    bus: list[float] = field(default_factory=list)  # the middles of streets
+    gutter: list[float] = field(default_factory=list)
+    channel: dict[tuple[tuple[int, int], int], float] = field(default_factory=dict)  # below a row
+    bands: list[tuple[float, float]] = field(default_factory=list)  # each layer's bottom and top
+    column: list[tuple[float, float]] = field(default_factory=list)  # the left and right of each
+    tops: dict[int, float] = field(default_factory=dict)  # of columns that are no steps
 
 
 class Streets:
@@ -52,48 +66,45 @@ class Streets:
 def plan_between(graph: Graph, edge: Edge) -> Plan:
     """Choose the way of an edge whose ends are in different cells.
 
-    A gutter has the number of the column to its right, a bus that of the band above it.
+    A gutter has the number of the column to its right, a bus that of the band above it. A delay
+    stands beside its step.
     """
     (start, low), (end, high) = graph.nodes[edge.source].spot, graph.nodes[edge.target].spot
     kinds = graph.columns[start].kind, graph.columns[end].kind
     side = 1 if end > start else -1
-    beside_end = ("gutter", end if side > 0 else end + 1)
-    top = ("bus", len(graph.bands))
+    away, up = ("gutter", start + (side > 0)), ("bus", low + 1)
+    into, along = ("gutter", end + (side < 0)), ("bus", high)
     match kinds:
-        case ("step", "delay"):  # out of the top, around, and in from the far side
-            way = 1 if end < start else -1
-            return Plan("lane", [("bus", low + 1), ("gutter", end + (way < 0))], "near", way)
-        case ("delay", "step") if high == low and abs(end - start) == 1:
-            return Plan("near", [("gutter", max(start, end))], "near", side)
-        case ("delay", "step"):
-            return Plan("near", [("gutter", max(start, end)), ("bus", high)], "lane", side)
-        case ("gap", "step") if abs(end - start) == 1:
+        case ("gap", "step") if away == into:
             return Plan("gap", [], "near", side)
         case ("gap", _):
-            return Plan("gap", [top, beside_end], "near", side)
-        case ("step", "gap") if abs(end - start) == 1:
+            return Plan("gap", [("bus", len(graph.bands)), into], "near", side)
+        case ("step", "gap") if away == into:
             return Plan("near", [], "gap", side)
         case ("before", "gap"):
-            return Plan("near", [("gutter", start + 1), ("bus", 0)], "gap", side)
+            return Plan("near", [away, ("bus", 0)], "gap", side)
         case (_, "gap"):
-            return Plan("lane", [("bus", low + 1)], "gap", side)
+            return Plan("lane", [up], "gap", side)
+        case ("step", "delay"):  # out of the top, around, and in from the far side
+            return Plan("lane", [up, ("gutter", end + (side > 0))], "near", -side)
+        case ("delay", "step") if high != low:
+            return Plan("near", [away, along], "lane", side)
         case ("before", "step"):
-            return Plan("near", [("gutter", start + 1), ("bus", high)], "lane", side)
+            return Plan("near", [away, along], "lane", side)
         case ("before", _):
-            return Plan("near", [("gutter", start + 1), ("bus", 0), beside_end], "near", side)
-        case _ if start == end and high == low + 1:
-            return Plan("lane", [("bus", high)], "lane")
+            return Plan("near", [away, ("bus", 0), into], "near", side)
+        case ("step" | "delay", "step") if away == into:
+            return Plan("near", [into], "near", side)
         case _ if start == end:
-            return Plan("lane", [("bus", low + 1), ("gutter", start), ("bus", high)], "lane")
-        case ("step", "step") if abs(end - start) == 1:
-            return Plan("near", [("gutter", max(start, end))], "near", side)
-    return Plan("lane", [("bus", low + 1), beside_end], "near", side)
+            around = [up] if high == low + 1 else [up, ("gutter", start), along]
+            return Plan("lane", around, "lane")
+    return Plan("lane", [up, into], "near", side)
 
 
 class Router:
     """The corners of every edge of a layout: along its streets, or through its cell."""
 
-    def __init__(self, layout: Unrolled):
+    def __init__(self, layout: Layout):
         self.layout, self.grid, self.streets = layout, layout.grid, layout.streets
         self.graph, self.nodes, self.cell_of = layout.graph, layout.nodes, layout.cell_of
         self.plans, self.start, self.rims = layout.plans, layout.start, layout.rims
@@ -114,12 +125,11 @@ class Router:
         """Return where each edge that comes from below meets its box, as `u`."""
         keys: defaultdict[int, list[tuple[float, int]]] = defaultdict(list)
         for e, edge in enumerate(self.graph.edges):
-            cell, plan = self.cell_of.get(edge.target), self.plans.get(e)
-            if (
-                cell is None
-                or (plan is not None and plan.level_end)
-                or edge.source in cell.docks[edge.target]
-            ):
+            plan = self.plans.get(e)
+            if plan is not None and plan.arrive in ("gap", "level"):
+                continue
+            cell = self.cell_of[edge.target]
+            if edge.source in cell.docks[edge.target]:
                 continue
             if plan is None:
                 key = self.layout.came_from(cell, edge)
@@ -135,58 +145,56 @@ class Router:
 
     def _follow(self, edge: Edge, plan: Plan, port: float) -> Iterator[Point]:
         """The corners of an edge on its way through the streets."""
-        x, v = 0.0, 0.0
+        source = self.nodes[edge.source]
+        x, v = source.x + plan.side * source.w / 2, source.y
         for x, v in self._leave(edge, plan):
             yield x, v
         for kind, k in plan.streets:
             offset = self.streets.offset((kind, k), plan.net)
-            x, v = (
-                (self.grid.gutter[k] + offset, v)
-                if kind == "gutter"
-                else (x, self.grid.bus[k] + offset)
-            )
+            if kind == "gutter":
+                x = self.grid.gutter[k] + offset
+            else:
+                v = self.grid.bus[k] + offset
             yield x, v
         yield from self._arrive(edge, plan, port, x, v)
 
     def _leave(self, edge: Edge, plan: Plan) -> Iterator[Point]:
+        node, n = self.nodes[edge.source], edge.source
         if plan.leave == "gap":
-            gap = self.nodes[edge.source]
-            for _, k in plan.streets[:1]:
-                yield self._gap_contact(gap, k, self.streets.offset(("bus", k), plan.net), plan)
+            for street in plan.streets[:1]:
+                yield node.x + self.streets.offset(street, plan.net), self.grid.ceiling
             return
-        cell, n = self.cell_of[edge.source], edge.source
-        node, row = self.nodes[n], cell.row[n]
-        if plan.level_start:
-            yield node.x + plan.side * node.w / 2, node.y + self._rail(edge)
+        cell, rail = self.cell_of[n], self._rail(edge)
+        row = cell.row[n]
+        if plan.leave == "level":
+            yield node.x + plan.side * node.w / 2, node.y + rail
             return
-        aside = (self._rail(edge) if plan.leave == "lane" else 0.0) / 2
-        yield node.x - aside, node.y + node.h / 2
+        x = node.x - (rail / 2 if plan.leave == "lane" else 0.0)
+        yield x, node.y + node.h / 2
         if plan.leave == "near":
             channel = cell.spot, row + 1
-            yield node.x, self.grid.channel[channel] + self.streets.offset(channel, plan.net)
+            yield x, self.grid.channel[channel] + self.streets.offset(channel, plan.net)
             return
-        yield node.x - aside, self.rims[cell.spot, row][1]
+        yield x, self.rims[cell.spot, row][1]
         for higher in range(row + 1, len(cell.lattice.order)):
             x = self.start[cell.spot] + self._lane(cell, n, "out", higher)
             yield from ((x, rim) for rim in self.rims[cell.spot, higher])
 
     def _arrive(self, edge: Edge, plan: Plan, port: float, x: float, v: float) -> Iterator[Point]:
+        node = self.nodes[edge.target]
         if plan.arrive == "gap":
-            yield from self._into_gap(self.nodes[edge.target], plan, x, v)
+            yield from self._into_gap(node, plan, x, v)
             return
-        cell, node = self.cell_of[edge.target], self.nodes[edge.target]
-        row, start = cell.row[edge.target], self.start[cell.spot]
-        if plan.level_end:
-            x = x if plan.streets else self._gap_side(edge, plan)
+        if plan.arrive == "level":
             v = node.y + self._rail(edge)
-            yield x, v
-            yield node.x - plan.side * node.w / 2, v
+            yield from ((x, v), (node.x - plan.side * node.w / 2, v))
             return
+        cell = self.cell_of[edge.target]
+        row, start = cell.row[edge.target], self.start[cell.spot]
         if plan.arrive == "near":
             channel = cell.spot, row
             v = self.grid.channel[channel] + self.streets.offset(channel, plan.net)
-            yield (x if plan.streets else self._gap_side(edge, plan)), v
-            yield start + port, v
+            yield from ((x, v), (start + port, v))
         else:
             lanes = [self._lane(cell, edge.target, "in", r) for r in range(row)]
             yield start + (lanes or [port])[0], v
@@ -195,32 +203,17 @@ class Router:
             yield start + port, self.rims[cell.spot, row][0]
         yield start + port, node.y - node.h / 2
 
-    def _rail(self, edge: Edge) -> float:
-        """How far above the middle of its boxes an arrow runs, beside those of other states."""
-        source, target = self.nodes[edge.source], self.nodes[edge.target]
-        count = max(1, *(len(n.states) for n in (source, target)))
-        return RAIL * (edge.rail - (count - 1) / 2)
-
-    # -- the gap -------------------------------------------------------------------------------
-
-    def _gap_side(self, edge: Edge, plan: Plan) -> float:
-        """The side of the gap at which an edge leaves it."""
-        gap = self.nodes[edge.source]
-        return gap.x + plan.side * gap.w / 2
-
     def _into_gap(self, gap: Node, plan: Plan, x: float, v: float) -> Iterator[Point]:
-        if plan.streets:
-            k = plan.streets[-1][1]
-            contact = self._gap_contact(gap, k, self.streets.offset(("bus", k), plan.net), plan, -1)
-            yield contact[0], v
-            yield contact
+        """From below, from above, or at its side."""
+        bus = plan.streets[-1] if plan.streets else ("", 1)
+        if bus in (("bus", 0), ("bus", len(self.graph.bands))):
+            x = gap.x + self.streets.offset(bus, plan.net)
+            yield from ((x, v), (x, self.grid.ceiling if bus[1] else self.grid.floor))
         else:
             yield gap.x - plan.side * gap.w / 2, v
 
-    def _gap_contact(self, gap: Node, k: int, offset: float, plan: Plan, way: int = 1) -> Point:
-        """Where an edge on this bus touches the gap: from below, from above, or at its side."""
-        if k == 0:
-            return gap.x + offset, self.grid.floor
-        if k == len(self.graph.bands):
-            return gap.x + offset, self.grid.ceiling
-        return gap.x + way * plan.side * gap.w / 2, self.grid.bus[k] + offset
+    def _rail(self, edge: Edge) -> float:
+        """How far above the middle of its boxes an arrow runs, beside those of other states."""
+        source, target = self.nodes[edge.source], self.nodes[edge.target]
+        count = max(1, len(source.states), len(target.states))
+        return RAIL * (edge.rail - (count - 1) / 2)

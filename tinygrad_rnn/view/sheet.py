@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -28,8 +27,10 @@ WORK = 200_000  # ops in loops; recording more takes seconds
 VIEWS, OVERLAYS = ("unrolled", "folded"), (None, "backward")
 
 
-def check(outputs: Any, level: Any, view: Any, overlay: Any, who: str = "draw") -> None:
-    """Refuse what is no output, and words that are not known."""
+def checked(
+    outputs: Any, level: Any, view: Any, overlay: Any, who: str = "draw"
+) -> Tape | list[Tensor]:
+    """The outputs, unless they are none, or a word is not known."""
     for word, given, known in (
         ("level", level, LEVELS),
         ("view", view, VIEWS),
@@ -37,27 +38,25 @@ def check(outputs: Any, level: Any, view: Any, overlay: Any, who: str = "draw") 
     ):
         if given not in known:
             raise ValueError(f"{who}: {word}: expected one of {known}, got {given!r}")
-    if isinstance(outputs, Tape):
-        return
-    if not isinstance(outputs, Tensor | list | tuple):
-        raise TypeError(f"{who}: outputs: expected tensors, got {type(outputs).__name__}")
-    outputs = [outputs] if isinstance(outputs, Tensor) else outputs
-    if not outputs:
+    return outputs if isinstance(outputs, Tape) else tensors_of(outputs, who)
+
+
+def tensors_of(outputs: Any, who: str) -> list[Tensor]:
+    """The outputs, of which there must be some."""
+    found = list(outputs) if isinstance(outputs, list | tuple) else [outputs]
+    if not found:
         raise ValueError(f"{who}: expected at least one tensor, got an empty sequence")
-    for x in outputs:
+    for x in found:
         if not isinstance(x, Tensor):
             raise TypeError(f"{who}: outputs: expected tensors, got {type(x).__name__}")
+    return found
 
 
 def figure_of(
-    outputs: Tensor | Sequence[Tensor] | Tape,
-    wanted: Wanted,
-    view: str,
-    overlay: str | None,
-    title: str | None,
+    outputs: Tape | list[Tensor], wanted: Wanted, view: str, overlay: str | None, title: str | None
 ) -> Figure:
     """All of the work on one picture."""
-    long = not isinstance(outputs, Tape) and work(_several(outputs)) > WORK
+    long = not isinstance(outputs, Tape) and work(outputs) > WORK
     if long and overlay:
         raise ValueError(
             "draw: overlay: this run is too long to draw its backward pass, more than "
@@ -73,11 +72,7 @@ def figure_of(
     return Figure(canvas, sheet)
 
 
-def _several(outputs: Any) -> list[Tensor]:
-    return [outputs] if isinstance(outputs, Tensor) else list(outputs)
-
-
-def traced(outputs: Any, view: str, overlay: str | None) -> Tape:
+def traced(outputs: Tape | list[Tensor], view: str, overlay: str | None) -> Tape:
     """The trace that a picture needs, no more."""
     if isinstance(outputs, Tape):
         if overlay and not outputs.has_backward:
@@ -86,7 +81,6 @@ def traced(outputs: Any, view: str, overlay: str | None) -> Tape:
                 "this one was made with backward=False"
             )
         return outputs
-    outputs = _several(outputs)
     if overlay and len(outputs) != 1:
         raise ValueError(f"draw: overlay: expected one tensor, got {len(outputs)}: draw the loss")
     if overlay:
@@ -128,14 +122,13 @@ def readable(trace: Tape, wanted: Wanted) -> Graph:
     for level in levels:
         try:
             graph = read(trace, replace(wanted, level=level))
+            break
         except TooMany:
             if level == levels[-1] or not trace.steps:
                 raise
-            continue
-        if level != wanted.level:
-            graph.captions.append(f"too much for the level of {wanted.level}s: drawn by {level}s")
-        return graph
-    raise AssertionError
+    if level != wanted.level:
+        graph.captions.append(f"too much for the level of {wanted.level}s: drawn by {level}s")
+    return graph
 
 
 def laid_out(graph: Graph) -> Sheet:

@@ -10,40 +10,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Hashable
-from dataclasses import dataclass, field
 
 from .canvas import MARGIN
 from .cell import Cell
-from .graph import Graph
 from .layout import FONT, HEADER, PAD, ROOM, SMALL, Frame, Layout, Sheet
-from .route import Plan, Router, Streets, plan_between
+from .route import Router, plan_between
 from .text import literal, width
-
-
-@dataclass
-class Grid:
-    """Where streets, columns and layers are; `v` runs upwards."""
-
-    floor: float = 0.0  # the bottom and the top of the steps
-    ceiling: float = 0.0
-    top: float = 0.0  # of everything
-    right: float = 0.0
-    bus: list[float] = field(default_factory=list)  # the middles of streets
-    gutter: list[float] = field(default_factory=list)
-    channel: dict[tuple[tuple[int, int], int], float] = field(default_factory=dict)  # below a row
-    bands: list[tuple[float, float]] = field(default_factory=list)  # each layer's bottom and top
-    column: list[tuple[float, float]] = field(default_factory=list)  # the left and right of each
-    tops: dict[int, float] = field(default_factory=dict)  # of columns that are no steps
 
 
 class Unrolled(Layout):
     """The work on one sheet of an unrolled graph; `v` runs upwards until the sheet is finished."""
-
-    def __init__(self, graph: Graph):
-        super().__init__(graph)
-        self.streets, self.grid = Streets(), Grid()
-        self.plans: dict[int, Plan] = {}
-        self.start: dict[tuple[int, int], float] = {}  # the left end of each cell
 
     def sheet(self) -> Sheet:
         """Do all of the work."""
@@ -96,7 +72,7 @@ class Unrolled(Layout):
             if plan.leave == "near":
                 cell = self.cell_of[source]
                 if self._is_free(cell, source, plan.side):
-                    plan.level_start = True
+                    plan.leave = "level"
                 else:
                     self.streets.take((cell.spot, cell.row[source] + 1), plan.net)
             for street in plan.streets:
@@ -107,7 +83,7 @@ class Unrolled(Layout):
                 key = plan.net if plan.net == ("to", target) else e
                 gates = (target, self.graph.edges[e].rail)
                 if free and gate.setdefault(gates, key) == key:
-                    plan.level_end = True
+                    plan.arrive = "level"
                 else:
                     self.streets.take((cell.spot, cell.row[target]), plan.net)
 
