@@ -139,8 +139,10 @@ def gelu(x: Value, approximate: str = "none") -> Value:
     >>> tg.gelu(tg.tensor([-1.0, 2.0]))
     tensor([-0.15865525,  1.95449974], dtype=float64)
     """
-    if approximate not in ("none", "tanh"):
-        raise ValueError(f"gelu: approximate: expected 'none' or 'tanh', got {approximate!r}")
+    if approximate not in ("none", tanh.__name__):
+        raise ValueError(
+            f"gelu: approximate: expected 'none' or {tanh.__name__!r}, got {approximate!r}"
+        )
     if approximate == "none":
         return x * ndtr(x)
     return 0.5 * x * (1 + tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))

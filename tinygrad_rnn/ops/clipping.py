@@ -60,7 +60,8 @@ def clip_gradient(x: Value, *, norm: float | None = None, value: float | None = 
     """
     if (norm is None) == (value is None):
         raise ValueError("clip_gradient: expected norm=... or value=..., one of the two")
-    word, limit = ("norm", norm) if value is None else ("value", value)
+    asked = dict(norm=norm, value=value)
+    word, limit = next((k, v) for k, v in asked.items() if v is not None)
     if isinstance(limit, bool) or not isinstance(limit, int | float | np.number):
         raise TypeError(f"clip_gradient: {word}: expected a number, got {limit!r}")
     if not 0 < limit < math.inf:
@@ -74,4 +75,4 @@ def clip_gradient(x: Value, *, norm: float | None = None, value: float | None = 
             "for all steps. Clip what the step computes, or clip x before the scan; or run the "
             "steps one by one with unroll=True."
         )
-    return _clip_gradient(x, **{"norm": None, "value": None, word: float(limit)})
+    return _clip_gradient(x, **asked | {word: float(limit)})

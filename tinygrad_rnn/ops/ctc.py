@@ -8,7 +8,7 @@ import numpy as np
 from ..op import function, primitive
 from ..tensor import Value
 from .arithmetic import equal, exp, less, maximum, where
-from .loss import as_tensor, check_reduction, numbers, reduced
+from .loss import MEAN, as_tensor, check_reduction, numbers, reduced
 from .reduce import logsumexp
 from .shape import embedding, getitem, reshape, scatter_rows, stack, transpose
 
@@ -25,7 +25,7 @@ def ctc_loss(
     input_lengths: Value,
     target_lengths: Value,
     blank: int = 0,
-    reduction: str = "mean",
+    reduction: str = MEAN,
     zero_infinity: bool = False,
 ) -> Value:
     """Return -log of the chance that the outputs spell the targets, by whatever timing.
@@ -52,7 +52,7 @@ def ctc_loss(
     losses = _ctc(where(in_time, x, 0), places, times, sizes)
     if zero_infinity:
         losses = where(equal(losses, np.inf), 0, losses)
-    if reduction == "mean":
+    if reduction == MEAN:
         losses = losses / np.maximum(sizes, 1).astype(x.dtype)
     return reduced(losses if np.ndim(target_lengths) else losses[0], None, reduction)
 

@@ -11,7 +11,7 @@ from ..op import function, primitive
 from ..tensor import Operand, Tensor, Value, owned
 from . import reduce
 from .arithmetic import astype, equal, exp, log, not_equal, softplus, where
-from .loss import as_tensor, check_reduction, flags_of, guess, numbers, pair, reduced
+from .loss import MEAN, as_tensor, check_reduction, flags_of, guess, numbers, pair, reduced
 from .reduce import log_softmax, softmax
 from .shape import check_index, embedding, reshape
 from .sorting import picked
@@ -66,7 +66,7 @@ def cross_entropy(
     ignore_index: int = -100,
     weight: Operand | None = None,
     label_smoothing: float = 0.0,
-    reduction: str = "mean",
+    reduction: str = MEAN,
 ) -> Tensor:
     """Return -log softmax(logits)[target], summed or averaged over all targets that count.
 
@@ -107,7 +107,7 @@ def nll_loss(
     mask: Operand | None = None,
     ignore_index: int = -100,
     weight: Operand | None = None,
-    reduction: str = "mean",
+    reduction: str = MEAN,
 ) -> Tensor:
     """Return -log_probs[target], summed or averaged: `cross_entropy` once log_softmax was taken.
 
@@ -180,10 +180,10 @@ def _classes_reduced(
     if reduction == "none":
         return losses.reshape(shape)
     whole: Any = float(max(1, counted.sum()))
-    if share is not None and reduction == "mean":
+    if share is not None and reduction == MEAN:
         total = share.sum()
         whole = where(equal(total, 0), 1, total)
-    return losses.sum() / whole if reduction == "mean" else losses.sum()
+    return losses.sum() / whole if reduction == MEAN else losses.sum()
 
 
 # -- chances of yes, and whole distributions ------------------------------------------------------
@@ -193,7 +193,7 @@ LEAST = -100.0  # what the logarithm of a probability is taken for when that is 
 
 @function()
 def binary_cross_entropy(
-    probability: Operand, target: Operand, *, mask: Operand | None = None, reduction: str = "mean"
+    probability: Operand, target: Operand, *, mask: Operand | None = None, reduction: str = MEAN
 ) -> Tensor:
     """Return -y log p - (1 - y) log(1 - p) for probabilities p and targets y in [0, 1].
 
@@ -219,7 +219,7 @@ def _log(p: Tensor) -> Value:
 
 @function()
 def binary_cross_entropy_with_logits(
-    logits: Operand, target: Operand, *, mask: Operand | None = None, reduction: str = "mean"
+    logits: Operand, target: Operand, *, mask: Operand | None = None, reduction: str = MEAN
 ) -> Tensor:
     """Return -y log σ(x) - (1 - y) log σ(-x) for logits x and targets y in [0, 1].
 
@@ -259,7 +259,7 @@ def kl_div(
     *,
     log_target: bool = False,
     mask: Operand | None = None,
-    reduction: str = "mean",
+    reduction: str = MEAN,
 ) -> Tensor:
     """Return p (log p - log q), elementwise, for log_probs log q and target p (or log p).
 

@@ -7,14 +7,17 @@ import numpy as np
 from ..op import function
 from ..tensor import Operand, Outline, Tensor, Untraceable, Value
 from .arithmetic import abs, astype, less_equal, maximum, where
+from .reduce import mean
+from .reduce import sum as total
 from .shape import reshape
 
 __all__ = ["huber_loss", "l1_loss", "mean_squared_error"]
+MEAN, SUM = mean.__name__, total.__name__  # what is asked for is called as the op is
 
 
 @function()
 def mean_squared_error(
-    prediction: Operand, target: Operand, *, mask: Operand | None = None, reduction: str = "mean"
+    prediction: Operand, target: Operand, *, mask: Operand | None = None, reduction: str = MEAN
 ) -> Tensor:
     """Return (prediction - target)², averaged or summed over all elements, or each ("none").
 
@@ -33,7 +36,7 @@ def mean_squared_error(
 
 @function()
 def l1_loss(
-    prediction: Operand, target: Operand, *, mask: Operand | None = None, reduction: str = "mean"
+    prediction: Operand, target: Operand, *, mask: Operand | None = None, reduction: str = MEAN
 ) -> Tensor:
     """Return |prediction - target|, averaged or summed over all elements, or each ("none").
 
@@ -54,7 +57,7 @@ def huber_loss(
     *,
     delta: float = 1.0,
     mask: Operand | None = None,
-    reduction: str = "mean",
+    reduction: str = MEAN,
 ) -> Tensor:
     """Return e²/2 where the error e is at most δ, and δ (|e| - δ/2) beyond (Huber 1964).
 
@@ -79,10 +82,10 @@ def reduced(losses: Tensor, flags: Tensor | None, reduction: str) -> Tensor:
     if reduction == "none":
         return losses
     count = losses.size
-    if reduction == "mean" and flags is not None:
+    if reduction == MEAN and flags is not None:
         each = count // max(1, flags.size)  # elements to a flag
         count = maximum(astype(flags.sum(), dtype=losses.dtype) * each, 1)
-    return losses.sum() / count if reduction == "mean" else losses.sum()
+    return losses.sum() / count if reduction == MEAN else losses.sum()
 
 
 # -- what a loss is given -------------------------------------------------------------------------
@@ -145,5 +148,7 @@ def guess(word: str, shape: tuple[int, ...], expected: tuple[int, ...]) -> str:
 
 
 def check_reduction(who: str, reduction: str) -> None:
-    if reduction not in ("mean", "sum", "none"):
-        raise ValueError(f"{who}: reduction: expected 'mean', 'sum' or 'none', got {reduction!r}")
+    if reduction not in (MEAN, SUM, "none"):
+        raise ValueError(
+            f"{who}: reduction: expected {MEAN!r}, {SUM!r} or 'none', got {reduction!r}"
+        )

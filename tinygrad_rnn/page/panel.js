@@ -40,7 +40,7 @@ function grid(data, shape, word) {
 function statistics(n) {
   const words = [`‖·‖ ${brief(n.l2)}`];
   if (n.least != null && n.data?.length !== 1)
-    for (const word of ["least", "largest", "average"]) words.push(`${say(word)} ${brief(n[word])}`);
+    words.push(...["least", "largest", "average"].map((word) => `${say(word)} ${brief(n[word])}`));
   const bad = n.nan || n.infinite ? ` ${n.nan} NaN, ${n.infinite} ∞` : "";
   return facts(words.join("  ·  "), bad && make("b", { class: "loud", text: bad }));
 }
