@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from html import escape
-from typing import Any
 
 from ..tensor import Tensor
 from .lines import Derivation
@@ -117,9 +116,7 @@ def _written(line: Line, writer: Text) -> tuple[str, str, str]:
 
 
 def derived(
-    step: Callable[..., Any],
-    xs: Sequence[Tensor],
-    carry: Sequence[Tensor],
+    program: Program,
     names: Sequence[str],
     *,
     title: str,
@@ -129,16 +126,15 @@ def derived(
     batch: int = 0,
     detail: bool = False,
 ) -> Equations:
-    """The equations of `step(*xs, *carry)`, whose results go by the names.
+    """The equations of a step, whose results go by the names.
 
-    xs, carry: tensors that tell shapes and names, and whether they wait for gradients. weights:
-    what leaves that the step closes over are called. reads: the numbers of the results that a loss
-    reads; by default the outputs, those after the carry, or without such the first state. begin:
-    the first state, where it is trained. batch: the size of the axis that is the batch's. detail: a
-    line for each op.
+    weights: what leaves that the step closes over are called. reads: the numbers of the results
+    that a loss reads; by default the outputs, those after the carry, or without such the first
+    state. begin: the first state, where it is trained. batch: the size of the axis that is the
+    batch's. detail: a line for each op.
     """
-    program = Program(step, xs, carry)
-    count, outputs = len(carry), len(program.results) - len(carry)
+    count = len(program.carry)
+    outputs = len(program.results) - count
     every = [*names, *(["y"] if outputs == 1 else [f"y{k + 1}" for k in range(outputs)])]
     if reads is None:
         reads = slice(count, None) if outputs else slice(1)
@@ -165,7 +161,7 @@ def _start(
     begin: Sequence[Tensor], made: Derivation, known: dict[Tensor, str], batch: int
 ) -> tuple[list[Line], list[Line]]:
     """What the first state is made of, and what that gets."""
-    program = Program(lambda: tuple(begin), [], [])
+    program = Program(begin, [], [])
     symbols = {
         x: Symbol(made.names.take(known.get(leaf) or leaf.name or "W"))
         for leaf, x in program.weights.items()

@@ -21,21 +21,20 @@ from .rules import blank
 class Program:
     """The ops of one step on named leaves, and those of its backward pass.
 
-    xs, carry, results: of the step; weights: the leaves that it closes over, by the tensor that
-    each stands for, or by that and the number of a block. blocks: for each block of one of those,
-    which number it has, of how many, and how it is cut.
+    results, xs, carry: of the step, the results with their history; `xs` and `carry` here are what
+    stands for those. weights: the leaves that it closes over, by the tensor that each stands for,
+    or by that and the number of a block. nodes: the ops, with what reads each in `readers`.
     """
 
-    def __init__(self, step: Callable[..., Any], xs: Sequence[Tensor], carry: Sequence[Tensor]):
-        made, results = trace(step, xs, carry)
-        old = list(reversed(history(results)))
+    def __init__(self, results: Sequence[Tensor], xs: Sequence[Tensor], carry: Sequence[Tensor]):
+        given = [*xs, *carry]
+        old = history(results, set(given))[::-1]
         self.trace = Trace([])
         self.weights: dict[Any, Tensor] = {}
-        self.cuts = Cuts(old, results)
-        self.env: dict[Tensor, Any] = {}
+        self.cuts = Cuts(old, {*results, *given})
         self.parts: dict[tuple[Tensor, int, Any], Tensor] = {}
-        leaves = [self.leaf(blank(x.shape, x.dtype, x.name), x.tracked) for x in made.leaves]
-        self.env |= zip(made.leaves, leaves, strict=True)
+        leaves = [self.leaf(blank(x.shape, x.dtype, named(x)), x.tracked) for x in given]
+        self.env: dict[Tensor, Any] = dict(zip(given, leaves, strict=True))
         self.xs, self.carry = leaves[: len(xs)], leaves[len(xs) :]
         with self.trace, recording(True):
             for y in old:
@@ -164,6 +163,19 @@ class Program:
         return x if x in named else None
 
 
+def traced(step: Callable[..., Any], xs: Sequence[Tensor], carry: Sequence[Tensor]) -> Program:
+    """The program of `step(*xs, *carry)`, of tensors that tell shapes and names."""
+    made, results = trace(step, xs, carry)
+    return Program(results, made.leaves[: len(xs)], made.leaves[len(xs) :])
+
+
+def named(x: Tensor) -> str | None:
+    """The name of a tensor, or of what it is a part of."""
+    while x.name is None and x.op is not None and len(x.inputs) == 1:
+        x = x.inputs[0]
+    return x.name
+
+
 def origin(key: Any) -> Tensor:
     """The leaf that a key of `weights` is, or is a block of."""
     return key[0] if isinstance(key, tuple) else key
@@ -199,12 +211,12 @@ class Cuts:
     weights of which each reader takes one row, by its number.
     """
 
-    def __init__(self, nodes: Sequence[Tensor], results: Sequence[Tensor]):
+    def __init__(self, nodes: Sequence[Tensor], kept: set[Tensor]):
         self.readers: defaultdict[Tensor, list[Tensor]] = defaultdict(list)
         for y in nodes:
             for x in y.inputs or ():
                 self.readers[x].append(y)
-        self.kept = set(results)
+        self.kept = kept
         self.whole_of: dict[Tensor, tuple[int, ...]] = {}
         for y in filter(is_split, nodes):
             self._reach(y.inputs[0], sizes_of(y))

@@ -10,7 +10,7 @@ from typing import Any
 from ..op import pick
 from ..tensor import Tensor, Untraceable, history
 from .equations import Equations, derived
-from .rules import blank
+from .program import Program
 
 
 def equations_of(outputs: Sequence[Tensor], step_of: Any) -> dict[str, Equations]:
@@ -57,7 +57,7 @@ class _Step:
     """One step of a layer, and the one before it, whose ops are the same."""
 
     def __init__(self, before: list[Tensor], now: list[Tensor], read: set[Tensor]):
-        self.now, self.read, own = now, read, set(now)
+        self.read, own = read, set(now)
         place = {y: k for k, y in enumerate(before)}
         self.carry: dict[Tensor, Tensor] = {}  # of the step before, and what takes its place now
         self.xs: dict[Tensor, None] = {}
@@ -72,31 +72,15 @@ class _Step:
         states = set(self.carry.values())
         self.outputs = [y for y in now if y in read and y not in states and y.op is not pick]
 
-    def run(self, *given: Tensor) -> tuple[Tensor, ...]:
-        """The step on other tensors."""
-        known: dict[Tensor, Any] = dict(zip([*self.xs, *self.carry], given, strict=True))
-        for y in self.now:
-            if y.op is pick and y.inputs[0] in known:
-                known[y] = known[y.inputs[0]][y.attrs["i"]]
-            elif y.op is not None:
-                known[y] = y.op(*[known.get(x, x) for x in y.inputs], **y.attrs)
-            if y.name and isinstance(known[y], Tensor):
-                known[y].name = y.name
-        return tuple(known[y] for y in [*self.carry.values(), *self.outputs])
-
     def equations(self, title: str) -> Equations:
         """The equations, in which the loss reads what is read outside of the layer."""
-        xs = [blank(x.shape, x.dtype, _named(x) or "x") for x in self.xs]
-        for x, given in zip(xs, self.xs, strict=True):
-            x.tracked = x.tracked and (given.tracked or given.op is not None)
-        carry = [blank(x.shape, x.dtype) for x in self.carry]
-        names = [y.name or f"h{k + 1}" for k, y in enumerate(self.carry.values())]
-        batch = carry[0].shape[0] if carry[0].ndim > 1 else 0
-        results = [*self.carry.values(), *self.outputs]
+        states = [*self.carry.values()]
+        results = [*states, *self.outputs]
+        names = [y.name or f"h{k + 1}" for k, y in enumerate(states)]
+        batch = states[0].shape[0] if states[0].ndim > 1 else 0
         reads = [k for k, y in enumerate(results) if y in self.read]
-        return derived(
-            self.run, xs, carry, names, title=title, weights={}, reads=reads, batch=batch
-        )
+        program = Program(results, [*self.xs], [*self.carry])
+        return derived(program, names, title=title, weights={}, reads=reads, batch=batch)
 
 
 def _is_same(x: Tensor, old: Tensor) -> bool:
@@ -105,10 +89,3 @@ def _is_same(x: Tensor, old: Tensor) -> bool:
         return True
     plain = x.op is None and old.op is None and not (x.ndim or old.ndim or x.tracked or x.name)
     return plain and bool(x.data == old.data)
-
-
-def _named(x: Tensor) -> str | None:
-    """The name of a tensor, or of what it is a part of."""
-    while x.name is None and x.op is not None and len(x.inputs) == 1:
-        x = x.inputs[0]
-    return x.name

@@ -293,7 +293,8 @@ class MathML(Latex):
     RATIO = "<mfrac><mrow>{}</mrow><mrow>{}</mrow></mfrac>"
     POWER, ROOT = "<msup><mrow>{}</mrow><mrow>{}</mrow></msup>", "<msqrt>{}</msqrt>"
     TOTAL, BELOW = "<munder><mo>∑</mo><mi>{}</mi></munder>{}", "<msub>{}<mrow>{}</mrow></msub>"
-    SCALED, SIZE = "{}<mo>⋅</mo><msup><mn>10</mn>{}</msup>", "<mrow><mo>|</mo>{}<mo>|</mo></mrow>"
+    SCALED = "{}<mo>⋅</mo><msup><mn>10</mn><mrow>{}</mrow></msup>"
+    SIZE = "<mrow><mo>|</mo>{}<mo>|</mo></mrow>"
     WHERE = (
         '<mrow><mo stretchy="true">{{</mo><mtable><mtr><mtd>{1}</mtd><mtd>{0}</mtd></mtr>'
         "<mtr><mtd>{2}</mtd><mtd><mtext>else</mtext></mtd></mtr></mtable></mrow>"

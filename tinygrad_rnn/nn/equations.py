@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..formula.equations import Equations, derived
+from ..formula.program import traced
 from ..formula.rules import blank
 from ..tensor import Tensor
 from .cell import Cell
@@ -59,10 +60,9 @@ def _of_cell(cell: Cell, detail: bool) -> Equations:
             y = cell.output(x, *new)
         return new if y is new[0] else (*new, y)
 
+    x = blank((batch, cell.inputs), cell.dtype, "x")
     return derived(
-        one,
-        [blank((batch, cell.inputs), cell.dtype, "x"), *streams],
-        [blank(h.shape, h.dtype) for h in begin],
+        traced(one, [x, *streams], begin),
         cell.state,
         title=title,
         weights=_names(cell._leaves()),
@@ -81,7 +81,7 @@ def _of_step(step: Any, carry: Any, xs: Any, detail: bool) -> Equations:
     called = getattr(step, "__name__", type(step).__name__)
     batch = state[0].shape[0] if state and state[0].ndim > 1 else 0
     return derived(
-        step, slices, [blank(h.shape, h.dtype) for h in state], names,
+        traced(step, slices, state), names,
         title=f"{called}: {_shapes([*slices, *state], [*[x.name or '' for x in slices], *names])}",
         weights={}, reads=slice(None), batch=batch, detail=detail,
     )  # fmt: skip
