@@ -430,7 +430,8 @@ def test_every_rule_that_is_told_gives_the_numbers_of_the_engine(name):
 def letters_of(tape, r):
     names = ["x"] if len(r.inputs) == 1 else "abcdefhijklmn"
     known = {"g": r.grad.arrays[0], "y": r.value.arrays[0]}
-    known |= {f"g[{k}]": g for k, g in enumerate(r.grad.arrays)}
+    if len(r.grad.arrays) > 1:  # else g[0] is the first row of g
+        known |= {f"g[{k}]": g for k, g in enumerate(r.grad.arrays)}
     for name, (source, part) in zip(names, r.inputs, strict=False):
         known[name] = tape.records[source].value.arrays[max(0, part)]
     return {k: np.asarray(v, np.float64) for k, v in known.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -18,18 +18,6 @@ from .term import Call, Number, Symbol, Term
 from .write import ANY, Text, digits
 
 
-@dataclass(frozen=True)
-class Letters:
-    """An op on its letters: x alone, or a, b, c, …; y is the answer, g the cotangent of y.
-
-    formula: what it does. rules: for each input what it gets, None where it gets nothing, or where
-    the rule cannot be run without numbers.
-    """
-
-    formula: Term
-    rules: tuple[Term | None, ...]
-
-
 def blank(size: tuple[int, ...], dtype: Any, name: str | None = None) -> Tensor:
     """A leaf with a shape and no numbers, that waits for a gradient if it is of floats."""
     x = owned(np.empty(0))
@@ -40,24 +28,18 @@ def blank(size: tuple[int, ...], dtype: Any, name: str | None = None) -> Tensor:
 
 def in_letters(y: Tensor) -> tuple[str, tuple[str, ...]]:
     """What the op that made a tensor does, "tanh(x)", and the gradient of each input, as text; ""
-    where that is nothing, or not known."""
+    where that is nothing, or where the rule cannot be run without numbers.
 
-    def make() -> tuple[str, tuple[str, ...]]:
-        assert y.op is not None
-        found, write = letters(y.op, _sizes(y), y.attrs), Text()
-        rules = tuple("" if rule is None else write(rule) for rule in found.rules)
-        return write(found.formula), rules
-
-    return _remembered(y, (), make)
-
-
-def _sizes(y: Tensor) -> list[tuple[tuple[int, ...], Any]]:
-    return [(x._array.shape, x._array.dtype) for x in y.inputs]
+    An op's one input is x, several are a, b, c, …; y is the answer, g the cotangent of y.
+    """
+    found: tuple[str, tuple[str, ...]] = _remembered(y, (), lambda: _letters(y))
+    return found
 
 
 def _remembered(y: Tensor, what: Sequence[Any], make: Callable[[], Any]) -> Any:
     """What is made, once for all tensors that an op makes of inputs of such shapes."""
-    key = (*what, y.op, *_sizes(y), repr(y.attrs))
+    sizes = [(x._array.shape, x._array.dtype) for x in y.inputs]
+    key = (*what, y.op, *sizes, repr(y.attrs))
     if key not in _known:
         if len(_known) > MANY:
             _known.clear()
@@ -69,30 +51,25 @@ MANY = 2000  # ops, shapes and attributes whose letters are remembered
 _known: dict[Any, Any] = {}
 
 
-def letters(op: Op, shapes: Any, attrs: dict[str, Any]) -> Letters:
-    """The letters of an op for inputs of such (shape, dtype)."""
-    names = ["x"] if len(shapes) == 1 else [_letter(k) for k in range(len(shapes))]
-    xs = [blank(size, dtype, name) for (size, dtype), name in zip(shapes, names, strict=True)]
+def _letters(y: Tensor) -> tuple[str, tuple[str, ...]]:
+    op, write = y.op, Text()
+    assert op is not None
+    names = ["x"] if len(y.inputs) == 1 else [_letter(k) for k in range(len(y.inputs))]
+    xs = [blank(x._array.shape, x.dtype, n) for x, n in zip(y.inputs, names, strict=True)]
     known: dict[Tensor, Term] = {x: Symbol(name) for x, name in zip(xs, names, strict=True)}
     trace = Trace(xs)
     trace.number |= dict.fromkeys(xs, 0)
-    try:
-        with trace, recording(True):
-            op(*xs, **attrs)
-    except (TypeError, ValueError, AttributeError, IndexError):  # it needs numbers
-        return Letters(Call(op, tuple(known.values())), (None,) * len(xs))
-    y = trace.nodes[0]
-    formula = Reader(known).formula(y)
-    known[y] = Symbol("y")
-    g = _incoming(y, known)
-    trace.number |= dict.fromkeys(known, 0)
-    try:
-        with trace, recording(True):
-            pulled = op.pull(g, y, {x for x in xs if x.tracked})
-    except (TypeError, ValueError, AttributeError, IndexError):  # it reads numbers
-        return Letters(formula, (None,) * len(xs))
+    formula: Term = Call(op, tuple(known.values()))
+    pulled: list[Any] = [None] * len(xs)
+    with suppress(TypeError, ValueError, AttributeError, IndexError), trace, recording(True):
+        op(*xs, **y.attrs)
+        new = trace.nodes[0]
+        formula, known[new] = Reader(known).formula(new), Symbol("y")
+        g = _incoming(new, known)
+        trace.number |= dict.fromkeys(known, 0)
+        pulled = op.pull(g, new, {x for x in xs if x.tracked})  # a rule may need numbers
     read = Reader(known)
-    return Letters(formula, tuple(read(p) if isinstance(p, Tensor) else None for p in pulled))
+    return write(formula), tuple([write(read(p)) if isinstance(p, Tensor) else "" for p in pulled])
 
 
 SAME = "{0:0}"  # the form of what only changes a shape or a dtype, or cuts
