@@ -12,14 +12,14 @@ from ..tensor import Tensor
 from . import nodes, roles
 from .draft import Draft
 from .formula import cheap
-from .makers import looped, product
+from .makers import looped, product, row_of
 from .nodes import Coupled, Node, ordered
 from .plan import BACKWARD_LINES, LARGE_SUMS, Fixing, Plan
 from .roles import Argument, Place, Source
 from .schedule import reads
 from .sums import gathered
 from .trace import Step, detached, is_written
-from .where import ROWS, TURNED, VARIABLES, Index, Way, fixed, here, offset
+from .where import ROWS, TURNED, Way, fixed, here, offset, straight
 
 
 class Backward(Draft):
@@ -308,10 +308,8 @@ class Cotangents:
     def add_rows(self, total: str, x: Node, index: Node) -> None:
         """Add what comes to the rows that an index names."""
         self.schedule.settle(x, True)
-        at, n = self.places.at, len(index.shape)
-        every = [Index(v) for v in VARIABLES[: len(x.shape)]]
-        row = ", ".join([at[index].entry(every[:n]), *VARIABLES[n : len(x.shape)]])
-        line = f"{total}[{row}] += {at[x].entry(every)}"
+        at, every = self.places.at, straight(len(x.shape))
+        line = f"{total}[{row_of(at[index], index, every)}] += {at[x].entry(every)}"
         self.schedule.piece(None, (x, index), looped(x.shape, line))
 
     def add_number(self, term: Term) -> None:

@@ -11,8 +11,9 @@ from . import nodes
 from .formula import literal
 from .nest import last_only, nested
 from .nodes import Node, Unsupported, ordered
+from .roles import Place
 from .schedule import Piece, Schedule
-from .where import ROWS, VARIABLES, ZERO, Index, Way, fixed, offset, straight
+from .where import ROWS, VARIABLES, ZERO, Way, Ways, fixed, offset, straight
 
 
 def make(schedule: Schedule, outputs: Iterable[Node]) -> None:
@@ -55,8 +56,8 @@ def product(schedule: Schedule, node: nodes.Product, late: bool = False) -> None
 def dot(schedule: Schedule, node: nodes.Dot) -> None:
     """A product of two things that both change: plain loops."""
     x, y = node.inputs
-    *lead, row, column = [Index(v) for v in VARIABLES[: len(node.shape)]]
-    inner, size = Index("z"), node.shape[-1]
+    *lead, row, column = straight(len(node.shape))
+    inner = Way(-1)
     left, right = [*lead, row, inner], [*lead, inner, column]
     places = schedule.places
     a, b = (
@@ -67,9 +68,9 @@ def dot(schedule: Schedule, node: nodes.Dot) -> None:
         )
     )
     c = places.at[node].entry([*lead, row, column])
-    along = [(str(column.variable), size)]
+    along = [(column.text(), node.shape[-1])]
     lines = nested(along, [f"{c} = 0"])
-    lines += nested([("z", x.shape[-1]), *along], [f"{c} += {a} * {b}"])
+    lines += nested([(inner.text(), x.shape[-1]), *along], [f"{c} += {a} * {b}"])
     loops = list(zip(VARIABLES, node.shape[:-1], strict=False))
     schedule.piece(node, (x, y), nested(loops, lines))
 
@@ -96,7 +97,7 @@ def first_of(node: nodes.Reduce) -> Any:
 
 
 def fill(schedule: Schedule, node: Node, value: str) -> Piece:
-    entry = schedule.places.at[node].entry([Index(v) for v in VARIABLES[: len(node.shape)]])
+    entry = schedule.places.at[node].entry(straight(len(node.shape)))
     return schedule.piece(None, (), looped(node.shape, f"{entry} = {value}"))
 
 
@@ -132,7 +133,7 @@ def copy(schedule: Schedule, node: nodes.Copy) -> None:
     if min(len(x.shape), len(node.shape)) <= batched:
         raise Unsupported("reshape to or from a number")
     a, b = places.at[x], places.at[node]
-    rows = [Index("i")] if batched else []
+    rows = straight(1) if batched else ()
     source = a.entry(rows) if rows or a.time else a.array
     if places.is_padded(a):
         source = f"{source[:-1]}, 0:{x.shape[-1]}]"
@@ -145,11 +146,15 @@ def copy(schedule: Schedule, node: nodes.Copy) -> None:
 
 def rows_of(schedule: Schedule, node: nodes.RowsOf) -> None:
     table, index = node.inputs
-    at, n = schedule.places.at, len(index.shape)
-    every = [Index(v) for v in VARIABLES[: len(node.shape)]]
-    row = ", ".join([at[index].entry(every[:n]), *VARIABLES[n : len(node.shape)]])
-    line = f"{at[node].entry(every)} = {at[table].array}[{row}]"
+    at, every = schedule.places.at, straight(len(node.shape))
+    line = f"{at[node].entry(every)} = {at[table].array}[{row_of(at[index], index, every)}]"
     schedule.piece(node, (index,), looped(node.shape, line))
+
+
+def row_of(place: Place, index: Node, every: Ways) -> str:
+    """The row of a table that an index names, and its other axes as they are."""
+    n = len(index.shape)
+    return ", ".join([place.entry(every[:n]), *[way.text() for way in every[n:]]])
 
 
 def call(schedule: Schedule, node: nodes.Call) -> None:

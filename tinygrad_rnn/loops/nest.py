@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .formula import formula, literal
 from .nodes import Node, Pointwise, Unsupported, View, Written, under
 from .roles import Place
-from .where import ROWS, VARIABLES, Index, here, offset, straight
+from .where import ROWS, VARIABLES, Way, Ways, fixed, here, offset, straight
 
 if TYPE_CHECKING:
     from .places import Places
@@ -34,10 +34,13 @@ class Nest:
     def __init__(self, places: Places, shape: tuple[str, ...], stores: Sequence[Store]):
         self.places, self.shape, self.stores = places, shape, stores
         self.home = here(shape)
-        loops = [(v, n) for v, n in zip(VARIABLES, shape, strict=False) if n != "1"]
+        loops = [way.axis for way in self.home if way.axis is not None]
         outer = 1 if shape[:1] == (ROWS,) and len(shape) > 1 == len(loops) else len(loops) - 1
-        self.outer, self.loop = loops[: max(0, outer)], loops[max(0, outer) :]
-        self.inner = self.loop[0][0] if self.loop else None
+        self.outer, self.loop = [
+            [(VARIABLES[k], shape[k]) for k in axes]
+            for axes in (loops[: max(0, outer)], loops[max(0, outer) :])
+        ]
+        self.inner = loops[-1] if self.loop else None
         # what is made here, where the loop is, need not be read again
         self.making = {s.node for s in stores if s.makes is s.node and _at_home(s)}
         self.hoisted: list[str] = []
@@ -52,8 +55,7 @@ class Nest:
     def core(self) -> list[str]:
         """The innermost loop, with what is looked up before it and summed up after it."""
         values = [self.value(s.node, self.home) for s in self.stores]
-        writes = [self.write(s, v) for s, v in zip(self.stores, values, strict=True)]
-        self.body += writes
+        self.body += [self.write(s, v) for s, v in zip(self.stores, values, strict=True)]
         inner = nested(self.loop, self.body or ["pass"])
         return [*self.hoisted, *inner, *self.after]
 
@@ -61,9 +63,13 @@ class Nest:
         """The nodes that are computed here."""
         return [key[0] for key in self.registers if isinstance(key[0], Node)]
 
+    def is_outside(self, ways: Ways) -> bool:
+        """Whether a place is the same at all turns of the inner loop."""
+        return self.inner is not None and all(way.axis != self.inner for way in ways)
+
     # -- reading ---------------------------------------------------------------------------------
 
-    def value(self, node: Node, index: tuple[Index, ...]) -> str:
+    def value(self, node: Node, index: tuple[Way, ...]) -> str:
         """The text of one number: a register, an entry of a row, a constant."""
         places = self.places
         if isinstance(node, Written):
@@ -71,7 +77,7 @@ class Nest:
         if node in places.numbers:
             return places.numbers[node]
         if node in places.at and not (node in self.making and index == self.home):
-            return self.read(places.at[node], index, node.shape)
+            return self.read(places.at[node], index)
         if isinstance(node, View):
             return self.value(node.inputs[0], tuple([way.of(index) for way in node.ways]))
         if not isinstance(node, Pointwise):
@@ -79,8 +85,7 @@ class Nest:
         key = (node, index)
         if key not in self.registers:
             inputs = [self.value(x, under(x, index)) for x in node.inputs]
-            hoist = self.inner and all(i.variable != self.inner for i in index)
-            lines = self.hoisted if hoist else self.body
+            lines = self.hoisted if self.is_outside(index) else self.body
             self.register(key, "v", formula(places, node, inputs), lines)
         return self.registers[key]
 
@@ -91,67 +96,56 @@ class Nest:
             lines.append(f"{name} = {line}")
         return self.registers[key]
 
-    def read(self, place: Place, index: tuple[Index, ...], shape: Sequence[str]) -> str:
+    def read(self, place: Place, index: Ways) -> str:
         key = (place, index)
         if key not in self.registers:
-            self.registers[key] = self.entry(place, index, shape, hoist=True)
+            entry = self.entry(place, index)
+            if self.is_outside(index):
+                return self.register(key, f"{place.array}_at", entry, self.hoisted)
+            self.registers[key] = entry
         return self.registers[key]
 
-    def entry(
-        self, place: Place, index: Sequence[Index], shape: Sequence[str], hoist: bool = False
-    ) -> str:
+    def entry(self, place: Place, index: Ways) -> str:
         """The text of an entry; rows are looked up before the inner loop, so that it is simple."""
-        direct = place.entry(index)
-        using = [k for k, i in enumerate(index) if self.inner and i.variable == self.inner]
-        if not using:
-            if not hoist or not self.inner:
-                return direct
-            name = self.places.names.fresh(f"{place.array}_at")
-            self.hoisted.append(f"{name} = {direct}")
-            return name
-        last = index[-1]
-        if using != [len(index) - 1] or last.step != 1 or (place.shift and len(index) == 1):
-            return direct
+        using = [k for k, way in enumerate(index) if way.axis == self.inner]
+        last = self.inner is not None and using == [len(index) - 1] and index[-1].step == 1
+        if not last or (place.shift and len(index) == 1):
+            return place.entry(index)
+        begin, (variable, span) = index[-1].offset, self.loop[0]
         parts = [] if place.time is None else [place.time]
-        parts += [i.text(place.shift and k == 0) for k, i in enumerate(index[:-1])]
-        span = self.loop[0][1]
-        if last.offset or shape[-1] != span:
-            parts.append(f"{last.offset}:{last.offset + offset(span)}")
+        parts += [way.text(place.shift and k == 0) for k, way in enumerate(index[:-1])]
+        if begin or self.places.arguments[place.array].shape[-1] != span:
+            parts.append(f"{begin}:{begin + offset(span)}")
         if not parts:
-            return f"{place.array}[{self.inner}]"
+            return f"{place.array}[{variable}]"
         line = f"{place.array}[{', '.join(parts)}]"
-        return f"{self.register(line, f'{place.array}_row', line, self.hoisted)}[{self.inner}]"
+        return f"{self.register(line, f'{place.array}_row', line, self.hoisted)}[{variable}]"
 
     # -- writing ---------------------------------------------------------------------------------
 
     def write(self, store: Store, value: str) -> str:
-        shape = ["1" if way.axis is None else self.shape[way.axis] for way in store.target]
+        """Put a number where it belongs, or join it to what is there."""
         index = [
-            Index(None, way.offset, 0)
-            if way.axis is None or n == "1"
-            else Index(VARIABLES[way.axis], way.offset, way.step)
-            for way, n in zip(store.target, shape, strict=True)
+            fixed(way.offset) if way.axis is None or self.shape[way.axis] == "1" else way
+            for way in store.target
         ]
-        in_row = self.inner is None or any(i.variable == self.inner for i in index)
-        if store.how in ("=", "+=") and in_row:
-            whole = self.places.arguments[store.place.array].shape
-            return f"{self.entry(store.place, index, whole)} {store.how} {value}"
-        entry = self.entry(store.place, index, shape)
-        if not in_row:
-            return self.totalled(store, entry, value)
-        return f"{entry} = {store.how}({entry}, {value})"
-
-    def totalled(self, store: Store, entry: str, value: str) -> str:
-        """A reduction along the inner loop, in a register."""
+        entry = self.entry(store.place, index)
+        if not self.is_outside(index):
+            return joined(entry, store.how, value)
+        # a reduction along the inner loop, in a register
         total = self.places.names.fresh("total")
         if store.how not in ("=", "+="):
             self.hoisted.append(f"{total} = {entry}")
             self.after.append(f"{entry} = {total}")
-            return f"{total} = {store.how}({total}, {value})"
+            return joined(total, store.how, value)
         real = store.node.dtype.kind == "f"
         self.hoisted.append(f"{total} = {'0.0' if real else '0'}")
         self.after.append(f"{entry} {store.how} {total}")
         return f"{total} = plus({total}, np.float64({value}))" if real else f"{total} += {value}"
+
+
+def joined(entry: str, how: str, value: str) -> str:
+    return f"{entry} {how} {value}" if "=" in how else f"{entry} = {how}({entry}, {value})"
 
 
 def _at_home(store: Store) -> bool:

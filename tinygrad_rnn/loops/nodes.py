@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, TypeAlias
@@ -13,7 +13,7 @@ import numpy as np
 from ..op import Op
 from ..ops.arithmetic import add
 from ..tensor import Tensor
-from .where import ZERO, Index, Way
+from .where import Way, Ways, fixed
 
 
 class Unsupported(Exception):
@@ -194,10 +194,10 @@ There: TypeAlias = Leaf | Written  # nothing has to be computed for it
 Formula: TypeAlias = Pointwise | View | Written  # part of a formula, if it is in no array
 
 
-def under(x: Node, index: Sequence[Index]) -> tuple[Index, ...]:
+def under(x: Node, index: Ways) -> tuple[Way, ...]:
     """Return where an input is read, from a place of what is made of it: broadcasting undone."""
     pairs = zip(index[len(index) - len(x.shape) :], x.shape, strict=True)
-    return tuple([Index(None, ZERO, 0) if n == "1" else i for i, n in pairs])
+    return tuple([fixed() if n == "1" else i for i, n in pairs])
 
 
 def ordered(outputs: Iterable[Node], until: Iterable[Node] = ()) -> list[Node]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import builtins
 import keyword
 import re
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,11 +17,11 @@ from .formula import number_of
 from .nodes import Node, under
 from .roles import Argument, Place, Role
 from .trace import surroundings
-from .where import ROWS, VARIABLES, ZERO, Index, Sizes, offset, straight
+from .where import ROWS, VARIABLES, ZERO, Sizes, Way, Ways, offset, straight
 
 WORDS = """
     length way block start stop begun numbers rows behind done count low step s t before after np
-    f32 f64 multiply gather gather_packed pack_rows scratch plus larger smaller source target z
+    f32 f64 multiply gather gather_packed pack_rows scratch plus larger smaller source target
     forward backward
 """  # of every text
 RESERVED = {
@@ -141,7 +140,7 @@ class Places:
         row = len(base.shape) == 1 and len(x.shape) == 2 and x.ways == straight(2)[1:]
         return base if cut or row or x.ways == straight(len(x.shape)) else None
 
-    def seen(self, x: Node, index: Sequence[Index]) -> tuple[Place, tuple[Index, ...]]:
+    def seen(self, x: Node, index: Ways) -> tuple[Place, tuple[Way, ...]]:
         """Return where an operand is, through its views."""
         at = under(x, index)
         while x not in self.at:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .where import Index
+from .where import Ways
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +135,7 @@ class Place(NamedTuple):
     time: str | None = None  # the index of axis 0, None where there is no axis of time
     shift: bool = False  # whether its rows are those of the whole batch, ours from `start` on
 
-    def entry(self, index: Sequence[Index]) -> str:
+    def entry(self, index: Ways) -> str:
         """One of the numbers, as text."""
         parts = [] if self.time is None else [self.time]
         parts += [i.text(self.shift and k == 0) for k, i in enumerate(index)]

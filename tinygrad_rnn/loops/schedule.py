@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from .formula import cheap
@@ -10,7 +10,7 @@ from .nest import Nest, nested
 from .nodes import Leaf, Node, Pointwise, Unsupported, View, under
 from .places import Places
 from .roles import Carried, Place
-from .where import ROWS, Index, Ways, here, straight
+from .where import ROWS, Ways, here, straight
 
 
 @dataclass(eq=False, slots=True)
@@ -187,9 +187,7 @@ class Schedule:
         return found
 
 
-def reads(
-    places: Places, node: Node, home: Sequence[Index], making: bool = False
-) -> dict[Node, bool]:
+def reads(places: Places, node: Node, home: Ways, making: bool = False) -> dict[Node, bool]:
     """The placed nodes that a formula reads, and whether each only at the loop's own position.
 
     The node itself is not looked up if this is what is `making` it.

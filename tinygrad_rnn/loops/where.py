@@ -48,35 +48,31 @@ def offset(size: str | int, times: int = 1) -> Offset:
 ZERO = Offset()
 
 
-class Index(NamedTuple):
-    """Where to look along one axis: offset + step * (loop variable), or a fixed place."""
-
-    variable: str | None
-    offset: Offset = ZERO
-    step: int = 1
-
-    def text(self, shift: bool = False) -> str:
-        """The text; `shift` for rows of the whole batch, of which ours begin at `start`."""
-        at = offset("start") + self.offset if shift else self.offset
-        if self.variable is None:
-            return str(at)
-        steps = self.variable if self.step == 1 else f"{self.step} * {self.variable}"
-        return f"{at} + {steps}" if at else steps
-
-
 class Way(NamedTuple):
-    """How one axis is seen from elsewhere: offset + step * (an axis there), or a fixed place."""
+    """Where to look along one axis: offset + step * (an axis elsewhere), or a fixed place.
+
+    Elsewhere is another shape or, where it is told as text, the loops over one.
+    """
 
     axis: int | None
     offset: Offset = ZERO
     step: int = 1
 
-    def of(self, index: Sequence[Index]) -> Index:
-        """Return where one looks along this axis, from a place there."""
+    def of(self, ways: Sequence[Way]) -> Way:
+        """Return where one looks, from where the axes there look."""
         if self.axis is None:
-            return Index(None, self.offset, 0)
-        i = index[self.axis]
-        return Index(i.variable, self.offset + i.offset * self.step, self.step * i.step)
+            return self
+        way = ways[self.axis]
+        return Way(way.axis, self.offset + way.offset * self.step, self.step * way.step)
+
+    def text(self, shift: bool = False) -> str:
+        """The text; `shift` for rows of the whole batch, of which ours begin at `start`."""
+        at = offset("start") + self.offset if shift else self.offset
+        if self.axis is None:
+            return str(at)
+        variable = VARIABLES[self.axis]
+        steps = variable if self.step == 1 else f"{self.step} * {variable}"
+        return f"{at} + {steps}" if at else steps
 
 
 Ways = Sequence[Way]
@@ -93,13 +89,12 @@ def straight(ndim: int) -> tuple[Way, ...]:
 
 
 TURNED = (Way(1), Way(0))
-VARIABLES = "ijklmnpq"  # of the loops over the axes of a shape
+VARIABLES = "ijklmnpqz"  # of the loops over the axes of a shape; z is the inner one of a product
 
 
-def here(shape: Sequence[str]) -> tuple[Index, ...]:
+def here(shape: Sequence[str]) -> tuple[Way, ...]:
     """The position that a loop over this shape is at: no loop along an axis of size 1."""
-    pairs = zip(VARIABLES, shape, strict=False)
-    return tuple([Index(None, ZERO, 0) if n == "1" else Index(v) for v, n in pairs])
+    return tuple([fixed() if n == "1" else Way(k) for k, n in enumerate(shape)])
 
 
 class Sizes:
