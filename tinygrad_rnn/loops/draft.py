@@ -10,23 +10,25 @@ from . import nodes
 from .forms import Builder
 from .formula import KINDS
 from .makers import make
-from .nodes import Node, ordered
+from .nodes import Node, Unsupported, ordered
 from .places import Places
-from .plan import FORWARD_LINES, Fixing, Plan
-from .roles import Captured, Number, Place, Role, Source, Timed
+from .plan import FORWARD_LINES, Plan
+from .roles import Fixed, Place, Role, Timed
 from .schedule import Schedule
 from .sums import gathered
 from .trace import Step, is_written
 from .where import ROWS, Sizes
 
-Outputs = Sequence[tuple[Node, Place]]
+Outputs = list[tuple[Node, Place]]
 
 
 class Draft:
     """One direction of a step while it is written. `head`: its name, and what it says it is."""
 
-    def __init__(self, step: Step, batch: int | None, head: tuple[str, str]):
-        self.step, self.batch, self.head = step, batch, head
+    head = "forward", "The step, forward in time."
+
+    def __init__(self, step: Step, batch: int | None):
+        self.step, self.batch = step, batch
         sizes = Sizes()
         for word, tensors in (("H", step.carry), ("I", step.xs), ("N", step.captured)):
             for x in tensors:
@@ -36,13 +38,11 @@ class Draft:
                         sizes.add(n, word)
         self.lowering, self.places = Builder(sizes, batch), Places(sizes, batch is not None)
         self.schedule = Schedule(self.places)
-        self.numbers: list[Source] = []
-        self.names = carry_names(step)
         for k, x in enumerate(step.captured):
-            self.captured(x, Captured(k), x.name or f"w{k}")
+            self.captured(x, x.name or f"w{k}")
         self.paths = [
-            self.leaf(x, name, Timed("path", k), "before", True).array
-            for k, (x, name) in enumerate(zip(step.carry, self.names, strict=True))
+            self.leaf(x, carry_name(k, x), Timed("path", k), "before", True).array
+            for k, x in enumerate(step.carry)
         ]
         for k, x in enumerate(step.xs):
             name = x.name or ("x" if len(step.xs) == 1 else f"x{k}")
@@ -50,18 +50,16 @@ class Draft:
 
     # -- what is there -----------------------------------------------------------------------------
 
-    def captured(self, x: Tensor, role: Source, name: str) -> None:
+    def captured(self, x: Tensor, name: str) -> None:
         """Something that is the same at all steps: in the text, among the numbers, or an array."""
         if is_written(x):
             self.lowering.node(x)
             return
-        node = self.lowering.leaf(x, role, False)
+        node = self.lowering.leaf(x, Fixed(x), False)
         if x.ndim:
             node.name = name
             self.places.given.add(node)
         else:
-            node.role = Number(len(self.numbers))
-            self.numbers.append(role)
             self.places.numbers[node] = self.places.names.fresh("number")
 
     def place_captured(self) -> None:
@@ -110,14 +108,18 @@ class Draft:
             if not direct or isinstance(node, nodes.Pointwise | nodes.View):
                 self.schedule.store(node, place, makes=node if direct else None)
 
-    def plan(self, lines: int, fixed: Sequence[Fixing] = ()) -> Plan:
+    def plan(self, lines: int) -> Plan:
         """All of it, written down: what costs much and is needed twice is kept."""
-        for _ in range(4):
-            body, costly = self.schedule.body()
-            if not costly:
-                break
-            for node in costly:
-                self.schedule.keep(node)
+        try:
+            for _ in range(4):
+                body, costly = self.schedule.body()
+                if not costly:
+                    break
+                for node in costly:
+                    self.schedule.keep(node)
+        except RecursionError:  # formulas are written from the inside out
+            count = len(self.step.ops)
+            raise Unsupported(f"a step of {count} ops, hundreds of them in one chain,") from None
         text = self.text(body)
         words = set(re.findall(r"\w+", "\n".join(text[1:])))
         sizes = {word: n for n, word in self.places.sizes.words.items()}
@@ -127,17 +129,16 @@ class Draft:
         given = ", ".join([*parameters, *[a.name for a in arguments]])
         source = "\n".join([f"def {self.head[0]}({given}):", *text]) + "\n"
         values = tuple([sizes[word] for word in told])
-        called = self.places.called
-        return Plan(source, arguments, sizes, values, self.numbers, fixed, lines, called)
+        numbers = [n.source for n in self.places.numbers if n.source is not None]
+        return Plan(source, arguments, sizes, values, numbers, lines, self.places.called)
 
     def text(self, body: list[str]) -> list[str]:
         """The lines of the function."""
         lines = [f'"""{self.head[1]}"""']
         lines += [f"{ROWS} = stop - start"] if self.places.batched else []
         lines += [f"behind = 0 if way {'>' if self.head[0] == 'forward' else '<'} 0 else 1"]
-        for node, word in self.places.numbers.items():
-            assert isinstance(node, nodes.Leaf)
-            lines.append(f"{word} = {KINDS.get(node.dtype, 'f64')}(numbers[{node.role.k}])")
+        for k, (node, word) in enumerate(self.places.numbers.items()):
+            lines.append(f"{word} = {KINDS.get(node.dtype, 'f64')}(numbers[{k}])")
         lines += ["for done in range(0, length, block):",
                   "    count = min(block, length - done)",
                   "    low = done if way > 0 else length - done - count"]  # fmt: skip
@@ -151,21 +152,17 @@ class Draft:
         return [f"    {line}" for line in lines]
 
 
-def carry_names(step: Step) -> list[str]:
-    usual = ["h", "c"]
-    return [
-        (x.name or (usual[k] if k < 2 else f"h{k}")).rstrip("0") or f"h{k}"
-        for k, x in enumerate(step.carry)
-    ]
+def carry_name(k: int, x: Tensor) -> str:
+    return (x.name or ("h", "c", f"h{k}")[min(k, 2)]).rstrip("0") or f"h{k}"
 
 
 def forward_plan(step: Step, batch: int | None, residuals: Sequence[Tensor]) -> Plan:
     """The loop that computes the results of all steps, and keeps the residuals."""
-    draft = Draft(step, batch, ("forward", "The step, forward in time."))
+    draft = Draft(step, batch)
     lowering, places = draft.lowering, draft.places
     draft.place_captured()
     lowering.tensors(step.ops)
-    outputs: list[tuple[Node, Place]] = []
+    outputs: Outputs = []
     for k, y in enumerate(step.results):
         node = lowering.result(y)
         outputs.append((node, draft.result(k, node, True)))

@@ -15,7 +15,7 @@ from ..tensor import Tensor, recording
 from . import nodes
 from .lower import Lowering, plain
 from .nodes import Coupled, Node, Unsupported
-from .roles import Captured, Timed
+from .roles import Fixed, Timed
 from .trace import Trace
 from .where import ROWS, TURNED, ZERO, Offset, Way, fixed, offset
 
@@ -247,7 +247,7 @@ class Builder(Lowering):
         table, index = inputs
         first, second = [x.role if isinstance(x, nodes.Leaf) else None for x in (table, index)]
         sequence = isinstance(second, Timed) and second.kind == "x"
-        if not (isinstance(first, Captured) and sequence):
+        if not (isinstance(first, Fixed) and sequence):
             self.refuse("embedding of what the step computes")
         self.check_rows_first(index)
         return nodes.RowsOf([table, index], (*index.shape, *table.shape[1:]), y.dtype)

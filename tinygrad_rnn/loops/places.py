@@ -68,6 +68,7 @@ class Places:
         self.numbers: dict[Node, str] = {}
         self.given: set[Node] = set()  # what is there before the loop
         self.in_blocks: set[Node] = set()  # what is kept for a block of steps
+        self.packs: dict[Node, str] = {}
         self.called: dict[str, Called] = {}
 
     def argument(
@@ -79,26 +80,23 @@ class Places:
         self.arguments[word] = Argument(word, role, like.dtype, written, shape)
         return word
 
-    def of_role(self, role: Role) -> str | None:
-        """The argument that has this role already."""
-        return next((name for name, a in self.arguments.items() if a.role == role), None)
-
     def buffer(self, node: Node) -> Place:
         """Room for what a step computes: of one step, or of a block of them."""
         blocks = node in self.in_blocks
         padded = isinstance(node, nodes.Product) and node.shape[0] == ROWS
         wish = node.name or self.names.numbered(f"{node.stem}_")
-        role = roles.Buffer(node.shape, blocks, padded)
+        role = roles.Buffer(padded, blocks)
         name = self.argument(wish, role, node, node.shape)
         self.at[node] = Place(name, "s" if blocks else "0")
         return self.at[node]
 
     def packed(self, w: Node) -> str:
         """A fixed matrix as products read it."""
-        assert isinstance(w, nodes.Leaf)
-        role = roles.Packed(w.role)
-        wish = f"{w.name or 'W'}_packed"
-        return self.of_role(role) or self.argument(wish, role, w, w.shape, False)
+        if w not in self.packs:
+            assert isinstance(w, nodes.Leaf)
+            role, wish = roles.Packed(w.role.of), f"{w.name or 'W'}_packed"
+            self.packs[w] = self.argument(wish, role, w, w.shape, False)
+        return self.packs[w]
 
     def called_name(self, op: Op, dtype: np.dtype[Any] | None = None) -> str:
         """What an op goes by in the text, on numbers of a dtype or on whole arrays."""

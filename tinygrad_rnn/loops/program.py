@@ -10,7 +10,7 @@ from ..ops import embedding
 from ..tensor import Tensor
 from .backward import Backward
 from .draft import forward_plan
-from .nodes import Coupled, Unsupported
+from .nodes import Coupled
 from .plan import Plan
 from .trace import Step
 
@@ -20,18 +20,12 @@ def program_of(step: Step) -> Program:
     batch = common_batch([*step.xs, *step.carry])
     if any(y.shape[:1] != (batch,) for y in step.results):
         batch = None
-    for rows in [batch, None] if batch is not None else [None]:
+    if batch is not None:
         try:
-            return Program(step, rows)
-        except Coupled:
-            pass
-        except RecursionError:  # formulas are written from the inside out
-            raise too_long(step) from None
-    raise Unsupported("a step whose rows depend on each other")
-
-
-def too_long(step: Step) -> Unsupported:
-    return Unsupported(f"a step of {len(step.ops)} ops, hundreds of them in one chain,")
+            return Program(step, batch)
+        except Coupled:  # a row needs another one: the loop sees all of them at once
+            batch = None
+    return Program(step, batch)
 
 
 def common_batch(leaves: Sequence[Tensor]) -> int | None:
@@ -71,9 +65,6 @@ class Program:
         """The loop of the backward pass, where so many results have a cotangent."""
         plan = self.backs.get(incoming)
         if plan is None:
-            try:
-                draft = Backward(self.step, self.batch, incoming)
-                plan = self.backs[incoming] = draft.written(self.residuals)
-            except RecursionError:
-                raise too_long(self.step) from None
+            draft = Backward(self.step, self.batch, incoming)
+            plan = self.backs[incoming] = draft.written(self.residuals)
         return plan

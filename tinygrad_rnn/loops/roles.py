@@ -7,45 +7,22 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..tensor import Tensor
 from .where import Ways
 
 
-@dataclass(frozen=True, slots=True)
-class Captured:
-    """The k-th of the arrays that the step reads from outside."""
-
-    k: int
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Fixed:
-    """The k-th of what the derivative makes of such arrays alone: once, before the loop."""
+    """What is the same at all steps: a captured array, or what the derivative makes of such."""
 
-    k: int
+    of: Tensor
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Constant:
-    """An array that the derivative mentions."""
-
-    array: np.ndarray
-
-
-Source = Captured | Fixed | Constant
-
-
-@dataclass(frozen=True, slots=True)
-class Number:
-    """The k-th of the numbers, which all go into one array."""
-
-    k: int
-
-
-@dataclass(frozen=True, slots=True)
 class Packed:
-    """A matrix as products read it."""
+    """Such a matrix as products read it."""
 
-    of: Source
+    of: Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,19 +44,16 @@ class Buffer:
     `padded` rows are as wide as whole panels, so that products fill them quickly.
     """
 
-    shape: tuple[str, ...]
-    blocks: bool
     padded: bool
+    blocks: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Carried:
-    """The cotangent of the k-th carry, from step to step; `severed` where none gets further."""
+    """The cotangent of the k-th carry, from step to step."""
 
     k: int
-    shape: tuple[str, ...]
     padded: bool
-    severed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,25 +64,15 @@ class Total:
     fresh: bool
 
 
-@dataclass(frozen=True, slots=True)
 class Tall:
-    """A block of steps as one tall matrix, packed for the products that sum over it.
-
-    `rows` of it are those of one step, where there is no batch.
-    """
-
-    columns: str
-    rows: int
+    """A block of steps as one tall matrix, packed for the products that sum over it."""
 
 
-@dataclass(frozen=True, slots=True)
 class Scratch:
-    """Where such products, of these shapes, pack what they read."""
-
-    shapes: tuple[tuple[int, ...], ...]
+    """Where such products pack what they read."""
 
 
-Role = Captured | Fixed | Constant | Packed | Timed | Buffer | Carried | Total | Tall | Scratch
+Role = Fixed | Packed | Timed | Buffer | Carried | Total | Tall | Scratch
 
 
 class Argument(NamedTuple):

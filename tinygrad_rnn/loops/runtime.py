@@ -11,6 +11,7 @@ import numpy as np
 
 from ..kernels.spare import spare
 from ..kernels.threads import get_num_threads, spread
+from ..tensor import Tensor
 from .plan import Array, Plan, Values
 from .program import Program
 from .roles import Carried, Timed, Total
@@ -88,7 +89,7 @@ class Run:
         """The cotangents of xs, carry and captured, given those of the results."""
         step, T = self.program.step, self.length
         plan = self.program.backward(tuple([g is not None for g in gs]))
-        led = {role.k for _, role in plan.roles(Timed) if role.kind == "dx"}
+        led = {role.k for _, role in plan.roles[Timed] if role.kind == "dx"}
         dxs = [spare((T, *x.shape), x.dtype) if k in led else None for k, x in enumerate(step.xs)]
         work = Work(plan, self, -self.way)
         incoming = [None if g is None else np.ascontiguousarray(g) for g in gs]
@@ -101,7 +102,7 @@ class Run:
                 arrays |= self.arrays(self.begins[low], high - low, high - low)
                 again.run(low, high, arrays, KEPT)
                 work.run(low, high, arrays, KEPT)
-        return [*dxs, *work.carried(len(step.carry)), *work.totals(len(step.captured))]
+        return [*dxs, *work.carried(step.carry), *work.totals(step.captured)]
 
 
 def stretches(low: int, high: int, span: int, way: int) -> list[tuple[int, int]]:
@@ -117,15 +118,14 @@ class Work:
     def __init__(self, plan: Plan, run: Run, way: int):
         self.plan, self.way = plan, way
         self.function = plan.function or plan.compiled()
-        values = Values(plan.fixed, run.captured)
-        self.captured, batch = run.captured, run.program.batch
+        values, batch = Values(run.program.step.captured, run.captured), run.program.batch
         self.cost = plan.cost * (batch or 1)  # nanoseconds a step
         self.parts = self.cut(batch, run.length)
         share = max([b - a for a, b in self.parts]) if batch else 1
         self.begun = 0  # steps that are done
         self.block = max(1, min(run.length, plan.lines // max(1, share)))
         self.numbers, self.held = values.numbers(plan.numbers), plan.held(values)
-        self.rooms = [plan.room(b - a if batch is not None else None, self.block, run.captured)
+        self.rooms = [plan.room(b - a if batch is not None else None, self.block)
                       for a, b in self.parts]  # fmt: skip
 
     def cut(self, batch: int | None, length: int) -> list[tuple[int, int]]:
@@ -141,7 +141,7 @@ class Work:
         room = max(self.block, int(LONG / max(1.0, self.cost)))
         for a, b in stretches(low, high, room, self.way):
             given = []
-            for k, role in self.plan.roles(Timed):
+            for k, role in self.plan.roles[Timed]:
                 first = a - low if role.kind in local else a
                 last = first + b - a + (role.kind == "path")
                 array = arrays[role.kind][role.k]
@@ -166,22 +166,21 @@ class Work:
 
     # -- what is left when the loop is done ------------------------------------------------------
 
-    def carried(self, count: int) -> list[Array | None]:
+    def carried(self, carry: Sequence[Tensor]) -> list[Array | None]:
         """The cotangents of the first carry."""
-        found: list[Array | None] = [None] * count
-        for at, role in self.plan.roles(Carried):
-            if not role.severed:
-                width = self.plan.size(role.shape[-1]) if role.padded else None
-                parts = [dict(room)[at][:1][..., :width][0] for room in self.rooms]
-                found[role.k] = parts[0].copy() if len(parts) == 1 else np.concatenate(parts)
+        found: list[Array | None] = [None] * len(carry)
+        for at, role in self.plan.roles[Carried]:
+            width = carry[role.k].shape[-1] if role.padded else None
+            parts = [dict(room)[at][..., :width][0] for room in self.rooms]
+            found[role.k] = parts[0].copy() if len(parts) == 1 else np.concatenate(parts)
         return found
 
-    def totals(self, count: int) -> list[Array | None]:
+    def totals(self, captured: Sequence[Tensor]) -> list[Array | None]:
         """The sums of all threads, in the order of their rows."""
-        found: list[Array | None] = [None] * count
-        for at, role in self.plan.roles(Total):
+        found: list[Array | None] = [None] * len(captured)
+        for at, role in self.plan.roles[Total]:
             first, *others = [dict(room)[at] for room in self.rooms]
             for other in others:
                 first += other
-            found[role.k] = first.reshape(self.captured[role.k].shape)
+            found[role.k] = first.reshape(captured[role.k].shape)
         return found
