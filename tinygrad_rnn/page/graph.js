@@ -11,7 +11,7 @@ function set(el, facts) {
 
 class Graph {
   constructor(svg, run) {
-    Object.assign(this, { svg, run });
+    Object.assign(this, { svg, run, pointed: {} });
     set(svg, { role: "group", "aria-label": say("graph") }); // its nodes are things of their own
     for (const name of ["width", "height"]) svg.removeAttribute(name);
     const all = (what) => [...svg.querySelectorAll(what)];
@@ -76,7 +76,8 @@ class Graph {
       if (thing.ids) this.lightNode(thing, k, overlay);
       else this.lightEdge(thing, k, overlay);
     }
-    this.glow(this.run.at(k).record);
+    const { record } = this.run.at(k);
+    this.point("now", record ? [...this.byRecord[record.id], ...this.into[record.id]] : []);
   }
 
   /** The ticks at which a node changes: its records are computed, terms come, it is done. */
@@ -89,11 +90,15 @@ class Graph {
     ]);
   }
 
-  glow(record) {
-    const now = record ? [...this.byRecord[record.id], ...this.into[record.id]] : [];
-    for (const { el } of this.glowing || []) el.classList.remove("now");
-    for (const { el } of now) el.classList.add("now");
-    this.glowing = now;
+  /** Point at some things, and no longer at what was pointed at before: "now", or "selected". */
+  point(word, things) {
+    const dress = (on) => ({ el }) => {
+      el.classList.toggle(word, on);
+      if (word === "selected") el.setAttribute("tabindex", on ? 0 : -1);
+    };
+    this.pointed[word]?.forEach(dress(false));
+    things.forEach(dress(true));
+    this.pointed[word] = things;
   }
 
   setState(thing, state) {

@@ -60,19 +60,9 @@ function sentenceAt(k) {
   return say(terms.length ? "now_backward" : "now_leaf", { ...facts, ...done });
 }
 
-let selected = [];
-
 function select(id) {
   state.node = id;
-  for (const { el } of selected) {
-    el.classList.remove("selected");
-    el.setAttribute("tabindex", "-1");
-  }
-  selected = graph().byRecord[id];
-  for (const { el } of selected) {
-    el.classList.add("selected");
-    el.setAttribute("tabindex", "0");
-  }
+  graph().point("selected", graph().byRecord[id]);
   panel.show(id, state.k);
 }
 
@@ -284,11 +274,9 @@ const KEYS = {
 };
 
 function pressed(event) {
-  const typing = event.target.matches("input[type=search], select, textarea");
-  const onButton =
-    event.target.matches("button, summary, input[type=checkbox]") &&
-    [" ", "Enter"].includes(event.key);
-  if (typing || onButton || event.ctrlKey || event.metaKey || event.altKey) return;
+  const own = [" ", "Enter"].includes(event.key) ? ", button, summary, input[type=checkbox]" : "";
+  const taken = event.target.matches(`input[type=search], select${own}`);
+  if (taken || event.ctrlKey || event.metaKey || event.altKey) return;
   const node = event.target.closest(".node");
   if (node && ["Enter", "ArrowUp", "ArrowDown"].includes(event.key)) walkFrom(event);
   else if (KEYS[event.key]) {
@@ -316,12 +304,7 @@ function pick(event) {
 function wire() {
   const on = (id, act, event = "click") => byId(id).addEventListener(event, act);
   on("scrub", () => go(Number(byId("scrub").value)), "input");
-  on("play", () => play(timer === null));
   on("speed", () => timer !== null && play(true), "change");
-  on("first", KEYS.Home);
-  on("before", KEYS.ArrowLeft);
-  on("after", KEYS.ArrowRight);
-  on("last", KEYS.End);
   on("levels", (e) => e.target.value && setLevel(e.target.value));
   on("overlays", (e) => e.target.value && setOverlay(e.target.value));
   on("language", () => setLanguage(language === "en" ? "zh" : "en"));
@@ -329,9 +312,6 @@ function wire() {
   on("search", search, "input");
   on("search", (e) => e.key === "Enter" && nextFound(), "keydown");
   on("kinds", hideKinds, "change");
-  on("larger", KEYS["+"]);
-  on("smaller", KEYS["-"]);
-  on("whole", KEYS[0]);
   on("save", () => download("graph.svg", graph().file(), "image/svg+xml"));
   on("json", () => download("tape.json", JSON.stringify(data.tape), "application/json"));
   on("copy", () => copy(JSON.stringify(data.tape)));
@@ -339,6 +319,8 @@ function wire() {
   on("next", () => tour(stop + 1));
   on("previous", () => tour(Math.max(0, stop - 1)));
   on("picture", pick);
+  for (const el of document.querySelectorAll("[data-key]"))
+    el.addEventListener("click", KEYS[el.dataset.key]);
   document.addEventListener("keydown", pressed);
   document.addEventListener("click", (event) => {
     for (const menu of document.querySelectorAll("nav details"))

@@ -77,12 +77,9 @@ def read(text: str) -> Tape:
             alike = [kind(**_frozen(told)) for told in given.pop(table)]
             for r in given["records"]:
                 r[word] = alike[r[word]]
-        records = list(map(_record, given.pop("records")))
-        for number, r in enumerate(records):
-            _check(records, number)
-            for term in r.terms:
-                if term.numbers is None:
-                    term.numbers = records[r.inputs[term.place][0]].grad
+        records: list[Record] = []
+        for told in given.pop("records"):
+            records.append(_record(told, records))
         tape = Tape(records=records, **given)
         known = bool(tape.outputs) and all(0 <= y < len(records) for y in tape.outputs)
     except (KeyError, IndexError, TypeError, AttributeError) as error:
@@ -96,22 +93,20 @@ def _frozen(told: dict[str, Any]) -> dict[str, Any]:
     return {k: tuple(v) if isinstance(v, list) else v for k, v in told.items()}
 
 
-def _record(given: dict[str, Any]) -> Record:
-    record = Record(**given)
-    record.inputs = [(source, part) for source, part in record.inputs]
-    record.terms = [Term(t["place"], _numbers(t.get("numbers"))) for t in given.get("terms", ())]
-    record.value, record.grad = _numbers(given.get("value")), _numbers(given.get("grad"))
-    return record
-
-
-def _check(records: list[Record], number: int) -> None:
-    """Refuse a record that reads what does not come before it, at which no pass would end."""
-    r = records[number]
+def _record(given: dict[str, Any], before: list[Record]) -> Record:
+    """A record; refused where it reads what does not come before it: no pass would end there."""
+    r, number = Record(**given), len(before)
+    r.inputs = [(source, part) for source, part in r.inputs]
     if r.id != number or not all(0 <= source < number for source, _ in r.inputs):
         raise ValueError(f"Tape: the document is no tape: record {number} is out of order")
     for source, part in r.inputs:
-        if records[source].call.restacked and part >= 0:
-            records[records[source].inputs[0][0]].inputs[part]
+        if before[source].call.restacked and part >= 0:
+            before[before[source].inputs[0][0]].inputs[part]
+    r.value, r.grad = _numbers(given.get("value")), _numbers(given.get("grad"))
+    all_of = [before[source].grad for source, _ in r.inputs]  # that of a term which tells none
+    terms = [(t["place"], _numbers(t.get("numbers"))) for t in given.get("terms", ())]
+    r.terms = [Term(place, all_of[place] if told is None else told) for place, told in terms]
+    return r
 
 
 def _numbers(given: dict[str, Any] | None) -> Any:
