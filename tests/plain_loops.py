@@ -94,7 +94,6 @@ def uncompiled():
     """In this block every loop that is new runs as plain Python."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(caches, "programs", caches.Cache(256))
-        patch.setattr(caches, "latest", type(caches.latest)())
         patch.setattr(generated, "function", plain)
         patch.setattr(generated, "packed", np.asarray)
         patch.setattr(runtime, "spare", spoiled)

@@ -420,8 +420,16 @@ def test_ops_of_the_library_have_names_of_their_own():
 COUNT = 0
 
 
+class Tally(dict):
+    count = 0
+
+    def tick(self):
+        self.count += 1
+        return self.count
+
+
 class Counter:
-    total = 0
+    total, everyones = 0, []
 
     def __init__(self):
         self.count, self.seen, self.when = 0, [], {"first": None}
@@ -434,6 +442,10 @@ class Counter:
         self.seen.append(1)
         return len(self.seen)
 
+    def share(self):
+        self.everyones.append(1)
+        return len(self.everyones)
+
     def tick(self):
         Counter.total += 1
         return Counter.total
@@ -443,7 +455,8 @@ def impure_steps():
     """Ways to do something else each time, each with what a refusal says of it."""
     numpys, stdlib, legacy = np.random.default_rng(0), random.Random(0), np.random.RandomState(0)
     order, cycle, counter = iter([0.1] * 99), itertools.cycle([0.1, 0.2]), Counter()
-    numbers_ahead = (k for k in range(99))
+    numbers_ahead, under_way, tally = (k for k in range(99)), (k for k in range(99)), Tally()
+    next(under_way)
     log, array, cell, count = [], np.zeros(3), 0, itertools.count()
     weight = captured(0, H)
 
@@ -469,6 +482,10 @@ def impure_steps():
         seen.append(1)
         return len(seen)
 
+    def by_attribute():
+        by_attribute.count = getattr(by_attribute, "count", 0) + 1
+        return by_attribute.count
+
     def by_cache():
         log.append(1)
         return len(log)
@@ -485,6 +502,7 @@ def impure_steps():
         "an iterator": (lambda: next(order) > 9, "changes order"),
         "a cycle": (lambda: next(cycle) > 9, "changes cycle"),
         "a generator": (lambda: next(numbers_ahead) > 99, "changes numbers_ahead"),
+        "a generator under way": (lambda: next(under_way) > 99, "changes under_way"),
         "a counter": (lambda: next(count) > 99, "changes count"),
         "nonlocal": (lambda: by_nonlocal() > 99, "changes cell"),
         "global": (lambda: by_global() > 99, "changes COUNT"),
@@ -494,6 +512,9 @@ def impure_steps():
         "a list": (lambda: by_cache() > 99, r"changes log\[0\]"),
         "an object": (lambda: counter() > 99, r"changes counter\.count"),
         "a list of an object": (lambda: counter.note() > 99, r"changes counter\.seen\[0\]"),
+        "a list of a class": (lambda: counter.share() > 99, r"changes counter\.everyones\[\d"),
+        "a function's own": (lambda: by_attribute() > 99, r"changes by_attribute\.count"),
+        "a dict of one's own": (lambda: tally.tick() > 99, r"changes tally\.count"),
         "a class": (lambda: counter.tick() > 99, r"changes .*total"),
         "a dict": (lambda: counter.when.update(first=1), r"changes counter\.when\['first'\]"),
     }  # fmt: skip
@@ -567,6 +588,8 @@ def test_a_cell_that_keeps_something_on_itself_is_refused(cell, word, plain):
 def test_a_step_may_log_its_tensors_and_read_what_it_likes(plain):
     log, several, ring, marks = [], defaultdict(list), deque(), set()
     thing, rng, order = types.SimpleNamespace(scale=0.5), np.random.default_rng(0), iter([1, 2])
+    cycle = itertools.cycle([1, 2])
+    assert [next(cycle) for _ in range(3)] == [1, 2, 1]
     options = {"names": ["a"], "deep": [{"k": (1, 2.0)}], "copy": copy}
 
     def step(x, h):
@@ -575,7 +598,7 @@ def test_a_step_may_log_its_tensors_and_read_what_it_likes(plain):
         several["h"].append((x, new))
         ring.append(new)
         marks.add(new)
-        assert rng is not None and order is not None and options["copy"].copy
+        assert None not in (rng, order, cycle) and options["copy"].copy
         return new
 
     for _ in range(3):

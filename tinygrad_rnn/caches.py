@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import weakref
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -49,7 +48,7 @@ def remembered(most: int) -> Callable[[Callable[..., Answer]], Callable[..., Ans
 
 def clear() -> None:
     """Forget everything: what is asked next is recomputed, or found on disk."""
-    for cache in (outlines, answers, latest, programs, functions):
+    for cache in (outlines, answers, programs, functions):
         cache.clear()
     for forget in _forget:
         forget()
@@ -57,6 +56,5 @@ def clear() -> None:
 
 outlines = Cache(20_000)  # by shape and dtype
 answers = Cache(20_000)  # what an op gives for such inputs
-latest: weakref.WeakKeyDictionary[Any, Cache] = weakref.WeakKeyDictionary()  # by the step's code
 programs = Cache(256)  # by all that a step does
 functions = Cache(512)  # compiled, by their text

@@ -144,12 +144,6 @@ class Outline:
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Outline) and (self.shape, self.dtype) == (other.shape, other.dtype)
-
-    def __hash__(self) -> int:
-        return hash((self.shape, self.dtype))
-
     def __array__(self, *_: Any, **__: Any) -> np.ndarray:
         raise leaked()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -17,12 +16,10 @@ from .program import Program, program_of
 from .runtime import Run
 from .scanned import scanned
 from .trace import (
-    Follower,
     Step,
     at_one_time,
     check_repeatable,
     is_written,
-    run_on,
     same_numbers,
     trace,
     unrepeatable,
@@ -43,13 +40,10 @@ def compiled(
     again: Callable[[], Any] = lambda: _traced(step, inputs, state, names, roots)
     program, captured = _recalled(known, given)
     if program is None:
-        program, captured = _recognised(step, given, roots)
-    if program is None:
         made, results = again()
         program = _program(made, results, lambda: again()[0], len(inputs))
         if program is None:
             return None
-        _remember(step, given, program)
         captured = made.captured
     _check_repeats(program, captured, began, lambda: again()[0])
     if known is not None and all(x in known.tensors or is_written(x) for x in captured):
@@ -72,24 +66,12 @@ def compiled(
     return list(scanned.several(tuple(out), read, {"run": run}))
 
 
-def _code(step: Steps) -> Any:
-    """What calls of the same step have in common, be it a method or a new lambda each time."""
-    return getattr(step, "__code__", None) or getattr(
-        getattr(step, "__func__", None), "__code__", step
-    )
-
-
 def _given(state: Sequence[Tensor], inputs: Sequence[Tensor]) -> Any:
     """What a step is given, in shapes: layers that share a step's code are told apart by it."""
     return (
         tuple([(x._array.shape[1:], x._array.dtype, x.tracked) for x in inputs]),
         tuple([(c._array.shape, c._array.dtype) for c in state]),
     )
-
-
-def _remember(step: Steps, given: Any, program: Program) -> None:
-    with suppress(TypeError):  # a step that is an object without a hash, or without weak references
-        caches.latest.setdefault(_code(step), caches.Cache(SHAPES)).keep(given, program)
 
 
 def _check_repeats(program: Program, captured: Any, began: int, again: Any) -> None:
@@ -116,19 +98,6 @@ def _recalled(known: Known | None, given: Any) -> tuple[Any, Any]:
     return (program, captured) if same else (None, None)
 
 
-def _recognised(step: Steps, given: Any, roots: Sequence[Any]) -> tuple[Any, Any]:
-    """The program of last time, if the step, run again, does what it did then."""
-    try:
-        program = caches.latest.get(_code(step), {}).get(given)
-    except TypeError:
-        return None, None
-    if program is None:
-        return None, None
-    made = Follower(program.step)
-    results = run_on(made, step, roots)
-    return (program, made.values) if made.found(results) else (None, None)
-
-
 def _traced(step: Steps, inputs: Any, state: Any, names: Any, roots: Sequence[Any]) -> Any:
     leaves = [at_one_time(x) for x in inputs]
     made, new = trace(step, leaves, state, roots)
@@ -137,9 +106,6 @@ def _traced(step: Steps, inputs: Any, state: Any, names: Any, roots: Sequence[An
         leaf.name = name
     made.end(new)
     return made, new
-
-
-SHAPES = 256  # of what one step is given, whose programs are found at once
 
 
 def _program(made: Any, results: Any, again: Any, inputs: int) -> Program | None:

@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import gc
-import operator
-import pickle
+import marshal
 import random
 import sys
 import warnings
 from array import array
 from collections import deque
-from collections.abc import Iterable, Iterator
-from functools import partial
-from inspect import getattr_static
-from types import (
-    BuiltinFunctionType,
-    CodeType,
-    FunctionType,
-    GeneratorType,
-    MethodType,
-    ModuleType,
-    SimpleNamespace,
-)
+from collections.abc import Iterable
+from itertools import chain, zip_longest
+from operator import length_hint
+from types import CodeType, FunctionType, GeneratorType, ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -36,9 +27,12 @@ OURS = __package__.split(".")[0]
 KNOWN = {*sys.stdlib_module_names, OURS, "numpy", "numba"}  # their functions are not looked into
 PLAIN = (int, float, complex, str, bytes, type(None), type(...), slice, range, np.generic, np.dtype)
 RANDOM = (random.Random, np.random.RandomState, np.random.Generator, np.random.BitGenerator)
-WORLD = {random.Random: "random", np.random.RandomState: "np.random"}  # what is everybody's
+WORLD = {  # what is everybody's
+    "random": random.random.__self__,  # type: ignore[attr-defined]
+    "np.random": np.random.random.__self__,  # type: ignore[attr-defined]
+}
 ABSENT = object()
-NAMELESS: tuple[str, ...] = ()
+Content = Iterable[tuple[Any, Any]]  # what is there, each with what it goes by
 
 
 class Reach:
@@ -50,80 +44,40 @@ class Reach:
     of NumPy's, of this library or of installed packages read.
     """
 
-    def __init__(self, *roots: Any):
+    def __init__(self, *roots: Any, **others: Any):
         self.things: list[tuple[Any, Any, Any, Any]] = []  # it, how it is read, its content, where
-        self.tensors: list[tuple[Tensor, Any, Any, bool, Any]] = []  # and what they hold, and where
-        self.number: dict[int, int] = {}
-        self.met: dict[tuple[int, int], Any] = {}  # holds on to what it knows by address
-        self.left: deque[tuple[Any, tuple[str, ...], Any]] = deque()
-        for root in roots:
-            _looked_into.add(str(getattr(root, "__module__", "")).split(".")[0])
-            self.left.append((root, NAMELESS, (None, WORLD.get(root.__class__))))
-        while self.left and len(self.things) < MANY:
-            self.meet(*self.left.popleft())
-
-    def meet(self, x: Any, names: tuple[str, ...], place: Any) -> None:
-        """Note what `x` holds, and go on to that; `names` are those of the code that leads here."""
-        if (id(x), id(names)) in self.met:
-            return
-        self.met[id(x), id(names)] = x, names
-        read = reader(x)
-        if read is None:
-            return
-        if read is named:
-            read = partial(named, names=names)
-        if id(x) not in self.number or read.__class__ is partial:
-            self.number[id(x)] = len(self.things)
-            self.things.append((x, read, read(x), place))
-        if read in VALUES:
-            return
-        if x.__class__ is FunctionType or x.__class__ is MethodType:
-            names = names_of(x)
-        for piece, y in self.things[self.number[id(x)]][2]:
-            kind = y.__class__
-            if kind is Tensor:
-                if id(y) not in self.number:
-                    self.number[id(y)] = ~len(self.tensors)
-                    self.tensors.append((y, y._array, y._grad, y.tracked, (place, piece)))
-            elif kind not in LEAVES and not is_opaque(kind, y):
-                self.left.append((y, names, (place, piece)))
-        if read is attributes:
-            self.call(x, names, place)
-
-    def call(self, x: Any, names: tuple[str, ...], place: Any) -> None:
-        """The methods of an object that the code may call, each with the names of its own."""
-        for name in ("__call__", *names):
-            method = getattr_static(type(x), name, None)
-            if isinstance(method, property):
-                method = method.fget
-            if isinstance(method, FunctionType):
-                self.left.append((MethodType(method, x), names, place))
+        self.number: dict[int, int] = {}  # by address
+        _looked_into.update([top(x) for x in roots])
+        left: deque[tuple[Any, Any]] = deque([(x, None) for x in roots])
+        left += [(x, (None, name)) for name, x in others.items()]
+        while left and len(self.things) < MANY:
+            x, place = left.popleft()
+            read = reader(x) if id(x) not in self.number else None
+            if read is not None:
+                content = tuple(read(x))
+                self.number[id(x)] = len(self.things)
+                self.things.append((x, read, content, place))
+                if read not in VALUES:
+                    left += [(y, (place, p)) for p, y in content if READERS.get(y.__class__, held)]
 
     def changed(self) -> str | None:
         """What is not as it was, in a few words; None if all is. Logged tensors do not count."""
-        for y, held, slope, tracked, place in self.tensors:
-            if y._array is not held or y._grad is not slope or y.tracked is not tracked:
-                return f"changes {spelled(place)}"
         for x, read, before, place in self.things:
-            after = read(x)
-            if not same(before, after):
+            for piece in differences(before, tuple(read(x))):
                 if isinstance(x, RANDOM):
                     return f"draws random numbers from {spelled(place) or type(x).__name__}"
-                old, new = dict(kept(before)), dict(kept(after))
-                gone = (
-                    k for k in (*new, *old) if not alike(old.get(k, ABSENT), new.get(k, ABSENT))
-                )
-                piece = None if read in VALUES else next(gone, None)
                 return f"changes {spelled((place, piece)) or 'something outside'}"
         return None
 
     def key(self) -> Any:
         """The same by value: equal for two functions that do the same and read the same."""
-        found = []
-        for x, _, content, _ in self.things:
-            by = type(x) if not isinstance(x, FunctionType | ModuleType) else "function"
-            found.append((by, *[(piece, self.token(y)) for piece, y in content]))
-        return tuple(found)
+        return tuple(
+            [
+                (type(x), *[(piece, self.token(y)) for piece, y in content])
+                for x, _, content, _ in self.things
+                if x.__class__ is not Tensor
+            ]
+        )
 
     def token(self, x: Any) -> Any:
         if isinstance(x, Tensor) and x._array.__class__ is np.ndarray:
@@ -131,14 +85,14 @@ class Reach:
         return ("thing", self.number[id(x)]) if id(x) in self.number else frozen(x)
 
 
-def same(before: Any, after: Any) -> bool:
-    """Whether a content is what it was, tensors of a trace left out."""
+def differences(before: Any, after: Any) -> Iterable[Any]:
+    """The pieces of a content that are not what they were, tensors of a trace left out."""
     if len(before) == len(after) and all(a is b for (_, a), (_, b) in zip(before, after)):  # noqa: B905
-        return True
-    before, after = list(kept(before)), list(kept(after))
-    return len(before) == len(after) and all(
-        alike(a, b) and p == q for (p, a), (q, b) in zip(before, after, strict=True)
-    )
+        return
+    old, new = kept(before), kept(after)
+    for (p, a), (q, b) in zip_longest(old, new, fillvalue=(None, ABSENT)):
+        if not (alike(a, b) and alike(p, q)):
+            yield p if len(old) > len(new) else q
 
 
 def alike(a: Any, b: Any) -> bool:
@@ -147,13 +101,10 @@ def alike(a: Any, b: Any) -> bool:
     return a.__class__ is b.__class__ and a.__class__ in COMPARED and frozen(a) == frozen(b)
 
 
-def kept(content: Iterable[tuple[Any, Any]]) -> Iterator[tuple[Any, Any]]:
+def kept(content: Content) -> list[tuple[Any, Any]]:
     """A content without the tensors that only a trace has: a step may log them."""
-    at = 0
-    for piece, x in content:
-        if not traced(x):
-            yield (at if piece.__class__ is int else piece), x
-            at += 1
+    left = [(piece, x) for piece, x in content if not traced(x)]
+    return [(k if piece.__class__ is int else piece, x) for k, (piece, x) in enumerate(left)]
 
 
 def traced(x: Any) -> bool:
@@ -181,25 +132,34 @@ def spelled(place: Any) -> str:
 
 
 def reader(x: Any) -> Any:
-    """How the content is read, pairs (what it goes by, what is there); None where there is none."""
+    """How the content is read; None where there is none."""
     kind = x.__class__
-    if kind in LEAVES or isinstance(x, PLAIN):
+    read = next((READERS[k] for k in kind.__mro__ if k in READERS), held)
+    if read in (function, declared) and is_known(x):
         return None
-    found = READERS.get(kind)
-    if found is not None:
-        return found
-    if isinstance(x, RANDOM):
-        return state
-    if isinstance(x, type):
-        return None if is_known(x.__module__) else named
-    for base, read in READERS.items():
-        if isinstance(x, base):
-            return read
-    if hasattr(kind, "__next__"):
-        return position
-    if is_known(kind.__module__) and not kind.__module__.startswith(f"{OURS}."):
-        return compiled if hasattr(kind, "py_func") else None
-    return attributes
+    if read in OPEN and (not is_known(kind) or top(kind) == OURS):
+        return attributes
+    return position if read is held and hasattr(kind, "__next__") else read
+
+
+def top(x: Any) -> str:
+    """The package that a module, a class or a function is of."""
+    return str(getattr(x, "__module__", None) or getattr(x, "__name__", "")).split(".")[0]
+
+
+def is_known(x: Any) -> bool:
+    """Whether code is Python's, NumPy's, this library's, or of a package that is installed."""
+    package = top(x)
+    return package in KNOWN or (is_installed(package) and package not in _looked_into)
+
+
+@remembered(4096)
+def is_installed(package: str) -> bool:
+    file = getattr(sys.modules.get(package), "__file__", None) or ""
+    return "site-packages" in file or "dist-packages" in file
+
+
+_looked_into: set[str] = set()  # packages that steps came from
 
 
 @remembered(4096)
@@ -209,46 +169,33 @@ def names_in(code: CodeType) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*code.co_names, *inner]))
 
 
-def names_of(function: Any) -> tuple[str, ...]:
-    code = getattr(function, "__code__", None)  # a method passes on that of its function
-    return NAMELESS if code is None else names_in(code)
-
-
-def is_opaque(kind: type, x: Any) -> bool:
-    """Whether it is this library's own, which no step changes."""
-    if kind is Op:
-        return bool(x.ours)
-    return kind is ModuleType and x.__name__.split(".")[0] == OURS
-
-
-def is_known(module: Any) -> bool:
-    """Whether code is Python's, NumPy's, this library's, or of a package that is installed."""
-    top = str(module).split(".")[0]
-    return top in KNOWN or (is_installed(top) and top not in _looked_into)
-
-
-@remembered(4096)
-def is_installed(top: str) -> bool:
-    file = getattr(sys.modules.get(top), "__file__", None) or ""
-    return "site-packages" in file or "dist-packages" in file
-
-
-_looked_into: set[str] = set()  # packages that steps came from
-
-
-def function(f: FunctionType) -> Any:
-    """Closure cells, globals by name, defaults: of somebody's function, not of a library's."""
-    if is_known(f.__module__):
-        return ()
+def function(f: FunctionType) -> Content:
+    """Closure cells, globals by name, defaults, attributes."""
     code, world = f.__code__, f.__globals__
-    cells = zip(code.co_freevars, map(cell, f.__closure__ or ()), strict=True)
-    return (
+    names = names_in(code)
+    found = [*zip(code.co_freevars, map(cell, f.__closure__ or ()), strict=True)]
+    found += [(name, world[name]) for name in names if name in world]
+    modules = []
+    for word, x in found:  # which grows by what the code names of modules
+        if isinstance(x, ModuleType) and x not in modules:
+            modules.append(x)
+            inside = [(f"{word}.{name}", vars(x)[name]) for name in names if name in vars(x)]
+            known = is_known(x)  # of which only what draws is looked at
+            found += [
+                (p, y) for p, y in inside if not known or isinstance(y, ModuleType) or draws(y)
+            ]
+    found = [(p, y) for p, y in found if not isinstance(y, ModuleType)]
+    return [
         ("code", code),
-        *cells,
-        *[(name, world[name]) for name in names_in(code) if name in world],
-        *[(None, x) for x in f.__defaults__ or ()],
-        *[(None, x) for x in (f.__kwdefaults__ or {}).values()],
-    )
+        (None, f.__defaults__),
+        (None, f.__kwdefaults__),
+        *found,
+        *noted(vars(f)),
+    ]
+
+
+def noted(inside: Any) -> Content:
+    return [(f".{name}", y) for name, y in (inside or {}).items()]
 
 
 def cell(c: Any) -> Any:
@@ -258,95 +205,90 @@ def cell(c: Any) -> Any:
         return ABSENT
 
 
-def named(x: Any, names: tuple[str, ...]) -> Any:
-    """What of a module or a class the code that leads there names."""
-    inside = vars(x)
-    found = [(f".{name}", inside[name]) for name in names if name in inside]
-    if isinstance(x, ModuleType) and is_known(x.__name__):  # of which only what draws is looked at
-        found = [(p, y) for p, y in found if isinstance(y, ModuleType) or draws(y)]
-    return tuple(found)
-
-
 def draws(x: Any) -> bool:
     return isinstance(getattr(x, "__self__", None), RANDOM)
 
 
-def attributes(x: Any) -> Any:
-    inside = getattr(x, "__dict__", None)
-    found = [(f".{name}", y) for name, y in (inside or {}).items()]
-    for kind in type(x).__mro__ if inside is None or "__slots__" in vars(type(x)) else ():
-        slots = vars(kind).get("__slots__", ())
-        for name in (slots,) if isinstance(slots, str) else slots:
-            if name not in ("__dict__", "__weakref__") and hasattr(x, name):
-                found.append((f".{name}", getattr(x, name)))
-    return tuple(found)
+def declared(x: Any) -> Content:
+    """All that somebody's class or module declares, but for what Python notes there."""
+    every = [k for k in (x.__mro__ if isinstance(x, type) else (x,)) if not is_known(k)]
+    pairs = [pair for k in every for pair in vars(k).items()]
+    return [(f".{n}", y) for n, y in pairs if n[:2] != "__" or y.__class__ is FunctionType]
 
 
-def position(x: Any) -> Any:
-    """Return where an iterator is."""
-    if isinstance(x, GeneratorType):
-        frame = x.gi_frame
-        return ((None, -1 if frame is None else frame.f_lasti), (None, frame and frame.f_lineno))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            inside = repr(x.__reduce__()[1:])  # counters and cycles say so where they are
-        except (TypeError, AttributeError):
-            inside = ""
-    left = operator.length_hint(x, -1)
-    inner = [y for y in gc.get_referents(x) if not isinstance(y, type)]
-    return ((None, left), (None, inside), *[(None, y) for y in inner])
+def attributes(x: Any) -> Content:
+    """Attributes, the items of a container, and the class, for its methods."""
+    inside = object.__getstate__(x)  # what is in its dictionary, or a pair: and in its slots
+    parts = inside if inside.__class__ is tuple else (inside,)
+    items = [READERS[base](x) for base in x.__class__.__mro__ if base in READERS]
+    return [*chain(*map(noted, parts), *items), (None, x.__class__)]
 
 
-def state(x: Any) -> Any:
+HELD = ("__func__", "__self__", "__wrapped__", "func", "args", "keywords", "fget", "py_func")
+
+
+def held(x: Any) -> Content:
+    """What methods, partial functions, properties and such are of."""
+    kind, inside = x.__class__, getattr(x, "__dict__", ())
+    return [(None, getattr(x, name)) for name in HELD if hasattr(kind, name) or name in inside]
+
+
+def position(x: Any) -> Content:
+    """Where an iterator is, which its copy would be told too, and what it goes through."""
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            parts = [p if isinstance(p, tuple) else (p,) for p in x.__reduce__()[1:]]
+        at = repr([length_hint(y, -1) if hasattr(y, "__next__") else y for y in chain(*parts)])
+    except TypeError:  # it cannot be copied, and does not say
+        at = ""
+    return [(None, at), *[(None, y) for y in gc.get_referents(x) if not isinstance(y, type)]]
+
+
+def generated(x: GeneratorType[Any, Any, Any]) -> Content:
+    frame = x.gi_frame  # None where it has ended
+    return [(None, frame and frame.f_lasti), *noted(frame and frame.f_locals)]
+
+
+def state(x: Any) -> Content:
     if isinstance(x, random.Random):
-        now: Any = x.getstate() if type(x).getstate is random.Random.getstate else None
+        usual = type(x).getstate is random.Random.getstate
+        now: Any = hash(x.getstate()) if usual else None
     elif isinstance(x, np.random.RandomState):
-        now = x.get_state(legacy=False)
+        now = marshal.dumps(x.get_state(legacy=False))
     else:
-        now = getattr(x, "bit_generator", x).state
-    return ((None, pickle.dumps(now)),)  # hundreds of numbers, compared at every trace
+        now = marshal.dumps(getattr(x, "bit_generator", x).state)
+    return [(None, now)]
 
 
-def numbers(x: np.ndarray) -> Any:
+def numbers(x: Any) -> Content:
+    x = np.asarray(x)
     if x.dtype.hasobject:
-        return tuple([(k, y) for k, y in enumerate(x.flat)])
+        return enumerate(x.flat)
     thin = x if x.nbytes <= LARGE else x.reshape(-1)[:: x.nbytes // LARGE + 1]
-    return ((None, x.shape), (None, x.dtype), (None, thin.tobytes()))
+    return [(None, x.shape), (None, x.dtype), (None, thin.tobytes())]
 
 
-def compiled(x: Any) -> Any:
-    """What Numba compiles a function of."""
-    return ((None, getattr(x, "py_func", None)),)
-
-
-def op(x: Op) -> Any:
-    return tuple([(x.name, f) for f in x.functions])
-
-
-READERS: dict[Any, Any] = {
+LEAVES = (*PLAIN, CodeType, np.ufunc, Outline)
+COMPARED = (*PLAIN, CodeType, tuple, frozenset)
+READERS: dict[type, Any] = {
+    **dict.fromkeys(LEAVES),
+    **dict.fromkeys((list, tuple, deque), enumerate),
+    **dict.fromkeys((set, frozenset), lambda x: [(None, y) for y in sorted(x, key=id)]),
+    **dict.fromkeys((np.ndarray, bytearray, array), numbers),
+    **dict.fromkeys(RANDOM, state),
+    **dict.fromkeys((type, ModuleType), declared),
+    dict: lambda x: [((k,), y) for k, y in x.items()],
+    SimpleNamespace: lambda x: noted(vars(x)),
     FunctionType: function,
-    MethodType: lambda m: ((None, m.__func__), (None, m.__self__)),
-    BuiltinFunctionType: lambda f: ((None, f.__self__),),
-    partial: lambda p: ((None, p.func), (None, p.args), (None, p.keywords)),
-    staticmethod: lambda f: ((None, f.__func__),),
-    ModuleType: named,
-    Op: op,
-    np.ndarray: numbers,
-    list: lambda x: tuple(enumerate(x)),
-    tuple: lambda x: tuple(enumerate(x)),
-    deque: lambda x: tuple(enumerate(x)),
-    set: lambda x: tuple([(None, y) for y in sorted(x, key=id)]),
-    frozenset: lambda x: tuple([(None, y) for y in sorted(x, key=id)]),
-    dict: lambda x: tuple([((k,), y) for k, y in x.items()]),
-    bytearray: lambda x: ((None, bytes(x)),),
-    array: lambda x: ((None, x.tobytes()),),
-    SimpleNamespace: lambda x: attributes(x),
-    type(names_in): lambda f: ((None, f.__wrapped__),),
+    GeneratorType: generated,
+    Op: lambda x: [] if x.ours else [(x.name, f) for f in x.functions],
+    Tensor: lambda x: [(None, x._array), (None, x._grad), (None, x.tracked)],
 }
-VALUES = {state, numbers, READERS[bytearray], READERS[array]}
-LEAVES = {*PLAIN, bool, CodeType, np.ufunc, Outline, object}
-COMPARED = {*LEAVES, tuple, frozenset} - {object, Outline}
+OPEN = {
+    held,
+    *[READERS[kind] for kind in (list, set, dict)],
+}  # an object of that kind may hold more
+VALUES = {numbers, state, READERS[Tensor]}
 
 
 def frozen(x: Any) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from typing import Any
@@ -14,7 +13,7 @@ from .. import caches, kernels
 from ..grad import pullback
 from ..op import Op, pick, pointwise
 from ..tensor import Outline, Tensor, Untraceable, _births, leaked, mode, owned, recording, scope
-from .reach import Reach, frozen
+from .reach import WORLD, Reach, frozen
 
 Key = tuple[Any, ...]
 
@@ -48,10 +47,6 @@ class Trace:
 
     def __exit__(self, *_: object) -> None:
         mode.trace, mode.scope = mode.before.pop()
-
-    def expected(self, op: Op, inputs: Sequence[Any], attrs: dict[str, Any]) -> Any:
-        """What the op is known to give, before anything is looked at; None where nothing is."""
-        return None
 
     def record(self, op: Op, inputs: Sequence[Tensor], attrs: dict[str, Any]) -> Any:
         """The outline of an op's answer; None where all inputs have numbers, to be used at once."""
@@ -118,92 +113,6 @@ class Trace:
             tuple([self.number[x] for x in results]),
             tuple([(x._array, x.tracked) for x in self.leaves]),
             tuple([_specification(x) for x in self.captured]),
-        )
-
-
-class Strayed(BaseException):
-    """A step does something else than what its follower expects."""
-
-
-class Follower(Trace):
-    """A trace that expects a step to do what it did before, and only checks that it does.
-
-    As long as op after op is the same on the same, nothing is written down; the first that is not
-    ends the run. What is captured may be other tensors now, of the same shape and dtype.
-    """
-
-    def __init__(self, step: Step):
-        self.step, self.at = step, 0
-        self.leaves = step.trace.leaves
-        self.values: list[Any] = [None] * len(step.captured)
-
-    def expected(self, op: Op, inputs: Sequence[Any], attrs: dict[str, Any]) -> Any:
-        nodes, at = self.step.ops, self.at
-        if at >= len(nodes):
-            return None
-        y = nodes[at]
-        if (y.op is not op and op.ours) or len(inputs) != len(y.inputs):
-            return None
-        if attrs != y.attrs if op.ours else self.differs(op, y, attrs):
-            return None
-        if y.scope != mode.scope:
-            return None
-        for x, known in zip(inputs, y.inputs):  # noqa: B905 (this loop is hot)
-            if x is not known and not self.takes(x, known, y):
-                return None
-        if y._array.__class__ is not tuple:
-            self.at = at + 1
-            return y if mode.recording else self.cut(op, y)
-        self.at = at + 1 + len(y._array)
-        parts = nodes[at + 1 : self.at]
-        return tuple(parts if mode.recording else [self.cut(op, part) for part in parts])
-
-    def differs(self, op: Op, y: Tensor, attrs: dict[str, Any]) -> bool:
-        """Whether somebody else's op is another than it was, or reads other things."""
-        around = self.step.around.get(y)
-        return around is None or frozen(attrs) != frozen(y.attrs) or around != surroundings(op)
-
-    def record(self, op: Op, inputs: Sequence[Tensor], attrs: dict[str, Any]) -> Any:
-        if Outline not in [x._array.__class__ for x in inputs]:
-            return None
-        y = self.expected(op, inputs, attrs)
-        if y is None:
-            raise Strayed
-        return y
-
-    def takes(self, x: Any, known: Tensor, y: Tensor | None = None) -> bool:
-        """Whether `x` can be what is captured where `known` was, as an input of `y`."""
-        k = self.step.place.get(known)
-        if k is None:
-            return False
-        if x.__class__ is not Tensor:  # a number: the same, if it is written in the text
-            same = known._array.__class__ is not Outline and self.is_kind(x, known, y)
-            same = same and x == known._array and (x != 0 or math.copysign(1.0, x) > 0)
-            if same and (self.values[k] is None or self.values[k] is known):
-                self.values[k] = known
-                return True
-            return False
-        if self.values[k] is not None:
-            return self.values[k] is x
-        if _specification(x) != self.step.specifications[k]:
-            return False
-        self.values[k] = x
-        return True
-
-    def is_kind(self, x: Any, known: Tensor, y: Tensor | None) -> bool:
-        """Whether a Python number becomes a constant of this dtype: 2 does beside floats."""
-        if x.__class__ is float or x.__class__ is not int:
-            return x.__class__ is float and known._array.dtype.kind == "f"
-        company = [z._array for z in (y.inputs if y is not None else ())]
-        floats = any(z.__class__ is Outline and z.dtype.kind == "f" for z in company)
-        return bool((known._array.dtype.kind == "f") == floats)
-
-    def found(self, results: Sequence[Tensor] | None) -> bool:
-        """Whether the whole step was as expected, to the end."""
-        if results is None or self.at != len(self.step.ops):
-            return False
-        return len(results) == len(self.step.results) and all(
-            x is y or self.takes(x, y) for x, y in zip(results, self.step.results, strict=True)
         )
 
 
@@ -311,7 +220,6 @@ class Step:
             known[x] = x if is_written(x) else _outlined(x)
             known[x].name = x.name
         self.captured = [known[x] for x in trace.captured]
-        self.place = {x: k for k, x in enumerate(self.captured)}
         self.specifications = [_specification(x) for x in trace.captured]
         for k, x in enumerate(self.captured):
             self.trace.number[x] = ~k
@@ -395,40 +303,33 @@ def trace(
     step: Callable[..., Any], xs: Sequence[Tensor], carry: Sequence[Tensor],
     roots: Sequence[Any] = (),
 ) -> Any:  # fmt: skip
-    """Run a step on outlines: its trace, and its results; states that may be trained count."""
-    made = Trace([*xs, *carry])
-    for leaf in made.leaves[len(xs) :]:
-        leaf.tracked = leaf._array.dtype.kind == "f"
-    return made, run_on(made, step, [*roots, *WORLD] if roots else [])
-
-
-def run_on(made: Trace, step: Callable[..., Any], roots: Sequence[Any]) -> Any:
-    """What a step returns when it is run on the leaves of a trace; None where it strays.
+    """Run a step on outlines: its trace, and its results; states that may be trained count.
 
     Refused if it changes anything that the `roots` reach.
     """
-    reach, new = Reach(*roots) if roots else None, None
-    with suppress(Strayed), made, recording(True):
+    made = Trace([*xs, *carry])
+    for leaf in made.leaves[len(xs) :]:
+        leaf.tracked = leaf._array.dtype.kind == "f"
+    reach = Reach(*roots) if roots else None
+    with made, recording(True):
         new = step(*made.leaves)
-        new = () if new is None else new
     changed = reach.changed() if reach is not None else None
     if changed:
         raise impure(changed)
-    if new is None:
-        return None
-    new = tuple(new) if isinstance(new, tuple | list) else (new,)
-    return tuple([y if y.__class__ is Tensor else Tensor(y) for y in new])
+    new = () if new is None else tuple(new) if isinstance(new, tuple | list) else (new,)
+    return made, tuple([y if y.__class__ is Tensor else Tensor(y) for y in new])
 
 
-WORLD = (random.random.__self__, np.random.random.__self__)  # type: ignore[attr-defined]
 TRIES = 8
 
 
 def check_repeatable(first: Trace, again: Callable[[], Trace], tries: int = TRIES) -> None:
     """Refuse a step that makes other numbers each time it runs: a loop would repeat the first."""
-    for _ in range(tries):
-        if not _alike(first, again()):
-            raise unrepeatable()
+    world = Reach(**WORLD)
+    alike = all([_alike(first, again()) for _ in range(tries)])
+    drawn = world.changed()
+    if drawn or not alike:
+        raise impure(drawn) if drawn else unrepeatable()
 
 
 def unrepeatable() -> Untraceable:
