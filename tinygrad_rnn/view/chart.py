@@ -127,13 +127,10 @@ def _decades(span: Span) -> list[float]:
     if span[1] - span[0] < 0.5:
         return [math.log10(v) for v in round_ticks((10 ** span[0], 10 ** span[1]))]
     low, high = math.floor(span[0]), math.ceil(span[1])
-    if high - low > 2:
-        step = math.ceil((high - low) / 7)
-        return [float(k) for k in range(low, high + step, step)]
-    fine = [k + math.log10(m) for k in range(low, high) for m in (1, 2, 5)] + [float(high)]
-    above = [k for k in fine if k >= span[1]][:1]
-    below = [k for k in fine if k <= span[0]][-1:]
-    return [k for k in fine if below[0] <= k <= above[0]]
+    step, parts = math.ceil((high - low) / 7), (1, 2, 5) if high - low <= 2 else (1,)
+    fine = [k + math.log10(m) for k in range(low, high + step, step) for m in parts]
+    first, last = max(k for k in fine if k <= span[0]), min(k for k in fine if k >= span[1])
+    return [k for k in fine if first <= k <= last]
 
 
 class _Chart:
@@ -179,7 +176,8 @@ class _Chart:
         )
 
     def _axes(self) -> None:
-        canvas, (left, top), (right, bottom) = self.canvas, *self._corners()
+        canvas, left, top, right = self.canvas, LEFT, self.top, WIDTH - RIGHT
+        bottom = canvas.height - BOTTOM
         words = [f"{10**y:g}" for y in self.y_ticks] if self.log else _labels(self.y_ticks)
         for y, tick in zip(self.y_ticks, words, strict=True):
             _, v = self._at(0, y)
@@ -190,9 +188,6 @@ class _Chart:
             canvas.line([(u, top), (u, bottom)], look.INNER_LINE)
             canvas.text(u, bottom + 18, tick, at="middle")
         canvas.line([(left, top), (left, bottom), (right, bottom)], look.LINE)
-
-    def _corners(self) -> tuple[tuple[float, float], tuple[float, float]]:
-        return (LEFT, self.top), (WIDTH - RIGHT, self.canvas.height - BOTTOM)
 
     def _lines(self) -> None:
         for k, points in enumerate(self.lines.values()):

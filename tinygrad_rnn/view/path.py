@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
+
 from .canvas import Point
 from .graph import Edge
 
@@ -22,9 +24,7 @@ def smooth(route: list[Point], sideways: bool) -> list[Point]:
     if len(points) == 2:  # from a chip to its box
         return curves + _straight(*points)
     here = points[0]
-    for k in range(1, len(points)):
-        corner = points[k]
-        after = points[k + 1] if k + 1 < len(points) else None
+    for corner, after in zip_longest(points[1:], points[2:]):
         if _is_slanted(here, corner):
             curves += _s_shape(here, corner)
             here = corner
@@ -35,11 +35,8 @@ def smooth(route: list[Point], sideways: bool) -> list[Point]:
             radius = min(RADIUS, _length(here, corner), _length(corner, after) / 2)
             enter, leave = _towards(corner, here, radius), _towards(corner, after, radius)
             curves += _straight(here, enter) if enter != here else []
-            curves += [
-                _towards(enter, corner, radius * 0.55),
-                _towards(leave, corner, radius * 0.55),
-            ]
-            curves += [leave]
+            curves += [_towards(p, corner, radius * 0.55) for p in (enter, leave)]
+            curves.append(leave)
             here = leave
     return curves
 
@@ -52,11 +49,7 @@ def arrow_head(route: list[Point], sideways: bool) -> list[Point]:
     (x, y), size = tip, _length(before, tip) or 1.0
     dx, dy = (x - before[0]) / size, (y - before[1]) / size
     foot, half = (x - dx * ARROW, y - dy * ARROW), ARROW * 0.4
-    return [
-        tip,
-        (foot[0] - dy * half, foot[1] + dx * half),
-        (foot[0] + dy * half, foot[1] - dx * half),
-    ]
+    return [tip, *((foot[0] - dy * side, foot[1] + dx * side) for side in (half, -half))]
 
 
 def label_place(edge: Edge) -> tuple[float, float, str]:
@@ -84,8 +77,6 @@ def _merged(route: list[Point]) -> list[Point]:
             if x0 == x1 == point[0] or y0 == y1 == point[1]:
                 points.pop()
         points.append(point)
-    if len(points) == 1:
-        points.append((points[0][0] + 0.1, points[0][1]))
     return points
 
 
@@ -98,7 +89,7 @@ def _with_stub(route: list[Point]) -> list[Point]:
     """An S ends in a straight bit as long as the arrow head, so that the head stands upright."""
     points = _merged(route)
     (_, y0), (x1, y1) = points[-2:]
-    if len(points) == 2 or not _is_slanted(points[-2], points[-1]):
+    if len(points) == 2 or not _is_slanted(*points[-2:]):
         return points
     return [*points[:-1], (x1, y1 - ARROW if y1 > y0 else y1 + ARROW), (x1, y1)]
 
