@@ -178,7 +178,8 @@ def digits(value: float) -> str:
     """A number with the fewest digits that tell it from others of its dtype, whole ones as such."""
     if value == round(value) and abs(value) < 1e15:
         return f"{value:.0f}".replace("-", "−")
-    short = np.float32(value)
+    with np.errstate(over="ignore"):  # beyond its range it is infinite, which is another number
+        short = np.float32(value)
     return str(short if float(short) == value else np.float64(value)).replace("-", "−")
 
 
