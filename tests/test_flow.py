@@ -302,6 +302,21 @@ def test_products_of_jacobians_are_what_the_whole_run_says(name, how):
     assert found.end[1] == pytest.approx(np.linalg.norm(product, 2))
 
 
+@tg.primitive(lambda g, y, x: g - g.mean(axis=0, keepdims=True))
+def centred(x):
+    """An op of somebody's that mixes the rows of a batch."""
+    return x - x.mean(axis=0, keepdims=True)
+
+
+def test_a_step_that_mixes_rows_is_refused():
+    hs = [tg.tensor(np.random.default_rng(0).normal(size=(3, 4)), requires_grad=True)]
+    for t in range(3):
+        with tg.scope(f"t={t}"):
+            hs.append(centred(tg.tanh(hs[-1])))
+    with pytest.raises(ValueError, match="each row of the batch, 3 in all, is by itself"):
+        tg.lab.flow({"h": tg.stack(hs[1:])})
+
+
 def test_a_skip_over_time_carries():
     """S23: h(t) = tanh(...) + h(t-3): with Wh = 0 a unit comes back as it was, 3 steps on."""
     cell = CELLS["time skip"]()

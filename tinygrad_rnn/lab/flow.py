@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -15,7 +15,7 @@ from ..nn.cell import Part
 from ..nn.cells import RNN
 from ..tape.words import number, step_of
 from ..tensor import Tensor, recording
-from .jacobian import Wide
+from .jacobian import Step
 from .steps import path_of, recorded
 from .table import table
 
@@ -195,7 +195,7 @@ def flow(
     if not 0 <= row < paths[0][0].shape[0]:
         raise ValueError(f"flow: row: expected one of {paths[0][0].shape[0]} rows, got {row}")
     sizes = tuple(path[0].shape[1] for path in paths)
-    chain = _Chain(paths, doors, row, sizes)
+    chain = _Chain(paths, doors, row)
     end = largest(np.stack(chain.products))
     verdict = _verdict(end, steps, chain)
     return Flow(tuple(states), sizes, steps, chain.jacobians, end, bounds, verdict)
@@ -237,23 +237,20 @@ def _read(states: Mapping[str, Tensor], gates: Mapping[str, Tensor]) -> Any:
 class _Chain:
     """Jacobians of steps in a row, and their products up to the last."""
 
-    def __init__(self, paths: Any, doors: Mapping[str, Any], row: int, sizes: Sequence[int]):
+    def __init__(self, paths: Any, doors: Mapping[str, Any], row: int):
         self.moments = list(zip(*paths, strict=True))
-        self.doors, self.row, self.sizes = doors, row, sizes
-        T, N = len(self.moments), sum(sizes)
+        self.doors, self.row = doors, row
+        T, N = len(self.moments), sum(path[0].shape[1] for path in paths)
         self.jacobians = np.zeros((T - 1, N, N))
         for k in range(T - 1):
-            wide = Wide(self.moments[k : k + 2], row, N)
-            (self.jacobians[k],) = wide.pull(self._cut(np.eye(N)))
+            (self.jacobians[k],) = self.step(k).pull(np.eye(N))
         self.products = [np.eye(N)]
         with np.errstate(all="ignore"):
             for J in self.jacobians[::-1]:
                 self.products.insert(0, self.products[0] @ J)
 
-    def _cut(self, g: np.ndarray) -> list[np.ndarray]:
-        ends = np.cumsum(self.sizes)[:-1]
-        dtype = self.moments[0][0].dtype
-        return [np.ascontiguousarray(part, dtype) for part in np.split(g, ends, axis=1)]
+    def step(self, k: int) -> Step:
+        return Step(self.moments[k], self.moments[k + 1], self.row)
 
     def shares(self, first: int) -> dict[str, float]:
         """What part of ∂state(last)/∂state(first) has come through each gate, step by step.
@@ -271,9 +268,8 @@ class _Chain:
         for k in range(first, len(self.jacobians)):
             back = (u[:, 0] @ self.products[k + 1])[None]
             scale = float(np.abs(back).max()) or 1.0
-            wide = Wide(self.moments[k : k + 2], self.row, 1)
             doors = [path[k + 1] for path in self.doors.values()]
-            ways = [way[0] @ forward for way in wide.pull(self._cut(back / scale), doors)]
+            ways = [way[0] @ forward for way in self.step(k).pull(back / scale, doors)]
             found += np.array(ways) * scale / s[0]
             forward = self.jacobians[k] @ forward
         found /= len(self.jacobians) - first

@@ -1,106 +1,73 @@
-"""The Jacobian of one step of a run: its derivative by all that it was given, in one pull."""
+"""The Jacobian of one step of a run: its derivative by all that it was given, in one pass."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from ..grad import pullback
-from ..tape.loops import copied
+from ..tape.itemised import Bundle, batched
 from ..tape.words import step_of
-from ..tensor import Tensor, owned
+from ..tensor import Tensor
 from .steps import refuse_clipped
 
 
-class Wide:
-    """One step with one row of its batch repeated, so that many cotangents go back at once.
+class Step:
+    """One step of a run and one row of its batch: `before` its states, `after` the next ones."""
 
-    Rows of a batch know nothing of each other: N equal rows with N cotangents are N pulls. `before`
-    are the states it was given, `after` those that it made; `image` says what stands for what.
-    """
+    def __init__(self, before: Sequence[Tensor], after: Sequence[Tensor], row: int):
+        self.before, self.after, self.row = before, after, row
+        self.own = _own(before, after)
+        refuse_clipped("flow", self.own)
+        read = {x for y in self.own for x in y.inputs}
+        self.ends = set(before) | (read - self.own)
 
-    def __init__(self, states: Sequence[Sequence[Tensor]], row: int, count: int):
-        (before, after), self.row, self.count = states, row, count
-        self.before, self.after = before, after
-        self.batch = before[0].shape[0]
-        self.image: dict[Tensor, Tensor] = {}
-        for x in before:
-            if x not in self.image:
-                self.image[x] = owned(self._rows(x._array))
-                self.image[x].tracked = True
-        own = _own(before, after)
-        refuse_clipped("flow", own)
-        for y in own:
-            if any(x in self.image for x in y.inputs):
-                self.image[y] = self._copy(y)
-
-    def _rows(self, a: Any) -> Any:
-        if a.__class__ is tuple:
-            return tuple(map(self._rows, a))
-        if a.ndim < 1 or a.shape[0] != self.batch:
-            raise ValueError(
-                f"flow: expected a step of which each row of the batch, {self.batch} in all, is by "
-                f"itself, got an array of shape {a.shape} in between"
-            )
-        return np.repeat(a[self.row : self.row + 1], self.count, axis=0)
-
-    def _copy(self, y: Tensor) -> Tensor:
-        x = copied(y, [self._seen(z, y) for z in y.inputs])
-        x._array, x._grad, x.tracked = self._rows(y._array), None, True
-        return x
-
-    def _seen(self, z: Tensor, y: Tensor) -> Tensor:
-        """What y reads: an image, or what no state leads to, of a mask for all rows this row's."""
-        if z in self.image:
-            return self.image[z]
-        array = z._array
-        each = y.op.pointwise and z.ndim == y.ndim and z.shape[0] == self.batch > 1
-        return owned(array[self.row : self.row + 1] if each else array)
-
-    def pull(
-        self, cotangents: Sequence[np.ndarray], gates: Sequence[Tensor] = ()
-    ) -> list[np.ndarray]:
-        """The cotangents of `before` side by side, (count, N), from those of `after`.
+    def pull(self, cotangents: np.ndarray, gates: Sequence[Tensor] = ()) -> list[np.ndarray]:
+        """The cotangents of the states before side by side, (count, N), from those after.
 
         First the part that passes none of the gates, then for each gate the part that goes
         through it: together they are all. A path through several counts for the earliest.
         """
-        there = [
-            (self.image[y], g)
-            for y, g in zip(self.after, cotangents, strict=True)
-            if y in self.image
-        ]
-        ends = {self.image[x] for x in self.before}
-        doors = {self.image[x] for x in gates if x in self.image}
-        ways = [_pulled(there, ends | doors, ends)]
-        at = _pulled(there, ends, doors) if doors else {}
-        for door in map(self.image.get, gates):
-            open_ = [(door, at[door])] if door in at else []
-            ways.append(_pulled(open_, (ends | doors) - {door}, ends))
-        return list(map(self._sorted, ways))
+        cuts = np.cumsum([y.shape[1] for y in self.after])[:-1]
+        there = []
+        for y, g in zip(self.after, np.split(cotangents, cuts, axis=1), strict=True):
+            if y in self.own | self.ends:
+                arrays = np.zeros((len(g), *y.shape), y.dtype)
+                arrays[:, self.row] = g
+                there.append((y, Bundle(np.arange(len(g)), arrays)))
+        doors = {x for x in gates if x in self.own}
+        ways = [_passed(there, self.before, self.ends | doors)]
+        at = _passed(there, doors, self.ends) if doors else {}
+        for x in gates:
+            open_ = [(x, at[x])] if x in at else []
+            ways.append(_passed(open_, self.before, (self.ends | doors) - {x}))
+        return [self._side_by_side(found, len(cotangents)) for found in ways]
 
-    def _sorted(self, found: dict[Tensor, Any]) -> np.ndarray:
+    def _side_by_side(self, found: dict[Tensor, Bundle], count: int) -> np.ndarray:
         """The part of each state before; a tensor that stands twice there counts once."""
-        out: list[np.ndarray] = []
-        for k, x in enumerate(self.before):
-            known = all(x is not z for z in self.before[:k]) and self.image[x] in found
-            size = (self.count, *x.shape[1:])
-            out.append(found[self.image[x]] if known else np.zeros(size, x.dtype))
+        out = []
+        for x in self.before:
+            empty = Bundle(np.arange(count), np.zeros((count, *x.shape), x.dtype))
+            arrays = found.pop(x, empty).arrays
+            if (np.abs(np.delete(arrays, self.row, axis=1)) > 0).any():
+                raise ValueError(
+                    f"flow: expected a step of which each row of the batch, {len(x)} in all, is by "
+                    "itself, got one that mixes them"
+                )
+            out.append(arrays[:, self.row])
         return np.concatenate(out, axis=1)
 
 
-def _pulled(there: Sequence[Any], until: set[Any], wrt: set[Tensor]) -> dict[Tensor, Any]:
-    """Pull cotangents of tensors back to others."""
-    if not there:
-        return {}
-    outputs, gs = zip(*there, strict=True)
-    return pullback(outputs, gs, [*wrt], until=until)
+def _passed(
+    there: Sequence[tuple[Tensor, Bundle]], wrt: Collection[Tensor], until: set[Tensor]
+) -> dict[Tensor, Bundle]:
+    """What comes from some tensors to others."""
+    wanted = set(wrt)
+    return {x: g for x, g, _ in batched(there, wanted, until) if x in wanted}
 
 
-def _own(before: Sequence[Tensor], after: Sequence[Tensor]) -> list[Tensor]:
-    """What a step computes itself, oldest first; refused where it reads older steps as well."""
+def _own(before: Sequence[Tensor], after: Sequence[Tensor]) -> set[Tensor]:
+    """What a step computes itself; refused where it reads older steps as well."""
     own, new, ends = set(), list(after), set(before)
     place = next((found for y in after if y not in ends and (found := step_of(y.scope))), None)
     while new:
@@ -116,4 +83,4 @@ def _own(before: Sequence[Tensor], after: Sequence[Tensor]) -> list[Tensor]:
                 f"flow: the step t={place[1]} reads {y.name or y.op.name} of step t={at[1]}, which "
                 "is none of the states given: give all of them, as return_states=True returns them"
             )
-    return sorted(own, key=lambda y: y.born)
+    return own
