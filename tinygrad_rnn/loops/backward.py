@@ -18,7 +18,7 @@ from .makers import looped, product, row_of
 from .nodes import Coupled, Node, ordered
 from .plan import BACKWARD_LINES, LARGE_SUMS, Plan
 from .roles import Argument, Place
-from .schedule import reads
+from .schedule import Piece, Store, reads
 from .sums import gathered
 from .trace import Step, detached, is_written
 from .where import ROWS, TURNED, Way, fixed, here, offset, straight
@@ -264,7 +264,7 @@ class Backward(Draft):
         self.schedule.settle(x, True)
         at, every = self.places.at, straight(len(x.shape))
         line = f"{total}[{row_of(at[index], index, every)}] += {at[x].entry(every)}"
-        self.schedule.piece(None, (x, index), looped(x.shape, line))
+        self.schedule.add(Piece(None, (x, index), looped(x.shape, line)))
 
     def add_number(self, term: Term) -> None:
         """A sum in the loop itself."""
@@ -275,7 +275,7 @@ class Backward(Draft):
             for a, n in zip(term.target, shape, strict=True)
         ]
         total = Place(self.total(term.k, False))
-        self.schedule.store(term.node, total, ways or [fixed()], "+=")
+        self.schedule.add(Store(term.node, total, ways or [fixed()], "+="))
 
     def total(self, k: int, fresh: bool) -> str:
         """Return where the cotangent of the k-th captured array is added up."""

@@ -14,7 +14,7 @@ from .nodes import Node, Unsupported, ordered
 from .places import Places
 from .plan import FORWARD_LINES, Plan
 from .roles import Fixed, Place, Role, Timed
-from .schedule import Schedule
+from .schedule import Schedule, Store
 from .sums import gathered
 from .trace import Step, is_written
 from .where import ROWS, Sizes
@@ -106,7 +106,7 @@ class Draft:
         for node, place in outputs:
             direct = first.get(node) == place
             if not direct or isinstance(node, nodes.Pointwise | nodes.View):
-                self.schedule.store(node, place, makes=node if direct else None)
+                self.schedule.add(Store(node, place, makes=node if direct else None))
 
     def plan(self, lines: int) -> Plan:
         """All of it, written down: what costs much and is needed twice is kept."""

@@ -12,7 +12,7 @@ from .formula import literal
 from .nest import last_only, nested
 from .nodes import Node, Unsupported, ordered
 from .roles import Place
-from .schedule import Piece, Schedule
+from .schedule import Piece, Schedule, Store, Task
 from .where import ROWS, VARIABLES, ZERO, Way, Ways, fixed, offset, straight
 
 
@@ -21,7 +21,7 @@ def make(schedule: Schedule, outputs: Iterable[Node]) -> None:
     places = schedule.places
     for node in ordered(outputs, places.given):
         maker = MAKERS.get(type(node))
-        if maker is None or places.is_leaf(node):
+        if maker is None or node in places.given:
             continue
         for x in node.operands:
             schedule.settle(x, isinstance(node, nodes.Call))
@@ -36,7 +36,7 @@ def product(schedule: Schedule, node: nodes.Product, late: bool = False) -> None
     `late` if nobody in the loop waits for the sum: then all of them after the block.
     """
     places, out = schedule.places, schedule.places.at[node]
-    start = None if node.start is None else schedule.store(node.start, out)
+    start = None if node.start is None else schedule.add(Store(node.start, out))
     fresh = start is None
     lines, reads = [], []
     for x, w in node.pairs:
@@ -50,7 +50,7 @@ def product(schedule: Schedule, node: nodes.Product, late: bool = False) -> None
             reads.append(x)
         fresh = False
     if not late and (lines or start):
-        schedule.piece(node, reads, lines, start)
+        schedule.add(Piece(node, reads, lines, start))
 
 
 def dot(schedule: Schedule, node: nodes.Dot) -> None:
@@ -72,7 +72,7 @@ def dot(schedule: Schedule, node: nodes.Dot) -> None:
     lines = nested(along, [f"{c} = 0"])
     lines += nested([(inner.text(), x.shape[-1]), *along], [f"{c} += {a} * {b}"])
     loops = list(zip(VARIABLES, node.shape[:-1], strict=False))
-    schedule.piece(node, (x, y), nested(loops, lines))
+    schedule.add(Piece(node, (x, y), nested(loops, lines)))
 
 
 def reduce(schedule: Schedule, node: nodes.Reduce) -> None:
@@ -83,7 +83,7 @@ def reduce(schedule: Schedule, node: nodes.Reduce) -> None:
         how = "="  # a total, written once
     else:
         start = fill(schedule, node, literal(first_of(node), node.dtype))
-    schedule.store(x, place, target, how, node, start)
+    schedule.add(Store(x, place, target, how, node, start))
 
 
 def first_of(node: nodes.Reduce) -> Any:
@@ -96,9 +96,9 @@ def first_of(node: nodes.Reduce) -> Any:
     return limits.min if node.how == "larger" else limits.max
 
 
-def fill(schedule: Schedule, node: Node, value: str) -> Piece:
+def fill(schedule: Schedule, node: Node, value: str) -> Task:
     entry = schedule.places.at[node].entry(straight(len(node.shape)))
-    return schedule.piece(None, (), looped(node.shape, f"{entry} = {value}"))
+    return schedule.add(Piece(None, (), looped(node.shape, f"{entry} = {value}")))
 
 
 def looped(shape: tuple[str, ...], line: str) -> list[str]:
@@ -115,12 +115,13 @@ def join(schedule: Schedule, node: nodes.Join) -> None:
         else:
             target[node.axis] = Way(node.axis, at)
             at += offset(x.shape[node.axis])
-        schedule.store(x, schedule.places.at[node], target, makes=node)
+        schedule.add(Store(x, schedule.places.at[node], target, makes=node))
 
 
 def put(schedule: Schedule, node: nodes.Put) -> None:
     start = fill(schedule, node, literal(0, node.dtype))
-    schedule.store(node.inputs[0], schedule.places.at[node], node.ways, "+=", node, start)
+    place = schedule.places.at[node]
+    schedule.add(Store(node.inputs[0], place, node.ways, "+=", node, start))
 
 
 def copy(schedule: Schedule, node: nodes.Copy) -> None:
@@ -141,14 +142,14 @@ def copy(schedule: Schedule, node: nodes.Copy) -> None:
         f"source = {source}.reshape(-1)", f"target = {b.entry(rows)}.reshape(-1)",
         "for j in range(source.size):", "    target[j] = source[j]",
     ]  # fmt: skip
-    schedule.piece(node, (x,), nested([("i", ROWS)], lines) if batched else lines)
+    schedule.add(Piece(node, (x,), nested([("i", ROWS)], lines) if batched else lines))
 
 
 def rows_of(schedule: Schedule, node: nodes.RowsOf) -> None:
     table, index = node.inputs
     at, every = schedule.places.at, straight(len(node.shape))
     line = f"{at[node].entry(every)} = {at[table].array}[{row_of(at[index], index, every)}]"
-    schedule.piece(node, (index,), looped(node.shape, line))
+    schedule.add(Piece(node, (index,), looped(node.shape, line)))
 
 
 def row_of(place: Place, index: Node, every: Ways) -> str:
@@ -174,7 +175,7 @@ def call(schedule: Schedule, node: nodes.Call) -> None:
     out, whole = places.at[node], "[:]" if node.shape else ""
     words += [f"{k}={v!r}" for k, v in node.attrs.items()]
     line = f"{out.array}[{out.time}]{whole} = {places.called_name(node.op)}({', '.join(words)})"
-    schedule.piece(node, node.inputs, [line])
+    schedule.add(Piece(node, node.inputs, [line]))
 
 
 MAKERS: dict[type[Node], Callable[[Schedule, Any], None]] = {

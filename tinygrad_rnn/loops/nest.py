@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .formula import formula, literal
 from .nodes import Node, Pointwise, Unsupported, View, Written, under
 from .roles import Place
-from .where import ROWS, VARIABLES, Way, Ways, fixed, here, offset, straight
+from .where import ROWS, VARIABLES, Way, Ways, fixed, here, offset
 
 if TYPE_CHECKING:
     from .places import Places
@@ -42,7 +42,7 @@ class Nest:
         ]
         self.inner = loops[-1] if self.loop else None
         # what is made here, where the loop is, need not be read again
-        self.making = {s.node for s in stores if s.makes is s.node and _at_home(s)}
+        self.making = {s.node for s in stores if s.makes is s.node and s.target is None}
         self.hoisted: list[str] = []
         self.body: list[str] = []
         self.after: list[str] = []
@@ -127,7 +127,7 @@ class Nest:
         """Put a number where it belongs, or join it to what is there."""
         index = [
             fixed(way.offset) if way.axis is None or self.shape[way.axis] == "1" else way
-            for way in store.target
+            for way in store.ways
         ]
         entry = self.entry(store.place, index)
         if not self.is_outside(index):
@@ -146,7 +146,3 @@ class Nest:
 
 def joined(entry: str, how: str, value: str) -> str:
     return f"{entry} {how} {value}" if "=" in how else f"{entry} = {how}({entry}, {value})"
-
-
-def _at_home(store: Store) -> bool:
-    return tuple(store.target) == straight(len(store.node.shape))

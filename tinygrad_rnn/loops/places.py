@@ -110,9 +110,6 @@ class Places:
 
     # -- how they are looked at ------------------------------------------------------------------
 
-    def is_leaf(self, node: Node) -> bool:
-        return isinstance(node, nodes.Leaf) or node in self.numbers or node in self.given
-
     def is_early(self, x: Node) -> bool:
         """Whether it is an input or a cut of one, which is there for a whole block of steps."""
         base = self.base(x)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from .formula import cheap
@@ -24,10 +25,14 @@ class Store:
 
     node: Node
     place: Place
-    target: Ways
+    target: Ways | None = None  # straight on, if nothing is said
     how: str = "="
     makes: Node | None = None
     after: Task | None = None
+
+    @property
+    def ways(self) -> Ways:
+        return straight(len(self.node.shape)) if self.target is None else self.target
 
 
 @dataclass(eq=False, slots=True)
@@ -35,7 +40,7 @@ class Piece:
     """A piece of text that is not a loop over numbers, as a product."""
 
     makes: Node | None
-    reads: tuple[Node, ...]
+    reads: Sequence[Node]
     lines: list[str]
     after: Task | None = None
 
@@ -49,28 +54,17 @@ class Schedule:
 
     def __init__(self, places: Places):
         self.places = places
-        self.pieces: list[Piece] = []
-        self.stores: list[Store] = []
+        self.tasks: list[Task] = []
         self.early: list[str] = []
         self.late: list[str] = []
 
-    def store(
-        self, node: Node, place: Place, target: Ways | None = None, how: str = "=",
-        makes: Node | None = None, after: Task | None = None,
-    ) -> Store:  # fmt: skip
-        ways = straight(len(node.shape)) if target is None else target
-        self.stores.append(Store(node, place, ways, how, makes, after))
-        return self.stores[-1]
-
-    def piece(
-        self, makes: Node | None, reads: Iterable[Node], lines: list[str], after: Task | None = None
-    ) -> Piece:
-        self.pieces.append(Piece(makes, tuple(reads), lines, after))
-        return self.pieces[-1]
+    def add(self, task: Task) -> Task:
+        self.tasks.append(task)
+        return task
 
     def keep(self, node: Node) -> None:
         """Have what is computed in an array of its own."""
-        self.store(node, self.places.buffer(node), makes=node)
+        self.add(Store(node, self.places.buffer(node), makes=node))
 
     def settle(self, x: Node, alone: bool = False) -> None:
         """Have an operand in an array: its own or, unless `alone`, what it is a plain cut of."""
@@ -83,7 +77,7 @@ class Schedule:
         computed in more than one of them."""
         groups: list[list[str]] = []
         open_rows: list[str] | None = None
-        where: dict[Node, set[int]] = {}
+        where = defaultdict[Node, set[int]](set)
         for group in self.groups():
             first = group[0]
             if isinstance(first, Piece):
@@ -101,62 +95,39 @@ class Schedule:
                 open_rows = groups[-1] if by_row else None
             for node in nest.computed():
                 if not cheap(node):
-                    where.setdefault(node, set()).add(len(groups))
+                    where[node].add(len(groups))
         costly = [node for node, places in where.items() if len(places) > 1]
         return [line for lines in groups for line in lines], costly
 
-    def groups(self) -> list[list[Task]]:
+    def groups(self) -> Iterator[list[Task]]:
         """All tasks, those together that one nest of loops can do."""
-        left: list[Task] = [*self.pieces, *self.stores]
-        needs, done = self.needs(left), set[Task]()
-        groups = []
+        left, needs, done = self.tasks, self.needs(), set[Task]()
         while left:
-            group = self.next_group(left, needs, done)
+            group = next_group(left, needs, done)
             if not group:
                 raise Unsupported("a step whose parts wait for each other")
-            done |= {*group}
+            yield group
+            done.update(group)
             left = [task for task in left if task not in done]
-            groups.append(group)
-        return groups
 
-    def next_group(self, left: list[Task], needs: Needs, done: set[Task]) -> list[Task]:
-        for task in left:
-            if isinstance(task, Piece) and all(n in done for n, _ in needs[task]):
-                return [task]
-        group: dict[Task, None] = {}
-        shape: tuple[str, ...] | None = None
-        grew = True
-        while grew:
-            grew = False
-            for task in left:
-                if isinstance(task, Piece) or task in group:
-                    continue
-                if shape is not None and task.node.shape != shape:
-                    continue
-                if all(n in done or (same and n in group) for n, same in needs[task]):
-                    group[task] = None
-                    shape, grew = task.node.shape, True
-        return list(group)
-
-    def needs(self, tasks: list[Task]) -> Needs:
+    def needs(self) -> Needs:
         """The tasks that come before each, and whether it may share their nest."""
-        makers: dict[Node, list[Task]] = {}
-        for task in tasks:
-            if task.makes is not None:
-                makers.setdefault(task.makes, []).append(task)
-        reads = {task: self.reads(task) for task in tasks}
+        makers = defaultdict[Node | None, list[Task]](list)
+        for task in self.tasks:
+            makers[task.makes].append(task)
+        reads = {task: self.reads(task) for task in self.tasks}
         needs: Needs = {}
-        for task in tasks:
+        for task in self.tasks:
             needs[task] = [
                 (maker, same and isinstance(maker, Store) and maker.makes is maker.node)
                 for n, same in reads[task].items()
-                for maker in makers.get(n, ())
+                for maker in makers[n]
                 if maker is not task
             ]
             if task.after is not None:
                 needs[task].append((task.after, False))
         for leaf, place in self.carried():  # what overwrites one waits for all who read it
-            for writer in [task for task in tasks if self.place(task) == place]:
+            for writer in [task for task in self.tasks if self.place(task) == place]:
                 needs[writer] += [
                     (task, found[leaf] and isinstance(writer, Store))
                     for task, found in reads.items()
@@ -182,9 +153,29 @@ class Schedule:
             return reads(self.places, task.node, at, task.makes is task.node)
         found = dict[Node, bool]()
         for x in task.reads:
-            found[x if x in self.places.at else self.places.base(x) or x] = False
-            found |= dict.fromkeys(reads(self.places, x, here(x.shape)), False)
+            base = self.places.base(x) or x
+            found |= dict.fromkeys([base, *reads(self.places, x, here(x.shape))], False)
         return found
+
+
+def next_group(left: Sequence[Task], needs: Needs, done: set[Task]) -> list[Task]:
+    """The first that can be done: a piece, or all stores that share a nest of loops."""
+    group: dict[Task, None] = {}
+    ready: Callable[[Task], bool] = lambda task: all(
+        n in done or (same and n in group) for n, same in needs[task]
+    )
+    for task in left:
+        if isinstance(task, Piece) and ready(task):
+            return [task]
+    shape, size = None, -1
+    while size < len(group):  # one that has joined may be what another one waits for
+        size = len(group)
+        for task in left:
+            if isinstance(task, Piece) or task in group or shape not in (None, task.node.shape):
+                continue
+            if ready(task):
+                group[task], shape = None, task.node.shape
+    return list(group)
 
 
 def reads(places: Places, node: Node, home: Ways, making: bool = False) -> dict[Node, bool]:

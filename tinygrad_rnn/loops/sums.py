@@ -3,18 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from functools import partial, reduce
 
 from . import nodes
 from .nodes import Node, ordered
-
-
-@dataclass(slots=True)
-class Sum:
-    """The products of a sum, and its other terms."""
-
-    pairs: list[tuple[Node, Node]]
-    others: list[Node] = field(default_factory=list)
 
 
 def gathered(
@@ -34,49 +26,47 @@ def gathered(
             readers[x].append(n)
     for n in outputs:
         readers[n].append(None)
-    sums: dict[Node, Sum] = {}
+    terms: dict[Node, list[Node]] = {}  # of what holds products that can be made one
+    part: Callable[[Node], bool] = lambda x: (
+        x in terms and len(readers[x]) == 1
+    )  # of the sum that reads it
     for n in inside:
         if isinstance(n, nodes.Product) and n.start is None:
-            sums[n] = Sum(n.pairs)
+            terms[n] = [n]
         elif _is_sum(n):
-            parts = [sums[x] if len(readers[x]) == 1 and x in sums else Sum([], [x])
-                     for x in n.inputs]  # fmt: skip
-            found = Sum([p for s in parts for p in s.pairs], [x for s in parts for x in s.others])
-            if found.pairs:
-                sums[n] = found
+            found = [t for x in n.inputs for t in (terms[x] if part(x) else [x])]
+            if any(map(part, found)):
+                terms[n] = found
     became = {n: n for n in order if n in until}
     for n in inside:
-        if n not in sums:
+        reader = readers[n][0] if len(readers[n]) == 1 else None
+        if n not in terms:
             n.inputs = [became.get(x, x) for x in n.inputs]
             became[n] = n
-        elif not _absorbed(readers[n], sums):
-            became[n] = _summed(n, sums[n], readers[n], became, early)
+        elif reader is None or reader not in terms or not _is_sum(reader):
+            products = [t for t in terms[n] if t is n or part(t)]
+            mine = [pair for t in products if isinstance(t, nodes.Product) for pair in t.pairs]
+            pairs = [(became.get(x, x), became.get(w, w)) for x, w in mine]
+            others = [became.get(t, t) for t in terms[n] if t not in products]
+            stored = all(r is None or isinstance(r, STORED) for r in readers[n])
+            became[n] = _summed(n, pairs, others, stored, early)
     return became
+
+
+STORED = nodes.Product | nodes.Dot | nodes.Join
 
 
 def _is_sum(n: Node) -> bool:
     return n.is_sum and all(x.shape == n.shape for x in n.inputs)
 
 
-def _absorbed(readers: list[Node | None], sums: dict[Node, Sum]) -> bool:
-    """Whether a sum is part of another."""
-    reader = readers[0] if len(readers) == 1 else None
-    return reader is not None and reader in sums and _is_sum(reader)
-
-
 def _summed(
-    n: Node, found: Sum, readers: list[Node | None], became: dict[Node, Node],
+    n: Node, pairs: list[tuple[Node, Node]], others: list[Node], stored: bool,
     early: Callable[[Node], bool],
 ) -> Node:  # fmt: skip
-    pairs = [(became.get(x, x), became.get(w, w)) for x, w in found.pairs]
     pairs.sort(key=lambda pair: not early(pair[0]))
-    stored = all(
-        r is None or isinstance(r, nodes.Product | nodes.Dot | nodes.Join) for r in readers
-    )
-    starts = stored and not any(early(x) for x, _ in pairs)
-    rest: Node | None = None
-    for x in (became.get(x, x) for x in found.others):
-        rest = x if rest is None else _sum(n, rest, x)
+    starts = stored and not early(pairs[0][0])
+    rest = reduce(partial(_sum, n), others) if others else None
     start = [rest] if starts and rest is not None else []
     flat = [x for pair in pairs for x in pair]
     product = nodes.Product([*flat, *start], n.shape, n.dtype, n.batched, source=n.source,
