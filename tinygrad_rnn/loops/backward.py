@@ -47,7 +47,8 @@ class Backward(Draft):
     It says where the cotangents go: those of xs, of the carry, and of what is captured.
     """
 
-    head = "backward", "The derivative of the step, backward in time."
+    head = "backward", "The derivative of the step, backward in time.", "<"
+    writes = ("path", "dx")
 
     def __init__(self, step: Step, batch: int | None, incoming: Sequence[bool]):
         super().__init__(step, batch)
@@ -58,7 +59,7 @@ class Backward(Draft):
         self.place_captured()
         for k, g in enumerate(gs):
             if g is not None and incoming[k]:
-                self.leaf(g, f"g{k}", roles.Timed("incoming", k), "t", False)
+                self.leaf(g, f"g{k}", roles.Timed("incoming", k))
             if g is not None and k < len(step.carry) and pulled[len(step.xs) + k] is not None:
                 lowering.known[g] = self.arriving(k, g, lowering.known.get(g))
         lowering.tensors(ops)
@@ -73,7 +74,7 @@ class Backward(Draft):
         shape = self.lowering.shape(g.shape, True)
         role = roles.Carried(k, len(shape) == 2 and shape[0] == ROWS)
         leaf = nodes.Leaf([], shape, g.dtype, role=role)
-        word = self.places.argument(f"d{self.paths[k]}", role, g, shape)
+        word = self.places.argument(f"d{self.paths[k]}", role, leaf)
         self.places.at[leaf] = Place(word, "0")
         if incoming is None:  # read here, so that it may be written over while others read it
             return nodes.Pointwise([leaf], shape, g.dtype, op=detached)
@@ -116,13 +117,10 @@ class Backward(Draft):
     def written(self, residuals: Sequence[Tensor]) -> Plan:
         """The loop, given what the forward pass keeps for it."""
         places, known = self.places, self.lowering.known
-        for k, y in enumerate(self.step.results):
+        for k, y in enumerate([*self.step.results, *residuals]):
             node = known.get(y)
-            if node is None or isinstance(node, nodes.There) or node in places.at:
-                continue
-            places.at[node] = self.result(k, node, False)
-        for k, y in enumerate(residuals):
-            places.at[known[y]] = self.residual(k, y, known[y], False)
+            if node is not None and not isinstance(node, nodes.There) and node not in places.at:
+                places.at[node] = self.place(k, y, node)
         places.given = set(places.at)
         self.write()
         sums = sum(math.prod(x.shape) * x.dtype.itemsize for x in self.step.captured)
@@ -162,7 +160,7 @@ class Backward(Draft):
     def input(self, k: int, n: Node) -> Place:
         """Return where the cotangents of a sequence go."""
         x = self.lowering.known[self.step.xs[k]]
-        return self.sequence(f"d{self.places.at[x].array}", roles.Timed("dx", k), n, "t", True)
+        return self.sequence(f"d{self.places.at[x].array}", roles.Timed("dx", k), n)
 
     # -- of the carry ------------------------------------------------------------------------------
 
@@ -255,7 +253,7 @@ class Backward(Draft):
         array = places.array(g, True)
         if array not in self.talls:
             wish = f"{places.at[places.base(g) or g].array}_packed"
-            self.talls[array] = places.argument(wish, roles.Tall(), g, g.shape)
+            self.talls[array] = places.argument(wish, roles.Tall(), g)
             self.schedule.late.append(f"pack_rows({array}, {self.talls[array]})")
         return self.talls[array]
 
@@ -281,8 +279,8 @@ class Backward(Draft):
         """Return where the cotangent of the k-th captured array is added up."""
         if k not in self.totals:
             x = self.step.captured[k]
-            shape, wish = self.lowering.shape(x.shape, False), f"d{x.name or f'w{k}'}"
-            self.totals[k] = self.places.argument(wish, roles.Total(k, fresh), x, shape)
+            role, leaf = roles.Total(k, fresh), self.lowering.known[x]
+            self.totals[k] = self.places.argument(f"d{x.name or f'w{k}'}", role, leaf)
         return self.totals[k]
 
 

@@ -10,10 +10,11 @@ from . import nodes
 from .forms import Builder
 from .formula import KINDS
 from .makers import make
+from .nest import indented, nested
 from .nodes import Node, Unsupported, ordered
 from .places import Places
 from .plan import FORWARD_LINES, Plan
-from .roles import Fixed, Place, Role, Timed
+from .roles import Fixed, Place, Timed
 from .schedule import Schedule, Store
 from .sums import gathered
 from .trace import Step, is_written
@@ -23,9 +24,14 @@ Outputs = list[tuple[Node, Place]]
 
 
 class Draft:
-    """One direction of a step while it is written. `head`: its name, and what it says it is."""
+    """One direction of a step while it is written: the forward pass.
 
-    head = "forward", "The step, forward in time."
+    `head`: its name, what it says it is, and how `way` compares with 0 where time goes up.
+    `writes`: the kinds of arrays along time that it is given to write in.
+    """
+
+    head = "forward", "The step, forward in time.", ">"
+    writes: tuple[str, ...] = ("path", "out", "residual")
 
     def __init__(self, step: Step, batch: int | None):
         self.step, self.batch = step, batch
@@ -41,12 +47,10 @@ class Draft:
         for k, x in enumerate(step.captured):
             self.captured(x, x.name or f"w{k}")
         self.paths = [
-            self.leaf(x, carry_name(k, x), Timed("path", k), "before", True).array
-            for k, x in enumerate(step.carry)
+            self.leaf(x, carry_name(k, x), Timed("path", k)) for k, x in enumerate(step.carry)
         ]
         for k, x in enumerate(step.xs):
-            name = x.name or ("x" if len(step.xs) == 1 else f"x{k}")
-            self.leaf(x, name, Timed("x", k), "t", False)
+            self.leaf(x, x.name or ("x" if len(step.xs) == 1 else f"x{k}"), Timed("x", k))
 
     # -- what is there -----------------------------------------------------------------------------
 
@@ -58,39 +62,40 @@ class Draft:
         node = self.lowering.leaf(x, Fixed(x), False)
         if x.ndim:
             node.name = name
-            self.places.given.add(node)
         else:
             self.places.numbers[node] = self.places.names.fresh("number")
 
     def place_captured(self) -> None:
         """Arguments for the fixed arrays that the loop reads number by number."""
         places = self.places
-        for node in sorted(places.given, key=lambda n: n.born):  # the same text in every process
-            if isinstance(node, nodes.Leaf) and node not in places.at:
-                word = places.argument(node.name or "w", node.role, node, node.shape, False)
-                places.at[node] = Place(word)
+        for node in self.lowering.known.values():
+            if isinstance(node, nodes.Leaf) and node not in {**places.at, **places.numbers}:
+                places.at[node] = Place(places.argument(node.name or "w", node.role, node, False))
 
-    def leaf(self, x: Tensor, name: str, role: Role, time: str, written: bool) -> Place:
-        """Return where a tensor is that a step is given."""
+    def leaf(self, x: Tensor, name: str, role: Timed) -> str:
+        """Return the array of a tensor that a step is given."""
         node = self.lowering.leaf(x, role, True)
-        self.places.at[node] = self.sequence(name, role, node, time, written)
-        return self.places.at[node]
+        self.places.at[node] = self.sequence(name, role, node)
+        return self.places.at[node].array
 
-    def sequence(self, name: str, role: Role, node: Node, time: str, written: bool) -> Place:
+    def sequence(self, name: str, role: Timed, node: Node) -> Place:
         """An argument with an axis of time in front."""
-        word = self.places.argument(name, role, node, node.shape, written)
+        word = self.places.argument(name, role, node, role.kind in self.writes)
+        time = "before" if role.kind == "path" else "t"
         return Place(word, time, self.batch is not None and node.batched)
 
-    def result(self, k: int, node: Node, written: bool) -> Place:
-        """Return where the k-th result goes: a carry to the step after, where that reads it."""
-        if k < len(self.paths):
-            return Place(self.paths[k], "after", self.batch is not None)
-        return self.sequence(f"y{k}", Timed("out", k - len(self.paths)), node, "t", written)
+    def place(self, k: int, y: Tensor, node: Node) -> Place:
+        """Return where the k-th result goes, or after all of them what the backward pass reads.
 
-    def residual(self, k: int, y: Tensor, node: Node, written: bool) -> Place:
-        """Return where the backward pass finds what it reads of the forward pass."""
+        A carry goes to the step after, where that reads it.
+        """
+        outs, residuals = k - len(self.paths), k - len(self.step.results)
+        if outs < 0:
+            return Place(self.paths[k], "after", self.batch is not None)
+        if residuals < 0:
+            return self.sequence(f"y{k}", Timed("out", outs), node)
         name = y.name or self.places.names.numbered(f"{y.op.name}_")
-        return self.sequence(name, Timed("residual", k), node, "t", written)
+        return self.sequence(name, Timed("residual", residuals), node)
 
     # -- what is done ------------------------------------------------------------------------------
 
@@ -127,53 +132,45 @@ class Draft:
         arguments = [a for name, a in self.places.arguments.items() if name in words]
         parameters = ["length", "way", "block", "start", "stop", "begun", *told, "numbers"]
         given = ", ".join([*parameters, *[a.name for a in arguments]])
-        source = "\n".join([f"def {self.head[0]}({given}):", *text]) + "\n"
+        source = "\n".join([f"def {self.head[0]}({given}):", *indented(text)]) + "\n"
         values = tuple([sizes[word] for word in told])
         numbers = [n.source for n in self.places.numbers if n.source is not None]
         return Plan(source, arguments, sizes, values, numbers, lines, self.places.called)
 
     def text(self, body: list[str]) -> list[str]:
         """The lines of the function."""
-        lines = [f'"""{self.head[1]}"""']
-        lines += [f"{ROWS} = stop - start"] if self.places.batched else []
-        lines += [f"behind = 0 if way {'>' if self.head[0] == 'forward' else '<'} 0 else 1"]
-        for k, (node, word) in enumerate(self.places.numbers.items()):
-            lines.append(f"{word} = {KINDS.get(node.dtype, 'f64')}(numbers[{k}])")
-        lines += ["for done in range(0, length, block):",
-                  "    count = min(block, length - done)",
-                  "    low = done if way > 0 else length - done - count"]  # fmt: skip
-        lines += [f"    {line}" for line in self.schedule.early]
-        lines += ["    for step in range(count):",
-                  "        s = step if way > 0 else count - 1 - step",
-                  "        t = low + s",
-                  "        before, after = t + behind, t + 1 - behind"]  # fmt: skip
-        lines += [f"        {line}" for line in body]
-        lines += [f"    {line}" for line in self.schedule.late]
-        return [f"    {line}" for line in lines]
+        step = ["s = step if way > 0 else count - 1 - step", "t = low + s",
+                "before, after = t + behind, t + 1 - behind", *body]  # fmt: skip
+        block = ["count = min(block, length - done)",
+                 "low = done if way > 0 else length - done - count", *self.schedule.early,
+                 *nested([("step", "count")], step), *self.schedule.late]  # fmt: skip
+        numbers = [
+            f"{word} = {KINDS.get(node.dtype, 'f64')}(numbers[{k}])"
+            for k, (node, word) in enumerate(self.places.numbers.items())
+        ]
+        return [
+            f'"""{self.head[1]}"""', *([f"{ROWS} = stop - start"] if self.places.batched else ()),
+            f"behind = 0 if way {self.head[2]} 0 else 1", *numbers,
+            *nested([("done", "0, length, block")], block),
+        ]  # fmt: skip
+
+    def written(self, residuals: Sequence[Tensor]) -> Plan:
+        """The loop that computes the results of all steps, and keeps the residuals."""
+        lowering, places = self.lowering, self.places
+        self.place_captured()
+        lowering.tensors(self.step.ops)
+        results = [*self.step.results, *residuals]
+        found = [lowering.result(y) for y in results]
+        put = [self.place(k, y, n) for k, (y, n) in enumerate(zip(results, found, strict=True))]
+        places.given = set(places.at)
+        became = gathered(found, places.is_early, places.given)
+        found = [became[n] for n in found]
+        for node in ordered(found, places.given):
+            if isinstance(node, nodes.Product) and any(places.is_early(x) for x, _ in node.pairs):
+                places.in_blocks.add(node)
+        self.finish(list(zip(found, put, strict=True)))
+        return self.plan(FORWARD_LINES)
 
 
 def carry_name(k: int, x: Tensor) -> str:
     return (x.name or ("h", "c", f"h{k}")[min(k, 2)]).rstrip("0") or f"h{k}"
-
-
-def forward_plan(step: Step, batch: int | None, residuals: Sequence[Tensor]) -> Plan:
-    """The loop that computes the results of all steps, and keeps the residuals."""
-    draft = Draft(step, batch)
-    lowering, places = draft.lowering, draft.places
-    draft.place_captured()
-    lowering.tensors(step.ops)
-    outputs: Outputs = []
-    for k, y in enumerate(step.results):
-        node = lowering.result(y)
-        outputs.append((node, draft.result(k, node, True)))
-    for k, y in enumerate(residuals):
-        node = lowering.result(y)
-        outputs.append((node, draft.residual(k, y, node, True)))
-    places.given = set(places.at)
-    became = gathered([n for n, _ in outputs], places.is_early, places.given)
-    outputs = [(became.get(n, n), place) for n, place in outputs]
-    for node in ordered([n for n, _ in outputs], places.given):
-        if isinstance(node, nodes.Product) and any(places.is_early(x) for x, _ in node.pairs):
-            places.in_blocks.add(node)
-    draft.finish(outputs)
-    return draft.plan(FORWARD_LINES)

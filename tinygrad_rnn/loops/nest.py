@@ -18,8 +18,12 @@ if TYPE_CHECKING:
 def nested(loops: Sequence[tuple[str, str]], lines: list[str]) -> list[str]:
     """Lines inside loops."""
     for variable, size in loops[::-1]:
-        lines = [f"for {variable} in range({size}):", *("    " + line for line in lines)]
+        lines = [f"for {variable} in range({size}):", *indented(lines)]
     return lines
+
+
+def indented(lines: Sequence[str]) -> list[str]:
+    return [f"    {line}" for line in lines]
 
 
 def last_only(shape: Sequence[str], axes: Sequence[int]) -> bool:

@@ -11,7 +11,6 @@ import numpy as np
 
 from ..kernels.numbers import Called
 from ..op import Op
-from ..tensor import Tensor
 from . import nodes, roles
 from .formula import number_of
 from .nodes import Node, under
@@ -71,13 +70,10 @@ class Places:
         self.packs: dict[Node, str] = {}
         self.called: dict[str, Called] = {}
 
-    def argument(
-        self, wish: str, role: Role, like: Node | Tensor, shape: tuple[str, ...],
-        written: bool = True,
-    ) -> str:  # fmt: skip
-        """A new argument of a dtype and shape, by a name that is near to what is wished for."""
+    def argument(self, wish: str, role: Role, like: Node, written: bool = True) -> str:
+        """A new argument for such a node, by a name that is near to what is wished for."""
         word = self.names.word(wish)
-        self.arguments[word] = Argument(word, role, like.dtype, written, shape)
+        self.arguments[word] = Argument(word, role, like.dtype, written, like.shape)
         return word
 
     def buffer(self, node: Node) -> Place:
@@ -86,7 +82,7 @@ class Places:
         padded = isinstance(node, nodes.Product) and node.shape[0] == ROWS
         wish = node.name or self.names.numbered(f"{node.stem}_")
         role = roles.Buffer(padded, blocks)
-        name = self.argument(wish, role, node, node.shape)
+        name = self.argument(wish, role, node)
         self.at[node] = Place(name, "s" if blocks else "0")
         return self.at[node]
 
@@ -95,7 +91,7 @@ class Places:
         if w not in self.packs:
             assert isinstance(w, nodes.Leaf)
             role, wish = roles.Packed(w.role.of), f"{w.name or 'W'}_packed"
-            self.packs[w] = self.argument(wish, role, w, w.shape, False)
+            self.packs[w] = self.argument(wish, role, w, False)
         return self.packs[w]
 
     def called_name(self, op: Op, dtype: np.dtype[Any] | None = None) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from ..ops import embedding
 from ..tensor import Tensor
 from .backward import Backward
-from .draft import forward_plan
+from .draft import Draft
 from .nodes import Coupled
 from .plan import Plan
 from .trace import Step
@@ -45,7 +45,7 @@ class Program:
         if any(x.tracked for x in [*step.xs, *step.carry, *step.captured]):
             draft = Backward(step, batch, every)
             self.residuals = draft.residuals()
-        self.forward = forward_plan(step, batch, self.residuals)
+        self.forward = Draft(step, batch).written(self.residuals)
         if draft is not None:
             self.backs[every] = draft.written(self.residuals)
         self.outs = step.results[len(step.carry) :]

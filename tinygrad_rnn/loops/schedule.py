@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from .formula import cheap
-from .nest import Nest, nested
+from .nest import Nest, indented, nested
 from .nodes import Leaf, Node, Pointwise, Unsupported, View, under
 from .places import Places
 from .roles import Carried, Place
@@ -89,7 +89,7 @@ class Schedule:
             by_row = shape[:1] == (ROWS,) and bool(nest.outer)
             if by_row and open_rows is not None:  # the same row is at hand: one loop for both
                 rest = nested(nest.outer[1:], nest.core())
-                open_rows += ["    " + line for line in rest]
+                open_rows += indented(rest)
             else:
                 groups.append(nest.lines())
                 open_rows = groups[-1] if by_row else None
