@@ -33,7 +33,7 @@ def in_script(text):
 
 def everywhere():
     """For each op, the files."""
-    names = {f.__name__ for module in ops.MODULES for f in vars(module).values()
+    names = {f.__name__.strip("_") for module in ops.MODULES for f in vars(module).values()
              if hasattr(f, "declared")}  # fmt: skip
     found = {name: [] for name in sorted(names)}
     for path in sorted(PACKAGE.rglob("*")):

@@ -6,7 +6,7 @@ import importlib
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import wraps
+from functools import update_wrapper, wraps
 from operator import attrgetter
 from typing import Any, cast
 
@@ -65,24 +65,30 @@ class Op:
                 f"an op is made of a function, got {type(body).__name__}. Give one derivative per "
                 "input first: @tg.pointwise(lambda g, y, x: ...)"
             )
-        self.name = self.__name__ = body.__name__.strip("_")
-        self.__doc__, self.__module__, self.__wrapped__ = body.__doc__, body.__module__, body
+        update_wrapper(self, body)
+        self.name = body.__name__.strip("_")
         self.body, self.rules = body, tuple(rules)
-        self.pointwise, self.variadic, self.declared = pointwise, variadic, declared
+        self.pointwise, self.declared = pointwise, declared
         self.ours = str(body.__module__).startswith(f"{__package__}.")
         self.trusted = self.ours and not declared.quiet
         if declared.compiled and self.ours:
             self.body = kernels.swept(declared.number or body, body)
         self.around: Any = None  # of somebody else's: what it reads, see loops/trace.py
+        self.arity = -1 if variadic else len(rules)
         parameters = [
             p for p in inspect.signature(body).parameters.values() if p.kind != p.VAR_POSITIONAL
         ]
-        self.arity = -1 if variadic else len(rules)
-        self.attributes = [p.name for p in parameters[0 if variadic else len(rules) :]]
-        self.words = frozenset(self.attributes)
-        self.defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
-        if not variadic and len(parameters) < len(rules):
+        if len(parameters) < self.arity:
             raise TypeError(f"{self.name}: {len(rules)} derivatives for {len(parameters)} inputs")
+        rest = parameters[max(self.arity, 0) :]
+        self.attributes = [p.name for p in rest]
+        self.words = frozenset(self.attributes)
+        self.defaults = {p.name: p.default for p in rest if p.default is not p.empty}
+
+    @property
+    def variadic(self) -> bool:
+        """Whether it takes any number of inputs."""
+        return self.arity < 0
 
     def __repr__(self) -> str:
         return f"<op {self.name}>"
@@ -190,7 +196,7 @@ class Op:
             _freeze(*(g if g.__class__ is tuple else (g,)), answer, *values)
         if mode.recording:
             answer, values = y, inputs
-        if self.variadic:
+        if self.arity < 0:
             pulled = list(self.rules[0](g, answer, *values, **attrs))  # type: ignore[misc]
             if len(pulled) != len(inputs):
                 raise ValueError(

@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 from numpy import empty
 
-from .numbers import exp, maximum, minimum, sigmoid, tanh  # of numbers
+from .numbers import alike, exp, maximum, minimum, sigmoid, tanh  # of numbers
 from .spare import Array, spare
 from .threads import spread
 
 __all__ = [
+    "alike",
     "column_sums",
     "cross_entropy",
     "cross_entropy_pull",
@@ -276,7 +277,7 @@ def update(
             raise ValueError(f"expected arrays of shape {x.shape}, got {array.shape}")
     packed = [_packed(array, x.dtype).ravel() for array in old]
     settings = tuple(map(float, settings))
-    _load(rule, x.dtype)(*packed, settings, *[array.ravel() for array in new])
+    _load(rule, x.dtype)(settings, *packed, *[array.ravel() for array in new])
 
 
 def matmul(x: Array, y: Array) -> Array:

@@ -9,7 +9,6 @@ from llvmlite import ir
 from numba import config, njit, types
 from numba.core.ccallback import CFunc
 from numba.core.codegen import get_host_cpu_features
-from numba.extending import intrinsic as _intrinsic
 
 from .kept import Kept
 
@@ -21,9 +20,7 @@ _FEATURES = getattr(config, "CPU_FEATURES", None)
 _FEATURES = get_host_cpu_features() if _FEATURES is None else _FEATURES
 HOST = {name[1:] for name in _FEATURES.split(",") if name.startswith("+")}
 FUSED = bool(HOST & {"fma", "neon", "fp-armv8"})
-intrinsic: Callable[..., Callable[..., Any]] = _intrinsic  # typed as compiled code calls it
 LLVM_REAL = {types.float32: ir.FloatType(), types.float64: ir.DoubleType()}
-SUFFIX = {types.float32: "f32", types.float64: "f64"}
 
 
 def specialised(function: Callable[..., Any], *arguments: Any) -> Any:

@@ -46,6 +46,11 @@ def minimum(x: Any, y: Any) -> Any:
     return np.minimum(x, y)
 
 
+def alike(x: Any, y: Any) -> Any:
+    """A number in the dtype of another."""
+    return np.asarray(y).dtype.type(x)
+
+
 def typed(number: Any, dtype: Any) -> Any:
     """A function whose constants with a point have a dtype, where it can hold them.
 

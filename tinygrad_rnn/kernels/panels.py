@@ -13,8 +13,9 @@ from llvmlite import binding, ir
 from numba import carray
 from numba.core import cgutils, errors, types
 
-from .compiled import LLVM_REAL, SUFFIX, callable_from_c, helper, intrinsic
-from .product import I64, ROWS, VECTOR_BYTES, Block, copy, move, move_one, set_zero, sum_up
+from .compiled import LLVM_REAL, callable_from_c, helper
+from .emitted import as_intrinsic, intrinsic, llvm, suffix
+from .product import I64, ROWS, VECTOR_BYTES, copy, move, move_one, set_zero, sum_up, writes
 
 LINE = 2 * VECTOR_BYTES  # bytes of one row of a panel
 DEPTH = 256  # k is split into blocks of so many, so that a panel stays in the first cache
@@ -50,15 +51,13 @@ def gather_size(rows: int, columns: int, dtype: Any) -> int:
 
 
 def symbol(name, real):
-    return f"tinygrad_rnn.{name}.{SUFFIX[real]}"
+    return f"tinygrad_rnn.{name}.{suffix(LLVM_REAL[real])}"
 
 
 def call(builder, real, name, first, numbers):
     """Call a routine: a pointer that says the type, then 64-bit numbers."""
-    pointer = LLVM_REAL[real].as_pointer()
-    kind = ir.FunctionType(ir.VoidType(), [pointer] + [I64] * len(numbers))
-    routine = cgutils.get_or_insert_function(builder.module, kind, symbol(name, real))
-    builder.call(routine, [builder.inttoptr(first, pointer), *numbers])
+    first = builder.inttoptr(first, LLVM_REAL[real].as_pointer())
+    llvm(builder, symbol(name, real), ir.VoidType(), first, *numbers)
 
 
 @intrinsic(prefer_literal=True)
@@ -78,21 +77,13 @@ def routine(typing, name, like, numbers):
     return types.void(name, like, numbers), generate
 
 
-@intrinsic
-def tiles(typing, like, pick, a, a_row, a_k, b, b_next, c, c_row, depth, fresh):
+@writes
+def tiles(block, like, pick, a, a_row, a_k, b, b_next, c, c_row, depth, fresh):
     """The tile TILES[pick], under panels that are `b_next` bytes apart."""
-
-    def generate(context, builder, signature, arguments):
-        pick, a, a_row, a_k, b, b_next, c, c_row, depth, fresh = arguments[1:]
-        block = Block(builder, signature.args[0].dtype)
-        right = b, ir.Constant(I64, LINE), b_next
-        for i, sides in enumerate(TILES):
-            with builder.if_then(builder.icmp_signed("==", pick, ir.Constant(I64, i))):
-                sum_up(block, *sides, a, a_row, a_k, *right, c, c_row, depth, fresh)
-        return context.get_dummy_value()
-
-    arguments = (like, pick, a, a_row, a_k, b, b_next, c, c_row, depth, fresh)
-    return types.void(*arguments), generate
+    builder, right = block.builder, (b, ir.Constant(I64, LINE), b_next)
+    for i, sides in enumerate(TILES):
+        with builder.if_then(builder.icmp_signed("==", pick, ir.Constant(I64, i))):
+            sum_up(block, *sides, a, a_row, a_k, *right, c, c_row, depth, fresh)
 
 
 @intrinsic
@@ -299,102 +290,80 @@ class View:
         self.strides = cgutils.unpack_tuple(builder, array.strides, kind.ndim)
 
 
-def door(name, dimensions, numbers):
-    """What an intrinsic returns: its signature, and how the call of a routine is written."""
+def door(*dimensions):
+    """The intrinsic of a routine for arrays of so many dimensions, and numbers after them.
 
-    def describe(*kinds):
-        arrays = kinds[: len(dimensions)]
-        if not all(isinstance(kind, types.Array) for kind in arrays):
-            raise errors.TypingError(f"{name} takes arrays")
-        if tuple(kind.ndim for kind in arrays) != dimensions:
-            raise errors.TypingError(f"{name} takes arrays of {dimensions} dimensions")
-        reals = {kind.dtype for kind in arrays}
-        if len(reals) != 1 or not reals <= set(LLVM_REAL):
-            raise errors.TypingError(f"{name} takes float32 arrays or float64 arrays")
+    What it is made of returns the routine's name and its numbers, given the arrays' `View`s.
+    """
 
-        def generate(context, builder, signature, arguments):
-            views = [
-                View(context, builder, kind, value)
-                for kind, value in zip(arrays, arguments, strict=False)
-            ]
-            rest = [
-                context.cast(builder, value, kind, types.int64)
-                for kind, value in zip(kinds[len(arrays) :], arguments[len(arrays) :], strict=True)
-            ]
-            target, values = numbers(builder, *views, *rest)
-            values = [ir.Constant(I64, v) if isinstance(v, int) else v for v in values]
-            call(builder, arrays[0].dtype, target, views[0].data, values)
-            return context.get_dummy_value()
+    def around(numbers):
+        def typed(typing, *kinds):
+            arrays = kinds[: len(dimensions)]
+            _check_arrays(numbers.__name__, arrays, dimensions)
 
-        return types.void(*kinds), generate
+            def generate(context, builder, signature, arguments):
+                given = [
+                    View(context, builder, kind, value)
+                    if isinstance(kind, types.Array)
+                    else context.cast(builder, value, kind, types.int64)
+                    for kind, value in zip(kinds, arguments, strict=True)
+                ]
+                target, values = numbers(builder, *given)
+                values = [ir.Constant(I64, v) if isinstance(v, int) else v for v in values]
+                call(builder, arrays[0].dtype, target, given[0].data, values)
+                return context.get_dummy_value()
 
-    return describe
+            return types.void(*kinds), generate
+
+        return as_intrinsic(typed, numbers, 1)
+
+    return around
 
 
-def _pack_numbers(builder, w, panels):
+def _check_arrays(name, arrays, dimensions):
+    if not all(isinstance(kind, types.Array) for kind in arrays):
+        raise errors.TypingError(f"{name} takes arrays")
+    if tuple(kind.ndim for kind in arrays) != dimensions:
+        raise errors.TypingError(f"{name} takes arrays of {dimensions} dimensions")
+    reals = {kind.dtype for kind in arrays}
+    if len(reals) != 1 or not reals <= set(LLVM_REAL):
+        raise errors.TypingError(f"{name} takes float32 arrays or float64 arrays")
+
+
+@door(2, 1)
+def pack(builder, w, panels):
+    """Pack a matrix of weights (depth, columns), of any strides, for `multiply`."""
     (depth, columns), (row, col) = w.shape, w.strides
-    values = w.data, 0, row, col, panels.data, depth, depth, columns, 0, depth
-    return "pack", values
+    return "pack", (w.data, 0, row, col, panels.data, depth, depth, columns, 0, depth)
 
 
-def _pack_rows_numbers(builder, g, panels):
+@door(3, 1)
+def pack_rows(builder, g, panels):
+    """Pack g (steps, rows, columns), seen as one tall matrix, for `gather_packed`."""
     steps, rows, columns = g.shape
     lines = builder.mul(steps, rows)
     return "pack", (g.data, *g.strides, panels.data, lines, rows, columns, 0, lines)
 
 
-def _multiply_numbers(builder, x, panels, out, fresh):
-    return "multiply", (
-        x.data, *x.strides, panels.data, out.data, *out.strides, *x.shape, out.shape[2], fresh,
-    )  # fmt: skip
-
-
-def _gather_numbers(builder, x, g, out, scratch, fresh):
-    ends = *x.shape, g.shape[2], scratch.data, 0, fresh
-    values = x.data, *x.strides, g.data, *g.strides, out.data, out.strides[0], *ends
-    return "gather", values
-
-
-def _gather_packed_numbers(builder, x, panels, out, scratch, fresh):
-    ends = *x.shape, out.shape[1], scratch.data, 1, fresh
-    return "gather", (x.data, *x.strides, panels.data, 0, 0, 0, out.data, out.strides[0], *ends)
-
-
-_pack = door("pack", (2, 1), _pack_numbers)
-_pack_rows = door("pack_rows", (3, 1), _pack_rows_numbers)
-_multiply = door("multiply", (3, 1, 3), _multiply_numbers)
-_gather = door("gather", (3, 3, 2, 1), _gather_numbers)
-_gather_packed = door("gather_packed", (3, 1, 2, 1), _gather_packed_numbers)
-
-
-@intrinsic
-def pack(typing, w, panels):
-    """Pack a matrix of weights (depth, columns), of any strides, for `multiply`."""
-    return _pack(w, panels)
-
-
-@intrinsic
-def pack_rows(typing, g, panels):
-    """Pack g (steps, rows, columns), seen as one tall matrix, for `gather_packed`."""
-    return _pack_rows(g, panels)
-
-
-@intrinsic
-def multiply(typing, x, panels, out, fresh):
+@door(3, 1, 3)
+def multiply(builder, x, panels, out, fresh):
     """out[s] = x[s] @ W, or += if not `fresh`, W (depth, columns) being packed in `panels`."""
-    return _multiply(x, panels, out, fresh)
+    places = panels.data, out.data, *out.strides
+    return "multiply", (x.data, *x.strides, *places, *x.shape, out.shape[2], fresh)
 
 
-@intrinsic
-def gather(typing, x, g, out, scratch, fresh):
+@door(3, 3, 2, 1)
+def gather(builder, x, g, out, scratch, fresh):
     """out += the sum of outer(x[s, r], g[s, r]) over all steps s and rows r; = if `fresh`.
 
     Of no rows at all there is no sum: then a fresh `out` is left as it is.
     """
-    return _gather(x, g, out, scratch, fresh)
+    ends = *x.shape, g.shape[2], scratch.data, 0, fresh
+    return "gather", (x.data, *x.strides, g.data, *g.strides, out.data, out.strides[0], *ends)
 
 
-@intrinsic
-def gather_packed(typing, x, panels, out, scratch, fresh):
+@door(3, 1, 2, 1)
+def gather_packed(builder, x, panels, out, scratch, fresh):
     """`gather` where g is packed in `panels`, by `pack_rows`."""
-    return _gather_packed(x, panels, out, scratch, fresh)
+    ends = *x.shape, out.shape[1], scratch.data, 1, fresh
+    return "gather", (x.data, *x.strides, panels.data, 0, 0, 0, out.data, out.strides[0], *ends)

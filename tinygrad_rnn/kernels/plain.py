@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from .spare import Array
+
+Number: TypeAlias = Any  # or an array of them
 
 
 def product(x: Array, y: Array, out: Array) -> None:
@@ -62,47 +64,6 @@ def scatter_rows(g: Array, index: Array, out: Array) -> None:
     np.add.at(out, index, g)
 
 
-def adam(
-    x: Array,
-    g: Array,
-    m: Array,
-    v: Array,
-    settings: Sequence[float],
-    new_x: Array,
-    new_m: Array,
-    new_v: Array,
-) -> None:
-    first, rest, second, rest_squared, keep, size, scale, eps = settings
-    new_m[:] = first * m + rest * g
-    new_v[:] = second * v + rest_squared * (g * g)
-    new_x[:] = keep * x - size * new_m / (scale * np.sqrt(new_v) + eps)
-
-
-def rmsprop(
-    x: Array, g: Array, s: Array, settings: Sequence[float], new_x: Array, new_s: Array
-) -> None:
-    decay, rest, size, eps = settings
-    new_s[:] = decay * s + rest * (g * g)
-    new_x[:] = x - size * g / (np.sqrt(new_s) + eps)
-
-
-def drawn(g: Array, x: Array, decay: float) -> Array:
-    return g + decay * x if decay else g
-
-
-def momentum(
-    x: Array, g: Array, v: Array, settings: Sequence[float], new_x: Array, new_v: Array
-) -> None:
-    keep, decay, size = settings
-    new_v[:] = keep * v + drawn(g, x, decay)
-    new_x[:] = x - size * new_v
-
-
-def descent(x: Array, g: Array, settings: Sequence[float], new_x: Array) -> None:
-    decay, size = settings
-    new_x[:] = x - size * drawn(g, x, decay)
-
-
 def square_sum(x: Array, out: Array) -> None:
     out[0] = np.square(x, dtype=np.float64).sum()
 
@@ -121,6 +82,49 @@ def quiet(function: Callable[..., None]) -> Callable[..., None]:
     return call
 
 
+# -- rules of optimisers, of numbers or of arrays: new weights and memory of old ones ------------
+
+
+def adam(
+    settings: Any, x: Number, g: Number, m: Number, v: Number
+) -> tuple[Number, Number, Number]:
+    first, rest, second, rest_squared, keep, size, scale, eps = settings
+    m = first * m + rest * g
+    v = second * v + rest_squared * (g * g)
+    return keep * x - size * m / (scale * np.sqrt(v) + eps), m, v
+
+
+def rmsprop(settings: Any, x: Number, g: Number, s: Number) -> tuple[Number, Number]:
+    decay, rest, size, eps = settings
+    s = decay * s + rest * (g * g)
+    return x - size * g / (np.sqrt(s) + eps), s
+
+
+def momentum(settings: Any, x: Number, g: Number, v: Number) -> tuple[Number, Number]:
+    keep, decay, size = settings
+    v = keep * v + (g + decay * x if decay else g)  # 0 * inf would be NaN
+    return x - size * v, v
+
+
+def descent(settings: Any, x: Number, g: Number) -> tuple[Number]:
+    decay, size = settings
+    return (x - size * (g + decay * x if decay else g),)
+
+
+RULES = {rule.__name__: rule for rule in (adam, rmsprop, momentum, descent)}
+
+
+def updated(rule: Callable[..., Any]) -> Callable[..., None]:
+    """The rule of arrays, in the form of a kernel."""
+
+    def update(settings: Any, *arrays: Array) -> None:
+        old = (len(arrays) + 1) // 2
+        for new, value in zip(arrays[old:], rule(settings, *arrays[:old]), strict=True):
+            new[:] = value
+
+    return update
+
+
 def kernel(name: str) -> Callable[..., Any]:
     """The NumPy formula of that name."""
-    return quiet(globals()[name])
+    return quiet(updated(RULES[name]) if name in RULES else globals()[name])

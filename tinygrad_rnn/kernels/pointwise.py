@@ -17,7 +17,8 @@ from numba.core import cgutils
 from numba.extending import overload
 
 from . import numbers
-from .compiled import FUSED, LLVM_REAL, OPTIONS, SUFFIX, closed, helper, intrinsic, read, written
+from .compiled import LLVM_REAL, OPTIONS, closed, helper, read, written
+from .emitted import fma, llvm, numeric, suffix
 from .kept import Kept
 
 # exp(r) = 1 + r + r^2 p(r). The coefficients of p are a minimax fit (Remez exchange in 300-bit
@@ -46,73 +47,41 @@ MANTISSA = {types.float32: 23, types.float64: 52}
 BIAS = {types.float32: 127, types.float64: 1023}
 
 
-def _fma(builder, real, a, b, c):
-    """a * b + c, rounded once where the host can: asked for by name, LLVM never decides it."""
-    if not FUSED:
-        return builder.fadd(builder.fmul(a, b), c)
-    kind = LLVM_REAL[real]
-    signature = ir.FunctionType(kind, [kind] * 3)
-    name = f"llvm.fma.{SUFFIX[real]}"
-    return builder.call(cgutils.get_or_insert_function(builder.module, signature, name), [a, b, c])
-
-
-@intrinsic
-def fused(typing, a, b, c):
+@numeric
+def fused(builder, real, a, b, c):
     """a * b + c."""
-
-    def generate(context, builder, signature, arguments):
-        return _fma(builder, signature.return_type, *arguments)
-
-    return a(a, a, a), generate
+    return fma(builder, a, b, c)
 
 
-@intrinsic
-def polynomial(typing, x, coefficients):
+@numeric
+def polynomial(builder, real, x, coefficients):
     """The sum of coefficients[i] * x^i, by Horner's rule."""
-
-    def generate(context, builder, signature, arguments):
-        x, terms = arguments
-        *rest, total = cgutils.unpack_tuple(builder, terms)
-        for term in reversed(rest):
-            total = _fma(builder, signature.return_type, total, x, term)
-        return total
-
-    return x(x, coefficients), generate
+    *rest, total = cgutils.unpack_tuple(builder, coefficients)
+    for term in reversed(rest):
+        total = fma(builder, total, x, term)
+    return total
 
 
-@intrinsic
-def with_sign(typing, size, sign):
+@numeric
+def with_sign(builder, real, size, sign):
     """`size` with the sign of `sign`, zero's sign included."""
-
-    def generate(context, builder, signature, arguments):
-        kind = LLVM_REAL[signature.return_type]
-        name = f"llvm.copysign.{SUFFIX[signature.return_type]}"
-        call = ir.FunctionType(kind, [kind, kind])
-        return builder.call(cgutils.get_or_insert_function(builder.module, call, name), arguments)
-
-    return size(size, size), generate
+    return llvm(builder, f"llvm.copysign.{suffix(size.type)}", size.type, size, sign)
 
 
-@intrinsic
-def scaled(typing, x, shifted, shift):
+@numeric
+def scaled(builder, real, x, shifted, shift):
     """x * 2^n for n = shifted - shift, read from the low bits of `shifted`.
 
     In two steps, so that results beyond the normal range overflow or go denormal with one rounding.
     """
-
-    def generate(context, builder, signature, arguments):
-        real = signature.return_type
-        whole = ir.IntType(real.bitwidth)
-        x, shifted, shift = arguments
-        n = builder.sub(builder.bitcast(shifted, whole), builder.bitcast(shift, whole))
-        half = builder.ashr(n, ir.Constant(whole, 1))
-        for power in (half, builder.sub(n, half)):
-            exponent = builder.add(power, ir.Constant(whole, BIAS[real]))
-            factor = builder.shl(exponent, ir.Constant(whole, MANTISSA[real]))
-            x = builder.fmul(x, builder.bitcast(factor, LLVM_REAL[real]))
-        return x
-
-    return x(x, x, x), generate
+    whole = ir.IntType(real.bitwidth)
+    n = builder.sub(builder.bitcast(shifted, whole), builder.bitcast(shift, whole))
+    half = builder.ashr(n, ir.Constant(whole, 1))
+    for power in (half, builder.sub(n, half)):
+        exponent = builder.add(power, ir.Constant(whole, BIAS[real]))
+        factor = builder.shl(exponent, ir.Constant(whole, MANTISSA[real]))
+        x = builder.fmul(x, builder.bitcast(factor, x.type))
+    return x
 
 
 def curves(real, coefficients, mantissa, ln2_high, ln2_low, low, high, flat):
@@ -178,20 +147,13 @@ for _function in (numbers.exp, numbers.tanh, numbers.sigmoid):
     known_as(_function)
 
 
-@intrinsic
-def larger(typing, x, y):
+@numeric
+def larger(builder, kind, x, y):
     """The larger of two numbers; NaN if either is."""
-
-    def generate(context, builder, signature, arguments):
-        real = signature.return_type
-        if real not in LLVM_REAL:
-            sign = builder.icmp_signed if getattr(real, "signed", False) else builder.icmp_unsigned
-            return builder.select(sign(">", *arguments), *arguments)
-        kind, name = LLVM_REAL[real], f"llvm.maximum.{SUFFIX[real]}"
-        call = ir.FunctionType(kind, [kind, kind])
-        return builder.call(cgutils.get_or_insert_function(builder.module, call, name), arguments)
-
-    return x(x, x), generate
+    if kind in LLVM_REAL:
+        return llvm(builder, f"llvm.maximum.{suffix(x.type)}", x.type, x, y)
+    compare = builder.icmp_signed if getattr(kind, "signed", False) else builder.icmp_unsigned
+    return builder.select(compare(">", x, y), x, y)
 
 
 @overload(numbers.maximum, jit_options=OPTIONS)
@@ -204,6 +166,12 @@ def _minimum(x, y):
     if x in LLVM_REAL:
         return lambda x, y: -larger(-x, -y)
     return lambda x, y: x if x < y else y
+
+
+@overload(numbers.alike, jit_options=OPTIONS)
+def _alike(x, y):
+    dtype = getattr(np, y.name)
+    return lambda x, y: dtype(x)
 
 
 @lru_cache(1024)

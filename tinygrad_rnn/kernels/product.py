@@ -10,7 +10,8 @@ import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
 
-from .compiled import FUSED, HOST, LLVM_REAL, SUFFIX, helper, inlined, intrinsic, read, specialised
+from .compiled import FUSED, HOST, LLVM_REAL, helper, inlined, read, specialised
+from .emitted import as_intrinsic, fma, intrinsic
 
 VECTOR_BYTES = 64 if "avx512f" in HOST else 32 if "avx" in HOST else 16
 # The tile: as many rows of two vectors as the host's registers hold (32 of them, else 16).
@@ -32,8 +33,6 @@ class Block:
         self.bytes = real.bitwidth // 8
         self.lanes = VECTOR_BYTES // self.bytes
         self.vector = ir.VectorType(self.real, self.lanes)
-        self.undefined = ir.Constant(self.vector, ir.Undefined)
-        self.fma_name = f"v{self.lanes}{SUFFIX[real]}"
 
     def times(self, stride, count):
         return self.builder.mul(stride, ir.Constant(I64, count))
@@ -55,9 +54,13 @@ class Block:
     def broadcast(self, address):
         value = self.builder.load(self.pointer(address, self.real))
         value.align = 1
-        one = self.builder.insert_element(self.undefined, value, ir.Constant(I32, 0))
-        lanes = ir.Constant(ir.VectorType(I32, self.lanes), [0] * self.lanes)
-        return self.builder.shuffle_vector(one, self.undefined, lanes)
+        return self.splat(value)
+
+    def splat(self, value):
+        undefined = ir.Constant(ir.VectorType(value.type, self.lanes), ir.Undefined)
+        one = self.builder.insert_element(undefined, value, I32(0))
+        zeros = ir.Constant(ir.VectorType(I32, self.lanes), [0] * self.lanes)
+        return self.builder.shuffle_vector(one, undefined, zeros)
 
     def turned(self, address, stride):
         """The columns of a square of lanes x lanes numbers.
@@ -79,13 +82,18 @@ class Block:
             lines = [weave(*pair, mask) for pair in pairs for mask in (low, high)]
         return lines
 
-    def fma(self, a, b, c):
-        if not FUSED:
-            return self.builder.fadd(self.builder.fmul(a, b), c)
-        kind = ir.FunctionType(self.vector, [self.vector] * 3)
-        name = f"llvm.fma.{self.fma_name}"
-        call = cgutils.get_or_insert_function(self.builder.module, kind, name)
-        return self.builder.call(call, [a, b, c])
+
+def writes(code):
+    """The intrinsic of code(block, ...) that returns nothing; its first argument says the type."""
+
+    def typed(typing, *kinds):
+        def generate(context, builder, signature, arguments):
+            code(Block(builder, kinds[0].dtype), *arguments)
+            return context.get_dummy_value()
+
+        return types.void(*kinds), generate
+
+    return as_intrinsic(typed, code, 1)
 
 
 def sum_up(block, height, width, a, a_row, a_k, b, b_k, b_next, c, c_row, depth, fresh):
@@ -110,7 +118,7 @@ def sum_up(block, height, width, a, a_row, a_k, b, b_k, b_next, c, c_row, depth,
         for r in range(height):
             x = block.broadcast(builder.add(lines[r], along))
             for v in range(width):
-                total = block.fma(x, columns[v], builder.load(sums[r, v]))
+                total = fma(builder, x, columns[v], builder.load(sums[r, v]))
                 builder.store(total, sums[r, v])
     for r, v in cells:
         block.store(builder.load(sums[r, v]), block.offset(places[r], v))
@@ -135,82 +143,51 @@ def tile(typing, rows, vectors, like, a, a_row, a_k, b, b_k, c, c_row, depth, fr
     return types.void(*arguments), generate
 
 
-@intrinsic
-def move(typing, like, source, target):
+@writes
+def move(block, like, source, target):
     """Copy one vector."""
-
-    def generate(context, builder, signature, arguments):
-        block = Block(builder, signature.args[0].dtype)
-        block.store(block.load(arguments[1]), arguments[2])
-        return context.get_dummy_value()
-
-    return types.void(like, source, target), generate
+    block.store(block.load(source), target)
 
 
-@intrinsic
-def move_one(typing, like, source, target):
+@writes
+def move_one(block, like, source, target):
     """Copy one number."""
-
-    def generate(context, builder, signature, arguments):
-        block = Block(builder, signature.args[0].dtype)
-        value = builder.load(block.pointer(arguments[1], block.real))
-        value.align = 1
-        builder.store(value, block.pointer(arguments[2], block.real)).align = 1
-        return context.get_dummy_value()
-
-    return types.void(like, source, target), generate
+    value = block.builder.load(block.pointer(source, block.real))
+    value.align = 1
+    block.builder.store(value, block.pointer(target, block.real)).align = 1
 
 
-@intrinsic
-def set_zero(typing, like, target):
+@writes
+def set_zero(block, like, target):
     """Write one zero."""
-
-    def generate(context, builder, signature, arguments):
-        block = Block(builder, signature.args[0].dtype)
-        zero = ir.Constant(block.real, 0.0)
-        builder.store(zero, block.pointer(arguments[1], block.real)).align = 1
-        return context.get_dummy_value()
-
-    return types.void(like, target), generate
+    zero = ir.Constant(block.real, 0.0)
+    block.builder.store(zero, block.pointer(target, block.real)).align = 1
 
 
-@intrinsic
-def turn(typing, like, source, source_row, target, target_row):
+@writes
+def turn(block, like, source, source_row, target, target_row):
     """Copy a square of lanes x lanes numbers, transposed in registers."""
-
-    def generate(context, builder, signature, arguments):
-        source, source_row, target, target_row = arguments[1:]
-        block = Block(builder, signature.args[0].dtype)
-        for i, line in enumerate(block.turned(source, source_row)):
-            block.store(line, builder.add(target, block.times(target_row, i)))
-        return context.get_dummy_value()
-
-    return types.void(like, source, source_row, target, target_row), generate
+    for i, line in enumerate(block.turned(source, source_row)):
+        block.store(line, block.builder.add(target, block.times(target_row, i)))
 
 
-@intrinsic
-def dots(typing, like, a, a_k, b, b_col, c, squares):
+@writes
+def dots(block, like, a, a_k, b, b_col, c, squares):
     """One row of A against as many columns of B as a vector has lanes, each contiguous.
 
     A vector holds one k of every column after `squares` squares of B are transposed on the way.
     """
-
-    def generate(context, builder, signature, arguments):
-        a, a_k, b, b_col, c, squares = arguments[1:]
-        block = Block(builder, signature.args[0].dtype)
-        total = cgutils.alloca_once(builder, block.vector)
-        builder.store(ir.Constant(block.vector, None), total)
-        with cgutils.for_range(builder, squares) as loop:
-            first = block.times(loop.index, block.lanes)
-            a_at = builder.add(a, builder.mul(first, a_k))
-            square = block.turned(builder.add(b, block.times(first, block.bytes)), b_col)
-            for k, column in enumerate(square):
-                x = block.broadcast(builder.add(a_at, block.times(a_k, k)))
-                builder.store(block.fma(x, column, builder.load(total)), total)
-        block.store(builder.load(total), c)
-        return context.get_dummy_value()
-
-    return types.void(like, a, a_k, b, b_col, c, squares), generate
+    builder = block.builder
+    total = cgutils.alloca_once(builder, block.vector)
+    builder.store(ir.Constant(block.vector, None), total)
+    with cgutils.for_range(builder, squares) as loop:
+        first = block.times(loop.index, block.lanes)
+        a_at = builder.add(a, builder.mul(first, a_k))
+        square = block.turned(builder.add(b, block.times(first, block.bytes)), b_col)
+        for k, column in enumerate(square):
+            x = block.broadcast(builder.add(a_at, block.times(a_k, k)))
+            builder.store(fma(builder, x, column, builder.load(total)), total)
+    block.store(builder.load(total), c)
 
 
 @intrinsic
@@ -224,14 +201,9 @@ def address(typing, array):
     return types.int64(array), generate
 
 
-@intrinsic
-def keep(typing, panel, strip):
+@writes
+def keep(block, like, panel, strip):
     """Nothing, but a use: an address alone does not keep Numba from freeing its buffer."""
-
-    def generate(context, builder, signature, arguments):
-        return context.get_dummy_value()
-
-    return types.void(panel, strip), generate
 
 
 def strip_of(vectors):
@@ -404,7 +376,7 @@ def product(x, y, out):
             out, a_at, a_row, a_k, b, b_k, b_col, c_at, c_row, c_col, height, depth, first, columns,
             panel, strip,
         )  # fmt: skip
-    keep(panel, strip)
+    keep(out, panel, strip)
 
 
 def kernel(real: Any) -> Any:

@@ -13,21 +13,18 @@ from numba import types
 from numba.core import cgutils
 
 from . import pointwise as pointwise  # which says what exp is in compiled code
-from .compiled import SUFFIX, helper, intrinsic, read, rows, specialised, written
+from .compiled import helper, read, rows, specialised, written
+from .emitted import intrinsic, llvm, numeric, suffix
 from .numbers import exp
 from .product import I32, I64, VECTOR_BYTES, Block
 
 LINE = 2048  # numbers raised together: one long line has few leftovers, and fits the first cache
 
 
-@intrinsic
-def plus(typing, total, x):
+@numeric
+def plus(builder, real, total, x):
     """total + x, where LLVM may add in any order: the only way a sum vectorises."""
-
-    def generate(context, builder, signature, arguments):
-        return builder.fadd(*arguments, flags=("reassoc",))
-
-    return total(total, total), generate
+    return builder.fadd(total, x, flags=("reassoc",))
 
 
 class Sweep(Block):
@@ -38,13 +35,6 @@ class Sweep(Block):
         row = context.make_array(kind)(context, builder, row)
         self.start = builder.ptrtoint(row.data, I64)
         self.size = builder.extract_value(row.shape, 0)
-        self.name = f"v{self.lanes}{SUFFIX[kind.dtype]}"
-
-    def splat(self, kind, value):
-        whole = ir.VectorType(kind, self.lanes)
-        one = self.builder.insert_element(ir.Constant(whole, ir.Undefined), value, I32(0))
-        zeros = ir.Constant(ir.VectorType(I32, self.lanes), [0] * self.lanes)
-        return self.builder.shuffle_vector(one, ir.Constant(whole, ir.Undefined), zeros)
 
     def each(self, number, join):
         """join(vector) for every vector of the row; `number` stands where the row has ended."""
@@ -54,17 +44,14 @@ class Sweep(Block):
             join(self.load(builder.add(self.start, self.times(loop.index, VECTOR_BYTES))))
         left = builder.trunc(builder.sub(self.size, self.times(whole, self.lanes)), I32)
         places = ir.Constant(ir.VectorType(I32, self.lanes), list(range(self.lanes)))
-        mask = builder.icmp_signed("<", places, self.splat(I32, left))
+        mask = builder.icmp_signed("<", places, self.splat(left))
         end = builder.add(self.start, self.times(whole, VECTOR_BYTES))
         rest = ir.Constant(self.vector, [number] * self.lanes)
         join(self.masked(self.pointer(end, self.vector), mask, rest))
 
     def masked(self, pointer, mask, rest):
-        kinds = [pointer.type, I32, mask.type, self.vector]
-        call = ir.FunctionType(self.vector, kinds)
-        name = f"llvm.masked.load.{self.name}.p0"
-        load = cgutils.get_or_insert_function(self.builder.module, call, name)
-        return self.builder.call(load, [pointer, I32(1), mask, rest])
+        name = f"llvm.masked.load.{suffix(self.vector)}.p0"
+        return llvm(self.builder, name, self.vector, pointer, I32(1), mask, rest)
 
 
 @intrinsic
@@ -81,10 +68,8 @@ def largest(typing, row):
             builder.store(builder.select(builder.fcmp_ordered(">", x, before), x, before), top)
 
         sweep.each(-math.inf, join)
-        call = ir.FunctionType(sweep.real, [sweep.vector])
-        name = f"llvm.vector.reduce.fmax.{sweep.name}"
-        reduce = cgutils.get_or_insert_function(builder.module, call, name)
-        return builder.call(reduce, [builder.load(top)])
+        name = f"llvm.vector.reduce.fmax.{suffix(sweep.vector)}"
+        return llvm(builder, name, sweep.real, builder.load(top))
 
     return row.dtype(row), generate
 
@@ -104,11 +89,9 @@ def mass(typing, row):
             builder.store(builder.fadd(builder.load(total), x), total)
 
         sweep.each(0.0, join)
-        call = ir.FunctionType(double, [double, wide])
-        name = f"llvm.vector.reduce.fadd.v{sweep.lanes}f64"
-        reduce = cgutils.get_or_insert_function(builder.module, call, name)
-        numbers = [ir.Constant(double, 0.0), builder.load(total)]
-        return builder.call(reduce, numbers, fastmath=("reassoc",))
+        numbers = ir.Constant(double, 0.0), builder.load(total)
+        name = f"llvm.vector.reduce.fadd.{suffix(wide)}"
+        return llvm(builder, name, double, *numbers, fastmath=("reassoc",))
 
     return types.float64(row), generate
 

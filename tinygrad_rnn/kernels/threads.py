@@ -10,6 +10,7 @@ import os
 import queue
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
@@ -71,16 +72,15 @@ class _Pool:
         """Have so many workers if the system lets us; say how many there are."""
         if len(self.workers) >= wanted:
             return len(self.workers)
-        with self.growing:
-            try:
-                while len(self.workers) < wanted:
-                    worker = threading.Thread(target=_work, args=(self,), daemon=True)
-                    worker.start()
-                    self.workers.add(worker.ident)
-                    self.threads.append(worker.native_id)
-                    self.avoided = None
-            except RuntimeError:  # no more threads, or the interpreter is leaving
-                pass
+        # A system without room for another thread, or an interpreter that is leaving, raises: then
+        # the work is shared by those that there are, or done by the caller alone.
+        with self.growing, suppress(RuntimeError):
+            while len(self.workers) < wanted:
+                worker = threading.Thread(target=_work, args=(self,), daemon=True)
+                worker.start()
+                self.workers.add(worker.ident)
+                self.threads.append(worker.native_id)
+                self.avoided = None
         return len(self.workers)
 
     def step_aside(self) -> None:
@@ -93,12 +93,12 @@ class _Pool:
         if core is None or core == self.avoided:
             return
         self.avoided = core
-        try:
+        # Where this is not allowed, or a thread is gone, the system decides where threads run:
+        # slower at times, and never wrong.
+        with suppress(OSError):
             others = os.sched_getaffinity(0) - {core}
             for thread in self.threads if others else ():
                 os.sched_setaffinity(thread, others)
-        except OSError:  # not allowed here, or the thread is gone: then the system decides
-            pass
 
 
 @lru_cache(1)

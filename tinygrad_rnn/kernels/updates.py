@@ -7,48 +7,15 @@ the weights' own type; sums are kept in float64.
 from typing import Any
 
 import numpy as np
-from numba import types
+from numba import njit, types
 
-from .compiled import helper, read, rows, specialised, written
+from .compiled import OPTIONS, closed, helper, read, rows, specialised, written
+from .kept import Kept
+from .plain import RULES
 from .rows import plus
 
-
-def adam(x, g, m, v, settings, new_x, new_m, new_v):
-    first, rest, second, rest_squared, keep, size, scale, eps = settings
-    for i in range(x.size):
-        a = first * m[i] + rest * g[i]
-        b = second * v[i] + rest_squared * (g[i] * g[i])
-        new_m[i] = a
-        new_v[i] = b
-        new_x[i] = keep * x[i] - size * a / (scale * np.sqrt(b) + eps)
-
-
-def rmsprop(x, g, s, settings, new_x, new_s):
-    decay, rest, size, eps = settings
-    for i in range(x.size):
-        a = decay * s[i] + rest * (g[i] * g[i])
-        new_s[i] = a
-        new_x[i] = x[i] - size * g[i] / (np.sqrt(a) + eps)
-
-
-@helper
-def drawn(g, x, decay):
-    """The gradient with a pull of the weight towards zero; 0 * inf would be NaN."""
-    return g + decay * x if decay else g
-
-
-def momentum(x, g, v, settings, new_x, new_v):
-    keep, decay, size = settings
-    for i in range(x.size):
-        a = keep * v[i] + drawn(g[i], x[i], decay)
-        new_v[i] = a
-        new_x[i] = x[i] - size * a
-
-
-def descent(x, g, settings, new_x):
-    decay, size = settings
-    for i in range(x.size):
-        new_x[i] = x[i] - size * drawn(g[i], x[i], decay)
+# How much a rule remembers of each weight, and how many numbers it is set by.
+SIZES = {"descent": (0, 2), "momentum": (1, 3), "rmsprop": (1, 4), "adam": (2, 8)}
 
 
 def square_sum(x, out):
@@ -74,16 +41,31 @@ def column_sums(x, out):
         out[j] = totals[j]
 
 
+def loop(rule, memories):
+    """The loop that does a rule, which remembers so much, to every weight; settings first."""
+
+    def nothing(settings, x, g, new_x):
+        for i in range(x.size):
+            (new_x[i],) = rule(settings, x[i], g[i])
+
+    def one(settings, x, g, m, new_x, new_m):
+        for i in range(x.size):
+            new_x[i], new_m[i] = rule(settings, x[i], g[i], m[i])
+
+    def two(settings, x, g, m, v, new_x, new_m, new_v):
+        for i in range(x.size):
+            new_x[i], new_m[i], new_v[i] = rule(settings, x[i], g[i], m[i], v[i])
+
+    return (nothing, one, two)[memories]
+
+
 def kernel(name: str, real: Any) -> Any:
     """The compiled kernel of that name, for one float type."""
-    line, new = read(real, 1), written(real, 1)
-    settings = {count: types.UniTuple(real, count) for count in (2, 3, 4, 8)}
-    function, *arguments = {
-        "adam": (adam, line, line, line, line, settings[8], new, new, new),
-        "rmsprop": (rmsprop, line, line, line, settings[4], new, new),
-        "momentum": (momentum, line, line, line, settings[3], new, new),
-        "descent": (descent, line, line, settings[2], new),
-        "square_sum": (square_sum, line, written(types.float64, 1)),
-        "column_sums": (column_sums, rows(real), new),
-    }[name]
-    return specialised(function, *arguments)
+    if name == "square_sum":
+        return specialised(square_sum, read(real, 1), written(types.float64, 1))
+    if name == "column_sums":
+        return specialised(column_sums, rows(real), written(real, 1))
+    memories, settings = SIZES[name]
+    old, new = (read(real, 1),) * (2 + memories), (written(real, 1),) * (1 + memories)
+    each = njit(**OPTIONS)(loop(helper(RULES[name]), memories))
+    return closed(each, (types.UniTuple(real, settings), *old, *new), Kept("update", name))

@@ -139,9 +139,9 @@ def gelu(x: Value, approximate: str = "none") -> Value:
     >>> tg.gelu(tg.tensor([-1.0, 2.0]))
     tensor([-0.15865525,  1.95449974], dtype=float64)
     """
-    if approximate not in ("none", tanh.__name__):
+    if approximate not in ("none", tanh.name):
         raise ValueError(
-            f"gelu: approximate: expected 'none' or {tanh.__name__!r}, got {approximate!r}"
+            f"gelu: approximate: expected 'none' or {tanh.name!r}, got {approximate!r}"
         )
     if approximate == "none":
         return x * ndtr(x)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import kernels
 from ..op import function, pointwise
 from ..tensor import Value
 from .arithmetic import astype, exp, sqrt
@@ -312,14 +313,17 @@ ROOT = math.sqrt(0.5)
 HIGH, LOW = 0.7071067690849304, 1.210161710447897e-08  # √½: 24 bits of it, and the rest
 
 
-def _normal(x: Value) -> Value:
+def _normal(number: Value) -> Value:
     """Φ(x) = erfc(-x / √2) / 2, to first order in what -x / √2 is rounded by: at most 4 ulp off."""
+    x = np.float64(number)
     if not abs(x) < 40:
-        return 0.5 * math.erfc(-x)
-    high = np.float32(x) + (x - x)  # in 24 bits, of the dtype of x
-    p, q = high * HIGH, high * LOW + (x - high) * ROOT
-    z = p + q
-    return 0.5 * (math.erfc(-z) + PEAK * math.exp(-z * z) * (p - z + q))
+        twice = math.erfc(-x)
+    else:
+        high = np.float64(np.float32(x))  # in 24 bits
+        p, q = high * HIGH, high * LOW + (x - high) * ROOT
+        z = p + q
+        twice = math.erfc(-z) + PEAK * math.exp(-z * z) * (p - z + q)
+    return kernels.alike(0.5 * twice, number)
 
 
 def _erf(x: Value) -> Value:

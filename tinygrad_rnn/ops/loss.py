@@ -12,7 +12,7 @@ from .reduce import sum as total
 from .shape import reshape
 
 __all__ = ["huber_loss", "l1_loss", "mean_squared_error"]
-MEAN, SUM = mean.__name__, total.__name__  # what is asked for is called as the op is
+MEAN, SUM = mean.__name__, total.name  # what is asked for is called as the op is
 
 
 @function()
