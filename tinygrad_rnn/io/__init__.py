@@ -13,18 +13,7 @@ from .onnx import to_onnx
 from .torch import from_torch, load_torch, to_torch
 
 __all__ = [
-    "CheckpointError",
-    "arrays",
-    "from_keras",
-    "from_torch",
-    "load",
-    "load_keras",
-    "load_torch",
-    "save",
-    "settings",
-    "to_keras",
-    "to_onnx",
-    "to_torch",
-    "write_atomically",
+    "CheckpointError", "arrays", "from_keras", "from_torch", "load", "load_keras", "load_torch",
+    "save", "settings", "to_keras", "to_onnx", "to_torch", "write_atomically",
     "write_text_atomically",
-]
+]  # fmt: skip

@@ -11,6 +11,7 @@ import numpy as np
 from ..nn import GRU, LSTM, RNN, Bidirectional, Recurrent
 from ..nn.cell import Part
 from ..nn.convert import form_in, form_of, kind_of, rewrite
+from ..nn.module import misfits
 from ..nn.recurrent import MAKING
 from .options import Settings, refuse, said_by
 
@@ -60,7 +61,7 @@ def as_in(who: str, framework: str, layer: Any) -> dict[tuple[int, int], Any]:
 
 def load(
     who: str, framework: str, layer: Any, given: Callable[[Any], Mapping[str, Any]],
-    places: Callable[[Any], Iterable[Place]], turned: bool = False, hint: str = "",
+    places: Callable[[Any], Iterable[Place]], turned: bool = False, hint: str = ""
 ) -> None:  # fmt: skip
     """Put a framework's arrays, those `given` for its cells, into a layer: all of them or none."""
     twin = deepcopy(layer)
@@ -86,18 +87,10 @@ def load(
 
 def fitting(who: str, expected: Arrays, given: Mapping[str, Any], hint: str = "") -> Arrays:
     """What is given as arrays, in the order expected, or an error that lists every misfit."""
-    arrays = {name: np.asarray(array) for name, array in given.items()}
-    wrong = [f"missing {name!r}" for name in expected if name not in arrays]
-    wrong += [f"unexpected {name!r}" for name in arrays if name not in expected]
-    for name, like in expected.items():
-        array = arrays.get(name, like)
-        if array.shape != like.shape or array.dtype.kind != "f":
-            wrong.append(
-                f"{name!r} is {array.dtype}{list(array.shape)}, expected floats{list(like.shape)}"
-            )
+    wrong = misfits(expected, given, kind="floats")
     if wrong:
         raise ValueError(f"{who}: nothing was loaded: {'; '.join(wrong)}{hint}")
-    return {name: arrays[name] for name in expected}
+    return {name: np.asarray(given[name]) for name in expected}
 
 
 def parts_of(who: str, layer: Any) -> Sequence[Any]:

@@ -115,17 +115,16 @@ def _places(cells: Mapping[Any, Any]) -> Iterator[Place]:
 
 def _meant(word: str, given: Any) -> Any:
     """Activations by the names of Keras, as functions; whatever else there is, as it is."""
-    if word not in ("activation", "activations"):
+    if word == "activations":
+        return [_meant("activation", one) for one in given]
+    if word != "activation" or not isinstance(given, str):
         return given
-    one = word == "activation"
-    for name in [given] if one else given:
-        if isinstance(name, str) and name not in KERAS:
-            raise ValueError(
-                f"from_keras: {word}: expected names that Keras has, of {list(KERAS)}, or "
-                f"functions, such as those of nn.ACTIVATIONS, got {name!r}"
-            )
-    found = [KERAS.get(f, f) if isinstance(f, str) else f for f in ([given] if one else given)]
-    return found[0] if one else found
+    if given not in KERAS:
+        raise ValueError(
+            f"from_keras: {word}: expected names that Keras has, of {list(KERAS)}, or functions, "
+            f"such as those of nn.ACTIVATIONS, got {given!r}"
+        )
+    return KERAS[given]
 
 
 def _without_cudnn(arrays: list[np.ndarray]) -> list[np.ndarray]:

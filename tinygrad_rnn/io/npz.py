@@ -40,13 +40,13 @@ def arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     (2, 3)
     """
     name = plain_path("arrays", path)
-    if not os.path.isfile(name):
-        return load(name)[0]  # which says what is wrong with it
-    with open(name, "rb") as file:
-        begins = file.read(6)
+    begins = b""
+    if os.path.isfile(name):
+        with open(name, "rb") as file:
+            begins = file.read(6)
     one, several = begins == _NPY, begins[:4] in (b"PK\x03\x04", b"PK\x05\x06")  # of an empty one
     if not one and not several:
-        return load(name)[0]
+        return load(name)[0]  # or what is wrong with it
     try:
         if one:
             return {"arr_0": _array(lambda: open(name, "rb"), name, os.path.getsize(name))}

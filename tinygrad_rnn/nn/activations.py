@@ -45,22 +45,9 @@ def affine(x: Tensor, alpha: float = 1.0, beta: float = 0.0) -> Tensor:
     return alpha * x + beta
 
 
-ACTIVATIONS: dict[str, Activation] = {
-    "identity": identity,
-    "tanh": tanh,  # derivative at most 1, at 0
-    "sigmoid": sigmoid,  # 1 / (1 + e⁻ˣ); derivative at most 1/4, at 0
-    "relu": relu,  # max(0, x); derivative at most 1
-    "softplus": softplus,  # log(1 + eˣ); derivative below 1
-    "softsign": softsign,
-    "hard_sigmoid": hard_sigmoid,
-    "hard_sigmoid_keras": hard_sigmoid_keras,
-    "leaky_relu": leaky_relu,
-    "leaky_relu_keras": leaky_relu_keras,
-    "elu": elu,
-    "thresholded_relu": thresholded_relu,
-    "scaled_tanh": scaled_tanh,
-    "affine": affine,
-}
+_KNOWN = (identity, tanh, sigmoid, relu, softplus, softsign, hard_sigmoid, hard_sigmoid_keras)
+_KNOWN += (leaky_relu, leaky_relu_keras, elu, thresholded_relu, scaled_tanh, affine)
+ACTIVATIONS: dict[str, Activation] = {f.__name__: f for f in _KNOWN}
 
 
 def activation(who: str, given: Any) -> Activation:

@@ -41,13 +41,9 @@ class Bidirectional(Part):
     _conventions = ("merge",)
 
     def __init__(
-        self,
-        forward: Cell,
-        backward: Cell,
-        *,
-        merge: str | Callable[[Tensor, Tensor], Tensor] = "concat",
-        share: bool = False,
-    ):
+        self, forward: Cell, backward: Cell, *,
+        merge: str | Callable[[Tensor, Tensor], Tensor] = "concat", share: bool = False,
+    ):  # fmt: skip
         for name, cell in (("forward", forward), ("backward", backward)):
             check_part("Bidirectional", name, cell)
         check_apart("Bidirectional", (forward, backward), share)
@@ -80,17 +76,17 @@ class Bidirectional(Part):
 
     @property
     def outputs(self) -> int:
-        if self.merge == "concat":
-            return self.forward.outputs + self.backward.outputs
-        if not callable(self.merge):
-            return self.forward.outputs
         ways = [np.zeros((1, cell.outputs), self.dtype) for _, cell in self._ways()]
-        return self.merge(*map(Tensor, ways)).shape[-1]
+        return self._merged(*map(Tensor, ways)).shape[-1]
 
     @property
     def hidden(self) -> int:  # type: ignore[override]
         """The width of an output, as of a cell."""
         return self.outputs
+
+    @property
+    def _merged(self) -> Callable[[Tensor, Tensor], Tensor]:
+        return self.merge if callable(self.merge) else MERGES[self.merge]
 
     def _ways(self) -> tuple[tuple[str, Cell], ...]:
         return ("forward", self.forward), ("backward", self.backward)
@@ -104,7 +100,7 @@ class Bidirectional(Part):
             f = self.forward.folded(xs, state[:cut], way)
         with scope("backward"):
             b = self.backward.folded(xs, state[cut:], way._replace(reverse=not way.reverse))
-        merged = self.merge if callable(self.merge) else MERGES[self.merge]
+        merged = self._merged
 
         def read(how: str) -> Tensor:
             # A function's gradient may be 0 · inf where nothing counts: a choice keeps it there.

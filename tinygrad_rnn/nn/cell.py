@@ -17,7 +17,7 @@ from ..loops import Known, fold
 from ..op import Op
 from ..ops import where
 from ..ops.shape import take
-from ..tensor import Tensor
+from ..tensor import Tensor, owned
 from .module import Module
 from .moment import Moment
 
@@ -94,10 +94,10 @@ class Part(Module):
 
     def begin(self, batch: int) -> tuple[Tensor, ...]:
         """The state before the first step: zeros (batch, size)."""
-        return tuple(
-            Tensor(np.zeros((batch, size), self.dtype), name=f"{name}0")
-            for name, size in zip(self.state, self.sizes, strict=True)
-        )
+        begin = tuple(map(owned, [np.zeros((batch, size), self.dtype) for size in self.sizes]))
+        for name, h in zip(self.state, begin, strict=True):
+            h.name = f"{name}0"
+        return begin
 
     def check(self) -> None:
         """Refuse a part that cannot be folded."""
@@ -210,7 +210,7 @@ class Cell(Part):
                 first.name = f"{name} first"
         known = _known(self, way.gates) if way.valid is way.reset is None else None
         modules = self.modules() if known is None else []
-        if any([m.draws for m in modules]):
+        if modules and any([m.draws for m in modules]):
             self._ask(run, xs, state, way.unroll)
         flags = [x for x in (way.valid, resets) if x is not None]
         count, streams = len(run.streams), (*run.streams, *flags)
@@ -237,7 +237,8 @@ class Cell(Part):
 
         paths = fold(
             one, state, (xs, *streams), names=self.state, reverse=way.reverse,
-            checkpoint=way.checkpoint, unrolled=way.unroll, known=known, roots=_foreign(modules),
+            checkpoint=way.checkpoint, unrolled=way.unroll, known=known,
+            roots=modules and _foreign(modules),
         )  # fmt: skip
         shown: tuple[bool, list[str]] = (known and known.shown) or (has_output, list(run.shown))
         if known is not None:
@@ -406,7 +407,7 @@ def _harmless(
 
 def _sorted(
     names: Sequence[str], state: Sequence[Tensor], paths: Sequence[Tensor], has_output: bool,
-    shown: Sequence[str], way: Way,
+    shown: Sequence[str], way: Way
 ) -> Folded:  # fmt: skip
     """What a fold returned, told apart."""
     count = len(names)

@@ -16,7 +16,7 @@ from .activations import activation as activation_of
 from .cell import Cell
 from .conventions import convention_of
 from .init import Random, generator, glorot, orthogonal
-from .module import as_floats, floating, parameter, positive
+from .module import as_floats, floating, one_of, parameter, positive
 from .moment import each_step, gates
 from .norm import LayerNorm
 from .recurrent import check_state
@@ -38,16 +38,9 @@ class Affine(Cell):
     _conventions: ClassVar[tuple[str, ...]] = ("order", "clip")
 
     def _make(
-        self,
-        sizes: tuple[int, int],
-        gates: tuple[int, int],
-        biases: Sequence[str],
-        dtype: Any,
-        rng: Random,
-        *,
-        clip: float | None = None,
-        reads: int | None = None,
-    ) -> np.random.Generator:
+        self, sizes: tuple[int, int], gates: tuple[int, int], biases: Sequence[str], dtype: Any,
+        rng: Random, *, clip: float | None = None, reads: int | None = None,
+    ) -> np.random.Generator:  # fmt: skip
         """Make weights for so many gates of x and of h, of which the state has `reads` features."""
         rng = begun(self, dtype, rng, inputs=sizes[0], hidden=sizes[1])
         if clip is not None:
@@ -110,13 +103,6 @@ def normed(norm: LayerNorm | None, a: Tensor) -> Tensor:
     return a if norm is None else norm(a)
 
 
-def one_of(who: str, word: str, given: Any, known: Sequence[Any]) -> Any:
-    """Refuse what is none of the choices."""
-    if given not in known:
-        raise ValueError(f"{who}: {word}: expected one of {tuple(known)}, got {given!r}")
-    return given
-
-
 def several(who: str, given: Sequence[Activation], count: int) -> tuple[Function, ...]:
     """Activations as functions, as many as there are places for."""
     if isinstance(given, str) or callable(given) or len(given) != count:
@@ -142,17 +128,10 @@ class RNN(Affine):
     _conventions = ("order", "clip", "activation")
 
     def __init__(
-        self,
-        inputs: int,
-        hidden: int,
-        *,
-        activation: Activation = "tanh",
-        bias: int = 1,
-        untied: int | None = None,
-        clip: float | None = None,
-        dtype: Any = np.float32,
+        self, inputs: int, hidden: int, *, activation: Activation = "tanh", bias: int = 1,
+        untied: int | None = None, clip: float | None = None, dtype: Any = np.float32,
         rng: Random = None,
-    ):
+    ):  # fmt: skip
         if bias not in (0, 1, 2):
             raise ValueError(f"RNN: bias: expected 0, 1 or 2 of them, got {bias!r}")
         self.activation = activation_of("RNN", activation)
@@ -228,22 +207,12 @@ class LSTM(Affine):
     _conventions = ("convention", "order", "activations", "clip")
 
     def __init__(
-        self,
-        inputs: int,
-        hidden: int,
-        *,
-        bias: bool = True,
-        forget_bias: float = 1.0,
-        convention: str = "textbook",
-        peepholes: bool = False,
-        projection: int | None = None,
-        coupled: bool = False,
-        norm: str | None = None,
+        self, inputs: int, hidden: int, *, bias: bool = True, forget_bias: float = 1.0,
+        convention: str = "textbook", peepholes: bool = False, projection: int | None = None,
+        coupled: bool = False, norm: str | None = None,
         activations: tuple[Activation, Activation, Activation] = ("sigmoid", "tanh", "tanh"),
-        clip: float | None = None,
-        dtype: Any = np.float32,
-        rng: Random = None,
-    ):
+        clip: float | None = None, dtype: Any = np.float32, rng: Random = None,
+    ):  # fmt: skip
         how = convention_of("LSTM", convention)
         positive("LSTM", projection=projection or 1)
         self.convention, self.coupled = convention, bool(coupled)
@@ -320,20 +289,11 @@ class GRU(Affine):
     _conventions = ("convention", "order", "reset", "update", "activations", "clip")
 
     def __init__(
-        self,
-        inputs: int,
-        hidden: int,
-        *,
-        bias: bool | None = None,
-        convention: str = "textbook",
-        reset: str | None = None,
-        update: str | None = None,
-        norm: str | None = None,
-        activations: tuple[Activation, Activation] = ("sigmoid", "tanh"),
-        clip: float | None = None,
-        dtype: Any = np.float32,
-        rng: Random = None,
-    ):
+        self, inputs: int, hidden: int, *, bias: bool | None = None, convention: str = "textbook",
+        reset: str | None = None, update: str | None = None, norm: str | None = None,
+        activations: tuple[Activation, Activation] = ("sigmoid", "tanh"), clip: float | None = None,
+        dtype: Any = np.float32, rng: Random = None,
+    ):  # fmt: skip
         how = convention_of("GRU", convention)
         self.convention, self.order = convention, how.gru
         self.reset = one_of("GRU", "reset", reset or how.reset, ("before", "after"))
@@ -382,14 +342,9 @@ class MinimalGatedUnit(Affine):
     order = "fn"
 
     def __init__(
-        self,
-        inputs: int,
-        hidden: int,
-        *,
-        bias: bool = True,
-        dtype: Any = np.float32,
+        self, inputs: int, hidden: int, *, bias: bool = True, dtype: Any = np.float32,
         rng: Random = None,
-    ):
+    ):  # fmt: skip
         rng = self._make((inputs, hidden), (2, 1), ("b",) if bias else (), dtype, rng)
         self.Wn = parameter(orthogonal(rng, hidden), "Wn", self.dtype)
         if self.b is not None:
@@ -425,16 +380,9 @@ class OutputRecurrent(Cell):
     _conventions = ("activation",)
 
     def __init__(
-        self,
-        inputs: int,
-        hidden: int,
-        outputs: int,
-        *,
-        source: str = "output",
-        activation: Activation = "tanh",
-        dtype: Any = np.float32,
-        rng: Random = None,
-    ):
+        self, inputs: int, hidden: int, outputs: int, *, source: str = "output",
+        activation: Activation = "tanh", dtype: Any = np.float32, rng: Random = None,
+    ):  # fmt: skip
         rng = begun(self, dtype, rng, inputs=inputs, hidden=hidden, outputs=outputs)
         self.source = one_of("OutputRecurrent", "source", source, SOURCES)
         self.activation, self.width = activation_of("OutputRecurrent", activation), outputs
@@ -479,6 +427,10 @@ class OutputRecurrent(Cell):
             raise TypeError(f"OutputRecurrent: with targets there is no {', '.join(how)}")
         return self._taught(xs, targets, state, unrolled)
 
+    def _taught_step(self, x: Tensor, y: Tensor, o: Tensor) -> tuple[Tensor, Tensor]:
+        y.name = "target" if y.op is None else y.name
+        return y, self._after(x, o)
+
     def _taught(self, xs: Any, targets: Any, state: Any, unrolled: bool) -> Any:
         xs = as_floats("OutputRecurrent", "xs", xs, self.dtype)
         targets = as_floats("OutputRecurrent", "targets", targets, self.dtype)
@@ -493,7 +445,7 @@ class OutputRecurrent(Cell):
         (begin,) = check_state(self, state, batch)
         if unrolled:
             with scope("layer0"):
-                _, ys = unroll(lambda x, y, o: (y, self._after(x, o)), begin, (xs, targets))
+                _, ys = unroll(self._taught_step, begin, (xs, targets))
         else:
             before = concat([begin[None], targets[:-1]]) if len(xs) else targets
             rows = [v.reshape(-1, v.shape[2]) for v in (xs, before)]

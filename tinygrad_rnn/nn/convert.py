@@ -173,7 +173,6 @@ def _reorder(cell: Any, order: str) -> None:
     for x in (cell.Wx, cell.Wh, cell.b, cell.bh, *gains):
         if x is None or order == cell.order:
             continue
-        count = x.shape[-1] // cell.hidden  # in a GRU h is read by two of three
-        blocks = dict(zip(cell.order, np.split(x.data, count, axis=-1), strict=False))
-        x.data = np.concatenate([blocks[gate] for gate in order[:count]], axis=-1)
+        blocks = cell._blocks(x.data)  # in a GRU h is read by two of three
+        x.data = np.concatenate([blocks[gate] for gate in order[: len(blocks)]], axis=-1)
     cell.order = order

@@ -13,7 +13,7 @@ from ..tensor import Operand, Tensor, no_grad, scope
 from .cells import GRU, LSTM, RNN
 from .init import Random, generator
 from .layers import Dropout, Embedding, Linear
-from .module import Module, positive
+from .module import Module, one_of, positive
 from .recurrent import Recurrent, State
 
 CELLS = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
@@ -32,19 +32,10 @@ class LanguageModel(Module):
     """
 
     def __init__(
-        self,
-        symbols: int,
-        *,
-        cell: str = "lstm",
-        embedding: int = 64,
-        hidden: int = 256,
-        layers: int = 1,
-        dropout: float = 0.0,
-        dtype: Any = np.float32,
-        rng: Random = None,
-    ):
-        if cell not in CELLS:
-            raise ValueError(f"LanguageModel: cell: expected one of {list(CELLS)}, got {cell!r}")
+        self, symbols: int, *, cell: str = "lstm", embedding: int = 64, hidden: int = 256,
+        layers: int = 1, dropout: float = 0.0, dtype: Any = np.float32, rng: Random = None,
+    ):  # fmt: skip
+        one_of("LanguageModel", "cell", cell, tuple(CELLS))
         positive("LanguageModel", layers=layers)
         rng = generator(self, rng)
         kind, sizes = CELLS[cell], [embedding] + [hidden] * layers
@@ -66,13 +57,9 @@ class LanguageModel(Module):
             return cross_entropy(logits, target), state
 
     def sample(
-        self,
-        prompt: Sequence[int] | np.ndarray,
-        length: int,
-        *,
-        temperature: float = 1.0,
+        self, prompt: Sequence[int] | np.ndarray, length: int, *, temperature: float = 1.0,
         rng: Random = None,
-    ) -> Iterator[int]:
+    ) -> Iterator[int]:  # fmt: skip
         """Go on from a prompt, one symbol after another, each drawn from softmax(logits / T).
 
         At temperature 0 the likeliest is taken. Raises ValueError for an empty prompt or a

@@ -21,14 +21,9 @@ class Linear(Module):
     """
 
     def __init__(
-        self,
-        inputs: int,
-        outputs: int,
-        *,
-        bias: bool = True,
-        dtype: Any = np.float32,
+        self, inputs: int, outputs: int, *, bias: bool = True, dtype: Any = np.float32,
         rng: Random = None,
-    ):
+    ):  # fmt: skip
         positive("Linear", inputs=inputs, outputs=outputs)
         dtype = floating("Linear", dtype)
         weights = glorot(generator(self, rng), inputs, outputs)

@@ -130,14 +130,9 @@ class VariationalDropout(Drawn):
     """
 
     def __init__(
-        self,
-        cell: Cell,
-        *,
-        inputs: float | None = None,
-        state: float | None = None,
-        per_gate: bool = False,
-        rng: Random = None,
-    ):
+        self, cell: Cell, *, inputs: float | None = None, state: float | None = None,
+        per_gate: bool = False, rng: Random = None,
+    ):  # fmt: skip
         given = {k: p for k, p in (("inputs", inputs), ("state", state)) if p is not None}
         super().__init__(cell, given, rng, per_gate=per_gate or None)
         if not given:

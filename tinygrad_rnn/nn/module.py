@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections import deque
-from collections.abc import Iterator, Mapping, Set, ValuesView
+from collections.abc import Iterator, Mapping, Sequence, Set, ValuesView
 from functools import lru_cache
 from reprlib import repr as short
 from types import MappingProxyType
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from ..data.lengths import plain
+from ..data.lengths import plain, whole
 from ..refusals import refuse_made
 from ..tensor import Operand, Tensor, foreign, replace
 from .activations import name_of
@@ -179,30 +179,30 @@ class Module:
             )
         _check_conventions(type(self).__name__, self._told(), getattr(state, "conventions", {}))
         parameters = self._leaves()
-        missing = [path for path in parameters if path not in state]
-        unexpected = [path for path in state if path not in parameters]
-        wrong = [f"missing {path!r}" for path in missing if strict]
-        wrong += [f"unexpected {path!r}" for path in unexpected if strict]
-        new = {}
-        for path, x in parameters.items():
-            if path not in state:
-                continue
-            array = np.asarray(state[path])
-            if array.shape != x.shape or array.dtype.kind != x.dtype.kind:
-                wrong.append(
-                    f"{path!r} is {array.dtype}{list(array.shape)}, expected "
-                    f"{x.dtype}{list(x.shape)}"
-                )
-            else:
-                new[path] = np.array(array, dtype=x.dtype)
+        wrong = misfits(parameters, state, strict)
         if wrong:
             raise ValueError(
                 f"{type(self).__name__}.load_state_dict: nothing was loaded: {'; '.join(wrong)}. "
                 "Build the module with the sizes it was saved with."
             )
-        for path, array in new.items():
-            replace(parameters[path], array)
-        return missing, unexpected
+        for path in state.keys() & parameters.keys():
+            x = parameters[path]
+            replace(x, np.array(state[path], dtype=x.dtype))
+        return [p for p in parameters if p not in state], [p for p in state if p not in parameters]
+
+
+def misfits(
+    expected: Mapping[str, Any], given: Mapping[str, Any], strict: bool = True, kind: str = ""
+) -> list[str]:
+    """What is missing, unexpected, or of another shape or kind of number, in words."""
+    wrong = [f"missing {name!r}" for name in expected if strict and name not in given]
+    wrong += [f"unexpected {name!r}" for name in given if strict and name not in expected]
+    for name, like in expected.items():
+        array = np.asarray(given[name]) if name in given else like
+        if array.shape != like.shape or array.dtype.kind != like.dtype.kind:
+            wanted = f"{kind or like.dtype}{list(like.shape)}"
+            wrong.append(f"{name!r} is {array.dtype}{list(array.shape)}, expected {wanted}")
+    return wrong
 
 
 def _check_conventions(who: str, own: Mapping[str, Any], given: Mapping[str, Any]) -> None:
@@ -326,9 +326,11 @@ def floating(who: str, dtype: Any) -> np.dtype:
 def positive(who: str, **sizes: Any) -> None:
     """Refuse sizes that are not whole numbers of at least 1."""
     for name, size in sizes.items():
-        if isinstance(size, bool) or not isinstance(size, int | np.integer):
-            raise TypeError(
-                f"{who}: {name}: expected a whole number, got {size!r} ({type(size).__name__})"
-            )
-        if size < 1:
-            raise ValueError(f"{who}: {name}: expected at least 1, got {size}")
+        whole(who, name, size, 1)
+
+
+def one_of(who: str, word: str, given: Any, known: Sequence[Any]) -> Any:
+    """Refuse what is none of the choices."""
+    if given not in known:
+        raise ValueError(f"{who}: {word}: expected one of {tuple(known)}, got {given!r}")
+    return given

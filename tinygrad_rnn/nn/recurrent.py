@@ -19,7 +19,7 @@ from ..tensor import Operand, Tensor, scope
 from .cell import Folded, Part, Way, check_apart, check_part
 from .init import Random, generator
 from .layers import Dropout
-from .module import Module, as_floats
+from .module import Module, as_floats, one_of
 
 State: TypeAlias = "tuple[tuple[Tensor, ...], ...]"
 READOUTS = ("all", "last", "mean", "sum", "max")
@@ -52,23 +52,15 @@ class Recurrent(Module):
     _conventions = ("reverse",)
 
     def __init__(
-        self,
-        *cells: Part,
-        batch_first: bool = False,
-        dropout: float | Sequence[float] = 0.0,
-        readout: str = "all",
-        pad: str = "zero",
-        reverse: bool = False,
-        checkpoint: str | int | None = None,
-        unroll: bool = False,
-        share: bool = False,
+        self, *cells: Part, batch_first: bool = False, dropout: float | Sequence[float] = 0.0,
+        readout: str = "all", pad: str = "zero", reverse: bool = False,
+        checkpoint: str | int | None = None, unroll: bool = False, share: bool = False,
         rng: Random = None,
-    ):
+    ):  # fmt: skip
         _check_cells(cells)
         check_apart("Recurrent", cells, share)
-        for word, given, known in (("readout", readout, READOUTS), ("pad", pad, ("zero", "hold"))):
-            if given not in known:
-                raise ValueError(f"Recurrent: {word}: expected one of {known}, got {given!r}")
+        one_of("Recurrent", "readout", readout, READOUTS)
+        one_of("Recurrent", "pad", pad, ("zero", "hold"))
         rates: list[Any] = (
             list(dropout) if isinstance(dropout, list | tuple) else [dropout] * len(cells)
         )
@@ -85,16 +77,10 @@ class Recurrent(Module):
 
     @worded("layer", "Recurrent")
     def __call__(
-        self,
-        xs: Any,
-        state: Sequence[Sequence[Operand]] | None = None,
-        *,
-        lengths: Any = None,
-        mask: Any = None,
-        reset: Any = None,
-        return_states: bool = False,
+        self, xs: Any, state: Sequence[Sequence[Operand]] | None = None, *, lengths: Any = None,
+        mask: Any = None, reset: Any = None, return_states: bool = False,
         return_gates: bool = False,
-    ) -> Any:
+    ) -> Any:  # fmt: skip
         """`ys, state`, and then, if asked for, every state and every gate.
 
         lengths: how many steps of each row count, whole numbers (B,) in any order, 0 too; or mask:
@@ -112,15 +98,15 @@ class Recurrent(Module):
 
 def alone(part: Part, xs: Any, state: Any, how: dict[str, Any]) -> Any:
     """One part as a layer of its own, without the tuples around tuples."""
-    making, layer = {k: how.pop(k) for k in list(how) if k in MAKING}, PLAIN
-    if making:
+    layer = PLAIN
+    if how and (making := {k: how.pop(k) for k in list(how) if k in MAKING}):
         layer = Recurrent(part, **making)
         for dropout in layer.dropout:
             dropout.training = part.training
     else:
         part.check()
     ys, states, *more = run([part], layer, xs, None if state is None else (state,), **how)
-    return (ys, states[0], *[found[0] for found in more])
+    return (ys, states[0], *(found[0] for found in more)) if more else (ys, states[0])
 
 
 MAKING = {
@@ -135,7 +121,7 @@ PLAIN: Any = SimpleNamespace(**SETTINGS, dropout=())  # a layer of which nothing
 @worded("layer", "Recurrent")
 def run(
     parts: Sequence[Part], how: Any, xs: Any, state: Any, lengths: Any = None, mask: Any = None,
-    reset: Any = None, return_states: bool = False, return_gates: bool = False,
+    reset: Any = None, return_states: bool = False, return_gates: bool = False
 ) -> Any:  # fmt: skip
     """What a call of `Recurrent` returns: parts folded one after another, as the layer says."""
     xs, own = _padded(parts[0], xs, how.batch_first)
@@ -146,15 +132,15 @@ def run(
     if single or swap:
         x = x.reshape(len(x), 1, x.shape[1]) if single else swapaxes(x, axis1=0, axis2=1)
     valid = _valid(lengths if own is None else own, mask, x, swap, single)
-    flags = (_flags("mask", valid), _flags("reset", _marked("reset", reset, x, swap, single)))
-    way = Way(*flags, how.reverse, return_gates, how.checkpoint, how.unroll)
-    begin = _check_states(parts, state, x.shape[1], single)
+    begins = _marked("reset", reset, x, swap, single)
+    way = Way(valid, begins, how.reverse, return_gates, how.checkpoint, how.unroll)
+    begin = _check_states(parts, state, x.shape[1], single, how)
     layers = []
     for k, part in enumerate(parts):
         with scope(f"layer{k}"):
             if how.dropout:
-                if way.valid is not None and how.dropout[k].draws:
-                    x = where(way.valid, x, 0)  # whatever stands there, inf · 0 too
+                if valid is not None and how.dropout[k].draws:
+                    x = where(valid, x, 0)  # whatever stands there, inf · 0 too
                 x = how.dropout[k](x)
             layers.append(part.folded(x, begin[k], way))
             if k + 1 < len(parts):
@@ -163,15 +149,16 @@ def run(
     def whole(y: Tensor) -> Tensor:
         return y[:, 0] if single else swapaxes(y, axis1=0, axis2=1) if swap else y
 
-    ys: Any = _read_out(layers[-1], how, way.valid)
+    ys: Any = _read_out(layers[-1], how, valid)
     ys = whole(ys) if how.readout == "all" else ys[0] if single else ys
     if own is not None and how.readout == "all":
         ys = [ys[b, :n] if swap else ys[:n, b] for b, n in enumerate(own)]
-    asked = [[of.states for of in layers]] * return_states
-    asked += [[of.gates for of in layers]] * return_gates
-    ends = tuple([tuple([s[0] for s in of.end]) if single else of.end for of in layers])
-    more = [[{k: whole(v) for k, v in of.items()} for of in found] for found in asked]
-    return (ys, ends, *more)
+    answer = [ys, tuple([tuple([s[0] for s in of.end]) if single else of.end for of in layers])]
+    if return_states:
+        answer.append([{k: whole(v) for k, v in of.states.items()} for of in layers])
+    if return_gates:
+        answer.append([{k: whole(v) for k, v in of.gates.items()} for of in layers])
+    return tuple(answer)
 
 
 def _read_out(layer: Folded, how: Any, valid: Tensor | None) -> Tensor:
@@ -205,8 +192,8 @@ def _check_inputs(part: Part, xs: Any, batch_first: bool) -> Tensor:
 
 
 def _check_states(
-    parts: Sequence[Part], state: Any, batch: int, single: bool
-) -> Sequence[tuple[Tensor, ...]]:
+    parts: Sequence[Part], state: Any, batch: int, single: bool, how: Any
+) -> list[tuple[Tensor, ...]]:
     if state is None:
         return [part.begin(batch) for part in parts]
     if not isinstance(state, tuple | list) or len(state) != len(parts):
@@ -216,32 +203,30 @@ def _check_states(
             f"Recurrent: state: expected a tuple with one tuple for each of {len(parts)} cells, "
             f"got {got}"
         )
-    return [check_state(part, state[k], batch, single, k) for k, part in enumerate(parts)]
+    return [check_state(part, state[k], batch, single, how, k) for k, part in enumerate(parts)]
 
 
 def check_state(
-    part: Part, state: Any, batch: int, single: bool = False, k: int = 0
+    part: Part, state: Any, batch: int, single: bool = False, how: Any = PLAIN, k: int = 0
 ) -> tuple[Tensor, ...]:
     """The state of the k-th part as tensors (batch, size), or a refusal."""
     wanted = [(size,) if single else (batch, size) for size in part.sizes]
-    names = ", ".join(part.state) + "," * (len(part.state) == 1)
-    if not isinstance(state, tuple | list):
-        is_array = isinstance(state, Tensor | np.ndarray)
-        got = f"one tensor of shape {state.shape}" if is_array else type(state).__name__
-        raise (ValueError if is_array else TypeError)(
-            f"Recurrent: state of cell {k}: expected the tuple ({names}), got {got}"
-        )
+    given = state if isinstance(state, tuple | list) else ()
     tensors = [
         as_floats("Recurrent", name, s, part.dtype)
-        for name, s in zip(part.state, state, strict=False)
+        for name, s in zip(part.state, given, strict=False)
     ]
-    shapes = [np.shape(s) for s in state]
-    if shapes != wanted:
-        each = f"shape {wanted[0]} each" if len(set(wanted)) == 1 else f"shapes {wanted}"
-        raise ValueError(
-            f"Recurrent: state of cell {k}: expected ({names}) of {each}, for a batch of {batch}, "
-            f"got shapes {shapes}. A state has no time axis, and comes from a sequence of the same "
-            "batch size."
+    got: Any = [np.shape(s) for s in given]
+    if given is not state:
+        got = f"one {type(state).__name__.lower()} of shape {np.shape(state)}"
+    if got != wanted:
+        names = ", ".join(part.state) + "," * (len(part.state) == 1)
+        what = f"({names})" if given is state else f"the tuple ({names})"
+        is_array = given is state or isinstance(state, Tensor | np.ndarray)
+        raise (ValueError if is_array else TypeError)(
+            f"Recurrent: state of cell {k}: expected {what} of shapes {wanted}, for a batch of "
+            f"{batch}, got {got}. A state has no time axis, and comes from a sequence of the same "
+            f"batch size (batch_first={how.batch_first})."
         )
     return tuple(s.reshape(1, -1) if single else s for s in tensors)
 
@@ -280,8 +265,8 @@ def _padded(part: Part, xs: Any, batch_first: bool) -> tuple[Any, list[int] | No
     return stack(filled, axis=int(not batch_first)), own
 
 
-def _valid(lengths: Any, mask: Any, x: Tensor, swap: bool, single: bool) -> np.ndarray | None:
-    """Return which steps count, (T, B), or None if all do."""
+def _valid(lengths: Any, mask: Any, x: Tensor, swap: bool, single: bool) -> Tensor | None:
+    """Return which steps count, (T, B, 1), or None if all do."""
     steps, batch, _ = x.shape
     if lengths is not None and mask is not None:
         raise ValueError("Recurrent: expected lengths or a mask, got both")
@@ -298,16 +283,13 @@ def _valid(lengths: Any, mask: Any, x: Tensor, swap: bool, single: bool) -> np.n
                 f"is the other way round."
             ) from None
         raise
-    return np.arange(steps)[:, None] < own
+    return Tensor((np.arange(steps)[:, None] < own)[:, :, None], name="mask")
 
 
-def _marked(word: str, given: Any, x: Tensor, swap: bool, single: bool) -> np.ndarray | None:
+def _marked(word: str, given: Any, x: Tensor, swap: bool, single: bool) -> Tensor | None:
     if given is None:
         return None
     given = np.asarray(given.data if isinstance(given, Tensor) else given)
     given = given[:, None] if single and given.ndim == 1 else given.T if swap else given
-    return check_mask("Recurrent", given, x.shape[0], x.shape[1], word)
-
-
-def _flags(name: str, marked: np.ndarray | None) -> Tensor | None:
-    return None if marked is None else Tensor(marked[:, :, None], name=name)
+    marked = check_mask("Recurrent", given, x.shape[0], x.shape[1], word)
+    return Tensor(marked[:, :, None], name=word)
