@@ -45,8 +45,9 @@ def affine(x: Tensor, alpha: float = 1.0, beta: float = 0.0) -> Tensor:
     return alpha * x + beta
 
 
-_KNOWN = (identity, tanh, sigmoid, relu, softplus, softsign, hard_sigmoid, hard_sigmoid_keras)
-_KNOWN += (leaky_relu, leaky_relu_keras, elu, thresholded_relu, scaled_tanh, affine)
+_KNOWN: list[Any] = [identity, tanh, sigmoid, relu, softplus, softsign, hard_sigmoid]
+_KNOWN += [hard_sigmoid_keras, leaky_relu, leaky_relu_keras, elu]
+_KNOWN += [thresholded_relu, scaled_tanh, affine]
 ACTIVATIONS: dict[str, Activation] = {f.__name__: f for f in _KNOWN}
 
 

@@ -216,17 +216,19 @@ def check_state(
         as_floats("Recurrent", name, s, part.dtype)
         for name, s in zip(part.state, given, strict=False)
     ]
+    what = ""
+    kind: type[Exception] = ValueError
     got: Any = [np.shape(s) for s in given]
     if given is not state:
-        got = f"one {type(state).__name__.lower()} of shape {np.shape(state)}"
+        is_array = isinstance(state, Tensor | np.ndarray)
+        got = f"one tensor of shape {state.shape}" if is_array else type(state).__name__
+        what, kind = "the tuple ", ValueError if is_array else TypeError
     if got != wanted:
         names = ", ".join(part.state) + "," * (len(part.state) == 1)
-        what = f"({names})" if given is state else f"the tuple ({names})"
-        is_array = given is state or isinstance(state, Tensor | np.ndarray)
-        raise (ValueError if is_array else TypeError)(
-            f"Recurrent: state of cell {k}: expected {what} of shapes {wanted}, for a batch of "
-            f"{batch}, got {got}. A state has no time axis, and comes from a sequence of the same "
-            f"batch size (batch_first={how.batch_first})."
+        raise kind(
+            f"Recurrent: state of cell {k}: expected {what}({names}) of shapes {wanted}, for a "
+            f"batch of {batch}, got {got}. A state has no time axis, and comes from a sequence of "
+            f"the same batch size (batch_first={how.batch_first})."
         )
     return tuple(s.reshape(1, -1) if single else s for s in tensors)
 
