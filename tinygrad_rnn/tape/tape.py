@@ -98,6 +98,11 @@ class Record:
         return self.place.layer
 
     @property
+    def norm(self) -> float | None:
+        """The Euclidean norm of its gradient, if there is one."""
+        return None if self.grad is None else self.grad.l2
+
+    @property
     def cuts(self) -> bool:
         """Whether its parts are what it reads, cut in pieces."""
         return bool(self.sizes) and self.call.form == SAME

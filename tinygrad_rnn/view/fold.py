@@ -8,9 +8,7 @@ z⁻¹ or more; what both read of one and the same op is no part of the step, an
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from difflib import SequenceMatcher
 
 from ..tape import Call, Place, Record, Tape
 
@@ -51,11 +49,9 @@ class Folder:
     def __init__(self, trace: Tape):
         self.whole, self.records = trace, trace.records
         self.members: defaultdict[Step, list[int]] = defaultdict(list)
-        self.step: dict[int, Step] = {}
         for r in self.records:
             if r.t >= 0 and r.kind == "op" and not r.call.restacked:
                 self.members[r.layer, r.t].append(r.id)
-                self.step[r.id] = r.layer, r.t
         self.times: defaultdict[str, list[int]] = defaultdict(list)  # in the order they were done
         for layer, t in self.members:
             self.times[layer].append(t)
@@ -74,7 +70,7 @@ class Folder:
         self.image: dict[object, int] = {}
 
     def _slots(self) -> dict[int, object]:
-        """Which op of its layer's kept step an op is like: the two steps compared as texts of ops.
+        """Which op of its layer's kept step an op is like: by its place, or by what it does.
 
         The first step may do less, where what it starts from needs no gradient, and so may the
         last, where nothing reads a state.
@@ -82,27 +78,13 @@ class Folder:
         slots: dict[int, object] = {}
         for (layer, _), members in self.members.items():
             kept = self.members[layer, self.kept[layer]]
+            places = {z: k for k, z in enumerate(kept)}
             ours, theirs = ([_what(self.records[y]) for y in ys] for ys in (kept, members))
-            if ours == theirs:
-                slots |= dict(zip(members, range(len(kept)), strict=True))
-                continue
-            slots |= {y: (y,) for y in members}
-            found = SequenceMatcher(None, ours, theirs, False).get_matching_blocks()
-            texts = {members[b + k]: kept[a + k] for a, b, size in found for k in range(size)}
-            slots |= {y: kept.index(z) for y, z in self._checked(members, texts)}
+            for k, y in enumerate(members):
+                twins = kept[k : k + 1] if ours == theirs else self.twins(y)
+                free = [z for z in twins if z in places]
+                slots[y] = places.pop(free[0]) if free else (y,)
         return slots
-
-    def _checked(self, members: list[int], texts: dict[int, int]) -> Iterator[tuple[int, int]]:
-        """The pairs of equal texts of ops that also do the same with the same, where any does."""
-        taken: set[int] = set()
-        for y in members:
-            z = texts.get(y)
-            if z is None or not self._is_twin(y, z, 5):
-                twins = self.twins(y)
-                z = twins[0] if len(twins) == 1 else None if twins else z
-            if z is not None and z not in taken:
-                taken.add(z)
-                yield y, z
 
     def fold(self) -> Fold:
         """Copy what the outputs lead to, oldest first."""
@@ -128,15 +110,15 @@ class Folder:
         """
         r = self.records[y]
         kept = self.members[r.layer, self.kept[r.layer]]
-        return [z for z in kept if self.records[z].call.op == r.call.op and self._is_twin(y, z, 5)]
+        return [z for z in kept if self._is_twin(y, z, 5)]
 
     def _is_twin(self, y: int, z: int, depth: int) -> bool:
         a, b = self.records[y], self.records[z]
-        if _what(a) != _what(b) or len(a.inputs) != len(b.inputs):
+        if _what(a) != _what(b):
             return False
-        for one, other in zip(a.inputs, b.inputs, strict=True):
-            (x, part), (u, of) = self.whole.whole(*one), self.whole.whole(*other)
-            inside = self.step.get(x) == (a.layer, a.t)
+        pairs = zip(self.whole.sources(a), self.whole.sources(b), strict=True)
+        for (x, part), (u, of) in pairs:
+            inside = x in self.members[a.layer, a.t]
             if inside and (part != of or (depth and not self._is_twin(x, u, depth - 1))):
                 return False
             if self.records[x].kind == "parameter" and x != u:
@@ -161,7 +143,7 @@ class Folder:
             if y in found:
                 continue
             found.add(y)
-            for x, _ in self._inputs(y):
+            for x, _, _ in self._inputs(y):
                 if self._is_constant(y, x) or self._is_alone(x):
                     left.append(x)
                 elif self.records[z := self.kept_like(x)].t == self.kept[self.records[z].layer]:
@@ -172,66 +154,50 @@ class Folder:
         """Whether it is outside the steps, or of a step and like nothing of the kept one."""
         return self.slot.get(x, (x,)) == (x,)
 
-    def _inputs(self, y: int) -> list[tuple[int, int]]:
-        """What an op reads; outside the steps, of many steps' likes the one that is kept."""
-        inputs = [self.whole.whole(*x) for x in self.records[y].inputs]
+    def _inputs(self, y: int) -> list[tuple[int, int, list[int]]]:
+        """What an op reads, its part, and as which of its inputs; outside the steps, of many
+        steps' likes the one that is kept."""
+        inputs = self.whole.sources(self.records[y])
         if y in self.slot:
-            return inputs
-        found: dict[tuple[int, int], None] = {}
-        for x, part in inputs:
-            if not self._only_others(x):
-                found[self.kept_like(x), part] = None
-        return list(found) or inputs[-1:]
+            return [(x, part, [k]) for k, (x, part) in enumerate(inputs)]
+        found: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
+        for k, (x, part) in enumerate(inputs):
+            if not self._only_others(x) or (k == len(inputs) - 1 and not found):
+                found[self.kept_like(x), part].append(k)
+        return [(x, part, places) for (x, part), places in found.items()]
 
     def _only_others(self, x: int) -> bool:
         """Whether an op outside the steps reads only steps that are not kept: one of many alike."""
         r = self.records[x]
         if r.kind != "op" or x in self.slot or r.call.restacked:
             return False
-        steps = [z for z, _ in (self.whole.whole(*z) for z in r.inputs) if z in self.slot]
-        return bool(steps) and all(
-            self.records[z].t != self.kept[self.records[z].layer] for z in steps
-        )
+        steps = [self.records[z] for z, _ in self.whole.sources(r) if z in self.slot]
+        return bool(steps) and all(z.t != self.kept[z.layer] for z in steps)
 
     # -- what a kept step reads ----------------------------------------------------------------
 
-    def _before(self, y: int) -> int | None:
-        """The same op one step earlier."""
+    def _before(self, y: int) -> dict[int, int]:
+        """What the same op one step earlier reads of the steps: how many steps it is older."""
         r = self.records[y]
         times = self.times[r.layer]
-        k = times.index(r.t)
-        return self.at[r.layer, self.slot[y]].get(times[k - 1]) if k else None
+        t = times[max(0, times.index(r.t) - 1)]
+        before = self.at[r.layer, self.slot[y]].get(t, y)
+        reads = [x for x, _ in self.whole.sources(self.records[before]) if x in self.slot]
+        return {x: self.rank[t] - self.rank[self.records[x].t] for x in reads if before != y}
 
     def _is_constant(self, y: int, x: int) -> bool:
         """Whether the step before read the very same op: then it is no part of a step."""
-        if (
-            y not in self.slot
-            or x not in self.slot
-            or x in self.members[self.records[y].layer, self.records[y].t]
-        ):
-            return False
-        before = self._before(y)
-        return before is not None and any(
-            x == z for z, _ in (self.whole.whole(*z) for z in self.records[before].inputs)
-        )
+        r = self.records[y]
+        return y in self.slot and x not in self.members[r.layer, r.t] and x in self._before(y)
 
     def _delay(self, y: int, x: int) -> int:
         """How many steps ago what an op reads was made; 0 if that is no recurrence."""
         a, b = self.records[y], self.records[x]
-        late = self.rank[a.t] - self.rank[b.t]
+        late, like = self.rank[a.t] - self.rank[b.t], self.kept_like(x)
         if a.layer == b.layer or not late:
             return late
-        before = self._before(y)
-        if before is None:
-            return 0
-        twins = self.records[before].inputs
-        steady = any(
-            z in self.slot
-            and self.kept_like(z) == self.kept_like(x)
-            and self.rank[self.records[before].t] - self.rank[self.records[z].t] == late
-            for z, _ in (self.whole.whole(*z) for z in twins)
-        )
-        return late if steady else 0
+        before = self._before(y).items()
+        return late if any(late == n for z, n in before if self.kept_like(z) == like) else 0
 
     # -- the new trace -------------------------------------------------------------------------
 
@@ -251,33 +217,21 @@ class Folder:
 
     def _connect(self, r: Record) -> None:
         own = self.done.trace.records[self.image[r.id]]
-        for x, part in self._inputs(r.id):
-            number = self.image.get(x if own.t < 0 or x not in self.slot else self.kept_like(x))
-            if own.t == 0 and x in self.slot and self._is_constant(r.id, x):
+        inputs, twins = self.whole.sources(r), self.done.origins[own.id]
+        for x, part, places in self._inputs(r.id):
+            number = self.image.get(self.kept_like(x))
+            if own.t == 0 and self._is_constant(r.id, x):
                 number = self.image.get(x)
             elif own.t == 0 and not self._is_alone(x) and (late := self._delay(r.id, x)):
                 number = self._delayed(self.kept_like(x), late, own.layer)
             if number is not None:
-                likes = list(self._likes(r.id, x, part))
+                likes = [(t, y, k) for t, y in twins.items() for k in places]
+                if own.t < 0:
+                    likes = [(self.records[inputs[k][0]].t, r.id, k) for k in places]
+                parts = {self.whole.whole(*self.records[y].inputs[k])[1] for _, y, k in likes}
                 self.done.readers[own.id, len(own.inputs)] = likes
-                own.inputs.append((number, -1 if self._differs(likes) else part))
-
-    def _differs(self, likes: list[tuple[int, int, int]]) -> bool:
-        """Whether each step reads another part: its own of a sequence."""
-        parts = {self.whole.whole(*self.records[y].inputs[place])[1] for _, y, place in likes}
-        return len(parts) > 1
-
-    def _likes(self, y: int, x: int, part: int) -> Iterator[tuple[int, int, int]]:
-        """The connections of the whole trace that one of the kept ones stands for."""
-        inputs = [self.whole.whole(*z) for z in self.records[y].inputs]
-        if y in self.slot:
-            places = [k for k, z in enumerate(inputs) if z == (x, part)]
-            for t, twin in self.done.origins[self.image[y]].items():
-                yield from ((t, twin, place) for place in places)
-        else:
-            for place, (z, of) in enumerate(inputs):
-                if of == part and (z == x or (z in self.slot and self.kept_like(z) == x)):
-                    yield self.records[z].t, y, place
+                # each step reads another part: its own of a sequence
+                own.inputs.append((number, -1 if len(parts) > 1 else part))
 
     def _delayed(self, source: int, late: int, layer: str) -> int:
         key = ("z", source, late, layer)
@@ -287,16 +241,13 @@ class Folder:
             name = f"z{'⁻' if late > 0 else '⁺'}{power}"
             call = Call(name, dtype=r.call.dtype, delay=late)
             place = Place(layer, layer, 0)
-            new = replace(r, call=call, place=place, inputs=[], terms=[], sizes=[])
-            if r.shape is None:
-                new.shape = []
-            made = self.image.get(source)
-            if made is not None:
-                new.inputs = [(made, -1)]
+            inputs = [(self.image[source], -1)] if source in self.image else []
+            new = replace(r, call=call, place=place, inputs=inputs, terms=[], sizes=[])
+            new.shape = r.shape or []
             self._add(key, new, {})
         return self.image[key]
 
 
-def _what(r: Record) -> tuple[str, bool]:
-    """What an op does, to be compared."""
-    return r.call.op, r.call.own
+def _what(r: Record) -> tuple[str, bool, int]:
+    """What an op is, to be compared."""
+    return r.call.op, r.call.own, len(r.inputs)

@@ -52,40 +52,33 @@ class _Overlay:
 
     def __init__(self, graph: Graph, trace: Tape, fold: Fold):
         self.graph, self.trace, self.fold = graph, trace, fold
-        self.grads = [None if r.grad is None else r.grad.l2 for r in trace.records]
+        self.grads = [r.norm for r in trace.records]
         self.terms = [{t.place: t.numbers.l2 for t in r.terms} for r in trace.records]
         self.cell_of = [(r.layer, r.t) if r.t >= 0 else None for r in trace.records]
-        self.arrivals: defaultdict[tuple[int, int], list[tuple[int, int]]] = defaultdict(list)
         self.through = self._looked_through()
+        self.givers: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
         self.handed: set[int] = set()  # what a step hands to another, or out
         for r in trace.records:
             for place, x in enumerate(r.inputs):
                 source, _ = trace.whole(*x)
-                if place in self.terms[r.id]:
-                    self.arrivals[x].append((r.id, place))
+                if place in self.terms[r.id] and r.id not in self.through:
+                    self.givers[self._source(*x)].append(r.id)
                 if self.cell_of[source] not in (None, self.cell_of[r.id]):
                     self.handed.add(source)
         self.one = self._reference()
 
-    def _looked_through(self) -> dict[int, list[int]]:
-        """The stacks that are only unstacked again, and so are not drawn: by which unstacks."""
-        users = self.trace.users()
-        found = {y: [z for z, _ in users[y]] for r in self.trace.records if r.call.restacked
-                 for y, _ in r.inputs}  # fmt: skip
-        return {
-            y: readers
-            for y, readers in found.items()
-            if y not in self.trace.outputs
-            and all(self.trace.records[z].call.restacked for z in readers)
-        }
+    def _looked_through(self) -> set[int]:
+        """The stacks that are only unstacked again, and so are not drawn."""
+        records, users = self.trace.records, self.trace.users()
+        stacks = {r.inputs[0][0] for r in records if r.call.restacked} - {*self.trace.outputs}
+        return {y for y in stacks if all(records[z].call.restacked for z, _ in users[y])}
 
-    def _givers(self, y: int, part: int) -> Iterator[int]:
-        """The ops that hand a gradient to a tensor; for a stack that is not drawn, its readers."""
-        for z, place in self.arrivals.get((y, part), ()):
-            for unstack in self.through.get(z, ()):
-                yield from self._givers(unstack, place)
-            if z not in self.through:
-                yield z
+    def _source(self, x: int, part: int) -> tuple[int, int]:
+        """What an input is, looking through such stacks."""
+        records = self.trace.records
+        while part >= 0 and records[x].call.restacked and records[x].inputs[0][0] in self.through:
+            x, part = records[records[x].inputs[0][0]].inputs[part]
+        return x, part
 
     def _reference(self) -> float:
         """The largest gradient of what a last step hands on; 1, the loss's own, if there is none.
@@ -167,23 +160,19 @@ class _Overlay:
         """Set when the backward pass comes here, and how many gradients it adds up."""
         if node.kind != "op" and (node.chip or node.kind in ("gap", "delay")):
             return
-        ids = [z for y in node.ids for z in self.fold.origins[y].values()]
-        orders = [k + 1 for y in ids if (k := self.trace.records[y].order) >= 0]
-        if orders:
-            low, high = min(orders), max(orders)
-            node.order = f"{low}" if low == high else f"{low}–{high}"
-            if (
-                self.fold.counts and len(orders) == len(ids) > 1
-            ):  # moments apart, and no stretch of time
-                few = sorted(orders)
-                node.order = ", ".join(map(str, few if len(few) < 4 else [*few[:2], "…", few[-1]]))
-        inside = {z for y in node.ids for z in self.fold.origins[y].values()}
-        for z in (z for y in node.exits or node.ids for z in self.fold.origins[y].values()):
-            for part in range(-1, len(self.trace.records[z].sizes)):
-                t = self.trace.records[z].t
-                givers = [a for a in self._givers(z, part)
-                          if a not in inside or self.trace.records[a].t != t]  # fmt: skip
-                node.joins = max(node.joins, len(givers))
+        of = lambda ys: [z for y in ys for z in self.fold.origins[y].values()]
+        records, ids = self.trace.records, of(node.ids)
+        orders = sorted(k + 1 for y in ids if (k := records[y].order) >= 0)
+        if self.fold.counts and len(orders) == len(ids) > 1:  # moments apart, no stretch of time
+            few = orders if len(orders) < 4 else [*orders[:2], "…", orders[-1]]
+            node.order = ", ".join(map(str, few))
+        elif orders:
+            node.order = "–".join(map(str, dict.fromkeys((orders[0], orders[-1]))))
+        for z in of(node.exits or node.ids):
+            for part in range(-1, len(records[z].sizes)):
+                others = [y for y in self.givers[z, part]
+                          if y not in ids or records[y].t != records[z].t]  # fmt: skip
+                node.joins = max(node.joins, len(others))
 
     def _label(self, edge: Edge) -> None:
         ends = [self.graph.columns[self.graph.nodes[n].spot[0]] for n in (edge.source, edge.target)]

@@ -32,6 +32,7 @@ class _Reader:
         self.inputs, self.spots = self.places.inputs, self.places.spots
         self.nodes: list[Node] = []
         self.edges: list[Edge] = []
+        self.known: dict[object, Edge] = {}
         self.number: dict[object, int] = {}
         self.users: defaultdict[int, set[tuple[str, int]]] = defaultdict(set)
         for y, cell in self.places.cells.items():
@@ -55,9 +56,9 @@ class _Reader:
         for x in places.lone:
             self._leaf(x, (places.outside, 0))
         self._refuse_too_many(self.nodes)
-        for box in drawn:
-            self._draw_edges(box)
-        self._draw_edges_into_gaps()
+        hidden = [y for y in places.ops if y not in self.spots]
+        for y in [*(y for box in drawn for y in box.members), *hidden]:
+            self._draw_edges(y)
         folded = wanted.counts is not None
         return Graph(
             self.nodes,
@@ -115,9 +116,9 @@ class _Reader:
         for x, _ in (x for y in box.members for x in self.inputs[y]):
             if self._is_drawn_leaf(x, box):
                 self._leaf(x, spot)
-        sizes = [g.l2 for y in box.exits if (g := self.records[y].grad) is not None]
+        sizes = [g for y in box.exits if (g := self.records[y].norm) is not None]
         grad, loud = gradient_words(joint(sizes)) if self.tells else ("", False)
-        name, alone = literal(r.name, 12) if r.name else "", len(box.members) == 1
+        name, alone = literal(r.name, 12), len(box.members) == 1
         node = Node(
             kind="op",
             spot=spot,
@@ -156,90 +157,77 @@ class _Reader:
     def _leaf(self, x: int, spot: tuple[int, int]) -> None:
         if (x, spot) in self.number:
             return
-        r, chip = self.records[x], self.places.columns[spot[0]].kind == "step"
-        shape, name = self._shape(r), literal(r.name, 14 if chip else 20) if r.name else ""
+        r, folded = self.records[x], self.wanted.counts is not None
+        chip = r.kind == "parameter" and self.places.columns[spot[0]].kind == "step"
+        shape, name = self._shape(r), literal(r.name, 14 if chip else 20)
         node = Node(kind=r.kind, spot=spot, ids=[x], name=r.name, output=x in self.tape.outputs)
         if r.kind == "parameter":
-            node.grad, node.loud = gradient_words(r.grad.l2 if r.grad is not None else None)
-            node.glyph = name or shape_words(r.shape) or "scalar"
+            node.grad, node.loud = gradient_words(r.norm)
             node.hue, node.form, node.chip = self.hues[x], shape_words(r.shape), chip
+            node.glyph = name or shape_words(r.shape) or "scalar"
             if name and not chip:
                 node.words = shape
-            elif name and self.wanted.counts is not None:
+            elif name and folded:
                 node.glyph = f"{name} {shape}".strip()
         elif r.kind == "input":
-            node.glyph = literal(r.name, 20) if r.name else "input"
-            node.words = shape if r.shape else f"= {_value(r)}"
+            node.glyph, node.words = name or "input", shape if r.shape else f"= {_value(r)}"
         else:
             node.glyph, node.chip = _value(r), True
-        steps = 0 if self.wanted.counts is not None else len({t for _, t in self.users.get(x, ())})
+        steps = 0 if folded else len({t for _, t in self.users.get(x, ())})
         shared = f"used in {count(steps, 'step')}" if steps else ""
-        title = f"{node.kind} {literal(r.name, 60) if r.name else 'without a name'}"
+        title = f"{node.kind} {literal(r.name, 60) or 'without a name'}"
         node.title = "\n".join(filter(None, [title, _form(r), shared, node.grad]))
         self._add(node, [(x, spot)])
 
     # -- arrows --------------------------------------------------------------------------------
 
-    def _draw_edges(self, box: Box) -> None:
-        """Draw an edge from everything the box reads; at the level of ops once for each reading."""
-        target = self.number[box.key]
-        known: dict[object, Edge] = {}
-        for y in box.members:
-            for place, (x, part) in enumerate(self.inputs[y]):
-                if self.records[x].kind != "op" and not self._is_drawn_leaf(x, box):
-                    continue
-                source = self._source(x, y)
-                inside = self.nodes[source].spot == self.nodes[target].spot
-                key: object = source if inside else (x, source)
-                if source == target:
-                    continue
-                if self.nodes[source].kind == "gap":
-                    self._connect_gap(source, target, (x, y, place))
-                elif self.wanted.level == "op" or len(box.members) == 1:
-                    self._connect(source, target, part, (x, y, place))
-                elif key in known:
-                    known[key].ends.append((x, y, place))
-                else:
-                    known[key] = self._connect(source, target, -1, (x, y, place))
+    def _draw_edges(self, y: int) -> None:
+        """Draw an edge from everything an op reads, or count it to one that is drawn already."""
+        target = self._node_of(y, y) or 0
+        for place, (x, part) in enumerate(self.inputs[y]):
+            source = self._node_of(x, y)
+            if source is not None and source != target:
+                self._connect(source, target, part, (x, y, place))
 
-    def _source(self, x: int, y: int) -> int:
-        if self.records[x].kind != "op":
-            return self.number[x, self.spots[y]]
-        return self.number[x] if x in self.spots else self.number["gap", self.places.home[x]]
+    def _node_of(self, x: int, y: int) -> int | None:
+        """Where what y reads is drawn; None of a leaf that is not."""
+        if self.records[x].kind == "op":
+            return self.number[x] if x in self.spots else self.number["gap", self.places.home[x]]
+        several = y in self.spots and len(self.nodes[self.number[y]].ids) > 1
+        told = self.records[x].kind == "constant" and several
+        return None if told else self.number.get((x, self.spots.get(y)))
 
-    def _connect(self, source: int, target: int, part: int, end: End) -> Edge:
+    def _connect(self, source: int, target: int, part: int, end: End) -> None:
+        """An edge; one for all readings of hidden steps, or of several ops that are one box."""
         a, b = self.nodes[source], self.nodes[target]
-        words = f"{a.lines[0]} → {b.lines[0]}" + (f", part {part}" if part >= 0 else "")
-        edge = Edge(source=source, target=target, title=words, part=part, place=end[2], ends=[end])
-        edge.late = "delay" in (a.kind, b.kind)
+        hides, several = "gap" in (a.kind, b.kind), len(b.ids) > 1 and self.wanted.level != "op"
+        key: object = (source, target) if hides or a.spot == b.spot else (source, target, end[0])
+        edge = self.known.get(key) if hides or several else None
+        if a.kind == b.kind == "gap":
+            return
+        if edge is None:
+            edge = self.known[key] = Edge(source=source, target=target)
+            self.edges.append(edge)
+        edge.ends.append(end)
+        if hides:
+            edge.hidden += 1
+            edge.title = f"{count(edge.hidden, 'connection')} of hidden steps"
+        elif len(edge.ends) == 1:
+            self._describe(edge, a, b, -1 if several else part)
+
+    def _describe(self, edge: Edge, a: Node, b: Node, part: int) -> None:
+        """What is said of an edge between two boxes."""
+        ((x, _, place),) = edge.ends
+        edge.title = f"{a.lines[0]} → {b.lines[0]}" + (f", part {part}" if part >= 0 else "")
+        edge.part, edge.place, edge.late = part, place, "delay" in (a.kind, b.kind)
         if self.wanted.level == "cell" and a.spot != b.spot and a.kind != "parameter":
-            r = self.records[end[0]]
+            r = self.records[x]
             own = (b if r.call.delay else a).states
             value = r.inputs[0][0] if r.call.delay and r.inputs else r.id
             kinds = {self.places.columns[node.spot[0]].kind for node in (a, b)}
             if kinds == {"step"} and a.spot[0] != b.spot[0]:
                 edge.label = literal(r.name, 8)
             edge.rail = own.index(value) if value in own else 0
-        self.edges.append(edge)
-        return edge
-
-    def _connect_gap(self, source: int, target: int, end: End) -> None:
-        known = self.number.get(("edge", source, target))
-        if known is None:
-            known = self.number["edge", source, target] = len(self.edges)
-            self.edges.append(Edge(source=source, target=target))
-        edge = self.edges[known]
-        edge.hidden += 1
-        edge.ends.append(end)
-        edge.title = f"{count(edge.hidden, 'connection')} of hidden steps"
-
-    def _draw_edges_into_gaps(self) -> None:
-        for y in self.places.ops if self.places.runs else ():
-            if y not in self.spots:
-                for place, (x, _) in enumerate(self.inputs[y]):
-                    if x in self.spots:
-                        gap = self.number["gap", self.places.home[y]]
-                        self._connect_gap(self.number[x], gap, (x, y, place))
 
     # -- around the picture --------------------------------------------------------------------
 
@@ -249,15 +237,14 @@ class _Reader:
         for x, cells in self.users.items():
             r = self.records[x]
             if r.kind == "parameter":
-                grad, loud = gradient_words(r.grad.l2 if r.grad is not None else None)
+                grad, loud = gradient_words(r.norm)
                 layers = {layer for layer, _ in cells}
                 steps = max([len({t for _, t in cells}), *(counts.get(i, 0) for i in layers)])
                 only = len(layers) == 1 and any(layers)
                 where = f"in {literal(min(layers), 20)}, " if only else ""
                 use = f"shared by {steps} steps" if steps > 1 else "used in 1 step"
                 words = f"{shape_words(r.shape) or 'scalar'}, {where}{use}, {grad}"
-                label = literal(r.name, 20) if r.name else "parameter"
-                entries.append(Entry(label, words, self.hues[x], loud))
+                entries.append(Entry(literal(r.name, 20) or "parameter", words, self.hues[x], loud))
         return sorted(entries, key=lambda entry: entry.hue)
 
 
@@ -276,8 +263,8 @@ def _alarm(records: Sequence[Record]) -> str:
     """The parameters whose gradient is not finite, hidden or not, in one sentence."""
     bad = []
     for r in records:
-        words, loud = gradient_words(r.grad.l2 if r.kind != "op" and r.grad is not None else None)
-        if loud:
+        words, loud = gradient_words(r.norm)
+        if loud and r.kind != "op":
             bad.append(f"{literal(r.name or 'a leaf', 20)} ({words.removeprefix('grad ')})")
     more = f" and {len(bad) - 4} more" if len(bad) > 4 else ""
     return f"Not finite: the gradient of {', '.join(bad[:4])}{more}" if bad else ""
