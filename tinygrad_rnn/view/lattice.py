@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from statistics import median
 from typing import TypeAlias
 
 Item: TypeAlias = tuple[str, int, int]  # ("box" or "out" or "in", whose, row)
@@ -19,8 +20,7 @@ Item: TypeAlias = tuple[str, int, int]  # ("box" or "out" or "in", whose, row)
 LANE = 5.0  # half of the room a lane takes
 SPACE = 12.0  # between two neighbours of a row
 LANES = 6_000  # beyond this many, long edges go without
-SWEEPS = 8
-MANY = 2_000  # items; beyond this many, half of the sweeps must do
+SWEEPS = 4
 
 
 @dataclass
@@ -31,7 +31,6 @@ class Lattice:
     sides: how far each box reaches from its centre, to the left and to the right.
     enters, exits: boxes reached from before row 0, or looked at from beyond the last row.
     pulls: boxes that something left (-1) or right (+1) of the cell wants to reach.
-    light: boxes that do not bend the line of the others: leaves.
     """
 
     rows: list[int]
@@ -40,17 +39,11 @@ class Lattice:
     enters: set[int] = field(default_factory=set)
     exits: set[int] = field(default_factory=set)
     pulls: dict[int, int] = field(default_factory=dict)
-    light: set[int] = field(default_factory=set)
     order: list[list[Item]] = field(default_factory=list)
     u: dict[Item, float] = field(default_factory=dict)
     width: float = 0.0
     up: defaultdict[Item, list[Item]] = field(default_factory=lambda: defaultdict(list))
     down: defaultdict[Item, list[Item]] = field(default_factory=lambda: defaultdict(list))
-
-    @property
-    def sweeps(self) -> int:
-        """How often rows are gone through: the more there is on them, the less often."""
-        return SWEEPS // 2 if sum(map(len, self.order)) > MANY else SWEEPS
 
     def arrange(self) -> None:
         """Fill in the answer."""
@@ -69,18 +62,15 @@ class Lattice:
             reach[a] = max(reach[a], self.rows[b] - 1)
         for a in self.exits:
             reach[a] = len(self.order) - 1
+        lanes = [("out", a, row + 1, reach[a] + 1) for a, row in enumerate(self.rows)]
+        lanes += [("in", b, 0, self.rows[b]) for b in sorted(self.enters)]
         free = LANES
-        for a, row in enumerate(self.rows):
-            free -= reach[a] - row
+        for what, i, start, end in lanes:
+            free -= end - start
             if free >= 0:
-                self._lane(
-                    [("box", a, row)] + [("out", a, r) for r in range(row + 1, reach[a] + 1)]
-                )
-        for b in sorted(self.enters):
-            free -= self.rows[b]
-            if free >= 0:
-                lane: list[Item] = [("in", b, r) for r in range(self.rows[b])]
-                self._lane([*lane, ("box", b, self.rows[b])])
+                lane: list[Item] = [(what, i, r) for r in range(start, end)]
+                box = ("box", i, self.rows[i])
+                self._lane([box, *lane] if what == "out" else [*lane, box])
         for a, b in self.links:
             self._join(self._last(a, self.rows[b] - 1), ("box", b, self.rows[b]))
 
@@ -105,7 +95,7 @@ class Lattice:
     def _uncross(self) -> None:
         """Sort each row by where its neighbours are, there and back; keep the best of all."""
         best, fewest = [list(row) for row in self.order], self._crossings()
-        for sweep in range(self.sweeps):
+        for sweep in range(SWEEPS):
             near, rows = (self.down, self.order) if sweep % 2 == 0 else (self.up, self.order[::-1])
             for row, before in zip(rows[1:], rows, strict=False):
                 self._sort(row, before, near)
@@ -134,63 +124,28 @@ class Lattice:
                 total += sum(len(passed) - bisect_right(passed, end) for end in ends)
                 for end in ends:
                     insort(passed, end)
-        for row in self.order:  # what is pulled to the left should not look over a box
-            for k, item in enumerate(row):
-                if item[0] == "box" and item[1] in self.pulls:
-                    total += k > 0 if self.pulls[item[1]] < 0 else k < len(row) - 1
         return total
 
     # -- places --------------------------------------------------------------------------------
 
     def _settle(self) -> None:
         for row in self.order:
-            gaps = self._gaps(row)
-            for item, u in zip(row, nearest([0.0] * len(row), [1.0] * len(row), gaps), strict=True):
-                self.u[item] = u
-        sweeps = self.sweeps
-        for sweep in range(4 * sweeps):
+            self._place(row, [0.0] * len(row), [1.0] * len(row))
+        for sweep in range(2 * SWEEPS):
             near = [self.down, self.up][sweep % 2]
-            middles = self._lane_middles() if sweep > sweeps else {}
             for row in self.order if sweep % 2 == 0 else self.order[::-1]:
-                self._pull_row(row, near, middles)
+                others = [near.get(item, []) for item in row]
+                wanted = [
+                    median(self.u[other] for other in around) if around else self.u[item]
+                    for item, around in zip(row, others, strict=True)
+                ]
+                self._place(row, wanted, [1.0 + len(o) if o else 0.1 for o in others])
         self._straighten()
-        self._close_strips()
         self._normalise()
 
-    def _lane_middles(self) -> dict[tuple[str, int], float]:
-        """Return where each lane would like to run: straight, half way between what it connects."""
-        ends: defaultdict[tuple[str, int], list[float]] = defaultdict(list)
-        for a, b in self.links:
-            here, there = ("box", a, self.rows[a]), ("box", b, self.rows[b])
-            ends["out", a] += [self.u[here], self.u[there]]
-        for a in self.exits:
-            ends["out", a].append(self.u["box", a, self.rows[a]])
-        for b in self.enters:
-            ends["in", b].append(self.u["box", b, self.rows[b]])
-        return {lane: sum(us) / len(us) for lane, us in ends.items()}
-
-    def _pull_row(
-        self, row: list[Item], near: dict[Item, list[Item]], middles: dict[tuple[str, int], float]
-    ) -> None:
-        """Move the items of a row towards their neighbours before it, or after it."""
-        wanted, weights = [], []
-        for item in row:
-            if item[:2] in middles:
-                wanted.append(middles[item[:2]])
-                weights.append(4.0)
-                continue
-            others = self._guides(item, near)
-            wanted.append(_middle([self.u[other] for other in others]) if others else self.u[item])
-            is_light = item[0] == "box" and item[1] in self.light
-            weights.append(0.1 if is_light or not others else 1.0 + len(others))
-        for item, u in zip(row, nearest(wanted, weights, self._gaps(row)), strict=True):
-            self.u[item] = u
-
-    def _guides(self, item: Item, near: dict[Item, list[Item]]) -> list[Item]:
-        """The neighbours an item lines up with: ops before leaves, boxes before lanes."""
-        others = near.get(item, [])
-        boxes = [o for o in others if o[0] == "box"]
-        return [o for o in boxes if o[1] not in self.light] or boxes or others
+    def _place(self, row: list[Item], wanted: list[float], weights: list[float]) -> None:
+        """Move the items of a row as near to where they are wanted as there is room."""
+        self.u |= zip(row, nearest(wanted, weights, self._gaps(row)), strict=True)
 
     def _straighten(self) -> None:
         """Let a lane run straight where it has room in all of its rows."""
@@ -205,15 +160,6 @@ class Lattice:
             if what != "box" and low <= high:
                 u = min(max(self.u[places[len(places) // 2][2]], low), high)
                 self.u.update((item, u) for _, _, item in places)
-
-    def _close_strips(self) -> None:
-        """Move the two sides together where no row has anything."""
-        end, moved = -float("inf"), 0.0
-        for item in sorted(self.u, key=lambda item: self.u[item] - self.reach(item)[0]):
-            left, right = self.reach(item)
-            moved += max(0.0, self.u[item] - left - end - SPACE) if end > -float("inf") else 0.0
-            end = max(end, self.u[item] + right)
-            self.u[item] -= moved
 
     def _gaps(self, row: list[Item]) -> list[float]:
         return [
@@ -231,12 +177,6 @@ class Lattice:
         end = max((self.u[item] + self.reach(item)[1] for item in self.u), default=0.0)
         self.u = {item: u - start for item, u in self.u.items()}
         self.width = end - start
-
-
-def _middle(places: list[float]) -> float:
-    """The median; between the two middle ones when their number is even."""
-    places = sorted(places)
-    return (places[(len(places) - 1) // 2] + places[len(places) // 2]) / 2
 
 
 def depths(count: int, links: Sequence[tuple[int, int]]) -> list[int]:

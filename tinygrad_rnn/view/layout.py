@@ -135,7 +135,6 @@ class Layout:
             lattice.enters |= {cell.index[n] for n in cell.ports.enters}
             lattice.exits |= {cell.index[n] for n in cell.ports.exits}
             lattice.pulls |= {cell.index[n]: side for n, side in cell.ports.pulls.items()}
-        lattice.light = {first.index[n] for n in first.boxes if self.nodes[n].kind != "op"}
         lattice.arrange()
         for cell in cells:
             cell.take(lattice)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TypeAlias
 
 import numpy as np
@@ -16,6 +17,7 @@ from .canvas import DOTS, Canvas
 from .chart import round_ticks
 from .figure import Picture
 from .legend import legend, patch, sign
+from .sheet import check
 from .text import count, literal, size_words, step_of, width
 
 Outputs: TypeAlias = Tensor | Sequence[Tensor]
@@ -51,9 +53,8 @@ def kept(outputs: Outputs) -> list[Window]:
     what its backward pass reads, and its results. Raises RuntimeError for a graph that `backward()`
     has freed.
     """
-    outputs = [outputs] if isinstance(outputs, Tensor) else list(outputs)
     meter = _Meter()
-    for y in outputs:
+    for y in [outputs] if isinstance(outputs, Tensor) else outputs:
         meter.add(y)
     return meter.windows
 
@@ -68,13 +69,12 @@ class _Meter:
 
     def add(self, y: Tensor) -> None:
         order = history([y])[::-1]
-        made = [x for x in order if x.op is not None]
-        if not self.windows or self.met.isdisjoint(made):
+        if not self.windows or self.met.isdisjoint(x for x in order if x.op is not None):
             self.windows.append(Window())
         for x in order:
             if x not in self.met:
-                self.met.add(x)
                 self.visit(x)
+        self.met.update(order)
 
     def visit(self, x: Tensor) -> None:
         window = self.windows[-1]
@@ -172,13 +172,9 @@ def memory(runs: Outputs | Mapping[str, Outputs], *, title: str = "") -> Picture
         raise ValueError(f"memory: runs: expected 1 to {RUNS} of them, got {len(given)}")
     windows: dict[str, list[Window]] = {}
     for name, outputs in given.items():
-        several = [outputs] if isinstance(outputs, Tensor) else outputs
-        if not isinstance(several, list | tuple):
-            raise TypeError(f"memory: expected tensors, got {type(several).__name__}")
-        for y in several:
-            if not isinstance(y, Tensor):
-                raise TypeError(f"memory: expected tensors, got {type(y).__name__}")
-        windows[literal(name, 60)] = found = kept(several)
+        if type(outputs) is not list or outputs:
+            check(outputs, "op", "unrolled", None, "memory")
+        windows[literal(name, 60)] = found = kept(outputs)
         if not sum(w.total for w in found):
             raise ValueError(
                 f"memory: {name or 'the run'} saves nothing for the backward pass: nothing in it "
@@ -258,15 +254,17 @@ class _Chart:
 
     def bars(self, window: Window, start: float, floor: float) -> None:
         """What is held after each step, or after several that share a bar; above the last, all."""
-        held, right, left = 0.0, start, start
-        for t in range(0, len(window.steps), self.group):
-            own = sum(window.steps[t : t + self.group])
-            left, right = start + t, start + min(t + self.group, len(window.steps))
-            self.bar(left, right, floor, held, own, OWN)
-            held += own
+        held, left, right = 0.0, start, start + len(window.steps)
+        ends = [*range(0, len(window.steps), self.group), len(window.steps)]
+        shares = [
+            (start + low, start + high, sum(window.steps[low:high]), OWN)
+            for low, high in pairwise(ends)
+        ]
         if window.rest:
-            left, right = right, right + self.group
-            self.bar(left, right, floor, held, window.rest, OUTSIDE)
+            shares.append((right, right + self.group, window.rest, OUTSIDE))
+        for left, right, own, colour in shares:
+            self.bar(left, right, floor, held, own, colour)
+            held += own
         top, words = floor - window.total * self.scale, size_words(window.total)
         if window.again:
             high, wide = window.again * self.scale, (right - left) * self.unit
