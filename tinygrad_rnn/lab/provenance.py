@@ -66,68 +66,55 @@ def provenance(loss: Tensor) -> Provenance:
     refuse_unrecorded("provenance", [loss])
     if loss.size != 1:
         raise ValueError(f"provenance: loss: expected one number, got shape {loss.shape}")
-    return _Search(tape_of(loss)).found()
+    tape = tape_of(loss)
+    if origin := _oldest(tape):
+        return _at(tape, origin, "forward", _kind(origin.value))
+    for r in tape.backward:
+        for numbers in [r.grad, *(term.numbers for term in r.terms)]:
+            if kind := _kind(numbers):
+                return _at(tape, r, "backward", kind)
+    return Provenance()
 
 
-class _Search:
-    """The search on one tape."""
+def _oldest(tape: Tape) -> Record | None:
+    """What is not finite though all it was made of is, and leads to a loss that is not."""
+    bad, oldest = {k for k in tape.outputs if _kind(tape.records[k].value)}, None
+    for r in reversed(tape.records):  # each before what it reads
+        if r.id in bad:
+            new = {n for n, part in r.inputs if _kind(tape.records[n].value, part)}
+            bad |= new
+            oldest = oldest if new else r
+    return oldest
 
-    def __init__(self, tape: Tape):
-        self.tape, self.records = tape, tape.records
-        self.users = [sorted({y for y, _ in users}) for users in tape.users()]
 
-    def found(self) -> Provenance:
-        """What is not finite and leads to a loss that is not; the oldest of it."""
-        bad, first = {k for k in self.tape.outputs if _kind(self.records[k].value)}, []
-        for r in reversed(self.records):  # each before what it reads
-            if r.id in bad:
-                new = {n for n, part in r.inputs if self._bad(n, part)}
-                bad |= new
-                first += [] if new else [r]
-        return self._at(first[-1], "forward") if first else self._back()
+def _at(tape: Tape, r: Record, direction: str, kind: str) -> Provenance:
+    """What is known of a place; a leaf is where it is first read."""
+    readers = (y for y in tape.records if y.t >= 0 and any(n == r.id for n, _ in y.inputs))
+    where = r if r.kind == "op" else next(readers, r)
+    inside, op = where.t >= 0, r.call.op
+    return Provenance(
+        kind, direction, where.t if inside else None, where.layer if inside else where.place.scope,
+        _gate(tape, r) if inside and op else "", op,
+        r.name or ("" if op else f"a tensor {r.call.dtype}{r.shape}"),
+    )  # fmt: skip
 
-    def _bad(self, number: int, part: int) -> str:
-        value = self.records[number].value
-        assert value is not None
-        return _kind(Numbers(value.arrays[part]) if part >= 0 else value)
 
-    def _back(self) -> Provenance:
-        """The first step of the backward pass that makes of finite numbers one that is not."""
-        for r in self.tape.backward:
-            for numbers in [r.grad, *(term.numbers for term in r.terms)]:
-                if kind := _kind(numbers):
-                    return self._at(r, "backward", kind)
-        return Provenance()
-
-    def _at(self, r: Record, direction: str, kind: str = "") -> Provenance:
-        """What is known of a place; a leaf is where it is first read."""
-        readers = [self.records[y] for y in self.users[r.id] if self.records[y].t >= 0]
-        where = r if r.kind == "op" or not readers else readers[0]
-        inside, op = where.t >= 0, r.call.op
-        name = r.name or ("" if op else f"a tensor {r.call.dtype}{r.shape}")
-        return Provenance(
-            kind or _kind(r.value), direction, where.t if inside else None,
-            where.layer if inside else where.place.scope, self._gate(r) if inside and op else "",
-            op, name,
-        )  # fmt: skip
-
-    def _gate(self, r: Record) -> str:
-        """What the step calls this result, or the first it calls by name that is made of it."""
-        new, known = [r.id], set()
-        while new:
-            y = self.records[min(new)]
+def _gate(tape: Tape, r: Record) -> str:
+    """What the step calls this result, or the first it calls by name that is made of it."""
+    made = {r.id}
+    for y in tape.records[r.id :]:
+        near = (y.layer, y.t) == (r.layer, r.t) and any(n in made for n, _ in y.inputs)
+        if near or y is r:
             if y.name:
                 return y.name
-            new.remove(y.id)
-            near = {u for u in self.users[y.id] if u not in known}
-            near = {u for u in near if (self.records[u].layer, self.records[u].t) == (r.layer, r.t)}
-            known |= near
-            new += near
-        return ""
+            made.add(y.id)
+    return ""
 
 
-def _kind(numbers: Numbers | None) -> str:
-    """NaN, Inf, or nothing."""
+def _kind(numbers: Numbers | None, part: int = -1) -> str:
+    """NaN, Inf, or nothing; of a tuple, that of a part."""
+    if numbers is not None and part >= 0:
+        numbers = Numbers(numbers.arrays[part])
     if numbers is None or not (numbers.nan or numbers.infinite):
         return ""
     return "NaN" if numbers.nan else "Inf"

@@ -249,13 +249,12 @@ function asked() {
   return Object.fromEntries([search, hash.slice(1)].flatMap((s) => [...new URLSearchParams(s)]));
 }
 
-async function follow({ k, level, overlay, lang, theme: dress }) {
-  if (dress) state.theme = dress;
+function follow({ k, level, overlay, lang, theme: dress }) {
+  if (dress) setTheme((state.theme = dress));
   if (lang) setLanguage(lang);
-  if (dress) setTheme(dress);
-  if (level && level !== state.level) await setLevel(level);
   if (overlay) setOverlay(overlay);
   if (k !== undefined && Number(k) !== state.k) go(Number(k));
+  if (level) setLevel(level);
 }
 
 // -- what the hands do ----------------------------------------------------------------------------
@@ -336,15 +335,13 @@ function begin() {
   byId("scrub").max = run.last;
   marks(byId("marks"), run);
   wire();
-  const wish = asked();
-  state.theme = wish.theme || null;
   const dark = matchMedia("(prefers-color-scheme: dark)");
-  dark.addEventListener("change", () => state.theme || setTheme(dark.matches ? "dark" : "light"));
-  state.k = wish.k === undefined ? run.last : wish.k;
-  setTheme(state.theme || (dark.matches ? "dark" : "light"));
-  setLanguage(wish.lang || (navigator.language.startsWith("zh") ? "zh" : "en"));
-  setOverlay(wish.overlay);
-  setLevel(data.level).then(() => setLevel(wish.level));
+  const dress = () => state.theme || setTheme(dark.matches ? "dark" : "light");
+  dark.addEventListener("change", dress);
+  dress();
+  setLanguage(navigator.language.slice(0, 2));
+  setOverlay(state.overlay);
+  setLevel(data.level).then(() => follow(asked()));
 }
 
 begin();

@@ -86,16 +86,14 @@ class _Maker:
         layer, t = step_of(x.scope) or ("", -1)
         told = self.values or not (is_tuple or x.ndim)
         return Record(
-            id=len(self.records),
-            kind=kind,
-            call=self.call(x, dtype) if x.op else Call(dtype=dtype),
-            place=Place(literal(x.scope, 200), literal(layer, 200), t),
+            len(self.records), kind, self.call(x, dtype) if x.op else Call(dtype=dtype),
+            Place(literal(x.scope, 200), literal(layer, 200), t),
             name=literal(x.name, 60) if x.name else "",
             shape=None if is_tuple else list(x.shape),
             sizes=[a.size for a in arrays] if is_tuple else [],
             inputs=[self.place(i) for i in x.inputs],
             value=Numbers(*(arrays if x.op else map(np.copy, arrays))) if told else None,
-        )
+        )  # fmt: skip
 
     def call(self, x: Tensor, dtype: str) -> Call:
         op = x.op
@@ -103,19 +101,10 @@ class _Maker:
         form, tight = form_of(x)
         formula, rules = in_letters(x) if self.letters else ("", ())
         return Call(
-            op=op.name,
-            own=not op.ours,
-            dtype=dtype,
-            attributes=attribute_words(x.attrs),
-            sign=literal(op.declared.sign or "", 20),
-            family=family(x),
-            pointwise=op.pointwise,
-            restacked=is_restacked(x),
-            form=form,
-            tight=tight,
-            formula=formula,
-            rules=rules,
-        )
+            op.name, not op.ours, dtype, attribute_words(x.attrs),
+            sign=literal(op.declared.sign or "", 20), family=family(x), pointwise=op.pointwise,
+            restacked=is_restacked(x), form=form, tight=tight, formula=formula, rules=rules,
+        )  # fmt: skip
 
     def backward(self, y: Tensor) -> None:
         """Record the backward pass from y."""
