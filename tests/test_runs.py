@@ -12,7 +12,7 @@ import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import data, io, nn
-from tinygrad_rnn.cli import limits, train
+from tinygrad_rnn.cli import limits, lock, train
 from tinygrad_rnn.cli.lock import locked
 from tinygrad_rnn.cli.main import main
 from tinygrad_rnn.cli.run import CHECKPOINT, Corpus, Run, Settings
@@ -406,11 +406,11 @@ def test_a_training_goes_on_when_nobody_listens(
     assert main(["graph", "--hidden", "1", "--steps", "1"]) == 0
     assert {"page.html", "graph.svg"} < {p.name for p in tmp_path.iterdir()}
     drawn = iter(range(1000))
-    real = nn.LanguageModel._continued
+    real = nn.LanguageModel.sample
     monkeypatch.setattr(
         nn.LanguageModel,
-        "_continued",
-        lambda *given: (next(drawn) * 0 + symbol for symbol in real(*given)),
+        "sample",
+        lambda *given, **how: (next(drawn) * 0 + symbol for symbol in real(*given, **how)),
     )
     assert main(["sample", "run", "--length", "100"]) == 0
     assert next(drawn) < 100 or lines == 1  # there is no line to write
@@ -475,6 +475,16 @@ def test_the_lock_of_a_killed_process_is_gone(tmp_path):
     os.close(reader), os.close(writer)
     with locked(tmp_path, "--out"):
         pass
+
+
+def test_a_folder_that_cannot_be_locked_is_used_and_that_is_said(tmp_path, monkeypatch, capsys):
+    def unable(handle):
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr(lock, "_lock", unable)
+    with locked(tmp_path, "--out"), locked(tmp_path, "--out"):
+        pass
+    assert "not locked against other runs: [Errno 37] No locks" in capsys.readouterr().err
 
 
 def test_a_run_keeps_its_number_of_threads(text, tmp_path, capsys, monkeypatch, steps_one_by_one):

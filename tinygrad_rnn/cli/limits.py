@@ -7,11 +7,44 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, fields
 from pathlib import Path
 from reprlib import repr as short
 from typing import Any, TypeAlias
 
+from ..data.text import MAX_BYTES
 from ..nn.language import CELLS
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What the shapes of the weights depend on, besides the vocabulary."""
+
+    cell: str = "lstm"
+    hidden: int = 256
+    layers: int = 1
+    embedding: int = 64
+
+    def sizes(self) -> dict[str, Any]:
+        """These alone, by their names."""
+        return {f.name: getattr(self, f.name) for f in fields(Sizes)}
+
+
+@dataclass(frozen=True)
+class Settings(Sizes):
+    """Everything that decides what a run computes."""
+
+    dropout: float = 0.0
+    text: str | None = None
+    batch: int = 24
+    window: int = 48
+    epochs: int = 6
+    lr: float = 5e-3
+    seed: int = 0
+    encoding: str = "utf-8"
+    max_bytes: int = MAX_BYTES
+    threads: int | None = None  # None: as many as there are cores
+
 
 Rule: TypeAlias = tuple[str, Callable[[Any], bool]]
 

@@ -24,8 +24,8 @@ def locked(folder: Path, option: str) -> Iterator[None]:
                 f"{option}: another process is training in {folder}. Wait for it, stop it by "
                 "Ctrl-C, or name another folder."
             ) from None
-        except OSError:  # some network disks cannot
-            pass
+        except OSError as error:
+            print(f"{folder} is not locked against other runs: {error}", file=sys.stderr)
         yield
     finally:
         os.close(handle)

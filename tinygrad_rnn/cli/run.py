@@ -13,34 +13,10 @@ import numpy as np
 
 from .. import data, io, nn, optim
 from ..tensor import Tensor
-from .limits import check, weights
+from .limits import Settings, check, weights
 
 LATER = {"encoding", "max_bytes", "threads"}  # settings that a run of 0.1.0 does not have
 CHECKPOINT, CURVE, GRAPH = "checkpoint.safetensors", "loss.svg", "graph.svg"
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Everything that decides what a run computes."""
-
-    text: str | None = None
-    cell: str = "lstm"
-    hidden: int = 256
-    layers: int = 1
-    embedding: int = 64
-    dropout: float = 0.0
-    batch: int = 24
-    window: int = 48
-    epochs: int = 6
-    lr: float = 5e-3
-    seed: int = 0
-    encoding: str = "utf-8"
-    max_bytes: int = data.text.MAX_BYTES
-    threads: int | None = None  # None: as many as there are cores
-
-    def sizes(self) -> dict[str, Any]:
-        """What the shapes of the weights depend on, besides the vocabulary."""
-        return {name: getattr(self, name) for name in ("cell", "embedding", "hidden", "layers")}
 
 
 @dataclass
@@ -60,10 +36,8 @@ class Corpus:
             text = data.read_text(name, encoding=settings.encoding, max_bytes=settings.max_bytes)
         vocabulary = vocabulary or data.Vocabulary(text)
         index = vocabulary.encode(text)
-        cut = _cut(len(index))
-        least = max(
-            20, 20 * settings.batch // 9 + 1
-        )  # more than two steps a stream are for training
+        cut = len(index) - len(index) // 10
+        least = max(20, 20 * settings.batch // 9 + 1)  # over two steps a stream to train on
         if len(index) < least:
             raise data.TextError(
                 f"{name} is too short: {len(text)} characters, while {settings.batch} streams of "
@@ -79,11 +53,6 @@ class Corpus:
     def steps(self, settings: Settings) -> int:
         """How many steps each stream has in an epoch."""
         return (len(self.training) - 1) // settings.batch
-
-
-def _cut(length: int) -> int:
-    """Return where the last tenth of a text begins."""
-    return length - length // 10
 
 
 @dataclass
@@ -110,15 +79,8 @@ class Run:
     @classmethod
     def _made(cls, folder: Path, settings: Settings, characters: str, digest: str) -> Run:
         rng = np.random.default_rng(settings.seed)
-        model = nn.LanguageModel(
-            len(characters),
-            cell=settings.cell,
-            hidden=settings.hidden,
-            layers=settings.layers,
-            embedding=settings.embedding,
-            dropout=settings.dropout,
-            rng=rng,
-        )
+        how = {**settings.sizes(), "dropout": settings.dropout}
+        model = nn.LanguageModel(len(characters), **how, rng=rng)
         optimizer = optim.Adam(model, lr=settings.lr)
         return cls(folder, settings, characters, digest, model, optimizer, rng)
 
@@ -156,13 +118,10 @@ class Run:
         arrays, metadata = io.load(file)
         try:
             return cls._loaded(file.parent, arrays, metadata)
-        except KeyError as error:
+        except (KeyError, TypeError, AttributeError) as error:
+            why = f"it has no {error}" if isinstance(error, KeyError) else error
             raise io.CheckpointError(
-                f"{file} is a checkpoint, but not of a run of this program: it has no {error}"
-            ) from None
-        except (TypeError, AttributeError) as error:
-            raise io.CheckpointError(
-                f"{file} is a checkpoint, but not of a run of this program: {error}"
+                f"{file} is a checkpoint, but not of a run of this program: {why}"
             ) from None
         except (ValueError, ArithmeticError) as error:
             raise io.CheckpointError(f"{file} is damaged: {error}") from None
@@ -170,7 +129,11 @@ class Run:
     @classmethod
     def _loaded(cls, folder: Path, arrays: dict[str, np.ndarray], facts: Mapping[str, Any]) -> Run:
         settings, characters = _settings(facts["settings"]), facts["characters"]
-        if type(characters) is not str or not characters or characters != _letters(characters):
+        if (
+            type(characters) is not str
+            or not characters
+            or characters != "".join(sorted(set(characters)))
+        ):
             raise ValueError(f"its characters: expected each once, in order: {short(characters)}")
         if type(facts["digest"]) is not str:
             raise ValueError(f"its digest: expected text, got {short(facts['digest'])}")
@@ -234,10 +197,6 @@ def _settings(given: Any) -> Settings:
         raise ValueError(f"its settings lack {', '.join(missing)}")
     check(given, "its {}".format)
     return Settings(**given)
-
-
-def _letters(text: str) -> str:
-    return "".join(sorted(set(text)))
 
 
 def _under(prefix: str, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

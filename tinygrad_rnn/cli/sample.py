@@ -21,12 +21,9 @@ def sample(options: argparse.Namespace) -> int:
         prompt = run.characters[0]
     if not prompt:
         raise ValueError("--prompt: expected at least one character to begin from")
-    symbols = run.model.eval().sample(
-        vocabulary.encode(prompt),
-        options.length,
-        temperature=options.temperature,
-        rng=options.seed,
-    )
+    begin, length = vocabulary.encode(prompt), options.length
+    how = {"temperature": options.temperature, "rng": options.seed}
+    symbols = run.model.eval().sample(begin, length, **how)
     print(prompt.lstrip("\n"), end="", flush=True)
     for symbol in symbols:
         if not getattr(sys.stdout, "heard", True):  # `| head` has seen enough

@@ -75,16 +75,14 @@ def _threads(count: int) -> Iterator[None]:
 
 def _begin(options: argparse.Namespace, held: ExitStack) -> tuple[Run, Corpus]:
     """The run and its text, in a folder that is locked for as long as `held` holds it."""
-    given = {
-        name: getattr(options, name)
-        for name in asdict(Settings())
-        if getattr(options, name) is not None
-    }
+    said = {name: getattr(options, name) for name in asdict(Settings())}
+    given = {name: value for name, value in said.items() if value is not None}
     if given.get("text") == "":
         raise ValueError("TEXT is empty; leave it out to learn Python's own reference")
     check(given, option)
     if options.resume:
-        folder = _folder_of(options.resume)
+        folder = Path(options.resume)
+        folder = folder.parent if folder.is_file() else folder
         if folder.is_dir():  # or `load` says that there is none
             held.enter_context(locked(folder, "--resume"))
         return _resume(options, given)
@@ -103,11 +101,6 @@ def _begin(options: argparse.Namespace, held: ExitStack) -> tuple[Run, Corpus]:
     held.enter_context(locked(run.folder, "--out"))
     _check_folder(run.folder)  # nobody came first
     return run, corpus
-
-
-def _folder_of(resumed: str) -> Path:
-    path = Path(resumed)
-    return path.parent if path.is_file() else path
 
 
 def _source(path: str | None, given: dict[str, object]) -> Run | None:
@@ -223,9 +216,8 @@ def _why(s: Settings) -> str:
 def _where(s: Settings) -> str:
     """A word about threads where there are not as many cores: the run keeps their number."""
     cores = os.cpu_count() or 1
-    return (
-        f", and {cores} cores here: the same bits, but slower" if (s.threads or 1) > cores else ""
-    )
+    words = f", and {cores} cores here: the same bits, but slower"
+    return words if (s.threads or 1) > cores else ""
 
 
 def _nothing(text: str) -> None:
@@ -239,22 +231,16 @@ def _epochs(run: Run, corpus: Corpus, say: Say, stopped: list[int], *, quiet: bo
     """Learn; yields where it is good to save, and ends early once `stopped` holds something."""
     s = run.settings
     steps, total = corpus.steps(s), corpus.windows(s) * s.epochs
-    schedule = partial(
-        optim.cosine, peak=s.lr, total=total, warmup=min(50, total // 10), floor=s.lr / 50
-    )
+    warmup, floor = min(50, total // 10), s.lr / 50
+    schedule = partial(optim.cosine, peak=s.lr, total=total, warmup=warmup, floor=floor)
     saved = time.monotonic()
     with _Progress(steps * s.batch * s.epochs, quiet) as progress:
         progress.skip(steps * s.batch * run.epoch + run.done * s.window * s.batch)
         while run.epoch < s.epochs:
             windows = data.windows(corpus.training, s.batch, s.window, start=run.done)
-            updates = optim.truncated_bptt(
-                run.model.train().loss,
-                windows,
-                run.optimizer,
-                state=run.state,
-                max_norm=1.0,
-                schedule=schedule,
-            )
+            how = {"state": run.state, "max_norm": 1.0, "schedule": schedule}
+            loss = run.model.train().loss
+            updates = optim.truncated_bptt(loss, windows, run.optimizer, **how)
             for update in updates:
                 run.state, run.done = update.state, run.done + 1
                 run.bits.append(update.loss / math.log(2))
@@ -408,12 +394,11 @@ def _draw_curve(run: Run) -> None:
     series = {"training (smoothed)": (windows, smooth)}
     if run.judged:
         series["held-out text"] = ([k for k, _ in run.judged], [b for _, b in run.judged])
-    curve(
-        series,
-        title=f"{run.settings.cell}: bits per character",
-        x_label="training windows",
-        y_label="bits per character",
-    ).save(run.folder / CURVE)
+    unit = "bits per character"
+    chart = curve(
+        series, title=f"{run.settings.cell}: {unit}", x_label="training windows", y_label=unit
+    )
+    chart.save(run.folder / CURVE)
 
 
 def _draw_graph(run: Run, corpus: Corpus) -> None:
