@@ -8,6 +8,7 @@ from test_ops import CASES
 import tinygrad_rnn as tg
 from tinygrad_rnn import ops
 from tinygrad_rnn.kernels.numbers import typed
+from tinygrad_rnn.loops import runtime
 
 OPS = {
     f.name: f
@@ -17,7 +18,7 @@ OPS = {
 }
 POINTWISE = [op for op in OPS.values() if op.pointwise]
 SMOOTH = [op for op in POINTWISE if any(op.rules)]
-COMPOSED = [op for op in OPS.values() if op.declared.formula]
+COMPOSED = [op for op in OPS.values() if op.declared.formula and op.arity == 1]
 VALUES = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, -1.0, 0.5, 2.0, -3.0])
 
 
@@ -160,6 +161,48 @@ def test_the_kernel_of_a_composite_is_its_formula(op):
                 with np.errstate(all="ignore"):
                     found, right = op(x, **words), op.declared.formula(x, **words)
                 np.testing.assert_allclose(found, right, rtol=1e-13, atol=1e-13)
+
+
+CLASSES = np.array([1, -100, 3, 0, 2, 2, -100, 1])
+
+
+def test_the_kernels_of_cross_entropy_are_its_formulas():
+    rng = np.random.default_rng(0)
+    x, g = rng.normal(size=(8, 4)) * 3, rng.normal(size=8)
+    x[1, 2], x[6] = np.nan, np.inf  # of rows that do not count
+    for ignored in (-100, 2):
+        target = np.where(CLASSES == -100, ignored, CLASSES)
+        op, pulled = OPS["cross_entropy"], OPS["cross_entropy_pull"]
+        for f, xs in ((op, [x, target]), (pulled, [g, x, target])):
+            with np.errstate(all="ignore"):
+                found, right = f(*xs, ignored), f.declared.formula(*xs, ignored)
+            np.testing.assert_allclose(found, right.data, rtol=1e-13, atol=1e-13)
+
+
+def test_cross_entropy_in_a_step_has_a_loop(monkeypatch):
+    """Of targets that the step closes over, by two threads; without a warning."""
+    monkeypatch.setattr(runtime, "SHORT", -1)
+    monkeypatch.setattr(runtime, "get_num_threads", lambda: 2)
+    rng = np.random.default_rng(0)
+    W, x, h = (tg.Tensor(rng.normal(size=size), requires_grad=True)
+               for size in ((3, 4), (2, 8, 3), (8, 3)))  # fmt: skip
+
+    def step(x, h):
+        h = tg.tanh(x + h)
+        return h, tg.cross_entropy(h @ W, CLASSES, reduction="none")
+
+    found = []
+    for unroll in (False, True):
+        y = tg.scan(step, h, x, unroll=unroll)[1]
+        found.append([y.data, *[g.data for g in tg.grad((y * y).sum(), [W, x, h])]])
+    for ours, theirs in zip(*found, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+def test_what_has_no_form_in_a_loop():
+    """All others have a `loop`, a formula, or are done number by number."""
+    without = {op.name for op in OPS.values() if not (op.pointwise or op.declared.formula)}
+    assert {name for name in without if OPS[name].declared.loop is None} == {"argsort", "ctc"}
 
 
 # -- what one declaration gives an op that nobody knew before --------------------------------------

@@ -11,7 +11,7 @@ from ..op import Op, pick
 from ..ops import arithmetic as ar
 from ..ops import linear, reduce, shape
 from ..tensor import Tensor
-from .term import Call, Number, Term, minus, plus, raised, scaled, times
+from .term import Call, Number, Symbol, Term, minus, plus, raised, scaled, times
 
 
 class Reader:
@@ -43,7 +43,7 @@ class Reader:
 
     def _made(self, y: Tensor) -> Term:
         if y.op is None:
-            return constant(y._array)
+            return Symbol(y.name) if y.name else constant(y._array)
         inputs = [self.names[x] if x in self.names else self.known[x] for x in y.inputs]
         if y.op.pointwise:
             inputs = _unexpanded(y, inputs)

@@ -68,6 +68,7 @@ def _letters(y: Tensor) -> tuple[str, tuple[str, ...]]:
         g = _incoming(new, known)
         trace.number |= dict.fromkeys(known, 0)
         pulled = op.pull(g, new, {x for x in xs if x.tracked})  # a rule may need numbers
+        pulled = list(map(_spelled, pulled))
     read = Reader(known)
     return write(formula), tuple([write(read(p)) if isinstance(p, Tensor) else "" for p in pulled])
 
@@ -119,6 +120,12 @@ def form_of(y: Tensor) -> tuple[str, int]:
 
 def _letter(k: int) -> str:
     return "abcdefhijklmnopqrstuvw"[k] if k < 22 else f"x{k}"
+
+
+def _spelled(g: Any) -> Any:
+    """A gradient that is one op alone, as what that is made of."""
+    formula = g.op.declared.formula if isinstance(g, Tensor) and g.op is not None else None
+    return g if formula is None else formula(*g.inputs, **g.attrs)
 
 
 def _incoming(y: Tensor, known: dict[Tensor, Term]) -> Any:

@@ -51,9 +51,13 @@ class Lowering:
 
     def constant(self, x: Tensor) -> Node:
         array = x._array
-        if array.__class__ is Outline or (array.size and not np.all(array == array.flat[0])):
-            raise Unsupported("a constant array made by a derivative")
+        if array.__class__ is Outline:
+            raise Unsupported("an array of another trace")
         value = array.flat[0].item() if array.size else 0
+        if array.size and not np.all(array == value):
+            value = None
+            if array.dtype != np.int64 or not np.all(array == np.arange(array.shape[-1])):
+                raise Unsupported("a constant array made by a derivative")
         shape = self.shape(array.shape, False)
         return nodes.Written([], shape, array.dtype, False, value=value)
 
@@ -91,7 +95,7 @@ class Lowering:
         if x.batched:
             if len(x.shape) != ndim:
                 raise Coupled
-        elif len(x.shape) == ndim and isinstance(x, nodes.Leaf) and x.source is not None:
+        elif len(x.shape) == ndim and x.source is not None:
             if x.source.shape[0] not in (0, 1, self.batch):
                 raise Coupled
             return self.ours(x) if x.source.shape[0] not in (0, 1) else x

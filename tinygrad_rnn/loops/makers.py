@@ -162,7 +162,7 @@ def call(schedule: Schedule, node: nodes.Call) -> None:
     """An op of a user's; what it is given it may write to, so that it gets a copy."""
     places, words = schedule.places, []
     for x in node.inputs:
-        if isinstance(x, nodes.Written):
+        if isinstance(x, nodes.Written) and x.value is not None:
             words.append(literal(x.value, x.dtype))
         elif x in places.numbers:
             words.append(places.numbers[x])

@@ -77,7 +77,8 @@ class Nest:
         """The text of one number: a register, an entry of a row, a constant."""
         places = self.places
         if isinstance(node, Written):
-            return literal(node.value, node.dtype)
+            counts = node.value is None
+            return index[-1].text() if counts else literal(node.value, node.dtype)
         if node in places.numbers:
             return places.numbers[node]
         if node in places.at and not (node in self.making and index == self.home):

@@ -84,7 +84,7 @@ class Leaf(Node):
 
 @dataclass(eq=False, repr=False, slots=True, kw_only=True)
 class Written(Node):
-    """A constant of the program."""
+    """A constant of the program: one number, or None for 0, 1, 2, … along the last axis."""
 
     value: Any
 

@@ -28,9 +28,27 @@ FAMILY = "loss"  # of these ops, in pictures
 # -- one of several classes -----------------------------------------------------------------------
 
 
+def _is_class(x: Value, target: Value) -> Value:
+    """Of each row, and each class, whether it is the target."""
+    place = owned(np.arange(x.shape[-1]))
+    place.name = "j"
+    return equal(target[:, None], place)
+
+
+def _surprise(x: Value, target: Value, ignore_index: int) -> Value:
+    losses = where(_is_class(x, target), -log_softmax(x), 0)
+    return where(not_equal(target, ignore_index), reduce.sum(losses, axis=-1), 0)
+
+
+def _slope(g: Value, x: Value, target: Value, ignore_index: int) -> Value:
+    slope = g[:, None] * (softmax(x) - astype(_is_class(x, target), dtype=x.dtype))
+    return where(not_equal(target[:, None], ignore_index), slope, 0)
+
+
 @primitive(
     lambda g, y, x, target, ignore_index: _cross_entropy_pull(g, x, target, ignore_index),
     None,
+    formula=_surprise,
     sign="cross entropy",
 )
 def _cross_entropy(x: Value, target: Value, ignore_index: int) -> Value:
@@ -44,6 +62,7 @@ def _cross_entropy(x: Value, target: Value, ignore_index: int) -> Value:
     ),
     lambda h, y, g, x, target, ignore_index: _curve(h, g, x, target, ignore_index),
     None,
+    formula=_slope,
 )
 def _cross_entropy_pull(g: Value, x: Value, target: Value, ignore_index: int) -> Value:
     """The cotangent of the above: g (softmax(x) - onehot(target)), 0 in ignored rows."""
