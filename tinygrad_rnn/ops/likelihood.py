@@ -8,13 +8,13 @@ import numpy as np
 
 from .. import kernels
 from ..op import function, primitive
-from ..tensor import Operand, Tensor, Value, owned
+from ..tensor import Operand, Tensor, Value
 from . import reduce
 from .arithmetic import astype, equal, exp, log, not_equal, softplus, where
+from .creation import ones_like
 from .loss import MEAN, as_tensor, check_reduction, flags_of, guess, numbers, pair, reduced
 from .reduce import log_softmax, softmax
 from .shape import check_index, embedding, reshape
-from .sorting import picked
 
 __all__ = [
     "binary_cross_entropy",
@@ -30,13 +30,11 @@ FAMILY = "loss"  # of these ops, in pictures
 
 def _is_class(x: Value, target: Value) -> Value:
     """Of each row, and each class, whether it is the target."""
-    place = owned(np.arange(x.shape[-1]))
-    place.name = "j"
-    return equal(target[:, None], place)
+    return equal(target[:, None], Tensor(np.arange(x.shape[-1]), name="j"))
 
 
-def _surprise(x: Value, target: Value, ignore_index: int) -> Value:
-    losses = where(_is_class(x, target), -log_softmax(x), 0)
+def _surprise(logs: Value, target: Value, ignore_index: int) -> Value:
+    losses = where(_is_class(logs, target), -logs, 0)
     return where(not_equal(target, ignore_index), reduce.sum(losses, axis=-1), 0)
 
 
@@ -48,7 +46,7 @@ def _slope(g: Value, x: Value, target: Value, ignore_index: int) -> Value:
 @primitive(
     lambda g, y, x, target, ignore_index: _cross_entropy_pull(g, x, target, ignore_index),
     None,
-    formula=_surprise,
+    formula=lambda x, target, ignore_index: _surprise(log_softmax(x), target, ignore_index),
     sign="cross entropy",
 )
 def _cross_entropy(x: Value, target: Value, ignore_index: int) -> Value:
@@ -57,9 +55,7 @@ def _cross_entropy(x: Value, target: Value, ignore_index: int) -> Value:
 
 
 @primitive(
-    lambda h, y, g, x, target, ignore_index: reduce.sum(
-        h * _cross_entropy_pull(np.ones(g.shape, g.dtype), x, target, ignore_index), axis=-1
-    ),
+    lambda h, y, g, *xs, **n: reduce.sum(h * _cross_entropy_pull(ones_like(g), *xs, **n), -1),
     lambda h, y, g, x, target, ignore_index: _curve(h, g, x, target, ignore_index),
     None,
     formula=_slope,
@@ -139,8 +135,7 @@ def nll_loss(
     rows, classes, counted = _classified(
         "nll_loss", log_probs, target, mask, ignore_index, reduction
     )
-    taken = np.where(counted, classes.data, 0)[:, None]
-    losses = where(counted, -reshape(picked(rows, taken, 1), shape=(-1,)), 0)
+    losses = _surprise(rows, classes, ignore_index)
     _, share = _weighed("nll_loss", weight, rows, classes, counted)
     losses = losses if share is None else losses * share
     return _classes_reduced(losses, share, counted, np.shape(target), reduction)
@@ -161,9 +156,7 @@ def _classified(
         )
     indices = numbers(who, "target", target)
     if indices.dtype.kind not in "iu":
-        raise TypeError(
-            f"{who}: target: expected class indices (integers), got dtype {target.dtype}"
-        )
+        raise TypeError(f"{who}: target: expected class indices (integers), got {target.dtype}")
     counted = indices != ignore_index
     if mask is not None:
         counted = counted & numbers(who, "mask", flags_of(who, mask, target.shape))
@@ -171,13 +164,9 @@ def _classified(
         check_index("target", indices[counted], scores.shape[-1], ValueError)
     except ValueError as error:
         raise ValueError(f"{who}: {error} (or ignore_index={ignore_index})") from None
-    indices = indices.astype(np.int64, copy=False)
-    if mask is not None:
-        indices = np.where(counted, indices, ignore_index)
+    indices = np.where(counted, indices.astype(np.int64, copy=False), ignore_index)
     rows = scores if scores.ndim == 2 else reshape(scores, shape=(indices.size, scores.shape[-1]))
-    flat = owned(indices.reshape(-1))  # a tensor's array stays
-    flat.name = "target"
-    return rows, flat, counted.reshape(-1)
+    return rows, Tensor(indices.reshape(-1), name="target"), counted.reshape(-1)
 
 
 def _weighed(
@@ -207,8 +196,6 @@ def _classes_reduced(
 
 # -- chances of yes, and whole distributions ------------------------------------------------------
 
-LEAST = -100.0  # what the logarithm of a probability is taken for when that is 0
-
 
 @function()
 def binary_cross_entropy(
@@ -232,8 +219,8 @@ def binary_cross_entropy(
 
 
 def _log(p: Tensor) -> Value:
-    cut = p < np.exp(LEAST)
-    return where(cut, LEAST, log(where(cut, 1, p)))
+    cut = p < np.exp(-100.0)  # where it would be less than -100
+    return where(cut, -100.0, log(where(cut, 1, p)))
 
 
 @function()
