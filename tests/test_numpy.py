@@ -235,7 +235,7 @@ def test_numpys_functions_in_a_step():
     from tinygrad_rnn.loops.trace import trace
 
     leaves = tg.tensor(x[0]), tg.tensor(h)
-    names = [[y.op.name for y in trace(s, leaves[:1], leaves[1:])[0].nodes] for s in (ours, theirs)]
+    names = [[y.op.name for y in trace(s, leaves[:1], leaves[1:]).nodes] for s in (ours, theirs)]
     assert names[0] == names[1] and len(names[0]) > 5
     for word, step in {
         "np.cbrt": lambda x, h: np.cbrt(x) + h,

@@ -619,7 +619,8 @@ def test_a_tensor_kept_from_a_step_says_so(plain):
     uses = [lambda: y + 1.0, lambda: tg.tanh(y), lambda: y.data, lambda: y.numpy(), lambda: y[0],
             lambda: float(y.sum()), lambda: np.asarray(y), lambda: y @ y.T, lambda: y.sum(),
             lambda: tg.concat([y, y]), lambda: tg.tensor(y), lambda: y.reshape(-1), lambda: -y,
-            lambda: tg.stack([y, y]), lambda: tg.scan(lambda x, h: tg.tanh(x + h + y), h, x),
+            lambda: tg.stack([y, y]), lambda: y.detach(),
+            lambda: tg.scan(lambda x, h: tg.tanh(x + h + y), h, x),
             lambda: tg.scan(lambda x, h: y, h, x)]  # fmt: skip
     for use in uses:
         with pytest.raises(tg.Untraceable, match="was kept from inside a step"):

@@ -386,6 +386,8 @@ class Tensor(Methods):
         3.0
         """
         if self._array.__class__ is Outline:
+            if mode.trace is None:
+                raise leaked(self)
             kept: Tensor = mode.trace.detach(self)
             return kept
         return _born(object.__new__(Tensor), self._array)

@@ -14,7 +14,7 @@ from ..grad import pullback
 from ..loops.trace import Trace, trace
 from ..op import pick
 from ..ops import linear, shape
-from ..tensor import Outline, Tensor, Untraceable, history, recording, scope
+from ..tensor import Outline, Tensor, Untraceable, history
 from .rules import blank
 
 
@@ -36,7 +36,7 @@ class Program:
         leaves = [self.leaf(blank(x.shape, x.dtype, named(x)), x.tracked) for x in given]
         self.env: dict[Tensor, Any] = dict(zip(given, leaves, strict=True))
         self.xs, self.carry = leaves[: len(xs)], leaves[len(xs) :]
-        with self.trace, recording(True):
+        with self.trace.on():
             for y in old:
                 self.replay(y)
             self.results = [self.whole(y) for y in results]
@@ -138,7 +138,7 @@ class Program:
         for y in self.nodes:
             self.trace.number.setdefault(y, 0)
         try:
-            with self.trace, recording(True), scope(""):
+            with self.trace.on():
                 outputs, arriving = zip(*pairs, strict=True)
                 return pullback(outputs, arriving, until=ends, create_graph=True)
         except Untraceable as error:
@@ -165,8 +165,8 @@ class Program:
 
 def traced(step: Callable[..., Any], xs: Sequence[Tensor], carry: Sequence[Tensor]) -> Program:
     """The program of `step(*xs, *carry)`, of tensors that tell shapes and names."""
-    made, results = trace(step, xs, carry)
-    return Program(results, made.leaves[: len(xs)], made.leaves[len(xs) :])
+    made = trace(step, xs, carry)
+    return Program(made.results, made.leaves[: len(xs)], made.leaves[len(xs) :])
 
 
 def named(x: Tensor) -> str | None:

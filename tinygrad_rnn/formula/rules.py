@@ -12,7 +12,7 @@ from ..loops.trace import Trace, outline
 from ..op import Op, Parts
 from ..ops import arithmetic as ar
 from ..ops import shape
-from ..tensor import Outline, Tensor, owned, recording
+from ..tensor import Outline, Tensor, owned
 from .read import Reader
 from .term import Call, Number, Symbol, Term
 from .write import ANY, Text, digits
@@ -61,7 +61,7 @@ def _letters(y: Tensor) -> tuple[str, tuple[str, ...]]:
     trace.number |= dict.fromkeys(xs, 0)
     formula: Term = Call(op, tuple(known.values()))
     pulled: list[Any] = [None] * len(xs)
-    with suppress(TypeError, ValueError, AttributeError, IndexError), trace, recording(True):
+    with suppress(TypeError, ValueError, AttributeError, IndexError), trace.on():
         op(*xs, **y.attrs)
         new = trace.nodes[0]
         formula, known[new] = Reader(known).formula(new), Symbol("y")

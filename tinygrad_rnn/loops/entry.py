@@ -12,6 +12,7 @@ import numpy as np
 from .. import kernels
 from ..ops import reshape, sqrt, stack, unstack
 from ..tensor import Operand, Tensor, describe, mode, outside, scope
+from .trace import no_outputs, results_of
 
 Steps = Callable[..., Any]
 
@@ -55,8 +56,6 @@ def unroll(
         path.append(new)
         state = new[: len(state)]
     if not path:
-        from .trace import no_outputs
-
         empty = [reshape(c, shape=(1, *c.shape))[:0] for c in state]
         return empty + no_outputs(step, state, inputs)
     return [stack(states[:: -1 if reverse else 1]) for states in zip(*path, strict=True)]
@@ -155,10 +154,7 @@ def fold(
             )
             if out is not None:
                 return out
-    given = tuple(inputs) if inputs else None
-    return unroll(
-        step, state, given, reverse=reverse, length=None if inputs else steps, names=names
-    )
+    return unroll(step, state, tuple(inputs) or None, reverse=reverse, length=steps, names=names)
 
 
 def _machine() -> Any:
@@ -199,7 +195,8 @@ def _given(who: str, carry: Any, xs: Any, length: int | None) -> Any:
         if not whole or length < 0:
             raise ValueError(f"{who}: length: expected a whole number, 0 or more, got {length!r}")
         return state, [], int(length)
-    several = xs if isinstance(xs, tuple | list) and _is_several(xs) else (xs,)
+    arrays = isinstance(xs, tuple | list) and all(isinstance(x, Tensor | np.ndarray) for x in xs)
+    several = xs if arrays else (xs,)
     inputs = [x if isinstance(x, Tensor) else Tensor(x) for x in several]
     for x in inputs:
         if not x.ndim:
@@ -231,10 +228,6 @@ STATES = {"carry", "state", "h", "c", "hidden", "h_prev", "prev", "s"}
 INPUTS = {"x", "xs", "x_t", "xt", "inp", "input", "inputs"}
 
 
-def _is_several(xs: Sequence[Any]) -> bool:
-    return all(isinstance(x, Tensor | np.ndarray) for x in xs)
-
-
 def _interval(checkpoint: str | int | None, steps: int) -> int | None:
     if checkpoint is None:
         return None
@@ -254,22 +247,3 @@ def _slices(xs: Tensor) -> Sequence[Tensor]:
         if x.op is None:
             x.name, x.attrs = xs.name or "x", xs.attrs
     return slices
-
-
-def results_of(t: int, before: Sequence[Tensor], new: Any) -> tuple[Tensor, ...]:
-    """What a step returned: the carry as it was, in number, shape and dtype; then outputs."""
-    given = new if isinstance(new, tuple | list) else (new,)
-    new = tuple([y if isinstance(y, Tensor) else Tensor(y) for y in given])
-    if len(new) < len(before):
-        raise TypeError(
-            f"scan: step t={t} returned {len(new)} states, expected {len(before)} as it was "
-            "given. Return all of them, in the same order, and outputs after them."
-        )
-    for k, (old, y) in enumerate(zip(before, new, strict=False)):
-        if old._array.shape != y._array.shape or old._array.dtype != y._array.dtype:
-            raise TypeError(
-                f"scan: step t={t} turned state {k} from {old.dtype}{list(old.shape)} into "
-                f"{y.dtype}{list(y.shape)}. A state keeps its shape and dtype; give the first "
-                "one the dtype of the inputs (or use astype)."
-            )
-    return tuple(new)

@@ -11,7 +11,7 @@ import numpy as np
 from ..op import pick
 from ..ops.arithmetic import astype
 from ..ops.reduce import axes_of
-from ..tensor import Tensor, recording
+from ..tensor import Tensor
 from . import nodes
 from .lower import Lowering, plain
 from .nodes import Coupled, Node, Unsupported
@@ -262,7 +262,7 @@ class Builder(Lowering):
         """What a formula in other ops comes to."""
         made = Trace([])
         made.number = dict.fromkeys(y.inputs, 0)
-        with made, recording(True):
+        with made.on():
             try:
                 answer = formula(*y.inputs, **y.attrs)
             except ValueError as error:  # over nothing

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from ..ops import embedding
 from ..tensor import Tensor
 from .backward import Backward
@@ -42,14 +40,14 @@ class Program:
         self.backs: dict[tuple[bool, ...], Plan] = {}
         every = tuple([True] * len(step.results))
         draft = None
-        if any(x.tracked for x in [*step.xs, *step.carry, *step.captured]):
+        if any(x.tracked for x in step.leaves):
             draft = Backward(step, batch, every)
             self.residuals = draft.residuals()
         self.forward = Draft(step, batch).written(self.residuals)
         if draft is not None:
             self.backs[every] = draft.written(self.residuals)
         self.outs = step.results[len(step.carry) :]
-        self.seen: list[np.ndarray] = []  # the numbers that the step itself made, last time
+        self.seen: list[Tensor] = []  # the numbers that the step itself made, last time
         place = {x: k for k, x in enumerate(step.xs)}
         self.lookups = [
             (place[y.inputs[1]], y.inputs[0].shape[0]) for y in step.ops if y.op is embedding

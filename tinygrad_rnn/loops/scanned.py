@@ -85,7 +85,7 @@ def expand(y: Tensor, inputs: Sequence[Tensor], do: Any = None) -> list[Tensor]:
     with _Switch(recording=True, scope=run.scope):
         return unroll(
             one, inputs[count : count + carried], tuple(inputs[:count]) or None,
-            reverse=run.way < 0, length=None if count else run.length, names=run.names,
+            reverse=run.way < 0, length=run.length, names=run.names,
         )  # fmt: skip
 
 

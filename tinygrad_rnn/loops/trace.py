@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,17 @@ import numpy as np
 from .. import caches, kernels
 from ..grad import pullback
 from ..op import Op, pick, pointwise
-from ..tensor import Outline, Tensor, Untraceable, _births, leaked, mode, owned, recording, scope
+from ..tensor import (
+    Outline,
+    Tensor,
+    Untraceable,
+    _births,
+    _Switch,
+    leaked,
+    mode,
+    owned,
+    scope,
+)
 from .reach import WORLD, Reach, frozen
 
 Key = tuple[Any, ...]
@@ -38,15 +48,13 @@ class Trace:
         self.captured: list[Tensor] = []
         self.around: dict[Tensor, Key] = {}  # what ops of others read besides their inputs
         self.leaves = [_outlined(x) for x in leaves]
+        self.inputs = 0  # how many of the leaves are
+        self.results: tuple[Tensor, ...] = ()
         self.number: dict[Tensor, int] = {x: k for k, x in enumerate(self.leaves)}
 
-    def __enter__(self) -> Trace:
-        mode.before.append((mode.trace, mode.scope))
-        mode.trace, mode.scope = self, ""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        mode.trace, mode.scope = mode.before.pop()
+    def on(self) -> _Switch:
+        """What happens in this block is written down here."""
+        return _Switch(trace=self, scope="", recording=True)
 
     def record(self, op: Op, inputs: Sequence[Tensor], attrs: dict[str, Any]) -> Any:
         """The outline of an op's answer; None where all inputs have numbers, to be used at once."""
@@ -71,46 +79,40 @@ class Trace:
         y._array, y._grad, y.name, y.line = answer, None, None, None
         y.op, y.inputs, y.attrs = op, inputs, attrs
         y.born, y.scope, y.tracked = next(_births), mode.scope, False
-        number = self.number
         call = [tag, mode.scope]
         for x in inputs:
-            k = number.get(x)
-            if k is None:
-                if x._array.__class__ is Outline and mode.trace is self:
-                    raise leaked(x)
-                k = number[x] = ~len(self.captured)
-                self.captured.append(x)
-            call.append(k)
+            call.append(self.place(x))
             if x.tracked and op is not detached:
                 y.tracked = answer.__class__ is tuple or answer.dtype.kind == "f"
         if not op.ours:
             self.around[y] = surroundings(op)
-        number[y] = len(number)
+        self.number[y] = len(self.number)
         self.nodes.append(y)
         self.calls.append(tuple(call))
         return y
+
+    def place(self, x: Tensor) -> int:
+        """The number of a tensor; one that is not known yet is captured."""
+        k = self.number.get(x)
+        if k is None:
+            if x._array.__class__ is Outline:
+                raise leaked(x)
+            k = self.number[x] = ~len(self.captured)
+            self.captured.append(x)
+        return k
 
     def detach(self, x: Tensor) -> Tensor:
         y: Tensor = self.record(detached, (x,), {})
         return y
 
-    def end(self, results: Sequence[Tensor]) -> None:
-        """A result that the step only hands on is captured too."""
-        for x in results:
-            if x not in self.number:
-                if x._array.__class__ is Outline:
-                    raise leaked(x)
-                self.number[x] = ~len(self.captured)
-                self.captured.append(x)
-
-    def key(self, results: Sequence[Tensor], inputs: int) -> Key:
+    def key(self) -> Key:
         """All that a program depends on: ops and what they read, which leaves are inputs and which
         are states, shapes, dtypes, attributes, and the constants in its text."""
         return (
-            inputs,
+            self.inputs,
             tuple(self.calls),
             tuple([y.name for y in self.nodes]),
-            tuple([self.number[x] for x in results]),
+            tuple([self.place(x) for x in self.results]),
             tuple([(x._array, x.tracked) for x in self.leaves]),
             tuple([_specification(x) for x in self.captured]),
         )
@@ -118,7 +120,8 @@ class Trace:
 
 def _outlined(x: Tensor) -> Tensor:
     y = owned(np.empty(0))
-    y._array, y.tracked, y.name = outline(x._array.shape, x._array.dtype), x.tracked, x.name
+    y._array = outline(x._array.shape, x._array.dtype)
+    y.tracked, y.name, y.born = x.tracked, x.name, x.born
     return y
 
 
@@ -213,26 +216,20 @@ class Step:
     outputs. `pull` gives the ops of its derivative.
     """
 
-    def __init__(self, trace: Trace, results: Sequence[Tensor], inputs: int):
-        self.trace = Trace(trace.leaves)
-        known = dict(zip(trace.leaves, self.trace.leaves, strict=True))
-        for x in trace.captured:
-            known[x] = x if is_written(x) else _outlined(x)
-            known[x].name = x.name
-        self.captured = [known[x] for x in trace.captured]
-        self.specifications = [_specification(x) for x in trace.captured]
-        for k, x in enumerate(self.captured):
-            self.trace.number[x] = ~k
-        self.trace.captured = list(self.captured)
-        self.around: dict[Tensor, Any] = {}
-        for y in trace.nodes:
-            new = self.trace.add(y.op, tuple(known[x] for x in y.inputs), y.attrs, y._array, None)
-            new.name, new.scope, known[y] = y.name, y.scope, new
-            if y in trace.around:
-                self.around[new] = trace.around[y]
-        self.xs, self.carry = self.trace.leaves[:inputs], self.trace.leaves[inputs:]
-        self.ops = list(self.trace.nodes)
-        self.results = [known[x] for x in results]
+    def __init__(self, made: Trace):
+        self.xs, self.carry = made.leaves[: made.inputs], made.leaves[made.inputs :]
+        self.captured = [x if is_written(x) else _outlined(x) for x in made.captured]
+        self.specifications = [_specification(x) for x in made.captured]
+        known = dict(zip(made.captured, self.captured, strict=True))
+        self.ops, self.around = made.nodes, made.around
+        for y in self.ops:
+            y.inputs = tuple([known.get(x, x) for x in y.inputs])
+        self.results = [known.get(x, x) for x in made.results]
+
+    @property
+    def leaves(self) -> list[Tensor]:
+        """All that it reads."""
+        return [*self.xs, *self.carry, *self.captured]
 
     def reads(self, captured: Sequence[Tensor]) -> bool:
         """Whether these can be what the step captures."""
@@ -246,45 +243,42 @@ class Step:
         the results (None for an output nobody used), those of the inputs, and the ops in
         between.
         """
-        count, first = len(self.carry), len(self.xs)
-        alive = {k for k in range(count) if incoming[k]}
+        arriving, first, count = list(incoming), len(self.xs), len(self.carry)
         while True:
-            gs, pulled, nodes = self.pull_from([k in alive or on for k, on in enumerate(incoming)])
-            reached = {k for k in range(count) if pulled[first + k] is not None}
-            if reached <= alive:
+            gs, pulled, nodes = self.pull_from(arriving)
+            back = [p is not None for p in pulled[first : first + count]]
+            reached = [on or back[k : k + 1] == [True] for k, on in enumerate(arriving)]
+            if reached == arriving:
                 return gs, pulled, nodes
-            alive |= reached
+            arriving = reached
 
     def pull_from(self, arriving: Sequence[bool]) -> tuple[list[Any], list[Any], list[Tensor]]:
         """`pull`, when it is known at which results a cotangent arrives."""
-        wrt = [x for x in [*self.xs, *self.carry, *self.captured] if x.tracked]
-        trace = Trace([])
-        trace.number = dict.fromkeys([*self.trace.number], 0)
-        with trace, recording(True), scope(""):
-            gs: list[Tensor | None] = []
-            for k, y in enumerate(self.results):
-                gs.append(_outlined(y) if arriving[k] and y._array.dtype.kind == "f" else None)
-                if gs[-1] is not None:
-                    gs[-1].tracked, trace.number[gs[-1]] = True, 0
-            pairs = [
-                (y, g) for y, g in zip(self.results, gs, strict=True) if g is not None and y.tracked
-            ]
-            ends = {y for y in self.ops if not y.tracked}  # numbers without a past, as whole ones
-            found = pullback(
-                [y for y, _ in pairs], [g for _, g in pairs], wrt, until=ends, create_graph=True
-            )
-        pulled = [
-            found.get(x) if x.tracked else None for x in [*self.xs, *self.carry, *self.captured]
+        made = Trace([])
+        gs = [
+            _outlined(y) if on and y._array.dtype.kind == "f" else None
+            for on, y in zip(arriving, self.results, strict=True)
         ]
-        return gs, pulled, trace.nodes
+        made.number = dict.fromkeys([*self.leaves, *self.ops], 0)
+        for g in [g for g in gs if g is not None]:
+            g.tracked, made.number[g] = True, 0
+        pairs = [
+            (y, g) for y, g in zip(self.results, gs, strict=True) if g is not None and y.tracked
+        ]
+        ends = {y for y in self.ops if not y.tracked}  # numbers without a past, as whole ones
+        with made.on():
+            found = pullback(
+                [y for y, _ in pairs], [g for _, g in pairs],
+                [x for x in self.leaves if x.tracked], until=ends, create_graph=True,
+            )  # fmt: skip
+        return gs, [found.get(x) if x.tracked else None for x in self.leaves], made.nodes
 
     def run(self, inputs: Sequence[Tensor], do: Any = None) -> tuple[Tensor, ...]:
         """The step on tensors with numbers: op by op, as `unroll` needs it.
 
         `do(op, inputs, attrs, outline)`, if given, stands for calling the op.
         """
-        known: dict[Tensor, Any]
-        known = dict(zip([*self.xs, *self.carry, *self.captured], inputs, strict=True))
+        known: dict[Tensor, Any] = dict(zip(self.leaves, inputs, strict=True))
         for y in self.ops:
             given = [known[x] for x in y.inputs]
             if y.op is pick:
@@ -302,25 +296,50 @@ class Step:
 def trace(
     step: Callable[..., Any], xs: Sequence[Tensor], carry: Sequence[Tensor],
     roots: Sequence[Any] = (),
-) -> Any:  # fmt: skip
-    """Run a step on outlines: its trace, and its results; states that may be trained count.
+) -> Trace:  # fmt: skip
+    """Run a step on outlines; states that may be trained count as if they were.
 
     Refused if it changes anything that the `roots` reach.
     """
     made = Trace([*xs, *carry])
-    for leaf in made.leaves[len(xs) :]:
+    made.inputs = len(xs)
+    for leaf in made.leaves[made.inputs :]:
         leaf.tracked = leaf._array.dtype.kind == "f"
     reach = Reach(*roots) if roots else None
-    with made, recording(True):
+    with made.on():
         new = step(*made.leaves)
     changed = reach.changed() if reach is not None else None
     if changed:
         raise impure(changed)
-    new = () if new is None else tuple(new) if isinstance(new, tuple | list) else (new,)
-    return made, tuple([y if y.__class__ is Tensor else Tensor(y) for y in new])
+    made.results = results_of(0, carry, new)
+    for x in made.results:  # one that the step only hands on is captured too
+        made.place(x)
+    return made
+
+
+def results_of(t: int, before: Sequence[Tensor], new: Any) -> tuple[Tensor, ...]:
+    """What a step returned: the carry as it was, in number, shape and dtype; then outputs."""
+    given = () if new is None else new if isinstance(new, tuple | list) else (new,)
+    found = tuple([y if y.__class__ is Tensor else Tensor(y) for y in given])
+    if len(found) < len(before):
+        raise TypeError(
+            f"scan: step t={t} returned {len(found)} states, expected {len(before)} as it was "
+            "given. Return all of them, in the same order, and outputs after them."
+        )
+    for k, (old, y) in enumerate(zip(before, found, strict=False)):
+        if old._array.shape != y._array.shape or old._array.dtype != y._array.dtype:
+            raise TypeError(
+                f"scan: step t={t} turned state {k} from {old.dtype}{list(old.shape)} into "
+                f"{y.dtype}{list(y.shape)}. A state keeps its shape and dtype; give the first "
+                "one the dtype of the inputs (or use astype)."
+            )
+    return found
 
 
 TRIES = 8
+MADE_ANEW = (
+    "does not do the same each time it runs: it draws random numbers, or changes something outside"
+)
 
 
 def check_repeatable(first: Trace, again: Callable[[], Trace], tries: int = TRIES) -> None:
@@ -329,12 +348,7 @@ def check_repeatable(first: Trace, again: Callable[[], Trace], tries: int = TRIE
     alike = all([_alike(first, again()) for _ in range(tries)])
     drawn = world.changed()
     if drawn or not alike:
-        raise impure(drawn) if drawn else unrepeatable()
-
-
-def unrepeatable() -> Untraceable:
-    return impure("does not do the same each time it runs: it draws random numbers, or changes "
-                  "something outside")  # fmt: skip
+        raise impure(drawn or MADE_ANEW)
 
 
 def impure(what: str) -> Untraceable:
@@ -347,37 +361,27 @@ def impure(what: str) -> Untraceable:
 
 def _alike(first: Trace, second: Trace) -> bool:
     """Whether two traces do the same, with the same numbers."""
-    ops = [[y.op for y in made.nodes] for made in (first, second)]
-    calls = [[call[1:] for call in made.calls] for made in (first, second)]
-    if ops[0] != ops[1] or calls[0] != calls[1] or len(first.captured) != len(second.captured):
-        return False
-    pairs = zip(first.captured, second.captured, strict=True)
-    return all(x is y or same_numbers(x._array, y._array) for x, y in pairs)
+    return first.key() == second.key() and same_numbers(first.captured, second.captured)
 
 
-def same_numbers(x: np.ndarray, y: np.ndarray) -> bool:
-    return x.dtype == y.dtype and x.shape == y.shape and x.tobytes() == y.tobytes()
+def same_numbers(xs: Sequence[Tensor], ys: Sequence[Tensor]) -> bool:
+    pairs = zip(xs, ys, strict=False)
+    return len(xs) == len(ys) and all([x is y or frozen(x) == frozen(y) for x, y in pairs])
 
 
 def at_one_time(x: Tensor) -> Tensor:
     """What a step sees of a sequence: as it is at one time."""
-    y = object.__new__(Tensor)
-    y._array, y.tracked, y.name = _Slice(x._array), x.tracked, x.name
+    y = _outlined(x)
+    y._array = outline(x._array.shape[1:], x._array.dtype)
     return y
-
-
-class _Slice:
-    __slots__ = ("dtype", "shape")
-
-    def __init__(self, array: np.ndarray):
-        self.shape, self.dtype = array.shape[1:], array.dtype
 
 
 def no_outputs(
     step: Callable[..., Any], state: Sequence[Tensor], inputs: Sequence[Tensor]
 ) -> list[Tensor]:
     """What a step would return beyond the carry, of no steps at all."""
-    with suppress(Untraceable):
-        outputs = trace(step, [at_one_time(x) for x in inputs], state, ())[1][len(state) :]
-        return [owned(np.empty((0, *y.shape), y.dtype)) for y in outputs]
-    return []
+    try:
+        made = trace(step, [at_one_time(x) for x in inputs], state)
+    except Untraceable:  # it reads numbers, and there are none that would say what it returns
+        return []
+    return [owned(np.empty((0, *y.shape), y.dtype)) for y in made.results[len(state) :]]

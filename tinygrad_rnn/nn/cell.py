@@ -268,8 +268,9 @@ class Cell(Part):
             with run.at(None):
                 self.output(xs[0], *self.advance(xs[0], *state))
         else:
-            with Trace([at_one_time(xs), *state]) as made, run.at(None):
-                x, *old = made.leaves
+            made = Trace([at_one_time(xs), *state])
+            x, *old = made.leaves
+            with made.on(), run.at(None):
                 self.output(x, *self.advance(x, *old))
 
 
