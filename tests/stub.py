@@ -28,6 +28,9 @@ GIVEN = {
     "backward": "(self, gradient: Operand | None = None, *, retain_graph: bool = False) -> None",
     "backward_steps": "(self, gradient: Operand | None = None) -> Iterator[Any]",
     "__iter__": "(self) -> Iterator[Tensor]",
+    "__array__": "(self, dtype: Any = None, copy: bool | None = None) -> Any",
+    "__dlpack__": "(self, **options: Any) -> Any",
+    "__dlpack_device__": "(self) -> Any",
 }
 IN_PLACE = ("iad", "isu", "imu", "itr", "ipo", "ima", "ifl", "imo")  # made by Python of the others
 OTHERS = {"index": "Any", "dtype": "Any", "axis": "Axis", "other": "Operand"}

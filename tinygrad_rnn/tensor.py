@@ -419,28 +419,6 @@ class Tensor(Methods):
             raise TypeError(f"len: a tensor without axes has no length. {words}")
         return len(self._array)
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        if self.tracked and seen(self, "gives NumPy the numbers of") is not None:
-            raise TypeError(
-                "a tensor that remembers was given to NumPy, which would forget where it came "
-                "from. Use the ops of tg (tg.stack for a list of tensors), or x.data."
-            )
-        return np.array(self.data, dtype=dtype, copy=copy)
-
-    def __dlpack__(self, **options: Any) -> Any:
-        """A copy for `from_dlpack` of other libraries, which they may write to."""
-        if self.tracked:
-            raise TypeError(
-                "DLPack: a tensor that remembers was given to another library, which would forget "
-                "where it came from. Give it the values: x.data, or x.detach()."
-            )
-        if options.pop("copy", None) is False:
-            raise BufferError("DLPack: copy=False: a tensor's array is read-only. Let it copy.")
-        return self.data.copy().__dlpack__(**options)
-
-    def __dlpack_device__(self) -> Any:
-        return self._array.__dlpack_device__()
-
     def __repr__(self) -> str:
         if self._array.__class__ is not np.ndarray:
             return f"<{describe(self)}>"

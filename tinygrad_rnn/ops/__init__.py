@@ -42,25 +42,7 @@ MODULES = (
     arithmetic, elementary, activation, linear, algebra, reduce, statistics, sorting,
     normalisation, sequence, loss, likelihood, ctc, shape, moving, creation, clipping,
 )  # fmt: skip
-__all__ = [
-    *arithmetic.__all__,
-    *elementary.__all__,
-    *activation.__all__,
-    *linear.__all__,
-    *algebra.__all__,
-    *reduce.__all__,
-    *statistics.__all__,
-    *sorting.__all__,
-    *normalisation.__all__,
-    *sequence.__all__,
-    *loss.__all__,
-    *likelihood.__all__,
-    *ctc.__all__,
-    *shape.__all__,
-    *moving.__all__,
-    *creation.__all__,
-    *clipping.__all__,
-]
+__all__ = [name for module in MODULES for name in module.__all__]
 
 for _module in MODULES:
     for _declared in vars(_module).copy().values():

@@ -1,4 +1,4 @@
-"""NumPy's functions on tensors: each finds the op of its name, or says that there is none."""
+"""What other libraries ask tensors for: NumPy's functions, which find ops, and the numbers."""
 
 from contextlib import suppress
 from functools import cache, partial, reduce
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..tensor import Outline, Tensor, describe
+from ..tensor import Outline, Tensor, describe, seen
 
 # What has no slope, so that a plain answer loses nothing.
 QUESTIONS = (
@@ -56,6 +56,33 @@ def array_function(x: Tensor, function: Any, types: Any, inputs: Any, options: A
                 inputs, options = [value for _, value in given[:count]], dict(given[count:])
     name = f"{function.__module__}.{function.__name__}".replace("numpy.", "np.", 1)
     return _called(function, name, inputs, options)
+
+
+def array(x: Tensor, dtype: Any = None, copy: bool | None = None) -> Any:
+    """`np.asarray(tensor)`."""
+    if x.tracked and seen(x, "gives NumPy the numbers of") is not None:
+        raise TypeError(
+            "a tensor that remembers was given to NumPy, which would forget where it came "
+            "from. Use the ops of tg (tg.stack for a list of tensors), or x.data."
+        )
+    return np.array(x.data, dtype=dtype, copy=copy)
+
+
+def dlpack(x: Tensor, **options: Any) -> Any:
+    """A copy for `from_dlpack` of other libraries, which they may write to."""
+    if x.tracked:
+        raise TypeError(
+            "DLPack: a tensor that remembers was given to another library, which would forget "
+            "where it came from. Give it the values: x.data, or x.detach()."
+        )
+    if options.pop("copy", None) is False:
+        raise BufferError("DLPack: copy=False: a tensor's array is read-only. Let it copy.")
+    return x.data.copy().__dlpack__(**options)
+
+
+def dlpack_device(x: Tensor) -> Any:
+    """Where its numbers are."""
+    return x._array.__dlpack_device__()
 
 
 def _called(function: Any, name: str, inputs: Any, options: Any) -> Any:

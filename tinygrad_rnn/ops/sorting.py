@@ -4,16 +4,11 @@ import numpy as np
 
 from ..op import function, primitive
 from ..tensor import Value
-from .shape import ARRAY, flip, take
+from .moving import take_along_axis
+from .shape import flip
 from .statistics import one_axis
 
 __all__ = ["argsort", "sort", "topk"]
-
-
-def picked(x: Value, places: Value, axis: int) -> Value:
-    """Return the elements of x at these places along an axis, as `np.take_along_axis` does."""
-    own = np.ogrid[tuple(map(slice, places.shape))]
-    return take(x, *own[:axis], places, *own[axis + 1 :], index=(ARRAY,) * x.ndim)
 
 
 @primitive(None, method=True)
@@ -40,7 +35,7 @@ def sort(x: Value, axis: int | None = -1) -> Value:
     array([1., 2., 3.])
     """
     x, axis = one_axis("sort", x, axis)
-    return picked(x, argsort(x, axis=axis), axis)
+    return take_along_axis(x, argsort(x, axis=axis), axis)
 
 
 @function(1)
@@ -64,4 +59,4 @@ def topk(x: Value, k: int, axis: int | None = -1, largest: bool = True) -> tuple
     else:
         places = argsort(x, axis=axis)
     places = places[(slice(None),) * axis + (slice(0, k),)]
-    return picked(x, places, axis), places
+    return take_along_axis(x, places, axis), places

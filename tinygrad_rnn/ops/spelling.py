@@ -76,5 +76,5 @@ Tensor.__iter__ = lambda x: iter(shape.unstack(x))
 Tensor.reshape = lambda x, *size: shape.reshape(x, shape=_unwrapped(size))
 Tensor.transpose = lambda x, *axes: shape.transpose(x, axes=_unwrapped(axes) or None)
 Tensor.reshape.__doc__, Tensor.transpose.__doc__ = shape.reshape.__doc__, shape.transpose.__doc__
-for _protocol in (protocols.array_ufunc, protocols.array_function):
-    setattr(Tensor, f"__{_protocol.__name__}__", _protocol)
+for _name in ("array", "array_function", "array_ufunc", "dlpack", "dlpack_device"):
+    setattr(Tensor, f"__{_name}__", getattr(protocols, _name))
