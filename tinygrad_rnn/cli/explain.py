@@ -9,19 +9,15 @@ import numpy as np
 
 from .. import nn
 from ..page import explain as page_of
-from .graph import DRAWN
-from .limits import check, check_memory, option
+from .graph import sizes_of
 
 SIGNS = "bananas"
 
 
 def explain(options: argparse.Namespace) -> int:
     """Run a small network over a few characters, each to tell the next, and explain the run."""
-    check({"seed": options.seed}, option)
-    sizes = {name: getattr(options, name) for name in ("cell", "hidden", "layers")}
-    sizes["embedding"] = options.hidden
     steps = options.steps or len(options.signs or SIGNS)
-    check_memory(len(SIGNS), **sizes, batch=1, steps=steps, each=DRAWN)
+    sizes = sizes_of(options, len(SIGNS), 1, steps)
     signs = _signs(options.signs, options.steps)
     symbols = sorted(set(signs))
     model = nn.LanguageModel(len(symbols), **sizes, rng=options.seed)

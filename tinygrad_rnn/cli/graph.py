@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 import numpy as np
 
@@ -13,12 +14,19 @@ from .limits import check, check_memory, option
 DRAWN = 100_000  # bytes that a step of a layer takes, recorded and drawn
 
 
-def graph(options: argparse.Namespace) -> int:
-    """Unroll a small network on random symbols, take the gradient, and draw the graph."""
+def sizes_of(options: argparse.Namespace, symbols: int, batch: int, steps: int) -> dict[str, Any]:
+    """The sizes of a small model, of which `steps` steps fit in memory, recorded and drawn."""
     check({"seed": options.seed}, option)
     sizes = {name: getattr(options, name) for name in ("cell", "hidden", "layers")}
-    sizes["embedding"], symbols = options.hidden, 10
-    check_memory(symbols, **sizes, batch=options.batch, steps=options.steps, each=DRAWN)
+    sizes["embedding"] = options.hidden
+    check_memory(symbols, **sizes, batch=batch, steps=steps, each=DRAWN)
+    return sizes
+
+
+def graph(options: argparse.Namespace) -> int:
+    """Unroll a small network on random symbols, take the gradient, and draw the graph."""
+    symbols = 10
+    sizes = sizes_of(options, symbols, options.batch, options.steps)
     rng = np.random.default_rng(options.seed)
     model = nn.LanguageModel(symbols, **sizes, rng=rng)
     model.recurrent.unroll = True  # every step recorded, and its gradients with it

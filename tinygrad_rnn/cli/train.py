@@ -328,16 +328,9 @@ class _Progress:
         from tqdm import tqdm
 
         self.quiet, self.terminal = quiet, _columns() > 30
-        self.bar = tqdm(
-            total=total,
-            unit=" char",
-            unit_scale=True,
-            disable=quiet or not self.terminal,
-            bar_format=self.FORMAT,
-            smoothing=0.1,
-            dynamic_ncols=True,
-            leave=False,
-        )
+        how = {"bar_format": self.FORMAT, "smoothing": 0.1, "dynamic_ncols": True, "leave": False}
+        off = quiet or not self.terminal
+        self.bar = tqdm(total=total, unit=" char", unit_scale=True, disable=off, **how)
         self.total, self.done, self.at_start = total, 0, 0
         self.began = self.spoke = time.monotonic()
 

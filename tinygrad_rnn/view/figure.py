@@ -59,9 +59,6 @@ class Picture:
         if not isinstance(format, str) or f".{format}" not in self.suffixes:
             known = ", ".join(suffix[1:] for suffix in self.suffixes)
             raise ValueError(f"render: format: expected one of {known}, got {format!r}")
-        return self._rendered(format)
-
-    def _rendered(self, format: str) -> bytes:
         return self.svg.encode() if format == "svg" else render(self._canvas.painted(), format)
 
     def _repr_svg_(self) -> str:
@@ -114,5 +111,6 @@ class Figure(Picture):
         """The picture as DOT text with all places given, for `neato -n2`."""
         return dot(self._canvas, self._sheet.graph)
 
-    def _rendered(self, format: str) -> bytes:
-        return self.dot.encode() if f".{format}" in self.as_dot else super()._rendered(format)
+    def render(self, format: str) -> bytes:
+        """The picture as a file in memory, as of any `Picture`; "dot" and "gv" are the DOT text."""
+        return self.dot.encode() if f".{format}" in self.as_dot else super().render(format)

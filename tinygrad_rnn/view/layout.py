@@ -105,10 +105,10 @@ class Layout:
         """Boxes in one kind of column are equally wide, and so are all chips: they line up."""
         widths: defaultdict[str, float] = defaultdict(float)
         for node in self.nodes:
-            font = SMALL if node.chip else FONT
-            need = width(node.lines[0], font) + (12 if node.chip else 14)
-            need = max([need, *(width(line, SMALL) + 14 for line in node.lines[1:])])
-            need = max(need, width(node.order, 9) + 40 * (node.joins > 1))
+            first = (SMALL, 12) if node.chip else (FONT, 14)
+            words = [(node.lines[0], *first), (node.order, 9, 40 * (node.joins > 1))]
+            words += [(line, SMALL, 14) for line in node.lines[1:]]
+            need = max(width(text, size) + room for text, size, room in words)
             widths[self._family(node)] = max(widths[self._family(node)], need)
         most = max((len(node.states) for node in self.nodes), default=0) or 1
         for node in self.nodes:

@@ -92,13 +92,9 @@ def paint(canvas: Canvas, sheet: Sheet) -> None:
     for edge in graph.edges:
         _edge(canvas, sheet, edge)
     for node in graph.nodes:
-        column = graph.columns[node.spot[0]]
-        data = {
-            "ids": " ".join(map(str, node.ids)) or None,
-            "op": node.library_op or None,
-            "t": column.time if column.kind == "step" and not column.every else None,
-        }
-        with canvas.group(f"node {node.kind}", node.title, **data):
+        ids, column = " ".join(map(str, node.ids)), graph.columns[node.spot[0]]
+        time = None if column.every else _time(column)
+        with canvas.group(f"node {node.kind}", node.title, ids=ids, op=node.library_op, t=time):
             _node(canvas, node)
     for edge in graph.edges:
         if edge.part >= 0:
@@ -112,17 +108,19 @@ def _frame(canvas: Canvas, frame: Frame) -> None:
     outer, column = frame.column is not None, frame.column
     fill, line = (look.FRAME, look.FRAME_LINE) if outer else (look.INNER, look.INNER_LINE)
     size, wide, high = FONT if outer else SMALL, frame.right - frame.left, frame.bottom - frame.top
-    data = _told(column) if column else {}
+    data = (
+        {"t": _time(column), "every": 1 if column.every else None, "word": column.word}
+        if column
+        else {}
+    )
     with canvas.group("step" if outer else "layer", **data):
         canvas.box(frame.left, frame.top, wide, high, fill, line, round=8)
         x, y = frame.left + 9, frame.top + size + 3
         canvas.text(x, y, frame.label, size, colour=look.FAINT, bold=outer)
 
 
-def _told(column: Column) -> dict[str, object]:
-    """What a page has to know of a column."""
-    time = column.time if column.kind == "step" else None
-    return {"t": time, "every": 1 if column.every else None, "word": column.word or None}
+def _time(column: Column) -> int | None:
+    return column.time if column.kind == "step" else None
 
 
 def _edge(canvas: Canvas, sheet: Sheet, edge: Edge) -> None:
