@@ -1,6 +1,7 @@
 """The printer of formulas: what is printed is true, reads like a textbook, and needs no table."""
 
 import random
+import re
 from copy import deepcopy
 
 import numpy as np
@@ -76,7 +77,11 @@ def check_cell(cell, detail):
     cell = deepcopy(cell)
     for k, x in enumerate(cell.parameters()):
         x.data = (0.6 * numbers(k, *x.shape)).astype(x.dtype)
-    text = str(tg.equations(cell, detail=detail))
+    equations = tg.equations(cell, detail=detail)
+    text = str(equations)
+    check_latex(
+        equations._repr_latex_().replace(r"$$\begin{aligned}", "")[: -len("\\end{aligned}$$")]
+    )
     xs = tg.tensor(numbers(50, T, B, cell.inputs), requires_grad=True)
     begin = cell.begin(B)
     begin = [h if h.tracked else tg.tensor(numbers(60 + k, *h.shape), requires_grad=True)
@@ -316,6 +321,29 @@ Weights, Σ_t over all steps
 def test_the_three_cells_read_like_a_textbook(kind, text):
     """As in textbooks (∂L/∂W = Σ δ sᵀ), in Greff et al. 2017 for the LSTM, in Cho et al. 2014."""
     assert str(tg.equations(kind(2, 3))) == text
+
+
+COMMAND = re.compile(
+    r"\\(begin|cdot|delta|end|frac|hat|in|lambda|le|left|ge|ne|mathrm|mu|odot|operatorname|partial"
+    r"|phi|quad|right|sigma|sqrt|sum|surd|text|tilde|top|varepsilon|,|[\\{}_%&#$])|[{}]"
+)
+OPEN = {"}": "{", r"\right": r"\left", r"\end": r"\begin"}
+
+
+def check_latex(text):
+    """Groups, brackets and environments close in the order in which they were opened, each row has
+    one `&=`, and there is no command or letter that LaTeX with amsmath does not know in math."""
+    inside = []
+    assert text.isascii() and "%" not in text, text
+    for token in re.findall(r"\\[a-zA-Z]+|\\.|[{}]", text):
+        if token in OPEN.values():
+            inside.append(token)
+        elif token in OPEN:
+            assert inside.pop() == OPEN[token], text
+        assert COMMAND.fullmatch(token), token
+    assert not inside, text
+    for row in re.split(r"\\\\\n", text):
+        assert row.count("&=") == 1, row
 
 
 def test_latex_has_every_line_and_balanced_braces():
