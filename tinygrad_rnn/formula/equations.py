@@ -121,7 +121,7 @@ def derived(
     *,
     title: str,
     weights: Mapping[Tensor, str],
-    reads: slice | Sequence[int] | None = None,
+    reads: Sequence[int] | None = None,
     begin: Sequence[Tensor] = (),
     batch: int = 0,
     detail: bool = False,
@@ -137,8 +137,7 @@ def derived(
     outputs = len(program.results) - count
     every = [*names, *(["y"] if outputs == 1 else [f"y{k + 1}" for k in range(outputs)])]
     if reads is None:
-        reads = slice(count, None) if outputs else slice(1)
-    reads = range(count + outputs)[reads] if isinstance(reads, slice) else reads
+        reads = range(count, count + outputs) if outputs else [0]
     if batch and batch not in _other_sizes(program):
         batch = -batch
     made = Derivation(program, every, dict(weights), reads, detail, batch)
@@ -161,23 +160,14 @@ def _start(
     begin: Sequence[Tensor], made: Derivation, known: dict[Tensor, str], batch: int
 ) -> tuple[list[Line], list[Line]]:
     """What the first state is made of, and what that gets."""
-    program = Program(begin, [], [])
-    symbols = {
-        x: Symbol(made.names.take(known.get(leaf) or leaf.name or "W"))
-        for leaf, x in program.weights.items()
-    }
+    program, take = Program(begin, [], []), made.names.take
+    names = {leaf: take(known.get(leaf) or leaf.name or "W") for leaf in program.weights}
+    symbols = {x: Symbol(names[leaf]) for leaf, x in program.weights.items()}
     gs, found = program.pull(range(len(begin)))
     states = [made.names.state(k) for k in range(len(begin))]
-    read = Reader(symbols, batch)
-    lines = [
-        Line((h,), read.formula(y))
-        for h, y in zip(states, program.results, strict=True)
-        if y.op is not None
-    ]
     arriving = {g: replace(h, mark="δ") for g, h in zip(gs, states, strict=True) if g is not None}
     read = Reader({**symbols, **arriving}, batch)
-    return lines, [
-        Line((replace(symbols[x], mark="∂"),), read(found[x]))
-        for x in program.weights.values()
-        if x in found
-    ]
+    pairs = [(h, y) for h, y in zip(states, program.results, strict=True) if y.op is not None]
+    got = [(replace(h, mark="∂"), found[x]) for x, h in symbols.items() if x in found]
+    start = [Line((h,), read.formula(y)) for h, y in pairs]
+    return start, [Line((h,), read(g)) for h, g in got]

@@ -78,12 +78,13 @@ def _of_step(step: Any, carry: Any, xs: Any, detail: bool) -> Equations:
     for x, word in zip(slices, _letters("x", len(slices)), strict=True):
         x.name = x.name or word
     names = [h.name or w for h, w in zip(state, _letters("h", len(state)), strict=True)]
+    program = traced(step, slices, state)
     called = getattr(step, "__name__", type(step).__name__)
     batch = state[0].shape[0] if state and state[0].ndim > 1 else 0
     return derived(
-        traced(step, slices, state), names,
+        program, names,
         title=f"{called}: {_shapes([*slices, *state], [*[x.name or '' for x in slices], *names])}",
-        weights={}, reads=slice(None), batch=batch, detail=detail,
+        weights={}, reads=range(len(program.results)), batch=batch, detail=detail,
     )  # fmt: skip
 
 
