@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -46,7 +46,7 @@ class Names:
         self.gates = {y: symbol for y, symbol in self.symbols.items() if y.op is not None}
         self.sums = self.fresh()
         self._masks()
-        self.blocks = [self._blocks(*entry) for entry in self._parts().items()]
+        self.blocks = list(self._blocks())
         for y in program.nodes:
             if y.op is pick and is_split(y.inputs[0]):
                 self._part(y)
@@ -113,29 +113,25 @@ class Names:
                 labels = self.labels(xs, range(len(xs)))
                 self.symbols |= {x: Symbol(name, None, k) for x, k in zip(xs, labels, strict=True)}
 
-    def _parts(self) -> dict[Tensor, dict[int, Tensor]]:
-        """The blocks of each leaf by their numbers."""
-        found: defaultdict[Tensor, dict[int, Tensor]] = defaultdict(dict)
+    def _blocks(self) -> Iterator[tuple[tuple[Symbol, ...], Call]]:
+        """Name the blocks of leaves; the symbols of each leaf's, and how they are cut."""
+        whole: defaultdict[Tensor, dict[int, Tensor]] = defaultdict(dict)
         for key, x in self.program.weights.items():
             if isinstance(key, tuple):
-                found[key[0]][key[1]] = x
-        return {leaf: dict(sorted(parts.items())) for leaf, parts in found.items()}
-
-    def _blocks(self, leaf: Tensor, parts: dict[int, Tensor]) -> tuple[tuple[Symbol, ...], Call]:
-        """The symbols of a leaf's blocks, and how they are cut."""
-        name = self.weights[leaf]
-        labels = self.labels(list(parts.values()), list(parts))
-        found = {n: Symbol(name, None, label) for n, label in zip(parts, labels, strict=True)}
-        self.symbols |= {x: found[n] for n, x in parts.items()}
-        sizes = self.program.cuts.whole_of.get(leaf)
-        if sizes is None:
-            sizes, cut = (1,) * leaf.shape[0], Call(shape.unstack, (Symbol(name),))
-        else:
-            sections = len(sizes) if len(set(sizes)) == 1 else sizes
-            attrs = (("sections", sections), ("axis", -1))
-            cut = Call(shape._split, (Symbol(name),), attrs)
-        every = [found.get(n, Symbol(name, None, str(n))) for n in range(len(sizes))]
-        return tuple(every), cut
+                whole[key[0]][key[1]] = x
+        for leaf, parts in whole.items():
+            name, sizes = self.weights[leaf], self.program.cuts.whole_of.get(leaf)
+            found = [Symbol(name, None, str(n)) for n in range(len(sizes or leaf))]
+            numbers = sorted(parts)
+            labels = self.labels([parts[n] for n in numbers], numbers)
+            for n, label in zip(numbers, labels, strict=True):
+                found[n] = self.symbols[parts[n]] = replace(found[n], block=label)
+            if sizes is None:
+                yield tuple(found), Call(shape.unstack, (Symbol(name),))
+            else:
+                sections = len(sizes) if len(set(sizes)) == 1 else sizes
+                attrs = (("sections", sections), ("axis", -1))
+                yield tuple(found), Call(shape._split, (Symbol(name),), attrs)
 
     def labels(self, parts: Sequence[Tensor], numbers: Sequence[int]) -> list[str]:
         """The gates that parts lead to, each to another; else their numbers."""
@@ -183,15 +179,11 @@ class Names:
 
     def name_sums(self, read: Reader) -> None:
         """Name the sums that gates and states are functions of."""
-        for y in self.gates:
-            x = y
-            while x.op is not None and x.op.pointwise:
-                moving = [z for z in x.inputs if z.ndim or z.op is not None]
-                if len(moving) != 1:
-                    break
-                x = moving[0]
-            is_sum = x not in self.symbols and isinstance(read.formula(x), Sum)
-            if is_sum and self.program.gate(x, self.gates, alone=True) is y:
+        done: set[Tensor] = set()
+        for x in self.program.nodes:
+            y = None if x in self.symbols else self.program.gate(x, self.gates, alone=True)
+            if y is not None and y not in done and isinstance(read.formula(x), Sum):
+                done.add(y)
                 self.name(x, read)
 
 
