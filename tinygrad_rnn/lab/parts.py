@@ -68,10 +68,7 @@ def independent_parts(outputs: Sequence[Tensor], without: Iterable[Tensor]) -> l
         for x in sources(y):
             if x in parent:
                 parent[_root(parent, x)] = _root(parent, y)
-    parts: dict[Tensor, list[Tensor]] = {}
-    for y in outputs:
-        if y in parent:
-            parts.setdefault(_root(parent, y), [])
+    parts: dict[Tensor, list[Tensor]] = {_root(parent, y): [] for y in outputs if y in parent}
     for x in known:
         parts[_root(parent, x)].append(x)
     return list(parts.values())

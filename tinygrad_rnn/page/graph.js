@@ -101,11 +101,9 @@ class Graph {
     this.pointed[word] = things;
   }
 
-  setState(thing, state) {
-    if (thing.state === state) return;
-    if (thing.state) thing.el.classList.remove(thing.state);
-    thing.el.classList.add(state);
-    thing.state = state;
+  setState({ el }, state) {
+    el.classList.remove("waiting", "known", "partly", "done");
+    el.classList.add(state);
   }
 
   nodeState(node, k) {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from ..tape import Tape
 from ..tape.loops import work
 from ..tensor import Tensor
@@ -23,16 +25,9 @@ def pictures(tape: Tape) -> dict[str, Figure]:
     if ops > OPS:
         raise too_many(ops)
     levels = ["op"] * (ops <= NODES) + ["gate"] * bool(tape.steps)
-    found = {}
-    for level in levels:
-        figure = _whole(tape, level)
-        if figure and figure.nodes <= NODES:
-            found[level] = figure
+    found = {level: figure for level in levels if (figure := _whole(tape, level))}
     if tape.steps or not found:
-        figure = _whole(tape, "cell")
-        if not figure or figure.nodes > NODES:
-            figure = draw(tape, level="cell", first=40, last=20)
-        found["cell"] = figure
+        found["cell"] = _whole(tape, "cell") or draw(tape, level="cell", first=40, last=20)
     if tape.steps:
         found["folded"] = draw(tape, view="folded")
     return found
@@ -40,10 +35,10 @@ def pictures(tape: Tape) -> dict[str, Figure]:
 
 def _whole(tape: Tape, level: str) -> Figure | None:
     """The picture with every step, if it can be read."""
-    try:
-        return draw(tape, level=level, first=ALL)
-    except TooMany:
-        return None
+    with suppress(TooMany):
+        figure = draw(tape, level=level, first=ALL)
+        return figure if figure.nodes <= NODES else None
+    return None
 
 
 def check_size(loss: Tensor) -> None:
