@@ -6,6 +6,7 @@ import references as by_hand
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
+from tinygrad_rnn.grad import history
 
 T, B, I, H = 7, 3, 4, 5
 
@@ -403,3 +404,20 @@ def test_what_is_no_number_is_refused_by_name():
     assert nn.Embedding(3, 2)([0, 2]).shape == (2, 2)
     with pytest.raises(TypeError, match="index: expected integers"):
         nn.Embedding(3, 2)([0.0, 2.0])
+
+
+def test_a_call_of_a_cell_makes_no_layer(monkeypatch):
+    """But one of which something is asked that only a layer has."""
+    cell, xs = nn.LSTM(2, 3, rng=0), np.ones((4, 1, 2), np.float32)
+    expected = nn.Recurrent(cell)(xs)[0]
+    monkeypatch.setattr(nn.recurrent, "Recurrent", None)
+    assert (cell(xs, lengths=[4])[0] == expected).data.all()
+    with pytest.raises(TypeError):
+        cell(xs, readout="last")
+
+
+def test_what_a_layer_taught_by_targets_reads_is_named():
+    cell = nn.OutputRecurrent(2, 3, 1, source="target", rng=0)
+    ys, _ = cell(np.ones((3, 1, 2)), targets=np.ones((3, 1, 1)), unroll=True)
+    named = [x.inputs[0].name for x in history([ys]) if x.op and x.inputs[-1] is cell.Wo]
+    assert named == ["target", "target", "o0"]

@@ -114,17 +114,14 @@ def _reversed(both: bool, last: bool) -> Callable[[Any], bool]:
     return of
 
 
-def _rates(between: bool) -> Callable[[Any], Any]:
-    """The rate of dropout between the cells, or else whether there is one not only there."""
+def _dropped(x: Any) -> list[float]:
+    return [dropout.p for dropout in getattr(x, "dropout", ())]
 
-    def of(x: Any) -> Any:
-        first, *rest = [d.p for d in getattr(x, "dropout", ())] or [0.0]
-        only = not first and len(set(rest)) == 1
-        return (
-            (rest[0] or None) if only and between else bool(first or any(rest)) and only is between
-        )
 
-    return of
+def _between(x: Any) -> float | None:
+    """The one rate of dropout between the cells, if there is none before the first."""
+    first, *rest = _dropped(x) or [0.0]
+    return (rest[0] or None) if not first and len({*rest}) == 1 else None
 
 
 def _changed(x: Any) -> bool:
@@ -153,9 +150,9 @@ OPTIONS = (
     Option("`reverse=True` of one cell, `readout='last'`", _reversed(False, True),
            NO, {"go_backwards": True}, {"direction": "reverse"}),
     Option("`reverse=True` around a Bidirectional", _reversed(True, False), NO, NO, NO),
-    Option("`dropout=` one rate, between cells only", _rates(True),
+    Option("`dropout=` one rate, between cells only", _between,
            {"dropout": ...}, NO, NO, "dropout between cells"),
-    Option("`dropout=` else", _rates(False), NO, NO, NO,
+    Option("`dropout=` else", lambda x: any(_dropped(x)) and not _between(x), NO, NO, NO,
            "dropout before its first cell or of several rates"),
     Option("`checkpoint=`, `unroll=`", lambda x: False, {}, {}, {}),
     Option("`share=True`", lambda x: False, NO, NO, {}),  # refused where cells are told apart

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import Any, ClassVar, TypeAlias
@@ -12,6 +12,7 @@ import numpy as np
 from ..loops import unroll
 from ..ops import concat, maximum, minimum, sigmoid, softmax, split, tanh
 from ..tensor import Tensor, scope
+from .activations import Activation as Function
 from .activations import activation as activation_of
 from .cell import Cell
 from .conventions import convention_of
@@ -21,7 +22,6 @@ from .moment import each_step, gates
 from .norm import LayerNorm
 from .recurrent import check_state
 
-Function: TypeAlias = "Callable[[Tensor], Tensor]"
 Activation: TypeAlias = "str | Function"
 
 

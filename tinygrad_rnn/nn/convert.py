@@ -161,16 +161,18 @@ def _turn(cell: Any, form: Form) -> None:
 
 def _last_before_gates(cell: Any) -> list[Tensor]:
     """What the gates' sums are linear in: the weights, or the gains behind a norm."""
-    norms = [norm for norm in (cell.norm_x, cell.norm_h) if norm is not None]
-    found = [norm.gain for norm in norms] or [cell.Wx, cell.Wh, cell.bh]
+    found = _gains(cell) or [cell.Wx, cell.Wh, cell.bh]
     return [x for x in (*found, cell.b) if x is not None]
+
+
+def _gains(cell: Any) -> list[Tensor]:
+    norms = [getattr(cell, name, None) for name in ("norm_x", "norm_h")]
+    return [norm.gain for norm in norms if norm is not None]
 
 
 def _reorder(cell: Any, order: str) -> None:
     """Put the blocks of everything that has a block for each gate into another order."""
-    norms = [getattr(cell, name, None) for name in ("norm_x", "norm_h")]
-    gains = [norm.gain for norm in norms if norm is not None]
-    for x in (cell.Wx, cell.Wh, cell.b, cell.bh, *gains):
+    for x in (cell.Wx, cell.Wh, cell.b, cell.bh, *_gains(cell)):
         if x is None or order == cell.order:
             continue
         blocks = cell._blocks(x.data)  # in a GRU h is read by two of three
