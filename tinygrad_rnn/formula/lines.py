@@ -61,17 +61,13 @@ class Derivation:
             self.cotangents = self._cotangents()
             lines = [*self.forward(), *self._found(), *self._sums()]
             lines += self.gradients(self.program.carry)
-            repeated = {
-                x: _size(x) for x, n in _places(line.right for line in lines).items() if n > 1
-            }
-            large = [x for x, size in repeated.items() if size > 3 and not is_turned(x)]
-            for x in sorted(large, key=repeated.__getitem__, reverse=True):
-                y = self._made_by(x)
-                if y is not None:
-                    self.names.name(y, self.reader())
-                    break
-            else:
+            places = _places(line.right for line in lines).items()
+            large = [x for x, n in places if n > 1 and _size(x) > 3 and not is_turned(x)]
+            large.sort(key=_size, reverse=True)
+            y = next((y for x in large if (y := self._made_by(x)) is not None), None)
+            if y is None:
                 return
+            self.names.name(y, self.reader())
 
     def _made_by(self, x: Term) -> Tensor | None:
         """The op that has this formula, or that has it as its cotangent."""
