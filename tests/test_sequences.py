@@ -16,7 +16,7 @@ from plain_loops import uncompiled
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
-from tinygrad_rnn.tensor import is_recording
+from tinygrad_rnn.tensor import mode
 
 T, B, I, H = 5, 4, 2, 3
 LENGTHS = np.array([3, 0, 5, 1])
@@ -1061,7 +1061,7 @@ class Narrow(nn.Cell):
         self.w, self.highest = leaf(normal(2)), -np.inf
 
     def step(self, x, h):
-        if not is_recording():
+        if not mode.recording:
             self.highest = max(self.highest, h.data.max())
         return h + 1 + 0.001 * tg.sqrt(x[:, :1] - h) * self.w
 

@@ -85,11 +85,6 @@ class Op:
         self.words = frozenset(self.attributes)
         self.defaults = {p.name: p.default for p in rest if p.default is not p.empty}
 
-    @property
-    def variadic(self) -> bool:
-        """Whether it takes any number of inputs."""
-        return self.arity < 0
-
     def __repr__(self) -> str:
         return f"<op {self.name}>"
 
@@ -217,7 +212,7 @@ class Op:
 
     def _check_attributes(self, inputs: Sequence[Any], attrs: dict[str, Any]) -> None:
         """Refuse a tensor where no rule would lead a gradient to it."""
-        rest = () if self.variadic else zip(self.attributes, inputs[self.arity :])  # noqa: B905
+        rest = () if self.arity < 0 else zip(self.attributes, inputs[self.arity :])  # noqa: B905
         for name, value in [*rest, *attrs.items()]:
             if isinstance(value, Tensor):
                 raise TypeError(
@@ -228,7 +223,7 @@ class Op:
 
     def _check_pulled(self, pulled: list[Any], inputs: Any, wanted: set[Tensor] | None) -> None:
         """Refuse a derivative that returns nothing: the gradient would be lost."""
-        rules = self.rules * (len(inputs) if self.variadic else 1)
+        rules = self.rules * (len(inputs) if self.arity < 0 else 1)
         for k, (g, x, rule) in enumerate(zip(pulled, inputs, rules, strict=True)):
             if g is None and rule is not None and (x.tracked if wanted is None else x in wanted):
                 raise TypeError(
@@ -238,7 +233,7 @@ class Op:
 
     def _bound(self, inputs: tuple[Any, ...], attrs: dict[str, Any]) -> tuple[Any, Any]:
         """Tell inputs from attributes given by position, and fill in the defaults."""
-        if not self.variadic:
+        if self.arity >= 0:
             if len(inputs) < self.arity:
                 raise TypeError(f"{self.name}: expected {self.arity} inputs, got {len(inputs)}")
             rest = inputs[self.arity :]
@@ -267,7 +262,7 @@ class Op:
 
     def company(self, count: int) -> list[bool]:
         """Return which inputs promote each other's dtypes: a condition or an index does not."""
-        counts = [self.variadic or r is not None or not any(self.rules) for r in self.rules]
+        counts = [self.arity < 0 or r is not None or not any(self.rules) for r in self.rules]
         return counts * (count // len(counts))
 
     def _as_tensors(self, inputs: Sequence[Any]) -> tuple[Tensor, ...]:

@@ -84,11 +84,6 @@ def no_grad() -> _Switch:
     return _Switch(recording=False)
 
 
-def is_recording() -> bool:
-    """Whether ops on this thread remember what they were made from."""
-    return mode.recording
-
-
 def detect_anomaly() -> _Switch:
     """Raise at the op that made a NaN, forward or backward, naming its line, in this block.
 
@@ -266,11 +261,7 @@ class Tensor(Methods):
                 "tensor does not change. Assign to a leaf, or build a new tensor."
             )
         array = as_array(data, copy=True)
-        if array.shape != self.shape or array.dtype != self.dtype:
-            raise ValueError(
-                f"tensor.data: expected shape {self.shape} and dtype {self.dtype}, got shape "
-                f"{array.shape} and dtype {array.dtype}. Build a new tensor to change them."
-            )
+        _check_like(self, array, "data", ". Build a new tensor to change them.")
         replace(self, array)
 
     @property
@@ -288,11 +279,7 @@ class Tensor(Methods):
     def grad(self, gradient: Operand | None) -> None:
         if gradient is not None:
             gradient = gradient if isinstance(gradient, Tensor) else Tensor(gradient)
-            if gradient.shape != self.shape or gradient.dtype != self.dtype:
-                raise ValueError(
-                    f"tensor.grad: expected shape {self.shape} and dtype {self.dtype}, got shape "
-                    f"{gradient.shape} and dtype {gradient.dtype}, or None to clear it."
-                )
+            _check_like(self, gradient, "grad", ", or None to clear it.")
         self._grad = gradient
 
     @property
@@ -484,6 +471,14 @@ def detach(state: Any) -> Any:
     if isinstance(state, tuple | list):
         return type(state)(map(detach, state))
     return state
+
+
+def _check_like(x: Tensor, given: Any, word: str, hint: str) -> None:
+    if given.shape != x.shape or given.dtype != x.dtype:
+        raise ValueError(
+            f"tensor.{word}: expected shape {x.shape} and dtype {x.dtype}, got shape "
+            f"{given.shape} and dtype {given.dtype}{hint}"
+        )
 
 
 def _born(x: Tensor, array: Any) -> Tensor:

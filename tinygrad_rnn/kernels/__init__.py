@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache, partial, wraps
@@ -17,7 +18,9 @@ from typing import Any
 import numpy as np
 from numpy import empty
 
+from . import plain
 from .numbers import alike, exp, maximum, minimum, sigmoid, tanh  # of numbers
+from .plain import RULES
 from .spare import Array, spare
 from .threads import spread
 
@@ -41,10 +44,7 @@ __all__ = [
     "update",
 ]
 
-RULES = ("adam", "descent", "momentum", "rmsprop")  # what `update` can do
-UPDATES = (*RULES, "column_sums", "square_sum")
-NAMES = ("product", "softmax", "log_softmax", "logsumexp", "cross_entropy", "cross_entropy_pull",
-         "scatter_rows", *UPDATES)  # fmt: skip
+UPDATES = {*RULES, "column_sums", "square_sum"}
 SINGLE, DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 
 NATIVE = {SINGLE, DOUBLE}
@@ -55,7 +55,7 @@ TILE, PANELS = 8, 64  # rows or columns that stay on one thread
 
 # By name (or number, see `swept`), then by dtype: what has been loaded so far. A door looks here
 # first, and nowhere else.
-_loaded: dict[Any, dict[Any, Any]] = {name: {} for name in NAMES}
+_loaded: defaultdict[Any, dict[Any, Any]] = defaultdict(dict)
 _plains: dict[Any, Any] = {}
 _product = _loaded["product"]
 
@@ -117,8 +117,6 @@ def _compiled(name: Any, dtype: np.dtype[Any]) -> Any:
 
 
 def _plain(name: Any) -> Callable[..., Any]:
-    from . import plain
-
     if name in _plains:
         return plain.quiet(lambda x, out: np.copyto(out, _plains[name](x)))
     return plain.kernel(name)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from numba.core.errors import NumbaError
 
 from .. import caches
 from . import numbers, panels, pointwise
-from .compiled import OPTIONS, closed
+from .compiled import OPTIONS, closed, read, specialised, written
 from .kept import Kept
 from .numbers import maximum as larger
 from .numbers import minimum as smaller
@@ -113,25 +114,21 @@ def _compiled(source: str, kinds: Any, called: Any) -> Any:
     return closed(njit(**GENERATED)(loop), kinds, cache)
 
 
-_packers: dict[Any, Any] = {}
-
-
 def pack_weights(w: Array, out: Array) -> None:
     panels.pack(w, out)
+
+
+@lru_cache
+def _packer(dtype: np.dtype[Any]) -> Any:
+    real = from_dtype(dtype)
+    panels.load(real)
+    return specialised(pack_weights, read(real, 2), written(real, 1))
 
 
 def packed(w: Array) -> Array:
     """A matrix of weights as `multiply` reads it."""
     w = np.asarray(w)
-    if w.dtype not in _packers:
-        with _lock:
-            panels.load(from_dtype(w.dtype))
-            if w.dtype not in _packers:
-                from .compiled import read, specialised, written
-
-                real = from_dtype(w.dtype)
-                _packers[w.dtype] = specialised(pack_weights, read(real, 2), written(real, 1))
     rows, columns = w.shape
     out = lend((panels.packed_size(rows, columns, w.dtype),), w.dtype)
-    _packers[w.dtype](w, out)
+    _packer(w.dtype)(w, out)
     return out

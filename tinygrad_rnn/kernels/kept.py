@@ -29,6 +29,7 @@ from numba.core.serialize import dumps
 
 FILES, BYTES = 4096, 1 << 29  # what is kept at most; a loop takes about 50 kB
 ENDING = ".compiled"
+AGAIN = "kernels are compiled again in every process"
 
 
 class KernelCacheWarning(RuntimeWarning):
@@ -77,8 +78,7 @@ class Kept(NullCache):
         where = folder() if _STAMP else None
         if where is None:
             reason = "no folder can be written" if _STAMP else "its own code cannot be read"
-            _warn_once(None, f"kernels are compiled again in every process: {reason} "
-                       "(set NUMBA_CACHE_DIR)")  # fmt: skip
+            _warn_once(None, f"{AGAIN}: {reason} (set NUMBA_CACHE_DIR)")
             return None
         key = f"{self.key} {kinds} {context.codegen().magic_tuple()}"
         return where / (hashlib.sha256(key.encode()).hexdigest()[:40] + ENDING)
@@ -114,8 +114,7 @@ class Kept(NullCache):
         try:
             _write(path, summed(dumps(result._reduce())))
         except Exception as error:  # a full or lost folder
-            _warn_once(None, f"kernels are compiled again in every process: {error} "
-                       "(set NUMBA_CACHE_DIR)")  # fmt: skip
+            _warn_once(None, f"{AGAIN}: {error} (set NUMBA_CACHE_DIR)")
         if path.name.startswith("0"):  # now and then: one name in sixteen
             _make_room(path.parent)
 

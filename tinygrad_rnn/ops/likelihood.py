@@ -55,7 +55,9 @@ def _cross_entropy(x: Value, target: Value, ignore_index: int) -> Value:
 
 
 @primitive(
-    lambda h, y, g, *xs, **n: reduce.sum(h * _cross_entropy_pull(ones_like(g), *xs, **n), -1),
+    lambda h, y, g, x, target, ignore_index: reduce.sum(
+        h * _cross_entropy_pull(ones_like(g), x, target, ignore_index), axis=-1
+    ),
     lambda h, y, g, x, target, ignore_index: _curve(h, g, x, target, ignore_index),
     None,
     formula=_slope,
