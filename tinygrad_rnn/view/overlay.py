@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable
 
 from ..tape import Tape
 from .fold import Fold
@@ -40,42 +40,42 @@ def flow(norms: list[float], one: float) -> Flow:
     return Flow(low, high, words, middle)
 
 
-def _joint(samples: Mapping[int, list[float]]) -> Iterator[float]:
-    """The norms of several things together, in the order of their times."""
-    for t in sorted(samples):
-        if (norm := joint(samples[t])) is not None:
-            yield norm
+def _joint(samples: Iterable[tuple[int, float | None]]) -> list[float]:
+    """The norms of several things together, of those of each time, in the order of the times."""
+    found: defaultdict[int, list[float]] = defaultdict(list)
+    for t, norm in samples:
+        if norm is not None:
+            found[t].append(norm)
+    return [norm for t in sorted(found) if (norm := joint(found[t])) is not None]
 
 
 class _Overlay:
     """The work on one graph."""
 
     def __init__(self, graph: Graph, trace: Tape, fold: Fold):
-        self.graph, self.trace, self.fold = graph, trace, fold
-        self.grads = [r.norm for r in trace.records]
+        self.graph, self.trace, self.fold, self.records = graph, trace, fold, trace.records
         self.terms = [{t.place: t.numbers.l2 for t in r.terms} for r in trace.records]
-        self.cell_of = [(r.layer, r.t) if r.t >= 0 else None for r in trace.records]
         self.through = self._looked_through()
         self.givers: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
         self.handed: set[int] = set()  # what a step hands to another, or out
         for r in trace.records:
             for place, x in enumerate(r.inputs):
-                source, _ = trace.whole(*x)
                 if place in self.terms[r.id] and r.id not in self.through:
                     self.givers[self._source(*x)].append(r.id)
-                if self.cell_of[source] not in (None, self.cell_of[r.id]):
-                    self.handed.add(source)
+                source = trace.records[trace.whole(*x)[0]]
+                if source.t >= 0 and (source.layer, source.t) != (r.layer, r.t):
+                    self.handed.add(source.id)
         self.one = self._reference()
 
     def _looked_through(self) -> set[int]:
         """The stacks that are only unstacked again, and so are not drawn."""
-        records, users = self.trace.records, self.trace.users()
+        records, users = self.records, self.trace.users()
         stacks = {r.inputs[0][0] for r in records if r.call.restacked} - {*self.trace.outputs}
         return {y for y in stacks if all(records[z].call.restacked for z, _ in users[y])}
 
     def _source(self, x: int, part: int) -> tuple[int, int]:
         """What an input is, looking through such stacks."""
-        records = self.trace.records
+        records = self.records
         while part >= 0 and records[x].call.restacked and records[x].inputs[0][0] in self.through:
             x, part = records[records[x].inputs[0][0]].inputs[part]
         return x, part
@@ -85,22 +85,16 @@ class _Overlay:
 
         The last step is the one that was done last.
         """
-        last: dict[str, int] = {}
-        for y in sorted(self.handed):
-            last[self.trace.records[y].layer] = self.trace.records[y].t
-        sizes = [
-            g
-            for y in self.handed
-            if last[self.trace.records[y].layer] == self.trace.records[y].t
-            and (g := self.grads[y]) is not None
-            and 0 < g < math.inf
-        ]
+        handed = [self.records[y] for y in sorted(self.handed)]
+        last = {r.layer: r.t for r in handed}
+        norms = [r.norm for r in handed if r.t == last[r.layer]]
+        sizes = [g for g in norms if g is not None and 0 < g < math.inf]
         return max(sizes, default=1.0)
 
     def write(self) -> None:
         carried: defaultdict[int, list[list[float]]] = defaultdict(list)
         for edge in self.graph.edges:
-            norms = list(self._carried(edge))
+            norms = self._carried(edge)
             edge.flow, edge.back = flow(norms, self.one), True
             carried[edge.source].append(norms)
         for n, node in enumerate(self.graph.nodes):
@@ -114,43 +108,35 @@ class _Overlay:
 
     # -- norms ---------------------------------------------------------------------------------
 
-    def _carried(self, edge: Edge) -> Iterator[float]:
+    def _carried(self, edge: Edge) -> list[float]:
         """The norm of what goes back along an arrow, one for each step that it stands for."""
         ends = edge.ends
         if self.graph.nodes[edge.target].kind == "delay":  # what goes back out of it went in
             ends = [end for e in self.graph.edges if e.source == edge.target for end in e.ends]
-        samples: defaultdict[int, list[float]] = defaultdict(list)
-        for k, (_, y, place) in enumerate(ends):
-            for t, reader, where in self.fold.readers[y, place]:
-                if (norm := self.terms[reader].get(where)) is not None:
-                    samples[k if edge.hidden else t].append(norm)
-        yield from _joint(samples)
+        return _joint(
+            (k if edge.hidden else t, self.terms[reader].get(where))
+            for k, (_, y, place) in enumerate(ends)
+            for t, reader, where in self.fold.readers[y, place]
+        )
 
     def _given(self, node: Node) -> list[float]:
         """The norm of the gradients of what a box hands on, for each step it stands for."""
-        samples: defaultdict[int, list[float]] = defaultdict(list)
-        for y in node.exits:
-            for t, origin in self.fold.origins[y].items():
-                if (g := self.grads[origin]) is not None:
-                    samples[t].append(g)
-        return list(_joint(samples))
+        origins = [of for y in node.exits for of in self.fold.origins[y].items()]
+        return _joint((t, self.records[y].norm) for t, y in origins)
 
     # -- nodes and arrows ----------------------------------------------------------------------
 
     def _paint(self, node: Node, carried: list[list[float]]) -> None:
         if node.kind == "gap":
-            states = [self.grads[y] for y in node.exits if y in self.handed]
+            states = [self.records[y].norm for y in node.exits if y in self.handed]
             norms = [g for g in states if g is not None]
         elif node.kind == "op":
             norms = self._given(node)
         elif self.graph.columns[node.spot[0]].kind in ("step", "delay"):
-            rows: defaultdict[int, list[float]] = defaultdict(list)
-            for k, norm in (pair for norms in carried for pair in enumerate(norms)):
-                rows[k].append(norm)
-            norms = list(_joint(rows))
+            norms = _joint(pair for norms in carried for pair in enumerate(norms))
         else:
             norms = [g for x in node.ids for z in self.fold.origins[x].values()
-                     if (g := self.grads[z])]  # fmt: skip
+                     if (g := self.records[z].norm)]  # fmt: skip
         node.flow = flow(norms, self.one)
         node.grad = "" if node.kind in ("input", "constant") and not norms else node.flow.words
         node.loud = node.flow.bad
@@ -161,7 +147,7 @@ class _Overlay:
         if node.kind != "op" and (node.chip or node.kind in ("gap", "delay")):
             return
         of = lambda ys: [z for y in ys for z in self.fold.origins[y].values()]
-        records, ids = self.trace.records, of(node.ids)
+        records, ids = self.records, of(node.ids)
         orders = sorted(k + 1 for y in ids if (k := records[y].order) >= 0)
         if self.fold.counts and len(orders) == len(ids) > 1:  # moments apart, no stretch of time
             few = orders if len(orders) < 4 else [*orders[:2], "…", orders[-1]]

@@ -322,10 +322,7 @@ def _steps(windows: list[Window]) -> int:
 
 
 def _words(windows: list[Window]) -> str:
-    steps = _steps(windows)
-    total = sum(sum(w.steps) for w in windows)
-    words = [count(steps, "step")]
-    if steps:
-        words.append(f"{size_words(total / steps)} a step")
-    words.append(f"at most {size_words(_peak(windows))} at a time")
-    return " · ".join(words)
+    steps, total = _steps(windows), sum(sum(w.steps) for w in windows)
+    each = [f"{size_words(total / steps)} a step"] if steps else []
+    most = f"at most {size_words(_peak(windows))} at a time"
+    return " · ".join([count(steps, "step"), *each, most])
