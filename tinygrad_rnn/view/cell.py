@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 
-from .graph import Edge, Graph, Node
+from .graph import Edge, Graph
 from .lattice import Lattice, depths, nearest
 
 DOCK = 14.0  # between a box and the chips at its side
@@ -89,19 +89,15 @@ class Cell:
     def _settled(self, n: int, rows: dict[int, int]) -> bool:
         """Whether a leaf found its place as a chip beside its only user, or below the rows."""
         node, users = self.graph.nodes[n], set(self.users[n])
-        if self.is_step and self.graph.level == "cell":
-            self.below.append(n)
-            return True
-        if len(users) == 1 and (node.kind == "constant" or self._is_small(node, users, rows)):
+        alone = len(users) == 1 and not (self.is_step and self.graph.level == "cell")
+        small = alone and self.is_step and (node.kind == "parameter" or rows[min(users)] > 0)
+        if small or (alone and node.kind == "constant"):
             self.docks[min(users)].append(n)
             node.chip = True
             return True
         if self.is_step:
             self.below.append(n)
         return self.is_step
-
-    def _is_small(self, node: Node, users: set[int], rows: dict[int, int]) -> bool:
-        return self.is_step and (node.kind == "parameter" or rows[min(users)] > 0)
 
     def _late(self, rows: dict[int, int]) -> dict[int, int]:
         """Ops that wait for no op stand right before the first that waits for them."""

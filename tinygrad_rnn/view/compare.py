@@ -48,20 +48,16 @@ def diff_of(a: object, b: object, titles: Sequence[str], level: str, view: str) 
 def mark(a: Graph, b: Graph) -> None:
     """Mark the boxes and arrows that have no partner in the other graph."""
     partner = matched(a, b)
-    both = set(partner.values())
-    for n, node in enumerate(a.nodes):
-        node.mark = "" if n in partner else "−"
-    for n, node in enumerate(b.nodes):
-        node.mark = "" if n in both else "+"
-    ours = Counter((partner.get(e.source), partner.get(e.target)) for e in a.edges)
-    theirs = Counter((e.source, e.target) for e in b.edges)
-    for edge in a.edges:
-        ends = partner.get(edge.source), partner.get(edge.target)
-        theirs[ends] -= 1  # type: ignore[index]
-        edge.mark = "" if theirs[ends] >= 0 else "−"  # type: ignore[index]
-    for edge in b.edges:
-        ours[edge.source, edge.target] -= 1
-        edge.mark = "" if ours[edge.source, edge.target] >= 0 else "+"
+    ours = [(partner.get(e.source), partner.get(e.target)) for e in a.edges]
+    theirs: list[tuple[int | None, int | None]] = [(e.source, e.target) for e in b.edges]
+    sides = (a, "−", {*partner}, ours, theirs), (b, "+", {*partner.values()}, theirs, ours)
+    for graph, sign, both, own, others in sides:
+        for n, node in enumerate(graph.nodes):
+            node.mark = "" if n in both else sign
+        left = Counter(others)
+        for edge, ends in zip(graph.edges, own, strict=True):
+            left[ends] -= 1
+            edge.mark = "" if left[ends] >= 0 else sign
 
 
 def matched(a: Graph, b: Graph) -> dict[int, int]:

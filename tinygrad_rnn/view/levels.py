@@ -54,12 +54,10 @@ def boxes(trace: Tape, ops: list[int], every: list[int], level: str) -> list[Box
         return [Box([y], [y]) for y in ops]
     records = trace.records
     inside: defaultdict[tuple[str, int], list[int]] = defaultdict(list)
-    found: list[list[int]] = []
     for y in ops:
         if records[y].t >= 0 and not records[y].call.delay:
             inside[records[y].layer, records[y].t].append(y)
-        else:
-            found.append([y])
+    found = [[y] for y in ops if records[y].t < 0 or records[y].call.delay]
     readers = _readers(trace, every)
     for members in inside.values():
         found += [members] if level == "cell" else _gates(trace, members, readers)
@@ -75,8 +73,8 @@ def boxes(trace: Tape, ops: list[int], every: list[int], level: str) -> list[Box
 def _readers(trace: Tape, ops: list[int]) -> defaultdict[int, set[int]]:
     readers: defaultdict[int, set[int]] = defaultdict(set)
     for y in ops:
-        for x in trace.records[y].inputs:
-            readers[trace.whole(*x)[0]].add(y)
+        for x, _ in trace.sources(trace.records[y]):
+            readers[x].add(y)
     return readers
 
 
@@ -93,7 +91,7 @@ def _gates(trace: Tape, members: list[int], readers: dict[int, set[int]]) -> lis
         goals[y] = {y} if y in kept else set().union(*(goals[z] for z in readers[y]))
     depth: dict[int, int] = {}
     for y in members:
-        before = [x for x, _ in (trace.whole(*x) for x in trace.records[y].inputs) if x in depth]
+        before = [x for x, _ in trace.sources(trace.records[y]) if x in depth]
         depth[y] = max((depth[x] + (x in kept) for x in before), default=0)
     groups: defaultdict[tuple[int, bool, int], list[int]] = defaultdict(list)
     for y in members:

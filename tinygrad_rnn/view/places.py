@@ -56,7 +56,7 @@ class Places:
     def __init__(self, tape: Tape, wanted: Wanted):
         self.tape, self.wanted = tape, wanted
         records = tape.records
-        self.inputs = {y.id: [tape.whole(*x) for x in y.inputs] for y in records if y.kind == "op"}
+        self.inputs = {y.id: tape.sources(y) for y in records if y.kind == "op"}
         ops = [y for y in self.inputs if not records[y].call.restacked]
         read = {*tape.outputs, *(x for y in ops for x, _ in self.inputs[y])}
         self.ops = [y for y in ops if y in read]
