@@ -230,6 +230,13 @@ def test_a_gate_says_the_formula_of_its_cell(kind):
     }
 
 
+@pytest.mark.parametrize("kind", ["GRU", "masked"])
+def test_a_tape_that_was_saved_says_the_same_formulas(kind):
+    tape = taped(kind, 3)
+    live, loaded = (tg.draw(x, level="gate") for x in (tape, Tape.load(tape.json())))
+    assert [box.glyph for box in boxes_at(live, 1)] == [box.glyph for box in boxes_at(loaded, 1)]
+
+
 def test_what_was_two_steps_ago_is_said_to_be():
     ys, _ = nn.TimeSkip(nn.RNN(3, 3, rng=0), 2)(np.ones((5, 1, 3), np.float32), unroll=True)
     figure = tg.draw(ys.sum(), level="gate", first=5)
@@ -950,7 +957,7 @@ def test_drawing_is_repeatable_and_leaves_no_trace(level):
 
 OP_NAMES = ["z", "z⁻¹", "zoneout", "pick", "stack", "unstack", "scan", "add", "mul", "matmul",
             "split", "take", "tanh", "sigmoid", "cross_entropy", "constructor", "__proto__",
-            "toString", "gate", "t=3"]  # fmt: skip
+            "toString", "gate", "t=3", "{9:9}"]  # fmt: skip
 TENSOR_NAMES = ["x", "h", "c", "Wh", "f", "b", "h keep", "W mask", "grad", "no grad yet", "t = 1",
                 "z⁻¹", "h, c", "before the steps", "constructor", "…", "a.b.Wx"]  # fmt: skip
 

@@ -188,10 +188,13 @@ class Formula:
     def _op(self, y: int, budget: int) -> tuple[str, int]:
         """The formula of an op, and how tightly it holds together."""
 
+        r = self.records[y]
+
         def operand(found: re.Match[str]) -> str:
+            if int(found[1]) >= len(r.inputs):  # somebody's op is called so
+                return found[0]
             return _held(self._operand(y, int(found[1]), budget), int(found[2]))
 
-        r = self.records[y]
         if r.call.form == SAME:
             return self._operand(y, 0, budget)
         return re.sub(r"{(\d+):(\d)}", operand, r.call.form).replace("+ −", "− "), r.call.tight

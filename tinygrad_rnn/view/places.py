@@ -111,15 +111,14 @@ class Places:
         if not self.times:
             return [Column("plain", "")]
         columns = [self._column_before()] if self.before else []
-        begins = {run[0]: run for run in self.runs}
-        hidden = {t for run in self.runs for t in run}
+        hidden = {t: run for run in self.runs for t in run}
         for t in self.times:
             if self.wanted.counts is not None:
                 columns += self._folded_columns(self.wanted.counts)
             elif t not in hidden:
                 columns.append(Column("step", f"t = {t}", t))
-            elif t in begins:
-                columns.append(Column("gap", f"… {len(begins[t])} steps …", t))
+            elif t == hidden[t][0]:
+                columns.append(Column("gap", f"… {len(hidden[t])} steps …", t))
         after = len(self.ops) > len(self.before) + len(self.cells) or self.lone
         return columns + [Column("after", "after the steps", word="after")] * bool(after)
 

@@ -49,8 +49,7 @@ class _Reader:
         shown = [y for y in places.ops if y in self.spots]
         drawn = boxes(self.tape, shown, places.ops, wanted.level)
         self._refuse_too_many(drawn)
-        for k, _ in enumerate(places.runs):
-            self._draw_gap(k)
+        self._draw_gaps()
         for box in drawn:
             self._draw_box(box)
         for x in places.lone:
@@ -99,14 +98,14 @@ class _Reader:
         self.number |= dict.fromkeys(keys, len(self.nodes))
         self.nodes.append(node)
 
-    def _draw_gap(self, k: int) -> None:
-        inside = [y for y, home in self.places.home.items() if home == k]
-        title = f"{len(self.places.runs[k])} steps are not drawn, with {len(inside)} ops"
-        gaps = [(n, c) for n, c in enumerate(self.places.columns) if c.kind == "gap"]
-        column, label = gaps[k][0], gaps[k][1].label
-        node = Node(kind="gap", spot=(column, 0), glyph=label, title=title)
-        node.exits = [y for y in inside if y in self.places.cells]
-        self._add(node, [("gap", k)])
+    def _draw_gaps(self) -> None:
+        gaps = [n for n, c in enumerate(self.places.columns) if c.kind == "gap"]
+        for k, (n, run) in enumerate(zip(gaps, self.places.runs, strict=True)):
+            inside = [y for y, home in self.places.home.items() if home == k]
+            title = f"{len(run)} steps are not drawn, with {len(inside)} ops"
+            node = Node(kind="gap", spot=(n, 0), glyph=self.places.columns[n].label, title=title)
+            node.exits = [y for y in inside if y in self.places.cells]
+            self._add(node, [("gap", k)])
 
     def _draw_box(self, box: Box) -> None:
         r, spot = self.records[box.key], self.spots[box.key]
