@@ -129,7 +129,7 @@ class Backward(Draft):
     def write(self) -> None:
         """Give all cotangents their places, and say how they get there."""
         step, places, schedule = self.step, self.places, self.schedule
-        inputs, outer = len(step.xs), len(step.xs) + len(step.carry)
+        outer = len(step.xs) + len(step.carry)
         if self.batch is not None and not all(map(in_rows, self.pulled[:outer])):
             raise Coupled
         computed = [n for n in self.pulled if n is not None]
@@ -140,7 +140,12 @@ class Backward(Draft):
                 self.take_apart(k, n, tuple(range(len(step.captured[k].shape))))
         readers = count_readers([n for n in pulled[:outer] if n is not None]
                                 + [t.node for t in self.terms], places.given)  # fmt: skip
-        dxs = [(n, self.input(k, n)) for k, n in enumerate(pulled[:inputs]) if n is not None]
+        arrays = [places.at[self.lowering.known[x]].array for x in step.xs]
+        dxs = [
+            (n, self.sequence(f"d{array}", roles.Timed("dx", k), n))
+            for k, (array, n) in enumerate(zip(arrays, pulled, strict=False))
+            if n is not None
+        ]
         late = [(n, p) for n, p in dxs if isinstance(n, nodes.Product) and readers[n] == 1]
         operands = [x for n, _ in late for x, _ in n.pairs]
         for x in (*operands, *[x for t in self.terms if t.is_product for x in t.operands]):
@@ -148,7 +153,7 @@ class Backward(Draft):
         starts = [n.start for n, _ in late if n.start is not None]
         in_time = [pair for pair in dxs if pair not in late]
         needed = [x for t in self.terms for x in (t.operands or (t.node,))]
-        outputs = in_time + self.carried(pulled[inputs:outer], readers)
+        outputs = in_time + self.carried(pulled[len(step.xs) : outer], readers)
         self.finish(outputs, [*operands, *starts, *needed])
         for x in operands:
             schedule.settle(x)
@@ -156,11 +161,6 @@ class Backward(Draft):
             places.at[n] = place
             product(schedule, n, late=True)
         self.add_up()
-
-    def input(self, k: int, n: Node) -> Place:
-        """Return where the cotangents of a sequence go."""
-        x = self.lowering.known[self.step.xs[k]]
-        return self.sequence(f"d{self.places.at[x].array}", roles.Timed("dx", k), n)
 
     # -- of the carry ------------------------------------------------------------------------------
 

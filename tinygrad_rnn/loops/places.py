@@ -108,8 +108,7 @@ class Places:
 
     def is_early(self, x: Node) -> bool:
         """Whether it is an input or a cut of one, which is there for a whole block of steps."""
-        base = self.base(x)
-        role = base.role if isinstance(base, nodes.Leaf) else None
+        role = getattr(self.base(x), "role", None)
         return isinstance(role, roles.Timed) and role.kind == "x"
 
     def is_padded(self, place: Place) -> bool:
@@ -149,15 +148,12 @@ class Places:
         place = self.at[base]
         if place.time is None:
             return f"{place.array}.reshape((1, {x.shape[0]}, {x.shape[1]}))"
-        first, last = place.time, "1" if place.time == "0" else f"{place.time} + 1"
-        if block:
-            first = WHOLE_BLOCK[place.time]
-            last = "count" if first == "0" else f"{first} + count"
+        first, count = (WHOLE_BLOCK[place.time], "count") if block else (place.time, "1")
+        steps = f"{first}:{count if first == '0' else f'{first} + {count}'}"
         if len(base.shape) == 1:
-            rows = f"{first}:{last}" if block else first
-            steps = "count" if block else "1"
-            return f"{place.array}[{rows}].reshape(({steps}, 1, {base.shape[0]}))"
-        parts = [f"{first}:{last}", *(["start:stop"] if place.shift else [])]
+            rows = steps if block else first
+            return f"{place.array}[{rows}].reshape(({count}, 1, {base.shape[0]}))"
+        parts = [steps, *(["start:stop"] if place.shift else [])]
         begin = x.ways[1].offset if x is not base and isinstance(x, nodes.View) else ZERO
         wide = self.is_padded(place) and not filled
         if begin or wide or x.shape[1] != base.shape[1]:

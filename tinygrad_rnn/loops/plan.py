@@ -97,14 +97,14 @@ class Plan:
             self.packs[k] = weakref.ref(root), out
         return out
 
-    def room(self, rows: int | None, block: int) -> list[tuple[int, Array]]:
+    def room(self, rows: int, block: int) -> list[tuple[int, Array]]:
         """The arrays of one thread: buffers of a step or a block, sums, carried cotangents."""
         from ..kernels.panels import gather_size, packed_size
 
         room = []
         for k, role in [pair for kind in OWN for pair in self.roles[kind]]:
             a = self.arguments[k]
-            shape = self.shape(a.shape, rows or 0)
+            shape = self.shape(a.shape, rows)
             if isinstance(role, Scratch):
                 sums = [self.shape(self.arguments[t].shape, 0) for t, _ in self.roles[Total]]
                 shape = [max(gather_size(s[0], s[1], a.dtype) for s in sums if len(s) == 2)]

@@ -61,8 +61,7 @@ class Program:
 
     def backward(self, incoming: tuple[bool, ...]) -> Plan:
         """The loop of the backward pass, where so many results have a cotangent."""
-        plan = self.backs.get(incoming)
-        if plan is None:
+        if incoming not in self.backs:
             draft = Backward(self.step, self.batch, incoming)
-            plan = self.backs[incoming] = draft.written(self.residuals)
-        return plan
+            self.backs[incoming] = draft.written(self.residuals)
+        return self.backs[incoming]

@@ -54,16 +54,13 @@ class Run:
         full = keep and self.every is None
         span = T if full else min(T, self.every or max(1, 4 * work.block))
         arrays = self.arrays(self.carry, T, span)
-        residuals = arrays["residual"]
-        for low, high in self.spans(span):
-            if span < T:
-                arrays["residual"] = [x[: high - low] for x in residuals]
+        for low, high in stretches(0, T, span, self.way):
             work.run(low, high, arrays, ("residual",))
         paths, outs = arrays["path"], arrays["out"]
         if full:
             self.kept = {kind: arrays[kind] for kind in KEPT}
         elif keep:
-            for low, high in self.spans(self.every or T):
+            for low, high in stretches(0, T, self.every or T, self.way):
                 at = low if self.way > 0 else high
                 self.begins[low] = [p[at].copy() for p in paths]
         return [*[p[1:] if self.way > 0 else p[:-1] for p in paths], *outs]
@@ -79,10 +76,6 @@ class Run:
         residuals = [spare((span, *y.shape), y.dtype) for y in program.residuals]
         return {"x": self.xs, "path": paths, "out": outs, "residual": residuals}
 
-    def spans(self, span: int) -> list[tuple[int, int]]:
-        """Stretches of time, in the order of the steps."""
-        return stretches(0, self.length, span, self.way)
-
     # -- backward --------------------------------------------------------------------------------
 
     def backward(self, gs: Sequence[Array | None]) -> list[Array | None]:
@@ -94,14 +87,12 @@ class Run:
         work = Work(plan, self, -self.way)
         incoming = [None if g is None else np.ascontiguousarray(g) for g in gs]
         arrays = {"x": self.xs, **self.kept, "dx": dxs, "incoming": incoming}
-        if self.every is None:
-            work.run(0, T, arrays)
-        else:
-            again = Work(self.program.forward, self, self.way)
-            for low, high in reversed(self.spans(self.every)):
+        again = None if self.every is None else Work(self.program.forward, self, self.way)
+        for low, high in reversed(stretches(0, T, self.every or T, self.way)):
+            if again is not None:
                 arrays |= self.arrays(self.begins[low], high - low, high - low)
                 again.run(low, high, arrays, KEPT)
-                work.run(low, high, arrays, KEPT)
+            work.run(low, high, arrays, KEPT)
         return [*dxs, *work.carried(step.carry), *work.totals(step.captured)]
 
 
@@ -121,12 +112,11 @@ class Work:
         values, batch = Values(run.program.step.captured, run.captured), run.program.batch
         self.cost = plan.cost * (batch or 1)  # nanoseconds a step
         self.parts = self.cut(batch, run.length)
-        share = max([b - a for a, b in self.parts]) if batch else 1
         self.begun = 0  # steps that are done
-        self.block = max(1, min(run.length, plan.lines // max(1, share)))
+        share = max([1, *[b - a for a, b in self.parts]])  # of the rows
+        self.block = max(1, min(run.length, plan.lines // share))
         self.numbers, self.held = values.numbers(plan.numbers), plan.held(values)
-        self.rooms = [plan.room(b - a if batch is not None else None, self.block)
-                      for a, b in self.parts]  # fmt: skip
+        self.rooms = [plan.room(b - a, self.block) for a, b in self.parts]
 
     def cut(self, batch: int | None, length: int) -> list[tuple[int, int]]:
         """The rows of each thread: one thread where there is little to do."""
@@ -136,7 +126,7 @@ class Work:
         ends = [batch * k // count for k in range(count + 1)]
         return list(pairwise(ends))
 
-    def run(self, low: int, high: int, arrays: Arrays, local: Sequence[str] = ()) -> None:
+    def run(self, low: int, high: int, arrays: Arrays, local: Sequence[str]) -> None:
         """The steps low .. high; the arrays of kinds in `local` hold only those."""
         room = max(self.block, int(LONG / max(1.0, self.cost)))
         for a, b in stretches(low, high, room, self.way):

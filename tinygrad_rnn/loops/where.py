@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import count
 from typing import NamedTuple
 
 ROWS = "rows"  # the size of the batch, as far as one thread sees it
@@ -105,16 +104,8 @@ class Sizes:
 
     def add(self, value: int, word: str) -> None:
         if value > 1 and value not in self.words:
-            taken = set(self.words.values())
-            self.words[value] = next(w for w in _numbered(word) if w not in taken)
+            same = [w for w in self.words.values() if w.startswith(word)]
+            self.words[value] = f"{word}{len(same) + 1}" if same else word
 
     def text(self, value: int) -> str:
         return self.words.get(value, str(value))
-
-    def value(self, text: str) -> int:
-        return next((v for v, word in self.words.items() if word == text), 0) or int(text)
-
-
-def _numbered(word: str) -> Iterator[str]:
-    yield word
-    yield from (f"{word}{k}" for k in count(2))
