@@ -140,12 +140,10 @@ class Backward(Draft):
                 self.take_apart(k, n, tuple(range(len(step.captured[k].shape))))
         readers = count_readers([n for n in pulled[:outer] if n is not None]
                                 + [t.node for t in self.terms], places.given)  # fmt: skip
-        arrays = [places.at[self.lowering.known[x]].array for x in step.xs]
         dxs = [
-            (n, self.sequence(f"d{array}", roles.Timed("dx", k), n))
-            for k, (array, n) in enumerate(zip(arrays, pulled, strict=False))
-            if n is not None
-        ]
+            (n, self.sequence(f"d{self.inputs[k]}", roles.Timed("dx", k), n))
+            for k, n in enumerate(pulled[: len(step.xs)]) if n is not None
+        ]  # fmt: skip
         late = [(n, p) for n, p in dxs if isinstance(n, nodes.Product) and readers[n] == 1]
         operands = [x for n, _ in late for x, _ in n.pairs]
         for x in (*operands, *[x for t in self.terms if t.is_product for x in t.operands]):
@@ -168,18 +166,16 @@ class Backward(Draft):
         """Return where the carry's cotangents go: over the old ones, once those are read."""
         at = {leaf.role.k: (leaf, place) for leaf, place in self.schedule.carried()}
         out = {k: n for k, n in enumerate(pulled) if n is not None}
-        read = {k: self.reads(n, {k: leaf for k, (leaf, _) in at.items()}) for k, n in out.items()}
+        read: dict[int, dict[int, bool]] = {}  # of these, and whether only where the loop is
+        for k, n in out.items():
+            start = n.start if isinstance(n, nodes.Product) else None
+            found = reads(self.places, start or n, here(n.shape))
+            read[k] = {j: found[leaf] for j, (leaf, _) in at.items() if leaf in found}
         shared = {k for k, n in out.items() if readers[n] > 1}  # others may read it too soon
         return [
             (self.relayed(n) if k in shared or clashes(k, n, read) else n, at[k][1])
             for k, n in out.items()
         ]
-
-    def reads(self, node: Node, leaves: dict[int, nodes.Leaf]) -> dict[int, bool]:
-        """The carried cotangents that a formula reads, and whether only at the loop's position."""
-        start = node.start if isinstance(node, nodes.Product) else None
-        found = reads(self.places, start or node, here(node.shape))
-        return {k: found[leaf] for k, leaf in leaves.items() if leaf in found}
 
     def relayed(self, node: Node) -> Node:
         """The same numbers by way of an array of their own."""
@@ -194,7 +190,7 @@ class Backward(Draft):
         """Take the cotangent of something fixed apart into terms that the loop can add up."""
         if isinstance(n, nodes.Written) and n.value == 0:
             return
-        if n.is_sum and not n.batched and all(x.shape == n.shape for x in n.inputs):
+        if n.is_sum and not n.batched:
             for x in n.inputs:
                 self.take_apart(k, x, target)
             return

@@ -49,8 +49,10 @@ class Draft:
         self.paths = [
             self.leaf(x, carry_name(k, x), Timed("path", k)) for k, x in enumerate(step.carry)
         ]
-        for k, x in enumerate(step.xs):
-            self.leaf(x, x.name or ("x" if len(step.xs) == 1 else f"x{k}"), Timed("x", k))
+        usual = ["x"] if len(step.xs) == 1 else [f"x{k}" for k in range(len(step.xs))]
+        self.inputs = [
+            self.leaf(x, x.name or usual[k], Timed("x", k)) for k, x in enumerate(step.xs)
+        ]
 
     # -- what is there -----------------------------------------------------------------------------
 

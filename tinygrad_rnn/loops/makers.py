@@ -58,15 +58,8 @@ def dot(schedule: Schedule, node: nodes.Dot) -> None:
     x, y = node.inputs
     *lead, row, column = straight(len(node.shape))
     inner = Way(-1)
-    left, right = [*lead, row, inner], [*lead, inner, column]
     places = schedule.places
-    a, b = (
-        place.entry(at)
-        for place, at in (
-            places.seen(x, left[len(left) - len(x.shape) :]),
-            places.seen(y, right[len(right) - len(y.shape) :]),
-        )
-    )
+    a, b = places.entry(x, [*lead, row, inner]), places.entry(y, [*lead, inner, column])
     c = places.at[node].entry([*lead, row, column])
     along = [(column.text(), node.shape[-1])]
     lines = nested(along, [f"{c} = 0"])

@@ -52,20 +52,12 @@ class Nest:
         self.after: list[str] = []
         self.registers: dict[Any, str] = {}
 
-    def lines(self) -> list[str]:
-        """All of it, under its outer loops."""
-        return nested(self.outer, self.core())
-
     def core(self) -> list[str]:
         """The innermost loop, with what is looked up before it and summed up after it."""
         values = [self.value(s.node, self.home) for s in self.stores]
         self.body += [self.write(s, v) for s, v in zip(self.stores, values, strict=True)]
         inner = nested(self.loop, self.body or ["pass"])
         return [*self.hoisted, *inner, *self.after]
-
-    def computed(self) -> list[Node]:
-        """The nodes that are computed here."""
-        return [key[0] for key in self.registers if isinstance(key[0], Node)]
 
     def is_outside(self, ways: Ways) -> bool:
         """Whether a place is the same at all turns of the inner loop."""

@@ -67,7 +67,7 @@ class Node:
 
     @property
     def is_sum(self) -> bool:
-        """Whether it is a sum of two, as cotangents are added up."""
+        """Whether it is a sum of two of its own shape, as cotangents are added up."""
         return False
 
     @property
@@ -101,7 +101,7 @@ class Pointwise(Node):
 
     @property
     def is_sum(self) -> bool:
-        return self.op is add
+        return self.op is add and all(x.shape == self.shape for x in self.inputs)
 
 
 @dataclass(eq=False, repr=False, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from .formula import number_of
 from .nodes import Node, under
 from .roles import Argument, Place, Role
 from .trace import surroundings
-from .where import ROWS, VARIABLES, ZERO, Sizes, Way, Ways, offset, straight
+from .where import ROWS, VARIABLES, ZERO, Sizes, Ways, offset, straight
 
 WORDS = """
     length way block start stop begun numbers rows behind done count low step s t before after np
@@ -130,13 +130,13 @@ class Places:
         row = len(base.shape) == 1 and len(x.shape) == 2 and x.ways == straight(2)[1:]
         return base if cut or row or x.ways == straight(len(x.shape)) else None
 
-    def seen(self, x: Node, index: Ways) -> tuple[Place, tuple[Way, ...]]:
-        """Return where an operand is, through its views."""
+    def entry(self, x: Node, index: Ways) -> str:
+        """One of the numbers of an operand, through its views, as text."""
         at = under(x, index)
         while x not in self.at:
             assert isinstance(x, nodes.View)
             at, x = tuple([way.of(at) for way in x.ways]), x.inputs[0]
-        return self.at[x], at
+        return self.at[x].entry(at)
 
     def array(self, x: Node, block: bool, filled: bool = False) -> str:
         """An operand of a kernel, with axes (steps, rows, columns), as text.

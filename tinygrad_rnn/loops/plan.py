@@ -22,7 +22,6 @@ Array = np.ndarray[Any, Any]
 FORWARD_LINES, BACKWARD_LINES = 128, 256  # rows (of steps times batch) that a block of time has
 LARGE_SUMS = 1 << 20  # bytes of weights' cotangents from which it pays to visit them less often
 OWN = (Buffer, Carried, Total, Scratch, Tall)  # the arrays of one thread
-NO_NUMBERS = np.zeros(0)
 
 
 @dataclass(eq=False)
@@ -147,6 +146,4 @@ class Values:
 
     def numbers(self, tensors: Sequence[Tensor]) -> Array:
         """The numbers that are handed over."""
-        if not tensors:
-            return NO_NUMBERS
         return np.array([np.asarray(self.of(x)).item() for x in tensors], np.float64)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from ..ops import embedding
 from ..tensor import Tensor
 from .backward import Backward
@@ -15,7 +13,8 @@ from .trace import Step
 
 def program_of(step: Step) -> Program:
     """The program of a step; batched where the rows of its batch are independent."""
-    batch = common_batch([*step.xs, *step.carry])
+    sizes = {x.shape[0] if x.ndim >= 2 else None for x in [*step.xs, *step.carry]}
+    batch = sizes.pop() if len(sizes) == 1 else None
     if any(y.shape[:1] != (batch,) for y in step.results):
         batch = None
     if batch is not None:
@@ -24,11 +23,6 @@ def program_of(step: Step) -> Program:
         except Coupled:  # a row needs another one: the loop sees all of them at once
             batch = None
     return Program(step, batch)
-
-
-def common_batch(leaves: Sequence[Tensor]) -> int | None:
-    sizes = {x.shape[0] if x.ndim >= 2 else None for x in leaves}
-    return next(iter(sizes)) if len(sizes) == 1 else None
 
 
 class Program:

@@ -88,13 +88,12 @@ class Schedule:
             nest = Nest(self.places, shape, [task for task in group if isinstance(task, Store)])
             by_row = shape[:1] == (ROWS,) and bool(nest.outer)
             if by_row and open_rows is not None:  # the same row is at hand: one loop for both
-                rest = nested(nest.outer[1:], nest.core())
-                open_rows += indented(rest)
+                open_rows += indented(nested(nest.outer[1:], nest.core()))
             else:
-                groups.append(nest.lines())
+                groups.append(nested(nest.outer, nest.core()))
                 open_rows = groups[-1] if by_row else None
-            for node in nest.computed():
-                if not cheap(node):
+            for node, *_ in nest.registers:
+                if isinstance(node, Node) and not cheap(node):
                     where[node].add(len(groups))
         costly = [node for node, places in where.items() if len(places) > 1]
         return [line for lines in groups for line in lines], costly

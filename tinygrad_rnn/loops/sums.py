@@ -33,7 +33,7 @@ def gathered(
     for n in inside:
         if isinstance(n, nodes.Product) and n.start is None:
             terms[n] = [n]
-        elif _is_sum(n):
+        elif n.is_sum:
             found = [t for x in n.inputs for t in (terms[x] if part(x) else [x])]
             if any(map(part, found)):
                 terms[n] = found
@@ -43,7 +43,7 @@ def gathered(
         if n not in terms:
             n.inputs = [became.get(x, x) for x in n.inputs]
             became[n] = n
-        elif reader is None or reader not in terms or not _is_sum(reader):
+        elif reader is None or reader not in terms or not reader.is_sum:
             products = [t for t in terms[n] if t is n or part(t)]
             mine = [pair for t in products if isinstance(t, nodes.Product) for pair in t.pairs]
             pairs = [(became.get(x, x), became.get(w, w)) for x, w in mine]
@@ -54,10 +54,6 @@ def gathered(
 
 
 STORED = nodes.Product | nodes.Dot | nodes.Join
-
-
-def _is_sum(n: Node) -> bool:
-    return n.is_sum and all(x.shape == n.shape for x in n.inputs)
 
 
 def _summed(
