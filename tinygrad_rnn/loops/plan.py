@@ -42,6 +42,10 @@ class Plan:
         self.roles: dict[type, list[tuple[int, Any]]] = defaultdict(list)  # and their arguments
         for k, a in enumerate(self.arguments):
             self.roles[type(a.role)].append((k, a.role))
+        self.shapes = [
+            [1 if word == ROWS else self.sizes.get(word) or int(word) for word in a.shape]
+            for a in self.arguments
+        ]  # of one row
         self.cost = self.estimate()
 
     def compiled(self) -> Any:
@@ -56,14 +60,11 @@ class Plan:
                 raise Unsupported(str(error)) from error
         return self.function
 
-    def shape(self, words: Sequence[str], rows: int) -> list[int]:
-        return [rows if word == ROWS else self.sizes.get(word) or int(word) for word in words]
-
     def estimate(self) -> float:
         """Nanoseconds a step and row take, roughly: products at their speed, numbers one by one."""
         cost = 20.0
-        for a in self.arguments:
-            count = math.prod(self.shape(a.shape, 1))
+        for a, shape in zip(self.arguments, self.shapes, strict=True):
+            count = math.prod(shape)
             if isinstance(a.role, Packed | Total):
                 cost += count / 100
             elif isinstance(a.role, Buffer) or getattr(a.role, "kind", "") in ("path", "residual"):
@@ -102,11 +103,12 @@ class Plan:
 
         room = []
         for k, role in [pair for kind in OWN for pair in self.roles[kind]]:
-            a = self.arguments[k]
-            shape = self.shape(a.shape, rows)
+            a, shape = self.arguments[k], self.shapes[k].copy()
+            if ROWS in a.shape:
+                shape[0] = rows
             if isinstance(role, Scratch):
-                sums = [self.shape(self.arguments[t].shape, 0) for t, _ in self.roles[Total]]
-                shape = [max(gather_size(s[0], s[1], a.dtype) for s in sums if len(s) == 2)]
+                sums = [self.shapes[t] for t, _ in self.roles[Total]]
+                shape = [max([gather_size(s[0], s[1], a.dtype) for s in sums if len(s) == 2])]
             elif isinstance(role, Tall):
                 shape = [packed_size(max(1, block * math.prod(shape[:-1])), shape[-1], a.dtype)]
             elif isinstance(role, Total):
