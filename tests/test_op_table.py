@@ -409,7 +409,9 @@ def test_other_things_are_no_index():
 def test_a_step_takes_rows_of_a_table_by_numbers_that_it_is_given(where):
     def run(fold):
         table = leaf(np.eye(3) + 1)
-        ys = fold(lambda i, h: h * 0.5 + table[i], tg.tensor(np.zeros((2, 3))), tg.tensor(where))
+        xs = (tg.tensor(np.ones((2, 2, 3))), tg.tensor(where))
+        ys = fold(lambda x, i, h: h * 0.5 + table[i] * x, tg.tensor(np.zeros((2, 3))), xs)
+        assert fold is tg.unroll or ys[0].inputs[0].op.name == "scan"  # it did not fall back
         return ys[0].data, tg.grad((ys[0] * ys[0]).sum(), table).data
 
     for found, expected in zip(run(tg.scan), run(tg.unroll), strict=True):

@@ -48,13 +48,8 @@ def compiled(
     _check_repeats(program, captured, began, again)
     if known is not None and all(x in known.tensors or is_written(x) for x in captured):
         known.programs[given] = program, captured
-    for k, rows in program.lookups:
-        index = inputs[k]._array
-        if index.dtype.kind == "i" and index.size and -rows <= index.min() < 0:
-            return (
-                None  # table[-1] counts from the end, and embedding refuses: the steps know which
-            )
-        check_index("index", index, rows, IndexError)
+    for k, rows, low in program.lookups:
+        check_index("index", inputs[k]._array, rows, IndexError, low)
     run = Run(
         program, [x._array for x in inputs], [c._array for c in state],
         [x._array for x in captured], steps, -1 if reverse else 1, every,

@@ -11,6 +11,7 @@ import numpy as np
 from ..op import pick
 from ..ops.arithmetic import astype
 from ..ops.reduce import axes_of
+from ..ops.shape import ARRAY
 from ..tensor import Tensor
 from . import nodes
 from .lower import Lowering, plain
@@ -186,6 +187,8 @@ class Builder(Lowering):
 
     def taken(self, y: Tensor, inputs: list[Node], index: Any) -> Node:
         x = inputs[0]
+        if index == (ARRAY,):
+            return self.rows_of(y, inputs)
         if len(inputs) > 1:
             self.refuse("indexing with an array (rows of a table have: tg.embedding)")
         ways = indexed(index, y.inputs[0].shape)
@@ -194,6 +197,8 @@ class Builder(Lowering):
 
     def put(self, y: Tensor, inputs: list[Node], index: Any, shape: Any) -> Node:
         x = inputs[0]
+        if index == (ARRAY,):
+            return self.add_rows(y, inputs, len(y))
         if len(inputs) > 1:
             self.refuse("indexing with an array")
         ways = indexed(index, y.shape)
@@ -248,7 +253,7 @@ class Builder(Lowering):
         first, second = [x.role if isinstance(x, nodes.Leaf) else None for x in (table, index)]
         sequence = isinstance(second, Timed) and second.kind == "x"
         if not (isinstance(first, Fixed) and sequence):
-            self.refuse("embedding of what the step computes")
+            self.refuse("rows by number of what the step computes")
         self.check_rows_first(index)
         return nodes.RowsOf([table, index], (*index.shape, *table.shape[1:]), y.dtype)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..ops import embedding
+from ..ops.shape import embedding, take
 from ..tensor import Tensor
 from .backward import Backward
 from .draft import Draft
@@ -43,9 +43,11 @@ class Program:
         self.outs = step.results[len(step.carry) :]
         self.seen: list[Tensor] = []  # the numbers that the step itself made, last time
         place = {x: k for k, x in enumerate(step.xs)}
-        self.lookups = [
-            (place[y.inputs[1]], y.inputs[0].shape[0]) for y in step.ops if y.op is embedding
-        ]
+        self.lookups = []  # which inputs are numbers of rows, of how many, and the least of them
+        for y in step.ops:
+            if y.op is embedding or (y.op is take and len(y.inputs) > 1):
+                rows = y.inputs[0].shape[0]
+                self.lookups.append((place[y.inputs[1]], rows, -rows * (y.op is take)))
 
     @property
     def source(self) -> str:

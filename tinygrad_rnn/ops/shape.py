@@ -274,15 +274,13 @@ def getitem(x: Value, index: Any) -> Value:
     Integers, slices, None and ...; lists, arrays and tensors of integers or bools too, which meet
     each other element by element. Raises IndexError for other dtypes and for places
     that are not there. In a step of a scan, rows of a table by a number that the step is given are
-    compiled, as `embedding` is; other integers run it one by one, and a mask is refused.
+    compiled; other integers run it one by one, and a mask is refused.
 
     >>> tg.tensor([[1.0, 2.0], [3.0, 4.0]])[[1, 0], 0]
     tensor([3., 1.], dtype=float64)
     """
     plain: list[Any] = []
     arrays = []
-    if _is_given(index) and isinstance(x, Tensor) and x._array.__class__ is not Outline and x.ndim:
-        return embedding(x, index)
     for i in index if isinstance(index, tuple) else (index,):
         whole = isinstance(i, int | np.integer) and not isinstance(i, bool)
         if isinstance(i, slice):
@@ -333,11 +331,12 @@ def scatter_rows(x: Value, index: Value, rows: int) -> Value:
     return table.reshape(rows, *row)
 
 
-def check_index(word: str, index: np.ndarray, size: int, error: type[Exception]) -> None:
-    """Refuse what is not integers in 0 <= index < size: a kernel would read past the end."""
+def check_index(
+    word: str, index: np.ndarray, size: int, error: type[Exception], low: int = 0
+) -> None:
+    """Refuse what is not integers in low <= index < size: a kernel would read past the end."""
     if index.dtype.kind not in "iu":
         raise TypeError(f"{word}: expected integers, got dtype {index.dtype}")
-    if index.size and (index.min() < 0 or index.max() >= size):
-        raise error(
-            f"{word}: expected 0 <= {word} < {size}, got values from {index.min()} to {index.max()}"
-        )
+    if index.size and (index.min() < low or index.max() >= size):
+        ends = f"{index.min()} to {index.max()}"
+        raise error(f"{word}: expected {low} <= {word} < {size}, got values from {ends}")
