@@ -77,7 +77,7 @@ def _check_repeats(
     if fresh and not same_numbers(fresh, program.seen):
         if not same_numbers(fresh, [*filter(is_new, again().captured)]):
             raise impure(MADE_ANEW)
-        program.seen = fresh
+        program.seen = [x.detach() for x in fresh]  # not what they came from
 
 
 def _traced(step: Steps, inputs: Any, state: Any, names: Any, roots: Sequence[Any]) -> Trace:
