@@ -1,10 +1,12 @@
 """Against the machine, and how time and memory grow: each section returns its tables."""
 
+import statistics
 import threading
+from dataclasses import replace
 
 import numpy as np
 from measure import paired
-from plan import CELL, HOW, OURS, SIZE, ours, settle
+from plan import CELL, HOW, JAX, OURS, OVER_JAX, SIZE, in_jax, in_torch, ours, settle
 from problem import SIZES, problem
 from table import Column, Ratio, Table
 
@@ -195,6 +197,79 @@ def memory(plan):
     note = """LSTM, forward and backward: how far the high-water mark of a fresh process rises
         after a warm-up on a tiny size. checkpoint: Recurrent(cell, checkpoint="sqrt")."""
     return [Table("Peak memory", note, columns, cases)]
+
+
+FIRST = {4: 3.5, 16: 3.5, 100: 4, 601: 6}
+"""How many times JAX's seconds the first call of a step of so many ops may take."""
+
+
+def first(plan):
+    """The first call of a process that has compiled nothing yet, against JAX's."""
+    import startup as fresh
+
+    def case(ops, goal):
+        ours, jax = [], []
+        for _ in range(1 if plan.quick else 3):
+            ours.append(fresh.first_call("ours", ops))
+            jax.append(fresh.first_call("jax", ops))
+        middle = statistics.median([a / b for a, b in zip(ours, jax, strict=True)])
+        row = {"seconds": statistics.median(ours), "jax": statistics.median(jax)}
+        return row | {"ratio": Ratio(middle, goal, most=True)}
+
+    cases = [({"ops": ops}, lambda ops=ops, goal=goal: case(ops, goal))
+             for ops, goal in plan.some(FIRST.items())]  # fmt: skip
+    columns = [
+        Column("ops", "ops", "d", 6),
+        Column("seconds", "ours s", ".2f"),
+        Column("jax", "jax s", ".2f"),
+        Column("ratio", "ours / jax", "", 14),
+    ]
+    note = """Value and gradient of a step of two products and so many pointwise ops, 35 steps of
+        8×32, the first call in a fresh process, after the imports; ours with an empty cache."""
+    return [Table("The first call", note, columns, cases)]
+
+
+def vanishing(plan):
+    """Gradients below the range of float32 against healthy ones."""
+
+    def case(kind):
+        healthy = problem(kind, (32, 1000, 128, 128))
+        gone = replace(healthy, mix=healthy.mix * np.float32(1e-36))
+        row = {}
+        for who, build in (("ours", ours), ("torch", in_torch), ("jax", in_jax)):
+            name = "run" if who == "jax" else "layer"
+            builders = {"healthy": build(name, healthy), "gone": build(name, gone)}
+            result = paired(builders, plan.effort)
+            goal = 1.2 if who == "ours" else None
+            row |= {who: Ratio(result.ratio("gone", "healthy"), goal, most=True)}
+            row |= {"others": max(result.others or 0, row.get("others", 0))}
+            row["errors"] = row.get("errors", {}) | {
+                f"{who} {k}": e for k, e in result.errors.items()
+            }
+        return row
+
+    cases = [({"cell": kind}, lambda kind=kind: case(kind))
+             for kind in plan.some(("RNN", "LSTM", "GRU"), 1)]  # fmt: skip
+    columns = [CELL, *(Column(n, n, "", 14) for n in ("ours", "torch", "jax")), HOW[1]]
+    note = """Forward and backward of a layer, 32×1000×128×128: the time with the loss times 1e-36,
+        so that gradients are below the normal range of float32, over the time without."""
+    return [Table("Gradients that vanish", note, columns, cases)]
+
+
+def league(plan):
+    """GradBench's evaluation of an LSTM with diagonal weights."""
+    import gradbench
+
+    def case(size):
+        builders = {"ours": lambda: gradbench.ours(*size), "jax": lambda: gradbench.in_jax(*size)}
+        result = paired(builders, plan.effort, list(builders))
+        return result.row(over_jax=Ratio(result.ratio("jax", "ours"), 2.5))
+
+    cases = [({"size": size}, lambda size=size: case(size)) for size in plan.some(gradbench.SIZES)]
+    columns = [Column("size", "layers×T", "<", 10), OURS, JAX, OVER_JAX, *HOW]
+    note = """GradBench's `lstm`: diagonal weights of width 14, float64, one row, all gradients,
+        in a dozen lines of a user's own."""
+    return [Table("GradBench lstm", note, columns, cases)]
 
 
 def startup(plan):

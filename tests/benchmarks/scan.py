@@ -12,7 +12,7 @@ import os
 import time
 from pathlib import Path
 
-from limits import growth, memory, share, startup, threads
+from limits import first, growth, league, memory, share, startup, threads, vanishing
 from machine import described, machine
 from measure import QUIET
 from plan import Plan, settle
@@ -34,6 +34,9 @@ SECTIONS = {
     "growth": growth,
     "startup": startup,
     "eager": eager,
+    "vanishing": vanishing,
+    "first": first,
+    "league": league,
 }
 
 

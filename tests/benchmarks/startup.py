@@ -1,4 +1,4 @@
-"""What a new process waits for: the import, and the first gradient of an LSTM layer."""
+"""What a new process waits for: the import, and the first gradient of a layer or of a step."""
 
 import os
 import statistics
@@ -38,6 +38,50 @@ w = {"x": jnp.ones((64, 256)), "h": jnp.ones((64, 256)), "b": jnp.ones(256)}
 jax.block_until_ready(jax.jit(jax.grad(loss))(w, jnp.ones((35, 32, 64))))
 """,
 }
+
+# Seconds of the first value and gradient of a step, after the imports; {ops} pointwise ops and two
+# products. The chain goes through three words of the field, and each op reads the one before.
+STEP = {
+    "ours": """
+import time, warnings
+import numpy as np, tinygrad_rnn as tg
+warnings.simplefilter("error")  # a step that is not compiled says so
+wx, wh = (tg.tensor(np.eye(32, dtype=np.float32) * 0.5, requires_grad=True) for _ in "ab")
+def step(x, h):
+    a = x @ wx + h @ wh
+    for k in range(({ops} - 1) // 3):
+        a = tg.tanh(a) * x + h
+    return a
+xs, h = np.ones((35, 8, 32), np.float32), np.zeros((8, 32), np.float32)
+start = time.perf_counter()
+ys = tg.scan(step, h, xs)[0]
+ys.sum().backward()
+print(time.perf_counter() - start)
+assert wx.grad is not None
+""",
+    "jax": """
+import time
+import jax, jax.numpy as jnp
+w = {{n: jnp.eye(32) * 0.5 for n in "xh"}}
+def loss(w, xs):
+    def step(h, x):
+        a = x @ w["x"] + h @ w["h"]
+        for k in range(({ops} - 1) // 3):
+            a = jnp.tanh(a) * x + h
+        return a, a
+    return jax.lax.scan(step, jnp.zeros((8, 32)), xs)[1].sum()
+xs = jnp.ones((35, 8, 32))
+start = time.perf_counter()
+jax.block_until_ready(jax.jit(jax.value_and_grad(loss))(w, xs))
+print(time.perf_counter() - start)
+""",
+}
+
+
+def first_call(who, ops):
+    """Seconds of the first value and gradient in a fresh process whose cache is empty."""
+    with tempfile.TemporaryDirectory() as cache:
+        return float(_run(STEP[who].format(ops=ops), cache)[0])
 
 
 def imported(library, count):
