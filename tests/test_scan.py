@@ -16,6 +16,7 @@ import tinygrad_rnn as tg
 from tinygrad_rnn import caches, kernels, nn
 from tinygrad_rnn.loops import compiled, runtime
 from tinygrad_rnn.loops.trace import Step, trace
+from tinygrad_rnn.op import pointwise
 from tinygrad_rnn.tensor import recording
 
 H, INPUTS = 4, 3
@@ -799,6 +800,38 @@ def test_one_thread_and_two():
     for one, two, again in zip(*found, strict=True):
         np.testing.assert_allclose(one, two, rtol=0, atol=1e-12 * max(1, np.abs(one).max()))
         assert np.array_equal(two, again)
+
+
+@pytest.mark.compiled
+def test_denormals_are_zero_in_a_loop_of_float32_and_nowhere_else(split):
+    """On every thread, put back at the end, also where somebody's op raises."""
+
+    def number(x):
+        if x > 2.5:
+            raise ValueError("too large")
+        return x * 0.5
+
+    half = pointwise(lambda g, y, x: g * 0.5, number=number)(lambda x: x * 0.5)
+
+    def last(first, dtype, rows=8):
+        carry, xs = np.full((rows, 2), first, dtype), np.zeros((4, rows, 2), dtype)
+        return tg.scan(lambda x, h: half(h + x), carry, xs)[0].data[-1]
+
+    def here():
+        return (np.full(3, 1e-40, np.float32) * np.float32(0.5)).all()
+
+    assert here()
+    assert last(1e-36, np.float32).all() and not last(1e-37, np.float32).any()
+    assert last(1e-307, np.float64).all()
+    with pytest.raises(ValueError, match="too large"):
+        last(3.0, np.float32)
+    assert here()
+    found = []
+    kernels.threads.spread(lambda start, stop: found.append(here()), 2)
+    assert all(found)
+    tiny = np.full((2, 2), 1e-40, np.float32)
+    assert not kernels.matmul(tiny, np.eye(2, dtype=np.float32)).any() and here()
+    assert (tg.tensor(tiny) * np.float32(0.5)).data.all()
 
 
 @pytest.mark.compiled

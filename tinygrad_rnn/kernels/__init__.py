@@ -83,6 +83,14 @@ def _load(name: Any, dtype: np.dtype[Any]) -> Any:
     return table[dtype]
 
 
+def keep_denormals() -> None:
+    """Compute with denormals on this thread, after a loop that was left before its end."""
+    if compiles():
+        from .denormals import keeping
+
+        keeping()()
+
+
 @lru_cache(1)
 def compiles() -> bool:
     """Whether there is a compiler: Numba is there, works with this Python, and is switched on."""

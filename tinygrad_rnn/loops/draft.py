@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+
 from ..tensor import Tensor
 from . import nodes
 from .forms import Builder
@@ -20,6 +22,7 @@ from .sums import gathered
 from .trace import Step, is_written
 from .where import ROWS, Sizes
 
+SINGLE = np.dtype(np.float32)
 Outputs = list[tuple[Node, Place]]
 
 
@@ -128,6 +131,8 @@ class Draft:
             count = len(self.step.ops)
             raise Unsupported(f"a step of {count} ops, hundreds of them in one chain,") from None
         text = self.text(body)
+        if {x.dtype for x in self.places.arguments.values() if x.dtype.kind == "f"} == {SINGLE}:
+            text = [text[0], "control = flush_denormals()", *text[1:], "restore(control)"]
         words = set(re.findall(r"\w+", "\n".join(text[1:])))
         sizes = {word: n for n, word in self.places.sizes.words.items()}
         told = [word for word in sizes if word in words]

@@ -21,7 +21,7 @@ from .where import ROWS, VARIABLES, ZERO, Sizes, Ways, offset, straight
 WORDS = """
     length way block start stop begun numbers rows behind done count low step s t before after np
     f32 f64 multiply gather gather_packed pack_rows scratch plus larger smaller source target
-    forward backward
+    forward backward control flush_denormals restore
 """  # of every text
 RESERVED = {
     *WORDS.split(), *VARIABLES, *keyword.kwlist, *keyword.softkwlist, *dir(builtins),

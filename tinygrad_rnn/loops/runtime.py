@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..kernels import keep_denormals
 from ..kernels.spare import spare
 from ..kernels.threads import get_num_threads, spread
 from ..tensor import Tensor
@@ -151,8 +152,12 @@ class Work:
         for k, array in (*given, *self.rooms[part]):
             arrays[k] = array
         start, stop = self.parts[part]
-        self.function(count, self.way, self.block, start, stop, self.begun, *self.plan.values,
-                      self.numbers, *arrays)  # fmt: skip
+        try:
+            self.function(count, self.way, self.block, start, stop, self.begun, *self.plan.values,
+                          self.numbers, *arrays)  # fmt: skip
+        except BaseException:  # somebody's op raised, and the text was left before its end
+            keep_denormals()
+            raise
 
     # -- what is left when the loop is done ------------------------------------------------------
 
