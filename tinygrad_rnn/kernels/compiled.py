@@ -7,8 +7,9 @@ from typing import Any
 
 from llvmlite import ir
 from numba import config, njit, types
-from numba.core.ccallback import CFunc
 from numba.core.codegen import get_host_cpu_features
+from numba.core.compiler_lock import global_compiler_lock
+from numba.core.registry import cpu_target
 
 from .kept import Kept
 
@@ -42,12 +43,22 @@ def closed(dispatcher: Any, kinds: Any, cache: Any = None) -> Any:
     return dispatcher
 
 
-def callable_from_c(function: Callable[..., Any], kind: Any) -> Any:
-    """`function` with a plain C address."""
-    callback: Any = CFunc(function, (kind.args, kind.return_type), {}, OPTIONS)
-    callback._cache = kept_as(function)
-    callback.compile()
-    return callback
+@global_compiler_lock  # type: ignore[untyped-decorator]
+def library(name: str, real: Any, write: Callable[[Any, Any], None]) -> Any:
+    """What `write(module, real)` writes instruction by instruction, compiled or from disk."""
+    context, kept = cpu_target.target_context, Kept(name)
+    context.refresh()
+    codegen = context.codegen()
+    made = kept.load(real, context, codegen.unserialize_library)
+    if made is None:
+        made = codegen.create_library(name)
+        module = made.create_ir_module(name)
+        write(module, real)
+        made.add_ir_module(module)
+        made.enable_object_caching()
+        made.finalize()
+        kept.save(real, context, made.serialize_using_object_code())
+    return made
 
 
 def kept_as(function: Callable[..., Any]) -> Kept:

@@ -18,6 +18,7 @@ from numba.core.errors import NumbaError
 from .. import caches
 from . import numbers, panels, pointwise
 from .compiled import OPTIONS, closed, read, specialised, written
+from .denormals import flush_denormals, restore
 from .kept import Kept
 from .numbers import maximum as larger
 from .numbers import minimum as smaller
@@ -27,8 +28,8 @@ from .spare import Array
 from .spare import spare as lend
 
 __all__ = [
-    "f32", "f64", "gather", "gather_packed", "larger", "multiply", "np", "pack_rows", "plus",
-    "smaller",
+    "f32", "f64", "flush_denormals", "gather", "gather_packed", "larger", "multiply", "np",
+    "pack_rows", "plus", "restore", "smaller",
 ]  # fmt: skip
 
 f32, f64 = np.float32, np.float64
@@ -80,8 +81,9 @@ def function(source: str, counts: int, arguments: Any, called: Any) -> Any:
     with _lock:
         made = caches.functions.recent(key)
         if made is None:
-            for real in {a.dtype for a in arguments if a.dtype.kind == "f"}:
-                panels.load(from_dtype(real))
+            if any(f"{word}(" in source for word in panels.__all__):
+                for real in {a.dtype for a in arguments if a.dtype.kind == "f"}:
+                    panels.load(from_dtype(real))
             try:
                 made = caches.functions.keep(key, _compiled(source, kinds, called))
             except NumbaError as error:

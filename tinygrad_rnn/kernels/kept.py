@@ -16,7 +16,7 @@ import stat
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -84,8 +84,12 @@ class Kept(NullCache):
         return where / (hashlib.sha256(key.encode()).hexdigest()[:40] + ENDING)
 
     def load_overload(self, kinds: Any, context: Any) -> Any:
-        """The compiled function, or None: whatever is wrong with a file, it is as if not there."""
+        """The compiled function, or None."""
         context.refresh()
+        return self.load(kinds, context, lambda state: CompileResult._rebuild(context, *state))
+
+    def load(self, kinds: Any, context: Any, rebuild: Callable[[Any], Any]) -> Any:
+        """What was kept, or None: whatever is wrong with a file, it is as if not there."""
         path = self.path(kinds, context)
         if path is None:
             return None
@@ -94,7 +98,7 @@ class Kept(NullCache):
             data = blob[hashlib.sha256().digest_size :]
             if summed(data) != blob:
                 raise ValueError("it was cut or changed")
-            found = CompileResult._rebuild(context, *pickle.loads(data))
+            found = rebuild(pickle.loads(data))
         except FileNotFoundError:
             return None
         except Exception as error:
@@ -108,11 +112,16 @@ class Kept(NullCache):
 
     def save_overload(self, kinds: Any, result: Any) -> None:
         """Keep a compiled function for the next process."""
-        path = self.path(kinds, result.target_context)
-        if path is None or result.lifted or result.library.has_dynamic_globals:
+        if not (result.lifted or result.library.has_dynamic_globals):
+            self.save(kinds, result.target_context, result._reduce())
+
+    def save(self, kinds: Any, context: Any, state: Any) -> None:
+        """Keep what `load` gives back."""
+        path = self.path(kinds, context)
+        if path is None:
             return
         try:
-            _write(path, summed(dumps(result._reduce())))
+            _write(path, summed(dumps(state)))
         except Exception as error:  # a full or lost folder
             _warn_once(None, f"{AGAIN}: {error} (set NUMBA_CACHE_DIR)")
         if path.name.startswith("0"):  # now and then: one name in sixteen

@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 from llvmlite import binding, ir
-from numba import carray
 from numba.core import cgutils, errors, types
 
-from .compiled import LLVM_REAL, callable_from_c, helper
-from .emitted import as_intrinsic, intrinsic, llvm, suffix
-from .product import I64, ROWS, VECTOR_BYTES, copy, move, move_one, set_zero, sum_up, writes
+from .compiled import LLVM_REAL, library
+from .emitted import as_intrinsic, llvm, suffix
+from .product import ROWS, VECTOR_BYTES, Block, copy_all, sum_up
+from .written import I64, write
+
+__all__ = ["gather", "gather_packed", "multiply", "pack", "pack_rows"]  # of compiled code
 
 LINE = 2 * VECTOR_BYTES  # bytes of one row of a panel
 DEPTH = 256  # k is split into blocks of so many, so that a panel stays in the first cache
@@ -47,234 +49,167 @@ def gather_size(rows: int, columns: int, dtype: Any) -> int:
     return packed_size(TALL, rows, dtype) + packed_size(TALL, columns, dtype) + spare
 
 
-# --- what the routines are made of --------------------------------------------------------------
+# --- the routines: addresses and strides in bytes -------------------------------------------------
 
 
 def symbol(name, real):
     return f"tinygrad_rnn.{name}.{suffix(LLVM_REAL[real])}"
 
 
-def call(builder, real, name, first, numbers):
-    """Call a routine: a pointer that says the type, then 64-bit numbers."""
-    first = builder.inttoptr(first, LLVM_REAL[real].as_pointer())
-    llvm(builder, symbol(name, real), ir.VoidType(), first, *numbers)
+def move_tile(w, source, source_row, source_col, target, target_row, target_col, rows, columns):
+    with w.loop(0, rows) as i, w.loop(0, columns) as j:
+        at = source + i * source_row + j * source_col
+        place = target + i * target_row + j * target_col
+        Block(w.builder, w.real).copy_one(at.value, place.value)
 
 
-@intrinsic(prefer_literal=True)
-def routine(typing, name, like, numbers):
-    """Call another routine by its name: it is compiled once, not into each caller."""
-
-    def generate(context, builder, signature, arguments):
-        (name, like, kinds), values = signature.args, arguments[2]
-        values = cgutils.unpack_tuple(builder, values)
-        values = [
-            context.cast(builder, value, kind, types.int64)
-            for value, kind in zip(values, kinds.types, strict=True)
-        ]
-        call(builder, like.dtype, name.literal_value, ir.Constant(I64, 0), values)
-        return context.get_dummy_value()
-
-    return types.void(name, like, numbers), generate
-
-
-@writes
-def tiles(block, like, pick, a, a_row, a_k, b, b_next, c, c_row, depth, fresh):
+def tiles(w, pick, a, a_row, a_k, b, b_next, c, c_row, depth, fresh):
     """The tile TILES[pick], under panels that are `b_next` bytes apart."""
-    builder, right = block.builder, (b, ir.Constant(I64, LINE), b_next)
+    block = Block(w.builder, w.real)
+    left, right = (a.value, a_row.value, a_k.value), (b.value, w.number(LINE).value, b_next.value)
     for i, sides in enumerate(TILES):
-        with builder.if_then(builder.icmp_signed("==", pick, ir.Constant(I64, i))):
-            sum_up(block, *sides, a, a_row, a_k, *right, c, c_row, depth, fresh)
-
-
-@intrinsic
-def stack(typing, like):
-    """The address of room for one tile on the stack."""
-
-    def generate(context, builder, signature, arguments):
-        kind = ir.ArrayType(ir.IntType(8), HIGH * LINE)
-        room = cgutils.alloca_once(builder, kind)
-        return builder.ptrtoint(room, I64)
-
-    return types.int64(like), generate
-
-
-@helper
-def move_tile(like, source, source_row, source_col, target, target_row, target_col, rows, columns):
-    for i in range(rows):
-        for j in range(columns):
-            at = source + i * source_row + j * source_col
-            move_one(like, at, target + i * target_row + j * target_col)
-
-
-# --- the routines: addresses and strides in bytes -------------------------------------------------
+        with w.when(pick.equals(i)):
+            sum_up(block, *sides, *left, *right, c.value, c_row.value, depth.value, fresh.value)
 
 
 def strip(
-    first, a, a_step, a_row, a_k, b, b_next, c, c_step, c_row, c_col,
+    w, a, a_step, a_row, a_k, b, b_next, c, c_step, c_row, c_col,
     steps, rows, depth, count, panels, fresh,
 ):  # fmt: skip
     """The columns of C under one panel, or under several if there are up to three rows."""
-    like = carray(first, 1)
-    item = like.itemsize
-    in_place = c_col == item and count * item >= LINE
-    room = stack(like)
-    if not in_place:  # what fills up a tile is added to as well: garbage may be slow denormals
-        for at in range(0, HIGH * LINE, item):
-            set_zero(like, room + at)
-    parts = (rows + HIGH - 1) // HIGH
-    least = rows // parts  # tiles of even height: low ones are slow
+    item, block = w.item, Block(w.builder, w.real)
+    in_place = c_col.equals(item) & (count * item >= LINE)
+    fresh, room = ~fresh.equals(0), w.room(HIGH * LINE)
+    with w.when(~in_place):  # what fills up a tile is added to: garbage may be slow denormals
+        for vector in range(HIGH * LINE // VECTOR_BYTES):
+            block.store(ir.Constant(block.vector, None), (room + vector * VECTOR_BYTES).value)
+    parts = (rows + (HIGH - 1)) // HIGH
+    least = rows // parts.least(1)  # tiles of even height: low ones are slow
     longer = rows - least * parts
-    for s in range(steps):
-        a_at, c_at = a + s * a_step, c + s * c_step
-        for i in range(parts):
-            height = least + (i < longer)
-            pick = height - 1 if panels == 1 else HIGH + height - 1
-            place, place_row = (c_at, c_row) if in_place else (room, LINE)
-            if not in_place and not fresh:
-                move_tile(like, c_at, c_row, c_col, room, LINE, item, height, count)
-            tiles(like, pick, a_at, a_row, a_k, b, b_next, place, place_row, depth, fresh != 0)
-            if not in_place:
-                move_tile(like, room, LINE, item, c_at, c_row, c_col, height, count)
-            a_at, c_at = a_at + height * a_row, c_at + height * c_row
+    with w.loop(0, steps) as s, w.loop(0, parts) as i:
+        height, first = least + (i < longer).choose(1, 0), least * i + i.most(longer)
+        pick = panels.equals(1).choose(height - 1, height + (HIGH - 1))
+        a_at, c_at = a + s * a_step + first * a_row, c + s * c_step + first * c_row
+        place, place_row = in_place.choose(c_at, room), in_place.choose(c_row, LINE)
+        there = w.number(LINE), w.number(item)
+        with w.when(~(in_place | fresh)):
+            move_tile(w, c_at, c_row, c_col, room, *there, height, count)
+        tiles(w, pick, a_at, a_row, a_k, b, b_next, place, place_row, depth, fresh)
+        with w.when(~in_place):
+            move_tile(w, room, *there, c_at, c_row, c_col, height, count)
 
 
 def under_panels(
-    first, a, a_step, a_row, a_k, b, c, c_step, c_row, c_col, steps, rows, depth, columns, fresh
+    w, a, a_step, a_row, a_k, b, c, c_step, c_row, c_col, steps, rows, depth, columns, fresh
 ):
     """C (+)= A @ W for as many rows of A as stay near: a panel is used for all of them."""
-    like = carray(first, 1)
-    item = like.itemsize
-    wide = LINE // item
-    j = 0
-    while j < columns:
-        panels = THIN_1 if rows == 1 else THIN_2 if rows <= FEW else 1
-        if c_col != item or columns - j < panels * wide:
-            panels = 1
-        count = min(columns - j, panels * wide)
-        panel = b + j * depth * item
-        for start in range(0, max(depth, 1), DEPTH):
-            block = min(DEPTH, depth - start)
-            a_at, b_at = a + start * a_k, panel + start * LINE
-            routine("strip", like, (
-                a_at, a_step, a_row, a_k, b_at, depth * LINE, c + j * c_col, c_step, c_row, c_col,
-                steps, rows, block, count, panels, fresh != 0 and start == 0,
-            ))  # fmt: skip
-        j += count
+    item, wide = w.item, LINE // w.item
+    most = rows.equals(1).choose(THIN_1, (rows <= FEW).choose(THIN_2, 1))
+    most = c_col.equals(item).choose(most, 1)
+    groups = columns // (most * wide)  # so many panels at once, and what is left one by one
+    left = columns - groups * most * wide
+    with w.loop(0, groups + (left + (wide - 1)) // wide) as k:
+        whole = k < groups
+        panels = whole.choose(most, 1)
+        j = whole.choose(k * most, groups * most + k - groups) * wide
+        count = (columns - j).most(panels * wide)
+        with w.loop(0, depth.least(1), DEPTH) as start:
+            w.call(
+                symbol("strip", w.real), a + start * a_k, a_step, a_row, a_k,
+                b + j * depth * item + start * LINE, depth * LINE, c + j * c_col, c_step, c_row,
+                c_col, steps, rows, (depth - start).most(DEPTH), count, panels,
+                ~fresh.equals(0) & start.equals(0),
+            )  # fmt: skip
 
 
 def multiply_all(
-    first, a, a_step, a_row, a_k, b, c, c_step, c_row, c_col, steps, rows, depth, columns, fresh
+    w, a, a_step, a_row, a_k, b, c, c_step, c_row, c_col, steps, rows, depth, columns, fresh
 ):
     """C[s] (+)= A[s] @ W, in blocks of rows that stay in the second cache."""
-    like = carray(first, 1)
-    if rows == 0 or steps == 0:
-        return
-    if rows == 1:
-        rows, steps, a_row, c_row = steps, 1, a_step, c_step
-    elif a_step == rows * a_row and c_step == rows * c_row:
-        rows, steps = rows * steps, 1
-    near = NEAR // (max(depth, 1) * like.itemsize)
-    tall = rows if rows <= 2 * near else max(near // HIGH, 4) * HIGH
-    many = max(1, near // tall)
-    for i in range(0, rows, tall):
-        for s in range(0, steps, many):
-            routine("under_panels", like, (
-                a + s * a_step + i * a_row, a_step, a_row, a_k, b,
-                c + s * c_step + i * c_row, c_step, c_row, c_col,
-                min(many, steps - s), min(tall, rows - i), depth, columns, fresh,
-            ))  # fmt: skip
+    one = rows.equals(1)
+    joined = a_step.equals(rows * a_row) & c_step.equals(rows * c_row)
+    a_row, c_row = one.choose(a_step, a_row), one.choose(c_step, c_row)
+    rows = one.choose(steps, joined.choose(rows * steps, rows))
+    steps = (one | joined).choose(1, steps)
+    near = w.number(NEAR) // (depth.least(1) * w.item)
+    tall = (rows <= near * 2).choose(rows, (near // HIGH).least(4) * HIGH).least(1)
+    many = (near // tall).least(1)
+    with w.loop(0, rows, tall) as i, w.loop(0, steps, many) as s:
+        w.call(
+            symbol("under_panels", w.real),
+            a + s * a_step + i * a_row, a_step, a_row, a_k, b,
+            c + s * c_step + i * c_row, c_step, c_row, c_col,
+            (steps - s).most(many), (rows - i).most(tall), depth, columns, fresh,
+        )  # fmt: skip
 
 
-def pack_rows_of(first, a, a_step, a_row, a_col, panels, line_count, rows, columns, start, stop):
+def pack_rows_of(w, a, a_step, a_row, a_col, panels, line_count, rows, columns, start, stop):
     """Pack the lines start .. stop of A (steps, rows, columns), seen as one tall matrix."""
-    like = carray(first, 1)
-    item = like.itemsize
-    wide = LINE // item
-    size = line_count * LINE
-    if a_step == rows * a_row:
-        rows = stop  # one tall matrix it is
-    for j in range(0, columns, wide):
-        count = min(wide, columns - j)
-        panel = panels + j // wide * size
-        if count < wide:
-            for k in range(stop - start):
-                for i in range(count, wide):
-                    set_zero(like, panel + k * LINE + i * item)
-        at = start
-        while at < stop:
-            s, r = at // rows, at % rows
-            height = min(rows - r, stop - at)
-            source = a + s * a_step + r * a_row + j * a_col
-            target = panel + (at - start) * LINE
-            if a_col == item and count == wide:
-                for i in range(height):
-                    move(like, source + i * a_row, target + i * LINE)
-                    move(like, source + i * a_row + VECTOR_BYTES, target + i * LINE + VECTOR_BYTES)
-            else:
-                copy(like, source, a_row, a_col, target, LINE, item, height, count)
-            at += height
+    item, wide, block = w.item, LINE // w.item, Block(w.builder, w.real)
+    rows = a_step.equals(rows * a_row).choose(stop, rows).least(1)  # one tall matrix it may be
+    with w.loop(0, columns, wide) as j:
+        count = (columns - j).most(wide)
+        panel = panels + j // wide * line_count * LINE
+        with w.when(count < wide), w.loop(0, stop - start) as k:
+            for vector in (0, VECTOR_BYTES):
+                zero = ir.Constant(block.vector, None)
+                block.store(zero, (panel + k * LINE + vector).value)
+        with w.loop(start // rows, (stop + rows - 1) // rows) as s:
+            low, high = start.least(s * rows), stop.most((s + 1) * rows)
+            source = a + s * a_step + (low - s * rows) * a_row + j * a_col
+            w.call(symbol("copy", w.real), source, a_row, a_col, panel + (low - start) * LINE,
+                   LINE, item, high - low, count)  # fmt: skip
 
 
 def gather_all(
-    first, a, a_step, a_row, a_col, g, g_step, g_row, g_col, c, c_row, steps, rows, tall, columns,
+    w, a, a_step, a_row, a_col, g, g_step, g_row, g_col, c, c_row, steps, rows, tall, columns,
     scratch, ready, fresh,
 ):  # fmt: skip
     """C (+)= sum of outer(A[s, r], G[s, r]), some lines packed at a time; G may be `ready`."""
-    like = carray(first, 1)
-    item = like.itemsize
-    wide = LINE // item
-    left = scratch + (-scratch) % 64
-    right = left + (tall + wide - 1) // wide * TALL * LINE
-    lines = steps * rows
-    for start in range(0, lines, TALL):
-        stop = min(start + TALL, lines)
+    item, wide, pack = w.item, LINE // w.item, symbol("pack", w.real)
+    left = scratch + (-scratch & 63)
+    right = left + (tall + (wide - 1)) // wide * (TALL * LINE)
+    lines, ready = steps * rows, ~ready.equals(0)
+    with w.loop(0, lines, TALL) as start:
+        stop = lines.most(start + TALL)
         depth = stop - start
-        routine("pack", like, (
-            a, a_step, a_row, a_col, left, depth, rows, tall, start, stop,
-        ))  # fmt: skip
-        panels, b_next = right, depth * LINE
-        if ready:
-            panels, b_next = g + start * LINE, lines * LINE
-        else:
-            routine("pack", like, (
-                g, g_step, g_row, g_col, right, depth, rows, columns, start, stop,
-            ))  # fmt: skip
-        for j in range(0, columns, wide):
-            count = min(wide, columns - j)
-            for i in range(0, tall, wide):
-                routine("strip", like, (
-                    left + i * depth * item, 0, item, LINE, panels + j // wide * b_next, 0,
-                    c + i * c_row + j * item, 0, c_row, item, 1, min(wide, tall - i), depth,
-                    count, 1, fresh != 0 and start == 0,
-                ))  # fmt: skip
+        w.call(pack, a, a_step, a_row, a_col, left, depth, rows, tall, start, stop)
+        with w.when(~ready):
+            w.call(pack, g, g_step, g_row, g_col, right, depth, rows, columns, start, stop)
+        panels = ready.choose(g + start * LINE, right)
+        b_next = ready.choose(lines, depth) * LINE
+        with w.loop(0, columns, wide) as j, w.loop(0, tall, wide) as i:
+            w.call(
+                symbol("strip", w.real), left + i * depth * item, 0, item, LINE,
+                panels + j // wide * b_next, 0, c + i * c_row + j * item, 0, c_row, item, 1,
+                (tall - i).most(wide), depth, (columns - j).most(wide), 1,
+                ~fresh.equals(0) & start.equals(0),
+            )  # fmt: skip
 
 
-ROUTINES: dict[str, Any] = {
-    "pack": (pack_rows_of, 10),
-    "strip": (strip, 16),
-    "under_panels": (under_panels, 14),
-    "multiply": (multiply_all, 14),
-    "gather": (gather_all, 17),
-}
+INNER: dict[str, Any] = {"copy": copy_all, "strip": strip, "under_panels": under_panels}
+OUTER: dict[str, Any] = {"pack": pack_rows_of, "multiply": multiply_all, "gather": gather_all}
 
-_loaded: dict[Any, Any] = {}
+_loaded: dict[Any, Any] = {}  # kept: code that is freed is gone
 _lock = threading.Lock()
 
 
 def load(real: Any) -> None:
     """Compile the routines of one float type, or find them on disk, and give them their names."""
-    if real in _loaded:
-        return
     with _lock:
         if real in _loaded:
             return
-        callbacks = []
-        for name, (function, numbers) in ROUTINES.items():
-            kind = types.void(types.CPointer(real), *[types.int64] * numbers)
-            callback = callable_from_c(function, kind)
-            binding.add_symbol(symbol(name, real), callback.address)
-            callbacks.append(callback)
-        _loaded[real] = callbacks  # kept: a callback that is freed takes its code along
+        made = library("panels", real, written)
+        for name in OUTER:
+            address = made.get_pointer_to_function(symbol(name, real))
+            binding.add_symbol(symbol(name, real), address)
+        _loaded[real] = made
+
+
+def written(module: Any, real: Any) -> None:
+    """Write the routines of one float type."""
+    for name, body in (INNER | OUTER).items():
+        write(module, symbol(name, real), real, body, name in OUTER)
 
 
 # --- what generated code calls ------------------------------------------------------------------
@@ -310,7 +245,7 @@ def door(*dimensions):
                 ]
                 target, values = numbers(builder, *given)
                 values = [ir.Constant(I64, v) if isinstance(v, int) else v for v in values]
-                call(builder, arrays[0].dtype, target, given[0].data, values)
+                llvm(builder, symbol(target, arrays[0].dtype), ir.VoidType(), *values)
                 return context.get_dummy_value()
 
             return types.void(*kinds), generate

@@ -13,12 +13,11 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import from_dtype, njit, types
-from numba.core import cgutils
-from numba.extending import overload
+from numba.extending import lower_builtin, overload, type_callable
 
 from . import numbers
-from .compiled import LLVM_REAL, OPTIONS, closed, helper, read, written
-from .emitted import fma, llvm, numeric, suffix
+from .compiled import LLVM_REAL, OPTIONS, closed, helper, library, read, written
+from .emitted import fma, llvm, suffix
 from .kept import Kept
 
 # exp(r) = 1 + r + r^2 p(r). The coefficients of p are a minimax fit (Remez exchange in 300-bit
@@ -45,127 +44,197 @@ DOUBLE = (
 )
 MANTISSA = {types.float32: 23, types.float64: 52}
 BIAS = {types.float32: 127, types.float64: 1023}
+WHOLE = (types.Integer, types.Boolean)
 
 
-@numeric
-def fused(builder, real, a, b, c):
-    """a * b + c."""
-    return fma(builder, a, b, c)
+class Number:
+    """A number in code that is being written: arithmetic on it writes instructions.
+
+    So a formula below runs once for each place that it is called at, without Numba having to type
+    and optimise a function of its own.
+    """
+
+    def __init__(self, builder, real, value):
+        self.builder, self.real, self.value = builder, real, value
+        self.kind = LLVM_REAL[real]
+
+    def made(self, write, *others):
+        """What `write`, a method of the builder, makes of this and others."""
+        values = [x.value if isinstance(x, Number) else ir.Constant(self.kind, x) for x in others]
+        return Number(self.builder, self.real, write(self.value, *values))
+
+    def called(self, name, *others):
+        """What a function of LLVM's says of this and others."""
+        name = f"llvm.{name}.{suffix(self.kind)}"
+        return self.made(lambda *values: llvm(self.builder, name, self.kind, *values), *others)
+
+    def __add__(self, other):
+        return self.made(self.builder.fadd, other)
+
+    def __sub__(self, other):
+        return self.made(self.builder.fsub, other)
+
+    def __mul__(self, other):
+        return self.made(self.builder.fmul, other)
+
+    def __truediv__(self, other):
+        return self.made(self.builder.fdiv, other)
+
+    def __neg__(self):
+        return self.made(self.builder.fneg)
+
+    def __abs__(self):
+        return self.called("fabs")
+
+    def where(self, sign, other, yes, no):
+        """`yes` where the comparison holds, else `no`; it never does with NaN."""
+        holds = self.made(lambda a, b: self.builder.fcmp_ordered(sign, a, b), other)
+        return yes.made(lambda a, b: self.builder.select(holds.value, a, b), no)
+
+    def least(self, low):
+        """This, or `low` where that is larger; NaN stays."""
+        return self.where("<", low, self.constant(low), self)
+
+    def most(self, high):
+        return self.where(">", high, self.constant(high), self)
+
+    def constant(self, x):
+        return Number(self.builder, self.real, ir.Constant(self.kind, x))
 
 
-@numeric
-def polynomial(builder, real, x, coefficients):
+def fused(a, b, c):
+    """a * b + c, rounded once where the host can: asked for by name, LLVM never decides it."""
+    return a.made(lambda *values: fma(a.builder, *values), b, c)
+
+
+def polynomial(x, coefficients):
     """The sum of coefficients[i] * x^i, by Horner's rule."""
-    *rest, total = cgutils.unpack_tuple(builder, coefficients)
+    *rest, total = coefficients
+    total = x.constant(total)
     for term in reversed(rest):
-        total = fma(builder, total, x, term)
+        total = fused(total, x, x.constant(term))
     return total
 
 
-@numeric
-def with_sign(builder, real, size, sign):
-    """`size` with the sign of `sign`, zero's sign included."""
-    return llvm(builder, f"llvm.copysign.{suffix(size.type)}", size.type, size, sign)
-
-
-@numeric
-def scaled(builder, real, x, shifted, shift):
+def scaled(x, shifted, shift):
     """x * 2^n for n = shifted - shift, read from the low bits of `shifted`.
 
     In two steps, so that results beyond the normal range overflow or go denormal with one rounding.
     """
+    builder, real = x.builder, x.real
     whole = ir.IntType(real.bitwidth)
-    n = builder.sub(builder.bitcast(shifted, whole), builder.bitcast(shift, whole))
+    bits = [builder.bitcast(y.value, whole) for y in (shifted, x.constant(shift))]
+    n = builder.sub(*bits)
     half = builder.ashr(n, ir.Constant(whole, 1))
     for power in (half, builder.sub(n, half)):
         exponent = builder.add(power, ir.Constant(whole, BIAS[real]))
         factor = builder.shl(exponent, ir.Constant(whole, MANTISSA[real]))
-        x = builder.fmul(x, builder.bitcast(factor, x.type))
+        x = x * Number(builder, real, builder.bitcast(factor, x.kind))
     return x
 
 
-def curves(real, coefficients, mantissa, ln2_high, ln2_low, low, high, flat):
+class Curves:
     """exp, tanh and sigmoid for one float type.
 
     exp is 0 below `low` and inf above `high`; tanh is 1 above `flat`. A comparison with NaN is
     false, so NaN passes every clamp.
     """
-    coefficients = tuple(real(c) for c in coefficients)
-    shift = real(1.5 * 2.0**mantissa)  # adding it rounds to a whole number, kept in the low bits
-    per_ln2, ln2_high, ln2_low = real(1 / math.log(2.0)), real(ln2_high), real(ln2_low)
-    low, high, flat = real(low), real(high), real(flat)
-    zero, one, two = real(0), real(1), real(2)
 
-    @helper
-    def split(x):
+    def __init__(self, real, coefficients, ln2_high, ln2_low, low, high, flat):
+        self.coefficients, self.ln2 = coefficients, (ln2_high, ln2_low)
+        self.low, self.high, self.flat = low, high, flat
+        # Adding it rounds to a whole number, kept in the low bits.
+        self.shift = 1.5 * 2.0 ** MANTISSA[real]
+
+    def split(self, x):
         """q and the shifted n of exp(x) = 2^n (1 + q)."""
-        shifted = fused(x, per_ln2, shift)
-        n = shifted - shift
+        ln2_high, ln2_low = map(x.constant, self.ln2)
+        shifted = fused(x, x.constant(1 / math.log(2.0)), x.constant(self.shift))
+        n = shifted - self.shift
         r = fused(-n, ln2_low, fused(-n, ln2_high, x))
-        return fused(r * r, polynomial(r, coefficients), r), shifted
+        return fused(r * r, polynomial(r, self.coefficients), r), shifted
 
-    def exp(x):
-        x = low if x < low else x
-        x = high if x > high else x
-        q, shifted = split(x)
-        return scaled(one + q, shifted, shift)
+    def exp(self, x):
+        q, shifted = self.split(x.least(self.low).most(self.high))
+        return scaled(q + 1.0, shifted, self.shift)
 
-    def tanh(x):
-        y = abs(x)
-        y = two * (flat if y > flat else y)
-        q, shifted = split(y)
-        power = scaled(one, shifted, shift)
-        t = fused(power, q, power - one)  # exp(2|x|) - 1, accurate for small x too
-        return with_sign(t / (t + two), x)
+    def tanh(self, x):
+        q, shifted = self.split(abs(x).most(self.flat) * 2.0)
+        power = scaled(x.constant(1.0), shifted, self.shift)
+        t = fused(power, q, power - 1.0)  # exp(2|x|) - 1, accurate for small x too
+        return (t / (t + 2.0)).called("copysign", x)
 
-    natural = helper(exp)
-
-    def sigmoid(x):
-        e = natural(-abs(x))
-        return (one if x >= zero else e) / (one + e)
-
-    return {"exp": exp, "tanh": tanh, "sigmoid": sigmoid}
+    def sigmoid(self, x):
+        e = self.exp(-abs(x))
+        return x.where(">=", 0.0, x.constant(1.0), e) / (e + 1.0)
 
 
 CURVES = {
-    types.float32: curves(
-        np.float32, SINGLE, 23, 0.693145751953125, 1.428606765330187e-06, -104.0, 89.0, 10.0
+    types.float32: Curves(
+        types.float32, SINGLE, 0.693145751953125, 1.428606765330187e-06, -104.0, 89.0, 10.0
     ),
-    types.float64: curves(
-        np.float64, DOUBLE, 52, 0.693147180559663, 2.8235290563031577e-13, -746.0, 710.0, 20.0
+    types.float64: Curves(
+        types.float64, DOUBLE, 0.693147180559663, 2.8235290563031577e-13, -746.0, 710.0, 20.0
     ),
 }
 
 
-def known_as(function):
-    """The overload of a function of numbers for both float types: a curve of its name."""
-    curve = lambda x: CURVES[x][function.__name__] if x in CURVES else None
-    overload(function, jit_options=OPTIONS)(curve)
+def written_curves(module, real):
+    """Write the curves of a float type: optimised by themselves, a caller's fast-math stays out."""
+    kind = LLVM_REAL[real]
+    for name in ("exp", "tanh", "sigmoid"):
+        curve = ir.Function(module, ir.FunctionType(kind, [kind]), symbol(name, real))
+        builder = ir.IRBuilder(curve.append_basic_block())
+        builder.ret(getattr(CURVES[real], name)(Number(builder, real, curve.args[0])).value)
+
+
+@lru_cache(2)
+def library_of(real):
+    return library("curves", real, written_curves)
+
+
+def symbol(name, real):
+    return f"tinygrad_rnn.{name}.{suffix(LLVM_REAL[real])}"
+
+
+def known_as_curve(function):
+    """A function of numbers is, in compiled code, the curve of its name."""
+    type_callable(function)(lambda context: lambda x: x(x) if x in LLVM_REAL else None)
+
+    def write(context, builder, signature, arguments):
+        real = signature.return_type
+        context.active_code_library.add_linking_library(library_of(real))
+        return llvm(builder, symbol(function.__name__, real), LLVM_REAL[real], *arguments)
+
+    for real in LLVM_REAL:
+        lower_builtin(function, real)(write)
 
 
 for _function in (numbers.exp, numbers.tanh, numbers.sigmoid):
-    known_as(_function)
+    known_as_curve(_function)
 
 
-@numeric
-def larger(builder, kind, x, y):
-    """The larger of two numbers; NaN if either is."""
-    if kind in LLVM_REAL:
-        return llvm(builder, f"llvm.maximum.{suffix(x.type)}", x.type, x, y)
-    compare = builder.icmp_signed if getattr(kind, "signed", False) else builder.icmp_unsigned
-    return builder.select(compare(">", x, y), x, y)
+def known_as_choice(function, sign):
+    """A function of two numbers is the one that is `sign` (> or <) of the other; NaN if either."""
+
+    def describe(context):
+        return lambda x, y: x(x, x) if x in LLVM_REAL or isinstance(x, WHOLE) else None
+
+    def write(context, builder, signature, arguments):
+        real = signature.return_type
+        if real not in LLVM_REAL:
+            icmp = builder.icmp_signed if getattr(real, "signed", False) else builder.icmp_unsigned
+            return builder.select(icmp(sign, *arguments), *arguments)
+        x, y = (Number(builder, real, value) for value in arguments)
+        return (x.called("maximum", y) if sign == ">" else -(-x).called("maximum", -y)).value
+
+    type_callable(function)(describe)
+    for kind in (*LLVM_REAL, *WHOLE):
+        lower_builtin(function, kind, kind)(write)
 
 
-@overload(numbers.maximum, jit_options=OPTIONS)
-def _maximum(x, y):
-    return lambda x, y: larger(x, y)
-
-
-@overload(numbers.minimum, jit_options=OPTIONS)
-def _minimum(x, y):
-    if x in LLVM_REAL:
-        return lambda x, y: -larger(-x, -y)
-    return lambda x, y: x if x < y else y
+known_as_choice(numbers.maximum, ">")
+known_as_choice(numbers.minimum, "<")
 
 
 @overload(numbers.alike, jit_options=OPTIONS)

@@ -10,8 +10,10 @@ import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
 
-from .compiled import FUSED, HOST, LLVM_REAL, helper, inlined, read, specialised
-from .emitted import as_intrinsic, fma, intrinsic
+from .compiled import FUSED, HOST, LLVM_REAL, inlined, read, specialised
+from .denormals import flush_denormals, restore
+from .emitted import as_intrinsic, fma, intrinsic, llvm, suffix
+from .written import I64, write
 
 VECTOR_BYTES = 64 if "avx512f" in HOST else 32 if "avx" in HOST else 16
 # The tile: as many rows of two vectors as the host's registers hold (32 of them, else 16).
@@ -22,14 +24,14 @@ PACK_FROM = 5 * ROWS  # rows of C from which a copy of B's panel pays for itself
 
 SHALLOW = 4  # up to this k a product mostly writes C, so it walks C in the order of memory
 
-I32, I64 = ir.IntType(32), ir.IntType(64)
+I32 = ir.IntType(32)
 
 
 class Block:
     """What the intrinsics below need to know to read and write vectors at raw addresses."""
 
     def __init__(self, builder, real):
-        self.builder, self.real = builder, LLVM_REAL[real]
+        self.builder, self.kind, self.real = builder, real, LLVM_REAL[real]
         self.bytes = real.bitwidth // 8
         self.lanes = VECTOR_BYTES // self.bytes
         self.vector = ir.VectorType(self.real, self.lanes)
@@ -47,6 +49,12 @@ class Block:
 
     def store(self, value, address):
         self.builder.store(value, self.pointer(address, self.vector)).align = 1
+
+    def copy_one(self, source, target):
+        """Copy one number."""
+        value = self.builder.load(self.pointer(source, self.real))
+        value.align = 1
+        self.builder.store(value, self.pointer(target, self.real)).align = 1
 
     def offset(self, address, vectors):
         return self.builder.add(address, ir.Constant(I64, vectors * VECTOR_BYTES))
@@ -144,34 +152,6 @@ def tile(typing, rows, vectors, like, a, a_row, a_k, b, b_k, c, c_row, depth, fr
 
 
 @writes
-def move(block, like, source, target):
-    """Copy one vector."""
-    block.store(block.load(source), target)
-
-
-@writes
-def move_one(block, like, source, target):
-    """Copy one number."""
-    value = block.builder.load(block.pointer(source, block.real))
-    value.align = 1
-    block.builder.store(value, block.pointer(target, block.real)).align = 1
-
-
-@writes
-def set_zero(block, like, target):
-    """Write one zero."""
-    zero = ir.Constant(block.real, 0.0)
-    block.builder.store(zero, block.pointer(target, block.real)).align = 1
-
-
-@writes
-def turn(block, like, source, source_row, target, target_row):
-    """Copy a square of lanes x lanes numbers, transposed in registers."""
-    for i, line in enumerate(block.turned(source, source_row)):
-        block.store(line, block.builder.add(target, block.times(target_row, i)))
-
-
-@writes
 def dots(block, like, a, a_k, b, b_col, c, squares):
     """One row of A against as many columns of B as a vector has lanes, each contiguous.
 
@@ -235,53 +215,71 @@ wide_strip = strip_of(2)
 narrow_strip = strip_of(1)
 
 
-@inlined
-def copy_lines(like, source, source_row, target, target_row, rows, columns):
+def copy_lines(w, source, source_row, target, target_row, rows, columns):
     """Copy a matrix whose rows are contiguous on both sides."""
-    item = like.itemsize
-    whole = columns * item // VECTOR_BYTES * VECTOR_BYTES
-    for i in range(rows):
+    block = Block(w.builder, w.real)
+    whole = columns * w.item // VECTOR_BYTES * VECTOR_BYTES
+    with w.loop(0, rows) as i:
         line, place = source + i * source_row, target + i * target_row
-        for at in range(0, whole, VECTOR_BYTES):
-            move(like, line + at, place + at)
-        for at in range(whole, columns * item, item):
-            move_one(like, line + at, place + at)
+        with w.loop(0, whole, VECTOR_BYTES) as at:
+            block.store(block.load((line + at).value), (place + at).value)
+        with w.loop(whole, columns * w.item, w.item) as at:
+            block.copy_one((line + at).value, (place + at).value)
 
 
-@inlined
-def copy_turned(like, source, source_col, target, target_row, rows, columns):
+def copy_turned(w, source, source_col, target, target_row, rows, columns):
     """Copy a matrix whose columns are contiguous in the source, whose rows are in the target."""
-    item = like.itemsize
-    lanes = VECTOR_BYTES // item
+    block = Block(w.builder, w.real)
+    lanes, item = block.lanes, w.item
     full_rows, full_columns = rows // lanes * lanes, columns // lanes * lanes
-    for i in range(0, full_rows, lanes):
-        for j in range(0, full_columns, lanes):
-            corner = source + i * item + j * source_col
-            turn(like, corner, source_col, target + i * target_row + j * item, target_row)
-    for i in range(rows):
-        start = full_columns if i < full_rows else 0
-        for j in range(start, columns):
-            at = source + i * item + j * source_col
-            move_one(like, at, target + i * target_row + j * item)
+    with w.loop(0, full_rows, lanes) as i, w.loop(0, full_columns, lanes) as j:
+        corner, place = source + i * item + j * source_col, target + i * target_row + j * item
+        for k, line in enumerate(block.turned(corner.value, source_col.value)):
+            block.store(line, (place + target_row * k).value)
+    with w.loop(0, rows) as i, w.loop((i < full_rows).choose(full_columns, 0), columns) as j:
+        at = source + i * item + j * source_col
+        block.copy_one(at.value, (target + i * target_row + j * item).value)
 
 
-@helper
-def copy(like, source, source_row, source_col, target, target_row, target_col, rows, columns):
+def copy_all(
+    w, source, source_row, source_col, target, target_row, target_col, rows, columns
+):  # fmt: skip
     """Copy a matrix between any two sets of strides."""
-    item = like.itemsize
-    if source_col == item and target_row == item:  # the same copy, seen with rows as columns
-        source_row, source_col = source_col, source_row
-        target_row, target_col = target_col, target_row
-        rows, columns = columns, rows
-    if source_col == item and target_col == item:
-        copy_lines(like, source, source_row, target, target_row, rows, columns)
-    elif source_row == item and target_col == item:
-        copy_turned(like, source, source_col, target, target_row, rows, columns)
-    else:
-        for i in range(rows):
-            for j in range(columns):
-                at = source + i * source_row + j * source_col
-                move_one(like, at, target + i * target_row + j * target_col)
+    item = w.item
+    turn = source_col.equals(item) & target_row.equals(item)
+    # The same copy, seen with rows as columns.
+    source_row, source_col = (
+        turn.choose(source_col, source_row),
+        turn.choose(source_row, source_col),
+    )
+    target_row, target_col = (
+        turn.choose(target_col, target_row),
+        turn.choose(target_row, target_col),
+    )
+    rows, columns = turn.choose(columns, rows), turn.choose(rows, columns)
+    packed = target_col.equals(item)
+    lines = packed & source_col.equals(item)
+    turned = packed & source_row.equals(item) & ~lines
+    with w.when(lines):
+        copy_lines(w, source, source_row, target, target_row, rows, columns)
+    with w.when(turned):
+        copy_turned(w, source, source_col, target, target_row, rows, columns)
+    with w.when(~(lines | turned)), w.loop(0, rows) as i, w.loop(0, columns) as j:
+        at = source + i * source_row + j * source_col
+        place = target + i * target_row + j * target_col
+        Block(w.builder, w.real).copy_one(at.value, place.value)
+
+
+@writes
+def copy(
+    block, like, source, source_row, source_col, target, target_row, target_col, rows, columns
+):
+    """Copy a matrix between any two sets of strides."""
+    numbers = source, source_row, source_col, target, target_row, target_col, rows, columns
+    module, name = block.builder.module, f"copy.{suffix(block.real)}"
+    if name not in module.globals:
+        write(module, name, block.kind, copy_all)
+    llvm(block.builder, name, ir.VoidType(), *numbers)
 
 
 @inlined
@@ -369,6 +367,7 @@ def product(x, y, out):
         panel[:] = 0  # what fills up a panel is multiplied too: garbage may be slow denormals
     strips = uneven or c_col != item
     strip = np.empty(rows * 2 * VECTOR_BYTES + 64 if strips else 0, np.uint8)
+    mode = flush_denormals() if item == 4 else 0
     tall = ROWS if depth <= SHALLOW and b_col == item else max(1, rows)
     for i in range(0, rows, tall):
         a_at, c_at, height = a + i * a_row, c + i * c_row, min(tall, rows - i)
@@ -376,6 +375,8 @@ def product(x, y, out):
             out, a_at, a_row, a_k, b, b_k, b_col, c_at, c_row, c_col, height, depth, first, columns,
             panel, strip,
         )  # fmt: skip
+    if item == 4:
+        restore(mode)
     keep(out, panel, strip)
 
 

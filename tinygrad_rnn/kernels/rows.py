@@ -16,7 +16,8 @@ from . import pointwise as pointwise  # which says what exp is in compiled code
 from .compiled import helper, read, rows, specialised, written
 from .emitted import intrinsic, llvm, numeric, suffix
 from .numbers import exp
-from .product import I32, I64, VECTOR_BYTES, Block
+from .product import I32, VECTOR_BYTES, Block
+from .written import I64
 
 LINE = 2048  # numbers raised together: one long line has few leftovers, and fits the first cache
 
