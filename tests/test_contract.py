@@ -19,7 +19,7 @@ import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import data, nn, optim
-from tinygrad_rnn.tensor import history, is_recording, recording
+from tinygrad_rnn.tensor import history, mode, recording
 
 T, B, I, H = 5, 3, 2, 4
 
@@ -1083,7 +1083,7 @@ def test_F10_an_exception_inside_leaves_gradients_alone():
         (y * w).backward()
     note = caught.value.__notes__[0]
     assert "broken" in note and "layer3" in note
-    assert x.grad is None and w.grad is None and is_recording()
+    assert x.grad is None and w.grad is None and mode.recording
     (x * w).backward()
     assert x.grad.item() == 2
 
@@ -1214,24 +1214,24 @@ def test_F14_tensors_do_not_pile_up_over_training(no_collector):
 def test_F15_switches_are_put_back_after_an_exception():
     @tg.no_grad()
     def fail(depth):
-        assert not is_recording()
+        assert not mode.recording
         return fail(depth - 1) if depth else 1 / 0
 
     for switch in (tg.no_grad(), recording(False)):
         with pytest.raises(ZeroDivisionError), switch:
             raise ZeroDivisionError
-        assert is_recording()
+        assert mode.recording
     with pytest.raises(ZeroDivisionError):
         fail(3)
-    assert is_recording()
+    assert mode.recording
     with tg.no_grad(), recording(True):
-        assert is_recording()
+        assert mode.recording
 
 
 def test_F15_each_thread_has_its_own_switch():
     found = []
     with tg.no_grad():
-        thread = threading.Thread(target=lambda: found.append(is_recording()))
+        thread = threading.Thread(target=lambda: found.append(mode.recording))
         thread.start()
         thread.join()
     assert found == [True]
@@ -1486,7 +1486,7 @@ def test_H05_too_much_memory_leaves_everything_as_it_was():
     with refused(MemoryError, "iB"):
         tg.broadcast_to(x, (10**14,)) + 1.0
     (x * x).backward()
-    assert x.grad.item() == 2 and is_recording()
+    assert x.grad.item() == 2 and mode.recording
 
 
 @pytest.mark.parametrize("error", [MemoryError, KeyboardInterrupt])
@@ -1565,7 +1565,7 @@ def test_I01_one_decorated_function_on_two_threads():
 
     def a():
         predict(a_inside, b_inside)
-        on = is_recording()
+        on = mode.recording
         a_left.set()
         return on
 
@@ -1573,8 +1573,8 @@ def test_I01_one_decorated_function_on_two_threads():
         with tg.no_grad():
             assert a_inside.wait(10)
             predict(b_inside, a_left)
-            on = is_recording()
-        return on, is_recording()
+            on = mode.recording
+        return on, mode.recording
 
     assert run_together(a, b) == [True, (False, True)]
 
@@ -1599,7 +1599,7 @@ def test_I06_a_derivative_may_walk_another_graph():
     x = leaf([1.0, 2.0])
     cube(x).sum().backward()
     same(x.grad.data, 3 * x.data**2)
-    assert is_recording()
+    assert mode.recording
 
 
 # -- K. training and data ---------------------------------------------------------------------

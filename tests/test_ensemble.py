@@ -6,7 +6,7 @@ import pytest
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
 from tinygrad_rnn.nn.ensemble import Ensemble, monte_carlo
-from tinygrad_rnn.tensor import is_recording
+from tinygrad_rnn.tensor import mode
 
 
 class Fixed(nn.Module):
@@ -104,16 +104,16 @@ def test_every_flag_is_put_back():
     model.output.train()
     before = flags(model)
     assert len(before) == 3 and len(set(before)) == 2
-    assert not monte_carlo(model, x, 2).requires_grad and is_recording()
+    assert not monte_carlo(model, x, 2).requires_grad and mode.recording
     assert flags(model) == before
 
     def fails(y):
-        assert all(flags(model)) and not is_recording()
+        assert all(flags(model)) and not mode.recording
         raise KeyError("mine")
 
     with pytest.raises(KeyError, match="mine"):
         monte_carlo(model, x, 2, output=fails)
-    assert flags(model) == before and is_recording()
+    assert flags(model) == before and mode.recording
 
 
 @pytest.mark.parametrize(
