@@ -86,17 +86,22 @@ def strip(
     parts = (rows + (HIGH - 1)) // HIGH
     least = rows // parts.least(1)  # tiles of even height: low ones are slow
     longer = rows - least * parts
-    with w.loop(0, steps) as s, w.loop(0, parts) as i:
-        height, first = least + (i < longer).choose(1, 0), least * i + i.most(longer)
-        pick = panels.equals(1).choose(height - 1, height + (HIGH - 1))
-        a_at, c_at = a + s * a_step + first * a_row, c + s * c_step + first * c_row
-        place, place_row = in_place.choose(c_at, room), in_place.choose(c_row, LINE)
-        there = w.number(LINE), w.number(item)
-        with w.when(~(in_place | fresh)):
-            move_tile(w, c_at, c_row, c_col, room, *there, height, count)
-        tiles(w, pick, a_at, a_row, a_k, b, b_next, place, place_row, depth, fresh)
-        with w.when(~in_place):
-            move_tile(w, room, *there, c_at, c_row, c_col, height, count)
+    with w.loop(0, steps) as s:
+        # Addresses move on: of a formula for each, LLVM would keep those of every tile up to date.
+        a_place, c_place = w.variable(a + s * a_step), w.variable(c + s * c_step)
+        with w.loop(0, parts) as i:
+            a_at, c_at = w.read(a_place), w.read(c_place)
+            height = least + (i < longer).choose(1, 0)
+            pick = panels.equals(1).choose(height - 1, height + (HIGH - 1))
+            place, place_row = in_place.choose(c_at, room), in_place.choose(c_row, LINE)
+            there = w.number(LINE), w.number(item)
+            with w.when(~(in_place | fresh)):
+                move_tile(w, c_at, c_row, c_col, room, *there, height, count)
+            tiles(w, pick, a_at, a_row, a_k, b, b_next, place, place_row, depth, fresh)
+            with w.when(~in_place):
+                move_tile(w, room, *there, c_at, c_row, c_col, height, count)
+            w.write(a_at + height * a_row, a_place)
+            w.write(c_at + height * c_row, c_place)
 
 
 def under_panels(

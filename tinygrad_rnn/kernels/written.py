@@ -119,9 +119,20 @@ class Writer:
         with self.builder.if_then(flag.value):
             yield
 
+    def variable(self, value: Whole) -> Any:
+        """The place of a number that changes: `read` and `write` it."""
+        return cgutils.alloca_once_value(self.builder, value.value)
+
+    def read(self, place: Any) -> Whole:
+        return Whole(self.builder, self.builder.load(place))
+
+    def write(self, value: Whole, place: Any) -> None:
+        self.builder.store(value.value, place)
+
     def room(self, size: int) -> Whole:
         """The address of so many bytes on the stack."""
-        room = cgutils.alloca_once(self.builder, ir.ArrayType(ir.IntType(8), size))
+        with self.builder.goto_entry_block():
+            room = self.builder.alloca(ir.ArrayType(ir.IntType(8), size))
         return Whole(self.builder, self.builder.ptrtoint(room, I64))
 
     def call(self, name: str, *numbers: Any) -> None:
