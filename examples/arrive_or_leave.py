@@ -18,7 +18,7 @@ import numpy as np
 import tinygrad_rnn as tg
 from tinygrad_rnn import data, nn, optim
 
-UPDATES = 200 if "--quick" in sys.argv else 600
+UPDATES = 130 if "--quick" in sys.argv else 600
 WHO, WHEN = ["i", "you", "she", "we", "they"], ["today", "tomorrow", "soon", "now", "later"]
 VERBS = {"reach": 1, "enter": 1, "visit": 1, "leave": 2, "quit": 2, "escape": 2}
 LIKE = ["old", "cold", "busy", "warm", "quiet", "great", "far", "green"]

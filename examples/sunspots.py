@@ -16,7 +16,7 @@ import numpy as np
 import tinygrad_rnn as tg
 from tinygrad_rnn import data, nn, optim
 
-SEEDS, EPOCHS = (2, 10) if "--quick" in sys.argv else (5, 200)
+SEEDS, EPOCHS = (2, 7) if "--quick" in sys.argv else (5, 200)
 HIDDEN, WINDOW, AHEAD, LAGS = 24, 40, 60, 9
 began = time.perf_counter()
 try:

@@ -147,19 +147,24 @@ def cotangents(case):
     return [None if y is None else rng.normal(size=y.shape) for y in reference_run(case)]
 
 
-def reference_gradients(case, most=None):
-    """Of Σ g Y + Σ g Y_h + Σ g Y_c for these cotangents: {path into numbers: (entries, values)}.
-
-    A path is (0,) for the sequences, (1, direction, which) for a state, (2, direction, gate, which)
-    for one of (Wx, Wh, b, bh), and (3, direction, gate) for a peephole.
-    """
+def reference_loss(case):
+    """Σ g Y + Σ g Y_h + Σ g Y_c for these cotangents, as a function of the numbers."""
     g = cotangents(case)
 
     def loss(given):
         pairs = zip(g, reference_run(case, given=given), strict=True)
         return sum((a * y).sum() for a, y in pairs if y is not None)
 
-    return by_formula.complex_step(loss, numbers(case), most, case.seed)
+    return loss
+
+
+def reference_gradients(case):
+    """Of that loss: {path into numbers: (direction, value)}.
+
+    A path is (0,) for the sequences, (1, direction, which) for a state, (2, direction, gate, which)
+    for one of (Wx, Wh, b, bh), and (3, direction, gate) for a peephole.
+    """
+    return by_formula.along(reference_loss(case), numbers(case), case.seed)
 
 
 # -- the standard's arrays ---------------------------------------------------------------------

@@ -213,3 +213,17 @@ def complex_step(f, arrays, most=None, seed=0, h=1e-30):
             found[path][1][k] = np.imag(f(arrays)) / h
             array.flat[entry] = np.real(array.flat[entry])
     return found
+
+
+def along(f, arrays, seed=0, h=1e-30):
+    """Derivatives of a number f(arrays) along a random direction of each array, and those: {path:
+    (direction, value)}. All entries of an array are tried at once, by the complex step above."""
+    rng, arrays, found = np.random.default_rng(seed), complexified(arrays), {}
+    for path, array in leaves(arrays):
+        if array is None:
+            continue
+        direction, before = rng.normal(size=array.shape), array.copy()
+        array += 1j * h * direction
+        found[path] = direction, np.imag(f(arrays)) / h
+        array[...] = before
+    return found
