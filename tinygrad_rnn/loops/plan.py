@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import weakref
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,7 @@ class Plan:
             [1 if word == ROWS else self.sizes.get(word) or int(word) for word in a.shape]
             for a in self.arguments
         ]  # of one row
-        self.cost = self.estimate()
+        self.layouts: dict[tuple[int, int], list[tuple[int, tuple[int, ...], Any, bool]]] = {}
 
     def compiled(self) -> Any:
         """The function of the text, compiled or found when it is first needed."""
@@ -60,7 +61,8 @@ class Plan:
                 raise Unsupported(str(error)) from error
         return self.function
 
-    def estimate(self) -> float:
+    @cached_property
+    def cost(self) -> float:
         """Nanoseconds a step and row take, roughly: products at their speed, numbers one by one."""
         cost = 20.0
         for a, shape in zip(self.arguments, self.shapes, strict=True):
@@ -99,9 +101,21 @@ class Plan:
 
     def room(self, rows: int, block: int) -> list[tuple[int, Array]]:
         """The arrays of one thread: buffers of a step or a block, sums, carried cotangents."""
+        layout = self.layouts.get((rows, block))
+        if layout is None:
+            layout = self.layouts[rows, block] = [*self.layout(rows, block)]
+        room = []
+        for k, shape, dtype, zero in layout:
+            array = spare(shape, dtype)
+            if zero:
+                array.fill(0)
+            room.append((k, array))
+        return room
+
+    def layout(self, rows: int, block: int) -> Iterator[tuple[int, tuple[int, ...], Any, bool]]:
+        """Of each such array its place, shape and dtype, and whether it begins as zeros."""
         from ..kernels.panels import gather_size, packed_size
 
-        room = []
         for k, role in [pair for kind in OWN for pair in self.roles[kind]]:
             a, shape = self.arguments[k], self.shapes[k].copy()
             if ROWS in a.shape:
@@ -117,11 +131,8 @@ class Plan:
                 if role.padded:
                     shape[-1] = packed_size(1, shape[-1], a.dtype)
                 shape = [block if isinstance(role, Buffer) and role.blocks else 1, *shape]
-            array = spare(tuple(shape), a.dtype)
-            if isinstance(role, Carried) or (isinstance(role, Total) and not (rows and role.fresh)):
-                array.fill(0)
-            room.append((k, array))
-        return room
+            fresh = isinstance(role, Total) and rows and role.fresh
+            yield k, tuple(shape), a.dtype, isinstance(role, Carried | Total) and not fresh
 
 
 class Values:
