@@ -270,6 +270,11 @@ class Op:
         company = self.company(len(inputs))
         weak = [type(x) in (int, float, bool) and c for x, c in zip(inputs, company, strict=True)]
         try:
+            if len(inputs) == 2 and weak[0] != weak[1] and all(company):  # x * 2.0, without detours
+                x, number = inputs if weak[1] else inputs[::-1]
+                if type(x) is Tensor and x._array.dtype.kind == "f":
+                    y = owned(np.array(number, x._array.dtype))
+                    return (x, y) if weak[1] else (y, x)
             kept = [
                 x if w or type(x) is Tensor else Tensor(x)
                 for x, w in zip(inputs, weak, strict=True)

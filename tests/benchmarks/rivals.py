@@ -150,16 +150,18 @@ def modifiers(plan):
     return [Table("Modifiers around an LSTM", note, columns, cases)]
 
 
+# Batch, steps, hidden, symbols, embedding.
+TRAINING = [(32, 64, 256, 103, 64), (24, 48, 256, 103, 64), (64, 100, 512, 103, 64)]
+
+
 def training(plan):
     """Whole training steps of a character model."""
 
-    def case(batch, steps, hidden):
-        sizes = (batch, steps, hidden, 103, 64)
+    def case(*sizes):
         builders = {"ours": ours("training", *sizes), "torch": in_torch("training", *sizes)}
         return compared(builders, plan, 1.5)
 
-    shapes = plan.some([(32, 64, 256), (24, 48, 256), (64, 100, 512)], 1)
-    cases = [({"size": shape}, lambda shape=shape: case(*shape)) for shape in shapes]
+    cases = [({"size": s[:3]}, lambda s=s: case(*s)) for s in plan.some(TRAINING, 1)]
     note = """One step: embedding 64, LSTM, linear to 103 symbols, mean cross-entropy, clipping by
         the norm of all gradients, Adam; the same in PyTorch with its own modules."""
     size = Column("size", "B×T×H", "<", 15)

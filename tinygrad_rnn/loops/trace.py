@@ -58,15 +58,17 @@ class Trace:
 
     def record(self, op: Op, inputs: Sequence[Tensor], attrs: dict[str, Any]) -> Any:
         """The outline of an op's answer; None where all inputs have numbers, to be used at once."""
-        arrays = [x._array for x in inputs]
-        if Outline not in map(type, arrays):
+        for x in inputs:
+            if x._array.__class__ is Outline:
+                break
+        else:
             return None
         answer, tag = _entry(op, inputs, attrs)
+        y = self.add(op, inputs, attrs, answer, tag)
         if answer.__class__ is not tuple:
-            return self.cut(op, self.add(op, inputs, attrs, answer, tag))
-        whole = self.add(op, inputs, attrs, answer, tag)
-        parts = [self.add(pick, (whole,), {"i": i}, part, i) for i, part in enumerate(answer)]
-        return tuple([self.cut(op, part) for part in parts])
+            return y if mode.recording else self.cut(op, y)
+        parts = [self.add(pick, (y,), {"i": i}, part, i) for i, part in enumerate(answer)]
+        return tuple(parts if mode.recording else [self.cut(op, part) for part in parts])
 
     def cut(self, op: Op, y: Tensor) -> Tensor:
         """An answer without its past, if the step has switched recording off."""
@@ -79,14 +81,15 @@ class Trace:
         y._array, y._grad, y.name, y.line = answer, None, None, None
         y.op, y.inputs, y.attrs = op, inputs, attrs
         y.born, y.scope, y.tracked = next(_births), mode.scope, False
-        call = [tag, mode.scope]
+        call, number = [tag, mode.scope], self.number
         for x in inputs:
-            call.append(self.place(x))
+            k = number.get(x)
+            call.append(self.place(x) if k is None else k)
             if x.tracked and op is not detached:
                 y.tracked = answer.__class__ is tuple or answer.dtype.kind == "f"
         if not op.ours:
             self.around[y] = surroundings(op)
-        self.number[y] = len(self.number)
+        number[y] = len(number)
         self.nodes.append(y)
         self.calls.append(tuple(call))
         return y
@@ -138,22 +141,20 @@ def _entry(op: Op, inputs: Sequence[Tensor], attrs: dict[str, Any]) -> tuple[Any
 
     The shape rule of an op is its body, run; once for each set of shapes, and of what it reads.
     """
-    shapes = [_shape(x._array) for x in inputs]
+    shapes = []
+    for x in inputs:
+        a: Any = x._array
+        shapes.append(a if a.__class__ in (Outline, tuple) else (a.shape, a.dtype))
     if op.ours:
-        key: Key = (op, *shapes, *attrs.items())
+        key: Key = (op, *shapes, *attrs.items()) if attrs else (op, *shapes)
     else:
         key = (surroundings(op), *shapes, frozen(attrs))
     try:
-        known = caches.answers.get(key)
+        found: tuple[Any, Any] | None = caches.answers.get(key)
     except TypeError:  # an index with slices in it has no hash
         key = (key[0], *shapes, "attrs", frozen(attrs))
-        known = caches.answers.get(key)
-    found: tuple[Any, Any] | None = known
+        found = caches.answers.get(key)
     return found or caches.answers.keep(key, (_answer(op, inputs, attrs), (op.name, object())))
-
-
-def _shape(a: Any) -> Any:
-    return a if a.__class__ is Outline or a.__class__ is tuple else (a.shape, a.dtype)
 
 
 def surroundings(op: Op) -> Key:
