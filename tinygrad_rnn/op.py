@@ -267,14 +267,14 @@ class Op:
 
     def _as_tensors(self, inputs: Sequence[Any]) -> tuple[Tensor, ...]:
         """Inputs as tensors. A Python number takes its company's dtype, as in NumPy (NEP 50)."""
+        if len(inputs) == 2 and None not in self.rules:  # x * 2.0, without detours
+            x, number = inputs if type(inputs[0]) is Tensor else inputs[::-1]
+            if type(number) is float and type(x) is Tensor and x._array.dtype.kind == "f":
+                y = owned(np.array(number, x._array.dtype))
+                return (x, y) if inputs[0] is x else (y, x)
         company = self.company(len(inputs))
         weak = [type(x) in (int, float, bool) and c for x, c in zip(inputs, company, strict=True)]
         try:
-            if len(inputs) == 2 and weak[0] != weak[1] and all(company):  # x * 2.0, without detours
-                x, number = inputs if weak[1] else inputs[::-1]
-                if type(x) is Tensor and x._array.dtype.kind == "f":
-                    y = owned(np.array(number, x._array.dtype))
-                    return (x, y) if weak[1] else (y, x)
             kept = [
                 x if w or type(x) is Tensor else Tensor(x)
                 for x, w in zip(inputs, weak, strict=True)
