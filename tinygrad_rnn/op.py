@@ -363,9 +363,13 @@ def function(inputs: int = 0, **declared: Any) -> Callable[[F], F]:
 
         @wraps(body)
         def prepared(*given: Any, **words: Any) -> Any:
-            for name in words.keys() & names:
-                words[name] = operand(words[name])
-            return body(*map(operand, given[:inputs]), *given[inputs:], **words)
+            for x in given[:inputs]:
+                if x.__class__ is not Tensor:
+                    given = (*map(operand, given[:inputs]), *given[inputs:])
+                    break
+            if words:
+                words |= {name: operand(words[name]) for name in names if name in words}
+            return body(*given, **words)
 
         made = worded("f")(prepared if inputs else body)
         vars(made)["declared"] = Declared(**declared)

@@ -290,7 +290,7 @@ def matmul(x: Array, y: Array) -> Array:
     """The matrix product of two matrices, of a stack and a matrix, or of two stacks."""
     dtype = x.dtype
     kernel = _product.get(dtype)
-    if kernel is None or dtype is not y.dtype or x.ndim != 2 or y.ndim != 2:
+    if kernel is None or dtype != y.dtype or x.ndim != 2 or y.ndim != 2:
         return _stacked(x, y)
     rows, depth = x.shape
     inner, columns = y.shape
