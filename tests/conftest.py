@@ -30,7 +30,8 @@ def load_kernels(dtype):
     """Compile what is of one precision: the next worker does the other, and each finds both."""
     from tinygrad_rnn.kernels import generated, panels
 
-    for name in kernels._loaded:
+    written = [name for name in kernels.__all__ if hasattr(kernels.plain, name)]
+    for name in dict.fromkeys([*kernels._loaded, *written, *kernels.RULES]):
         kernels._load(name, np.dtype(dtype))
     panels.load(generated.from_dtype(np.dtype(dtype)))
 
