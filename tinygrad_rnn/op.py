@@ -103,7 +103,8 @@ class Op:
         trace = mode.trace
         if not self.ours:
             self._check_attributes(inputs, attrs)
-        if len(inputs) != self.arity or attrs.keys() != self.words:
+        words = attrs or self.words
+        if len(inputs) != self.arity or (words and attrs.keys() != self.words):
             inputs, attrs = self._bound(inputs, attrs)
         for x in inputs:
             if x.__class__ is not Tensor:
