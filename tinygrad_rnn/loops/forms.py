@@ -33,10 +33,7 @@ class Builder(Lowering):
             if y in self.known:
                 continue
             inputs = [self.node(x) for x in y.inputs]
-            if y.op is pick:
-                self.known[y] = inputs[0][y.attrs["i"]]
-            else:
-                self.known[y] = self.lower(y, inputs)
+            self.known[y] = inputs[0][y.attrs["i"]] if y.op is pick else self.lower(y, inputs)
             self.check_batch(y, self.known[y])
             if isinstance(self.known[y], Node) and self.known[y].source is None:
                 self.known[y].source = y

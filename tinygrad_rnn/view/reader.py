@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import cached_property
 
 from ..tape import Record, Tape
 from .graph import BUDGET, Edge, Entry, Graph, Node, TooMany, joint
@@ -23,7 +24,6 @@ class _Reader:
     """One reading of one tape.
 
     number: what is drawn already, and as which node, or edge. users: of a leaf, the cells using it.
-    tells: whether boxes tell their gradients.
     """
 
     def __init__(self, tape: Tape, wanted: Wanted):
@@ -41,7 +41,11 @@ class _Reader:
                     self.users[x].add(cell)
         born = [y.id for y in self.records if y.kind == "parameter"]
         self.hues = {x: k for k, x in enumerate(born)}  # the same at every level
-        self.tells = any(y.kind == "op" and y.grad is not None for y in self.records)
+
+    @cached_property
+    def tells(self) -> bool:
+        """Whether boxes tell their gradients."""
+        return any(y.kind == "op" and y.grad is not None for y in self.records)
 
     def graph(self) -> Graph:
         """All of the work."""
