@@ -98,12 +98,11 @@ class _Maker:
     def call(self, x: Tensor, dtype: str) -> Call:
         op = x.op
         assert op is not None
-        form, tight = form_of(x)
         formula, rules = in_letters(x) if self.letters else ("", ())
         return Call(
             op.name, not op.ours, dtype, attribute_words(x.attrs),
             sign=literal(op.declared.sign or "", 20), family=family(x), pointwise=op.pointwise,
-            restacked=is_restacked(x), form=form, tight=tight, formula=formula, rules=rules,
+            restacked=is_restacked(x), form=form_of(x), formula=formula, rules=rules,
         )  # fmt: skip
 
     def backward(self, y: Tensor) -> None:

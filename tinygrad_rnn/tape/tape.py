@@ -33,7 +33,8 @@ class Call:
     is for, as a colour tells. pointwise: whether it works element by element. restacked: whether it
     only unstacks what it reads: its part i is what was stacked as i. delay: of a box of the folded
     view, from how many steps ago it hands its input on.
-    form, tight: what it does as a formula, to be filled in, see `formula/rules.py`.
+    form: what it does as a formula, to be filled in, and how tightly that holds together, see
+    `formula/rules.py`.
     formula, rules: once a backward pass was recorded, what the op does, and the gradient of each
     input, in letters: x, or a, b, c, are its inputs, y its answer, g what arrives there.
     """
@@ -47,8 +48,7 @@ class Call:
     pointwise: bool = False
     restacked: bool = False
     delay: int = 0
-    form: str = ""
-    tight: int = 0
+    form: tuple[str, int] = ("", 0)
     formula: str = ""
     rules: tuple[str, ...] = ()
 
@@ -105,7 +105,7 @@ class Record:
     @property
     def cuts(self) -> bool:
         """Whether its parts are what it reads, cut in pieces."""
-        return bool(self.sizes) and self.call.form == SAME
+        return bool(self.sizes) and self.call.form[0] == SAME
 
     @property
     def label(self) -> str:

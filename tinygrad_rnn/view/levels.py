@@ -165,7 +165,7 @@ class Steps:
     def named(self, x: int) -> str:
         """The name of what an op only moves about, if it has one."""
         r = self.records[x]
-        while not r.name and r.call.form == SAME:
+        while not r.name and r.call.form[0] == SAME:
             r = self.records[r.inputs[0][0]]
         return r.name
 
@@ -195,9 +195,10 @@ class Formula:
                 return found[0]
             return _held(self._operand(y, int(found[1]), budget), int(found[2]))
 
-        if r.call.form == SAME:
+        form, tight = r.call.form
+        if form == SAME:
             return self._operand(y, 0, budget)
-        return re.sub(r"{(\d+):(\d)}", operand, r.call.form).replace("+ −", "− "), r.call.tight
+        return re.sub(r"{(\d+):(\d)}", operand, form).replace("+ −", "− "), tight
 
     def _operand(self, y: int, place: int, budget: int) -> tuple[str, int]:
         own = self.records[y]
