@@ -15,8 +15,9 @@ from numba.core import cgutils
 
 from .compiled import helper, specialised
 from .emitted import intrinsic, llvm
+from .written import I64
 
-I32, I64 = ir.IntType(32), ir.IntType(64)
+I32 = ir.IntType(32)
 MACHINE = platform.machine().lower()
 # The bits of the control register of floats that switch both on; no other processor has them here.
 BITS = {"x86_64": 0x8040, "amd64": 0x8040, "aarch64": 1 << 24, "arm64": 1 << 24}.get(MACHINE, 0)

@@ -12,7 +12,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic as _intrinsic
 
-from .compiled import FUSED
+from .compiled import FUSED, LLVM_REAL
 
 intrinsic: Callable[..., Callable[..., Any]] = _intrinsic  # typed as compiled code calls it
 
@@ -53,6 +53,11 @@ def suffix(kind: Any) -> str:
     if isinstance(kind, ir.VectorType):
         return f"v{kind.count}{suffix(kind.element)}"
     return "f64" if kind == ir.DoubleType() else "f32"
+
+
+def symbol(name: str, real: Any) -> str:
+    """The name by which loops call a routine of ours for one float type."""
+    return f"tinygrad_rnn.{name}.{suffix(LLVM_REAL[real])}"
 
 
 def fma(builder: Any, a: Any, b: Any, c: Any) -> Any:

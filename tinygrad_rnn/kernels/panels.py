@@ -13,7 +13,7 @@ from llvmlite import binding, ir
 from numba.core import cgutils, errors, types
 
 from .compiled import LLVM_REAL, library
-from .emitted import as_intrinsic, llvm, suffix
+from .emitted import as_intrinsic, llvm, symbol
 from .product import ROWS, VECTOR_BYTES, Block, copy_all, sum_up
 from .written import I64, write
 
@@ -50,10 +50,6 @@ def gather_size(rows: int, columns: int, dtype: Any) -> int:
 
 
 # --- the routines: addresses and strides in bytes -------------------------------------------------
-
-
-def symbol(name, real):
-    return f"tinygrad_rnn.{name}.{suffix(LLVM_REAL[real])}"
 
 
 def move_tile(w, source, source_row, source_col, target, target_row, target_col, rows, columns):

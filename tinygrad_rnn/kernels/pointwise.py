@@ -17,7 +17,7 @@ from numba.extending import lower_builtin, overload, type_callable
 
 from . import numbers
 from .compiled import LLVM_REAL, OPTIONS, closed, helper, library, read, written
-from .emitted import fma, llvm, suffix
+from .emitted import fma, llvm, suffix, symbol
 from .kept import Kept
 
 # exp(r) = 1 + r + r^2 p(r). The coefficients of p are a minimax fit (Remez exchange in 300-bit
@@ -50,8 +50,7 @@ WHOLE = (types.Integer, types.Boolean)
 class Number:
     """A number in code that is being written: arithmetic on it writes instructions.
 
-    So a formula below runs once for each place that it is called at, without Numba having to type
-    and optimise a function of its own.
+    So a formula below is run once, to write its function, which Numba then need not type.
     """
 
     def __init__(self, builder, real, value):
@@ -191,10 +190,6 @@ def written_curves(module, real):
 @lru_cache(2)
 def library_of(real):
     return library("curves", real, written_curves)
-
-
-def symbol(name, real):
-    return f"tinygrad_rnn.{name}.{suffix(LLVM_REAL[real])}"
 
 
 def known_as_curve(function):
