@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 from measure import paired
-from plan import CELL, HOW, JAX, OURS, OVER_JAX, SIZE, in_jax, in_torch, ours, settle
+from plan import CELL, HOW, OURS, SIZE, in_jax, in_torch, ours, settle
 from problem import SIZES, problem
 from table import Column, Ratio, Table
 
@@ -209,7 +209,7 @@ def first(plan):
 
     def case(ops, goal):
         ours, jax = [], []
-        for _ in range(1 if plan.quick else 3):
+        for _ in range(plan.few):
             ours.append(fresh.first_call("ours", ops))
             jax.append(fresh.first_call("jax", ops))
         middle = statistics.median([a / b for a, b in zip(ours, jax, strict=True)])
@@ -254,22 +254,6 @@ def vanishing(plan):
     note = """Forward and backward of a layer, 32×1000×128×128: the time with the loss times 1e-36,
         so that gradients are below the normal range of float32, over the time without."""
     return [Table("Gradients that vanish", note, columns, cases)]
-
-
-def league(plan):
-    """GradBench's evaluation of an LSTM with diagonal weights."""
-    import gradbench
-
-    def case(size):
-        builders = {"ours": lambda: gradbench.ours(*size), "jax": lambda: gradbench.in_jax(*size)}
-        result = paired(builders, plan.effort, list(builders))
-        return result.row(over_jax=Ratio(result.ratio("jax", "ours"), 2.5))
-
-    cases = [({"size": size}, lambda size=size: case(size)) for size in plan.some(gradbench.SIZES)]
-    columns = [Column("size", "layers×T", "<", 10), OURS, JAX, OVER_JAX, *HOW]
-    note = """GradBench's `lstm`: diagonal weights of width 14, float64, one row, all gradients,
-        in a dozen lines of a user's own."""
-    return [Table("GradBench lstm", note, columns, cases)]
 
 
 def startup(plan):

@@ -60,11 +60,12 @@ class Result:
         return row | {"rounds": rounds, "others": self.others, "errors": self.errors}
 
 
-def paired(builders, effort, agree=()):
+def paired(builders, effort, agree=(), within=1e-2):
     """Build each contender, warm it up, and time all of them in every round, in rotating order.
 
-    Contenders named in `agree` must answer the same arrays as the first of them. One that does
-    not, or that raises, is left out.
+    Contenders named in `agree` must answer the same arrays as the first of them, up to so much of
+    the largest number. One that does not, or that raises, is left out. A run that has a method
+    `seconds(calls)` times itself.
     """
     result, runs, calls, wanted = Result(), {}, {}, None
     for name, build in builders.items():
@@ -73,7 +74,7 @@ def paired(builders, effort, agree=()):
             answer, once = _warmed(run)
             if name in agree:
                 wanted = wanted or answer
-                _check(wanted, answer)
+                _check(wanted, answer, within)
         except Exception as error:
             result.errors[name] = said(error)
             continue
@@ -124,6 +125,8 @@ def _others():
 
 
 def _sample(run, calls):
+    if hasattr(run, "seconds"):
+        return run.seconds(calls)
     start = time.perf_counter()
     for _ in range(calls):
         run()
@@ -140,12 +143,12 @@ def _warmed(run):
     return answer, once
 
 
-def _check(wanted, answer):
+def _check(wanted, answer, within):
     """All gradients are the first one's, up to rounding; else a ratio would compare nothing."""
     for a, b in zip(wanted, answer, strict=True):
         a, b = np.asarray(a), np.asarray(b)
         off = float(np.abs(a - b).max() / np.abs(a).max())
-        if not off < 1e-2:
+        if not off < within:
             raise ValueError(f"its gradients are not those of the first: off by {off:.1e}")
 
 

@@ -14,11 +14,12 @@ HOW = [Column("rounds", "rounds", "d", 6), Column("others", "others", ".0%", 6)]
 
 
 class Plan:
-    """What the command line asks for: threads, and how much of everything."""
+    """What the command line asks for: threads, how much of everything, a checkout of GradBench."""
 
-    def __init__(self, threads=2, quick=False):
-        self.threads, self.quick = threads, quick
+    def __init__(self, threads=2, quick=False, gradbench=None):
+        self.threads, self.quick, self.gradbench = threads, quick, gradbench
         self.effort = Effort(0.3, 3, 0) if quick else Effort()
+        self.few = 1 if quick else 3  # times that a fresh process is started
 
     def some(self, items, count=2):
         """All of them, or the first few when it must be quick."""

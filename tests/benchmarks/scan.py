@@ -12,7 +12,8 @@ import os
 import time
 from pathlib import Path
 
-from limits import first, growth, league, memory, share, startup, threads, vanishing
+from league import league
+from limits import first, growth, memory, share, startup, threads, vanishing
 from machine import described, machine
 from measure import QUIET
 from plan import Plan, settle
@@ -51,6 +52,8 @@ def arguments():
     parser.add_argument("--json", type=Path, default=Path("scan.json"), metavar="PATH",
                         help="where the numbers go (scan.json)")  # fmt: skip
     parser.add_argument("--markdown", type=Path, metavar="PATH", help="write the tables here too")
+    parser.add_argument("--gradbench", type=Path, metavar="PATH",
+                        help="checkout of GradBench, for its C++")  # fmt: skip
     return parser.parse_args()
 
 
@@ -62,10 +65,11 @@ def main():
     facts, done, spent = machine(options.threads), {}, {}
     print(described(facts), LEGEND, sep="\n")
     try:
+        plan = Plan(options.threads, options.quick, options.gradbench)
         for name in options.only or SECTIONS:
             start = time.perf_counter()
             done[name] = []
-            for table in SECTIONS[name](Plan(options.threads, options.quick)):
+            for table in SECTIONS[name](plan):
                 done[name].append(table)
                 table.run()
             spent[name] = time.perf_counter() - start

@@ -6,7 +6,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from pathlib import Path
 
+HERE = str(Path(__file__).resolve().parent)
 IMPORT = "import time; s = time.perf_counter(); import {}; print(time.perf_counter() - s)"
 
 GRADIENT = {
@@ -77,11 +79,35 @@ print(time.perf_counter() - start)
 """,
 }
 
+# The same of GradBench's `lstm`, whose model is said once for both.
+LEAGUE = """
+import time
+from gradbench import evaluations, lstm
+given = lstm.example({layers}, 1024)
+run = {run}
+start = time.perf_counter()
+run()
+print(time.perf_counter() - start)
+"""
+IN = {
+    "ours": 'evaluations.prepared("lstm", "jacobian", given)[0]',
+    "jax": "lstm.in_jax(given)",
+}
+
 
 def first_call(who, ops):
     """Seconds of the first value and gradient in a fresh process whose cache is empty."""
+    return _first(STEP[who].format(ops=ops))
+
+
+def first_of_league(who, layers):
+    """Seconds of the first gradient of GradBench's `lstm`, likewise."""
+    return _first(LEAGUE.format(layers=layers, run=IN[who]))
+
+
+def _first(code):
     with tempfile.TemporaryDirectory() as cache:
-        return float(_run(STEP[who].format(ops=ops), cache)[0])
+        return float(_run(code, cache)[0])
 
 
 def imported(library, count):
@@ -106,6 +132,7 @@ def empty_and_warm(count):
 
 def _run(code, cache=None):
     own = {"NUMBA_CACHE_DIR": cache, "XDG_CACHE_HOME": cache} if cache else {}
+    own["PYTHONPATH"] = os.pathsep.join(filter(None, [HERE, os.environ.get("PYTHONPATH")]))
     start = time.perf_counter()
     command = [sys.executable, "-c", code]
     out = subprocess.run(command, capture_output=True, text=True, env=os.environ | own)
