@@ -13,15 +13,24 @@ import pytest
 
 from tinygrad_rnn import caches
 from tinygrad_rnn.kernels import generated, numbers
+from tinygrad_rnn.kernels.spare import Spare
 from tinygrad_rnn.loops import plan, runtime
 from tinygrad_rnn.loops.roles import Packed
 
 SPOILED = {"f": np.nan, "i": 85, "u": 85, "b": True}
 
 
-def spoiled(shape, dtype):
-    """Fresh memory."""
-    return np.full(shape, SPOILED[np.dtype(dtype).kind], dtype)
+class Spoiled(Spare):
+    """Fresh memory, of any size, in which nothing is right."""
+
+    def __call__(self, shape, dtype):
+        return np.full(shape, SPOILED[np.dtype(dtype).kind], dtype)
+
+    def maker(self, shape, dtype, zero):
+        return self.zeros if zero else self
+
+
+spoiled = Spoiled()
 
 
 def multiply(x, w, out, fresh):

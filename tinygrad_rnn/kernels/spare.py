@@ -6,6 +6,7 @@ import math
 import os
 import threading
 import weakref
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -47,6 +48,17 @@ class Spare:
             whole = np.frombuffer(entry[1], dtype)
             entry[0], entry[2] = weakref.ref(whole), self.requests
         return whole.reshape(shape)
+
+    def maker(self, shape: tuple[int, ...], dtype: Any, zero: bool) -> Callable[..., Array]:
+        """What makes such arrays soonest, zeros or anything: called with shape and dtype."""
+        if not SMALL <= math.prod(shape) * np.dtype(dtype).itemsize <= LARGE:
+            return np.zeros if zero else np.empty
+        return self.zeros if zero else self
+
+    def zeros(self, shape: tuple[int, ...], dtype: Any) -> Array:
+        array = self(shape, dtype)
+        array.fill(0)
+        return array
 
     def give_back(self) -> None:
         """Forget what others hold, and free what has not been asked for lately."""

@@ -43,11 +43,11 @@ def compiled(
     if program is None or not program.step.reads(captured):
         made = again()
         program, captured = _program(made, again), made.captured
-    if program is None:
-        return None
+        if program is None:
+            return None
+        if known is not None and all(x in known.tensors or is_written(x) for x in captured):
+            known.programs[given] = program, captured
     _check_repeats(program, captured, began, again)
-    if known is not None and all(x in known.tensors or is_written(x) for x in captured):
-        known.programs[given] = program, captured
     for k, rows, low in program.lookups:
         check_index("index", inputs[k]._array, rows, IndexError, low)
     run = Run(
@@ -56,7 +56,7 @@ def compiled(
     )  # fmt: skip
     run.names, run.scope, run.began = names, mode.scope, began
     read = (*inputs, *state, *captured)
-    keep = mode.recording and any(x.tracked for x in read)
+    keep = mode.recording and any([x.tracked for x in read])
     out = run.forward(keep)
     return list(scanned.several(tuple(out), read, {"run": run}))
 
@@ -72,12 +72,15 @@ def _check_repeats(
     program: Program, captured: Sequence[Tensor], began: int, again: Callable[[], Trace]
 ) -> None:
     """Refuse numbers that a step makes again each time it runs, if they are not always the same."""
-    is_new: Callable[[Tensor], bool] = lambda x: x.born > began and not is_written(x)
-    fresh = [*filter(is_new, captured)]
+    fresh = _made_since(began, captured)
     if fresh and not same_numbers(fresh, program.seen):
-        if not same_numbers(fresh, [*filter(is_new, again().captured)]):
+        if not same_numbers(fresh, _made_since(began, again().captured)):
             raise impure(MADE_ANEW)
         program.seen = [x.detach() for x in fresh]  # not what they came from
+
+
+def _made_since(began: int, captured: Sequence[Tensor]) -> list[Tensor]:
+    return [x for x in captured if x.born > began and not is_written(x)]
 
 
 def _traced(step: Steps, inputs: Any, state: Any, names: Any, roots: Sequence[Any]) -> Trace:

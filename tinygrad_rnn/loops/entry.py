@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -157,6 +158,7 @@ def fold(
     return unroll(step, state, tuple(inputs) or None, reverse=reverse, length=steps, names=names)
 
 
+@cache
 def _machine() -> Any:
     """The compiler, loaded when it is first needed; None where somebody took it out."""
     try:
@@ -167,7 +169,8 @@ def _machine() -> Any:
 
 
 def _inert(state: Sequence[Tensor], inputs: Sequence[Tensor]) -> bool:
-    return not kernels.compiles() or any(x.dtype.kind not in "fiub" for x in [*state, *inputs])
+    kinds = [x._array.dtype.kind for x in (*state, *inputs)]
+    return not kernels.compiles() or not {*kinds} <= {*"fiub"}
 
 
 def warn(what: object) -> None:
@@ -187,7 +190,7 @@ def warn(what: object) -> None:
 def _given(who: str, carry: Any, xs: Any, length: int | None) -> Any:
     """The carry and the inputs as tensors, and the number of steps."""
     given = carry if isinstance(carry, tuple | list) else (carry,)
-    state = tuple(c if isinstance(c, Tensor) else Tensor(c) for c in given)
+    state = tuple([c if isinstance(c, Tensor) else Tensor(c) for c in given])
     if xs is None:
         if length is None:
             raise ValueError(f"{who}: expected either xs, or length=T for steps that read nothing")
@@ -198,11 +201,12 @@ def _given(who: str, carry: Any, xs: Any, length: int | None) -> Any:
     arrays = isinstance(xs, tuple | list) and all(isinstance(x, Tensor | np.ndarray) for x in xs)
     several = xs if arrays else (xs,)
     inputs = [x if isinstance(x, Tensor) else Tensor(x) for x in several]
+    sizes = []
     for x in inputs:
-        if not x.ndim:
+        if not x._array.ndim:
             raise ValueError(f"{who}: xs: expected an axis of time in front, got {describe(x)}")
-    sizes = [len(x) for x in inputs]
-    if len(set(sizes)) != 1:
+        sizes.append(len(x._array))
+    if len({*sizes}) != 1:
         raise ValueError(f"{who}: xs: expected sequences of one length, got lengths {sizes}")
     if length is not None and length != sizes[0]:
         raise ValueError(

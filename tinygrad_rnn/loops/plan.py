@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -16,12 +16,13 @@ from ..kernels.numbers import Called
 from ..kernels.spare import spare
 from ..tensor import Tensor
 from .nodes import Unsupported
-from .roles import Argument, Buffer, Carried, Fixed, Packed, Scratch, Tall, Total
+from .roles import Argument, Buffer, Carried, Fixed, Packed, Scratch, Tall, Timed, Total
 from .where import ROWS
 
 Array = np.ndarray[Any, Any]
 FORWARD_LINES, BACKWARD_LINES = 128, 256  # rows (of steps times batch) that a block of time has
 LARGE_SUMS = 1 << 20  # bytes of weights' cotangents from which it pays to visit them less often
+Room: TypeAlias = tuple[int, Any, tuple[int, ...], Any]  # an argument, its maker, shape and dtype
 OWN = (Buffer, Carried, Total, Scratch, Tall)  # the arrays of one thread
 
 
@@ -47,7 +48,8 @@ class Plan:
             [1 if word == ROWS else self.sizes.get(word) or int(word) for word in a.shape]
             for a in self.arguments
         ]  # of one row
-        self.layouts: dict[tuple[int, int], list[tuple[int, tuple[int, ...], Any, bool]]] = {}
+        self.timed = [(k, role.kind, role.k) for k, role in self.roles[Timed]]
+        self.layouts: dict[tuple[int, int], list[Room]] = {}
 
     def compiled(self) -> Any:
         """The function of the text, compiled or found when it is first needed."""
@@ -99,21 +101,18 @@ class Plan:
             self.packs[k] = weakref.ref(root), out
         return out
 
-    def room(self, rows: int, block: int) -> list[tuple[int, Array]]:
-        """The arrays of one thread: buffers of a step or a block, sums, carried cotangents."""
+    def fill(self, arguments: list[Any], rows: int, block: int) -> list[Any]:
+        """The arguments with the arrays of one thread: buffers of a step or a block, sums, carried
+        cotangents."""
         layout = self.layouts.get((rows, block))
         if layout is None:
             layout = self.layouts[rows, block] = [*self.layout(rows, block)]
-        room = []
-        for k, shape, dtype, zero in layout:
-            array = spare(shape, dtype)
-            if zero:
-                array.fill(0)
-            room.append((k, array))
-        return room
+        for k, make, shape, dtype in layout:
+            arguments[k] = make(shape, dtype)
+        return arguments
 
-    def layout(self, rows: int, block: int) -> Iterator[tuple[int, tuple[int, ...], Any, bool]]:
-        """Of each such array its place, shape and dtype, and whether it begins as zeros."""
+    def layout(self, rows: int, block: int) -> Iterator[Room]:
+        """Of each such array its place, what makes it, and its shape and dtype."""
         from ..kernels.panels import gather_size, packed_size
 
         for k, role in [pair for kind in OWN for pair in self.roles[kind]]:
@@ -132,15 +131,15 @@ class Plan:
                     shape[-1] = packed_size(1, shape[-1], a.dtype)
                 shape = [block if isinstance(role, Buffer) and role.blocks else 1, *shape]
             fresh = isinstance(role, Total) and rows and role.fresh
-            yield k, tuple(shape), a.dtype, isinstance(role, Carried | Total) and not fresh
+            zero = isinstance(role, Carried | Total) and not fresh
+            yield k, spare.maker(tuple(shape), a.dtype, zero), tuple(shape), a.dtype
 
 
 class Values:
     """The fixed arrays, by their tensors; what is made of them is computed when asked for."""
 
     def __init__(self, tensors: Sequence[Tensor], captured: Sequence[Array]):
-        self.captured = dict(zip(tensors, captured, strict=True))
-        self.known: dict[Tensor, Any] = {**self.captured}
+        self.known: dict[Tensor, Any] = dict(zip(tensors, captured, strict=True))
 
     def of(self, x: Tensor) -> Any:
         if x not in self.known:
@@ -152,11 +151,19 @@ class Values:
 
     def root(self, x: Tensor) -> Array | None:
         """The only captured array that something fixed comes from; None if there are several."""
-        if x in self.captured:
-            return self.captured[x]
+        while x.op is not None and len(x.inputs) == 1:
+            (x,) = x.inputs
+        if x.op is None:
+            found: Array | None = self.known.get(x)
+            return found
         roots = [self.root(y) for y in x.inputs]
-        return roots[0] if roots and all(root is roots[0] for root in roots) else None
+        return roots[0] if all(root is roots[0] for root in roots) else None
 
     def numbers(self, tensors: Sequence[Tensor]) -> Array:
         """The numbers that are handed over."""
+        if not tensors:
+            return NO_NUMBERS
         return np.array([np.asarray(self.of(x)).item() for x in tensors], np.float64)
+
+
+NO_NUMBERS = np.empty(0)

@@ -11,7 +11,7 @@ from array import array
 from collections import deque
 from collections.abc import Iterable
 from itertools import chain, zip_longest
-from operator import length_hint
+from operator import is_, itemgetter, length_hint
 from types import CodeType, FunctionType, GeneratorType, ModuleType, SimpleNamespace
 from typing import Any
 
@@ -32,6 +32,7 @@ WORLD = {  # what is everybody's
     "np.random": np.random.random.__self__,  # type: ignore[attr-defined]
 }
 ABSENT = object()
+SECOND = itemgetter(1)
 Content = Iterable[tuple[Any, Any]]  # what is there, each with what it goes by
 
 
@@ -50,20 +51,26 @@ class Reach:
         _looked_into.update([top(x) for x in roots])
         left: deque[tuple[Any, Any]] = deque([(x, None) for x in roots])
         left += [(x, (None, name)) for name, x in others.items()]
-        while left and len(self.things) < MANY:
+        number, things = self.number, self.things
+        while left and len(things) < MANY:
             x, place = left.popleft()
-            read = reader(x) if id(x) not in self.number else None
+            if id(x) in number:
+                continue
+            read = READERS[Tensor] if x.__class__ is Tensor else reader(x)
             if read is not None:
                 content = tuple(read(x))
-                self.number[id(x)] = len(self.things)
-                self.things.append((x, read, content, place))
+                number[id(x)] = len(things)
+                things.append((x, read, content, place))
                 if read not in VALUES:
                     left += [(y, (place, p)) for p, y in content if READERS.get(y.__class__, held)]
 
     def changed(self) -> str | None:
         """What is not as it was, in a few words; None if all is. Logged tensors do not count."""
         for x, read, before, place in self.things:
-            for piece in differences(before, tuple(read(x))):
+            after = tuple(read(x))
+            if len(before) == len(after) and all(map(is_, map(SECOND, before), map(SECOND, after))):
+                continue
+            for piece in differences(before, after):
                 if isinstance(x, RANDOM):
                     return f"draws random numbers from {spelled(place) or type(x).__name__}"
                 return f"changes {spelled((place, piece)) or 'something outside'}"
@@ -87,8 +94,6 @@ class Reach:
 
 def differences(before: Any, after: Any) -> Iterable[Any]:
     """The pieces of a content that are not what they were, tensors of a trace left out."""
-    if len(before) == len(after) and all(a is b for (_, a), (_, b) in zip(before, after)):  # noqa: B905
-        return
     old, new = kept(before), kept(after)
     for (p, a), (q, b) in zip_longest(old, new, fillvalue=(None, ABSENT)):
         if not (alike(a, b) and alike(p, q)):
@@ -134,12 +139,17 @@ def spelled(place: Any) -> str:
 def reader(x: Any) -> Any:
     """How the content is read; None where there is none."""
     kind = x.__class__
-    read = next((READERS[k] for k in kind.__mro__ if k in READERS), held)
+    read = READERS[kind] if kind in READERS else inherited(kind)
     if read in (function, declared) and is_known(x):
         return None
     if read in OPEN and (not is_known(kind) or top(kind) == OURS):
         return attributes
     return position if read is held and hasattr(kind, "__next__") else read
+
+
+@remembered(4096)
+def inherited(kind: type) -> Any:
+    return next((READERS[k] for k in kind.__mro__ if k in READERS), held)
 
 
 def top(x: Any) -> str:
@@ -175,23 +185,28 @@ def function(f: FunctionType) -> Content:
     names = names_in(code)
     found = [*zip(code.co_freevars, map(cell, f.__closure__ or ()), strict=True)]
     found += [(name, world[name]) for name in names if name in world]
-    modules = []
-    for word, x in found:  # which grows by what the code names of modules
-        if isinstance(x, ModuleType) and x not in modules:
-            modules.append(x)
-            inside = [(f"{word}.{name}", vars(x)[name]) for name in names if name in vars(x)]
-            known = is_known(x)  # of which only what draws is looked at
-            found += [
-                (p, y) for p, y in inside if not known or isinstance(y, ModuleType) or draws(y)
-            ]
-    found = [(p, y) for p, y in found if not isinstance(y, ModuleType)]
-    return [
-        ("code", code),
-        (None, f.__defaults__),
-        (None, f.__kwdefaults__),
-        *found,
-        *noted(vars(f)),
-    ]
+    modules = [(word, x) for word, x in found if isinstance(x, ModuleType)]
+    if modules:
+        found = [(word, x) for word, x in found if not isinstance(x, ModuleType)]
+        for word, x in modules:  # which grows by those that the code names of them
+            some = drawn(x, names, len(vars(x))) if is_known(x) else named(x, names)
+            for name, y in some:
+                kind = modules if isinstance(y, ModuleType) else found
+                if kind is found or all(y is not known for _, known in modules):
+                    kind.append((f"{word}.{name}", y))
+    more = noted(f.__dict__) if f.__dict__ else ()
+    return [("code", code), (None, f.__defaults__), (None, f.__kwdefaults__), *found, *more]
+
+
+def named(module: ModuleType, names: Iterable[str]) -> list[tuple[str, Any]]:
+    """What a code names of a module."""
+    return [(name, vars(module)[name]) for name in names if name in vars(module)]
+
+
+@remembered(4096)
+def drawn(module: ModuleType, names: Iterable[str], _: int) -> list[tuple[str, Any]]:
+    """Of a module that is known, of so many names: modules in it, and what draws."""
+    return [(n, y) for n, y in named(module, names) if isinstance(y, ModuleType) or draws(y)]
 
 
 def noted(inside: Any) -> Content:

@@ -73,8 +73,8 @@ class Run:
             path = spare((steps + 1, *c.shape), c.dtype)
             path[0 if self.way > 0 else steps] = c
             paths.append(path)
-        outs = [spare((steps, *y.shape), y.dtype) for y in program.outs]
-        residuals = [spare((span, *y.shape), y.dtype) for y in program.residuals]
+        outs = [spare((steps, *y._array.shape), y._array.dtype) for y in program.outs]
+        residuals = [spare((span, *y._array.shape), y._array.dtype) for y in program.residuals]
         return {"x": self.xs, "path": paths, "out": outs, "residual": residuals}
 
     # -- backward --------------------------------------------------------------------------------
@@ -84,7 +84,8 @@ class Run:
         step, T = self.program.step, self.length
         plan = self.program.backward(tuple([g is not None for g in gs]))
         led = {role.k for _, role in plan.roles[Timed] if role.kind == "dx"}
-        dxs = [spare((T, *x.shape), x.dtype) if k in led else None for k, x in enumerate(step.xs)]
+        xs = [x._array for x in step.xs]
+        dxs = [spare((T, *x.shape), x.dtype) if k in led else None for k, x in enumerate(xs)]
         work = Work(plan, self, -self.way)
         incoming = [None if g is None else np.ascontiguousarray(g) for g in gs]
         arrays = {"x": self.xs, **self.kept, "dx": dxs, "incoming": incoming}
@@ -99,8 +100,9 @@ class Run:
 
 def stretches(low: int, high: int, span: int, way: int) -> list[tuple[int, int]]:
     """low .. high in pieces of at most `span`, in the order that `way` goes through them."""
-    starts = range(low, high, span)
-    pieces = [(a, min(a + span, high)) for a in starts]
+    if high - low <= span:
+        return [(low, high)] if high > low else []
+    pieces = [(a, min(a + span, high)) for a in range(low, high, span)]
     return pieces if way > 0 else [(low + high - b, low + high - a) for a, b in pieces]
 
 
@@ -116,8 +118,8 @@ class Work:
         self.begun = 0  # steps that are done
         share = max([1, *[b - a for a, b in self.parts]])  # of the rows
         self.block = max(1, min(run.length, plan.lines // share))
-        self.numbers, self.held = values.numbers(plan.numbers), plan.held(values)
-        self.rooms = [plan.room(b - a, self.block) for a, b in self.parts]
+        self.numbers, held = values.numbers(plan.numbers), plan.held(values)
+        self.given = [plan.fill(held.copy(), b - a, self.block) for a, b in self.parts]
 
     def cut(self, batch: int | None, length: int) -> list[tuple[int, int]]:
         """The rows of each thread: one thread where there is little to do."""
@@ -131,30 +133,25 @@ class Work:
         """The steps low .. high; the arrays of kinds in `local` hold only those."""
         room = max(self.block, int(LONG / max(1.0, self.cost)))
         for a, b in stretches(low, high, room, self.way):
-            given = []
-            for k, role in self.plan.roles[Timed]:
-                first = a - low if role.kind in local else a
-                last = first + b - a + (role.kind == "path")
-                array = arrays[role.kind][role.k]
-                given.append((k, array if last - first == len(array) else array[first:last]))
+            for k, kind, j in self.plan.timed:
+                first = a - low if kind in local else a
+                last = first + b - a + (kind == "path")
+                array = arrays[kind][j]
+                array = array if last - first == len(array) else array[first:last]
+                for given in self.given:
+                    given[k] = array
             if len(self.parts) == 1:
-                self.call(0, b - a, given)
+                self.call(0, 1, b - a)
             else:
-                spread(partial(self.calls, b - a, given), len(self.parts))
+                spread(partial(self.call, count=b - a), len(self.parts))
             self.begun += b - a
 
-    def calls(self, count: int, given: Sequence[tuple[int, Any]], first: int, last: int) -> None:
-        for part in range(first, last):
-            self.call(part, count, given)
-
-    def call(self, part: int, count: int, given: Sequence[tuple[int, Any]]) -> None:
-        arrays = self.held.copy()
-        for k, array in (*given, *self.rooms[part]):
-            arrays[k] = array
-        start, stop = self.parts[part]
+    def call(self, first: int, last: int, count: int) -> None:
+        """So many steps of the parts first .. last."""
         try:
-            self.function(count, self.way, self.block, start, stop, self.begun, *self.plan.values,
-                          self.numbers, *arrays)  # fmt: skip
+            for (start, stop), given in zip(self.parts[first:last], self.given[first:last]):  # noqa: B905
+                self.function(count, self.way, self.block, start, stop, self.begun,
+                              *self.plan.values, self.numbers, *given)  # fmt: skip
         except BaseException:  # somebody's op raised, and the text was left before its end
             keep_denormals()
             raise
@@ -165,8 +162,9 @@ class Work:
         """The cotangents of the first carry."""
         found: list[Array | None] = [None] * len(carry)
         for at, role in self.plan.roles[Carried]:
-            width = carry[role.k].shape[-1] if role.padded else None
-            parts = [dict(room)[at][..., :width][0] for room in self.rooms]
+            parts = [given[at][0] for given in self.given]
+            if role.padded:
+                parts = [part[..., : carry[role.k]._array.shape[-1]] for part in parts]
             found[role.k] = parts[0].copy() if len(parts) == 1 else np.concatenate(parts)
         return found
 
@@ -174,8 +172,8 @@ class Work:
         """The sums of all threads, in the order of their rows."""
         found: list[Array | None] = [None] * len(captured)
         for at, role in self.plan.roles[Total]:
-            first, *others = [dict(room)[at] for room in self.rooms]
+            first, *others = [given[at] for given in self.given]
             for other in others:
                 first += other
-            found[role.k] = first.reshape(captured[role.k].shape)
+            found[role.k] = first.reshape(captured[role.k]._array.shape)
         return found
