@@ -30,25 +30,25 @@ def example(layers, steps, seed=0):
 
 
 def arrays(given):
-    """Weights (2l, 4, b), those of what is read and said (3, b), states (2l, b), bits (c, b)."""
+    """Weights (l, 8, b), those of what is read and said (3, b), states (2l, b), bits (c, b)."""
     names = ("main_params", "extra_params", "state", "sequence")
     main, *others = (np.asarray(given[name], float) for name in names)
-    return main.reshape(len(main), 4, -1), *others
+    return main.reshape(len(main) // 2, 8, -1), *others
 
 
 def step(ops, main, extra):
     """A step for a scan: from a character, the next and all states to new states and the score."""
 
     def step(x, gold, *states):
-        x, new = x * extra[0], []
-        for k in range(0, len(states), 2):
-            (wf, wi, wo, wc), (bf, bi, bo, bc) = main[k], main[k + 1]
-            h, c = states[k : k + 2]
+        read, say, bias = extra
+        x, new = x * read, []
+        for k, (wf, wi, wo, wc, bf, bi, bo, bc) in enumerate(main):
+            h, c = states[2 * k : 2 * k + 2]
             change = ops.sigmoid(h * wi + bi) * ops.tanh(h * wc + bc)
             c = c * ops.sigmoid(x * wf + bf) + change
             x = ops.sigmoid(x * wo + bo) * ops.tanh(c)
             new += [x, c]
-        said = x * extra[1] + extra[2]
+        said = x * say + bias
         return *new, (gold * (said - ops.log(ops.exp(said).sum() + 2.0))).sum()
 
     return step

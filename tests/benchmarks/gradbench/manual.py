@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from . import lstm
+
 
 def program(checkout, module):
     """The program of a module of `tools/manual`, made anew as GradBench makes it: by its make."""
@@ -31,9 +33,8 @@ class Lstm:
 
     def __call__(self):
         flat = np.array(json.loads(self.lines(1)[0]))
-        main, extra = (np.shape(self.given[n]) for n in ("main_params", "extra_params"))
-        split = main[0] * main[1]
-        return flat[:split].reshape(main[0], 4, -1), flat[split:].reshape(extra)
+        main, extra, *_ = lstm.arrays(self.given)
+        return flat[: main.size].reshape(main.shape), flat[main.size :].reshape(extra.shape)
 
     def seconds(self, calls):
         """Of one call, the mean; the first, which finds nothing in its caches, is left out."""
