@@ -4,6 +4,7 @@ Loops run as plain Python here (see `plain_loops`), so that many can be tried.
 """
 
 import builtins
+import contextlib
 import copy
 import functools
 import itertools
@@ -22,6 +23,7 @@ import tinygrad_rnn as tg
 from tinygrad_rnn import caches, nn
 from tinygrad_rnn.kernels import generated
 from tinygrad_rnn.loops import compiled, places, runtime
+from tinygrad_rnn.loops.reach import Reach
 
 B, T = 3, 4
 
@@ -764,3 +766,94 @@ def test_a_cell_that_is_changed_between_two_calls_does_what_it_then_says(kind, c
         assert len(got) == len(expected)
         for one, other in zip(got, expected, strict=True):
             np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-13)
+
+
+# -- what a step did the last time -----------------------------------------------------------------
+
+
+TURNS = {
+    "at": range(-1, 9), "part": range(9), "name": [None, "u"], "factor": [2.0, 0.37, 0.38],
+    "scope": ["", "a"], "fixed": [False, True], "copies": [1, 2], "second": [-1, -2],
+    "recording": [True, True, False],
+}  # fmt: skip
+
+
+def turning(parts, switch):
+    """A step that is like another one up to where the switches turn it."""
+    v, w = tg.tensor(numbers(7, B, H)), tg.tensor(numbers(8, B, H), requires_grad=True)
+
+    def step(x, h):
+        with tg.scope(switch["scope"]) if switch["scope"] else contextlib.nullcontext():
+            x = x + w * (v if switch["fixed"] else x)
+        pool = [h, tg.concat([x] * switch["copies"], axis=1)[:, :H]]
+        if switch["name"]:
+            pool[-1].name = switch["name"]
+        for k, (name, i, j) in enumerate(parts):
+            if switch["at"] == k:
+                name, i, j = parts[switch["part"] % len(parts)]
+            pool.append(PARTS[name](pool[-1 - i % len(pool)], pool[-1 - j % len(pool)]))
+        with contextlib.nullcontext() if switch["recording"] else tg.no_grad():
+            return tg.tanh(switch["factor"] * pool[-1]), pool[switch["second"]]
+
+    return step
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_step_that_turns_is_seen_wherever_it_turns(seed, plain):
+    """Whatever a step did at earlier calls, its program is the one that a first call finds."""
+    rng = random.Random(seed)
+    switch = {name: values[0] for name, values in TURNS.items()}
+    step = turning(random_parts(rng, 3), switch)
+    carry, xs = tg.tensor(numbers(1, B, H)), tg.tensor(numbers(2, T, B, H), requires_grad=True)
+    followed = 0
+    for name in rng.sample(list(TURNS), len(TURNS)) * 2:
+        usual, value = dict(switch), rng.choice(TURNS[name])
+        for turned in (False, False, True, True, True, False):
+            switch |= usual
+            if turned:
+                switch[name] = value
+            with_past = tg.scan(step, carry, xs)
+            pasts, caches.pasts = caches.pasts, caches.Cache(9)
+            followed += len(pasts) > 0
+            try:
+                without = tg.scan(step, carry, xs)
+            finally:
+                caches.pasts = pasts
+            runs = [out[0].inputs[0].attrs["run"] for out in (with_past, without)]
+            assert runs[0].program is runs[1].program
+            for a, b_ in zip(runs[0].captured, runs[1].captured, strict=True):
+                np.testing.assert_array_equal(a, b_)
+            slopes = [tg.grad(out[0].sum(), xs, allow_unused=True) for out in (with_past, without)]
+            assert repr(slopes[0]) == repr(slopes[1])
+        if rng.random() < 0.5:
+            switch |= usual
+    assert followed > 20
+
+
+def test_what_a_step_did_holds_no_weights_and_hands_out_no_tensor_that_was_kept(plain):
+    kept = []
+    weight = tg.tensor(np.eye(H), requires_grad=True)
+    xs, h = tg.tensor(numbers(2, T, B, H)), tg.tensor(numbers(1, B, H))
+    switch = {"keep": False, "use": False}
+
+    def step(x, h, weight=weight):
+        y = x @ weight
+        if switch["keep"]:
+            kept.append(y)
+        return tg.tanh((kept[-1] if switch["use"] else y) + h)
+
+    def run():
+        return tg.scan(step, h, xs)[0]
+
+    for _ in range(3):
+        run()
+    *_, past = caches.pasts.values()
+    reached = Reach(past.nodes, past.calls, past.leaves)
+    assert not [x for x, *_ in reached.things if x is weight or x is weight._array]
+    switch["keep"] = True
+    for _ in range(3):
+        run()
+    assert len({id(y) for y in kept}) == len(kept), "one and the same tensor, twice"
+    switch |= {"keep": False, "use": True}
+    with pytest.raises(tg.Untraceable, match="was kept from inside a step"):
+        run()

@@ -48,7 +48,7 @@ def remembered(most: int) -> Callable[[Callable[..., Answer]], Callable[..., Ans
 
 def clear() -> None:
     """Forget everything: what is asked next is recomputed, or found on disk."""
-    for cache in (outlines, answers, programs, functions):
+    for cache in (outlines, answers, pasts, programs, functions):
         cache.clear()
     for forget in _forget:
         forget()
@@ -56,5 +56,6 @@ def clear() -> None:
 
 outlines = Cache(20_000)  # by shape and dtype
 answers = Cache(20_000)  # what an op gives for such inputs
+pasts = Cache(256)  # what a step did, by its code and what it was given: a guess, looked at again
 programs = Cache(256)  # by all that a step does
 functions = Cache(512)  # compiled, by their text

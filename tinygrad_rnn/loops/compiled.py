@@ -9,6 +9,7 @@ from typing import Any
 from .. import caches
 from ..ops.shape import check_index
 from ..tensor import Tensor, _births, mode
+from .again import Again, Past
 from .entry import Known, Steps, warn
 from .nodes import Unsupported
 from .program import Program, program_of
@@ -41,8 +42,8 @@ def compiled(
     again = partial(_traced, step, inputs, state, names, roots)
     program, captured = (known.programs if known is not None else {}).get(given, (None, ()))
     if program is None or not program.step.reads(captured):
-        made = again()
-        program, captured = _program(made, again), made.captured
+        code = [id(getattr(x, "__code__", type(x))) for x in (step, *roots[:1])]
+        program, captured = _program((given, *code), again)
         if program is None:
             return None
         if known is not None and all(x in known.tensors or is_written(x) for x in captured):
@@ -83,15 +84,27 @@ def _made_since(began: int, captured: Sequence[Tensor]) -> list[Tensor]:
     return [x for x in captured if x.born > began and not is_written(x)]
 
 
-def _traced(step: Steps, inputs: Any, state: Any, names: Any, roots: Sequence[Any]) -> Trace:
-    made = trace(step, [at_one_time(x) for x in inputs], state, roots)
-    for leaf, name in zip(made.leaves[made.inputs :], names, strict=False):
+def _traced(
+    step: Steps, inputs: Any, state: Any, names: Any, roots: Sequence[Any], past: Past | None = None
+) -> Any:
+    if past is None:
+        made = trace(step, [at_one_time(x) for x in inputs], state, roots)
+    else:
+        made = trace(step, inputs, state, roots, Again(past, [*inputs, *state]))
+    for leaf, name in zip(made.leaves[len(inputs) :], names, strict=False):
         leaf.name = name
     return made
 
 
-def _program(made: Trace, again: Callable[[], Trace]) -> Program | None:
-    """The program of a trace: known by what the step does, so that it can never be out of date."""
+def _program(like: Any, again: Callable[..., Any]) -> tuple[Program | None, Sequence[Tensor]]:
+    """The program of a step, and what it captures: known by what the step does, so that it can
+    never be out of date. It is found sooner if that is what such a step did the last time."""
+    past = caches.pasts.pop(like, None)  # ours alone until it is back
+    made = again(past)
+    if made.__class__ is Again:
+        if past.references() == past.counts:  # nobody has kept a tensor of it
+            caches.pasts.keep(like, past)
+        return past.program, made.captured
     key = made.key()
     known = caches.programs.recent(key)
     if known is None:
@@ -103,7 +116,9 @@ def _program(made: Trace, again: Callable[[], Trace]) -> Program | None:
             known = reason
             warn(reason)
         caches.programs.keep(key, known)
-    return None if isinstance(known, Unsupported) else known
+    elif made.done is not None and known.__class__ is Program:
+        caches.pasts.keep(like, Past(made, known))
+    return known if known.__class__ is Program else None, made.captured
 
 
 def source(step: Steps, state: Sequence[Tensor], inputs: Sequence[Tensor]) -> str:

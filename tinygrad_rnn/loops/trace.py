@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -34,6 +34,28 @@ def detached(x: Any) -> Any:
     return x + 0
 
 
+PLAIN = {int, bool, float, str, type(None)}
+
+
+class Call(NamedTuple):
+    """An op that a step has done, what it gave, and how many nodes there were then."""
+
+    op: Op
+    inputs: Sequence[Tensor]
+    attrs: dict[str, Any]
+    tag: Any  # None where these say all
+    scope: str
+    recording: bool
+    answer: Any
+    nodes: int
+
+    def renamed(self, twins: dict[Tensor, Tensor]) -> Call:
+        """The same, done with other tensors."""
+        several = self.answer.__class__ is tuple
+        answer = tuple([twins[y] for y in self.answer]) if several else twins[self.answer]
+        return self._replace(inputs=[twins[x] for x in self.inputs], answer=answer)
+
+
 class Trace:
     """What a step does, in the order it does it, found by running it on outlines of arrays.
 
@@ -45,9 +67,10 @@ class Trace:
     def __init__(self, leaves: Sequence[Tensor]):
         self.nodes: list[Tensor] = []
         self.calls: list[Key] = []  # what was done, in numbers: the key of a compiled program
+        self.done: list[Call] | None = []  # and as it was asked for; None if only the end is known
         self.captured: list[Tensor] = []
         self.around: dict[Tensor, Key] = {}  # what ops of others read besides their inputs
-        self.leaves = [_outlined(x) for x in leaves]
+        self.leaves = [outlined(x) for x in leaves]
         self.inputs = 0  # how many of the leaves are
         self.results: tuple[Tensor, ...] = ()
         self.number: dict[Tensor, int] = {x: k for k, x in enumerate(self.leaves)}
@@ -63,17 +86,25 @@ class Trace:
                 break
         else:
             return None
-        answer, tag = _entry(op, inputs, attrs)
-        y = self.add(op, inputs, attrs, answer, tag)
-        if answer.__class__ is not tuple:
-            return y if mode.recording else self.cut(op, y)
-        parts = [self.add(pick, (y,), {"i": i}, part, i) for i, part in enumerate(answer)]
-        return tuple(parts if mode.recording else [self.cut(op, part) for part in parts])
+        answer, tag = entry(op, inputs, attrs)
+        y: Any = self.add(op, inputs, attrs, answer, tag)
+        if answer.__class__ is tuple:
+            parts = [self.add(pick, (y,), {"i": i}, part, i) for i, part in enumerate(answer)]
+            y = tuple(parts if mode.recording else [self.cut(op, part) for part in parts])
+        elif not mode.recording:
+            y = self.cut(op, y)
+        if self.done is not None:
+            plain = op.ours and all([x.__class__ in PLAIN for x in attrs.values()])
+            tag, count = None if plain else tag, len(self.nodes)
+            call = Call(op, inputs, attrs, tag, mode.scope, mode.recording, y, count)
+            self.done.append(call)
+        return y
 
     def cut(self, op: Op, y: Tensor) -> Tensor:
         """An answer without its past, if the step has switched recording off."""
-        past = y.tracked and not mode.recording and op is not detached
-        return self.record(detached, (y,), {}) if past else y
+        if not y.tracked or op is detached:
+            return y
+        return self.add(detached, (y,), {}, *entry(detached, (y,), {}))
 
     def add(self, op: Op, inputs: Any, attrs: Any, answer: Any, tag: Any) -> Tensor:
         """One more node, and what it adds to the key."""
@@ -117,13 +148,13 @@ class Trace:
             tuple([y.name for y in self.nodes]),
             tuple([self.place(x) for x in self.results]),
             tuple([(x._array, x.tracked) for x in self.leaves]),
-            tuple([_specification(x) for x in self.captured]),
+            tuple([specification(x) for x in self.captured]),
         )
 
 
-def _outlined(x: Tensor) -> Tensor:
-    y = owned(np.empty(0))
-    y._array = outline(x._array.shape, x._array.dtype)
+def outlined(x: Tensor) -> Tensor:
+    y, a = owned(np.empty(0)), x._array
+    y._array = a if a.__class__ in (Outline, tuple) else outline(a.shape, a.dtype)
     y.tracked, y.name, y.born = x.tracked, x.name, x.born
     return y
 
@@ -136,7 +167,7 @@ def outline(shape: tuple[int, ...], dtype: np.dtype) -> Outline:
     return known
 
 
-def _entry(op: Op, inputs: Sequence[Tensor], attrs: dict[str, Any]) -> tuple[Any, Any]:
+def entry(op: Op, inputs: Sequence[Tensor], attrs: dict[str, Any]) -> tuple[Any, Any]:
     """What an op gives for such inputs, and what that goes by in a key.
 
     The shape rule of an op is its body, run; once for each set of shapes, and of what it reads.
@@ -189,7 +220,7 @@ def _outline_of(out: Any) -> Outline:
     return outline(out.shape, np.dtype(np.float32) if out.dtype.char == "e" else out.dtype)
 
 
-def _specification(x: Tensor) -> Key:
+def specification(x: Tensor) -> Key:
     if is_written(x):
         return ("written", x._array.dtype, x._array.item())
     return (x._array.shape, x._array.dtype, x.tracked)
@@ -219,8 +250,8 @@ class Step:
 
     def __init__(self, made: Trace):
         self.xs, self.carry = made.leaves[: made.inputs], made.leaves[made.inputs :]
-        self.captured = [x if is_written(x) else _outlined(x) for x in made.captured]
-        self.specifications = [_specification(x) for x in made.captured]
+        self.captured = [x if is_written(x) else outlined(x) for x in made.captured]
+        self.specifications = [specification(x) for x in made.captured]
         known = dict(zip(made.captured, self.captured, strict=True))
         self.ops, self.around = made.nodes, made.around
         for y in self.ops:
@@ -234,7 +265,7 @@ class Step:
 
     def reads(self, captured: Sequence[Tensor]) -> bool:
         """Whether these can be what the step captures."""
-        return [_specification(x) for x in captured] == self.specifications
+        return [specification(x) for x in captured] == self.specifications
 
     def pull(self, incoming: Sequence[bool]) -> tuple[list[Any], list[Any], list[Tensor]]:
         """Cotangents of each of (xs, carry, captured), or None, as functions of those coming in.
@@ -257,7 +288,7 @@ class Step:
         """`pull`, when it is known at which results a cotangent arrives."""
         made = Trace([])
         gs = [
-            _outlined(y) if on and y._array.dtype.kind == "f" else None
+            outlined(y) if on and y._array.dtype.kind == "f" else None
             for on, y in zip(arriving, self.results, strict=True)
         ]
         made.number = dict.fromkeys([*self.leaves, *self.ops], 0)
@@ -296,23 +327,30 @@ class Step:
 
 def trace(
     step: Callable[..., Any], xs: Sequence[Tensor], carry: Sequence[Tensor],
-    roots: Sequence[Any] = (),
-) -> Trace:  # fmt: skip
+    roots: Sequence[Any] = (), again: Any = None,
+) -> Any:  # fmt: skip
     """Run a step on outlines; states that may be trained count as if they were.
 
-    Refused if it changes anything that the `roots` reach.
+    Refused if it changes anything that the `roots` reach. Returns its `Trace`; or `again`, an
+    `Again`, if that is given and the step did what it did before.
     """
-    made = Trace([*xs, *carry])
-    made.inputs = len(xs)
-    for leaf in made.leaves[made.inputs :]:
-        leaf.tracked = leaf._array.dtype.kind == "f"
+    made = again or Trace([*xs, *carry])
+    if made is not again:
+        for leaf in made.leaves[len(xs) :]:
+            leaf.tracked = leaf._array.dtype.kind == "f"
     reach = Reach(*roots) if roots else None
     with made.on():
         new = step(*made.leaves)
+        made = mode.trace
     changed = reach.changed() if reach is not None else None
     if changed:
         raise impure(changed)
-    made.results = results_of(0, carry, new)
+    results = results_of(0, carry, new)
+    if made is again:
+        if again.repeats(results):
+            return again
+        made = again.turned()
+    made.inputs, made.results = len(xs), results
     for x in made.results:  # one that the step only hands on is captured too
         made.place(x)
     return made
@@ -372,7 +410,7 @@ def same_numbers(xs: Sequence[Tensor], ys: Sequence[Tensor]) -> bool:
 
 def at_one_time(x: Tensor) -> Tensor:
     """What a step sees of a sequence: as it is at one time."""
-    y = _outlined(x)
+    y = outlined(x)
     y._array = outline(x._array.shape[1:], x._array.dtype)
     return y
 
