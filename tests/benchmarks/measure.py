@@ -1,6 +1,7 @@
 """How things are timed: side by side, in rounds, so that a busy machine slows all alike."""
 
 import gc
+import math
 import os
 import statistics
 import time
@@ -8,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from goals import Ratio
 
 SAMPLE = 0.01  # seconds: what is quicker is called more often in a round, and the mean is taken
 PAUSE = 0.02  # between samples: threads of the library before may still be spinning
@@ -22,7 +24,7 @@ class Effort:
     It begins when the machine is quiet, or after `patience` seconds in any case.
     """
 
-    seconds: float = 3.0
+    seconds: float = 1.5
     rounds: int = 7
     patience: float = 15.0
 
@@ -46,18 +48,34 @@ class Result:
         seconds = self.seconds(name)
         return None if seconds is None else seconds * 1e3
 
-    def ratio(self, other, one):
+    def ratio(self, other, one, goal=None, **how):
         """How many times as long `other` takes: the median over rounds of paired ratios."""
         if not (self.times.get(one) and self.times.get(other)):
-            return None
+            return Ratio(None, goal, **how)
         pairs = zip(self.times[other], self.times[one], strict=True)
-        return statistics.median(a / b for a, b in pairs)
+        return ratio_of([a / b for a, b in pairs], goal, **how)
 
     def row(self, **ratios):
         """What every row of a table says: milliseconds, ratios, how it was measured."""
         rounds = max(map(len, self.times.values()), default=0)
         row = {name: self.ms(name) for name in (*self.times, *self.errors)} | ratios
         return row | {"rounds": rounds, "others": self.others, "errors": self.errors}
+
+
+def ratio_of(found, goal=None, **how):
+    """The median of ratios, with how far the 95 % interval reaches."""
+    spread = math.expm1(interval(found)[1]) if len(found) > 2 else None
+    return Ratio(statistics.median(found), goal, spread=spread, **how)
+
+
+def interval(ratios):
+    """Mean and half of the 95 % interval of ratios, as logarithms; the wildest tenth left out."""
+    logs = sorted(map(math.log, ratios))
+    cut = len(logs) // 10
+    logs = logs[cut : len(logs) - cut]
+    freedom = len(logs) - 1
+    student = 1.96 + 2.5 / freedom * (1 + 1 / freedom)  # within 1 % from six on
+    return statistics.fmean(logs), student * statistics.stdev(logs) / math.sqrt(len(logs))
 
 
 def paired(builders, effort, agree=(), within=1e-2):
@@ -109,6 +127,13 @@ def _wait(patience):
             break
 
 
+def watched(work):
+    """What `work` answers, and the part of the machine that others used meanwhile."""
+    start, before = time.perf_counter(), _others()
+    answer = work()
+    return answer, None if before is None else _use(before, time.perf_counter() - start)
+
+
 def _use(before, seconds):
     """The part of the machine that others have used since then."""
     return max(0.0, _others() - before) / seconds / os.cpu_count()
@@ -121,7 +146,7 @@ def _others():
         return None
     user, nice, system, _, _, hard, soft, taken = map(int, path.read_text().split()[1:9])
     ticks = user + nice + system + hard + soft + taken
-    return ticks / os.sysconf("SC_CLK_TCK") - time.process_time()
+    return ticks / os.sysconf("SC_CLK_TCK") - sum(os.times()[:4])  # ours, and of our children
 
 
 def _sample(run, calls):
@@ -158,7 +183,10 @@ def said(error):
     return f"{type(error).__name__}: {text[0] if text else ''}".rstrip(": ")
 
 
-def mean(ratios):
-    """The geometric mean of those that there are, or None."""
-    found = [r for r in ratios if r]
-    return statistics.geometric_mean(found) if found else None
+def mean(ratios, goal=None):
+    """The geometric mean of ratios that were measured; their errors are taken as independent."""
+    known = [r for r in ratios if r.value]
+    if not known:
+        return Ratio(None, goal)
+    spread = math.hypot(*(r.spread or 0 for r in known)) / len(known)
+    return Ratio(statistics.geometric_mean(r.value for r in known), goal, spread=spread)

@@ -16,8 +16,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))  # where the lessons are
 
 import memory_lessons as lessons
+from goals import Ratio, tally
 from machine import described, machine
-from table import Column, Ratio, Table, tally
+from table import Column, Table
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn

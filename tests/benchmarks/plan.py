@@ -7,9 +7,10 @@ from table import Column
 
 CELL, SIZE = Column("cell", "cell", "<", 10), Column("size", "B×T×I×H", "<", 15)
 OURS, TORCH, JAX = (Column(n, f"{n} ms") for n in ("ours", "torch", "jax"))
-OVER_TORCH = Column("over_torch", "torch / ours", "", 13)
-OVER_JAX = Column("over_jax", "jax / ours", "", 13)
-HOW = [Column("rounds", "rounds", "d", 6), Column("others", "others", ".0%", 6)]
+OVER_TORCH = Column("over_torch", "torch / ours", "", 21)
+OVER_JAX = Column("over_jax", "jax / ours", "", 21)
+OTHERS = Column("others", "others", ".0%", 6)
+HOW = [Column("rounds", "rounds", "d", 6), OTHERS]
 """How many rounds, and how much of the machine other programs used meanwhile."""
 
 

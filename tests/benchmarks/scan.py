@@ -2,8 +2,9 @@
 
     pip install '.[bench]' && python tests/benchmarks/scan.py
 
-Prints a table for each section and writes scan.json; --only picks sections, --quick takes a few
-rows and rounds only, --markdown writes the tables for the docs. No test asserts a time.
+Prints a table for each section, the goals at the end, and writes scan.json; --only picks sections,
+--quick takes a few rows and rounds only, --markdown writes the page of the docs. No test asserts a
+time.
 """
 
 import argparse
@@ -12,33 +13,26 @@ import os
 import time
 from pathlib import Path
 
+from goals import reached, tally
 from league import league
-from limits import first, growth, memory, share, startup, threads, vanishing
+from limits import growth, memory, share, threads, vanishing
 from machine import described, machine
-from measure import QUIET
+from measure import said
+from page import CHAPTERS, LEGEND, page
 from plan import Plan, settle
 from rivals import eager, layers, modifiers, own, training
-from table import tally
-
-LEGEND = f"""\
-✓ and ✗ say whether a goal is met. others: how much of the machine other programs used meanwhile;
-above {QUIET:.0%} a goal is in doubt (?)."""
+from speeds import product, small
+from table import Column, Table
+from waits import first, startup
 
 SECTIONS = {
-    "layers": layers,
-    "share": share,
-    "own": own,
-    "modifiers": modifiers,
-    "training": training,
-    "threads": threads,
-    "memory": memory,
-    "growth": growth,
-    "startup": startup,
-    "eager": eager,
-    "vanishing": vanishing,
-    "first": first,
-    "league": league,
-}
+    f.__name__: f
+    for f in (
+        first, startup, small, layers, own, modifiers, training, vanishing, league,
+        product, share, threads, eager, memory, growth,
+    )
+}  # fmt: skip
+assert {*SECTIONS} == {name for names in CHAPTERS.values() for name in names}
 
 
 def arguments():
@@ -51,7 +45,7 @@ def arguments():
     parser.add_argument("--threads", type=int, default=2, help="for every library (2)")
     parser.add_argument("--json", type=Path, default=Path("scan.json"), metavar="PATH",
                         help="where the numbers go (scan.json)")  # fmt: skip
-    parser.add_argument("--markdown", type=Path, metavar="PATH", help="write the tables here too")
+    parser.add_argument("--markdown", type=Path, metavar="PATH", help="write the page here")
     parser.add_argument("--gradbench", type=Path, metavar="PATH",
                         help="checkout of GradBench, for its C++")  # fmt: skip
     return parser.parse_args()
@@ -73,15 +67,32 @@ def main():
                 done[name].append(table)
                 table.run()
             spent[name] = time.perf_counter() - start
-    except KeyboardInterrupt:
-        print("\ninterrupted: what there is so far is written")
+    except (KeyboardInterrupt, Exception) as error:
+        print(f"\nstopped by {said(error)}: what there is so far is written")
     tables = [table for found in done.values() for table in found]
-    print(f"\n{tally(tables)}; {sum(spent.values()) / 60:.1f} minutes")
+    closing = summed(tables)
+    closing.run()
+    print(f"\n{tally(tables)}; {sum(spent.values()) / 60:.1f} minutes: "
+          + ", ".join(f"{name} {seconds:.0f} s" for name, seconds in spent.items()))  # fmt: skip
     options.json.write_text(json.dumps(written(facts, done, spent), indent=1), encoding="utf-8")
     if options.markdown:
-        head = [described(facts).replace("\n", "  \n"), LEGEND, f"{tally(tables)}."]
-        pages = [*head, *(table.markdown() for table in tables if table.rows)]
-        options.markdown.write_text("\n\n".join(pages) + "\n", encoding="utf-8")
+        text = page(facts, done, closing, options.quick)
+        options.markdown.write_text(text, encoding="utf-8")
+
+
+def summed(tables):
+    """All goals of these tables, a row for each."""
+    columns = [
+        Column("where", "section", "<", 42),
+        Column("rows", "rows", "<", 24),
+        Column("what", "what", "<", 16),
+        Column("goal", "goal", "<", 12),
+        Column("worst", "worst", "", 7),
+        *(Column(name, name, "", 9) for name in ("met", "missed", "in doubt", "not measured")),
+    ]
+    note = "Every goal of the sections above, and how many of its rows meet it."
+    cases = [(row, dict) for row in reached(tables)]
+    return Table("What is reached", note, columns, cases)
 
 
 def written(facts, done, spent):

@@ -1,7 +1,6 @@
 """What a new process waits for: the import, and the first gradient of a layer or of a step."""
 
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -11,22 +10,25 @@ from pathlib import Path
 HERE = str(Path(__file__).resolve().parent)
 IMPORT = "import time; s = time.perf_counter(); import {}; print(time.perf_counter() - s)"
 
-GRADIENT = {
+# The first gradient of an LSTM layer; what it takes after the imports is printed.
+LAYER = {
     "ours": """
-import numpy as np, tinygrad_rnn as tg
-cell = tg.nn.LSTM(64, 64)
-ys, _ = cell(np.ones((35, 32, 64), np.float32))
-ys.sum().backward()
+import time, numpy as np, tinygrad_rnn as tg
+cell, xs = tg.nn.LSTM(64, 64), np.ones((35, 32, 64), np.float32)
+start = time.perf_counter()
+cell(xs)[0].sum().backward()
+print(time.perf_counter() - start)
 assert cell.Wx.grad is not None
 """,
     "torch": """
-import torch
-cell = torch.nn.LSTM(64, 64)
-ys, _ = cell(torch.ones(35, 32, 64))
-ys.sum().backward()
+import time, torch
+cell, xs = torch.nn.LSTM(64, 64), torch.ones(35, 32, 64)
+start = time.perf_counter()
+cell(xs)[0].sum().backward()
+print(time.perf_counter() - start)
 """,
     "jax": """
-import jax, jax.numpy as jnp
+import time, jax, jax.numpy as jnp
 def step(w, carry, x):
     h, c = carry
     i, f, g, o = jnp.split(x @ w["x"] + h @ w["h"] + w["b"], 4, -1)
@@ -37,12 +39,15 @@ def loss(w, xs):
     h = jnp.zeros((32, 64))
     return jax.lax.scan(lambda carry, x: step(w, carry, x), (h, h), xs)[1].sum()
 w = {"x": jnp.ones((64, 256)), "h": jnp.ones((64, 256)), "b": jnp.ones(256)}
-jax.block_until_ready(jax.jit(jax.grad(loss))(w, jnp.ones((35, 32, 64))))
+xs = jnp.ones((35, 32, 64))
+start = time.perf_counter()
+jax.block_until_ready(jax.jit(jax.grad(loss))(w, xs))
+print(time.perf_counter() - start)
 """,
 }
 
 # Seconds of the first value and gradient of a step, after the imports; {ops} pointwise ops and two
-# products. The chain goes through three words of the field, and each op reads the one before.
+# products. Each op of the chain reads the one before.
 STEP = {
     "ours": """
 import time, warnings
@@ -51,7 +56,7 @@ warnings.simplefilter("error")  # a step that is not compiled says so
 wx, wh = (tg.tensor(np.eye(32, dtype=np.float32) * 0.5, requires_grad=True) for _ in "ab")
 def step(x, h):
     a = x @ wx + h @ wh
-    for k in range(({ops} - 1) // 3):
+    for k in range({ops} // 3):
         a = tg.tanh(a) * x + h
     return a
 xs, h = np.ones((35, 8, 32), np.float32), np.zeros((8, 32), np.float32)
@@ -68,7 +73,7 @@ w = {{n: jnp.eye(32) * 0.5 for n in "xh"}}
 def loss(w, xs):
     def step(h, x):
         a = x @ w["x"] + h @ w["h"]
-        for k in range(({ops} - 1) // 3):
+        for k in range({ops} // 3):
             a = jnp.tanh(a) * x + h
         return a, a
     return jax.lax.scan(step, jnp.zeros((8, 32)), xs)[1].sum()
@@ -95,13 +100,18 @@ IN = {
 }
 
 
-def first_call(who, ops):
-    """Seconds of the first value and gradient in a fresh process whose cache is empty."""
+def first_layer(who):
+    """Seconds of the first gradient of an LSTM layer in a process whose cache is empty."""
+    return _first(LAYER[who])
+
+
+def first_step(who, ops):
+    """Of the first value and gradient of a step of so many ops, likewise."""
     return _first(STEP[who].format(ops=ops))
 
 
 def first_of_league(who, layers):
-    """Seconds of the first gradient of GradBench's `lstm`, likewise."""
+    """Of the first gradient of GradBench's `lstm`, likewise."""
     return _first(LEAGUE.format(layers=layers, run=IN[who]))
 
 
@@ -110,24 +120,14 @@ def _first(code):
         return float(_run(code, cache)[0])
 
 
-def imported(library, count):
-    """Seconds of one import in a fresh process: the median."""
-    return statistics.median(float(_run(IMPORT.format(library))[0]) for _ in range(count))
+def imported(library):
+    """Seconds of one import in a fresh process."""
+    return float(_run(IMPORT.format(library))[0])
 
 
-def first_gradient(who, count, cache=None):
-    """Seconds from the start of a process to its end with one gradient: the median."""
-    return statistics.median(_run(GRADIENT[who], cache)[1] for _ in range(count))
-
-
-def empty_and_warm(count):
-    """The same for ours, with an empty Numba cache and with one that has been filled."""
-    empty, warm = [], []
-    for _ in range(max(1, count // 2)):
-        with tempfile.TemporaryDirectory() as cache:
-            empty.append(_run(GRADIENT["ours"], cache)[1])
-            warm += [_run(GRADIENT["ours"], cache)[1] for _ in range(2)]
-    return statistics.median(empty), statistics.median(warm)
+def process(who, cache=None):
+    """Seconds from the start of a process to its end with one gradient of an LSTM layer."""
+    return _run(LAYER[who], cache)[1]
 
 
 def _run(code, cache=None):

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from goals import Ratio, ratios
 from measure import QUIET, said
 
 WIDTH = 100
@@ -35,38 +36,6 @@ class Column:
 def _digits(value):
     """Three digits that say something."""
     return f".{0 if value >= 100 else 1 if value >= 10 else 2 if value >= 1 else 3}f"
-
-
-@dataclass
-class Ratio:
-    """A number with a goal: at least so much, or with `most` at most so much; None has none.
-
-    In doubt, it does not say whether the goal is met: other programs were running.
-    """
-
-    value: float | None
-    goal: float | None = None
-    most: bool = False
-    doubtful: bool = False
-
-    @property
-    def met(self):
-        if self.value is None or self.goal is None:
-            return None
-        return self.value <= self.goal if self.most else self.value >= self.goal
-
-    def text(self, form=""):
-        if self.value is None:
-            return "–"
-        number = format(self.value, form or ".2f")
-        if self.goal is None:
-            return number
-        goal = format(self.goal, form) if form else f"{self.goal:g}"
-        mark = "?" if self.doubtful else "✓" if self.met else "✗"
-        return f"{number} {'≤' if self.most else '≥'}{goal} {mark}"
-
-    def plain(self):
-        return vars(self) | {"met": self.met}
 
 
 @dataclass
@@ -104,7 +73,7 @@ class Table:
         self.rows.append(row)
         if (row.get("others") or 0) > QUIET:
             for ratio in ratios(row):
-                ratio.doubtful = True
+                ratio.busy = True
         print(" ".join(c.fitted(c.text(row)) for c in self.columns).rstrip())
         for name, error in row.get("errors", {}).items():
             print(f"    {name}: {error}"[:WIDTH])
@@ -115,9 +84,9 @@ class Table:
         rows = [{k: _plain(v) for k, v in row.items()} for row in self.rows]
         return {"title": self.title, "note": self.note, "rows": rows}
 
-    def markdown(self):
+    def markdown(self, heading="###"):
         """For the docs; what went wrong stands below."""
-        lines = [f"### {self.title}", "", *_wrapped(self.note), ""]
+        lines = [f"{heading} {self.title}", "", *_wrapped(self.note), ""] if heading else []
         lines += ["| " + " | ".join(c.heading for c in self.columns) + " |"]
         lines += ["|" + "|".join("---" if c.form == "<" else "--:" for c in self.columns) + "|"]
         for row in self.rows:
@@ -136,16 +105,3 @@ def _wrapped(text):
     import textwrap
 
     return textwrap.wrap(" ".join(text.split()), WIDTH)
-
-
-def ratios(row):
-    return [value for value in row.values() if isinstance(value, Ratio)]
-
-
-def tally(tables):
-    """How many goals are met, in words."""
-    found = [r for t in tables for row in t.rows for r in ratios(row) if r.met is not None]
-    sure = [r for r in found if not r.doubtful]
-    text = f"{sum(r.met for r in sure)} of {len(found)} goals met"
-    doubt = f", {len(found) - len(sure)} in doubt (?): other programs used the machine meanwhile"
-    return text if len(sure) == len(found) else text + doubt

@@ -13,7 +13,6 @@ import argparse
 import json
 import math
 import os
-import statistics
 import subprocess
 import sys
 import time
@@ -23,7 +22,6 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 SECTIONS = ("layer", "own", "modified", "training")
 SAMPLE = 0.02  # seconds
-STUDENT = 2.05  # of the 95 % interval for some thirty pairs
 
 
 def serve(threads):
@@ -78,14 +76,6 @@ def rows_of(section):
     }[section]
 
 
-def interval(ratios):
-    """Mean and half of the 95 % interval of ratios, as logarithms; the wildest tenth left out."""
-    logs = sorted(map(math.log, ratios))
-    cut = len(logs) // 10
-    logs = logs[cut : len(logs) - cut]
-    return statistics.fmean(logs), STUDENT * statistics.stdev(logs) / math.sqrt(len(logs))
-
-
 def sampled(old, new, row, pairs):
     """Seconds of a call in both trees, in turns."""
     for worker in (old, new):
@@ -116,6 +106,8 @@ def main():
         return serve(given.threads)
     if given.old is None or not (given.old / "tests/benchmarks/ours.py").exists():
         options.error("old: expected a checkout of this project")
+    from measure import interval  # of this tree: those who serve have their own tree's
+
     rows = [
         (section, kind, size)
         for section in given.sections

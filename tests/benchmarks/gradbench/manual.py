@@ -4,6 +4,7 @@ import json
 import statistics
 import subprocess
 import tempfile
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from . import lstm
 
 
+@cache
 def program(checkout, module):
     """The program of a module of `tools/manual`, made anew as GradBench makes it: by its make."""
     if checkout is None:
