@@ -188,6 +188,14 @@ def test_a_long_batch_is_cut_into_blocks_and_stays_the_same(doors):
     assert bits(doors.product(view, w)) == bits(whole)
 
 
+def test_rows_that_crowd_one_place_of_the_cache_are_copied_and_stay_the_same(doors):
+    """Rows 4,096 bytes apart are read from a copy where there are enough of them and of columns."""
+    for rows, columns in ((5, 40), (5, 70), (140, 70)):
+        x = numbers(2, rows, 1024, dtype=doors.dtype)[..., :300]
+        w = numbers(300, columns, dtype=doors.dtype, seed=1)
+        assert bits(doors.product(x, w)) == bits(doors.product(x.copy(), w))
+
+
 def test_multiply_is_the_chain_that_matmul_is(doors):
     for rows, depth, columns in ((1, 33, 40), (3, 300, 70), (37, 600, 130)):
         x = numbers(1, rows, depth, dtype=doors.dtype)
@@ -260,6 +268,22 @@ def test_wrong_arguments_are_refused_when_compiling():
         f(np.ones((3, 3), int), np.ones(96, int))
 
 
+def test_the_sizes_of_caches_are_read_from_the_system(tmp_path):
+    from tinygrad_rnn.kernels.machine import cache_size
+
+    for index, (level, kind, size) in enumerate(
+        (("1", "Instruction", "32K"), ("1", "Data", "48K"), ("2", "Unified", "2048K"))
+    ):
+        folder = tmp_path / f"index{index}"
+        folder.mkdir()
+        for name, text in (("level", level), ("type", kind), ("size", size)):
+            (folder / name).write_text(text + "\n")
+    sizes = [cache_size(level, 7, str(tmp_path)) for level in (1, 2, 3)]
+    assert sizes == [48 << 10, 2 << 20, 7]
+    (tmp_path / "index1/size").write_text("unknown\n")
+    assert cache_size(1, 7, str(tmp_path)) == cache_size(1, 7, str(tmp_path / "none")) == 7
+
+
 @compiled
 def test_loading_from_many_threads_at_once():
     import numba
@@ -271,7 +295,7 @@ def test_loading_from_many_threads_at_once():
         thread.start()
     for thread in several:
         thread.join()
-    assert numba.float32 in panels._loaded
+    assert ("panels", numba.float32) in panels._loaded
 
 
 # --- threads --------------------------------------------------------------------------------------

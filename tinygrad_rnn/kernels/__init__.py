@@ -108,9 +108,9 @@ def _compiled(name: Any, dtype: np.dtype[Any]) -> Any:
 
     real = numba.from_dtype(dtype)
     if name == "product":
-        from . import product
+        from . import matrices
 
-        return product.kernel(real)
+        return matrices.kernel(real)
     if name in UPDATES:
         from . import updates
 

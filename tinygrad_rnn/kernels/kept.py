@@ -1,8 +1,8 @@
 """Compiled code on disk: found again by all that it depends on, and thrown away if it is damaged.
 
 One file for each compiled function, named by a hash of its key: the code of this package, the text
-or the function, the types, the processor, and the versions of Python, Numba and LLVM. Another
-version is another name, so nothing here is ever out of date.
+or the function, the types, the processor, the sizes of its caches, and the versions of Python,
+Numba and LLVM. Another version is another name, so nothing here is ever out of date.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ import numba
 from numba.core.caching import NullCache
 from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
+
+from . import machine
 
 FILES, BYTES = 4096, 1 << 29  # what is kept at most; a loop takes about 50 kB
 ENDING = ".compiled"
@@ -71,7 +73,7 @@ class Kept(NullCache):
 
     def __init__(self, *key: object) -> None:
         versions = numba.__version__, llvmlite.__version__, sys.version, _STAMP
-        self.key = repr((*key, *versions))
+        self.key = repr((*key, *versions, machine.FIRST, machine.SECOND))
 
     def path(self, kinds: Any, context: Any) -> Path | None:
         """The file of these argument types on this processor; None where nothing can be kept."""

@@ -14,14 +14,19 @@ from numba.core import cgutils, errors, types
 
 from .compiled import LLVM_REAL, library
 from .emitted import as_intrinsic, llvm, symbol
+from .machine import FIRST, SECOND
 from .product import ROWS, VECTOR_BYTES, Block, copy_all, sum_up
 from .written import I64, write
 
 __all__ = ["gather", "gather_packed", "multiply", "pack", "pack_rows"]  # of compiled code
 
 LINE = 2 * VECTOR_BYTES  # bytes of one row of a panel
-DEPTH = 256  # k is split into blocks of so many, so that a panel stays in the first cache
-NEAR = 1 << 19  # bytes of x that stay in the second cache while the panels go by
+# k is split into blocks of so many, so that a panel takes half of the first cache.
+DEPTH = max(64, FIRST // 2 // LINE // 64 * 64)
+NEAR = SECOND // 2  # bytes of x that stay in the second cache while the panels go by
+STACK = 1 << 16  # bytes of rows that are copied at a time
+CROWDED = 4096  # bytes: rows so far apart, or a multiple, share one place in the first cache
+COPY_FROM = 64  # columns from which it pays to copy rows that do
 TALL = 512  # rows that `gather` packs at a time
 # One panel in the registers leaves room for ten rows where an eager product takes eight.
 HIGH = 10 if ROWS == 8 else ROWS
@@ -49,6 +54,11 @@ def gather_size(rows: int, columns: int, dtype: Any) -> int:
     return packed_size(TALL, rows, dtype) + packed_size(TALL, columns, dtype) + spare
 
 
+def upwards(number, by):
+    """The quotient, rounded up."""
+    return (number + (by - 1)) // by
+
+
 # --- the routines: addresses and strides in bytes -------------------------------------------------
 
 
@@ -59,107 +69,166 @@ def move_tile(w, source, source_row, source_col, target, target_row, target_col,
         Block(w.builder, w.real).copy_one(at.value, place.value)
 
 
-def tiles(w, pick, a, a_row, a_k, b, b_next, c, c_row, depth, fresh):
-    """The tile TILES[pick], under panels that are `b_next` bytes apart."""
-    block = Block(w.builder, w.real)
-    left, right = (a.value, a_row.value, a_k.value), (b.value, w.number(LINE).value, b_next.value)
-    for i, sides in enumerate(TILES):
-        with w.when(pick.equals(i)):
-            sum_up(block, *sides, *left, *right, c.value, c_row.value, depth.value, fresh.value)
+def strip_of(tiles, known):
+    """The routine of one strip of C, in tiles of some sides.
+
+    known: of the bytes of an item, the strides a_row, a_k and b_k that are the same in all calls;
+    None for one that is not. A stride that is known costs no instructions in the innermost loop.
+    """
+    high = max(rows for rows, _ in tiles)
+
+    def strip(
+        w, a, a_step, a_row, a_k, b, b_k, b_next, c, c_step, c_row, c_col,
+        steps, rows, depth, count, panels, fresh,
+    ):  # fmt: skip
+        """The columns of C under one panel, or under several if there are up to three rows."""
+        item, block = w.item, Block(w.builder, w.real)
+        in_place = c_col.equals(item) & (count * item >= LINE)
+        fresh, room = ~fresh.equals(0), w.room(high * LINE)
+        with w.when(~in_place):  # what fills up a tile is added to: garbage may be slow denormals
+            for vector in range(high * LINE // VECTOR_BYTES):
+                block.store(ir.Constant(block.vector, None), (room + vector * VECTOR_BYTES).value)
+        strides = [
+            given if stride is None else w.number(stride)
+            for given, stride in zip((a_row, a_k, b_k), known(item), strict=True)
+        ]
+        parts = (rows + (high - 1)) // high
+        least = rows // parts.least(1)  # tiles of even height: low ones are slow
+        longer = rows - least * parts
+        with w.loop(0, steps) as s:
+            # Addresses move on: of a formula for each, LLVM would keep all tiles' up to date.
+            a_place, c_place = w.variable(a + s * a_step), w.variable(c + s * c_step)
+            with w.loop(0, parts) as i:
+                a_at, c_at = w.read(a_place), w.read(c_place)
+                height = least + (i < longer).choose(1, 0)
+                pick = panels.equals(1).choose(height - 1, height + (high - 1))
+                place, place_row = in_place.choose(c_at, room), in_place.choose(c_row, LINE)
+                there = w.number(LINE), w.number(item)
+                with w.when(~(in_place | fresh)):
+                    move_tile(w, c_at, c_row, c_col, room, *there, height, count)
+                for k, sides in enumerate(tiles):
+                    with w.when(pick.equals(k)):
+                        places = a_at, *strides[:2], b, strides[2], b_next, place, place_row
+                        sum_up(block, *sides, *[x.value for x in (*places, depth, fresh)])
+                with w.when(~in_place):
+                    move_tile(w, room, *there, c_at, c_row, c_col, height, count)
+                w.write(a_at + height * a_row, a_place)
+                w.write(c_at + height * c_row, c_place)
+
+    return strip
 
 
-def strip(
-    w, a, a_step, a_row, a_k, b, b_next, c, c_step, c_row, c_col,
-    steps, rows, depth, count, panels, fresh,
-):  # fmt: skip
-    """The columns of C under one panel, or under several if there are up to three rows."""
-    item, block = w.item, Block(w.builder, w.real)
-    in_place = c_col.equals(item) & (count * item >= LINE)
-    fresh, room = ~fresh.equals(0), w.room(HIGH * LINE)
-    with w.when(~in_place):  # what fills up a tile is added to: garbage may be slow denormals
-        for vector in range(HIGH * LINE // VECTOR_BYTES):
-            block.store(ir.Constant(block.vector, None), (room + vector * VECTOR_BYTES).value)
-    parts = (rows + (HIGH - 1)) // HIGH
-    least = rows // parts.least(1)  # tiles of even height: low ones are slow
-    longer = rows - least * parts
-    with w.loop(0, steps) as s:
-        # Addresses move on: of a formula for each, LLVM would keep those of every tile up to date.
-        a_place, c_place = w.variable(a + s * a_step), w.variable(c + s * c_step)
-        with w.loop(0, parts) as i:
-            a_at, c_at = w.read(a_place), w.read(c_place)
-            height = least + (i < longer).choose(1, 0)
-            pick = panels.equals(1).choose(height - 1, height + (HIGH - 1))
-            place, place_row = in_place.choose(c_at, room), in_place.choose(c_row, LINE)
-            there = w.number(LINE), w.number(item)
-            with w.when(~(in_place | fresh)):
-                move_tile(w, c_at, c_row, c_col, room, *there, height, count)
-            tiles(w, pick, a_at, a_row, a_k, b, b_next, place, place_row, depth, fresh)
-            with w.when(~in_place):
-                move_tile(w, room, *there, c_at, c_row, c_col, height, count)
-            w.write(a_at + height * a_row, a_place)
-            w.write(c_at + height * c_row, c_place)
+def under_panels_of(word):
+    """The routine that goes from panel to panel, with strips by that name."""
 
+    def under_panels(
+        w, a, a_step, a_row, a_k, b, b_k, b_next, c, c_step, c_row, c_col,
+        steps, rows, depth, columns, fresh,
+    ):  # fmt: skip
+        """C (+)= A @ W for as many rows of A as stay near: a panel is used for all of them."""
+        item, wide = w.item, LINE // w.item
+        most = rows.equals(1).choose(THIN_1, (rows <= FEW).choose(THIN_2, 1))
+        most = c_col.equals(item).choose(most, 1)
+        groups = columns // (most * wide)  # so many panels at once, and what is left one by one
+        left = columns - groups * most * wide
+        with w.loop(0, groups + (left + (wide - 1)) // wide) as k:
+            whole = k < groups
+            panels = whole.choose(most, 1)
+            j = whole.choose(k * most, groups * most + k - groups) * wide
+            count = (columns - j).most(panels * wide)
+            with w.loop(0, depth.least(1), DEPTH) as start:
+                w.call(
+                    symbol(word, w.real), a + start * a_k, a_step, a_row, a_k,
+                    b + j // wide * b_next + start * b_k, b_k, b_next, c + j * c_col, c_step, c_row,
+                    c_col, steps, rows, (depth - start).most(DEPTH), count, panels,
+                    ~fresh.equals(0) & start.equals(0),
+                )  # fmt: skip
 
-def under_panels(
-    w, a, a_step, a_row, a_k, b, c, c_step, c_row, c_col, steps, rows, depth, columns, fresh
-):
-    """C (+)= A @ W for as many rows of A as stay near: a panel is used for all of them."""
-    item, wide = w.item, LINE // w.item
-    most = rows.equals(1).choose(THIN_1, (rows <= FEW).choose(THIN_2, 1))
-    most = c_col.equals(item).choose(most, 1)
-    groups = columns // (most * wide)  # so many panels at once, and what is left one by one
-    left = columns - groups * most * wide
-    with w.loop(0, groups + (left + (wide - 1)) // wide) as k:
-        whole = k < groups
-        panels = whole.choose(most, 1)
-        j = whole.choose(k * most, groups * most + k - groups) * wide
-        count = (columns - j).most(panels * wide)
-        with w.loop(0, depth.least(1), DEPTH) as start:
-            w.call(
-                symbol("strip", w.real), a + start * a_k, a_step, a_row, a_k,
-                b + j * depth * item + start * LINE, depth * LINE, c + j * c_col, c_step, c_row,
-                c_col, steps, rows, (depth - start).most(DEPTH), count, panels,
-                ~fresh.equals(0) & start.equals(0),
-            )  # fmt: skip
+    return under_panels
 
 
 def multiply_all(
-    w, a, a_step, a_row, a_k, b, c, c_step, c_row, c_col, steps, rows, depth, columns, fresh
-):
+    w, a, a_step, a_row, a_k, b, b_k, b_next, c, c_step, c_row, c_col,
+    steps, rows, depth, columns, fresh,
+):  # fmt: skip
     """C[s] (+)= A[s] @ W, in blocks of rows that stay in the second cache."""
     one = rows.equals(1)
     joined = a_step.equals(rows * a_row) & c_step.equals(rows * c_row)
     a_row, c_row = one.choose(a_step, a_row), one.choose(c_step, c_row)
     rows = one.choose(steps, joined.choose(rows * steps, rows))
     steps = (one | joined).choose(1, steps)
+    turned = ~a_k.equals(w.item)
+    crowded = (a_row & (CROWDED - 1)).equals(0) & (rows >= HIGH) & (columns >= COPY_FROM)
+    copied = turned | crowded
+    with w.when(copied):
+        copied_rows(w, a, a_step, a_row, a_k, b, b_k, b_next, c, c_step, c_row, c_col,
+                    steps, rows, depth, columns, fresh)  # fmt: skip
     near = w.number(NEAR) // (depth.least(1) * w.item)
-    tall = (rows <= near * 2).choose(rows, (near // HIGH).least(4) * HIGH).least(1)
-    many = (near // tall).least(1)
-    with w.loop(0, rows, tall) as i, w.loop(0, steps, many) as s:
+    blocks = upwards(rows, near.least(4 * HIGH))  # of even height, each in whole tiles
+    tall = upwards(upwards(rows, blocks.least(1)), HIGH) * HIGH
+    many = (near // tall.least(1)).least(1)
+    rows = copied.choose(0, rows)
+    with w.loop(0, rows, tall.least(1)) as i, w.loop(0, steps, many) as s:
         w.call(
             symbol("under_panels", w.real),
-            a + s * a_step + i * a_row, a_step, a_row, a_k, b,
+            a + s * a_step + i * a_row, a_step, a_row, a_k, b, b_k, b_next,
             c + s * c_step + i * c_row, c_step, c_row, c_col,
             (steps - s).most(many), (rows - i).most(tall), depth, columns, fresh,
         )  # fmt: skip
+
+
+def copied_rows(
+    w, a, a_step, a_row, a_k, b, b_k, b_next, c, c_step, c_row, c_col,
+    steps, rows, depth, columns, fresh,
+):  # fmt: skip
+    """C[s] (+)= A[s] @ W for rows that are not contiguous, or so far apart that they are in each
+    other's way in the first cache: some of them are copied to the stack.
+    """
+    item = w.item
+    pitch = DEPTH * item + 64  # no power of two
+    tall = STACK // pitch // HIGH * HIGH
+    room = w.room(tall * pitch)
+    with w.loop(0, steps) as s, w.loop(0, rows, tall) as i, w.loop(0, depth.least(1), DEPTH) as k:
+        height, deep = (rows - i).most(tall), (depth - k).most(DEPTH)
+        source = a + s * a_step + i * a_row + k * a_k
+        w.call(symbol("copy", w.real), source, a_row, a_k, room, pitch, item, height, deep)
+        w.call(
+            symbol("under_panels", w.real), room, 0, pitch, item, b + k * b_k, b_k, b_next,
+            c + s * c_step + i * c_row, 0, c_row, c_col, 1, height, deep, columns,
+            ~fresh.equals(0) & k.equals(0),
+        )  # fmt: skip
+
+
+def interleave(w, source, source_row, target, panel, rows, panels):
+    """Copy rows into whole panels, some side by side: a cache line is read with its neighbours."""
+    block, group = Block(w.builder, w.real), 512 // LINE
+    with w.loop(0, panels, group) as first, w.loop(0, rows) as i:
+        line, place = source + i * source_row, target + i * LINE
+        with w.loop(first, panels.most(first + group)) as j:
+            for at in (0, VECTOR_BYTES):
+                vector = block.load((line + j * LINE + at).value)
+                block.store(vector, (place + j * panel + at).value)
 
 
 def pack_rows_of(w, a, a_step, a_row, a_col, panels, line_count, rows, columns, start, stop):
     """Pack the lines start .. stop of A (steps, rows, columns), seen as one tall matrix."""
     item, wide, block = w.item, LINE // w.item, Block(w.builder, w.real)
     rows = a_step.equals(rows * a_row).choose(stop, rows).least(1)  # one tall matrix it may be
-    with w.loop(0, columns, wide) as j:
-        count = (columns - j).most(wide)
-        panel = panels + j // wide * line_count * LINE
-        with w.when(count < wide), w.loop(0, stop - start) as k:
-            for vector in (0, VECTOR_BYTES):
-                zero = ir.Constant(block.vector, None)
-                block.store(zero, (panel + k * LINE + vector).value)
-        with w.loop(start // rows, (stop + rows - 1) // rows) as s:
-            low, high = start.least(s * rows), stop.most((s + 1) * rows)
-            source = a + s * a_step + (low - s * rows) * a_row + j * a_col
-            w.call(symbol("copy", w.real), source, a_row, a_col, panel + (low - start) * LINE,
-                   LINE, item, high - low, count)  # fmt: skip
+    whole = a_col.equals(item).choose(columns // wide, 0)  # panels that are filled side by side
+    with w.when(columns // wide * wide < columns), w.loop(0, stop - start) as k:
+        for vector in (0, VECTOR_BYTES):
+            zero = ir.Constant(block.vector, None)
+            block.store(zero, (panels + (columns // wide * line_count + k) * LINE + vector).value)
+    with w.loop(start // rows, (stop + rows - 1) // rows) as s:
+        low, high = start.least(s * rows), stop.most((s + 1) * rows)
+        source = a + s * a_step + (low - s * rows) * a_row
+        target = panels + (low - start) * LINE
+        w.call(symbol("interleave", w.real), source, a_row, target, line_count * LINE,
+               high - low, whole)  # fmt: skip
+        with w.loop(whole, (columns + (wide - 1)) // wide) as j:
+            w.call(symbol("copy", w.real), source + j * wide * a_col, a_row, a_col,
+                   target + j * line_count * LINE, LINE, item, high - low,
+                   (columns - j * wide).most(wide))  # fmt: skip
 
 
 def gather_all(
@@ -181,36 +250,41 @@ def gather_all(
         b_next = ready.choose(lines, depth) * LINE
         with w.loop(0, columns, wide) as j, w.loop(0, tall, wide) as i:
             w.call(
-                symbol("strip", w.real), left + i * depth * item, 0, item, LINE,
-                panels + j // wide * b_next, 0, c + i * c_row + j * item, 0, c_row, item, 1,
+                symbol("strip_packed", w.real), left + i * depth * item, 0, item, LINE,
+                panels + j // wide * b_next, LINE, 0, c + i * c_row + j * item, 0, c_row, item, 1,
                 (tall - i).most(wide), depth, (columns - j).most(wide), 1,
                 ~fresh.equals(0) & start.equals(0),
             )  # fmt: skip
 
 
-INNER: dict[str, Any] = {"copy": copy_all, "strip": strip, "under_panels": under_panels}
-OUTER: dict[str, Any] = {"pack": pack_rows_of, "multiply": multiply_all, "gather": gather_all}
+INNER: dict[str, Any] = {
+    "strip": strip_of(TILES, lambda item: (None, item, LINE)),
+    "strip_packed": strip_of(TILES[:HIGH], lambda item: (item, LINE, LINE)),
+    "under_panels": under_panels_of("strip"),
+    "interleave": interleave,
+}
+OUTER: dict[str, Any] = {
+    "copy": copy_all, "pack": pack_rows_of, "multiply": multiply_all, "gather": gather_all
+}  # fmt: skip
 
 _loaded: dict[Any, Any] = {}  # kept: code that is freed is gone
 _lock = threading.Lock()
 
 
-def load(real: Any) -> None:
-    """Compile the routines of one float type, or find them on disk, and give them their names."""
+def load(real: Any, name: str = "panels", inner: Any = INNER, outer: Any = OUTER) -> None:
+    """Compile the routines of one float type, or find them on disk; name those of `outer`."""
+
+    def written(module: Any, real: Any) -> None:
+        for word, body in (inner | outer).items():
+            write(module, symbol(word, real), real, body, word in outer)
+
     with _lock:
-        if real in _loaded:
+        if (name, real) in _loaded:
             return
-        made = library("panels", real, written)
-        for name in OUTER:
-            address = made.get_pointer_to_function(symbol(name, real))
-            binding.add_symbol(symbol(name, real), address)
-        _loaded[real] = made
-
-
-def written(module: Any, real: Any) -> None:
-    """Write the routines of one float type."""
-    for name, body in (INNER | OUTER).items():
-        write(module, symbol(name, real), real, body, name in OUTER)
+        made = _loaded[name, real] = library(name, real, written)
+        for word in outer:
+            address = made.get_pointer_to_function(symbol(word, real))
+            binding.add_symbol(symbol(word, real), address)
 
 
 # --- what generated code calls ------------------------------------------------------------------
@@ -284,8 +358,9 @@ def pack_rows(builder, g, panels):
 @door(3, 1, 3)
 def multiply(builder, x, panels, out, fresh):
     """out[s] = x[s] @ W, or += if not `fresh`, W (depth, columns) being packed in `panels`."""
-    places = panels.data, out.data, *out.strides
-    return "multiply", (x.data, *x.strides, *places, *x.shape, out.shape[2], fresh)
+    weights = panels.data, LINE, builder.mul(x.shape[2], ir.Constant(I64, LINE))
+    ends = out.data, *out.strides, *x.shape, out.shape[2], fresh
+    return "multiply", (x.data, *x.strides, *weights, *ends)
 
 
 @door(3, 3, 2, 1)
