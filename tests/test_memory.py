@@ -3,11 +3,15 @@
 import gc
 import subprocess
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
 
+import tinygrad_rnn as tg
 from tinygrad_rnn import nn, optim
+from tinygrad_rnn.kernels.spare import Spare
+from tinygrad_rnn.loops import backward, draft, plan, runtime
 
 STEPS = """
 import gc, resource
@@ -60,3 +64,137 @@ def test_a_training_step_leaves_no_cycles(how):
         assert gc.collect() == 0
     finally:
         gc.enable()
+
+
+# -- what a sequence takes, in arrays along time of one state ------------------------------------
+
+T, B, H = 12_000, 4, 8
+ONE = T * B * H * 4  # bytes of one such array
+
+
+class Leaky(nn.Cell):
+    """A cell whose derivative reads nothing of its states."""
+
+    def __init__(self, size, dtype):
+        self.inputs, self.hidden, self.dtype = size, size, dtype
+        self.W = tg.tensor(np.eye(size, dtype=dtype), requires_grad=True)
+
+    def step(self, x, h):
+        return 0.5 * h + x @ self.W
+
+
+class Projected(nn.LSTM):
+    """A cell whose output is something else than a state."""
+
+    def output(self, x, h, c):
+        return h + x
+
+
+CELLS = {
+    "lstm": lambda n, dtype: nn.LSTM(n, n, dtype=dtype, rng=0),
+    "leaky": Leaky,
+    "output": lambda n, dtype: Projected(n, n, dtype=dtype, rng=0),
+    "both": lambda *how: nn.Bidirectional(CELLS["lstm"](*how), CELLS["lstm"](*how)),
+}
+
+
+def taken(monkeypatch, run):
+    """The most that is held at a time while `run` runs, in arrays along time."""
+    run()
+    for module in (runtime, plan):
+        monkeypatch.setattr(module, "spare", Spare())
+    tracemalloc.start()
+    try:
+        run()
+        return tracemalloc.get_traced_memory()[1] / ONE
+    finally:
+        tracemalloc.stop()
+
+
+def sequence(requires_grad=False):
+    xs = np.random.default_rng(0).normal(size=(T, B, H)).astype(np.float32)
+    return tg.tensor(xs, requires_grad=requires_grad)
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize("kind", CELLS)
+@pytest.mark.parametrize("reverse", [False, True])
+def test_the_last_state_alone_takes_no_path(kind, reverse, monkeypatch):
+    layer = nn.Recurrent(CELLS[kind](H, np.float32), readout="last", reverse=reverse)
+    xs = sequence()
+
+    @tg.no_grad()
+    def run():
+        return layer(xs)
+
+    peak = taken(monkeypatch, run)
+    assert peak < 0.15
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize(
+    "kind, most", [("lstm", 0.2), ("leaky", 0.15), ("output", 0.2), ("both", 0.3)]
+)
+def test_checkpoints_of_a_loss_of_the_last_state_take_the_root_of_the_steps(
+    kind, most, monkeypatch
+):
+    """Also where the inputs would have a gradient that nobody asks for."""
+    layer = nn.Recurrent(CELLS[kind](H, np.float32), readout="last", checkpoint="sqrt")
+    weights, xs = list(layer.parameters()), sequence(requires_grad=True)
+    peak = taken(monkeypatch, lambda: tg.grad(layer(xs)[0].sum(), weights))
+    assert peak < most
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize(
+    "kind, how, most",
+    [
+        ("lstm", {}, 9.4),  # h, c, five gates, and of the loss: its product and its gradient
+        ("leaky", {}, 3.4),
+        ("lstm", {"checkpoint": "sqrt"}, 3.4),
+        ("output", {"checkpoint": "sqrt"}, 3.4),
+    ],
+    ids=str,
+)
+def test_nothing_is_kept_that_nobody_reads_or_holds(kind, how, most, monkeypatch):
+    cell, xs = CELLS[kind](H, np.float32), sequence(requires_grad=True)
+    layer, mix = nn.Recurrent(cell, **how), tg.tensor(np.ones((T, B, H), np.float32))
+    wanted = [xs, *cell.parameters()]
+
+    def run():
+        return tg.grad((layer(xs)[0] * mix).sum(), wanted)
+
+    assert taken(monkeypatch, run) < most
+
+
+def test_memory_of_nearly_one_size_is_shared():
+    """As that of T steps of a gradient and T + 1 of a path."""
+    spare = Spare()
+    x = spare((1001, 100), np.float32)
+    at = x.ctypes.data
+    del x
+    y = spare((1000, 100), np.float32)
+    assert y.ctypes.data == at != spare((1000, 100), np.float32).ctypes.data
+
+
+@pytest.mark.parametrize("kind", ["lstm", "output", "both"])
+@pytest.mark.parametrize("how", [{}, {"reverse": True}, {"checkpoint": 7}], ids=str)
+def test_what_is_done_in_stretches_is_what_the_steps_are(kind, how, monkeypatch):
+    """More steps than a stretch has, and no whole number of them: the last state and gradients."""
+    monkeypatch.setattr(draft, "FORWARD_LINES", 2)
+    monkeypatch.setattr(backward, "BACKWARD_LINES", 3)
+    layer = nn.Recurrent(CELLS[kind](2, np.float64), readout="last", **how)
+    xs = tg.tensor(np.random.default_rng(0).normal(size=(41, 1, 2)), requires_grad=True)
+
+    wanted = [xs, *layer.parameters()]
+
+    def answers(unroll):
+        layer.unroll = unroll
+        y, state = layer(xs)
+        ends = [y, *[s for part in state for s in part]]
+        found = tg.grad(tg.concat([end * end for end in ends], axis=1).sum(), wanted)
+        return [x.data for x in (*ends, *found)]
+
+    for x, y in zip(answers(False), answers(True), strict=True):
+        assert x.shape == y.shape
+        assert np.abs(x - y).max() <= 1e-12 * max(1, np.abs(y).max())

@@ -170,7 +170,7 @@ def test_a_compiled_loop_keeps_its_notes_and_states(reverse):
     W = tg.tensor(np.eye(5), requires_grad=True)
     (ys,) = tg.scan(lambda x, h: tg.tanh(x + h @ W), np.zeros((2, 5)), xs, reverse=reverse)
     run = ys.inputs[0].attrs["run"]
-    held = sum(a.nbytes for kept in run.kept.values() for a in kept)
+    held = sum(a.nbytes for a in run.kept)
     (window,) = kept(ys)
     assert len(window.steps) == 6 and window.total == pytest.approx(held) and held >= 7 * 80
 

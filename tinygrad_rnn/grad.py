@@ -106,9 +106,8 @@ class BackwardPass:
     ):
         self.order: list[Any] = history(outputs, until)
         self.wanted = None if wrt is None else _leading_to(wrt, self.order, until)
-        self.kept, self.retain = set(wrt or ()), retain_graph
-        wanted = self.wanted or set()
-        self.ends = {*until, *(x for x in self.kept if wanted.isdisjoint(x.inputs or ()))}
+        self.kept, self.retain, self.lead = set(wrt or ()), retain_graph, self.wanted or set()
+        self.ends = {*until, *(x for x in self.kept if self.lead.isdisjoint(x.inputs or ()))}
         self.found = Cotangents(in_place=not create_graph)
         with recording(create_graph):
             for y, g in zip(outputs, cotangents, strict=True):
@@ -123,6 +122,7 @@ class BackwardPass:
             pulled = _step(y, g, found, self.wanted)
             if not self.retain:
                 y.inputs = None
+                self.lead.discard(y)
                 if y not in self.kept:
                     del found.sums[y]
         self.order[k] = None

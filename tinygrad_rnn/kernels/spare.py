@@ -31,9 +31,12 @@ class Spare:
     def __call__(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         """An array of that shape and dtype, packed, holding anything."""
         dtype = np.dtype(dtype)
-        size = math.prod(shape) * dtype.itemsize
+        count = math.prod(shape)
+        size = count * dtype.itemsize
         if not SMALL <= size <= LARGE:
             return np.empty(shape, dtype)
+        grain = 1 << (size.bit_length() - 5)
+        size = -(-size // grain) * grain  # alike sizes, as of T and T + 1 steps, share memory
         with self.lock:
             self.requests += 1
             if self.requests % PATIENCE == 0:
@@ -45,7 +48,7 @@ class Spare:
                 entry = [None, _aligned(size), 0]
                 self.lent[size].append(entry)
             # the base of every view of it is this array, since a memoryview is none
-            whole = np.frombuffer(entry[1], dtype)
+            whole = np.frombuffer(entry[1], dtype, count)
             entry[0], entry[2] = weakref.ref(whole), self.requests
         return whole.reshape(shape)
 

@@ -30,7 +30,7 @@ from .trace import (
 
 def compiled(
     step: Steps, state: Any, inputs: Any, steps: int, reverse: bool, every: Any, names: Any,
-    roots: Sequence[Any], known: Known | None = None,
+    roots: Sequence[Any], known: Known | None = None, ends: Any = None,
 ) -> list[Tensor] | None:  # fmt: skip
     """The results of a scan run as a loop; None where the step has no compiled form.
 
@@ -54,6 +54,7 @@ def compiled(
     run = Run(
         program, [x._array for x in inputs], [c._array for c in state],
         [x._array for x in captured], steps, -1 if reverse else 1, every,
+        ends() if ends else (),
     )  # fmt: skip
     run.names, run.scope, run.began = names, mode.scope, began
     read = (*inputs, *state, *captured)

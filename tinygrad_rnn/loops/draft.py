@@ -34,7 +34,7 @@ class Draft:
     """
 
     head = "forward", "The step, forward in time.", ">"
-    writes: tuple[str, ...] = ("path", "out", "residual")
+    writes: tuple[str, ...] = ("path", "made")
 
     def __init__(self, step: Step, batch: int | None):
         self.step, self.batch = step, batch
@@ -94,13 +94,12 @@ class Draft:
 
         A carry goes to the step after, where that reads it.
         """
-        outs, residuals = k - len(self.paths), k - len(self.step.results)
-        if outs < 0:
+        if k < len(self.paths):
             return Place(self.paths[k], "after", self.batch is not None)
-        if residuals < 0:
-            return self.sequence(f"y{k}", Timed("out", outs), node)
-        name = y.name or self.places.names.numbered(f"{y.op.name}_")
-        return self.sequence(name, Timed("residual", residuals), node)
+        name = f"y{k}"
+        if k >= len(self.step.results):
+            name = y.name or self.places.names.numbered(f"{y.op.name}_")
+        return self.sequence(name, Timed("made", k), node)
 
     # -- what is done ------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import cache
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from .. import kernels
 from ..ops import reshape, sqrt, stack, unstack
+from ..ops.shape import take
 from ..tensor import Operand, Tensor, describe, mode, outside, scope
 from .trace import no_outputs, results_of
 
@@ -138,11 +139,13 @@ def fold(
     step: Steps, carry: Any, xs: Any, *, reverse: bool = False, length: int | None = None,
     checkpoint: str | int | None = None, unrolled: bool = False, names: Sequence[str] = (),
     roots: Sequence[Any] | None = None, known: Known | None = None,
+    ends: Callable[[], Collection[int]] | None = None,
 ) -> list[Tensor]:  # fmt: skip
     """`scan`, with names for the carry in texts and pictures.
 
     `roots`: what the step must not change, if that is less than all it can reach. `known`: of a
-    step that does the same as long as this is the same.
+    step that does the same as long as this is the same. `ends`, asked when the step has been run:
+    of which results only the last is wanted, the one at the first step if `reverse`.
     """
     state, inputs, steps = _given("scan", carry, xs, length)
     every = _interval(checkpoint, steps)
@@ -151,11 +154,18 @@ def fold(
         if machine is not None:
             roots = (step,) if roots is None else roots
             out: list[Tensor] | None = machine.compiled(
-                step, state, inputs, steps, reverse, every, names, roots, known
+                step, state, inputs, steps, reverse, every, names, roots, known, ends
             )
             if out is not None:
                 return out
-    return unroll(step, state, tuple(inputs) or None, reverse=reverse, length=steps, names=names)
+    results = unroll(step, state, tuple(inputs) or None, reverse=reverse, length=steps, names=names)
+    return last_of(results, ends() if ends and steps else (), reverse)
+
+
+def last_of(results: Sequence[Tensor], ends: Collection[int], reverse: bool) -> list[Tensor]:
+    """The results along time, and of those in `ends` the last step that was done."""
+    at = (0 if reverse else -1,)
+    return [take(y, index=at) if k in ends else y for k, y in enumerate(results)]
 
 
 @cache

@@ -71,7 +71,7 @@ class Plan:
             count = math.prod(shape)
             if isinstance(a.role, Packed | Total):
                 cost += count / 100
-            elif isinstance(a.role, Buffer) or getattr(a.role, "kind", "") in ("path", "residual"):
+            elif isinstance(a.role, Buffer) or getattr(a.role, "kind", "") in ("path", "made"):
                 cost += count / 5
         return cost
 

@@ -32,15 +32,17 @@ class Program:
         self.step, self.batch = step, batch
         self.residuals: list[Tensor] = []
         self.backs: dict[tuple[bool, ...], Plan] = {}
+        self.read: set[int] = set()  # what of all that is made the backward pass reads
         every = tuple([True] * len(step.results))
         draft = None
         if any(x.tracked for x in step.leaves):
             draft = Backward(step, batch, every)
             self.residuals = draft.residuals()
+        self.made = [*step.results, *self.residuals]
         self.forward = Draft(step, batch).written(self.residuals)
         if draft is not None:
-            self.backs[every] = draft.written(self.residuals)
-        self.outs = step.results[len(step.carry) :]
+            back = self.backs[every] = draft.written(self.residuals)
+            self.read = {k for _, kind, k in back.timed if kind in Draft.writes}
         self.seen: list[Tensor] = []  # the numbers that the step itself made, last time
         place = {x: k for k, x in enumerate(step.xs)}
         self.lookups = []  # which inputs are numbers of rows, of how many, and the least of them

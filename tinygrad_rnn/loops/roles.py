@@ -29,8 +29,8 @@ class Packed:
 class Timed:
     """An array with time as its first axis, the k-th of its kind.
 
-    "x" inputs, "path" the carry at all steps and before them, "out" outputs, "residual" what the
-    backward pass reads, "incoming" cotangents of results, "dx" those of inputs.
+    "x" inputs, "path" the carry at all steps and before them, "made" outputs and residuals, which
+    are counted on from the carry, "incoming" cotangents of results, "dx" those of inputs.
     """
 
     kind: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -15,28 +15,30 @@ from ..kernels.threads import get_num_threads, spread
 from ..tensor import Tensor
 from .plan import Array, Plan, Values
 from .program import Program
-from .roles import Carried, Timed, Total
+from .roles import Carried, Total
 
 SHORT = 3e5  # nanoseconds of work from which a second thread pays
 LONG = 2e8  # nanoseconds of work between two looks at Ctrl-C
 
-Arrays = dict[str, Sequence[Any]]  # along time, by their kind
-KEPT = ("path", "out", "residual")
+Arrays = dict[str, Sequence[Any]]  # along time, by their kind; see `Run.part`
 
 
 class Run:
-    """One call of a scan: what it was given, and what it keeps for the backward pass."""
+    """One call of a scan: what it was given, and what it keeps for the backward pass.
+
+    Of the results that `ends` names, only the last step that is done is returned.
+    """
 
     def __init__(
         self, program: Program, xs: Sequence[Array], carry: Sequence[Array],
-        captured: Sequence[Array], length: int, way: int, every: int | None,
+        captured: Sequence[Array], length: int, way: int, every: int | None, ends: Collection[int],
     ):  # fmt: skip
         self.program, self.length, self.way, self.every = program, length, way, every
         self.xs = [x if x.flags.c_contiguous else np.ascontiguousarray(x) for x in xs]
-        self.carry, self.captured = carry, captured
+        self.carry, self.captured, self.ends = carry, captured, ends
         self.names: Sequence[str] = ()  # what the carry is called, in which scope the loop is, and
         self.scope, self.began = "", 0  # when it began: for those who run its steps one by one
-        self.kept: Arrays = dict.fromkeys(KEPT, ())
+        self.kept: Sequence[Any] = ()  # what the forward pass made; None for what nobody reads
         self.begins: dict[int, list[Array]] = {}  # the carry where a span begins, if only that is
 
     def __repr__(self) -> str:
@@ -51,51 +53,89 @@ class Run:
 
     def forward(self, keep: bool) -> list[Array]:
         """Run all steps. `keep` what the backward pass reads, unless it is to be recomputed."""
-        T, work = self.length, Work(self.program.forward, self, self.way)
-        full = keep and self.every is None
-        span = T if full else min(T, self.every or max(1, 4 * work.block))
-        arrays = self.arrays(self.carry, T, span)
+        T, program, ahead = self.length, self.program, self.way > 0
+        work, count = Work(program.forward, self, self.way), len(program.step.results)
+        kept = program.read if keep and self.every is None else set[int]()
+        whole = kept.union([k for k in range(count) if k not in self.ends])
+        span = self.span(T if len(whole) == len(program.made) else 4 * work.block)
+        made, last = self.rooms(span, whole), self.carry
         for low, high in stretches(0, T, span, self.way):
-            work.run(low, high, arrays, ("residual",))
-        paths, outs = arrays["path"], arrays["out"]
-        if full:
-            self.kept = {kind: arrays[kind] for kind in KEPT}
-        elif keep:
-            for low, high in stretches(0, T, self.every or T, self.way):
-                at = low if self.way > 0 else high
-                self.begins[low] = [p[at].copy() for p in paths]
-        return [*[p[1:] if self.way > 0 else p[:-1] for p in paths], *outs]
+            if keep and self.every is not None:
+                self.begins[low] = [c.copy() for c in last[: len(self.carry)]]
+            last = self.stretch(work, low, high, made, last)
+        self.kept = [array if k in kept else None for k, array in enumerate(made)]
+        first = [int(ahead and k < len(self.carry)) for k in range(count)]  # a path has one more
+        return [
+            last[k].copy() if k in self.ends else made[k][first[k] : first[k] + T]
+            for k in range(count)
+        ]
 
-    def arrays(self, carry: Sequence[Array], steps: int, span: int) -> Arrays:
-        """Room for so many steps, the first carry in it, and for the residuals of a span."""
-        program, paths = self.program, []
-        for c in carry:
-            path = spare((steps + 1, *c.shape), c.dtype)
-            path[0 if self.way > 0 else steps] = c
-            paths.append(path)
-        outs = [spare((steps, *y._array.shape), y._array.dtype) for y in program.outs]
-        residuals = [spare((span, *y._array.shape), y._array.dtype) for y in program.residuals]
-        return {"x": self.xs, "path": paths, "out": outs, "residual": residuals}
+    def span(self, most: int) -> int:
+        """How many steps are done at a stretch: as checkpoints say, or `most`, or all."""
+        span = self.every or most
+        return span if span + 1 < self.length else self.length
+
+    def rooms(self, span: int, whole: Collection[int] = ()) -> list[Array]:
+        """Room for what the forward pass makes: in all steps what is `whole`, or in a stretch."""
+        rooms = []
+        for k, y in enumerate(self.program.made):
+            steps = (self.length if k in whole else span) + (k < len(self.carry))
+            rooms.append(spare((steps, *y._array.shape), y._array.dtype))
+        return rooms
+
+    def stretch(
+        self, work: Work, low: int, high: int, made: Sequence[Array], carry: Sequence[Array]
+    ) -> list[Array]:
+        """Do the steps low .. high from that carry on, and return the results of the last."""
+        parts = [
+            part(array, low, high, low, self.length, k < len(self.carry))
+            for k, array in enumerate(made[: len(self.program.step.results)])
+        ]
+        first, last = (0, -1)[:: self.way]
+        for path, c in zip(parts, carry, strict=False):  # outputs are not carried on
+            path[first] = c
+        work.run(low, high, {"x": self.xs, "path": made, "made": made})
+        return [array[last, ...] for array in parts]  # views, of numbers too
 
     # -- backward --------------------------------------------------------------------------------
 
-    def backward(self, gs: Sequence[Array | None]) -> list[Array | None]:
-        """The cotangents of xs, carry and captured, given those of the results."""
-        step, T = self.program.step, self.length
+    def backward(self, gs: Sequence[Array | None], wanted: Sequence[bool]) -> list[Array | None]:
+        """The cotangents of xs, carry and captured, given those of the results.
+
+        Those of xs that are not `wanted` are gone as soon as they are made.
+        """
+        T, step, made = self.length, self.program.step, self.kept
         plan = self.program.backward(tuple([g is not None for g in gs]))
-        led = {role.k for _, role in plan.roles[Timed] if role.kind == "dx"}
-        xs = [x._array for x in step.xs]
-        dxs = [spare((T, *x.shape), x.dtype) if k in led else None for k, x in enumerate(xs)]
-        work = Work(plan, self, -self.way)
-        incoming = [None if g is None else np.ascontiguousarray(g) for g in gs]
-        arrays = {"x": self.xs, **self.kept, "dx": dxs, "incoming": incoming}
-        again = None if self.every is None else Work(self.program.forward, self, self.way)
-        for low, high in reversed(stretches(0, T, self.every or T, self.way)):
+        work, again = Work(plan, self, -self.way), None
+        led = {j for _, kind, j in plan.timed if kind == "dx"}
+        late = [k for k in self.ends if gs[k] is not None]
+        span = self.span(4 * work.block if late or not all([wanted[k] for k in led]) else T)
+        if self.every is not None:
+            made, again = self.rooms(span), Work(self.program.forward, self, self.way)
+        dxs = [
+            spare((T if wanted[k] else span, *x._array.shape), x._array.dtype) if k in led else None
+            for k, x in enumerate(step.xs)
+        ]
+        incoming: list[Any] = [None if g is None else np.ascontiguousarray(g) for g in gs]
+        for k in late:  # nothing arrives before the stretch that is done first
+            incoming[k] = np.zeros((span, *incoming[k].shape), incoming[k].dtype)
+            incoming[k][(T - 1) % span if self.way > 0 else 0] = gs[k]
+        arrays = {"x": self.xs, "path": made, "made": made, "dx": dxs, "incoming": incoming}
+        for low, high in stretches(0, T, span, self.way)[::-1]:
             if again is not None:
-                arrays |= self.arrays(self.begins[low], high - low, high - low)
-                again.run(low, high, arrays, KEPT)
-            work.run(low, high, arrays, KEPT)
-        return [*dxs, *work.carried(step.carry), *work.totals(step.captured)]
+                self.stretch(again, low, high, made, self.begins[low])
+            work.run(low, high, arrays)
+            for k in late:
+                incoming[k].fill(0)
+        asked = [dx if wanted[k] else None for k, dx in enumerate(dxs)]
+        return [*asked, *work.carried(step.carry), *work.totals(step.captured)]
+
+
+def part(array: Array, low: int, high: int, begin: int, length: int, more: int) -> Array:
+    """The steps low .. high, and so many `more`, of an array of all steps or those from `begin`."""
+    first = low if len(array) >= length else low - begin
+    last = first + high - low + more
+    return array if last - first == len(array) else array[first:last]
 
 
 def stretches(low: int, high: int, span: int, way: int) -> list[tuple[int, int]]:
@@ -115,6 +155,7 @@ class Work:
         values, batch = Values(run.program.step.captured, run.captured), run.program.batch
         self.cost = plan.cost * (batch or 1)  # nanoseconds a step
         self.parts = self.cut(batch, run.length)
+        self.length = run.length
         self.begun = 0  # steps that are done
         share = max([1, *[b - a for a, b in self.parts]])  # of the rows
         self.block = max(1, min(run.length, plan.lines // share))
@@ -129,15 +170,12 @@ class Work:
         ends = [batch * k // count for k in range(count + 1)]
         return list(pairwise(ends))
 
-    def run(self, low: int, high: int, arrays: Arrays, local: Sequence[str]) -> None:
-        """The steps low .. high; the arrays of kinds in `local` hold only those."""
+    def run(self, low: int, high: int, arrays: Arrays) -> None:
+        """The steps low .. high."""
         room = max(self.block, int(LONG / max(1.0, self.cost)))
         for a, b in stretches(low, high, room, self.way):
             for k, kind, j in self.plan.timed:
-                first = a - low if kind in local else a
-                last = first + b - a + (kind == "path")
-                array = arrays[kind][j]
-                array = array if last - first == len(array) else array[first:last]
+                array = part(arrays[kind][j], a, b, low, self.length, kind == "path")
                 for given in self.given:
                     given[k] = array
             if len(self.parts) == 1:

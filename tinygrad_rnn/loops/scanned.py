@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..grad import pullback
-from ..op import Op
+from ..op import Op, pick
 from ..ops import reshape
-from ..tensor import Tensor, _Switch, mode, owned, recording
-from .entry import unroll, warn
+from ..tensor import Outline, Tensor, _Switch, mode, owned, recording
+from .entry import last_of, unroll, warn
 from .nodes import Unsupported
 from .trace import Step, is_written, surroundings
 
@@ -20,13 +20,19 @@ class Scan(Op):
     def __init__(self) -> None:
         super().__init__(_scan, [_no_rule], variadic=True)
 
+    def several(self, out: tuple[Any, ...], inputs: Any, attrs: Any) -> tuple[Tensor, ...]:
+        """The node of the loop knows what its results are like: it does not hold on to them."""
+        whole = self._remember(tuple([Outline(y.shape, y.dtype) for y in out]), inputs, attrs)
+        return tuple([pick._remember(y, (whole,), {"i": i}) for i, y in enumerate(out)])
+
     def pull(self, g: Any, y: Tensor, wanted: set[Tensor] | None = None) -> list[Any]:
         run, count = y.attrs["run"], len(y.attrs["run"].program.step.results)
         if mode.recording or mode.anomaly:
             return _pull_unrolled(g, y)
         check_surroundings(run.program.step)
         try:
-            found: list[Any] = run.backward([g.get(i) for i in range(count)])
+            asked = [x.tracked if wanted is None else x in wanted for x in y.inputs]
+            found: list[Any] = run.backward([g.get(i) for i in range(count)], asked)
             return found
         except Unsupported as reason:
             warn(f"the derivative of {reason}")
@@ -83,10 +89,11 @@ def expand(y: Tensor, inputs: Sequence[Tensor], do: Any = None) -> list[Tensor]:
         return step.run([*leaves, *[_anew(x, run.began) for x in captured]], do)
 
     with _Switch(recording=True, scope=run.scope):
-        return unroll(
+        results = unroll(
             one, inputs[count : count + carried], tuple(inputs[:count]) or None,
             reverse=run.way < 0, length=run.length, names=run.names,
         )  # fmt: skip
+    return last_of(results, run.ends, run.way < 0)
 
 
 def _anew(x: Tensor, began: int) -> Tensor:

@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from ..loops import Known, fold
+from ..loops import Known, fold, last_of
 from ..op import Op
 from ..ops import where
 from ..ops.shape import take
@@ -26,6 +26,7 @@ class Way(NamedTuple):
     """How a part is folded: what the padding and the resets are, and what is to be kept.
 
     valid and reset are bools (T, B, 1), or None where every step counts and none begins again.
+    states: whether all of every state is asked for; last: whether of the outputs only the last is.
     """
 
     valid: Tensor | None = None
@@ -34,6 +35,8 @@ class Way(NamedTuple):
     gates: bool = False
     checkpoint: str | int | None = None
     unroll: bool = False
+    states: bool = False
+    last: bool = False
 
     def resets(self) -> Tensor | None:
         """Return where a step begins again, in this direction.
@@ -53,7 +56,8 @@ class Way(NamedTuple):
 
 
 class Folded(NamedTuple):
-    """A part folded over time: what it gave, its last state, and every state and gate (T, B, ...).
+    """A part folded over time: what it gave, its last state, and every state, if its way asks for
+    them, and gate (T, B, ...).
 
     `read("zero")` are the outputs, 0 where nothing was read; `read("hold")` those with the latest
     one in such places; `read("last")` (B, outputs) the last of each row, in the direction it ran;
@@ -235,15 +239,17 @@ class Cell(Part):
             shown = run.shown.values() if way.gates else ()
             return (*new, y, *shown) if has_output else (*new, *shown)
 
+        def shown() -> tuple[bool, list[str]]:
+            return (known and known.shown) or (has_output, list(run.shown))
+
         paths = fold(
             one, state, (xs, *streams), names=self.state, reverse=way.reverse,
             checkpoint=way.checkpoint, unrolled=way.unroll, known=known,
-            roots=modules and _foreign(modules),
+            roots=modules and _foreign(modules), ends=lambda: _ends(len(state), shown()[0], way),
         )  # fmt: skip
-        shown: tuple[bool, list[str]] = (known and known.shown) or (has_output, list(run.shown))
         if known is not None:
-            known.shown = shown if len(xs) else None
-        return _sorted(self.state, state, paths, *shown, way)
+            known.shown = shown() if len(xs) else None
+        return _sorted(self.state, state, paths, *shown(), way)
 
     def check(self) -> None:
         """Refuse a cell that cannot be folded: without sizes, or with a step of other states."""
@@ -406,6 +412,14 @@ def _harmless(
     return where(way.valid, xs, at_first), states
 
 
+def _ends(count: int, has_output: bool, way: Way) -> set[int]:
+    """Return of which states, and of an output after them, only the last is asked for."""
+    whole = set(range(count)) if way.states else set()
+    if not way.last or (has_output and way.valid is not None):
+        whole.add(count * has_output)
+    return set(range(count + has_output)) - whole
+
+
 def _sorted(
     names: Sequence[str], state: Sequence[Tensor], paths: Sequence[Tensor], has_output: bool,
     shown: Sequence[str], way: Way
@@ -416,17 +430,20 @@ def _sorted(
     gates = dict(zip(shown, paths[count + has_output :], strict=False))
     end = tuple(state)
     if len(ys):
-        end = tuple([take(path, index=(0 if way.reverse else -1,)) for path in states])
+        whole = set(range(count)) - _ends(count, has_output, way)
+        end = tuple(last_of(states, whole, way.reverse))
     if way.valid is not None:
         gates = {name: where(way.valid, gate, 0) for name, gate in gates.items()}
     return Folded(
         lambda how: _read(ys, how, way),
-        end, dict(zip(names, states, strict=True)), gates,
+        end, dict(zip(names, states, strict=True)) if way.states else {}, gates,
     )  # fmt: skip
 
 
 def _read(ys: Tensor, how: str, way: Way) -> Tensor:
     """The outputs as they are, with gaps of 0, or of the one before, or the last alone."""
+    if ys.ndim == 2:  # it is the last alone, kept where nothing is read
+        return ys if way.valid is None else where(way.valid.data.any(0), ys, 0)
     if how in ("raw", "zero"):
         return ys if how == "raw" or way.valid is None else where(way.valid, ys, 0)
     steps, batch, _ = ys.shape

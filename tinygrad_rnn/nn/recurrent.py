@@ -133,7 +133,8 @@ def run(
         x = x.reshape(len(x), 1, x.shape[1]) if single else swapaxes(x, axis1=0, axis2=1)
     valid = _valid(lengths if own is None else own, mask, x, swap, single)
     begins = _marked("reset", reset, x, swap, single)
-    way = Way(valid, begins, how.reverse, return_gates, how.checkpoint, how.unroll)
+    way = Way(valid, begins, how.reverse, return_gates, how.checkpoint, how.unroll,
+              return_states)  # fmt: skip
     begin = _check_states(parts, state, x.shape[1], single, how)
     layers = []
     for k, part in enumerate(parts):
@@ -142,6 +143,8 @@ def run(
                 if valid is not None and how.dropout[k].draws:
                     x = where(valid, x, 0)  # whatever stands there, inf · 0 too
                 x = how.dropout[k](x)
+            if k + 1 == len(parts) and how.readout == "last":
+                way = way._replace(last=True)
             layers.append(part.folded(x, begin[k], way))
             if k + 1 < len(parts):
                 x = layers[-1].read("raw")

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from ..loops.scanned import scanned
+from ..op import pick
 from ..tensor import Tensor, history
 from . import look
 from .canvas import DOTS, Canvas
@@ -81,6 +82,9 @@ class _Meter:
         _, t = step_of(x.scope) or ("", -1)
         if x.op is scanned:
             self.loop(x)
+        elif x.op is pick and x.inputs[0].op is scanned:
+            run = x.inputs[0].attrs["run"]
+            self.along(run, [] if x.attrs["i"] in run.ends else [x._array])
         elif x.op is None and id(_owner(x._array)) in self.places:
             self.look(x)
         elif x.op is None and t < 0:
@@ -93,18 +97,21 @@ class _Meter:
     def loop(self, x: Tensor) -> None:
         """A compiled loop: arrays along time, or the states that its spans begin from."""
         window, run = self.windows[-1], x.attrs["run"]
-        last = run.length - 1 if run.way > 0 else 0
-        along = [*run.xs, *(a for kept in run.kept.values() for a in kept), *_arrays(x)]
-        each = sum(self.new(a, last) for a in along) / run.length
-        for t in range(run.length):
-            _add(window.steps, t, each)
+        self.along(run, [*run.xs, *(a for a in run.kept if a is not None)])
         if run.every is not None:
             for low, states in run.begins.items():
                 _add(window.steps, low, sum(self.new(a, low) for a in states))
             program = run.program
-            step = [*run.carry, *program.outs, *program.residuals]
+            step = program.made
             span = sum(math.prod(y.shape) * np.dtype(y.dtype).itemsize for y in step)
             window.again = max(window.again, float(span * run.every))
+
+    def along(self, run: Any, arrays: Iterable[np.ndarray]) -> None:
+        """What each step of a loop has its part of."""
+        last = run.length - 1 if run.way > 0 else 0
+        each = sum(self.new(a, last) for a in arrays) / run.length
+        for t in range(run.length):
+            _add(self.windows[-1].steps, t, each)
 
     def new(self, array: np.ndarray, t: int) -> int:
         """The bytes behind an array, if nobody before it has them too."""
