@@ -7,9 +7,11 @@ import builtins
 import contextlib
 import copy
 import functools
+import inspect
 import itertools
 import random
 import re
+import sys
 import types
 import warnings
 from collections import defaultdict, deque
@@ -674,15 +676,40 @@ def test_powers_at_the_edge(plain):
         np.testing.assert_array_equal(*paths)
 
 
-def test_a_long_step_runs_one_by_one_with_a_word(plain):
+def test_a_long_step_is_written_without_deep_recursion(plain):
     def step(x, h):
-        for _ in range(1000):
-            h = tg.tanh(h) + 0.001
-        return h + x
+        total = h @ W
+        for _ in range(120):
+            h = h * 0.99 + 0.01
+            total = total + h @ W
+        return tg.tanh(total) + x
 
-    with pytest.warns(tg.ScanWarning, match="a step of 2001 ops, hundreds of them in one chain"):
-        (y,) = tg.scan(step, np.zeros((1, 2)), np.ones((2, 1, 2)))
-    assert np.isfinite(y.data).all()
+    W = captured(0, H, H)
+    given = [numbers(1, 1, H)], [numbers(2, 1, 1, H)], [W]
+    check(step, *given, second=False)
+    caches.programs.clear()
+    allowed = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack(0)) + 110)  # calls inside each other
+    try:
+        check(step, *given, second=False)
+    finally:
+        sys.setrecursionlimit(allowed)
+
+
+def test_a_text_grows_with_the_ops(plain):
+    """In what all later ones read, nothing is computed again and again."""
+
+    def step(x, h, ops):
+        for k in range(ops):
+            x, h = h - x * 0.5, x + h * 0.25
+            if k % 10 == 9:
+                h = tg.tanh(h @ W)
+        return x + h
+
+    W, given = captured(0, H, H), ([numbers(1, B, H)], [numbers(2, 2, B, H)])
+    check(functools.partial(step, ops=30), *given, [W], second=False)
+    sizes = [len(tg.loops.scan_source(functools.partial(step, ops=n), *given)) for n in (30, 90)]
+    assert sizes[1] < 4 * sizes[0]
 
 
 def test_the_order_of_jax_is_refused():

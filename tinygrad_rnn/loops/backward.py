@@ -188,19 +188,24 @@ class Backward(Draft):
 
     def take_apart(self, k: int, n: Node, target: tuple[int | None, ...]) -> None:
         """Take the cotangent of something fixed apart into terms that the loop can add up."""
-        if isinstance(n, nodes.Written) and n.value == 0:
-            return
-        if n.is_sum and not n.batched:
-            for x in n.inputs:
-                self.take_apart(k, x, target)
-            return
-        if isinstance(n, nodes.View) and not n.batched and n not in self.places.at:
-            to = {way.axis: a for a, way in enumerate(n.ways) if way.axis is not None}
-            plain = all(not way.offset and way.step in (0, 1) for way in n.ways)
-            if plain and all(a in to or a is None or n.shape[a] == "1" for a in target):
-                turned = tuple([None if a is None else to.get(a) for a in target])
-                self.take_apart(k, n.inputs[0], turned)
-                return
+        left = [(n, target)]
+        while left:
+            n, target = left.pop()
+            if n.is_sum and not n.batched:
+                left += [(x, target) for x in n.inputs[::-1]]
+                continue
+            if isinstance(n, nodes.View) and not n.batched and n not in self.places.at:
+                to = {way.axis: a for a, way in enumerate(n.ways) if way.axis is not None}
+                plain = all(not way.offset and way.step in (0, 1) for way in n.ways)
+                if plain and all(a in to or a is None or n.shape[a] == "1" for a in target):
+                    turned = tuple([None if a is None else to.get(a) for a in target])
+                    left.append((n.inputs[0], turned))
+                    continue
+            if not isinstance(n, nodes.Written) or n.value != 0:
+                self.terms.append(self.term(k, n, target))
+
+    def term(self, k: int, n: Node, target: tuple[int | None, ...]) -> Term:
+        """How one part of a cotangent is added up."""
         operands: tuple[Node, ...] = ()
         if isinstance(n, nodes.Reduce) and n.how == "+=":
             target = tuple([None if a in n.axes else a for a in target])
@@ -212,7 +217,7 @@ class Backward(Draft):
             operands = tuple(n.inputs)
         elif self.batch is not None and not n.batched:
             raise Coupled
-        self.terms.append(Term(k, n, target, operands))
+        return Term(k, n, target, operands)
 
     def add_up(self) -> None:
         """Add up all terms; a sum of products alone begins with the first, which writes."""

@@ -13,7 +13,7 @@ from .forms import Builder
 from .formula import KINDS
 from .makers import make
 from .nest import indented, nested
-from .nodes import Node, Unsupported, ordered
+from .nodes import Node, ordered
 from .places import Places
 from .plan import FORWARD_LINES, Plan
 from .roles import Fixed, Place, Timed
@@ -119,16 +119,12 @@ class Draft:
 
     def plan(self, lines: int) -> Plan:
         """All of it, written down: what costs much and is needed twice is kept."""
-        try:
-            for _ in range(4):
-                body, costly = self.schedule.body()
-                if not costly:
-                    break
-                for node in costly:
-                    self.schedule.keep(node)
-        except RecursionError:  # formulas are written from the inside out
-            count = len(self.step.ops)
-            raise Unsupported(f"a step of {count} ops, hundreds of them in one chain,") from None
+        for _ in range(4):
+            body, costly = self.schedule.body()
+            if not costly:
+                break
+            for node in costly:
+                self.schedule.keep(node)
         text = self.text(body)
         if {x.dtype for x in self.places.arguments.values() if x.dtype.kind == "f"} == {SINGLE}:
             text = [text[0], "control = flush_denormals()", *text[1:], "restore(control)"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -15,19 +16,34 @@ from .roles import Place
 from .schedule import Piece, Schedule, Store, Task
 from .where import ROWS, VARIABLES, ZERO, Way, Ways, fixed, offset, straight
 
+DEEP = 32  # ops that a formula goes through, from an array to its result
+
 
 def make(schedule: Schedule, outputs: Iterable[Node]) -> None:
     """Give everything that must be in an array its place, and say how it gets there."""
     places = schedule.places
-    for node in ordered(outputs, places.given):
-        maker = MAKERS.get(type(node))
-        if maker is None or node in places.given:
-            continue
+    order = [node for node in ordered(outputs, places.given) if node not in places.given]
+    keep_deep(schedule, order)
+    for node in [n for n in order if type(n) in MAKERS]:
         for x in node.operands:
             schedule.settle(x, isinstance(node, nodes.Call))
         if node not in places.at:
             places.buffer(node)
-        maker(schedule, node)
+        MAKERS[type(node)](schedule, node)
+
+
+def keep_deep(schedule: Schedule, order: Iterable[Node]) -> None:
+    """Keep numbers on the way of a long formula, so that no loop has to compute all of it again.
+
+    Formulas are written from the inside out, too: this is how many calls are inside each other.
+    """
+    depth = Counter[Node]()
+    for node in order:
+        if isinstance(node, nodes.Formula) and node not in schedule.places.at:
+            depth[node] = 1 + max([depth[x] for x in node.inputs], default=0)
+            if depth[node] >= DEEP:
+                schedule.keep(node)
+                depth[node] = 0
 
 
 def product(schedule: Schedule, node: nodes.Product, late: bool = False) -> None:

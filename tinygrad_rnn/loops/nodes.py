@@ -52,9 +52,6 @@ class Node:
         if self.batched and any(x.partial for x in self.inputs):
             raise Coupled
 
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.shape} from {len(self.inputs)}>"
-
     @property
     def stem(self) -> str:
         """What the array is called that it is kept in, if it has no name."""

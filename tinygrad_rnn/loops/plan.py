@@ -14,7 +14,7 @@ import numpy as np
 
 from ..kernels.numbers import Called
 from ..kernels.spare import spare
-from ..tensor import Tensor
+from ..tensor import Tensor, history
 from .nodes import Unsupported
 from .roles import Argument, Buffer, Carried, Fixed, Packed, Scratch, Tall, Timed, Total
 from .where import ROWS
@@ -142,12 +142,14 @@ class Values:
         self.known: dict[Tensor, Any] = dict(zip(tensors, captured, strict=True))
 
     def of(self, x: Tensor) -> Any:
-        if x not in self.known:
-            if x.op is None:
-                return x._array
+        known = self.known
+        if x not in known:
             with np.errstate(all="ignore"):
-                self.known[x] = x.op.body(*[self.of(y) for y in x.inputs], **x.attrs)
-        return self.known[x]
+                for y in history([x], known)[::-1]:
+                    if y not in known:
+                        given = [known[z] for z in y.inputs]
+                        known[y] = y.op.body(*given, **y.attrs) if y.op else y._array
+        return known[x]
 
     def root(self, x: Tensor) -> Array | None:
         """The only captured array that something fixed comes from; None if there are several."""
@@ -156,7 +158,7 @@ class Values:
         if x.op is None:
             found: Array | None = self.known.get(x)
             return found
-        roots = [self.root(y) for y in x.inputs]
+        roots = [self.known.get(y) for y in history([x]) if y.op is None]
         return roots[0] if all(root is roots[0] for root in roots) else None
 
     def numbers(self, tensors: Sequence[Tensor]) -> Array:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from ..ops.shape import embedding, take
 from ..tensor import Tensor
 from .backward import Backward
@@ -17,12 +19,9 @@ def program_of(step: Step) -> Program:
     batch = sizes.pop() if len(sizes) == 1 else None
     if any(y.shape[:1] != (batch,) for y in step.results):
         batch = None
-    if batch is not None:
-        try:
-            return Program(step, batch)
-        except Coupled:  # a row needs another one: the loop sees all of them at once
-            batch = None
-    return Program(step, batch)
+    with suppress(Coupled):  # a row needs another one: the loop sees all of them at once
+        return Program(step, batch)
+    return Program(step, None)
 
 
 class Program:

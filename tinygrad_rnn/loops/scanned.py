@@ -18,7 +18,7 @@ class Scan(Op):
     """A whole loop as one op: `run` in its attributes holds what it kept for its derivative."""
 
     def __init__(self) -> None:
-        super().__init__(_scan, [_no_rule], variadic=True)
+        super().__init__(_scan, [_scan], variadic=True)
 
     def several(self, out: tuple[Any, ...], inputs: Any, attrs: Any) -> tuple[Tensor, ...]:
         """The node of the loop knows what its results are like: it does not hold on to them."""
@@ -52,10 +52,6 @@ def check_surroundings(step: Step) -> None:
 
 def _scan(*inputs: Any, run: Any) -> Any:
     """A step folded over time, in one compiled loop."""
-    raise NotImplementedError
-
-
-def _no_rule(g: Any, y: Any, *inputs: Any, run: Any) -> Any:
     raise NotImplementedError
 
 
