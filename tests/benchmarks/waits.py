@@ -5,8 +5,8 @@ import tempfile
 from functools import partial
 
 import startup as fresh
-from goals import FLOOR, MUST
-from measure import ratio_of, watched
+from goals import FLOOR, MUST, Ratio
+from measure import ratio_of, said, watched
 from plan import OTHERS
 from table import Column, Table
 
@@ -16,7 +16,11 @@ OPS = {15: 3.5, 100: 4, 600: 6}
 
 def in_turn(ours, theirs, count, goal, rank):
     """The row of two things that return seconds, one after the other, so many times."""
-    pairs, others = watched(lambda: [(ours(), theirs()) for _ in range(count)])
+    try:
+        pairs, others = watched(lambda: [(ours(), theirs()) for _ in range(count)])
+    except Exception as error:  # such as a library that is not installed
+        ratio = Ratio(None, goal, most=True, rank=rank)
+        return {"ratio": ratio, "errors": {"row": said(error)}}
     middle = [statistics.median(seconds) for seconds in zip(*pairs, strict=True)]
     ratio = ratio_of([a / b for a, b in pairs], goal, most=True, rank=rank)
     return {"ours": middle[0], "theirs": middle[1], "ratio": ratio, "others": others}
@@ -33,8 +37,8 @@ def first(plan):
     def step(ops, goal):
         ours, jax = (partial(fresh.first_step, who, ops) for who in ("ours", "jax"))
         row = in_turn(ours, jax, plan.few if ops < 600 else 1, goal, MUST)
-        seen[ops] = row["ours"]
-        if len(seen) == len(OPS):
+        seen[ops] = row.get("ours")
+        if all(seen.get(n) for n in OPS):
             a, b, c = ((n, seen[n]) for n in OPS)
             slow, usual = ((q[1] - p[1]) / (q[0] - p[0]) for p, q in ((b, c), (a, b)))
             row["linear"] = ratio_of([slow / usual], 1.25, most=True, rank=MUST)

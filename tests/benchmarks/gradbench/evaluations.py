@@ -20,14 +20,14 @@ def hello(x):
 
 
 def lstm(given):
-    main, extra, state, text = league.arrays(given)
+    weights, state, text = league.arrays(given)
     states = [tg.tensor(s) for s in state]
 
-    def loss(main, extra):
-        scores = tg.scan(league.step(tg, main, extra), states, (text[:-1], text[1:]))[-1]
-        return league.mean(scores, text)
+    def loss(**weights):
+        step = league.step(tg, weights.values())
+        return league.mean(tg.scan(step, states, (text[:-1], text[1:]))[-1], text)
 
-    return {"main": main, "extra": extra}, loss
+    return {f"w{k}": w for k, w in enumerate(weights)}, loss
 
 
 def ode(given):

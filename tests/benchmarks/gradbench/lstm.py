@@ -30,20 +30,25 @@ def example(layers, steps, seed=0):
 
 
 def arrays(given):
-    """Weights (l, 8, b), those of what is read and said (3, b), states (2l, b), bits (c, b)."""
+    """Vectors (b,) of weights, states (2l, b), bits (c, b).
+
+    Of each layer there are eight vectors, weights and biases of the gates f, i, o and the change;
+    then come those of what is read, and of what is said, weights and biases.
+    """
     names = ("main_params", "extra_params", "state", "sequence")
-    main, *others = (np.asarray(given[name], float) for name in names)
-    return main.reshape(len(main) // 2, 8, -1), *others
+    main, extra, state, text = (np.asarray(given[name], float) for name in names)
+    return [*main.reshape(-1, text.shape[1]), *extra], state, text
 
 
-def step(ops, main, extra):
+def step(ops, weights):
     """A step for a scan: from a character, the next and all states to new states and the score."""
+    *layers, read, say, bias = weights
 
     def step(x, gold, *states):
-        read, say, bias = extra
         x, new = x * read, []
-        for k, (wf, wi, wo, wc, bf, bi, bo, bc) in enumerate(main):
-            h, c = states[2 * k : 2 * k + 2]
+        for k in range(0, len(states), 2):
+            h, c = states[k : k + 2]
+            wf, wi, wo, wc, bf, bi, bo, bc = layers[4 * k : 4 * k + 8]
             change = ops.sigmoid(h * wi + bi) * ops.tanh(h * wc + bc)
             c = c * ops.sigmoid(x * wf + bf) + change
             x = ops.sigmoid(x * wo + bo) * ops.tanh(c)
@@ -60,7 +65,7 @@ def mean(scores, text):
 
 
 def in_jax(given):
-    """A run that answers with JAX's gradients of all weights, compiled at its first call."""
+    """A run that answers with JAX's gradient of all weights, compiled at its first call."""
     from types import SimpleNamespace
 
     import jax
@@ -68,8 +73,8 @@ def in_jax(given):
 
     ops = SimpleNamespace(sigmoid=jax.nn.sigmoid, tanh=jnp.tanh, exp=jnp.exp, log=jnp.log)
 
-    def loss(main, extra):
-        scan = step(ops, main, extra)
+    def loss(weights):
+        scan = step(ops, weights)
 
         def fold(states, given):
             *states, score = scan(*given, *states)
@@ -78,11 +83,11 @@ def in_jax(given):
         return mean(jax.lax.scan(fold, tuple(state), (text[:-1], text[1:]))[1], text)
 
     with jax.enable_x64(True):
-        main, extra, state, text = map(jnp.asarray, arrays(given))
-        gradient = jax.jit(jax.grad(loss, argnums=(0, 1)))
+        weights, state, text = jax.tree.map(jnp.asarray, arrays(given))
+        gradient = jax.jit(lambda weights: jnp.stack(jax.grad(loss)(weights)))
 
     def run():
         with jax.enable_x64(True):
-            return jax.block_until_ready(gradient(main, extra))
+            return (jax.block_until_ready(gradient(weights)),)
 
     return run
