@@ -200,10 +200,12 @@ def test_spare_memory_is_lent_to_one_at_a_time():
 def test_spare_memory_is_given_back():
     spare = Spare()
     x = spare((SMALL,), np.float32)
+    spare((SMALL, 3), np.float32)
     for _ in range(PATIENCE * 2):
         spare((SMALL, 2), np.float32)
-    assert len(spare.lent) == 1
+    assert [*spare.idle] == [SMALL * 8] and len(spare.lent) == 1
     del x
+    assert {*spare.idle} == {SMALL * 4, SMALL * 8} and not spare.lent
 
 
 @pytest.mark.parametrize("rule", [optim.SGD, optim.RMSprop, optim.Adam, optim.AdamW])

@@ -84,7 +84,7 @@ def test_what_the_table_advises_exists():
 
 
 def test_other_names_are_refused_as_ever_and_own_keywords_are_own():
-    assert said(getattr, x, "nothing") == "a tensor has no attribute 'nothing'"
+    assert said(getattr, x, "nothing") == "'Tensor' object has no attribute 'nothing'"
     assert said(getattr, nn, "Nothing").endswith("has no attribute 'Nothing'")
     assert "unexpected keyword argument 'wrong'" in said(nn.LSTM, 2, 3, wrong=1)
     assert said(tg.sum, x, wrong=1) == "sum: there is no wrong=: expected axis, keepdims"

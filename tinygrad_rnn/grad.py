@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,42 +31,36 @@ class Cotangents:
 
     def add(self, x: Tensor, g: Any, source: Tensor | None = None) -> None:
         """One more term for x, with broadcasting and promotion undone: here, and only here."""
-        sums = self.sums
-        if g.__class__ is Parts:
+        sums, array = self.sums, x._array
+        if type(g) is Parts:
             sums[x] = sums[x].merged(g) if x in sums else g
             return
-        array = x._array
-        if g.__class__ is not np.ndarray or g.dtype is not array.dtype or g.shape != array.shape:
+        if type(g) is not np.ndarray or g.dtype is not array.dtype or g.shape != array.shape:
             g = _fitted(g, x, source)
-        before = sums.get(x)
-        if before is None:
+        if x not in sums:
             sums[x] = g
         elif x in self.terms:
-            np.add(before, g, out=before)
+            np.add(sums[x], g, out=sums[x])
             self.terms[x] += 1
             if self.terms[x] == BLOCK:
-                self._close_block(x)
+                self.blocks[x] = self.sum_so_far(x)
+                del self.sums[x], self.terms[x]
         else:
-            sums[x] = before + g
+            sums[x] = sums[x] + g
             if self.in_place and g.ndim:
                 self.terms[x] = 2
 
-    def _close_block(self, x: Tensor) -> None:
-        block = self.sums.pop(x)
-        self.blocks[x] = self.blocks[x] + block if x in self.blocks else block
-        del self.terms[x]
-
     def sum_so_far(self, x: Tensor) -> Any:
-        """What has come to x until now."""
+        """What has come to x until now; None when nothing has."""
         if x in self.blocks:
             return self.blocks[x] + self.sums[x] if x in self.sums else self.blocks[x]
-        return self.sums[x]
+        return self.sums.get(x)
 
     def arrived(self, x: Tensor) -> Any:
         """The whole sum; None when nothing has come this way."""
         if x in self.blocks:
-            block = self.blocks.pop(x)
-            self.sums[x] = block + self.sums[x] if x in self.sums else block
+            self.sums[x] = self.sum_so_far(x)
+            del self.blocks[x]
         return self.sums.get(x)
 
 
@@ -87,13 +82,12 @@ def pullback(
     """
     this = BackwardPass(outputs, cotangents, wrt, until, create_graph, retain_graph)
     with recording(create_graph), np.errstate(all="ignore"):
-        for k in range(len(this.order)):
-            this.visit(k)
+        deque(this.walk(), 0)
     return this.found.sums
 
 
 class BackwardPass:
-    """One backward pass over a history, youngest first: `visit(k)` for each k in turn."""
+    """One backward pass over a history, youngest first."""
 
     def __init__(
         self,
@@ -113,39 +107,58 @@ class BackwardPass:
             for y, g in zip(outputs, cotangents, strict=True):
                 self.found.add(y, g)
 
-    def visit(self, k: int) -> Any:
-        """Pass what has arrived at the next tensor on to its inputs: what each of them got."""
-        y, found = self.order[k], self.found
-        g = found.arrived(y) if found.blocks else found.sums.get(y)
-        pulled = None
-        if g is not None and y.op is not None and y not in self.ends:
-            pulled = _step(y, g, found, self.wanted)
-            if not self.retain:
-                y.inputs = None
-                self.lead.discard(y)
-                if y not in self.kept:
-                    del found.sums[y]
-        self.order[k] = None
-        return pulled
+    def walk(self) -> Iterator[tuple[Tensor, Any, Sequence[Any]]]:
+        """Each tensor that something arrived at, all of that, and what it gave to each input."""
+        order, found, wanted, ends = self.order, self.found, self.wanted, self.ends
+        sums, blocks, add = found.sums, found.blocks, found.add
+        for k, y in enumerate(order):
+            order[k] = None
+            g = found.arrived(y) if blocks else sums.get(y)
+            if g is None:
+                continue
+            op, inputs, pulled, gx = y.op, y.inputs, (), None  # nothing is held any longer
+            if inputs is None:
+                history([y])  # refuses what another pass has freed since
+            if op is not None and y not in ends:
+                try:
+                    pulled = op.pull(g, y, wanted)
+                except Exception as error:
+                    error.add_note(f"while pulling a gradient back through {op.name}{place(y)}")
+                    raise
+                if mode.anomaly:
+                    _watch(y, pulled)
+                born = y.born
+                for x, gx in zip(inputs, pulled):  # noqa: B905 (this loop is hot)
+                    if x.born > born:
+                        raise _stale(x, y)
+                    if gx is not None and (x.tracked if wanted is None else x in wanted):
+                        add(x, gx, y)
+                if not self.retain:
+                    y.inputs = None
+                    self.lead.discard(y)
+                    if y not in self.kept:
+                        del sums[y]
+            yield y, g, pulled
 
     def steps(self) -> Iterator[tuple[Tensor, Any, list[tuple[int, Any]]]]:
         """Each tensor it comes to, what has arrived there, and what that adds to its inputs.
 
         To those that wait for something, by their place; broadcasting and promotion are undone.
         """
-        found = self.found
-        for k, y in enumerate(list(self.order)):
-            g = found.arrived(y)
-            if g is None or not y.tracked:
-                continue
-            history([y] * (y.inputs is None))  # refuses what backward() has freed since
+        walk = self.walk()
+        while True:
             with recording(False), np.errstate(all="ignore"):
+                step = next(walk, None)
+                if step is None:
+                    return
+                y, g, pulled = step
                 terms = [
-                    (place, Parts(gx) if isinstance(gx, Parts) else _fitted(gx, y.inputs[place], y))
-                    for place, gx in enumerate(self.visit(k) or ())
-                    if gx is not None and y.inputs[place].tracked
+                    (place, Parts(gx) if isinstance(gx, Parts) else _fitted(gx, x, y))
+                    for place, (x, gx) in enumerate(zip(y.inputs, pulled, strict=False))
+                    if gx is not None and x.tracked
                 ]
-            yield y, g, terms
+            if y.tracked:
+                yield y, g, terms
 
 
 @dataclass(frozen=True)
@@ -200,33 +213,13 @@ def _snapshot(g: Any) -> Any:
     return array
 
 
-def _step(y: Tensor, g: Any, found: Cotangents, wanted: set[Tensor] | None) -> list[Any]:
-    """Take one step of the pass: from a tensor to what it was made from."""
-    op, inputs, born = y.op, y.inputs, y.born
-    assert op is not None
-    for x in inputs:
-        if x.born > born:
-            raise _stale(x, y)
-    try:
-        pulled: list[Any] = op.pull(g, y, wanted)
-    except Exception as error:
-        error.add_note(f"while pulling a gradient back through {op.name}{place(y)}")
-        raise
-    if mode.anomaly:
-        _watch(y, pulled)
-    for x, gx in zip(inputs, pulled):  # noqa: B905 (this loop is hot)
-        if gx is not None and (x.tracked if wanted is None else x in wanted):
-            found.add(x, gx, y)
-    return pulled
-
-
 def _leading_to(
     targets: Sequence[Tensor], order: list[Tensor], until: Collection[Tensor]
 ) -> set[Tensor]:
     """The part of a history through which a cotangent reaches the targets."""
     wanted = set(targets)
     for y in reversed(order):
-        if y not in wanted and y not in until and any(x in wanted for x in y.inputs):
+        if y not in wanted and y not in until and not wanted.isdisjoint(y.inputs):
             wanted.add(y)
     return wanted
 
@@ -240,7 +233,7 @@ def _stale(x: Tensor, y: Tensor) -> RuntimeError:
     )
 
 
-def _watch(y: Tensor, pulled: list[Any]) -> None:
+def _watch(y: Tensor, pulled: Sequence[Any]) -> None:
     arrays = [p.data if isinstance(p, Tensor) else p for p in pulled]
     if any(has_nan(np.asarray(a)) for a in arrays if a is not None and not isinstance(a, Parts)):
         word, given = y.op.name if y.op else "", ""
@@ -259,16 +252,13 @@ def _fitted(g: Any, x: Tensor, source: Tensor | None) -> Any:
     shape = x._array.shape
     if g.shape != shape:
         foreign = source is not None and source.op is not None and not source.op.ours
-        if not _grows(shape, g.shape) or (foreign and g.shape != source.shape):  # type: ignore[union-attr]
+        if foreign and g.shape != source.shape:  # type: ignore[union-attr]
             raise _unfit(g, x, source)
-        g = sum_to(g, shape=shape)
+        try:
+            g = sum_to(g, shape=shape)
+        except ValueError:
+            raise _unfit(g, x, source) from None
     return g if g.dtype == x._array.dtype else astype(g, dtype=x._array.dtype)
-
-
-def _grows(shape: tuple[int, ...], larger: tuple[int, ...]) -> bool:
-    """Whether broadcasting may have made the larger shape of the other."""
-    extra = len(larger) - len(shape)
-    return extra >= 0 and all(n in (1, m) for n, m in zip(shape, larger[extra:], strict=True))
 
 
 def _unfit(g: Any, x: Tensor, source: Tensor | None) -> ValueError:

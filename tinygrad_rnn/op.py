@@ -100,30 +100,27 @@ class Op:
         return _found, (self.body.__module__, self.body.__qualname__)
 
     def __call__(self, *inputs: Any, **attrs: Any) -> Any:
-        trace = mode.trace
         if not self.ours:
             self._check_attributes(inputs, attrs)
-        words = attrs or self.words
-        if len(inputs) != self.arity or (words and attrs.keys() != self.words):
+        if len(inputs) != self.arity >= 0 or ((attrs or self.words) and attrs.keys() != self.words):
             inputs, attrs = self._bound(inputs, attrs)
         for x in inputs:
-            if x.__class__ is not Tensor:
+            if type(x) is not Tensor:
                 if Tensor not in map(type, inputs):
                     return self._plainly(inputs, attrs)
                 inputs = self._as_tensors(inputs)
                 break
+        trace = mode.trace
         if trace is not None:
             y = trace.record(self, inputs, attrs)
             if y is not None:
                 return y
         try:
-            if self.trusted:
-                out = self.body(*map(_array_of, inputs), **attrs)
-            else:
-                out = self._guarded([x._array for x in inputs], attrs)
+            arrays = _arrays(inputs)
+            out = self.body(*arrays, **attrs) if self.trusted else self._guarded(arrays, attrs)
         except (ValueError, TypeError, IndexError, AttributeError) as error:
             raise self._refusal(error, inputs, attrs) from error
-        if out.__class__ is tuple:
+        if type(out) is tuple:
             return self.several(tuple([np.asarray(part) for part in out]), inputs, attrs)
         return self._remember(out, inputs, attrs)
 
@@ -134,36 +131,44 @@ class Op:
 
     def _plainly(self, inputs: Sequence[Any], attrs: dict[str, Any]) -> Any:
         """The op as a function of NumPy's: arrays in, array out."""
+        for x in inputs:
+            if type(x) is not np.ndarray or x.dtype.kind not in "biuf":
+                inputs = self._as_arrays(inputs)
+                break
+        if self.trusted:
+            return self.body(*inputs, **attrs)
+        with np.errstate(all="ignore"):
+            return self.body(*inputs, **attrs)
+
+    def _as_arrays(self, inputs: Sequence[Any]) -> list[Any]:
+        """Inputs as arrays; Python numbers stay such where another input is an array."""
         try:
             arrays = [_plain(x) for x in inputs]
         except TypeError as error:
             raise TypeError(f"{self.name}: {error}") from None
-        if arrays and arrays[0].__class__ is not np.ndarray and not any(map(_is_array, arrays)):
-            arrays = [as_array(x) for x in arrays]
-        if self.trusted:
-            return self.body(*arrays, **attrs)
-        with np.errstate(all="ignore"):
-            return self.body(*arrays, **attrs)
+        typed = any(isinstance(x, np.ndarray | np.generic) for x in arrays)
+        return arrays if typed else [as_array(x) for x in arrays]
 
     def _remember(self, out: Any, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> Tensor:
         """The only place where a tensor with a past is born."""
-        if out.__class__ is not np.ndarray and out.__class__ is not tuple:
+        kind = type(out)
+        if kind is not np.ndarray and kind is not tuple:
             out = np.asarray(out)
+        here = mode.__dict__
         y = object.__new__(Tensor)
         y._array, y._grad, y.name, y.line = out, None, None, None
         y.tracked, y.op, y.inputs, y.attrs = False, None, (), _NONE
-        y.born, y.scope = next(_births), mode.scope
-        if mode.recording:
+        y.born, y.scope = next(_births), here["scope"]
+        if here["recording"] and (kind is tuple or out.dtype.kind == "f"):  # else without slope
             for x in inputs:
                 if x.tracked:
-                    if out.__class__ is tuple or out.dtype.kind == "f":  # a comparison has no slope
-                        y.tracked, y.op, y.inputs, y.attrs = True, self, inputs, attrs
+                    y.tracked, y.op, y.inputs, y.attrs = True, self, inputs, attrs or _NONE
                     break
-        if mode.anomaly:
+        if here["anomaly"]:
             _watch(self, inputs, y)
         return y
 
-    def _guarded(self, arrays: list[Any], attrs: dict[str, Any]) -> Any:
+    def _guarded(self, arrays: Sequence[Any], attrs: dict[str, Any]) -> Any:
         """Run a body that may warn, or that is not ours and may do and return anything."""
         if not self.ours:
             _freeze(*arrays)
@@ -185,8 +190,8 @@ class Op:
         tensors, so that what it does can be differentiated again.
         """
         inputs, attrs, answer = y.inputs, y.attrs, y._array
-        values: Any = [x._array for x in inputs]
-        if answer.__class__ is tuple:
+        values: Any = _arrays(inputs)
+        if type(answer) is tuple:
             g = g.filled(answer)
         if not self.ours:
             _freeze(*(g if g.__class__ is tuple else (g,)), answer, *values)
@@ -200,12 +205,17 @@ class Op:
                     f"{len(inputs)} inputs. Return one each, None where there is none."
                 )
         else:
-            pulled = []
+            pulled, count = [], len(inputs)
             for rule, x in zip(self.rules, inputs):  # noqa: B905 (this loop is hot)
-                waited_for = x.tracked if wanted is None else x in wanted
-                pulled.append(
-                    rule(g, answer, *values, **attrs) if waited_for and rule is not None else None
-                )
+                gx = None
+                if rule is not None and (x.tracked if wanted is None else x in wanted):
+                    if attrs or count > 2:
+                        gx = rule(g, answer, *values, **attrs)
+                    elif count == 2:  # unpacking them would take as long as the arithmetic
+                        gx = rule(g, answer, values[0], values[1])
+                    else:
+                        gx = rule(g, answer, values[0])
+                pulled.append(gx)
         if not self.ours:
             _freeze(*pulled)
             self._check_pulled(pulled, inputs, wanted)
@@ -274,18 +284,13 @@ class Op:
                 y = owned(np.array(number, x._array.dtype))
                 return (x, y) if inputs[0] is x else (y, x)
         company = self.company(len(inputs))
-        weak = [type(x) in (int, float, bool) and c for x, c in zip(inputs, company, strict=True)]
         try:
             kept = [
-                x if w or type(x) is Tensor else Tensor(x)
-                for x, w in zip(inputs, weak, strict=True)
+                x if type(x) is Tensor or (counts and type(x) in (int, float, bool)) else Tensor(x)
+                for x, counts in zip(inputs, company, strict=True)
             ]
-            friends = [x for x, c in zip(kept, company, strict=True) if c]
-            dtypes = {x._array.dtype for x in friends if type(x) is Tensor}
-            dtype = next(iter(dtypes)) if len(dtypes) == 1 else None
-            if dtype is None or dtype.kind != "f":
-                kinds = [x._array.dtype if type(x) is Tensor else x for x in friends]
-                dtype = np.result_type(*kinds)
+            friends = [x for x, counts in zip(kept, company, strict=True) if counts]
+            dtype = np.result_type(*[x._array.dtype if type(x) is Tensor else x for x in friends])
             return tuple([x if type(x) is Tensor else owned(np.array(x, dtype)) for x in kept])
         except (TypeError, ValueError, OverflowError) as error:
             raise type(error)(f"{self.name}: {error}") from None
@@ -365,7 +370,7 @@ def function(inputs: int = 0, **declared: Any) -> Callable[[F], F]:
         @wraps(body)
         def prepared(*given: Any, **words: Any) -> Any:
             for x in given[:inputs]:
-                if x.__class__ is not Tensor:
+                if type(x) is not Tensor:
                     given = (*map(operand, given[:inputs]), *given[inputs:])
                     break
             if words:
@@ -391,7 +396,7 @@ def _found(module: str, name: str) -> Any:
 class Parts(dict[int, Any]):
     """The cotangent of a tuple: only of those of its parts that were used."""
 
-    def filled(self, like: tuple[np.ndarray, ...]) -> tuple[Any, ...]:
+    def filled(self, like: Any) -> tuple[Any, ...]:
         """One cotangent for every part, zeros for the unused."""
         zeros = owned if mode.recording else np.asarray
         return tuple(
@@ -412,7 +417,14 @@ def pick(x: Any, i: int) -> Any:
     return x[i]
 
 
-_array_of = attrgetter("_array")
+def _arrays(inputs: Sequence[Tensor]) -> Sequence[Any]:
+    """The arrays of inputs; of one or two without a loop, which would cost as much as the op."""
+    count = len(inputs)
+    if count == 1:
+        return (inputs[0]._array,)
+    if count == 2:
+        return inputs[0]._array, inputs[1]._array
+    return [x._array for x in inputs]
 
 
 def _freeze(*arrays: Any) -> None:
@@ -421,13 +433,9 @@ def _freeze(*arrays: Any) -> None:
             array.setflags(write=False)
 
 
-def _is_array(x: Any) -> bool:
-    return isinstance(x, (np.ndarray, np.generic))
-
-
 def _plain(x: Any) -> Any:
     """An input of an op among arrays; a Python number stays one, and takes its company's dtype."""
-    typed = x.__class__ is np.ndarray or isinstance(x, np.generic)
+    typed = type(x) is np.ndarray or isinstance(x, np.generic)
     return x if (x.dtype.kind in "biuf" if typed else isinstance(x, float | int)) else as_array(x)
 
 

@@ -221,7 +221,7 @@ class Tensor(Methods):
     """
 
     __slots__ = SLOTS
-    _array: Any  # a read-only array; inside a graph also a tuple of them, see `pick`
+    _array: np.ndarray | Any  # read-only; inside a graph also a tuple of them, see `pick`
     _grad: Tensor | None
     tracked: bool
     born: int
@@ -315,8 +315,7 @@ class Tensor(Methods):
         >>> tg.zeros((2, 3)).shape
         (2, 3)
         """
-        shape: tuple[int, ...] = self._array.shape
-        return shape
+        return self._array.shape
 
     @property
     def dtype(self) -> np.dtype:
@@ -325,8 +324,7 @@ class Tensor(Methods):
         >>> tg.tensor([1, 2]).dtype
         dtype('int64')
         """
-        dtype: np.dtype = self._array.dtype
-        return dtype
+        return self._array.dtype
 
     @property
     def ndim(self) -> int:
@@ -335,7 +333,7 @@ class Tensor(Methods):
         >>> tg.zeros((2, 3)).ndim
         2
         """
-        return len(self.shape)
+        return self._array.ndim
 
     @property
     def size(self) -> int:
@@ -362,8 +360,7 @@ class Tensor(Methods):
         """
         if self._array.size != 1:
             raise ValueError(f"item: expected one element, got shape {self.shape}. Index it first.")
-        number: float | int | bool = seen(self, "reads the number of").item()
-        return number
+        return seen(self, "reads the number of").item()  # type: ignore[no-any-return]
 
     def detach(self) -> Tensor:
         """Return the same values without the past: gradients stop here.
@@ -375,8 +372,7 @@ class Tensor(Methods):
         if self._array.__class__ is Outline:
             if mode.trace is None:
                 raise leaked(self)
-            kept: Tensor = mode.trace.detach(self)
-            return kept
+            return mode.trace.detach(self)  # type: ignore[no-any-return]
         return _born(object.__new__(Tensor), self._array)
 
     def __bool__(self) -> bool:
@@ -424,9 +420,6 @@ class Tensor(Methods):
                 "Use x.detach()."
             )
         return Tensor, (self.data, self.tracked, None, self.name)
-
-    def __getattr__(self, name: str) -> Any:
-        raise AttributeError(f"a tensor has no attribute {name!r}{foreign('x', name)}")
 
     def __setitem__(self, index: Any, value: Any) -> None:
         raise TypeError(
@@ -545,10 +538,10 @@ def as_array(data: Operand, dtype: Any = None, copy: bool = False) -> np.ndarray
 
 def as_dtype(dtype: Any) -> np.dtype:
     """A dtype that a tensor can have, in this machine's byte order; float16 becomes float32."""
-    wanted = np.dtype(dtype).newbyteorder("=")
+    wanted = np.dtype(dtype)
     if wanted.kind not in "biuf" or (wanted.kind == "f" and wanted.itemsize > 8):
         raise TypeError(f"dtype: expected float32, float64, an integer or bool, got {wanted}")
-    return np.dtype(np.float32) if wanted.char == "e" else wanted
+    return np.dtype(np.float32 if wanted.char == "e" else wanted.type)  # the one that NumPy gives
 
 
 def history(outputs: Iterable[Tensor], until: Collection[Tensor] = ()) -> list[Tensor]:
@@ -558,19 +551,20 @@ def history(outputs: Iterable[Tensor], until: Collection[Tensor] = ()) -> list[T
     the tensors in `until` came from is left out. Raises RuntimeError where a graph was already
     spent by `backward()`.
     """
-    known, stack = set(), list(outputs)
+    known = set(outputs)
+    stack = list(known.difference(until))
     while stack:
         y = stack.pop()
-        if y not in known:
-            known.add(y)
-            if y in until:
-                continue
-            if y.inputs is None:
-                raise RuntimeError(
-                    f"the history of {describe(y)} was freed: backward() or tg.grad() went through "
-                    "it before. Give retain_graph=True the first time; or, if this is a state "
-                    "carried from one sequence to the next, carry x.detach() (of a tuple, "
-                    "tg.detach(state))."
-                )
-            stack.extend(y.inputs)
+        if y.inputs is None:
+            raise RuntimeError(
+                f"the history of {describe(y)} was freed: backward() or tg.grad() went through "
+                "it before. Give retain_graph=True the first time; or, if this is a state "
+                "carried from one sequence to the next, carry x.detach() (of a tuple, "
+                "tg.detach(state))."
+            )
+        for x in y.inputs:
+            if x not in known:
+                known.add(x)
+                if x not in until:
+                    stack.append(x)
     return sorted(known, key=operator.attrgetter("born"), reverse=True)

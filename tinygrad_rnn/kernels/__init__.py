@@ -149,13 +149,13 @@ def swept(number: Callable[..., Any], plain: Callable[..., Any]) -> Callable[[An
 
     @wraps(plain)
     def door(x: Array) -> Array:
-        kernel = table.get(x.dtype)
-        flags = x.flags
-        if kernel is None or not (flags.c_contiguous and flags.aligned):
+        try:
+            out = empty(x.shape, x.dtype)
+            table[x.dtype](x.ravel(), out.ravel())
+        except (KeyError, TypeError):  # not loaded yet, or neither native nor aligned
             x = _floats(x)
-            kernel = _load(number, x.dtype)
-        out = empty(x.shape, x.dtype)
-        kernel(x.ravel(), out.ravel())
+            out = empty(x.shape, x.dtype)
+            _load(number, x.dtype)(x.ravel(), out.ravel())
         return out
 
     return door

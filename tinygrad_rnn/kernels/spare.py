@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-import os
-import threading
 import weakref
+from collections import defaultdict, deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
 
 Array: TypeAlias = np.ndarray[Any, Any]
+Idle: TypeAlias = "deque[tuple[int, memoryview]]"  # when it came back, and what
 SMALL = 1 << 14  # bytes; below it fresh memory is cheap
 LARGE = 1 << 28  # bytes; above it, memory is too much to keep
 PATIENCE = 1000  # requests after which memory that nobody asked for again is given back
@@ -25,8 +26,9 @@ class Spare:
     """
 
     def __init__(self) -> None:
-        self.lent: dict[int, list[list[Any]]] = {}  # by bytes: user, memory, when it was last lent
-        self.requests, self.lock = 0, threading.Lock()
+        self.idle: defaultdict[int, Idle] = defaultdict(deque)  # by bytes, the latest last
+        self.lent: dict[int, Any] = {}  # what tells when nobody holds it any more
+        self.requests = 0
 
     def __call__(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         """An array of that shape and dtype, packed, holding anything."""
@@ -37,19 +39,16 @@ class Spare:
             return np.empty(shape, dtype)
         grain = 1 << (size.bit_length() - 5)
         size = -(-size // grain) * grain  # alike sizes, as of T and T + 1 steps, share memory
-        with self.lock:
-            self.requests += 1
-            if self.requests % PATIENCE == 0:
-                self.give_back()
-            for entry in self.lent.setdefault(size, []):
-                if entry[0]() is None:
-                    break
-            else:
-                entry = [None, _aligned(size), 0]
-                self.lent[size].append(entry)
-            # the base of every view of it is this array, since a memoryview is none
-            whole = np.frombuffer(entry[1], dtype, count)
-            entry[0], entry[2] = weakref.ref(whole), self.requests
+        self.requests += 1
+        if self.requests % PATIENCE == 0:
+            self.give_back()
+        try:
+            memory = self.idle[size].pop()[1]  # one step, which no other thread comes between
+        except IndexError:
+            memory = _aligned(size)
+        # the base of every view of it is this array, since a memoryview is none
+        whole = np.frombuffer(memory, dtype, count)
+        self.lent[id(memory)] = weakref.ref(whole, partial(self._returned, memory))
         return whole.reshape(shape)
 
     def maker(self, shape: tuple[int, ...], dtype: Any, zero: bool) -> Callable[..., Array]:
@@ -63,13 +62,18 @@ class Spare:
         array.fill(0)
         return array
 
+    def _returned(self, memory: memoryview, _: Any) -> None:
+        del self.lent[id(memory)]
+        self.idle[memory.nbytes].append((self.requests, memory))
+
     def give_back(self) -> None:
-        """Forget what others hold, and free what has not been asked for lately."""
+        """Free what has not been asked for lately."""
         early = self.requests - PATIENCE
-        for size, entries in list(self.lent.items()):
-            entries[:] = [entry for entry in entries if entry[2] > early]
+        for size, entries in list(self.idle.items()):
+            while entries and entries[0][0] <= early:
+                entries.popleft()
             if not entries:
-                del self.lent[size]
+                del self.idle[size]
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Spare, ()
@@ -83,5 +87,3 @@ def _aligned(size: int) -> memoryview:
 
 
 spare = Spare()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=lambda: setattr(spare, "lock", threading.Lock()))

@@ -6,7 +6,9 @@ Each row is where a word stands there, the words, and what to use here. Refusals
 
 from __future__ import annotations
 
-from ..tensor import ELSEWHERE
+from typing import Any
+
+from ..tensor import ELSEWHERE, Tensor, foreign
 
 PLACES = {  # where a word stands, as the page says it, and where it is looked for here
     "torch.": "tg", "jax.": "tg", "x.": "x", "f(": "f", "nn.": "nn", "optim.": "optim",
@@ -187,9 +189,25 @@ ROWS = (
     ("optim.Adam(", "clipnorm global_clipnorm", "`optim.clip_grad_norm` before `optimizer.step()`"),
 )  # fmt: skip
 
+
+class Absent:
+    """An attribute that tensors have elsewhere: refused, saying what it is called here.
+
+    A `__getattr__` of tensors would make Python look up every other attribute the slow way.
+    """
+
+    def __init__(self, name: str):
+        self.name = name
+
+    def __get__(self, x: Tensor | None, kind: type) -> Any:
+        raise AttributeError(f"a tensor has no attribute {self.name!r}{foreign('x', self.name)}")
+
+
 for _where, _words, _advice in ROWS:
-    if PLACES[_where]:
-        ELSEWHERE.update({(PLACES[_where], word): _advice for word in _words.split()})
+    for _word in _words.split() if PLACES[_where] else ():
+        ELSEWHERE[PLACES[_where], _word] = _advice
+        if _where == "x.":
+            setattr(Tensor, _word, Absent(_word))
 
 
 def table() -> str:

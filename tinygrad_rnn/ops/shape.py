@@ -43,9 +43,7 @@ def transpose(x: Value, axes: Any = None) -> Value:
 
 
 def inverse(axes: Any) -> Any:
-    return (
-        None if axes is None else tuple(int(k) for k in np.argsort([a % len(axes) for a in axes]))
-    )
+    return None if axes is None else tuple(np.argsort([a % len(axes) for a in axes]).tolist())
 
 
 @primitive(lambda g, y, x, axis1, axis2: swapaxes(g, axis1=axis1, axis2=axis2), loop="swapped")
@@ -76,11 +74,16 @@ def sum_to(x: Value, shape: Any) -> Value:
     >>> tg.sum_to(tg.tensor([[1.0, 2.0], [3.0, 4.0]]), (1, 2))
     tensor([[4., 6.]], dtype=float64)
     """
-    extra = x.ndim - len(shape)
-    axes = tuple(range(extra)) + tuple(
-        k + extra for k, n in enumerate(shape) if n == 1 and x.shape[k + extra] != 1
-    )
-    return add_up(x, axes).reshape(shape)
+    return add_up(x, repeated(tuple(shape), x.shape)).reshape(shape)
+
+
+@lru_cache(1024)
+def repeated(shape: tuple[int, ...], larger: tuple[int, ...]) -> tuple[int, ...]:
+    """The axes along which broadcasting would repeat a shape; ValueError where it does not fit."""
+    extra = len(larger) - len(shape)
+    if extra < 0 or any(n not in (1, m) for n, m in zip(shape, larger[extra:], strict=True)):
+        raise ValueError(f"{larger} does not repeat {shape}")
+    return (*range(extra), *[k for k, n in enumerate(shape, extra) if n != larger[k]])
 
 
 _added: Any = np.add.reduce
@@ -93,11 +96,11 @@ def add_up(x: Value, axis: Any, keepdims: bool = False) -> Value:
         return total.reshape((1,) * x.ndim) if keepdims else total
     if axis in (0, (0,)) and x.ndim > 1:  # of each column by itself, whatever stands beside it
         count = prod(x.shape[1:])
-        columns = x.reshape(len(x), count)
+        columns = x if x.ndim == 2 else x.reshape(len(x), count)
         if count == 1:  # which NumPy would add up in another order
             columns = columns.repeat(2, axis=1)
-        wide = x.dtype == np.float32 and len(x) > 1024
-        sums = kernels.column_sums(columns) if wide else np.add.reduce(columns, 0)
+        wide = len(x) > 1024 and x.dtype == np.float32
+        sums = kernels.column_sums(columns) if wide else _added(columns, 0)
         return sums[:count].reshape((1,) * keepdims + x.shape[1:])
     if x.dtype == np.float32 and x.ndim > 1 and x.size > 1024 * max(1, x.shape[-1]):
         if axis == tuple(range(x.ndim - 1)):
