@@ -154,7 +154,9 @@ def inherited(kind: type) -> Any:
 
 def top(x: Any) -> str:
     """The package that a module, a class or a function is of."""
-    return str(getattr(x, "__module__", None) or getattr(x, "__name__", "")).split(".")[0]
+    inside = isinstance(x, ModuleType)  # which may be asked for what it has not at a price
+    word = x.__name__ if inside else getattr(x, "__module__", None) or getattr(x, "__name__", "")
+    return str(word).split(".", 1)[0]
 
 
 def is_known(x: Any) -> bool:
