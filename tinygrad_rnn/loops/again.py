@@ -74,39 +74,38 @@ class Again:
 
     def record(self, op: Op, inputs: Sequence[Tensor], attrs: dict[str, Any]) -> Any:
         """What the op gave the last time, if it is that op on that."""
-        calls, known = self.past.calls, len(self.captured)
-        if self.count < len(calls):
-            call = calls[self.count]
-            same = call.op is op and call.scope == mode.scope and call.recording is mode.recording
-            if same and self.takes(inputs, call.inputs) and alike(call, attrs):
-                self.count += 1
-                return call.answer
+        calls, k, known = self.past.calls, self.count, len(self.captured)
+        if k < len(calls):
+            done, given, words, tag, scope, recording, answer, _ = calls[k]
+            same = done is op and len(given) == len(inputs)
+            if same and mode.scope == scope and mode.recording is recording:
+                for x, y in zip(inputs, given):  # noqa: B905 (this loop is hot)
+                    if x is not y and not self.stands(x, self.past.outside.get(y)):
+                        break
+                else:
+                    plain = tag is None and not attrs and not words
+                    if plain or alike(calls[k], attrs):
+                        self.count = k + 1
+                        return answer
         del self.captured[known:]
         if all([x._array.__class__ is not Outline for x in inputs]):
             return None
         return self.turned().record(op, inputs, attrs)
 
-    def takes(self, inputs: Sequence[Tensor], known: Sequence[Tensor]) -> bool:
-        for x, y in zip(inputs, known):  # noqa: B905 (this loop is hot)
-            if x is not y:
-                k = self.past.outside.get(y)
-                if k is None or not self.stands(x, k):
-                    return False
-        return len(inputs) == len(known)
-
-    def stands(self, x: Tensor, k: int) -> bool:
+    def stands(self, x: Tensor, k: int | None) -> bool:
         """Whether this is the k-th tensor that the step captures, now or as before."""
-        if k < len(self.captured):
-            return self.captured[k] is x
-        known = self.past.captured
-        if k > len(self.captured) or x._array.__class__ is Outline or specification(x) != known[k]:
+        captured = self.captured
+        if k is None or k > len(captured):
             return False
-        self.captured.append(x)
+        if k < len(captured):
+            return captured[k] is x
+        if x._array.__class__ is Outline or specification(x) != self.past.captured[k]:
+            return False
+        captured.append(x)
         return True
 
-    def detach(self, x: Tensor) -> Tensor:
-        y: Tensor = self.record(detached, (x,), {})
-        return y
+    def detach(self, x: Tensor) -> Any:
+        return self.record(detached, (x,), {})
 
     def repeats(self, results: Sequence[Tensor]) -> bool:
         """Whether it has done all that it did, and returned the same."""
