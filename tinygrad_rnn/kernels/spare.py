@@ -6,6 +6,7 @@ import math
 import weakref
 from collections import defaultdict, deque
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -70,10 +71,11 @@ class Spare:
         """Free what has not been asked for lately."""
         early = self.requests - PATIENCE
         for size, entries in list(self.idle.items()):
-            while entries and entries[0][0] <= early:
-                entries.popleft()
+            with suppress(IndexError):  # another thread was sooner
+                while entries and entries[0][0] <= early:
+                    entries.popleft()
             if not entries:
-                del self.idle[size]
+                self.idle.pop(size, None)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Spare, ()
