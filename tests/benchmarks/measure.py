@@ -24,9 +24,9 @@ class Effort:
     It begins when the machine is quiet, or after `patience` seconds in any case.
     """
 
-    seconds: float = 1.5
+    seconds: float = 1.2
     rounds: int = 7
-    patience: float = 15.0
+    patience: float = 3.0
 
 
 @dataclass

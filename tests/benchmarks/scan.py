@@ -3,8 +3,8 @@
     pip install '.[bench]' && python tests/benchmarks/scan.py
 
 Prints a table for each section, the goals at the end, and writes scan.json; --only picks sections,
---quick takes a few rows and rounds only, --markdown writes the page of the docs. No test asserts a
-time.
+--quick takes a few rows and rounds only, --markdown writes the page of the docs, --gradbench says
+where a checkout of GradBench is. No test asserts a time.
 """
 
 import argparse
