@@ -99,12 +99,16 @@ CELLS = {
 
 
 def taken(monkeypatch, run):
-    """The most that is held at a time while `run` runs, in arrays along time."""
+    """The most that is held at a time while `run` runs twice, in arrays along time.
+
+    What is lent again in the second run counts while nobody has it.
+    """
     run()
     for module in (runtime, plan):
         monkeypatch.setattr(module, "spare", Spare())
     tracemalloc.start()
     try:
+        run()
         run()
         return tracemalloc.get_traced_memory()[1] / ONE
     finally:
@@ -128,12 +132,12 @@ def test_the_last_state_alone_takes_no_path(kind, reverse, monkeypatch):
         return layer(xs)
 
     peak = taken(monkeypatch, run)
-    assert peak < 0.15
+    assert peak < 0.25
 
 
 @pytest.mark.compiled
 @pytest.mark.parametrize(
-    "kind, most", [("lstm", 0.2), ("leaky", 0.15), ("output", 0.2), ("both", 0.3)]
+    "kind, most", [("lstm", 0.2), ("leaky", 0.15), ("output", 0.2), ("both", 0.35)]
 )
 def test_checkpoints_of_a_loss_of_the_last_state_take_the_root_of_the_steps(
     kind, most, monkeypatch
@@ -149,7 +153,7 @@ def test_checkpoints_of_a_loss_of_the_last_state_take_the_root_of_the_steps(
 @pytest.mark.parametrize(
     "kind, how, most",
     [
-        ("lstm", {}, 9.4),  # h, c, five gates, and of the loss: its product and its gradient
+        ("lstm", {}, 10.4),  # h, c, five gates, a room, and of the loss its product and gradient
         ("leaky", {}, 3.4),
         ("lstm", {"checkpoint": "sqrt"}, 3.4),
         ("output", {"checkpoint": "sqrt"}, 3.4),
