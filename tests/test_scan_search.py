@@ -12,6 +12,8 @@ import itertools
 import random
 import re
 import sys
+import threading
+import time
 import types
 import warnings
 from collections import defaultdict, deque
@@ -23,7 +25,7 @@ from test_scan import PARTS, H, U, V, b, check, numbers
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import caches, nn
-from tinygrad_rnn.kernels import generated
+from tinygrad_rnn.kernels import generated, kept, waiting
 from tinygrad_rnn.loops import compiled, places, runtime
 from tinygrad_rnn.loops.reach import Reach
 
@@ -678,14 +680,14 @@ def test_powers_at_the_edge(plain):
 
 def test_a_long_step_is_written_without_deep_recursion(plain):
     def step(x, h):
-        total = h @ W
+        total = h * w
         for _ in range(120):
             h = h * 0.99 + 0.01
-            total = total + h @ W
+            total = total + h * w
         return tg.tanh(total) + x
 
-    W = captured(0, H, H)
-    given = [numbers(1, 1, H)], [numbers(2, 1, 1, H)], [W]
+    w = captured(0, H)
+    given = [numbers(1, 1, H)], [numbers(2, 1, 1, H)], [w]
     check(step, *given, second=False)
     caches.programs.clear()
     allowed = sys.getrecursionlimit()
@@ -710,6 +712,30 @@ def test_a_text_grows_with_the_ops(plain):
     check(functools.partial(step, ops=30), *given, [W], second=False)
     sizes = [len(tg.loops.scan_source(functools.partial(step, ops=n), *given)) for n in (30, 90)]
     assert sizes[1] < 4 * sizes[0]
+
+
+def test_what_is_compiled_for_long_is_said(plain, monkeypatch, caplog):
+    def patient(source, *given):
+        """As if it took until it has been said."""
+        deadline, count = time.monotonic() + 5, len(lengths)
+        while len(caplog.messages) == count and time.monotonic() < deadline:
+            time.sleep(0.001)
+        lengths.append(source.count("\n"))
+        return function(source, *given)
+
+    lengths, function = [], generated.function
+    monkeypatch.setattr(generated, "function", patient)
+    monkeypatch.setattr(waiting, "PATIENCE", 0)
+    monkeypatch.setattr(kept, "folder", lambda: "/somewhere")
+    before, W = threading.active_count(), captured(0, H, H)
+    for _ in range(2):
+        (y,) = tg.scan(lambda x, h: tg.tanh(h @ W + x), numbers(1, B, H), numbers(2, T, B, H))
+        y.sum().backward()
+    assert len(lengths) == 2  # the forward pass and the backward pass, once
+    assert caplog.messages == [
+        f"compiling a loop of {n} lines, once: it is kept in /somewhere" for n in lengths
+    ]
+    assert threading.active_count() == before
 
 
 def test_the_order_of_jax_is_refused():

@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -326,18 +326,22 @@ class _Progress:
 
     def __init__(self, total: int, quiet: bool):
         from tqdm import tqdm
+        from tqdm.contrib.logging import logging_redirect_tqdm
 
         self.quiet, self.terminal = quiet, _columns() > 30
         how = {"bar_format": self.FORMAT, "smoothing": 0.1, "dynamic_ncols": True, "leave": False}
         off = quiet or not self.terminal
         self.bar = tqdm(total=total, unit=" char", unit_scale=True, disable=off, **how)
+        self.logs = logging_redirect_tqdm() if self.terminal else nullcontext()
         self.total, self.done, self.at_start = total, 0, 0
         self.began = self.spoke = time.monotonic()
 
     def __enter__(self) -> _Progress:
+        self.logs.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.logs.__exit__(None, None, None)
         self.bar.close()
 
     def skip(self, characters: int) -> None:

@@ -53,12 +53,14 @@ class Plan:
 
     def compiled(self) -> Any:
         """The function of the text, compiled or found when it is first needed."""
-        from ..kernels import generated
+        from ..kernels import generated, waiting
 
         if self.function is None:
             counts = 6 + len(self.values)
             try:
-                self.function = generated.function(self.source, counts, self.arguments, self.called)
+                with waiting.compiling(self.source.count("\n")):
+                    made = generated.function(self.source, counts, self.arguments, self.called)
+                self.function = made
             except generated.Uncompilable as error:
                 raise Unsupported(str(error)) from error
         return self.function
@@ -155,10 +157,8 @@ class Values:
         """The only captured array that something fixed comes from; None if there are several."""
         while x.op is not None and len(x.inputs) == 1:
             (x,) = x.inputs
-        if x.op is None:
-            found: Array | None = self.known.get(x)
-            return found
-        roots = [self.known.get(y) for y in history([x]) if y.op is None]
+        ends = history([x]) if x.op else [x]
+        roots = [self.known.get(y) for y in ends if not y.op]
         return roots[0] if all(root is roots[0] for root in roots) else None
 
     def numbers(self, tensors: Sequence[Tensor]) -> Array:
