@@ -104,6 +104,7 @@ def uncompiled():
     """In this block every loop that is new runs as plain Python."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(caches, "programs", caches.Cache(256))
+        patch.setattr(caches, "pasts", caches.Cache(256))
         patch.setattr(generated, "function", plain)
         patch.setattr(generated, "packed", np.asarray)
         patch.setattr(runtime, "spare", spoiled)
