@@ -9,6 +9,7 @@ import resource
 import subprocess
 import sys
 from contextlib import nullcontext
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,7 @@ KINDS = ("LSTM", "GRU", "RNN", "LSTM, own", "LSTM, two layers", "LSTM, both ways
 STATUS, MARK = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
+@cache
 def measured(who, kind, way, steps):
     """Megabytes, taken in a fresh process."""
     command = [sys.executable, __file__, who, kind, way, str(steps)]

@@ -63,7 +63,7 @@ def first(plan):
 
 def startup(plan):
     """Imports, and the first gradient of a new process."""
-    count = 2 * plan.few + 1
+    count = 2 * plan.few - 1
 
     def imported(library):
         return {"ours": statistics.median(fresh.imported(library) for _ in range(count))}
