@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
+from tinygrad_rnn.nn.elsewhere import Absent
 
 HOME = Path(tg.__file__).parent
 PACKAGES = {name: getattr(tg, name) for name in ("data", "io", "lab", "nn", "optim", "view")}
@@ -27,6 +28,7 @@ PUBLIC |= {  # what tensors have that is no op: slots are in the docstring of th
     f"Tensor.{name}": f
     for name, f in vars(tg.Tensor).items()
     if not (name.startswith("_") or name in tg.ops.__all__ or ismemberdescriptor(f))
+    if not isinstance(f, Absent)
 }
 
 
