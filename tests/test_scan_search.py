@@ -727,6 +727,7 @@ def test_what_is_compiled_for_long_is_said(plain, monkeypatch, caplog):
     monkeypatch.setattr(generated, "function", patient)
     monkeypatch.setattr(waiting, "PATIENCE", 0)
     monkeypatch.setattr(kept, "folder", lambda: "/somewhere")
+    caplog.set_level("INFO", "tinygrad_rnn")
     before, W = threading.active_count(), captured(0, H, H)
     for _ in range(2):
         (y,) = tg.scan(lambda x, h: tg.tanh(h @ W + x), numbers(1, B, H), numbers(2, T, B, H))
@@ -735,7 +736,11 @@ def test_what_is_compiled_for_long_is_said(plain, monkeypatch, caplog):
     assert caplog.messages == [
         f"compiling a loop of {n} lines, once: it is kept in /somewhere" for n in lengths
     ]
+    assert {record.levelname for record in caplog.records} == {"INFO"}  # nobody watches
     assert threading.active_count() == before
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    waiting._say(5)
+    assert caplog.records[-1].levelname == "WARNING"
 
 
 def test_the_order_of_jax_is_refused():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Timer
@@ -14,8 +15,9 @@ PATIENCE = 2.0  # seconds
 def compiling(lines: int) -> Iterator[None]:
     """Say that a loop is compiled, if what is done in this block takes longer than two seconds.
 
-    It is a warning of the logger "tinygrad_rnn", which Python writes to stderr unless told
-    otherwise. No thread is left when the block is.
+    The logger "tinygrad_rnn" says so: as a warning, which Python writes to stderr unless told
+    otherwise, where somebody watches, on a terminal or in a notebook; else for information, which
+    Python writes nowhere unless told to. No thread is left when the block is.
     """
     timer = Timer(PATIENCE, _say, [lines])
     timer.start()
@@ -31,4 +33,14 @@ def _say(lines: int) -> None:
 
     where = folder()
     end = f"once: it is kept in {where}" if where else "in every process (set NUMBA_CACHE_DIR)"
-    logging.getLogger("tinygrad_rnn").warning("compiling a loop of %s lines, %s", f"{lines:,}", end)
+    level = logging.WARNING if watched() else logging.INFO
+    text = f"compiling a loop of {lines:,} lines, {end}"
+    logging.getLogger("tinygrad_rnn").log(level, text)
+
+
+def watched() -> bool:
+    """Whether what goes to stderr is seen by somebody who waits."""
+    try:
+        return bool(sys.stderr.isatty()) or "ipykernel" in sys.modules
+    except (AttributeError, ValueError):  # it is closed
+        return False
