@@ -28,12 +28,12 @@ def pytest_collection_finish(session):
 
 def load_kernels(dtype):
     """Compile what is of one precision: the next worker does the other, and each finds both."""
-    from tinygrad_rnn.kernels import generated, panels
+    from tinygrad_rnn.kernels import panels
 
     written = [name for name in kernels.__all__ if hasattr(kernels.plain, name)]
     for name in dict.fromkeys([*kernels._loaded, *written, *kernels.RULES]):
         kernels._load(name, np.dtype(dtype))
-    panels.load(generated.from_dtype(np.dtype(dtype)))
+    panels.load(np.dtype(dtype))
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,7 @@ from test_ops import CASES
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import ops
-from tinygrad_rnn.kernels.numbers import typed
+from tinygrad_rnn.kernels.numbers import Called, typed
 from tinygrad_rnn.loops import runtime
 
 OPS = {
@@ -119,20 +119,40 @@ def allowed(op, arrays):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_every_op_of_one_element_keeps_the_dtype_of_its_numbers_in_a_loop(dtype):
     """A constant of another would make the loop slow, and its numbers others than NumPy's."""
-    from tinygrad_rnn.kernels import compiles, generated, pointwise
+    from tinygrad_rnn.kernels import compiles
     from tinygrad_rnn.loops.formula import Word, number_of, spelled
 
     if not compiles():
         pytest.skip("there is no compiler")
-    kind = generated.from_dtype(np.dtype(dtype))
+    from llvmlite import ir
+    from numba import from_dtype, types
+
+    from tinygrad_rnn.kernels import pointwise, text, written
+
+    kind, real = from_dtype(np.dtype(dtype)), written.KINDS[np.dtype(dtype)]
+    seen = 0
     for op in POINTWISE:
-        function = pointwise.function(number_of(op), np.dtype(dtype))
+        number = number_of(op)
+        company = op.company(op.arity)
+        given = [real if c else written.I1 for c in company]
+        function = ir.Function(ir.Module(), ir.FunctionType(ir.VoidType(), given), "f")
+        builder = ir.IRBuilder(function.append_basic_block())
+        try:
+            of = text.function_of(builder, Called(number, np.dtype(dtype)))
+            named = dict.fromkeys(op.attributes)
+            made = of(*[written.Number(builder, x) for x in function.args], **named)
+            assert made.kind in (real, written.I1), op.name
+            seen += 1
+            continue
+        except (KeyError, TypeError, AttributeError):
+            pass  # what Numba compiles
+        function = pointwise.function(number, np.dtype(dtype))
         word = spelled(op, [Word(x) for x in "xyz"[: op.arity]])
         if hasattr(function, "overloads") and word is None:
-            kinds = tuple([kind if c else generated.types.boolean for c in op.company(op.arity)])
-            function.compile(kinds)
+            function.compile(tuple([kind if c else types.boolean for c in company]))
             answer = next(iter(function.overloads.values())).signature.return_type
-            assert answer in (kind, generated.types.boolean), op.name
+            assert answer in (kind, types.boolean), op.name
+    assert seen > 0.8 * len(POINTWISE)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.int64, np.int8, np.bool_])

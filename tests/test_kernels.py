@@ -105,7 +105,7 @@ def test_the_chain_is_fused_and_in_ascending_order():
     for k in range(70):
         exact = np.multiply.outer(x[:, k].astype(np.longdouble), y[k].astype(np.longdouble))
         total = (exact + total).astype(np.float32)
-    from tinygrad_rnn.kernels.compiled import FUSED
+    from tinygrad_rnn.kernels.target import FUSED
 
     if not FUSED:
         pytest.skip("this host rounds products")
@@ -635,7 +635,7 @@ np.savez({str(path)!r}, *answers)
     run(products, NUMBA_CPU_NAME=name, NUMBA_CPU_FEATURES=features)
     scope: dict = {}
     exec(products.replace("np.savez", "(lambda *_: 0)"), scope)
-    from tinygrad_rnn.kernels.compiled import FUSED
+    from tinygrad_rnn.kernels.target import FUSED
 
     with np.load(path) as kept:
         for ours, theirs in zip(scope["answers"], kept.values(), strict=True):
@@ -648,8 +648,8 @@ np.savez({str(path)!r}, *answers)
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="x86 vectors")
 def test_an_empty_list_of_features_is_believed():
     """Numba has one for a generic processor: long vectors would be cut into pieces there."""
-    script = "from tinygrad_rnn.kernels import compiled as c, product as p"
-    script += "; print(c.FUSED, p.VECTOR_BYTES)"
+    script = "from tinygrad_rnn.kernels import target as m"
+    script += "; print(m.FUSED, m.VECTOR_BYTES)"
     assert run(script, NUMBA_CPU_NAME="generic") == ["False", "16"]
     assert run(script, NUMBA_CPU_NAME="haswell", NUMBA_CPU_FEATURES="") == ["False", "16"]
 

@@ -35,10 +35,10 @@ class Doors:
     def __init__(self, dtype):
         import numba
 
-        from tinygrad_rnn.kernels import panels
+        from tinygrad_rnn.kernels import doors, panels
 
         real = numba.from_dtype(np.dtype(dtype))
-        panels.load(real)
+        panels.load(np.dtype(dtype))
         a1, a2, a3 = (numba.types.Array(real, n, "A") for n in (1, 2, 3))
 
         def function(body, *kinds):
@@ -48,18 +48,18 @@ class Doors:
             return kind.copy(readonly=True)
 
         self.panels, self.dtype = panels, np.dtype(dtype)
-        self.pack = function(lambda w, p: panels.pack(w, p), read(a2), a1)
-        self.pack_rows = function(lambda g, p: panels.pack_rows(g, p), read(a3), a1)
+        self.pack = panels.pack
+        self.pack_rows = function(lambda g, p: doors.pack_rows(g, p), read(a3), a1)
         self.multiply = function(
-            lambda x, p, out, fresh: panels.multiply(x, p, out, fresh),
+            lambda x, p, out, fresh: doors.multiply(x, p, out, fresh),
             *(read(a3), read(a1), a3, numba.boolean),
         )
         self.gather = function(
-            lambda x, g, out, scratch: panels.gather(x, g, out, scratch, False),
+            lambda x, g, out, scratch: doors.gather(x, g, out, scratch, False),
             *(read(a3), read(a3), a2, a1),
         )
         self.gather_packed = function(
-            lambda x, p, out, scratch: panels.gather_packed(x, p, out, scratch, False),
+            lambda x, p, out, scratch: doors.gather_packed(x, p, out, scratch, False),
             *(read(a3), read(a1), a2, a1),
         )
 
@@ -257,15 +257,15 @@ def test_gather_does_not_care_for_strides_or_packing(doors, steps, rows):
 def test_wrong_arguments_are_refused_when_compiling():
     import numba
 
-    from tinygrad_rnn.kernels import panels
+    from tinygrad_rnn.kernels.doors import pack_rows
 
-    f = numba.njit(lambda w, p: panels.pack(w, p))
+    f = numba.njit(lambda g, p: pack_rows(g, p))
     with pytest.raises(numba.TypingError, match="dimensions"):
         f(np.ones(3), np.ones(3))
     with pytest.raises(numba.TypingError, match="float32"):
-        f(np.ones((3, 3), np.float32), np.ones(96))
+        f(np.ones((1, 3, 3), np.float32), np.ones(96))
     with pytest.raises(numba.TypingError, match="float32"):
-        f(np.ones((3, 3), int), np.ones(96, int))
+        f(np.ones((1, 3, 3), int), np.ones(96, int))
 
 
 def test_the_sizes_of_caches_are_read_from_the_system(tmp_path):
@@ -286,16 +286,15 @@ def test_the_sizes_of_caches_are_read_from_the_system(tmp_path):
 
 @compiled
 def test_loading_from_many_threads_at_once():
-    import numba
-
     from tinygrad_rnn.kernels import panels
 
-    several = [threading.Thread(target=panels.load, args=(numba.float32,)) for _ in range(4)]
+    single = np.dtype(np.float32)
+    several = [threading.Thread(target=panels.load, args=(single,)) for _ in range(4)]
     for thread in several:
         thread.start()
     for thread in several:
         thread.join()
-    assert ("panels", numba.float32) in panels._loaded
+    assert ("panels", single) in panels._loaded
 
 
 # --- threads --------------------------------------------------------------------------------------

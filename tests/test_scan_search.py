@@ -25,7 +25,7 @@ from test_scan import PARTS, H, U, V, b, check, numbers
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import caches, nn
-from tinygrad_rnn.kernels import generated, kept, waiting
+from tinygrad_rnn.kernels import generated, kept, text, waiting
 from tinygrad_rnn.loops import compiled, places, runtime
 from tinygrad_rnn.loops.reach import Reach
 
@@ -381,7 +381,7 @@ def test_names_mean_nothing(plain):
     texts = {word for word in texts if not re.search(r"\d\d|[2-9]$", word)}  # x_row1 for x_row77
     usual = {"print", "sum", "forward", "grad", "T", "x0", "g0", "y1", "dW", "v1", "v2", "rows1"}
     usual |= {"x_row1", "x_packed", "W_packed", "scratch", "product_1"}
-    ours = {*places.RESERVED, *generated.__all__} - {*dir(builtins)}
+    ours = {*places.RESERVED, *text.words(None)} - {*dir(builtins)}
     words = [*texts, *ours, *STRANGE, *usual]
     words = sorted({*words})
     assert len(words) >= 200 and {"multiply", "scratch", "count", "low"} <= {*words}

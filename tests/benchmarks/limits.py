@@ -13,16 +13,12 @@ from table import Column, Table
 
 def packed_multiply():
     """The product of a compiled loop, x (steps, rows, depth) times packed weights, by itself."""
-    from numba import float32
+    from tinygrad_rnn.kernels import panels, text
 
-    from tinygrad_rnn.kernels import panels
-    from tinygrad_rnn.kernels.compiled import read, specialised, written
-
-    def multiply(x, weights, out):
-        panels.multiply(x, weights, out, True)
-
-    panels.load(float32)
-    return specialised(multiply, read(float32, 3), read(float32, 1), written(float32, 3))
+    single = np.dtype(np.float32)
+    panels.load(single)
+    source = "def product(x, weights, out):\n    multiply(x, weights, out, True)\n"
+    return text.function(source, 0, [(single, 3), (single, 1), (single, 3)], {})
 
 
 def product_builder(threads, calls):
@@ -36,7 +32,7 @@ def product_builder(threads, calls):
     def work():
         out = np.empty((1, 256, 2048), np.float32)
         for _ in range(calls):
-            multiply(x, weights, out)
+            multiply((x, weights, out))
 
     def run():
         crew = [threading.Thread(target=work) for _ in range(threads)]

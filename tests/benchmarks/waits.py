@@ -101,5 +101,5 @@ def startup(plan):
         OTHERS,
     ]
     note = """Fresh processes: seconds of an import, and from the start of Python to its end with
-        one gradient of an LSTM layer (32×35×64×64). An empty cache means Numba compiles it all."""
+        one gradient of an LSTM layer (32×35×64×64). An empty cache means all is compiled."""
     return [Table("Start", note, columns, cases)]

@@ -1,13 +1,16 @@
 """Fast arithmetic on arrays: arrays in, fresh C-contiguous arrays out, and no tensors anywhere.
 
-Compiled code is loaded, and Numba imported, by the first call that needs it; without Numba, or
-with NUMBA_DISABLE_JIT=1, the same doors lead to plain NumPy formulas.
+Compiled code is loaded, and LLVM or Numba imported, by the first call that needs it; without Numba,
+or with NUMBA_DISABLE_JIT=1, the same doors lead to plain NumPy formulas.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import math
+import os
+import sys
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -83,22 +86,14 @@ def _load(name: Any, dtype: np.dtype[Any]) -> Any:
     return table[dtype]
 
 
-def keep_denormals() -> None:
-    """Compute with denormals on this thread, after a loop that was left before its end."""
-    if compiles():
-        from .denormals import keeping
-
-        keeping()()
-
-
 @lru_cache(1)
 def compiles() -> bool:
-    """Whether there is a compiler: Numba is there, works with this Python, and is switched on."""
-    try:
-        import numba
-    except ImportError:
-        return False
-    return not getattr(numba.config, "DISABLE_JIT", False)
+    """Whether there is a compiler: Numba and its LLVM are there, and switched on."""
+    numba = sys.modules.get("numba")
+    if numba is not None:
+        return not getattr(numba.config, "DISABLE_JIT", False)
+    there = all(importlib.util.find_spec(name) for name in ("numba", "llvmlite"))
+    return there and os.environ.get("NUMBA_DISABLE_JIT", "0") in ("", "0")
 
 
 def _compiled(name: Any, dtype: np.dtype[Any]) -> Any:

@@ -2,26 +2,50 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from typing import Any
 
-from llvmlite import ir
-from numba import config, njit, types
-from numba.core.codegen import get_host_cpu_features
+import numba
+from numba import njit, types
+from numba.core.caching import NullCache
+from numba.core.compiler import CompileResult
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
+from numba.core.serialize import dumps
+from numba.extending import intrinsic as _intrinsic
 
 from .kept import Kept
+from .written import F32, F64
 
 OPTIONS: Any = {"nogil": True, "error_model": "numpy", "fastmath": False}
 """NumPy's error model lets a loop with a division vectorise; no fast-math, so that NaN survives."""
 
-# What Numba compiles for: an empty list, as of a generic processor, is a list too.
-_FEATURES = getattr(config, "CPU_FEATURES", None)
-_FEATURES = get_host_cpu_features() if _FEATURES is None else _FEATURES
-HOST = {name[1:] for name in _FEATURES.split(",") if name.startswith("+")}
-FUSED = bool(HOST & {"fma", "neon", "fp-armv8"})
-LLVM_REAL = {types.float32: ir.FloatType(), types.float64: ir.DoubleType()}
+intrinsic: Callable[..., Callable[..., Any]] = _intrinsic  # typed as compiled code calls it
+
+LLVM_REAL = {types.float32: F32, types.float64: F64}
+
+
+class Overloads(NullCache):
+    """What Numba asks for compiled code before it compiles, and hands it over to afterwards."""
+
+    def __init__(self, *key: object) -> None:
+        self.key = key
+
+    def kept(self, kinds: Any, context: Any) -> Kept:
+        made_for = context.codegen().magic_tuple()
+        return Kept(*self.key, str(kinds), made_for, numba.__version__)
+
+    def load_overload(self, kinds: Any, context: Any) -> Any:
+        """The compiled function, or None."""
+        context.refresh()
+        rebuild = lambda data: CompileResult._rebuild(context, *pickle.loads(data))
+        return self.kept(kinds, context).load(rebuild)
+
+    def save_overload(self, kinds: Any, result: Any) -> None:
+        """Keep a compiled function for the next process."""
+        if not (result.lifted or result.library.has_dynamic_globals):
+            self.kept(kinds, result.target_context).save(dumps(result._reduce()))
 
 
 def specialised(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -31,7 +55,9 @@ def specialised(function: Callable[..., Any], *arguments: Any) -> Any:
     it has, where an open one would compile again for each.
     """
     dispatcher = njit(**OPTIONS)(function)
-    return closed(dispatcher, arguments, kept_as(function))
+    # The code of this package tells them apart.
+    names = function.__module__, function.__qualname__, function.__code__.co_code
+    return closed(dispatcher, arguments, Overloads(*names))
 
 
 def closed(dispatcher: Any, kinds: Any, cache: Any = None) -> Any:
@@ -44,36 +70,24 @@ def closed(dispatcher: Any, kinds: Any, cache: Any = None) -> Any:
 
 
 @global_compiler_lock  # type: ignore[untyped-decorator]
-def library(name: str, real: Any, write: Callable[[Any, Any], None]) -> Any:
-    """What `write(module, real)` writes instruction by instruction, compiled or from disk."""
-    context, kept = cpu_target.target_context, Kept(name)
+def library(name: str, write: Callable[[Any], None]) -> Any:
+    """What `write(module)` writes instruction by instruction, for others to be compiled with.
+
+    Optimised by itself: a caller's fast-math stays out.
+    """
+    context = cpu_target.target_context
     context.refresh()
-    codegen = context.codegen()
-    made = kept.load(real, context, codegen.unserialize_library)
-    if made is None:
-        made = codegen.create_library(name)
-        module = made.create_ir_module(name)
-        write(module, real)
-        made.add_ir_module(module)
-        made.enable_object_caching()
-        made.finalize()
-        kept.save(real, context, made.serialize_using_object_code())
+    made = context.codegen().create_library(name)
+    module = made.create_ir_module(name)
+    write(module)
+    made.add_ir_module(module)
+    made.finalize()
     return made
-
-
-def kept_as(function: Callable[..., Any]) -> Kept:
-    """The place on disk of a function of ours, which the code of this package tells apart."""
-    return Kept(function.__module__, function.__qualname__, function.__code__.co_code)
 
 
 def helper(function: Callable[..., Any]) -> Any:
     """A piece of a kernel: compiled into whatever calls it."""
     return njit(**OPTIONS)(function)
-
-
-def inlined(function: Callable[..., Any]) -> Any:
-    """A piece written into its only caller: LLVM optimises every separate piece twice."""
-    return njit(inline="always", **OPTIONS)(function)
 
 
 def read(real: Any, dimensions: int) -> Any:

@@ -6,77 +6,42 @@ denormal become zero, and so do operands (FTZ and DAZ of x86, FZ of AArch64).
 """
 
 import platform
-from functools import lru_cache
 from typing import Any
 
 from llvmlite import ir
-from numba import types
-from numba.core import cgutils
 
-from .compiled import helper, specialised
-from .emitted import intrinsic, llvm
-from .written import I64
+from .written import I32, I64, llvm, room
 
-I32 = ir.IntType(32)
 MACHINE = platform.machine().lower()
 # The bits of the control register of floats that switch both on; no other processor has them here.
 BITS = {"x86_64": 0x8040, "amd64": 0x8040, "aarch64": 1 << 24, "arm64": 1 << 24}.get(MACHINE, 0)
 X86 = BITS == 0x8040
 
 
-@intrinsic
-def control(typing: Any) -> Any:
+def control(builder: Any) -> Any:
     """Return the thread's control register of floats; 0 where nobody knows it."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        if not BITS:
-            return ir.Constant(I64, 0)
-        if not X86:
-            return llvm(builder, "llvm.aarch64.get.fpcr", I64)
-        room = cgutils.alloca_once(builder, I32)
-        llvm(builder, "llvm.x86.sse.stmxcsr", ir.VoidType(), room)
-        return builder.zext(builder.load(room), I64)
-
-    return types.int64(), generate
+    if not BITS:
+        return I64(0)
+    if not X86:
+        return llvm(builder, "llvm.aarch64.get.fpcr", I64)
+    place = room(builder, I32)
+    llvm(builder, "llvm.x86.sse.stmxcsr", ir.VoidType(), place)
+    return builder.zext(builder.load(place), I64)
 
 
-@intrinsic
-def set_control(typing: Any, state: Any) -> Any:
-    """Set the thread's control register of floats."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        void = ir.VoidType()
-        if BITS and not X86:
-            llvm(builder, "llvm.aarch64.set.fpcr", void, *arguments)
-        elif BITS:
-            room = cgutils.alloca_once(builder, I32)
-            builder.store(builder.trunc(arguments[0], I32), room)
-            llvm(builder, "llvm.x86.sse.ldmxcsr", void, room)
-        return context.get_dummy_value()
-
-    return types.void(state), generate
+def restore(builder: Any, state: Any) -> None:
+    """Set the thread's control register of floats, as to what `flush` has returned."""
+    void = ir.VoidType()
+    if BITS and not X86:
+        llvm(builder, "llvm.aarch64.set.fpcr", void, state)
+    elif BITS:
+        place = room(builder, I32)
+        builder.store(builder.trunc(state, I32), place)
+        llvm(builder, "llvm.x86.sse.ldmxcsr", void, place)
 
 
-@helper
-def flush_denormals() -> Any:
+def flush(builder: Any) -> Any:
     """Take denormals for zero on this thread from now on; return what `restore` wants back."""
-    before: Any = control()
-    set_control(before | BITS)
+    before = control(builder)
+    restore(builder, builder.or_(before, I64(BITS)))
     return before
-
-
-@helper
-def restore(before: Any) -> None:
-    """Compute as before `flush_denormals`."""
-    set_control(before)
-
-
-def keep_denormals() -> None:
-    """Compute with denormals on this thread, as where a loop has left without `restore`."""
-    restore(control() & ~BITS)
-
-
-@lru_cache(1)
-def keeping() -> Any:
-    """`keep_denormals`, compiled."""
-    return specialised(keep_denormals)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
-import pickle
 import pkgutil
 import stat
 import sys
@@ -22,10 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import llvmlite
-import numba
-from numba.core.caching import NullCache
-from numba.core.compiler import CompileResult
-from numba.core.serialize import dumps
 
 from . import machine
 
@@ -68,31 +63,25 @@ def fingerprint(package: str) -> str | None:
 _STAMP = fingerprint(__package__)
 
 
-class Kept(NullCache):
-    """What Numba asks for compiled code before it compiles, and hands it over to afterwards."""
+class Kept:
+    """The place on disk of something compiled, which all that it depends on tells apart."""
 
     def __init__(self, *key: object) -> None:
-        versions = numba.__version__, llvmlite.__version__, sys.version, _STAMP
+        versions = llvmlite.__version__, sys.version, _STAMP
         self.key = repr((*key, *versions, machine.FIRST, machine.SECOND))
 
-    def path(self, kinds: Any, context: Any) -> Path | None:
-        """The file of these argument types on this processor; None where nothing can be kept."""
+    def path(self) -> Path | None:
+        """The file; None where nothing can be kept."""
         where = folder() if _STAMP else None
         if where is None:
             reason = "no folder can be written" if _STAMP else "its own code cannot be read"
             _warn_once(None, f"{AGAIN}: {reason} (set NUMBA_CACHE_DIR)")
             return None
-        key = f"{self.key} {kinds} {context.codegen().magic_tuple()}"
-        return where / (hashlib.sha256(key.encode()).hexdigest()[:40] + ENDING)
+        return where / (hashlib.sha256(self.key.encode()).hexdigest()[:40] + ENDING)
 
-    def load_overload(self, kinds: Any, context: Any) -> Any:
-        """The compiled function, or None."""
-        context.refresh()
-        return self.load(kinds, context, lambda state: CompileResult._rebuild(context, *state))
-
-    def load(self, kinds: Any, context: Any, rebuild: Callable[[Any], Any]) -> Any:
+    def load(self, rebuild: Callable[[bytes], Any]) -> Any:
         """What was kept, or None: whatever is wrong with a file, it is as if not there."""
-        path = self.path(kinds, context)
+        path = self.path()
         if path is None:
             return None
         try:
@@ -100,7 +89,7 @@ class Kept(NullCache):
             data = blob[hashlib.sha256().digest_size :]
             if summed(data) != blob:
                 raise ValueError("it was cut or changed")
-            found = rebuild(pickle.loads(data))
+            found = rebuild(data)
         except FileNotFoundError:
             return None
         except Exception as error:
@@ -112,18 +101,13 @@ class Kept(NullCache):
             os.utime(path)  # the last to go
         return found
 
-    def save_overload(self, kinds: Any, result: Any) -> None:
-        """Keep a compiled function for the next process."""
-        if not (result.lifted or result.library.has_dynamic_globals):
-            self.save(kinds, result.target_context, result._reduce())
-
-    def save(self, kinds: Any, context: Any, state: Any) -> None:
-        """Keep what `load` gives back."""
-        path = self.path(kinds, context)
+    def save(self, data: bytes) -> None:
+        """Keep what `load` rebuilds from, for the next process."""
+        path = self.path()
         if path is None:
             return
         try:
-            _write(path, summed(dumps(state)))
+            _write(path, summed(data))
         except Exception as error:  # a full or lost folder
             _warn_once(None, f"{AGAIN}: {error} (set NUMBA_CACHE_DIR)")
         if path.name.startswith("0"):  # now and then: one name in sixteen

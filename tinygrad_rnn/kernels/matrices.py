@@ -6,11 +6,12 @@ import numpy as np
 from numba import types
 
 from . import panels
-from .compiled import read, specialised
-from .denormals import flush_denormals, restore
-from .emitted import symbol
-from .panels import DEPTH, HIGH, LINE, NEAR, TILES, door, strip_of, under_panels_of
-from .product import VECTOR_BYTES, dots
+from .compiled import LLVM_REAL, read, specialised
+from .doors import door, flush_denormals, restore
+from .panels import DEPTH, HIGH, LINE, NEAR, TILES, Door, strip_of, under_panels_of
+from .product import dots
+from .target import VECTOR_BYTES
+from .written import REALS, symbol
 
 PACK_FROM = 5 * HIGH  # rows of C from which a copy of B pays for itself
 WIDE = 2048  # columns of B that are packed at a time
@@ -37,7 +38,7 @@ def multiply_packed(
         w.call(symbol("pack", w.real), source, 0, b_k, b_col, panels, deep, deep, count, 0, deep)
         w.call(
             symbol("multiply", w.real), a + k * a_k, 0, a_row, a_k, panels, LINE, deep * LINE,
-            c + j * c_col, 0, c_row, c_col, 1, rows, deep, count, k.equals(0),
+            c + j * c_col, 0, c_row, c_col, 1, rows, deep, count, (k == 0),
         )  # fmt: skip
 
 
@@ -48,10 +49,10 @@ def product_all(
     item, lanes = w.item, VECTOR_BYTES // w.item
     wide = LINE // item
     room = room + (-room & 63)
-    aside = ~out_col.equals(item)  # a C whose rows are not contiguous is moved when it is whole
+    aside = out_col != item  # a C whose rows are not contiguous is moved when it is whole
     c, c_row = aside.choose(room, out), aside.choose(columns * item, out_row)
     panels = room + aside.choose((rows * columns * item + 63) & -64, 0)
-    turned, in_place = how.equals(TURNED), how.equals(IN_PLACE)
+    turned, in_place = (how == TURNED), (how == IN_PLACE)
     first = turned.choose(columns // lanes * lanes, in_place.choose(columns // wide * wide, 0))
     with w.when(turned):
         w.call(symbol("single", w.real), a, a_k, b, b_col, c, depth, first)
@@ -77,11 +78,13 @@ INNER = {
 }
 
 
-@door(2, 2, 2, 1)
-def multiply(builder, x, y, out, room, how):
+def _product(builder, x, y, out, room, how):
     """out = x @ y, `how` it says."""
     places = x.data, *x.strides, y.data, *y.strides, out.data, *out.strides
     return "product", (*places, *x.shape, y.shape[1], room.data, how)
+
+
+multiply = door("product", Door(_product, 2, 2, 2, 1))
 
 
 def product(x, y, out):
@@ -112,6 +115,7 @@ def product(x, y, out):
 
 def kernel(real: Any) -> Any:
     """The compiled product, for one float type."""
-    panels.load(real)
-    panels.load(real, "product", INNER, {"product": product_all})
+    dtype = REALS[LLVM_REAL[real]]
+    panels.load(dtype)
+    panels.load(dtype, "product", INNER, {"product": product_all})
     return specialised(product, read(real, 2), read(real, 2), types.Array(real, 2, "A"))

@@ -6,19 +6,17 @@ it compiles fast, and stays on disk because no address is written into it.
 """
 
 import threading
+from functools import cache
 from typing import Any
 
 import numpy as np
 from llvmlite import binding, ir
-from numba.core import cgutils, errors, types
 
-from .compiled import LLVM_REAL, library
-from .emitted import as_intrinsic, llvm, symbol
+from . import target
 from .machine import FIRST, SECOND
-from .product import ROWS, VECTOR_BYTES, Block, copy_all, sum_up
-from .written import I64, write
-
-__all__ = ["gather", "gather_packed", "multiply", "pack", "pack_rows"]  # of compiled code
+from .product import ROWS, Block, copy_all, sum_up
+from .target import VECTOR_BYTES
+from .written import I64, KINDS, llvm, symbol, write
 
 LINE = 2 * VECTOR_BYTES  # bytes of one row of a panel
 # k is split into blocks of so many, so that a panel takes half of the first cache.
@@ -83,8 +81,8 @@ def strip_of(tiles, known):
     ):  # fmt: skip
         """The columns of C under one panel, or under several if there are up to three rows."""
         item, block = w.item, Block(w.builder, w.real)
-        in_place = c_col.equals(item) & (count * item >= LINE)
-        fresh, room = ~fresh.equals(0), w.room(high * LINE)
+        in_place = (c_col == item) & (count * item >= LINE)
+        fresh, room = fresh != 0, w.room(high * LINE)
         with w.when(~in_place):  # what fills up a tile is added to: garbage may be slow denormals
             for vector in range(high * LINE // VECTOR_BYTES):
                 block.store(ir.Constant(block.vector, None), (room + vector * VECTOR_BYTES).value)
@@ -101,13 +99,13 @@ def strip_of(tiles, known):
             with w.loop(0, parts) as i:
                 a_at, c_at = w.read(a_place), w.read(c_place)
                 height = least + (i < longer).choose(1, 0)
-                pick = panels.equals(1).choose(height - 1, height + (high - 1))
+                pick = (panels == 1).choose(height - 1, height + (high - 1))
                 place, place_row = in_place.choose(c_at, room), in_place.choose(c_row, LINE)
                 there = w.number(LINE), w.number(item)
                 with w.when(~(in_place | fresh)):
                     move_tile(w, c_at, c_row, c_col, room, *there, height, count)
                 for k, sides in enumerate(tiles):
-                    with w.when(pick.equals(k)):
+                    with w.when(pick == k):
                         places = a_at, *strides[:2], b, strides[2], b_next, place, place_row
                         sum_up(block, *sides, *[x.value for x in (*places, depth, fresh)])
                 with w.when(~in_place):
@@ -127,8 +125,8 @@ def under_panels_of(word):
     ):  # fmt: skip
         """C (+)= A @ W for as many rows of A as stay near: a panel is used for all of them."""
         item, wide = w.item, LINE // w.item
-        most = rows.equals(1).choose(THIN_1, (rows <= FEW).choose(THIN_2, 1))
-        most = c_col.equals(item).choose(most, 1)
+        most = (rows == 1).choose(THIN_1, (rows <= FEW).choose(THIN_2, 1))
+        most = (c_col == item).choose(most, 1)
         groups = columns // (most * wide)  # so many panels at once, and what is left one by one
         left = columns - groups * most * wide
         with w.loop(0, groups + (left + (wide - 1)) // wide) as k:
@@ -141,7 +139,7 @@ def under_panels_of(word):
                     symbol(word, w.real), a + start * a_k, a_step, a_row, a_k,
                     b + j // wide * b_next + start * b_k, b_k, b_next, c + j * c_col, c_step, c_row,
                     c_col, steps, rows, (depth - start).most(DEPTH), count, panels,
-                    ~fresh.equals(0) & start.equals(0),
+                    (fresh != 0) & (start == 0),
                 )  # fmt: skip
 
     return under_panels
@@ -152,13 +150,13 @@ def multiply_all(
     steps, rows, depth, columns, fresh,
 ):  # fmt: skip
     """C[s] (+)= A[s] @ W, in blocks of rows that stay in the second cache."""
-    one = rows.equals(1)
-    joined = a_step.equals(rows * a_row) & c_step.equals(rows * c_row)
+    one = rows == 1
+    joined = (a_step == rows * a_row) & (c_step == rows * c_row)
     a_row, c_row = one.choose(a_step, a_row), one.choose(c_step, c_row)
     rows = one.choose(steps, joined.choose(rows * steps, rows))
     steps = (one | joined).choose(1, steps)
-    turned = ~a_k.equals(w.item)
-    crowded = (a_row & (CROWDED - 1)).equals(0) & (rows >= HIGH) & (columns >= COPY_FROM)
+    turned = a_k != w.item
+    crowded = ((a_row & (CROWDED - 1)) == 0) & (rows >= HIGH) & (columns >= COPY_FROM)
     copied = turned | crowded
     with w.when(copied):
         copied_rows(w, a, a_step, a_row, a_k, b, b_k, b_next, c, c_step, c_row, c_col,
@@ -195,7 +193,7 @@ def copied_rows(
         w.call(
             symbol("under_panels", w.real), room, 0, pitch, item, b + k * b_k, b_k, b_next,
             c + s * c_step + i * c_row, 0, c_row, c_col, 1, height, deep, columns,
-            ~fresh.equals(0) & k.equals(0),
+            (fresh != 0) & (k == 0),
         )  # fmt: skip
 
 
@@ -213,8 +211,8 @@ def interleave(w, source, source_row, target, panel, rows, panels):
 def pack_rows_of(w, a, a_step, a_row, a_col, panels, line_count, rows, columns, start, stop):
     """Pack the lines start .. stop of A (steps, rows, columns), seen as one tall matrix."""
     item, wide, block = w.item, LINE // w.item, Block(w.builder, w.real)
-    rows = a_step.equals(rows * a_row).choose(stop, rows).least(1)  # one tall matrix it may be
-    whole = a_col.equals(item).choose(columns // wide, 0)  # panels that are filled side by side
+    rows = (a_step == rows * a_row).choose(stop, rows).least(1)  # one tall matrix it may be
+    whole = (a_col == item).choose(columns // wide, 0)  # panels that are filled side by side
     with w.when(columns // wide * wide < columns), w.loop(0, stop - start) as k:
         for vector in (0, VECTOR_BYTES):
             zero = ir.Constant(block.vector, None)
@@ -239,7 +237,7 @@ def gather_all(
     item, wide, pack = w.item, LINE // w.item, symbol("pack", w.real)
     left = scratch + (-scratch & 63)
     right = left + (tall + (wide - 1)) // wide * (TALL * LINE)
-    lines, ready = steps * rows, ~ready.equals(0)
+    lines, ready = steps * rows, ready != 0
     with w.loop(0, lines, TALL) as start:
         stop = lines.most(start + TALL)
         depth = stop - start
@@ -253,7 +251,7 @@ def gather_all(
                 symbol("strip_packed", w.real), left + i * depth * item, 0, item, LINE,
                 panels + j // wide * b_next, LINE, 0, c + i * c_row + j * item, 0, c_row, item, 1,
                 (tall - i).most(wide), depth, (columns - j).most(wide), 1,
-                ~fresh.equals(0) & start.equals(0),
+                (fresh != 0) & (start == 0),
             )  # fmt: skip
 
 
@@ -271,83 +269,56 @@ _loaded: dict[Any, Any] = {}  # kept: code that is freed is gone
 _lock = threading.Lock()
 
 
-def load(real: Any, name: str = "panels", inner: Any = INNER, outer: Any = OUTER) -> None:
-    """Compile the routines of one float type, or find them on disk; name those of `outer`."""
+def load(dtype: Any, name: str = "panels", inner: Any = INNER, outer: Any = OUTER) -> Any:
+    """Compile the routines of one dtype, or find them on disk; name those of `outer`."""
+    real = KINDS[dtype]
 
-    def written(module: Any, real: Any) -> None:
+    def written() -> Any:
+        module = target.module(name)
         for word, body in (inner | outer).items():
             write(module, symbol(word, real), real, body, word in outer)
+        return module
 
     with _lock:
-        if (name, real) in _loaded:
-            return
-        made = _loaded[name, real] = library(name, real, written)
-        for word in outer:
-            address = made.get_pointer_to_function(symbol(word, real))
-            binding.add_symbol(symbol(word, real), address)
+        if (name, dtype) not in _loaded:
+            made = _loaded[name, dtype] = target.compiled(symbol(name, real), written)
+            for word in outer:
+                address = made.get_function_address(symbol(word, real))
+                binding.add_symbol(symbol(word, real), address)
+        return _loaded[name, dtype]
+
+
+@cache
+def _packer(dtype: Any) -> Any:
+    return target.called(load(dtype), symbol("pack", KINDS[dtype]), 10)
+
+
+def pack(w: Any, panels: Any) -> None:
+    """Pack a matrix of weights (depth, columns), of any strides, for `multiply`."""
+    (depth, columns), (row, col) = w.shape, w.strides
+    ends = depth, depth, columns, 0, depth
+    _packer(w.dtype)(w.ctypes.data, 0, row, col, panels.ctypes.data, *ends)
 
 
 # --- what generated code calls ------------------------------------------------------------------
 
 
-class View:
-    """An array's address, shape and strides while code that takes it is written."""
+class Door:
+    """What code calls a routine by: with arrays of so many dimensions, and numbers after them.
 
-    def __init__(self, context, builder, kind, value):
-        array = context.make_array(kind)(context, builder, value)
-        self.data = builder.ptrtoint(array.data, I64)
-        self.shape = cgutils.unpack_tuple(builder, array.shape, kind.ndim)
-        self.strides = cgutils.unpack_tuple(builder, array.strides, kind.ndim)
-
-
-def door(*dimensions):
-    """The intrinsic of a routine for arrays of so many dimensions, and numbers after them.
-
-    What it is made of returns the routine's name and its numbers, given the arrays' `View`s.
+    `numbers` returns the routine's name and its numbers, given the arrays.
     """
 
-    def around(numbers):
-        def typed(typing, *kinds):
-            arrays = kinds[: len(dimensions)]
-            _check_arrays(numbers.__name__, arrays, dimensions)
+    def __init__(self, numbers: Any, *dimensions: int) -> None:
+        self.numbers, self.dimensions = numbers, dimensions
 
-            def generate(context, builder, signature, arguments):
-                given = [
-                    View(context, builder, kind, value)
-                    if isinstance(kind, types.Array)
-                    else context.cast(builder, value, kind, types.int64)
-                    for kind, value in zip(kinds, arguments, strict=True)
-                ]
-                target, values = numbers(builder, *given)
-                values = [ir.Constant(I64, v) if isinstance(v, int) else v for v in values]
-                llvm(builder, symbol(target, arrays[0].dtype), ir.VoidType(), *values)
-                return context.get_dummy_value()
-
-            return types.void(*kinds), generate
-
-        return as_intrinsic(typed, numbers, 1)
-
-    return around
+    def call(self, builder: Any, real: Any, *given: Any) -> None:
+        """Write the call. An array has `data`, `shape` and `strides`: numbers of 64 bits."""
+        target, values = self.numbers(builder, *given)
+        values = [ir.Constant(I64, v) if isinstance(v, int) else v for v in values]
+        llvm(builder, symbol(target, real), ir.VoidType(), *values)
 
 
-def _check_arrays(name, arrays, dimensions):
-    if not all(isinstance(kind, types.Array) for kind in arrays):
-        raise errors.TypingError(f"{name} takes arrays")
-    if tuple(kind.ndim for kind in arrays) != dimensions:
-        raise errors.TypingError(f"{name} takes arrays of {dimensions} dimensions")
-    reals = {kind.dtype for kind in arrays}
-    if len(reals) != 1 or not reals <= set(LLVM_REAL):
-        raise errors.TypingError(f"{name} takes float32 arrays or float64 arrays")
-
-
-@door(2, 1)
-def pack(builder, w, panels):
-    """Pack a matrix of weights (depth, columns), of any strides, for `multiply`."""
-    (depth, columns), (row, col) = w.shape, w.strides
-    return "pack", (w.data, 0, row, col, panels.data, depth, depth, columns, 0, depth)
-
-
-@door(3, 1)
 def pack_rows(builder, g, panels):
     """Pack g (steps, rows, columns), seen as one tall matrix, for `gather_packed`."""
     steps, rows, columns = g.shape
@@ -355,15 +326,13 @@ def pack_rows(builder, g, panels):
     return "pack", (g.data, *g.strides, panels.data, lines, rows, columns, 0, lines)
 
 
-@door(3, 1, 3)
 def multiply(builder, x, panels, out, fresh):
     """out[s] = x[s] @ W, or += if not `fresh`, W (depth, columns) being packed in `panels`."""
-    weights = panels.data, LINE, builder.mul(x.shape[2], ir.Constant(I64, LINE))
+    weights = panels.data, LINE, builder.mul(x.shape[2], I64(LINE))
     ends = out.data, *out.strides, *x.shape, out.shape[2], fresh
     return "multiply", (x.data, *x.strides, *weights, *ends)
 
 
-@door(3, 3, 2, 1)
 def gather(builder, x, g, out, scratch, fresh):
     """out += the sum of outer(x[s, r], g[s, r]) over all steps s and rows r; = if `fresh`.
 
@@ -373,8 +342,13 @@ def gather(builder, x, g, out, scratch, fresh):
     return "gather", (x.data, *x.strides, g.data, *g.strides, out.data, out.strides[0], *ends)
 
 
-@door(3, 1, 2, 1)
 def gather_packed(builder, x, panels, out, scratch, fresh):
     """`gather` where g is packed in `panels`, by `pack_rows`."""
     ends = *x.shape, out.shape[1], scratch.data, 1, fresh
     return "gather", (x.data, *x.strides, panels.data, 0, 0, 0, out.data, out.strides[0], *ends)
+
+
+DOORS = {
+    "multiply": Door(multiply, 3, 1, 3), "gather": Door(gather, 3, 3, 2, 1),
+    "gather_packed": Door(gather_packed, 3, 1, 2, 1), "pack_rows": Door(pack_rows, 3, 1),
+}  # fmt: skip

@@ -5,24 +5,19 @@ strides or path taken by those who use the tiles: a row's answer does not depend
 """
 
 from llvmlite import ir
-from numba.core import cgutils
 
-from .compiled import FUSED, HOST, LLVM_REAL
-from .emitted import fma
-from .written import I64
+from .target import FUSED, HOST, VECTOR_BYTES
+from .written import I32, I64, REALS, fma, loop, room
 
-VECTOR_BYTES = 64 if "avx512f" in HOST else 32 if "avx" in HOST else 16
 # The tile: as many rows of two vectors as the host's registers hold (32 of them, else 16).
 ROWS = 8 if "avx512f" in HOST or "neon" in HOST or "fp-armv8" in HOST else 6 if FUSED else 4
-I32 = ir.IntType(32)
 
 
 class Block:
-    """What the intrinsics below need to know to read and write vectors at raw addresses."""
+    """Reads and writes vectors of one float type at raw addresses."""
 
     def __init__(self, builder, real):
-        self.builder, self.kind, self.real = builder, real, LLVM_REAL[real]
-        self.bytes = real.bitwidth // 8
+        self.builder, self.real, self.bytes = builder, real, REALS[real].itemsize
         self.lanes = VECTOR_BYTES // self.bytes
         self.vector = ir.VectorType(self.real, self.lanes)
 
@@ -85,7 +80,7 @@ def sum_up(block, height, width, a, a_row, a_k, b, b_k, b_next, c, c_row, depth,
     """Write the code of one tile, `height` by `width`: what `tile` says."""
     builder = block.builder
     cells = [(r, v) for r in range(height) for v in range(width)]
-    sums = {cell: cgutils.alloca_once(builder, block.vector) for cell in cells}
+    sums = {cell: room(builder, block.vector) for cell in cells}
     places = [builder.add(c, block.times(c_row, r)) for r in range(height)]
     with builder.if_else(fresh) as (from_zero, from_c):
         with from_zero:
@@ -96,8 +91,8 @@ def sum_up(block, height, width, a, a_row, a_k, b, b_k, b_next, c, c_row, depth,
                 builder.store(block.load(block.offset(places[r], v)), sums[r, v])
     lines = [builder.add(a, block.times(a_row, r)) for r in range(height)]
     pairs = [builder.add(b, block.times(b_next, v // 2)) for v in range(width)]
-    with cgutils.for_range(builder, depth) as loop:
-        down, along = builder.mul(loop.index, b_k), builder.mul(loop.index, a_k)
+    with loop(builder, I64(0), depth, I64(1)) as k:
+        down, along = builder.mul(k, b_k), builder.mul(k, a_k)
         columns = [block.offset(builder.add(pairs[v], down), v % 2) for v in range(width)]
         columns = [block.load(column) for column in columns]
         for r in range(height):
@@ -115,7 +110,7 @@ def dots(w, a, a_k, b, b_col, c, squares):
     A vector holds one k of every column after `squares` squares of B are transposed on the way.
     """
     block, builder = Block(w.builder, w.real), w.builder
-    total = cgutils.alloca_once(builder, block.vector)
+    total = room(builder, block.vector)
     builder.store(ir.Constant(block.vector, None), total)
     with w.loop(0, squares) as i:
         first = i * block.lanes
@@ -157,7 +152,7 @@ def copy_all(
 ):  # fmt: skip
     """Copy a matrix between any two sets of strides."""
     item = w.item
-    turn = source_col.equals(item) & target_row.equals(item)
+    turn = (source_col == item) & (target_row == item)
     # The same copy, seen with rows as columns.
     source_row, source_col = (
         turn.choose(source_col, source_row),
@@ -168,9 +163,9 @@ def copy_all(
         turn.choose(target_row, target_col),
     )
     rows, columns = turn.choose(columns, rows), turn.choose(rows, columns)
-    packed = target_col.equals(item)
-    lines = packed & source_col.equals(item)
-    turned = packed & source_row.equals(item) & ~lines
+    packed = target_col == item
+    lines = packed & (source_col == item)
+    turned = packed & (source_row == item) & ~lines
     with w.when(lines):
         copy_lines(w, source, source_row, target, target_row, rows, columns)
     with w.when(turned):

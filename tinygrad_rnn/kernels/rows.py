@@ -13,26 +13,27 @@ from numba import types
 from numba.core import cgutils
 
 from . import pointwise as pointwise  # which says what exp is in compiled code
-from .compiled import helper, read, rows, specialised, written
-from .emitted import intrinsic, llvm, numeric, suffix
+from .compiled import LLVM_REAL, helper, intrinsic, read, rows, specialised, written
 from .numbers import exp
-from .product import I32, VECTOR_BYTES, Block
-from .written import I64
+from .product import Block
+from .target import VECTOR_BYTES
+from .written import I32, I64, llvm, suffix
 
 LINE = 2048  # numbers raised together: one long line has few leftovers, and fits the first cache
 
 
-@numeric
-def plus(builder, real, total, x):
+@intrinsic
+def plus(typing, total, x):
     """total + x, where LLVM may add in any order: the only way a sum vectorises."""
-    return builder.fadd(total, x, flags=("reassoc",))
+    add = lambda context, builder, _, arguments: builder.fadd(*arguments, flags=("reassoc",))
+    return total(total, total), add
 
 
 class Sweep(Block):
     """A packed row in vectors. The last is masked: leftovers one by one would take the longest."""
 
     def __init__(self, context, builder, kind, row):
-        super().__init__(builder, kind.dtype)
+        super().__init__(builder, LLVM_REAL[kind.dtype])
         row = context.make_array(kind)(context, builder, row)
         self.start = builder.ptrtoint(row.data, I64)
         self.size = builder.extract_value(row.shape, 0)

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from numba import njit, types
 
-from .compiled import OPTIONS, closed, helper, read, rows, specialised, written
-from .kept import Kept
+from .compiled import OPTIONS, Overloads, closed, helper, read, rows, specialised, written
 from .plain import RULES
 from .rows import plus
 
@@ -68,4 +67,4 @@ def kernel(name: str, real: Any) -> Any:
     memories, settings = SIZES[name]
     old, new = (read(real, 1),) * (2 + memories), (written(real, 1),) * (1 + memories)
     each = njit(**OPTIONS)(loop(helper(RULES[name]), memories))
-    return closed(each, (types.UniTuple(real, settings), *old, *new), Kept("update", name))
+    return closed(each, (types.UniTuple(real, settings), *old, *new), Overloads("update", name))

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from ..kernels import keep_denormals
 from ..kernels.spare import spare
 from ..kernels.threads import get_num_threads, spread
 from ..tensor import Tensor
@@ -186,13 +185,9 @@ class Work:
 
     def call(self, first: int, last: int, count: int) -> None:
         """So many steps of the parts first .. last."""
-        try:
-            for (start, stop), given in zip(self.parts[first:last], self.given[first:last]):  # noqa: B905
-                self.function(count, self.way, self.block, start, stop, self.begun,
-                              *self.plan.values, self.numbers, *given)  # fmt: skip
-        except BaseException:  # somebody's op raised, and the text was left before its end
-            keep_denormals()
-            raise
+        for (start, stop), given in zip(self.parts[first:last], self.given[first:last]):  # noqa: B905
+            self.function(count, self.way, self.block, start, stop, self.begun,
+                          *self.plan.values, (self.numbers, *given))  # fmt: skip
 
     # -- what is left when the loop is done ------------------------------------------------------
 

@@ -1,0 +1,325 @@
+"""The text of a loop, compiled without Numba: it is run once, on numbers that write LLVM's code.
+
+What a text may say is what `loops` writes: loops over ranges, entries and cuts of arrays,
+arithmetic, calls of routines and of the library's functions of numbers. All else is `Unknown`.
+"""
+
+from __future__ import annotations
+
+import ast
+import ctypes
+import operator
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import partial, reduce
+from itertools import chain
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+
+from . import curves, denormals, numbers, panels, target
+from .written import I1, I8, I64, KINDS, WRITTEN, Number, known, loop, room
+
+# Where CPython keeps the items of a tuple, and NumPy an array's numbers and the list of its sizes.
+ITEMS, NUMBERS, SIZES = tuple.__basicsize__, object.__basicsize__, object.__basicsize__ + 16
+BYTES, VOID = I8.as_pointer(), ir.VoidType()
+
+
+class Unknown(Exception):
+    """A text has a word in it that is not known here."""
+
+
+class Undecided(Exception):
+    """Which way a formula goes depends on a number."""
+
+
+def chosen(builder: Any, number: Callable[..., Any], *given: Any, **named: Any) -> Any:
+    """What a function of numbers gives: where it asks, both ways are written, and one is taken."""
+
+    def along(answers: tuple[bool, ...]) -> Any:
+        left = iter(answers)
+
+        def decide(flag: Number) -> bool:
+            for answer in left:
+                return answer
+            raise Undecided(flag.to(I1))
+
+        builder.decide = decide
+        try:
+            return number(*given, **named)
+        except Undecided as question:
+            flag = question.args[0]
+        return flag.choose(along((*answers, True)), along((*answers, False)))
+
+    made = along(())
+    del builder.decide
+    return made
+
+
+def item(dtype: np.dtype[Any]) -> Any:
+    """How a number of a dtype is kept in memory."""
+    if dtype in KINDS:
+        return KINDS[dtype]
+    if dtype.kind not in "biu" or dtype == np.uint64:
+        raise Unknown(dtype)
+    return ir.IntType(8 * dtype.itemsize)
+
+
+def stored(x: Number, dtype: np.dtype[Any]) -> Any:
+    """A number as it is kept."""
+    kind = item(dtype)
+    if dtype.kind == "b":
+        return x.builder.zext(x.to(I1).value, kind)
+    if dtype.kind == "u" and x.is_real:
+        return x.builder.fptoui(x.value, kind)
+    return x.to(kind).value
+
+
+def taken(builder: Any, value: Any, dtype: np.dtype[Any]) -> Number:
+    """What is kept as a number: whole ones are as wide as they get."""
+    if dtype.kind == "b":
+        return Number(builder, value).to(I1)
+    if dtype.kind == "u":
+        return Number(builder, builder.zext(value, I64))
+    return Number(builder, value).to(value.type if dtype in KINDS else I64)
+
+
+class Array:
+    """An array while code that takes it is written; steps along its axes are in numbers."""
+
+    def __init__(
+        self, builder: Any, pointer: Any, dtype: Any, shape: list[Any], steps: list[Any]
+    ) -> None:
+        self.builder, self.pointer, self.dtype = builder, pointer, dtype
+        self.shape, self.steps = shape, steps
+
+    def cut(self, index: Any) -> Array:
+        """A part; an entry has no axes."""
+        index = index if isinstance(index, tuple) else (index,)
+        place: Any = 0
+        shape, steps = self.shape[len(index) :], self.steps[len(index) :]
+        for k, one in reversed([*enumerate(index)]):
+            if isinstance(one, slice):
+                first = 0 if one.start is None else one.start
+                shape.insert(0, (self.shape[k] if one.stop is None else one.stop) - first)
+                steps.insert(0, self.steps[k])
+                one = first
+            elif isinstance(one, LookedUp):  # it may count from the end
+                one = (one < 0).choose(one + self.shape[k], one)
+            place = self.steps[k] * one + place
+        pointer = self.builder.gep(self.pointer, [known(self.builder, place).value], inbounds=True)
+        return Array(self.builder, pointer, self.dtype, shape, steps)
+
+    __bool__ = None
+
+    def __getitem__(self, index: Any) -> Any:
+        part = self.cut(index)
+        if part.shape:
+            return part
+        number = taken(self.builder, self.builder.load(part.pointer), self.dtype)
+        return LookedUp(self.builder, number.value)
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        part = self.cut(index)
+        if part.shape:
+            raise Unknown("an array that is written as a whole")
+        self.builder.store(stored(known(self.builder, value), self.dtype), part.pointer)
+
+    @property
+    def size(self) -> Any:
+        return reduce(operator.mul, self.shape)
+
+    def reshape(self, shape: Any) -> Array:
+        """The same numbers, which lie side by side, in another shape."""
+        shape = [self.size] if shape == -1 else list(shape)
+        return Array(self.builder, self.pointer, self.dtype, shape, packed(shape))
+
+
+class LookedUp(Number):
+    """A number from an array."""
+
+
+def packed(shape: list[Any]) -> list[Any]:
+    """The steps along the axes of an array without gaps."""
+    steps: list[Any] = [1]
+    for n in shape[:0:-1]:
+        steps.insert(0, n * steps[0])
+    return steps
+
+
+def told_of(builder: Any, x: Any) -> Any:
+    """What a routine is told of an array, its strides in bytes, or of a number."""
+    if not isinstance(x, Array):
+        return known(builder, x).to(I64).value
+    shape = [known(builder, n).value for n in x.shape]
+    strides = [known(builder, n * x.dtype.itemsize).value for n in x.steps]
+    data = builder.ptrtoint(x.pointer, I64)
+    return SimpleNamespace(data=data, shape=shape, strides=strides)
+
+
+class Text(ast.NodeTransformer):
+    """Makes a text one that can be run on numbers.
+
+    A choice is a call; a word that changes has a place on the stack, so that loops see it change.
+    """
+
+    def __init__(self, tree: ast.AST) -> None:
+        nodes = [*ast.walk(tree)]
+        names = [n for n in nodes if isinstance(n, ast.Name)]
+        count = Counter(n.id for n in names if isinstance(n.ctx, ast.Store))
+        loops = {ast.unparse(n.target) for n in nodes if isinstance(n, ast.For)}
+        self.changing = {word for word, n in count.items() if n > 1} - loops
+
+    def visit_IfExp(self, node: ast.IfExp) -> ast.expr:
+        return self.called("choose", node.test, node.body, node.orelse)
+
+    def visit_Assign(self, node: ast.Assign) -> ast.stmt:
+        node.value = self.visit(node.value)
+        (place,) = node.targets
+        if isinstance(place, ast.Name) and place.id in self.changing:
+            return ast.Expr(self.called("keep", ast.Constant(place.id), node.value))
+        self.generic_visit(place)
+        return node
+
+    def visit_AugAssign(self, node: ast.AugAssign) -> ast.AST:
+        if not isinstance(node.target, ast.Name):
+            return self.generic_visit(node)
+        both = ast.BinOp(ast.Name(node.target.id, ast.Load()), node.op, node.value)
+        return self.visit_Assign(ast.Assign([node.target], both))
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        kept = node.id in self.changing and isinstance(node.ctx, ast.Load)
+        return self.called("kept", ast.Constant(node.id)) if kept else node
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
+        if isinstance(node.op, ast.FloorDiv | ast.Mod):  # which differ below zero, and at it
+            raise Unknown(ast.dump(node.op))
+        return self.generic_visit(node)
+
+    def called(self, word: str, *given: ast.expr) -> ast.expr:
+        return ast.Call(ast.Name(word, ast.Load()), [*map(self.visit, given)], [])
+
+
+def words(builder: Any) -> dict[str, Any]:
+    """What the words of every text mean."""
+
+    def plus(total: Number, x: Number) -> Number:
+        """total + x, where LLVM may add in any order: the only way a sum vectorises."""
+        return total.made(lambda a, b: builder.fadd(a, b, flags=("reassoc",)), x)
+
+    def cast(dtype: np.dtype[Any], x: Any) -> Number:
+        return taken(builder, stored(known(builder, x), dtype), dtype)
+
+    casts = {np.dtype(kind).name: partial(cast, np.dtype(kind)) for kind in "?bhilBHIfd"}
+
+    def call(door: panels.Door, *given: Any) -> None:
+        door.call(builder, KINDS[given[0].dtype], *[told_of(builder, x) for x in given])
+
+    return {word: partial(call, door) for word, door in panels.DOORS.items()} | {
+        "np": SimpleNamespace(**casts, bool_=casts["bool"], inf=np.inf, nan=np.nan),
+        "f32": casts["float32"], "f64": casts["float64"], "plus": plus,
+        "min": lambda x, y: known(builder, x).most(y),
+        "larger": WRITTEN[np.maximum], "smaller": WRITTEN[np.minimum],
+        "flush_denormals": lambda: denormals.flush(builder),
+        "restore": lambda before: denormals.restore(builder, before),
+    }  # fmt: skip
+
+
+def machinery(builder: Any) -> dict[str, Any]:
+    """What a text is made to call where it loops, chooses, or changes what a word means."""
+    places: dict[str, Any] = {}
+
+    def around(*ends: Any) -> Iterator[Number]:
+        """One turn of a loop, in which all turns are written."""
+        ends = (0, *ends) if len(ends) == 1 else ends
+        with loop(builder, *[known(builder, end).value for end in (*ends, 1)[:3]]) as index:
+            yield Number(builder, index)
+
+    def keep(word: str, value: Any) -> None:
+        if isinstance(value, Array):
+            places[word] = value
+            return
+        number = known(builder, value)
+        if word not in places:
+            places[word] = room(builder, number.kind)
+        builder.store(number.to(places[word].type.pointee).value, places[word])
+
+    def kept(word: str) -> Any:
+        found = places[word]
+        return found if isinstance(found, Array) else Number(builder, builder.load(found))
+
+    choose = lambda flag, yes, no: flag.choose(yes, no)
+    return {"range": around, "keep": keep, "kept": kept, "choose": choose}
+
+
+def written(source: str, counts: int, kinds: Any, called: Any) -> Any:
+    """The module of a text, whose function takes so many numbers and a tuple of arrays.
+
+    kinds: of each array its dtype and how many axes it has. No array overlaps another: the machine
+    hands over no others. Without this promise every row would begin with a comparison of addresses.
+    """
+    module, wholes = target.module("loop"), [I64] * counts
+    read = [(item(dtype).as_pointer(), *[I64] * ndim) for dtype, ndim in kinds]
+    inner = ir.Function(module, ir.FunctionType(VOID, [*wholes, *chain(*read)]), "loop")
+    inner.linkage = "internal"
+    inner.attributes.add("noinline")
+    outer = ir.Function(module, ir.FunctionType(VOID, [*wholes, BYTES]), "run")
+    builder = ir.IRBuilder(outer.append_basic_block())
+    arrays = chain(*[parts(builder, outer.args[-1], k, *one) for k, one in enumerate(read)])
+    builder.call(inner, [*outer.args[:-1], *arrays])
+    builder.ret_void()
+    builder = ir.IRBuilder(inner.append_basic_block())
+    left = iter(inner.args)
+    given: list[Any] = [Number(builder, next(left)) for _ in range(counts)]
+    for dtype, ndim in kinds:
+        pointer = next(left)
+        pointer.add_attribute("noalias")
+        shape = [Number(builder, next(left)) for _ in range(ndim)]
+        given.append(Array(builder, pointer, dtype, shape, packed(shape)))
+    run(builder, source, called, given)
+    builder.ret_void()
+    return module
+
+
+def run(builder: Any, source: str, called: Any, given: list[Any]) -> None:
+    """Write what a text says of what it is given."""
+    names = words(builder) | machinery(builder)
+    names |= {word: function_of(builder, c) for word, c in called.items()}
+    tree = ast.parse(source)
+    code = ast.fix_missing_locations(Text(tree).visit(tree))
+    try:
+        exec(compile(code, "<loop>", "exec"), names)
+        names[tree.body[0].name](*given)  # type: ignore[attr-defined]
+    except (NameError, KeyError, TypeError, AttributeError, NotImplementedError) as error:
+        raise Unknown(error) from error
+
+
+def parts(builder: Any, items: Any, k: int, pointer: Any, *sizes: Any) -> list[Any]:
+    """The address and the sizes of the k-th array in a tuple."""
+
+    def at(place: Any, offset: int, kind: Any) -> Any:
+        place = builder.gep(place, [I64(offset)])
+        return builder.load(builder.bitcast(place, kind.as_pointer()))
+
+    array = at(items, ITEMS + 8 * k, BYTES)
+    shape = at(array, SIZES, BYTES)
+    return [at(array, NUMBERS, pointer), *[at(shape, 8 * n, I64) for n in range(len(sizes))]]
+
+
+def function_of(builder: Any, c: numbers.Called) -> Any:
+    """What a function that a text calls writes; somebody else's may do anything."""
+    if c.around is not None or c.dtype is None:
+        raise Unknown(c.function)
+    if c.function is numbers.sigmoid:
+        return partial(curves.curve, "sigmoid")
+    return partial(chosen, builder, numbers.typed(c.function, c.dtype))
+
+
+def function(source: str, counts: int, kinds: Any, called: Any) -> Any:
+    """The compiled function of a text: of so many numbers, and a tuple of arrays."""
+    known = [(word, str(c.dtype), numbers.identity(c.function)) for word, c in called.items()]
+    key = (source, counts, [(dtype.str, ndim) for dtype, ndim in kinds], known)
+    write = lambda: written(source, counts, kinds, called)
+    return target.called(target.compiled(key, write), "run", counts, ctypes.py_object)
