@@ -1,5 +1,7 @@
 """The backward pass as a generator: the engine's own steps, one at a time."""
 
+import weakref
+
 import numpy as np
 import pytest
 
@@ -94,3 +96,23 @@ def test_refusals_come_at_the_call():
         tg.tensor(1.0).backward_steps()
     with pytest.raises(RuntimeError, match="implicit only for a result of one element"):
         (tg.tensor([1.0, 2.0], requires_grad=True) * 2).backward_steps()
+
+
+def test_a_backward_pass_holds_no_gradient_that_it_is_done_with():
+    made, alive = [], []
+
+    def rule(g, y, x):
+        alive.append(sum(old() is not None for old in made))
+        out = g * 2.0
+        made.append(weakref.ref(out))
+        return out
+
+    @tg.primitive(rule)
+    def doubled(x):
+        return x * 2.0
+
+    y = x = tg.tensor(np.ones(3), requires_grad=True)
+    for _ in range(5):
+        y = doubled(y)
+    y.sum().backward()
+    assert alive == [0, 1, 1, 1, 1] and x.grad.data.tolist() == [32.0] * 3
