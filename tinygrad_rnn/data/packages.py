@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from importlib.machinery import ModuleSpec
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # at run time it is imported where it is needed: that takes a while
+    from pathlib import Path
 
 EXTRA = "pip install '.[data]'"  # where the README's own install was run
 
@@ -21,6 +23,8 @@ def carried(who: str, package: str, path: str) -> Path:
     Raises ModuleNotFoundError with the command that installs it, and FileNotFoundError when this
     copy of it comes without its data.
     """
+    from pathlib import Path
+
     spec = _found(who, package)
     for folder in spec.submodule_search_locations or ():
         if (Path(folder) / path).exists():

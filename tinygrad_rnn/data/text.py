@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:  # at run time it is imported where it is needed: that takes a while
+    from pathlib import Path
 
 
 class TextError(ValueError):
@@ -58,6 +61,8 @@ def read_text(
     """
     if not str(path):
         raise TextError("the name of the text is empty")
+    from pathlib import Path
+
     path = Path(path)
     decoder = _decoder(encoding)
     try:
