@@ -8,12 +8,12 @@ from numba import types
 from . import panels
 from .compiled import LLVM_REAL, read, specialised
 from .doors import door, flush_denormals, restore
-from .panels import DEPTH, HIGH, LINE, NEAR, TILES, Door, strip_of, under_panels_of
-from .product import dots
+from .panels import DEPTH, LINE, NEAR, TILES, Door, strip_of, under_panels_of
+from .product import HIGH, dots
 from .target import VECTOR_BYTES
 from .written import REALS, symbol
 
-PACK_FROM = 5 * HIGH  # rows of C from which a copy of B pays for itself
+PACK_FROM = 32  # rows of C from which a copy of B pays for itself
 WIDE = 2048  # columns of B that are packed at a time
 FEW = NEAR // (4 * DEPTH)  # rows up to which a panel is used by all of them at once
 SHALLOW = 4  # up to this k a product mostly writes C, so it walks C in the order of memory

@@ -14,7 +14,7 @@ from llvmlite import binding, ir
 
 from . import target
 from .machine import FIRST, SECOND
-from .product import ROWS, Block, copy_all, sum_up
+from .product import HIGH, REGISTERS, Block, copy_all, sum_up
 from .target import VECTOR_BYTES
 from .written import I64, KINDS, llvm, symbol, write
 
@@ -26,10 +26,8 @@ STACK = 1 << 16  # bytes of rows that are copied at a time
 CROWDED = 4096  # bytes: rows so far apart, or a multiple, share one place in the first cache
 COPY_FROM = 64  # columns from which it pays to copy rows that do
 TALL = 512  # rows that `gather` packs at a time
-# One panel in the registers leaves room for ten rows where an eager product takes eight.
-HIGH = 10 if ROWS == 8 else ROWS
 # A few rows go under several panels at once: eight chains or more hide the latency of an FMA.
-THIN = {1: 4, 2: 2, 3: 2} | ({4: 2} if ROWS == 8 else {})
+THIN = {1: 4, 2: 2, 3: 2} | ({4: 2} if REGISTERS == 32 else {})
 TILES = [(rows, 2) for rows in range(1, HIGH + 1)]
 TILES += [(rows, 2 * panels) for rows, panels in THIN.items()]
 THIN_1, THIN_2, FEW = THIN[1], THIN[2], max(THIN)
@@ -257,7 +255,7 @@ def gather_all(
 
 INNER: dict[str, Any] = {
     "strip": strip_of(TILES, lambda item: (None, item, LINE)),
-    "strip_packed": strip_of(TILES[:HIGH], lambda item: (item, LINE, LINE)),
+    "strip_packed": strip_of(TILES[: min(HIGH, 8)], lambda item: (item, LINE, LINE)),
     "under_panels": under_panels_of("strip"),
     "interleave": interleave,
 }

@@ -6,11 +6,11 @@ strides or path taken by those who use the tiles: a row's answer does not depend
 
 from llvmlite import ir
 
-from .target import FUSED, HOST, VECTOR_BYTES
+from .target import HOST, VECTOR_BYTES
 from .written import I32, I64, REALS, fma, loop, room
 
-# The tile: as many rows of two vectors as the host's registers hold (32 of them, else 16).
-ROWS = 8 if "avx512f" in HOST or "neon" in HOST or "fp-armv8" in HOST else 6 if FUSED else 4
+REGISTERS = 32 if HOST & {"avx512f", "neon", "fp-armv8"} else 16  # of vectors
+HIGH = (REGISTERS - 3) // 2  # rows of a tile that is two vectors wide
 
 
 class Block:
@@ -94,12 +94,21 @@ def sum_up(block, height, width, a, a_row, a_k, b, b_k, b_next, c, c_row, depth,
     with loop(builder, I64(0), depth, I64(1)) as k:
         down, along = builder.mul(k, b_k), builder.mul(k, a_k)
         columns = [block.offset(builder.add(pairs[v], down), v % 2) for v in range(width)]
-        columns = [block.load(column) for column in columns]
-        for r in range(height):
-            x = block.broadcast(builder.add(lines[r], along))
-            for v in range(width):
-                total = fma(builder, x, columns[v], builder.load(sums[r, v]))
-                builder.store(total, sums[r, v])
+        rows = [builder.add(line, along) for line in lines]
+
+        def add(r, v, x, column):
+            builder.store(fma(builder, x, column, builder.load(sums[r, v])), sums[r, v])
+
+        if height < width:  # of the two, the fewer are held in registers
+            rows = [block.broadcast(row) for row in rows]
+            for v, column in enumerate(map(block.load, columns)):
+                for r, x in enumerate(rows):
+                    add(r, v, x, column)
+        else:
+            columns = [block.load(column) for column in columns]
+            for r, x in enumerate(map(block.broadcast, rows)):
+                for v, column in enumerate(columns):
+                    add(r, v, x, column)
     for r, v in cells:
         block.store(builder.load(sums[r, v]), block.offset(places[r], v))
 
