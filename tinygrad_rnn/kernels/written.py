@@ -58,8 +58,11 @@ def room(builder: Any, kind: Any) -> Any:
 
 
 @contextmanager
-def loop(builder: Any, start: Any, stop: Any, step: Any) -> Iterator[Any]:
-    """What is written in this block is done for each of range(start, stop, step)."""
+def loop(builder: Any, start: Any, stop: Any, step: Any, plain: bool = False) -> Iterator[Any]:
+    """What is written in this block is done for each of range(start, stop, step).
+
+    A `plain` loop stays one turn at a time: to unroll it takes LLVM longer than it saves.
+    """
     at = room(builder, I64)
     builder.store(start, at)
     head, body, end = (builder.append_basic_block() for _ in range(3))
@@ -70,7 +73,13 @@ def loop(builder: Any, start: Any, stop: Any, step: Any) -> Iterator[Any]:
     builder.position_at_end(body)
     yield index
     builder.store(builder.add(index, step, flags=("nsw",)), at)
-    builder.branch(head)
+    back = builder.branch(head)
+    if plain:
+        module = builder.module
+        off = module.add_metadata([ir.MetaDataString(module, "llvm.loop.unroll.disable")])
+        name = ir.values.MDValue(module, (), str(len(module.metadata)))
+        name.operands = name, off  # a loop's own name begins with itself
+        back.set_metadata("llvm.loop", name)
     builder.position_at_end(end)
 
 
@@ -257,8 +266,8 @@ class Writer:
     @contextmanager
     def loop(self, start: Any, stop: Any, step: Any = 1) -> Iterator[Number]:
         """What is written in this block is done for each of range(start, stop, step)."""
-        ends = [self.number(x).value for x in (start, stop, step)]
-        with loop(self.builder, *ends) as index:
+        start, stop, step = [self.number(x).value for x in (start, stop, step)]
+        with loop(self.builder, start, stop, step, plain=True) as index:
             yield Number(self.builder, index)
 
     @contextmanager
