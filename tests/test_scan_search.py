@@ -691,7 +691,7 @@ def test_a_long_step_is_written_without_deep_recursion(plain):
     check(step, *given, second=False)
     caches.programs.clear()
     allowed = sys.getrecursionlimit()
-    sys.setrecursionlimit(len(inspect.stack(0)) + 110)  # calls inside each other
+    sys.setrecursionlimit(len(inspect.stack(0)) + 200)  # calls inside each other
     try:
         check(step, *given, second=False)
     finally:

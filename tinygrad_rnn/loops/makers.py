@@ -16,7 +16,7 @@ from .roles import Place
 from .schedule import Piece, Schedule, Store, Task
 from .where import ROWS, VARIABLES, ZERO, Way, Ways, fixed, offset, straight
 
-DEEP = 32  # ops that a formula goes through, from an array to its result
+DEEP = 64  # ops that a formula goes through, from an array to its result
 
 
 def make(schedule: Schedule, outputs: Iterable[Node]) -> None:
