@@ -202,6 +202,25 @@ def test_ops_are_short():
     assert _lines(files) <= 6 * len(pointwise) + 15 * (len(names) - len(pointwise))
 
 
+def test_classes_are_short():
+    """A person keeps twelve things of one in mind, and what they do in 250 lines."""
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                own = {
+                    x.attr for x in ast.walk(node)
+                    if isinstance(x, ast.Attribute) and isinstance(x.ctx, ast.Store)
+                    and ast.unparse(x.value) == "self"
+                }  # fmt: skip
+                own |= {
+                    x.target.id for x in node.body
+                    if isinstance(x, ast.AnnAssign) and "InitVar" not in ast.unparse(x.annotation)
+                }  # fmt: skip
+                assert len(own) <= 12, f"{path.name}: {node.name} has {len(own)} attributes"
+                length = node.end_lineno - node.lineno + 1
+                assert length <= 250, f"{path.name}: {node.name} has {length} lines"
+
+
 def test_functions_are_short():
     for path, node in ((p, node) for p in FILES for node in ast.walk(parsed(p))):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):

@@ -75,9 +75,8 @@ class Op:
             self.body = kernels.swept(declared.number or body, body)
         self.around: Any = None  # of somebody else's: what it reads, see loops/trace.py
         self.arity = -1 if variadic else len(rules)
-        parameters = [
-            p for p in inspect.signature(body).parameters.values() if p.kind != p.VAR_POSITIONAL
-        ]
+        given = inspect.signature(body).parameters.values()
+        parameters = [p for p in given if p.kind != p.VAR_POSITIONAL]
         if len(parameters) < self.arity:
             raise TypeError(f"{self.name}: {len(rules)} derivatives for {len(parameters)} inputs")
         rest = parameters[max(self.arity, 0) :]

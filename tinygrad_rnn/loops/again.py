@@ -24,7 +24,6 @@ class Past:
         for y in made.nodes:
             copy(y, twins)
         self.leaves, self.nodes = [[twins[x] for x in xs] for xs in (made.leaves, made.nodes)]
-        self.named = [twins[y] for y in made.nodes if y.name]
         self.outside = {twins[x]: k for k, x in enumerate(made.captured)}
         self.number = {twins[x]: k for x, k in made.number.items() if k >= 0}
         self.around = {twins[y]: key for y, key in made.around.items()}
@@ -65,7 +64,7 @@ class Again:
         self.captured: list[Tensor] = []
         for leaf, x in zip(past.leaves, given, strict=True):
             leaf.name = x.name
-        for y in past.named:
+        for y in past.nodes:
             y.name = None
 
     def on(self) -> _Switch:

@@ -13,7 +13,7 @@ from .again import Again, Past
 from .entry import Known, Steps, warn
 from .nodes import Unsupported
 from .program import Program, program_of
-from .runtime import Run
+from .runtime import Run, Told
 from .scanned import scanned
 from .trace import (
     MADE_ANEW,
@@ -56,7 +56,7 @@ def compiled(
         [x._array for x in captured], steps, -1 if reverse else 1, every,
         ends() if ends else (),
     )  # fmt: skip
-    run.names, run.scope, run.began = names, mode.scope, began
+    run.told = Told(names, mode.scope, began)
     read = (*inputs, *state, *captured)
     keep = mode.recording and any([x.tracked for x in read])
     out = run.forward(keep)

@@ -6,7 +6,7 @@ import math
 import weakref
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from functools import cached_property
 from typing import Any, TypeAlias
 
@@ -32,7 +32,7 @@ class Plan:
 
     source: str
     arguments: list[Argument]
-    sizes: dict[str, int]
+    sizes: InitVar[dict[str, int]]
     values: tuple[int, ...]  # of the sizes that the text speaks of
     numbers: list[Tensor]
     lines: int
@@ -40,12 +40,12 @@ class Plan:
     packs: dict[int, tuple[weakref.ref[Array], Array]] = field(default_factory=dict)
     function: Any = None
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, sizes: dict[str, int]) -> None:
         self.roles: dict[type, list[tuple[int, Any]]] = defaultdict(list)  # and their arguments
         for k, a in enumerate(self.arguments):
             self.roles[type(a.role)].append((k, a.role))
         self.shapes = [
-            [1 if word == ROWS else self.sizes.get(word) or int(word) for word in a.shape]
+            [1 if word == ROWS else sizes.get(word) or int(word) for word in a.shape]
             for a in self.arguments
         ]  # of one row
         self.timed = [(k, role.kind, role.k) for k, role in self.roles[Timed]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from functools import partial
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,6 +22,14 @@ LONG = 2e8  # nanoseconds of work between two looks at Ctrl-C
 Arrays = dict[str, Sequence[Any]]  # along time, by their kind; see `Run.part`
 
 
+class Told(NamedTuple):
+    """For those who run its steps one by one: what the carry is called, where, when it began."""
+
+    names: Sequence[str] = ()
+    scope: str = ""
+    began: int = 0
+
+
 class Run:
     """One call of a scan: what it was given, and what it keeps for the backward pass.
 
@@ -35,8 +43,7 @@ class Run:
         self.program, self.length, self.way, self.every = program, length, way, every
         self.xs = [x if x.flags.c_contiguous else np.ascontiguousarray(x) for x in xs]
         self.carry, self.captured, self.ends = carry, captured, ends
-        self.names: Sequence[str] = ()  # what the carry is called, in which scope the loop is, and
-        self.scope, self.began = "", 0  # when it began: for those who run its steps one by one
+        self.told = Told()
         self.kept: Sequence[Any] = ()  # what the forward pass made; None for what nobody reads
         self.begins: dict[int, list[Array]] = {}  # the carry where a span begins, if only that is
 

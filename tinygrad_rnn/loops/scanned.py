@@ -82,12 +82,12 @@ def expand(y: Tensor, inputs: Sequence[Tensor], do: Any = None) -> list[Tensor]:
     captured = inputs[count + carried :]
 
     def one(*leaves: Tensor) -> tuple[Tensor, ...]:
-        return step.run([*leaves, *[_anew(x, run.began) for x in captured]], do)
+        return step.run([*leaves, *[_anew(x, run.told.began) for x in captured]], do)
 
-    with _Switch(recording=True, scope=run.scope):
+    with _Switch(recording=True, scope=run.told.scope):
         results = unroll(
             one, inputs[count : count + carried], tuple(inputs[:count]) or None,
-            reverse=run.way < 0, length=run.length, names=run.names,
+            reverse=run.way < 0, length=run.length, names=run.told.names,
         )  # fmt: skip
     return last_of(results, run.ends, run.way < 0)
 

@@ -38,7 +38,7 @@ def with_steps(
             if y.op is scanned:
                 run = y.attrs["run"]
                 if most is not None and run.length > most:
-                    lengths[literal(run.scope, 200)] = run.length
+                    lengths[literal(run.told.scope, 200)] = run.length
                     image[y] = _begun(run, inputs, most, values)
                 else:
                     image[y] = _recorded(run, inputs, values)
