@@ -9,6 +9,7 @@ from plain_loops import SPACE
 
 from tinygrad_rnn.kernels import compiles, numbers
 from tinygrad_rnn.kernels.numbers import Called
+from tinygrad_rnn.loops.places import RESERVED
 
 if not compiles():
     pytest.skip("promised of compiled loops only", allow_module_level=True)
@@ -73,6 +74,20 @@ def test_a_text_does_what_python_does_with_it(dtype, way):
     for a, b in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(a, b, rtol=4 * np.finfo(dtype).eps)
     assert ours[-1][1] == max(ours[-1][0], 6)
+
+
+def test_names_mean_nothing():
+    """Arrays that go by what a text is made to call."""
+    source = """
+def forward(keep, kept, choose):
+    y = keep[0]
+    y = kept[0] if y > 0.0 else y
+    choose[0] = y
+"""
+    given = [np.array([2.0]), np.array([3.0]), np.zeros(1)]
+    text.function(source, 0, [(a.dtype, 1) for a in given], {})(tuple(given))
+    assert given[-1] == 3.0
+    assert {*text.words(None)} <= RESERVED
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -44,10 +45,8 @@ def function(source: str, counts: int, arguments: Any, called: Any) -> Any:
 
 def _compiled(source: str, counts: int, kinds: Any, called: Any) -> Any:
     """By us, or by Numba what only Numba understands: somebody else's op, as a rule."""
-    try:
+    with suppress(text.Unknown):
         return text.function(source, counts, [kind[:2] for kind in kinds], called)
-    except text.Unknown:
-        pass
     from numba.core.errors import NumbaError
 
     from . import foreign

@@ -173,13 +173,13 @@ class Text(ast.NodeTransformer):
         self.changing = {word for word, n in count.items() if n > 1} - loops
 
     def visit_IfExp(self, node: ast.IfExp) -> ast.expr:
-        return self.called("choose", node.test, node.body, node.orelse)
+        return self.called("_choose", node.test, node.body, node.orelse)
 
     def visit_Assign(self, node: ast.Assign) -> ast.stmt:
         node.value = self.visit(node.value)
         (place,) = node.targets
         if isinstance(place, ast.Name) and place.id in self.changing:
-            return ast.Expr(self.called("keep", ast.Constant(place.id), node.value))
+            return ast.Expr(self.called("_keep", ast.Constant(place.id), node.value))
         self.generic_visit(place)
         return node
 
@@ -191,7 +191,7 @@ class Text(ast.NodeTransformer):
 
     def visit_Name(self, node: ast.Name) -> ast.expr:
         kept = node.id in self.changing and isinstance(node.ctx, ast.Load)
-        return self.called("kept", ast.Constant(node.id)) if kept else node
+        return self.called("_kept", ast.Constant(node.id)) if kept else node
 
     def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
         if isinstance(node.op, ast.FloorDiv | ast.Mod):  # which differ below zero, and at it
@@ -228,7 +228,10 @@ def words(builder: Any) -> dict[str, Any]:
 
 
 def machinery(builder: Any) -> dict[str, Any]:
-    """What a text is made to call where it loops, chooses, or changes what a word means."""
+    """What a text is made to call where it loops, chooses, or changes what a word means.
+
+    No word of a text begins with an underscore, see `Names` of `loops`.
+    """
     places: dict[str, Any] = {}
 
     def around(*ends: Any) -> Iterator[Number]:
@@ -251,7 +254,7 @@ def machinery(builder: Any) -> dict[str, Any]:
         return found if isinstance(found, Array) else Number(builder, builder.load(found))
 
     choose = lambda flag, yes, no: flag.choose(yes, no)
-    return {"range": around, "keep": keep, "kept": kept, "choose": choose}
+    return {"range": around, "_keep": keep, "_kept": kept, "_choose": choose}
 
 
 def written(source: str, counts: int, kinds: Any, called: Any) -> Any:
