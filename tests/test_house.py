@@ -11,6 +11,7 @@ from functools import cache
 from importlib import import_module
 from pathlib import Path
 
+import mutants
 import pytest
 import stub
 from plain_loops import uncompiled
@@ -200,6 +201,11 @@ def test_ops_are_short():
     names = [name for p in files for name in import_module(f"tinygrad_rnn.ops.{p.stem}").__all__]
     pointwise = [name for name in names if getattr(getattr(ops, name), "pointwise", False)]
     assert _lines(files) <= 6 * len(pointwise) + 15 * (len(names) - len(pointwise))
+
+
+@pytest.mark.parametrize("mutant", mutants.MUTANTS, ids=lambda mutant: mutant.what)
+def test_a_change_that_a_test_must_notice_can_still_be_made(mutant):
+    mutants.changed((PACKAGE / mutant.file).read_text("utf-8"), mutant)
 
 
 def test_classes_are_short():
