@@ -23,11 +23,9 @@ SPOILED = {"f": np.nan, "i": 85, "u": 85, "b": True}
 class Spoiled(Spare):
     """Fresh memory, of any size, in which nothing is right."""
 
-    def __call__(self, shape, dtype):
-        return np.full(shape, SPOILED[np.dtype(dtype).kind], dtype)
-
-    def maker(self, shape, dtype, zero):
-        return self.zeros if zero else self
+    def maker(self, shape, dtype, zero=False):
+        wrong = SPOILED[np.dtype(dtype).kind]
+        return functools.partial(np.full, shape, 0 if zero else wrong, dtype)
 
 
 spoiled = Spoiled()

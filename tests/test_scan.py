@@ -390,9 +390,9 @@ def test_every_op(step, split):
 def test_three_threads_and_five(step, split, monkeypatch):
     """Their sums over the rows are added up, and their rows put together, in order."""
     cell, batch, counts = LIBRARY["LSTM"](5, 7), 23, []
-    cut = runtime.Work.cut
+    cut = runtime.Course.cut
     monkeypatch.setattr(
-        runtime.Work, "cut", lambda *how: (counts.append(len(found := cut(*how))), found)[1]
+        runtime.Course, "cut", lambda *how: (counts.append(len(found := cut(*how))), found)[1]
     )
     for threads in (3, 5):
         split(threads)

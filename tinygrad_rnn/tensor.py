@@ -130,11 +130,14 @@ class scope:
 class Outline:
     """What is known of an array before it is there, while a step is traced: shape and dtype."""
 
-    __slots__ = ("dtype", "ndim", "shape", "size")
+    __slots__ = ("dtype", "ndim", "shape")
 
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype):
-        self.shape, self.dtype = shape, dtype
-        self.ndim, self.size = len(shape), math.prod(shape)
+        self.shape, self.dtype, self.ndim = shape, dtype, len(shape)
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
 
     def __len__(self) -> int:
         return self.shape[0]

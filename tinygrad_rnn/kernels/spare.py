@@ -31,15 +31,22 @@ class Spare:
         self.lent: dict[int, Any] = {}  # what tells when nobody holds it any more
         self.requests = 0
 
-    def __call__(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    def __call__(self, shape: tuple[int, ...], dtype: Any) -> Array:
         """An array of that shape and dtype, packed, holding anything."""
+        return self.maker(shape, dtype)()
+
+    def maker(self, shape: tuple[int, ...], dtype: Any, zero: bool = False) -> Callable[[], Array]:
+        """What makes such arrays soonest, holding zeros or anything."""
         dtype = np.dtype(dtype)
-        count = math.prod(shape)
-        size = count * dtype.itemsize
+        size = math.prod(shape) * dtype.itemsize
         if not SMALL <= size <= LARGE:
-            return np.empty(shape, dtype)
+            return partial(np.zeros if zero else np.empty, shape, dtype)
         grain = 1 << (size.bit_length() - 5)
         size = -(-size // grain) * grain  # alike sizes, as of T and T + 1 steps, share memory
+        return partial(self.zeros if zero else self.take, size, shape, dtype)
+
+    def take(self, size: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+        """Memory of so many bytes, idle or fresh, as an array."""
         self.requests += 1
         if self.requests % PATIENCE == 0:
             self.give_back()
@@ -48,18 +55,13 @@ class Spare:
         except IndexError:
             memory = _aligned(size)
         # the base of every view of it is this array, since a memoryview is none
-        whole = np.frombuffer(memory, dtype, count)
+        whole = np.frombuffer(memory, dtype, math.prod(shape))
         self.lent[id(memory)] = weakref.ref(whole, partial(self._returned, memory))
         return whole.reshape(shape)
 
-    def maker(self, shape: tuple[int, ...], dtype: Any, zero: bool) -> Callable[..., Array]:
-        """What makes such arrays soonest, zeros or anything: called with shape and dtype."""
-        if not SMALL <= math.prod(shape) * np.dtype(dtype).itemsize <= LARGE:
-            return np.zeros if zero else np.empty
-        return self.zeros if zero else self
-
-    def zeros(self, shape: tuple[int, ...], dtype: Any) -> Array:
-        array = self(shape, dtype)
+    def zeros(self, size: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+        """The same, holding zeros."""
+        array = self.take(size, shape, dtype)
         array.fill(0)
         return array
 

@@ -1,5 +1,19 @@
 """Time: a step, folded over a sequence."""
 
-from .entry import Known, ScanWarning, fold, last_of, scan, scan_source, unroll
+from .entry import (
+    Ends,
+    Known,
+    ScanWarning,
+    fold,
+    interval,
+    last_of,
+    resumed,
+    scan,
+    scan_source,
+    unroll,
+)
 
-__all__ = ["Known", "ScanWarning", "fold", "last_of", "scan", "scan_source", "unroll"]
+__all__ = [
+    "Ends", "Known", "ScanWarning", "fold", "interval", "last_of", "resumed", "scan",
+    "scan_source", "unroll",
+]  # fmt: skip

@@ -7,10 +7,11 @@ from functools import partial
 from typing import Any
 
 from .. import caches
+from ..kernels import compiles
 from ..ops.shape import check_index
 from ..tensor import Tensor, _births, mode
 from .again import Again, Past
-from .entry import Known, Steps, warn
+from .entry import NONE, Ends, Known, Steps, warn
 from .nodes import Unsupported
 from .program import Program, program_of
 from .runtime import Run, Told
@@ -40,27 +41,48 @@ def compiled(
     began = next(_births)
     given = _shapes(state, inputs)
     again = partial(_traced, step, inputs, state, names, roots)
-    program, captured = (known.programs if known is not None else {}).get(given, (None, ()))
-    if program is None or not program.step.reads(captured):
-        code = [id(getattr(x, "__code__", type(x))) for x in (step, *roots[:1])]
-        program, captured = _program((given, *code), again)
-        if program is None:
-            return None
-        if known is not None and all(x in known.tensors or is_written(x) for x in captured):
-            known.programs[given] = program, captured
+    code = [id(getattr(x, "__code__", type(x))) for x in (step, *roots[:1])]
+    program, captured = _program((given, *code), again)
+    if program is None:
+        return None
+    if known is not None and all(x in known.tensors or is_written(x) for x in captured):
+        known.programs[given] = program, captured
     _check_repeats(program, captured, began, again)
+    told = Told(names, mode.scope, began)
+    return _run(
+        program, captured, state, inputs, steps, reverse, every, ends() if ends else NONE, told
+    )
+
+
+def resumed(
+    known: Known, state: Sequence[Tensor], inputs: Sequence[Tensor], reverse: bool, every: Any,
+    names: Any, ends: Ends,
+) -> list[Tensor] | None:  # fmt: skip
+    """The results of a scan whose step has met such shapes before; None where it has not."""
+    found = known.programs.get(_shapes(state, inputs))
+    if found is None or mode.anomaly or mode.trace or not compiles():
+        return None
+    program, captured = found
+    if not program.step.reads(captured):
+        return None
+    told, steps = Told(names, mode.scope, next(_births)), len(inputs[0]._array)
+    return _run(program, captured, state, inputs, steps, reverse, every, ends, told)
+
+
+def _run(
+    program: Program, captured: Sequence[Tensor], state: Sequence[Tensor],
+    inputs: Sequence[Tensor], steps: int, reverse: bool, every: Any, ends: Ends, told: Told,
+) -> list[Tensor]:  # fmt: skip
     for k, rows, low in program.lookups:
         check_index("index", inputs[k]._array, rows, IndexError, low)
     run = Run(
         program, [x._array for x in inputs], [c._array for c in state],
-        [x._array for x in captured], steps, -1 if reverse else 1, every,
-        ends() if ends else (),
+        [x._array for x in captured], steps, -1 if reverse else 1, every, ends,
     )  # fmt: skip
-    run.told = Told(names, mode.scope, began)
+    run.told = told
     read = (*inputs, *state, *captured)
-    keep = mode.recording and any([x.tracked for x in read])
-    out = run.forward(keep)
-    return list(scanned.several(tuple(out), read, {"run": run}))
+    keep = mode.recording and True in [x.tracked for x in read]
+    return list(scanned.several(tuple(run.forward(keep)), read, {"run": run}))
 
 
 def _shapes(state: Sequence[Tensor], inputs: Sequence[Tensor]) -> Any:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from ..tensor import Operand, Tensor, describe, mode, outside, scope
 from .trace import no_outputs, results_of
 
 Steps = Callable[..., Any]
+Ends: TypeAlias = frozenset[int]  # the results of which only the last is wanted
 
 
 def unroll(
@@ -139,7 +140,7 @@ def fold(
     step: Steps, carry: Any, xs: Any, *, reverse: bool = False, length: int | None = None,
     checkpoint: str | int | None = None, unrolled: bool = False, names: Sequence[str] = (),
     roots: Sequence[Any] | None = None, known: Known | None = None,
-    ends: Callable[[], Collection[int]] | None = None,
+    ends: Callable[[], Ends] | None = None,
 ) -> list[Tensor]:  # fmt: skip
     """`scan`, with names for the carry in texts and pictures.
 
@@ -148,7 +149,7 @@ def fold(
     of which results only the last is wanted, the one at the first step if `reverse`.
     """
     state, inputs, steps = _given("scan", carry, xs, length)
-    every = _interval(checkpoint, steps)
+    every = interval(checkpoint, steps)
     if not (unrolled or mode.anomaly or mode.trace or not steps or _inert(state, inputs)):
         machine = _machine()
         if machine is not None:
@@ -159,13 +160,22 @@ def fold(
             if out is not None:
                 return out
     results = unroll(step, state, tuple(inputs) or None, reverse=reverse, length=steps, names=names)
-    return last_of(results, ends() if ends and steps else (), reverse)
+    return last_of(results, ends() if ends and steps else NONE, reverse)
 
 
-def last_of(results: Sequence[Tensor], ends: Collection[int], reverse: bool) -> list[Tensor]:
+def last_of(results: Sequence[Tensor], ends: Ends, reverse: bool) -> list[Tensor]:
     """The results along time, and of those in `ends` the last step that was done."""
     at = (0 if reverse else -1,)
     return [take(y, index=at) if k in ends else y for k, y in enumerate(results)]
+
+
+NONE: Ends = frozenset()
+
+
+def resumed(known: Known, *given: Any) -> list[Tensor] | None:
+    """A scan of a step that is known, if it has met such shapes, see `compiled.resumed`."""
+    machine = _machine() if known.programs else None
+    return None if machine is None else machine.resumed(known, *given)
 
 
 @cache
@@ -242,7 +252,8 @@ STATES = {"carry", "state", "h", "c", "hidden", "h_prev", "prev", "s"}
 INPUTS = {"x", "xs", "x_t", "xt", "inp", "input", "inputs"}
 
 
-def _interval(checkpoint: str | int | None, steps: int) -> int | None:
+def interval(checkpoint: str | int | None, steps: int) -> int | None:
+    """Of how many steps each the carry is kept, or a refusal."""
     if checkpoint is None:
         return None
     if checkpoint == sqrt.name:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 import weakref
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import InitVar, dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import InitVar, dataclass
 from functools import cached_property
-from typing import Any, TypeAlias
+from operator import is_
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from ..caches import Cache
 from ..kernels.numbers import Called
 from ..kernels.spare import spare
 from ..tensor import Tensor, history
@@ -22,7 +24,8 @@ from .where import ROWS
 Array = np.ndarray[Any, Any]
 FORWARD_LINES, BACKWARD_LINES = 128, 256  # rows (of steps times batch) that a block of time has
 LARGE_SUMS = 1 << 20  # bytes of weights' cotangents from which it pays to visit them less often
-Room: TypeAlias = tuple[int, Any, tuple[int, ...], Any]  # an argument, its maker, shape and dtype
+Room: TypeAlias = tuple[int, Callable[[], Array]]  # an argument, and what makes its array
+Packs: TypeAlias = dict[int, tuple[weakref.ref[Array], Array]]  # by argument: of what, packed
 OWN = (Buffer, Carried, Total, Scratch, Tall)  # the arrays of one thread
 
 
@@ -37,7 +40,6 @@ class Plan:
     numbers: list[Tensor]
     lines: int
     called: dict[str, Called]
-    packs: dict[int, tuple[weakref.ref[Array], Array]] = field(default_factory=dict)
     function: Any = None
 
     def __post_init__(self, sizes: dict[str, int]) -> None:
@@ -49,7 +51,13 @@ class Plan:
             for a in self.arguments
         ]  # of one row
         self.timed = [(k, role.kind, role.k) for k, role in self.roles[Timed]]
-        self.layouts: dict[tuple[int, int], list[Room]] = {}
+        self.courses = Cache(64)  # by the number of steps and of threads, see `Course` of runtime
+        self.last: Held | None = None
+
+    @cached_property
+    def led(self) -> set[int]:
+        """Which of the inputs get a cotangent."""
+        return {k for _, kind, k in self.timed if kind == "dx"}
 
     def compiled(self) -> Any:
         """The function of the text, compiled or found when it is first needed."""
@@ -79,42 +87,39 @@ class Plan:
 
     # -- the arrays ------------------------------------------------------------------------------
 
-    def held(self, values: Values) -> list[Any]:
-        """The arguments that are the same at all times, in their places among all."""
-        held: list[Any] = [None] * len(self.arguments)
-        for k, role in self.roles[Fixed]:
-            held[k] = np.asarray(values.of(role.of), order="C")
-        for k, role in self.roles[Packed]:
-            held[k] = self.packed(k, role.of, values)
-        return held
+    def held(self, tensors: Sequence[Tensor], captured: Sequence[Array]) -> tuple[Any, Array]:
+        """The arguments that are the same at all times, in their places among all, and numbers.
 
-    def packed(self, k: int, x: Tensor, values: Values) -> Array:
-        """Weights as the products read them: packed again when they are other weights.
-
-        An array in a graph never changes, so the same array is the same weights.
+        What is made of captured arrays is kept until one of them is another: an array in a graph
+        never changes. They themselves are not kept.
         """
-        root, known = values.root(x), self.packs.get(k)
-        if known is not None and root is not None and known[0]() is root:
-            return known[1]
-        from ..kernels import generated
+        last = self.last
+        if last is None or not all(map(is_, [ref() for ref in last.of], captured)):
+            packs = {} if last is None else last.packs
+            last = self.last = self.made_of(Values(tensors, captured), captured, packs)
+        held = last.arguments.copy()
+        for k, j in last.given:
+            held[k] = captured[j]
+        return held, last.numbers
 
-        out: Array = generated.packed(values.of(x))
-        if root is not None:
-            self.packs[k] = weakref.ref(root), out
-        return out
-
-    def fill(self, arguments: list[Any], rows: int, block: int) -> list[Any]:
-        """The arguments with the arrays of one thread: buffers of a step or a block, sums, carried
-        cotangents."""
-        layout = self.layouts.get((rows, block))
-        if layout is None:
-            layout = self.layouts[rows, block] = [*self.layout(rows, block)]
-        for k, make, shape, dtype in layout:
-            arguments[k] = make(shape, dtype)
-        return arguments
+    def made_of(self, values: Values, captured: Sequence[Array], packs: Packs) -> Held:
+        """What is held of these arrays; `packs` is what was packed before."""
+        arguments: list[Any] = [None] * len(self.arguments)
+        given = []
+        for k, role in self.roles[Fixed]:
+            array = np.asarray(values.of(role.of), order="C")
+            same = [j for j, one in enumerate(captured) if one is array]
+            if same:
+                given.append((k, same[0]))
+            else:
+                arguments[k] = array
+        for k, role in self.roles[Packed]:
+            arguments[k] = packed(values, role.of, packs, k)
+        of = [weakref.ref(array) for array in captured]
+        return Held(of, arguments, given, values.numbers(self.numbers), packs)
 
     def layout(self, rows: int, block: int) -> Iterator[Room]:
-        """Of each such array its place, what makes it, and its shape and dtype."""
+        """Of each such array its place, and what makes it."""
         from ..kernels.panels import gather_size, packed_size
 
         for k, role in [pair for kind in OWN for pair in self.roles[kind]]:
@@ -134,7 +139,33 @@ class Plan:
                 shape = [block if isinstance(role, Buffer) and role.blocks else 1, *shape]
             fresh = isinstance(role, Total) and rows and role.fresh
             zero = isinstance(role, Carried | Total) and not fresh
-            yield k, spare.maker(tuple(shape), a.dtype, zero), tuple(shape), a.dtype
+            yield k, spare.maker(tuple(shape), a.dtype, zero)
+
+
+class Held(NamedTuple):
+    """What a loop is given at all times, made of these captured arrays."""
+
+    of: list[weakref.ref[Array]]
+    arguments: list[Any]
+    given: list[tuple[int, int]]  # which argument is which of them, as it is
+    numbers: Array
+    packs: Packs
+
+
+def packed(values: Values, x: Tensor, packs: Packs, k: int) -> Array:
+    """Weights as the products read them: packed again when they are other weights.
+
+    An array in a graph never changes, so the same array is the same weights.
+    """
+    root, known = values.root(x), packs.get(k)
+    if known is not None and root is not None and known[0]() is root:
+        return known[1]
+    from ..kernels import generated
+
+    out: Array = generated.packed(values.of(x))
+    if root is not None:
+        packs[k] = weakref.ref(root), out
+    return out
 
 
 class Values:

@@ -26,13 +26,15 @@ class Scan(Op):
         return tuple([pick._remember(y, (whole,), {"i": i}) for i, y in enumerate(out)])
 
     def pull(self, g: Any, y: Tensor, wanted: set[Tensor] | None = None) -> list[Any]:
-        run, count = y.attrs["run"], len(y.attrs["run"].program.step.results)
+        run = y.attrs["run"]
         if mode.recording or mode.anomaly:
             return _pull_unrolled(g, y)
         check_surroundings(run.program.step)
         try:
             asked = [x.tracked if wanted is None else x in wanted for x in y.inputs]
-            found: list[Any] = run.backward([g.get(i) for i in range(count)], asked)
+            found: list[Any] = run.backward(
+                [g.get(i) for i in range(len(run.program.step.results))], asked
+            )
             return found
         except Unsupported as reason:
             warn(f"the derivative of {reason}")
@@ -89,7 +91,7 @@ def expand(y: Tensor, inputs: Sequence[Tensor], do: Any = None) -> list[Tensor]:
             one, inputs[count : count + carried], tuple(inputs[:count]) or None,
             reverse=run.way < 0, length=run.length, names=run.told.names,
         )  # fmt: skip
-    return last_of(results, run.ends, run.way < 0)
+        return last_of(results, run.ends, run.way < 0)
 
 
 def _anew(x: Tensor, began: int) -> Tensor:

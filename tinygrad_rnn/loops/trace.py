@@ -264,8 +264,14 @@ class Step:
         return [*self.xs, *self.carry, *self.captured]
 
     def reads(self, captured: Sequence[Tensor]) -> bool:
-        """Whether these can be what the step captures."""
-        return [specification(x) for x in captured] == self.specifications
+        """Whether these, which the step captured before, are still what it is compiled for.
+
+        Whether they require gradients may have changed, and what a constant is.
+        """
+        for x, known in zip(captured, self.specifications):  # noqa: B905 (this loop is hot)
+            if x.tracked is not known[2] if x._array.ndim else specification(x) != known:
+                return False
+        return True
 
     def pull(self, incoming: Sequence[bool]) -> tuple[list[Any], list[Any], list[Tensor]]:
         """Cotangents of each of (xs, carry, captured), or None, as functions of those coming in.

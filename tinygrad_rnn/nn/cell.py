@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from copy import copy
 from functools import lru_cache
 from operator import is_
@@ -13,11 +13,11 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from ..loops import Known, fold, last_of
+from ..loops import Ends, Known, fold, interval, resumed
 from ..op import Op
 from ..ops import where
 from ..ops.shape import take
-from ..tensor import Tensor, owned
+from ..tensor import Tensor, owned, scope
 from .module import Module
 from .moment import Moment
 
@@ -53,6 +53,9 @@ class Way(NamedTuple):
             flags = np.concatenate([flags[1:], np.zeros_like(flags[:1])])
             flags = flags if valid is None else flags & np.logical_or.accumulate(valid)
         return Tensor(flags, name="reset")
+
+
+PLAIN = Way()
 
 
 class Folded(NamedTuple):
@@ -98,10 +101,12 @@ class Part(Module):
 
     def begin(self, batch: int) -> tuple[Tensor, ...]:
         """The state before the first step: zeros (batch, size)."""
-        begin = tuple(map(owned, [np.zeros((batch, size), self.dtype) for size in self.sizes]))
-        for name, h in zip(self.state, begin, strict=True):
+        begin = []
+        for name, size in zip(self.state, self.sizes):  # noqa: B905 (one of each)
+            h = owned(np.zeros((batch, size), self.dtype))
             h.name = f"{name}0"
-        return begin
+            begin.append(h)
+        return tuple(begin)
 
     def check(self) -> None:
         """Refuse a part that cannot be folded."""
@@ -129,9 +134,15 @@ class Part(Module):
 
         Takes what a call of `Recurrent` takes, and what making one takes; a state is a flat tuple.
         """
+        found = None if how else self.met(xs, state)
+        if found is not None:
+            return found
         from .recurrent import alone
 
         return alone(self, xs, state, how)
+
+    def met(self, xs: Any, state: Any) -> Any:
+        """What a call gives, straight from the loop; None unless it has had the like before."""
 
 
 class Cell(Part):
@@ -204,7 +215,26 @@ class Cell(Part):
                 twin.__dict__[name] = change(source, getattr(self, name))
         return twin
 
+    def met(self, xs: Any, state: Any) -> Any:
+        known = _known(self, False)
+        if known is None or known.shown is None or xs.__class__ is not Tensor or xs.ndim != 3:
+            return None
+        if state is None:
+            state = self.begin(xs._array.shape[1])
+        elif state.__class__ is not tuple or not all([s.__class__ is Tensor for s in state]):
+            return None
+        with scope("layer0"):
+            found = known.folded(xs, state, PLAIN)
+        return None if found is None else (found.read("zero"), found.end)
+
     def folded(self, xs: Tensor, state: Sequence[Tensor], way: Way) -> Folded:
+        known = _known(self, way.gates) if way.valid is way.reset is None else None
+        found = None if known is None else known.folded(xs, state, way)
+        return self._folded(xs, state, way, known) if found is None else found
+
+    def _folded(
+        self, xs: Tensor, state: Sequence[Tensor], way: Way, known: _Known | None
+    ) -> Folded:
         run, has_output = Moment(len(xs)), False
         begin = self.begin(xs.shape[1]) if way.reset is not None else ()
         resets, harmless = way.resets(), list(state)
@@ -212,7 +242,6 @@ class Cell(Part):
             xs, harmless = _harmless(xs, state, begin, way, resets)
             for name, first in zip(self.state, harmless, strict=True):
                 first.name = f"{name} first"
-        known = _known(self, way.gates) if way.valid is way.reset is None else None
         modules = self.modules() if known is None else []
         if modules and any([m.draws for m in modules]):
             self._ask(run, xs, state, way.unroll)
@@ -236,20 +265,21 @@ class Cell(Part):
             if valid is not None:
                 new = self.marked(new, old)
                 new = tuple(where(valid, a, b) for a, b in zip(new, old, strict=False))
-            shown = run.shown.values() if way.gates else ()
-            return (*new, y, *shown) if has_output else (*new, *shown)
+            gates = run.shown.values() if way.gates else ()
+            return (*new, y, *gates) if has_output else (*new, *gates)
 
-        def shown() -> tuple[bool, list[str]]:
-            return (known and known.shown) or (has_output, list(run.shown))
+        def ends() -> Ends:
+            return _ends(len(state), has_output, way)
 
         paths = fold(
             one, state, (xs, *streams), names=self.state, reverse=way.reverse,
             checkpoint=way.checkpoint, unrolled=way.unroll, known=known,
-            roots=modules and _foreign(modules), ends=lambda: _ends(len(state), shown()[0], way),
+            roots=modules and _foreign(modules), ends=ends,
         )  # fmt: skip
-        if known is not None:
-            known.shown = shown() if len(xs) else None
-        return _sorted(self.state, state, paths, *shown(), way)
+        shown = list(run.shown) if way.gates else []
+        if known is not None and len(xs):
+            known.shown = has_output, shown
+        return _sorted(self.state, state, paths, has_output, shown, ends(), way)
 
     def check(self) -> None:
         """Refuse a cell that cannot be folded: without sizes, or with a step of other states."""
@@ -298,9 +328,24 @@ class _Known(Known):
     """What a cell does, and how its results are told apart: whether it has an output, and gates."""
 
     def __init__(self, cell: Cell):
-        self.attributes = _attributes(cell)
+        self.names, self.attributes = cell.state, _attributes(cell)
         super().__init__([x for x in self.attributes if isinstance(x, Tensor)])
-        self.shown: Any = None
+        self.shown: tuple[bool, list[str]] | None = None
+        self.ends: dict[tuple[bool, bool], Ends] = {}
+
+    def folded(self, xs: Tensor, state: Sequence[Tensor], way: Way) -> Folded | None:
+        """The cell over a sequence, straight by its loop; None if it has met no such shapes yet."""
+        if self.shown is None or way.unroll or not len(xs):
+            return None
+        has_output, gates = self.shown
+        ends = self.ends.get((way.states, way.last))
+        if ends is None:
+            ends = self.ends[way.states, way.last] = _ends(len(state), has_output, way)
+        every = None if way.checkpoint is None else interval(way.checkpoint, len(xs))
+        results = resumed(self, state, (xs,), way.reverse, every, self.names, ends)
+        if results is None:
+            return None
+        return _sorted(self.names, state, results, has_output, gates, ends, way)
 
 
 _cells: WeakKeyDictionary[Cell, dict[bool, _Known]] = WeakKeyDictionary()
@@ -312,9 +357,10 @@ def _known(cell: Cell, gates: bool) -> _Known | None:
     They are looked at in each call: the same objects, none of which can change but a tensor's
     numbers. None where that cannot be said.
     """
-    known = _cells.setdefault(cell, {})
-    last = known.get(gates)
-    now = _attributes(cell)
+    known = _cells.get(cell)
+    if known is None:
+        known = _cells.setdefault(cell, {})
+    last, now = known.get(gates), _attributes(cell)
     if last is None or len(now) != len(last.attributes) or not all(map(is_, now, last.attributes)):
         known.clear()
         if not _is_ours(cell.__class__) or cell.draws or not all(map(_is_fixed, now)):
@@ -412,32 +458,29 @@ def _harmless(
     return where(way.valid, xs, at_first), states
 
 
-def _ends(count: int, has_output: bool, way: Way) -> set[int]:
+def _ends(count: int, has_output: bool, way: Way) -> Ends:
     """Return of which states, and of an output after them, only the last is asked for."""
     whole = set(range(count)) if way.states else set()
     if not way.last or (has_output and way.valid is not None):
         whole.add(count * has_output)
-    return set(range(count + has_output)) - whole
+    return frozenset(range(count + has_output)) - whole
 
 
 def _sorted(
     names: Sequence[str], state: Sequence[Tensor], paths: Sequence[Tensor], has_output: bool,
-    shown: Sequence[str], way: Way
+    shown: Collection[str], ends: Ends, way: Way
 ) -> Folded:  # fmt: skip
-    """What a fold returned, told apart."""
-    count = len(names)
+    """What a fold returned, told apart; `ends` says of what it is only the last."""
+    count, at = len(names), (0 if way.reverse else -1,)
     states, ys = paths[:count], paths[count if has_output else 0]
-    gates = dict(zip(shown, paths[count + has_output :], strict=False))
     end = tuple(state)
     if len(ys):
-        whole = set(range(count)) - _ends(count, has_output, way)
-        end = tuple(last_of(states, whole, way.reverse))
+        end = tuple([s if k in ends else take(s, index=at) for k, s in enumerate(states)])
+    gates = dict(zip(shown, paths[count + has_output :])) if shown else {}  # noqa: B905 (one each)
     if way.valid is not None:
         gates = {name: where(way.valid, gate, 0) for name, gate in gates.items()}
-    return Folded(
-        lambda how: _read(ys, how, way),
-        end, dict(zip(names, states, strict=True)) if way.states else {}, gates,
-    )  # fmt: skip
+    paths_by_name = dict(zip(names, states, strict=True)) if way.states else {}
+    return Folded(lambda how: _read(ys, how, way), end, paths_by_name, gates)
 
 
 def _read(ys: Tensor, how: str, way: Way) -> Tensor:
