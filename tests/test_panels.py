@@ -189,8 +189,8 @@ def test_a_long_batch_is_cut_into_blocks_and_stays_the_same(doors):
 
 
 def test_rows_that_crowd_one_place_of_the_cache_are_copied_and_stay_the_same(doors):
-    """Rows 4,096 bytes apart are read from a copy where there are enough of them and of columns."""
-    for rows, columns in ((5, 40), (5, 70), (140, 70)):
+    """Rows 4,096 bytes apart are read from a copy where a tile has many and there are columns."""
+    for rows, columns in ((5, 40), (5, 70), (12, 70), (16, 70), (140, 70)):
         x = numbers(2, rows, 1024, dtype=doors.dtype)[..., :300]
         w = numbers(300, columns, dtype=doors.dtype, seed=1)
         assert bits(doors.product(x, w)) == bits(doors.product(x.copy(), w))

@@ -20,4 +20,4 @@ def cache_size(level: int, usual: int, folder: str = FOLDER) -> int:
     return usual
 
 
-FIRST, SECOND = cache_size(1, 32 << 10), cache_size(2, 512 << 10)
+SECOND = cache_size(2, 512 << 10)

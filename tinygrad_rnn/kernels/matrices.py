@@ -14,7 +14,7 @@ from .target import VECTOR_BYTES
 from .written import REALS, symbol
 
 PACK_FROM = 32  # rows of C from which a copy of B pays for itself
-WIDE = 2048  # columns of B that are packed at a time
+WIDE = 1024  # columns of B that are packed at a time
 FEW = NEAR // (4 * DEPTH)  # rows up to which a panel is used by all of them at once
 SHALLOW = 4  # up to this k a product mostly writes C, so it walks C in the order of memory
 IN_PLACE, PACKED, TURNED = range(3)

@@ -13,17 +13,19 @@ import numpy as np
 from llvmlite import binding, ir
 
 from . import target
-from .machine import FIRST, SECOND
+from .machine import SECOND
 from .product import HIGH, REGISTERS, Block, copy_all, sum_up
 from .target import VECTOR_BYTES
 from .written import I64, KINDS, llvm, symbol, write
 
 LINE = 2 * VECTOR_BYTES  # bytes of one row of a panel
-# k is split into blocks of so many, so that a panel takes half of the first cache.
-DEPTH = max(64, FIRST // 2 // LINE // 64 * 64)
+# k is split into blocks of so many: a panel streams in from the second cache as fast as it is used,
+# and each block more reads and writes all of C once more.
+DEPTH = 512
 NEAR = SECOND // 2  # bytes of x that stay in the second cache while the panels go by
-STACK = 1 << 16  # bytes of rows that are copied at a time
+STACK = 1 << 17  # bytes of rows that are copied at a time
 CROWDED = 4096  # bytes: rows so far apart, or a multiple, share one place in the first cache
+WAYS = 8  # rows that fit there
 COPY_FROM = 64  # columns from which it pays to copy rows that do
 TALL = 512  # rows that `gather` packs at a time
 # A few rows go under several panels at once: eight chains or more hide the latency of an FMA.
@@ -154,7 +156,8 @@ def multiply_all(
     rows = one.choose(steps, joined.choose(rows * steps, rows))
     steps = (one | joined).choose(1, steps)
     turned = a_k != w.item
-    crowded = ((a_row & (CROWDED - 1)) == 0) & (rows >= HIGH) & (columns >= COPY_FROM)
+    tile = upwards(rows, upwards(rows, HIGH).least(1))
+    crowded = ((a_row & (CROWDED - 1)) == 0) & (tile > WAYS) & (columns >= COPY_FROM)
     copied = turned | crowded
     with w.when(copied):
         copied_rows(w, a, a_step, a_row, a_k, b, b_k, b_next, c, c_step, c_row, c_col,
