@@ -24,9 +24,10 @@ from .where import ROWS
 Array = np.ndarray[Any, Any]
 FORWARD_LINES, BACKWARD_LINES = 128, 256  # rows (of steps times batch) that a block of time has
 LARGE_SUMS = 1 << 20  # bytes of weights' cotangents from which it pays to visit them less often
+Kinds: TypeAlias = tuple[type, ...]
 Room: TypeAlias = tuple[int, Callable[[], Array]]  # an argument, and what makes its array
 Packs: TypeAlias = dict[int, tuple[weakref.ref[Array], Array]]  # by argument: of what, packed
-OWN = (Buffer, Carried, Total, Scratch, Tall)  # the arrays of one thread
+FRESH, BUFFERS = (Carried, Total), (Buffer, Scratch, Tall)  # the arrays of one thread
 
 
 @dataclass(eq=False)
@@ -118,11 +119,11 @@ class Plan:
         of = [weakref.ref(array) for array in captured]
         return Held(of, arguments, given, values.numbers(self.numbers), packs)
 
-    def layout(self, rows: int, block: int) -> Iterator[Room]:
+    def layout(self, kinds: Kinds, rows: int, block: int) -> Iterator[Room]:
         """Of each such array its place, and what makes it."""
         from ..kernels.panels import gather_size, packed_size
 
-        for k, role in [pair for kind in OWN for pair in self.roles[kind]]:
+        for k, role in [pair for kind in kinds for pair in self.roles[kind]]:
             a, shape = self.arguments[k], self.shapes[k].copy()
             if ROWS in a.shape:
                 shape[0] = rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
@@ -13,13 +14,15 @@ from ..kernels.spare import spare
 from ..kernels.threads import get_num_threads, spread
 from ..tensor import Tensor
 from .entry import Ends
-from .plan import Array, Plan
+from .plan import BUFFERS, FRESH, Array, Plan
 from .program import Program
 from .roles import Carried, Total
 
 SHORT = 3e5  # nanoseconds of work from which a second thread pays
+LITTLE = 1 << 18  # bytes of buffers that are kept for the next call
 LONG = 2e8  # nanoseconds of work between two looks at Ctrl-C
 
+Buffers = list[list[tuple[int, Array]]]  # of each part, by argument
 Arrays = dict[str, Sequence[Any]]  # along time, by their kind; see `Run.part`
 
 
@@ -72,11 +75,14 @@ class Run:
             if keep and every is not None:
                 self.begins[low] = [c.copy() for c in last[: len(self.carry)]]
             last = self.stretch(work, low, high, made, last)
-        self.kept = [array if k in kept else None for k, array in enumerate(made)]
-        ahead, out, count = self.way > 0, [], len(self.carry)
+        work.course.idle.append(work.buffers)
+        self.kept = made
+        if len(kept) < len(made):
+            self.kept = [array if k in kept else None for k, array in enumerate(made)]
+        ahead, out, ends, count = self.way > 0, [], self.ends, len(self.carry)
         for k, end in enumerate(last):
             first = ahead and k < count  # a path has one more
-            out.append(end.copy() if k in self.ends else made[k][first : first + T])
+            out.append(end.copy() if k in ends else made[k][first : first + T])
         return out
 
     def span(self, most: int) -> int:
@@ -141,6 +147,7 @@ class Run:
             work.run(low, high, arrays)
             for k in late:
                 incoming[k].fill(0)
+        work.course.idle.append(work.buffers)
         asked = [dx if wanted[k] else None for k, dx in enumerate(dxs)]
         carried = work.carried(step.carry, wanted[len(dxs) :])
         return [*asked, *carried, *work.totals(step.captured)]
@@ -176,7 +183,9 @@ class Course:
         share = max([1, *[b - a for a, b in self.parts]])  # of the rows
         self.block = max(1, min(length, plan.lines // share))
         self.most = max(self.block, int(LONG / max(1.0, cost)))  # steps of one call
-        self.rooms = [[*plan.layout(b - a, self.block)] for a, b in self.parts]
+        self.fresh = [[*plan.layout(FRESH, b - a, self.block)] for a, b in self.parts]
+        self.buffers = [[*plan.layout(BUFFERS, b - a, self.block)] for a, b in self.parts]
+        self.idle: deque[Buffers] = deque(maxlen=1)  # what the next call takes, if it is little
 
     def cut(self, batch: int | None, cost: float, threads: int) -> list[tuple[int, int]]:
         """The rows of each thread: one thread where there is little to do."""
@@ -185,6 +194,16 @@ class Course:
         count = max(1, min(threads, batch // 4))
         ends = [batch * k // count for k in range(count + 1)]
         return list(pairwise(ends))
+
+    def lent(self) -> Buffers:
+        """The buffers of each thread: whoever has them is alone with them."""
+        try:
+            return self.idle.pop()
+        except IndexError:
+            made = [[(k, make()) for k, make in buffers] for buffers in self.buffers]
+        if sum([buffer.nbytes for buffers in made for _, buffer in buffers]) > LITTLE:
+            self.idle = deque(maxlen=0)
+        return made
 
 
 class Work:
@@ -196,23 +215,27 @@ class Work:
         self.course = course = course_of(plan, run.program.batch, run.length, get_num_threads())
         held, self.numbers = plan.held(run.program.step.captured, run.captured)
         self.begun = 0  # steps that are done
-        self.given = []
-        for rooms in course.rooms:
+        self.given, self.buffers = [], course.lent()
+        for fresh, buffers in zip(course.fresh, self.buffers):  # noqa: B905 (one of each part)
             given = held.copy()
-            for k, make in rooms:
+            for k, make in fresh:
                 given[k] = make()
+            for k, buffer in buffers:
+                given[k] = buffer
             self.given.append(given)
 
     def run(self, low: int, high: int, arrays: Arrays) -> None:
         """The steps low .. high."""
         for a, b in stretches(low, high, self.course.most, self.way):
-            whole = b - a == self.length
+            first = self.given[0]
             for k, kind, j in self.plan.timed:
-                array = arrays[kind][j]
-                if not whole:
-                    array = part(array, a, b, low, self.length, kind == "path")
-                for given in self.given:
-                    given[k] = array
+                first[k] = arrays[kind][j]
+            if b - a < self.length:
+                for k, kind, _ in self.plan.timed:
+                    first[k] = part(first[k], a, b, low, self.length, kind == "path")
+            for given in self.given[1:]:
+                for k, _, _ in self.plan.timed:
+                    given[k] = first[k]
             if len(self.given) == 1:
                 self.call(0, 1, b - a)
             else:
@@ -245,9 +268,8 @@ class Work:
         found: list[Array | None] = [None] * len(captured)
         for at, role in self.plan.roles[Total]:
             first = self.given[0][at]
-            others = [given[at] for given in self.given[1:]]
-            for other in others:
-                first += other
+            for given in self.given[1:]:
+                first += given[at]
             shape = captured[role.k]._array.shape
             found[role.k] = first if first.shape == shape else first.reshape(shape)
         return found
