@@ -31,22 +31,22 @@ class Cotangents:
 
     def add(self, x: Tensor, g: Any, source: Tensor | None = None) -> None:
         """One more term for x, with broadcasting and promotion undone: here, and only here."""
-        sums, array = self.sums, x._array
-        if type(g) is Parts:
-            sums[x] = sums[x].merged(g) if x in sums else g
-            return
+        array, before = x._array, self.sums.get(x)
         if type(g) is not np.ndarray or g.dtype is not array.dtype or g.shape != array.shape:
+            if type(g) is Parts:
+                self.sums[x] = g if before is None else before.merged(g)
+                return
             g = _fitted(g, x, source)
-        if x not in sums:
-            sums[x] = g
+        if before is None:
+            self.sums[x] = g
         elif x in self.terms:
-            np.add(sums[x], g, out=sums[x])
+            before += g
             self.terms[x] += 1
             if self.terms[x] == BLOCK:
                 self.blocks[x] = self.sum_so_far(x)
                 del self.sums[x], self.terms[x]
         else:
-            sums[x] = sums[x] + g
+            self.sums[x] = before + g
             if self.in_place and g.ndim:
                 self.terms[x] = 2
 
@@ -56,23 +56,11 @@ class Cotangents:
             return self.blocks[x] + self.sums[x] if x in self.sums else self.blocks[x]
         return self.sums.get(x)
 
-    def arrived(self, x: Tensor) -> Any:
-        """The whole sum; None when nothing has come this way."""
-        if x in self.blocks:
-            self.sums[x] = self.sum_so_far(x)
-            del self.blocks[x]
-        return self.sums.get(x)
-
 
 def pullback(
-    outputs: Sequence[Tensor],
-    cotangents: Sequence[Any],
-    wrt: Sequence[Tensor] | None = None,
-    *,
-    until: Collection[Tensor] = (),
-    create_graph: bool = False,
-    retain_graph: bool = True,
-) -> dict[Tensor, Any]:
+    outputs: Sequence[Tensor], cotangents: Sequence[Any], wrt: Sequence[Tensor] | None = None, *,
+    until: Collection[Tensor] = (), create_graph: bool = False, retain_graph: bool = True,
+) -> dict[Tensor, Any]:  # fmt: skip
     """Carry the outputs' cotangents back to the tensors in `wrt`, or to every leaf.
 
     Returns the cotangents found: arrays, or tensors with a history under `create_graph`. With
@@ -80,9 +68,13 @@ def pullback(
     is freed as soon as the pass has left it. The pass stops at the tensors in `until`, and where
     nothing in `wrt` lies further back.
     """
-    this = BackwardPass(outputs, cotangents, wrt, until, create_graph, retain_graph)
-    with recording(create_graph), np.errstate(all="ignore"):
-        deque(this.walk(), 0)
+    here = mode.__dict__
+    before, here["recording"] = here["recording"], create_graph
+    try:
+        this = BackwardPass(outputs, cotangents, wrt, until, create_graph, retain_graph)
+        this.run()
+    finally:
+        here["recording"] = before
     return this.found.sums
 
 
@@ -90,30 +82,34 @@ class BackwardPass:
     """One backward pass over a history, youngest first."""
 
     def __init__(
-        self,
-        outputs: Sequence[Tensor],
-        cotangents: Sequence[Any],
-        wrt: Sequence[Tensor] | None = None,
-        until: Collection[Tensor] = (),
-        create_graph: bool = False,
-        retain_graph: bool = True,
-    ):
-        self.order: list[Any] = history(outputs, until)
-        self.wanted = None if wrt is None else _leading_to(wrt, self.order, until)
-        self.kept, self.retain, self.lead = set(wrt or ()), retain_graph, self.wanted or set()
-        self.ends = {*until, *(x for x in self.kept if self.lead.isdisjoint(x.inputs or ()))}
+        self, outputs: Sequence[Tensor], cotangents: Sequence[Any],
+        wrt: Sequence[Tensor] | None = None, until: Collection[Tensor] = (),
+        create_graph: bool = False, retain_graph: bool = True,
+    ):  # fmt: skip
+        order = history(outputs, until)
+        self.order: list[Tensor] = order[::-1]
+        self.wanted, self.kept, self.ends, self.retain = None, set(wrt or ()), until, retain_graph
+        if wrt is not None:
+            self.wanted = lead = _leading_to(wrt, order, until)
+            self.ends = {*until, *(x for x in self.kept if lead.isdisjoint(x.inputs or ()))}
         self.found = Cotangents(in_place=not create_graph)
-        with recording(create_graph):
-            for y, g in zip(outputs, cotangents, strict=True):
-                self.found.add(y, g)
+        for y, g in zip(outputs, cotangents, strict=True):
+            self.found.add(y, g)
+
+    @np.errstate(all="ignore")
+    def run(self) -> None:
+        """Go all the way."""
+        deque(self.walk(), 0)
 
     def walk(self) -> Iterator[tuple[Tensor, Any, Sequence[Any]]]:
         """Each tensor that something arrived at, all of that, and what it gave to each input."""
-        order, found, wanted, ends = self.order, self.found, self.wanted, self.ends
-        sums, blocks, add = found.sums, found.blocks, found.add
-        for k, y in enumerate(order):
-            order[k] = None
-            g = found.arrived(y) if blocks else sums.get(y)
+        order, wanted, ends, here = self.order, self.wanted, self.ends, mode.__dict__
+        found, sums, blocks = self.found, self.found.sums, self.found.blocks
+        while order:
+            y = order.pop()
+            if y in blocks:
+                sums[y], _ = found.sum_so_far(y), blocks.pop(y)
+            g = sums.get(y)
             if g is None:
                 continue
             op, inputs, pulled, gx = y.op, y.inputs, (), None  # nothing is held any longer
@@ -125,17 +121,18 @@ class BackwardPass:
                 except Exception as error:
                     error.add_note(f"while pulling a gradient back through {op.name}{place(y)}")
                     raise
-                if mode.anomaly:
+                if here["anomaly"]:
                     _watch(y, pulled)
                 born = y.born
                 for x, gx in zip(inputs, pulled):  # noqa: B905 (this loop is hot)
                     if x.born > born:
                         raise _stale(x, y)
                     if gx is not None and (x.tracked if wanted is None else x in wanted):
-                        add(x, gx, y)
+                        found.add(x, gx, y)
                 if not self.retain:
-                    y.inputs = None
-                    self.lead.discard(y)
+                    y.inputs = None  # type: ignore[assignment]
+                    if wanted is not None:
+                        wanted.discard(y)
                     if y not in self.kept:
                         del sums[y]
             yield y, g, pulled
@@ -277,12 +274,15 @@ def _seed(y: Tensor, cotangent: Operand | None, who: str) -> Tensor:
             "without create_graph=True."
         )
     if cotangent is None:
-        if y.size != 1:
+        array = y._array
+        if array.size != 1:
             raise RuntimeError(
                 f"{who}: the gradient is implicit only for a result of one element, got shape "
                 f"{y.shape}. Reduce it (y.sum()); only backward() and tg.grad() take gradients."
             )
-        return owned(np.ones(y.shape, y.dtype))
+        one = np.empty(array.shape, array.dtype)
+        one.fill(1)
+        return owned(one)
     seed = cotangent if isinstance(cotangent, Tensor) else Tensor(cotangent)
     if seed.shape != y.shape or seed.dtype.kind not in "fiu":
         raise ValueError(
@@ -312,11 +312,12 @@ def backward(y: Tensor, gradient: Operand | None = None, *, retain_graph: bool =
 def _leave(found: dict[Tensor, Any]) -> None:
     """Add what a pass found to the gradients of leaves; those of the tensors in between it is."""
     own = frozenset([next(_births)])
+    here = {"passes": own}
     for x, g in found.items():
         if x.tracked and type(x._array) is not tuple:
-            g, before = np.asarray(g), None if x.op else x._grad
+            before = None if x.op else x._grad
             x._grad = owned(g if before is None else before._array + g)
-            x._grad.attrs = {"passes": own | passes(before)}
+            x._grad.attrs = here if before is None else {"passes": own | passes(before)}
 
 
 def passes(g: Tensor | None) -> frozenset[int]:
@@ -325,14 +326,9 @@ def passes(g: Tensor | None) -> frozenset[int]:
 
 
 def grad(
-    y: Tensor,
-    xs: Tensor | Sequence[Tensor],
-    gradient: Operand | None = None,
-    *,
-    create_graph: bool = False,
-    retain_graph: bool | None = None,
-    allow_unused: bool = False,
-) -> Any:
+    y: Tensor, xs: Tensor | Sequence[Tensor], gradient: Operand | None = None, *, create_graph: bool
+    = False, retain_graph: bool | None = None, allow_unused: bool = False,
+) -> Any:  # fmt: skip
     """Return the gradient of `y` with respect to a tensor, or to each of several (then a list).
 
     Each is the total derivative, whether or not one of `xs` depends on another; `.grad` is left

@@ -13,7 +13,7 @@ from typing import Any, cast
 import numpy as np
 
 from . import kernels
-from .refusals import F, refuse_words, worded
+from .refusals import F, refuse_words
 from .tensor import (
     _NONE,
     Outline,
@@ -51,15 +51,12 @@ class Op:
     arrays only, the plain array. Inputs come first, attributes (`axis=...`) after them.
     """
 
+    __slots__ = ("__dict__", "__weakref__", "arity", "body", "count", "ours", "rules", "trusted")
+
     def __init__(
-        self,
-        body: Callable[..., Any],
-        rules: Sequence[Callable[..., Any] | None],
-        *,
-        pointwise: bool = False,
-        variadic: bool = False,
-        declared: Declared = Declared(),
-    ):
+        self, body: Callable[..., Any], rules: Sequence[Callable[..., Any] | None], *, pointwise:
+        bool = False, variadic: bool = False, declared: Declared = Declared(),
+    ):  # fmt: skip
         if not callable(body):
             raise TypeError(
                 f"an op is made of a function, got {type(body).__name__}. Give one derivative per "
@@ -80,8 +77,8 @@ class Op:
         if len(parameters) < self.arity:
             raise TypeError(f"{self.name}: {len(rules)} derivatives for {len(parameters)} inputs")
         rest = parameters[max(self.arity, 0) :]
-        self.attributes = [p.name for p in rest]
-        self.words = frozenset(self.attributes)
+        self.attributes = dict.fromkeys([p.name for p in rest])
+        self.count = None if rest or variadic or not self.ours else len(rules)
         self.defaults = {p.name: p.default for p in rest if p.default is not p.empty}
 
     def __repr__(self) -> str:
@@ -99,23 +96,18 @@ class Op:
         return _found, (self.body.__module__, self.body.__qualname__)
 
     def __call__(self, *inputs: Any, **attrs: Any) -> Any:
-        if not self.ours:
-            self._check_attributes(inputs, attrs)
-        if len(inputs) != self.arity >= 0 or ((attrs or self.words) and attrs.keys() != self.words):
+        if attrs or len(inputs) != self.count:
             inputs, attrs = self._bound(inputs, attrs)
+        arrays = []
         for x in inputs:
             if type(x) is not Tensor:
-                if Tensor not in map(type, inputs):
-                    return self._plainly(inputs, attrs)
-                inputs = self._as_tensors(inputs)
-                break
-        trace = mode.trace
-        if trace is not None:
-            y = trace.record(self, inputs, attrs)
+                return self._plainly(inputs, attrs)
+            arrays.append(x._array)
+        if mode.trace is not None:
+            y = mode.trace.record(self, inputs, attrs)
             if y is not None:
                 return y
         try:
-            arrays = _arrays(inputs)
             out = self.body(*arrays, **attrs) if self.trusted else self._guarded(arrays, attrs)
         except (ValueError, TypeError, IndexError, AttributeError) as error:
             raise self._refusal(error, inputs, attrs) from error
@@ -129,9 +121,11 @@ class Op:
         return tuple([pick._remember(part, (whole,), {"i": i}) for i, part in enumerate(out)])
 
     def _plainly(self, inputs: Sequence[Any], attrs: dict[str, Any]) -> Any:
-        """The op as a function of NumPy's: arrays in, array out."""
+        """The op as a function of NumPy's: arrays in, array out. One tensor makes all tensors."""
         for x in inputs:
             if type(x) is not np.ndarray or x.dtype.kind not in "biuf":
+                if Tensor in map(type, inputs):
+                    return self(*self._as_tensors(inputs), **attrs)
                 inputs = self._as_arrays(inputs)
                 break
         if self.trusted:
@@ -150,19 +144,20 @@ class Op:
 
     def _remember(self, out: Any, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> Tensor:
         """The only place where a tensor with a past is born."""
-        kind = type(out)
-        if kind is not np.ndarray and kind is not tuple:
+        if type(out) is not np.ndarray and type(out) is not tuple:
             out = np.asarray(out)
-        here = mode.__dict__
-        y = object.__new__(Tensor)
+        here, y = mode.__dict__, _new(Tensor)
         y._array, y._grad, y.name, y.line = out, None, None, None
-        y.tracked, y.op, y.inputs, y.attrs = False, None, (), _NONE
         y.born, y.scope = next(_births), here["scope"]
-        if here["recording"] and (kind is tuple or out.dtype.kind == "f"):  # else without slope
+        if here["recording"]:
             for x in inputs:
-                if x.tracked:
+                if x.tracked and (type(out) is tuple or out.dtype.kind == "f"):  # else no slope
                     y.tracked, y.op, y.inputs, y.attrs = True, self, inputs, attrs or _NONE
                     break
+            else:
+                y.tracked, y.op, y.inputs, y.attrs = False, None, (), _NONE
+        else:
+            y.tracked, y.op, y.inputs, y.attrs = False, None, (), _NONE
         if here["anomaly"]:
             _watch(self, inputs, y)
         return y
@@ -189,32 +184,25 @@ class Op:
         tensors, so that what it does can be differentiated again.
         """
         inputs, attrs, answer = y.inputs, y.attrs, y._array
-        values: Any = _arrays(inputs)
         if type(answer) is tuple:
             g = g.filled(answer)
+        given = (g, y, *inputs) if mode.recording else (g, answer, *_arrays(inputs))
         if not self.ours:
-            _freeze(*(g if g.__class__ is tuple else (g,)), answer, *values)
-        if mode.recording:
-            answer, values = y, inputs
+            _freeze(*(g if g.__class__ is tuple else (g,)), answer, *_arrays(inputs))
+        pulled: list[Any] = []
         if self.arity < 0:
-            pulled = list(self.rules[0](g, answer, *values, **attrs))  # type: ignore[misc]
+            pulled += self.rules[0](*given, **attrs)  # type: ignore[misc]
             if len(pulled) != len(inputs):
                 raise ValueError(
                     f"{self.name}: its derivative returned {len(pulled)} cotangents for "
                     f"{len(inputs)} inputs. Return one each, None where there is none."
                 )
         else:
-            pulled, count = [], len(inputs)
             for rule, x in zip(self.rules, inputs):  # noqa: B905 (this loop is hot)
-                gx = None
                 if rule is not None and (x.tracked if wanted is None else x in wanted):
-                    if attrs or count > 2:
-                        gx = rule(g, answer, *values, **attrs)
-                    elif count == 2:  # unpacking them would take as long as the arithmetic
-                        gx = rule(g, answer, values[0], values[1])
-                    else:
-                        gx = rule(g, answer, values[0])
-                pulled.append(gx)
+                    pulled.append(rule(*given, **attrs) if attrs else rule(*given))
+                else:
+                    pulled.append(None)
         if not self.ours:
             _freeze(*pulled)
             self._check_pulled(pulled, inputs, wanted)
@@ -243,7 +231,9 @@ class Op:
 
     def _bound(self, inputs: tuple[Any, ...], attrs: dict[str, Any]) -> tuple[Any, Any]:
         """Tell inputs from attributes given by position, and fill in the defaults."""
-        if self.arity >= 0:
+        if not self.ours:
+            self._check_attributes(inputs, attrs)
+        if len(inputs) != self.arity >= 0:
             if len(inputs) < self.arity:
                 raise TypeError(f"{self.name}: expected {self.arity} inputs, got {len(inputs)}")
             rest = inputs[self.arity :]
@@ -254,9 +244,11 @@ class Op:
                     + f", got {len(inputs)} arguments"
                 )
             inputs, attrs = inputs[: self.arity], dict(zip(self.attributes, rest)) | attrs  # noqa: B905
-        if self.ours:
-            refuse_words("f", self.name, attrs, self.attributes)
-        return inputs, {**self.defaults, **attrs}
+        if attrs.keys() != self.attributes.keys():
+            if self.ours:
+                refuse_words("f", self.name, attrs, self.attributes)
+            attrs = {**self.defaults, **attrs}
+        return inputs, attrs
 
     def _refusal(self, error: Exception, inputs: Sequence[Tensor], attrs: Any) -> Exception:
         if mode.trace is None:
@@ -364,19 +356,22 @@ def function(inputs: int = 0, **declared: Any) -> Callable[[F], F]:
     """
 
     def declare(body: F) -> F:
-        names = [*inspect.signature(body).parameters][:inputs]
+        names = [*inspect.signature(body).parameters]
 
         @wraps(body)
-        def prepared(*given: Any, **words: Any) -> Any:
+        def made(*given: Any, **words: Any) -> Any:
             for x in given[:inputs]:
                 if type(x) is not Tensor:
                     given = (*map(operand, given[:inputs]), *given[inputs:])
                     break
             if words:
-                words |= {name: operand(words[name]) for name in names if name in words}
-            return body(*given, **words)
+                words |= {name: operand(words[name]) for name in names[:inputs] if name in words}
+            try:
+                return body(*given, **words)
+            except TypeError:
+                refuse_words("f", body.__qualname__, words, names)
+                raise
 
-        made = worded("f")(prepared if inputs else body)
         vars(made)["declared"] = Declared(**declared)
         return cast(F, made)
 
@@ -386,6 +381,9 @@ def function(inputs: int = 0, **declared: Any) -> Callable[[F], F]:
 def operand(x: Any) -> Any:
     """Return x as a tensor or an array."""
     return x if isinstance(x, Tensor) else as_array(x)
+
+
+_new = object.__new__
 
 
 def _found(module: str, name: str) -> Any:

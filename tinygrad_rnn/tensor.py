@@ -568,6 +568,9 @@ def history(outputs: Iterable[Tensor], until: Collection[Tensor] = ()) -> list[T
         for x in y.inputs:
             if x not in known:
                 known.add(x)
-                if x not in until:
+                if x.op is not None and x not in until:
                     stack.append(x)
-    return sorted(known, key=operator.attrgetter("born"), reverse=True)
+    return sorted(known, key=_birth, reverse=True)
+
+
+_birth = operator.attrgetter("born")

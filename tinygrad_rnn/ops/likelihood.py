@@ -118,14 +118,9 @@ def cross_entropy(
 
 @function()
 def nll_loss(
-    log_probs: Operand,
-    target: Operand,
-    *,
-    mask: Operand | None = None,
-    ignore_index: int = -100,
-    weight: Operand | None = None,
-    reduction: str = MEAN,
-) -> Tensor:
+    log_probs: Operand, target: Operand, *, mask: Operand | None = None, ignore_index: int = -100,
+    weight: Operand | None = None, reduction: str = MEAN,
+) -> Tensor:  # fmt: skip
     """Return -log_probs[target], summed or averaged: `cross_entropy` once log_softmax was taken.
 
     Shapes, arguments and errors as for `cross_entropy`; meaning of `torch.nn.functional.nll_loss`,

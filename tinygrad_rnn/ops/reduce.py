@@ -30,7 +30,9 @@ def axes_of(x: Tensor, axis: Axis) -> tuple[int, ...]:
 
 
 @primitive(
-    lambda g, y, x, axis, keepdims: broadcast_to(kept(g, x, axis), shape=x.shape),
+    lambda g, y, x, axis, keepdims: broadcast_to(
+        g if axis is None else kept(g, x, axis), shape=x.shape
+    ),
     loop="summed",
     sign="Σ",
     method=True,

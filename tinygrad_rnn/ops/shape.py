@@ -64,6 +64,10 @@ def broadcast_to(x: Value, shape: Any) -> Value:
     tensor([[1., 1.],
             [2., 2.]], dtype=float64)
     """
+    if not x.ndim and type(shape) is tuple:  # NumPy's own takes as long as eight products
+        y = np.ndarray(shape, x.dtype, x, 0, (0,) * len(shape))
+        y.setflags(write=False)
+        return y
     return np.broadcast_to(x, shape)
 
 
