@@ -26,7 +26,6 @@ FORWARD_LINES, BACKWARD_LINES = 128, 256  # rows (of steps times batch) that a b
 LARGE_SUMS = 1 << 20  # bytes of weights' cotangents from which it pays to visit them less often
 Kinds: TypeAlias = tuple[type, ...]
 Room: TypeAlias = tuple[int, Callable[[], Array]]  # an argument, and what makes its array
-Packs: TypeAlias = dict[int, tuple[weakref.ref[Array], Array]]  # by argument: of what, packed
 FRESH, BUFFERS = (Carried, Total), (Buffer, Scratch, Tall)  # the arrays of one thread
 
 
@@ -38,7 +37,7 @@ class Plan:
     arguments: list[Argument]
     sizes: InitVar[dict[str, int]]
     values: tuple[int, ...]  # of the sizes that the text speaks of
-    numbers: list[Tensor]
+    numbers: list[Tensor]  # which are handed over as such
     lines: int
     called: dict[str, Called]
     function: Any = None
@@ -53,7 +52,7 @@ class Plan:
         ]  # of one row
         self.timed = [(k, role.kind, role.k) for k, role in self.roles[Timed]]
         self.courses = Cache(64)  # by the number of steps and of threads, see `Course` of runtime
-        self.last: Held | None = None
+        self.known = Cache(8)  # what is held, by the captured arrays
 
     @cached_property
     def led(self) -> set[int]:
@@ -91,33 +90,46 @@ class Plan:
     def held(self, tensors: Sequence[Tensor], captured: Sequence[Array]) -> tuple[Any, Array]:
         """The arguments that are the same at all times, in their places among all, and numbers.
 
-        What is made of captured arrays is kept until one of them is another: an array in a graph
-        never changes. They themselves are not kept.
+        What is made of captured arrays is kept as long as they are there: an array in a graph never
+        changes. They themselves are not kept.
         """
-        last = self.last
-        if last is None or not all(map(is_, [ref() for ref in last.of], captured)):
-            packs = {} if last is None else last.packs
-            last = self.last = self.made_of(Values(tensors, captured), captured, packs)
-        held = last.arguments.copy()
-        for k, j in last.given:
+        key = tuple(map(id, captured))
+        known: Held | None = self.known.get(key)
+        if known is None or not all(map(is_, [ref() for ref in known.of], captured)):
+            for old, other in [*self.known.items()]:
+                if any([ref() is None for ref in other.of]):
+                    self.known.pop(old, None)
+            known = self.known.keep(key, self.made_of(tensors, captured))
+        held = known.arguments.copy()
+        for k, j in known.given:
             held[k] = captured[j]
-        return held, last.numbers
+        return held, known.numbers
 
-    def made_of(self, values: Values, captured: Sequence[Array], packs: Packs) -> Held:
-        """What is held of these arrays; `packs` is what was packed before."""
+    def made_of(self, tensors: Sequence[Tensor], captured: Sequence[Array]) -> Held:
+        """What is held of these arrays."""
+        from ..kernels import generated
+
+        made: dict[Tensor, Any] = dict(zip(tensors, captured, strict=True))
+        fixed = [role.of for kind in (Fixed, Packed) for _, role in self.roles[kind]]
+        with np.errstate(all="ignore"):
+            for y in history([*fixed, *self.numbers], made)[::-1]:
+                if y not in made:
+                    given = [made[x] for x in y.inputs]
+                    made[y] = y.op.body(*given, **y.attrs) if y.op else y._array
         arguments: list[Any] = [None] * len(self.arguments)
-        given = []
+        same, place = [], {x: j for j, x in enumerate(tensors)}
         for k, role in self.roles[Fixed]:
-            array = np.asarray(values.of(role.of), order="C")
-            same = [j for j, one in enumerate(captured) if one is array]
-            if same:
-                given.append((k, same[0]))
+            array = np.asarray(made[role.of], order="C")
+            if role.of in place and array is made[role.of]:
+                same.append((k, place[role.of]))
             else:
                 arguments[k] = array
         for k, role in self.roles[Packed]:
-            arguments[k] = packed(values, role.of, packs, k)
-        of = [weakref.ref(array) for array in captured]
-        return Held(of, arguments, given, values.numbers(self.numbers), packs)
+            arguments[k] = generated.packed(made[role.of])
+        numbers = NO_NUMBERS
+        if self.numbers:
+            numbers = np.array([np.asarray(made[x]).item() for x in self.numbers], np.float64)
+        return Held([weakref.ref(array) for array in captured], arguments, same, numbers)
 
     def layout(self, kinds: Kinds, rows: int, block: int) -> Iterator[Room]:
         """Of each such array its place, and what makes it."""
@@ -150,54 +162,6 @@ class Held(NamedTuple):
     arguments: list[Any]
     given: list[tuple[int, int]]  # which argument is which of them, as it is
     numbers: Array
-    packs: Packs
-
-
-def packed(values: Values, x: Tensor, packs: Packs, k: int) -> Array:
-    """Weights as the products read them: packed again when they are other weights.
-
-    An array in a graph never changes, so the same array is the same weights.
-    """
-    root, known = values.root(x), packs.get(k)
-    if known is not None and root is not None and known[0]() is root:
-        return known[1]
-    from ..kernels import generated
-
-    out: Array = generated.packed(values.of(x))
-    if root is not None:
-        packs[k] = weakref.ref(root), out
-    return out
-
-
-class Values:
-    """The fixed arrays, by their tensors; what is made of them is computed when asked for."""
-
-    def __init__(self, tensors: Sequence[Tensor], captured: Sequence[Array]):
-        self.known: dict[Tensor, Any] = dict(zip(tensors, captured, strict=True))
-
-    def of(self, x: Tensor) -> Any:
-        known = self.known
-        if x not in known:
-            with np.errstate(all="ignore"):
-                for y in history([x], known)[::-1]:
-                    if y not in known:
-                        given = [known[z] for z in y.inputs]
-                        known[y] = y.op.body(*given, **y.attrs) if y.op else y._array
-        return known[x]
-
-    def root(self, x: Tensor) -> Array | None:
-        """The only captured array that something fixed comes from; None if there are several."""
-        while x.op is not None and len(x.inputs) == 1:
-            (x,) = x.inputs
-        ends = history([x]) if x.op else [x]
-        roots = [self.known.get(y) for y in ends if not y.op]
-        return roots[0] if all(root is roots[0] for root in roots) else None
-
-    def numbers(self, tensors: Sequence[Tensor]) -> Array:
-        """The numbers that are handed over."""
-        if not tensors:
-            return NO_NUMBERS
-        return np.array([np.asarray(self.of(x)).item() for x in tensors], np.float64)
 
 
 NO_NUMBERS = np.empty(0)

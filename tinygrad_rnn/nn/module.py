@@ -124,7 +124,10 @@ class Module:
 
     def parameters(self) -> list[Tensor]:
         """The tensors that training changes, in order."""
-        return [x for _, x in self.named_parameters()]
+        found: dict[Tensor, None] = {}
+        if not _gather(self, found, set()):
+            return [x for _, x in self.named_parameters()]
+        return [x for x in found if x.tracked]
 
     def modules(self) -> list[Module]:
         """This module and all inside it."""
@@ -280,6 +283,27 @@ def _walk(x: Any, path: str, seen: set[int] | None = None) -> Iterator[tuple[str
         parts: Any = enumerate(x) if isinstance(x, list | tuple) else None
         for name, part in parts or (x if isinstance(x, dict) else vars(x)).items():
             yield from _walk(part, f"{path}.{name}" if path else str(name), seen)
+
+
+def _gather(x: Any, found: dict[Tensor, None], seen: set[int]) -> bool:
+    """Find the leaf tensors within a module, in the order of `_walk` but without their paths.
+
+    Returns whether these are apart for sure: keys of a dict that are no words may be alike.
+    """
+    seen.add(id(x))
+    apart, parts = True, x
+    if not isinstance(x, list | tuple):
+        held = x if isinstance(x, dict) else vars(x)
+        apart, parts = held is not x or all([str(key).isidentifier() for key in x]), held.values()
+    for part in parts:
+        if type(part) is Tensor:
+            if part.op is None:
+                found[part] = None
+        elif type(part) in _PLAIN or id(part) in seen:
+            continue
+        elif isinstance(part, Module | list | tuple | dict):
+            apart = _gather(part, found, seen) and apart
+    return apart
 
 
 def count_parameters(module: Module) -> int:
