@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
 from typing import Any
 
 import numpy as np
@@ -86,15 +87,15 @@ class BackwardPass:
         wrt: Sequence[Tensor] | None = None, until: Collection[Tensor] = (),
         create_graph: bool = False, retain_graph: bool = True,
     ):  # fmt: skip
-        order = history(outputs, until)
-        self.order: list[Tensor] = order[::-1]
         self.wanted, self.kept, self.ends, self.retain = None, set(wrt or ()), until, retain_graph
         if wrt is not None:
-            self.wanted = lead = _leading_to(wrt, order, until)
+            self.wanted = lead = _leading_to(wrt, history(outputs, until), until)
             self.ends = {*until, *(x for x in self.kept if lead.isdisjoint(x.inputs or ()))}
         self.found = Cotangents(in_place=not create_graph)
         for y, g in zip(outputs, cotangents, strict=True):
             self.found.add(y, g)
+        self.waiting = [(-y.born, id(y), y) for y in {*outputs}]  # a heap, the youngest first
+        heapify(self.waiting)
 
     @np.errstate(all="ignore")
     def run(self) -> None:
@@ -102,16 +103,18 @@ class BackwardPass:
         deque(self.walk(), 0)
 
     def walk(self) -> Iterator[tuple[Tensor, Any, Sequence[Any]]]:
-        """Each tensor that something arrived at, all of that, and what it gave to each input."""
-        order, wanted, ends, here = self.order, self.wanted, self.ends, mode.__dict__
-        found, sums, blocks = self.found, self.found.sums, self.found.blocks
-        while order:
-            y = order.pop()
+        """Each tensor that something arrived at, all of that, and what it gave to each input.
+
+        Inputs are older than outputs: when a tensor is the youngest, all has arrived there.
+        """
+        waiting, wanted, ends, here = self.waiting, self.wanted, self.ends, mode.__dict__
+        found, push, retain = self.found, heappush, self.retain
+        sums, blocks, add = found.sums, found.blocks, found.add
+        while waiting:
+            y = heappop(waiting)[2]
             if y in blocks:
                 sums[y], _ = found.sum_so_far(y), blocks.pop(y)
-            g = sums.get(y)
-            if g is None:
-                continue
+            g = sums[y]
             op, inputs, pulled, gx = y.op, y.inputs, (), None  # nothing is held any longer
             if inputs is None:
                 history([y])  # refuses what another pass has freed since
@@ -128,8 +131,10 @@ class BackwardPass:
                     if x.born > born:
                         raise _stale(x, y)
                     if gx is not None and (x.tracked if wanted is None else x in wanted):
-                        found.add(x, gx, y)
-                if not self.retain:
+                        if x not in sums and x not in blocks:
+                            push(waiting, (-x.born, id(x), x))
+                        add(x, gx, y)
+                if not retain:
                     y.inputs = None  # type: ignore[assignment]
                     if wanted is not None:
                         wanted.discard(y)
