@@ -182,7 +182,7 @@ def test_the_core_stays_readable():
     engine = ("tensor", "op", "grad", "check", "refusals")
     how = [p for p in FILES if room(p) in engine or (room(p) == "ops" and p.stem in MACHINERY)]
     assert _lines(how) <= 1170
-    assert _lines([p for p in FILES if room(p) == "loops"]) <= 3220
+    assert _lines([p for p in FILES if room(p) == "loops"]) <= 3260
 
 
 def test_the_whole_stays_small():
