@@ -59,8 +59,11 @@ class Again:
     has done so far is the beginning of a trace, which goes on from there.
     """
 
+    loops = True
+
     def __init__(self, past: Past, given: Sequence[Tensor]):
         self.past, self.leaves, self.count = past, past.leaves, 0
+        self.became: Trace | None = None
         self.captured: list[Tensor] = []
         for leaf, x in zip(past.leaves, given, strict=True):
             leaf.name = x.name
@@ -73,6 +76,8 @@ class Again:
 
     def record(self, op: Op, inputs: Sequence[Tensor], attrs: dict[str, Any]) -> Any:
         """What the op gave the last time, if it is that op on that."""
+        if self.became is not None:
+            return self.became.record(op, inputs, attrs)
         calls, k, known = self.past.calls, self.count, len(self.captured)
         if k < len(calls):
             done, given, words, tag, scope, recording, answer, _ = calls[k]
@@ -119,7 +124,7 @@ class Again:
 
     def turned(self) -> Trace:
         """The trace of what it has done so far, which takes its place."""
-        past, made = self.past, Trace(())
+        past, made = self.past, Trace((), loops=True)
         count = past.calls[self.count - 1].nodes if self.count else 0
         known = {y: self.captured[k] for y, k in past.outside.items() if k < len(self.captured)}
         made.leaves, made.captured, made.done = past.leaves, self.captured, None
@@ -130,6 +135,5 @@ class Again:
             y.born, y.inputs = next(_births), tuple([known.get(x, x) for x in y.inputs])
             if y in past.around:
                 made.around[y] = past.around[y]
-        if mode.trace is self:
-            mode.trace = made
+        self.became = made
         return made

@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
-
-import numpy as np
+from typing import Any, NamedTuple
 
 from ..ops.arithmetic import add
 from ..tensor import Tensor
@@ -17,10 +15,10 @@ from .formula import cheap
 from .makers import looped, product, row_of
 from .nodes import Coupled, Node, ordered
 from .plan import BACKWARD_LINES, LARGE_SUMS, Plan
-from .roles import Argument, Place
+from .roles import Place
 from .schedule import Piece, Store, reads
 from .sums import gathered
-from .trace import Step, detached, is_written
+from .trace import Step, detached
 from .where import ROWS, TURNED, Way, fixed, here, offset, straight
 
 
@@ -50,8 +48,8 @@ class Backward(Draft):
     head = "backward", "The derivative of the step, backward in time.", "<"
     writes = ("path", "dx")
 
-    def __init__(self, step: Step, batch: int | None, incoming: Sequence[bool]):
-        super().__init__(step, batch)
+    def __init__(self, step: Step, batch: int | None, incoming: Sequence[bool], *around: Any):
+        super().__init__(step, batch, *around)
         lowering = self.lowering
         lowering.tensors(step.ops)
         gs, pulled, ops = step.pull(incoming)
@@ -67,6 +65,7 @@ class Backward(Draft):
         self.terms: list[Term] = []
         self.totals: dict[int, str] = {}  # where the cotangents of captured arrays are added up
         self.talls: dict[str, str] = {}  # arrays that are packed for sums of products
+        self.scratch = ""
 
     def arriving(self, k: int, g: Tensor, incoming: Node | None) -> Node:
         """The cotangent of a new carry: what the step after passed back, and what came from
@@ -82,19 +81,9 @@ class Backward(Draft):
 
     def fix(self, ops: Sequence[Tensor]) -> None:
         """What of the derivative depends on fixed arrays only is done once, before the loop."""
-        step, made = self.step, 0
-        fixed, forward = {*step.captured}, {*step.ops, *step.xs, *step.carry}
-        for y in ops:
-            for x in y.inputs:
-                if x not in fixed and x.op is None and type(x._array) is np.ndarray:
-                    fixed.add(x)
-                    if not x.ndim and not is_written(x):
-                        self.captured(x, "number")
-            if y.inputs and fixed.issuperset(y.inputs) and y not in forward:
-                fixed.add(y)
-                made += 1
-                if type(y._array) is not tuple:
-                    self.captured(y, f"{y.op.name}{made}")
+        for k, x in enumerate(self.step.fixed(ops), 1):
+            if type(x._array) is not tuple:
+                self.captured(x, f"{x.op.name}{k}" if x.op else "number")
 
     # -- what it reads of the forward pass ---------------------------------------------------------
 
@@ -102,11 +91,12 @@ class Backward(Draft):
         """What is read of the forward pass and cannot cheaply be recomputed."""
         step, known = self.step, self.lowering.known
         mine = {known[y]: y for y in step.ops if isinstance(known[y], Node)}
+        loops = {n.inputs[0] for n in mine if isinstance(n, nodes.Part)}
         outputs = [p for p in self.pulled if p is not None]
         there = {known[y] for y in step.results if y in known}
         stored = {
             x
-            for n in ordered(outputs) if n not in mine or n in outputs
+            for n in ordered(outputs) if n not in loops and (n not in mine or n in outputs)
             for x in (*n.inputs, n) if x in mine and x not in there
         }  # fmt: skip
         for n in sorted(stored, key=lambda n: -n.born):
@@ -242,11 +232,9 @@ class Backward(Draft):
         schedule.settle(g)
         packed = g in shared  # more than one product reads it: packed once for all
         right = self.tall(g) if packed else places.array(g, True)
-        operands = f"{places.array(x, True)}, {right}, {total}, scratch, {begins}"
+        self.scratch = self.scratch or places.argument("scratch", roles.Scratch(), g)
+        operands = f"{places.array(x, True)}, {right}, {total}, {self.scratch}, {begins}"
         schedule.late.append(f"gather_packed({operands})" if packed else f"gather({operands})")
-        dtype = self.step.captured[term.k].dtype
-        scratch = Argument("scratch", roles.Scratch(), dtype, True)
-        places.arguments.setdefault("scratch", scratch)
 
     def tall(self, g: Node) -> str:
         """A block of steps as one tall matrix, packed for the products that sum over it."""

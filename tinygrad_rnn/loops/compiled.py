@@ -9,9 +9,10 @@ from typing import Any
 from .. import caches
 from ..kernels import compiles
 from ..ops.shape import check_index
-from ..tensor import Tensor, _births, mode
+from ..tensor import Outline, Tensor, _births, mode
 from .again import Again, Past
-from .entry import NONE, Ends, Known, Steps, warn
+from .entry import NONE, Ends, Known, Steps, last_of, warn
+from .inside import Inner, program_inside, within
 from .nodes import Unsupported
 from .program import Program, program_of
 from .runtime import Run, Told
@@ -36,8 +37,11 @@ def compiled(
     """The results of a scan run as a loop; None where the step has no compiled form.
 
     `roots` are what may change something when the step is run: they are looked at before and after.
-    `known`, if given, remembers what the step does.
+    `known`, if given, remembers what the step does. In a step that is traced they are of an op.
     """
+    if mode.trace is not None:
+        found = _inside(step, state, inputs, steps, reverse, names, roots)
+        return found and last_of(found, ends() if ends else NONE, reverse)
     began = next(_births)
     given = _shapes(state, inputs)
     again = partial(_traced, step, inputs, state, names, roots)
@@ -85,6 +89,21 @@ def _run(
     return list(scanned.several(tuple(run.forward(keep)), read, {"run": run}))
 
 
+def _inside(
+    step: Steps, state: Any, inputs: Any, steps: int, reverse: bool, names: Any, roots: Any
+) -> list[Tensor] | None:
+    """The results of a scan in a step that is traced; None where it is to be written out."""
+    around, made = mode.trace, _traced(step, inputs, state, names, roots)
+    read, key = (*inputs, *state, *made.captured), ("inside", made.key())
+    program = caches.programs.recent(key)  # the same object for all that do the same
+    if program is None:
+        program = caches.programs.keep(key, program_inside(made))
+    if program.__class__ is not Program or all([x._array.__class__ is not Outline for x in read]):
+        return None
+    inner = Inner(program, steps, reverse, tuple(names))
+    return list(around.record(within, read, {"scan": inner})[: len(made.results)])
+
+
 def _shapes(state: Sequence[Tensor], inputs: Sequence[Tensor]) -> Any:
     return (
         tuple([(x._array.shape[1:], x._array.dtype, x.tracked) for x in inputs]),
@@ -111,7 +130,7 @@ def _traced(
     step: Steps, inputs: Any, state: Any, names: Any, roots: Sequence[Any], past: Past | None = None
 ) -> Any:
     if past is None:
-        made = trace(step, [at_one_time(x) for x in inputs], state, roots)
+        made = trace(step, [at_one_time(x) for x in inputs], state, roots, loops=True)
     else:
         made = trace(step, inputs, state, roots, Again(past, [*inputs, *state]))
     for leaf, name in zip(made.leaves[len(inputs) :], names, strict=False):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -31,13 +33,14 @@ class Draft:
 
     `head`: its name, what it says it is, and how `way` compares with 0 where time goes up.
     `writes`: the kinds of arrays along time that it is given to write in.
+    A loop in a step of a loop has the places `around`; `outside` are the nodes of what it reads.
     """
 
     head = "forward", "The step, forward in time.", ">"
     writes: tuple[str, ...] = ("path", "made")
 
-    def __init__(self, step: Step, batch: int | None):
-        self.step, self.batch = step, batch
+    def __init__(self, step: Step, batch: int | None, around: Any = None, outside: Any = None):
+        self.step, self.batch, self.outside = step, batch, {} if outside is None else outside
         sizes = Sizes()
         for word, tensors in (("H", step.carry), ("I", step.xs), ("N", step.captured)):
             for x in tensors:
@@ -45,8 +48,10 @@ class Draft:
                 for n in inner[::-1]:
                     if word != "N" or n != batch:
                         sizes.add(n, word)
-        self.lowering, self.places = Builder(sizes, batch), Places(sizes, batch is not None)
-        self.schedule = Schedule(self.places)
+        for length in [*step.lengths, *[n + 1 for n in step.lengths]]:
+            sizes.add(length, "L")
+        self.places = Places(sizes, batch is not None, around)
+        self.lowering, self.schedule = Builder(self.places, batch), Schedule(self.places)
         for k, x in enumerate(step.captured):
             self.captured(x, x.name or f"w{k}")
         self.paths = [
@@ -64,7 +69,9 @@ class Draft:
         if is_written(x):
             self.lowering.node(x)
             return
-        node = self.lowering.leaf(x, Fixed(x), False)
+        node = self.outside.get(x)
+        computed = node is not None and (node.batched or not isinstance(node, nodes.Leaf))
+        node = self.lowering.leaf(x, Fixed(x), computed)
         if x.ndim:
             node.name = name
         else:
@@ -126,7 +133,8 @@ class Draft:
             for node in costly:
                 self.schedule.keep(node)
         text = self.text(body)
-        if {x.dtype for x in self.places.arguments.values() if x.dtype.kind == "f"} == {SINGLE}:
+        reals = {x.dtype for x in self.places.arguments.values() if x.dtype.kind == "f"}
+        if reals == {SINGLE} and not self.places.inside:
             text = [text[0], "control = flush_denormals()", *text[1:], "restore(control)"]
         words = set(re.findall(r"\w+", "\n".join(text[1:])))
         sizes = {word: n for n, word in self.places.sizes.words.items()}
@@ -137,7 +145,8 @@ class Draft:
         source = "\n".join([f"def {self.head[0]}({given}):", *indented(text)]) + "\n"
         values = tuple([sizes[word] for word in told])
         numbers = [n.source for n in self.places.numbers if n.source is not None]
-        return Plan(source, arguments, sizes, values, numbers, lines, self.places.called)
+        called, turns = self.places.called, math.prod(self.step.lengths)
+        return Plan(source, arguments, sizes, values, numbers, lines, called, turns)
 
     def text(self, body: list[str]) -> list[str]:
         """The lines of the function."""
@@ -150,11 +159,10 @@ class Draft:
             f"{word} = {KINDS.get(node.dtype, 'f64')}(numbers[{k}])"
             for k, (node, word) in enumerate(self.places.numbers.items())
         ]
-        return [
-            f'"""{self.head[1]}"""', *([f"{ROWS} = stop - start"] if self.places.batched else ()),
-            f"behind = 0 if way {self.head[2]} 0 else 1", *numbers,
-            *nested([("done", "0, length, block")], block),
-        ]  # fmt: skip
+        rows = [f"{ROWS} = stop - start"] if self.places.batched else []
+        head = [] if self.places.inside else [f'"""{self.head[1]}"""', *rows, *numbers]
+        behind = f"behind = 0 if way {self.head[2]} 0 else 1"
+        return [*head, behind, *nested([("done", "0, length, block")], block)]
 
     def written(self, residuals: Sequence[Tensor]) -> Plan:
         """The loop that computes the results of all steps, and keeps the residuals."""

@@ -81,7 +81,7 @@ def scan(
     tensors from outside, which get their gradients, but not branch on numbers (`tg.where`), draw
     random ones (give them as xs), or change anything but to log its tensors. `checkpoint` keeps
     only every n-th carry for the backward pass, "sqrt" every √T-th, and recomputes the rest.
-    `unroll=True` records every step.
+    `unroll=True` records every step. A scan in the step is a loop in the loop.
 
     Shapes and results as for `unroll`. An op without a compiled form runs unrolled, with a
     ScanWarning; under `detect_anomaly()` every scan does. Raises Untraceable (a TypeError) for a
@@ -150,7 +150,8 @@ def fold(
     """
     state, inputs, steps = _given("scan", carry, xs, length)
     every = interval(checkpoint, steps)
-    if not (unrolled or mode.anomaly or mode.trace or not steps or _inert(state, inputs)):
+    written = unrolled or mode.anomaly or (mode.trace and not mode.trace.loops)
+    if not (written or not steps or _inert(state, inputs)):
         machine = _machine()
         if machine is not None:
             roots = (step,) if roots is None else roots

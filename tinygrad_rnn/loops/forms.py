@@ -149,7 +149,7 @@ class Builder(Lowering):
 
     def without(self, x: Node, axes: Sequence[int]) -> Node:
         """A view that leaves out axes of size 1."""
-        return self.at(x, dict.fromkeys(axes, ZERO))
+        return self.at(x, dict.fromkeys(axes, ZERO)) if axes else x
 
     def at(self, x: Node, places: dict[int, Offset]) -> Node:
         """What is at fixed places of some axes, which go."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -16,8 +16,8 @@ from .where import ROWS, Sizes, Way, offset, straight
 class Lowering:
     """The nodes of tensors, their shapes in words, and what a batch along axis 0 allows."""
 
-    def __init__(self, sizes: Sizes, batch: int | None):
-        self.sizes, self.batch = sizes, batch
+    def __init__(self, places: Any, batch: int | None):
+        self.places, self.batch, self.sizes = places, batch, cast(Sizes, places.sizes)
         self.known: dict[Tensor, Any] = {}
 
     # -- shapes ----------------------------------------------------------------------------------

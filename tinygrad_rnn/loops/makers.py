@@ -26,7 +26,7 @@ def make(schedule: Schedule, outputs: Iterable[Node]) -> None:
     keep_deep(schedule, order)
     for node in [n for n in order if type(n) in MAKERS]:
         for x in node.operands:
-            schedule.settle(x, isinstance(node, nodes.Call))
+            schedule.settle(x, isinstance(node, nodes.Call | nodes.Loop))
         if node not in places.at:
             places.buffer(node)
         MAKERS[type(node)](schedule, node)
@@ -173,12 +173,9 @@ def call(schedule: Schedule, node: nodes.Call) -> None:
     for x in node.inputs:
         if isinstance(x, nodes.Written) and x.value is not None:
             words.append(literal(x.value, x.dtype))
-        elif x in places.numbers:
-            words.append(places.numbers[x])
-        elif x in places.at:
-            p = places.at[x]
-            copy = ".copy()" if x.shape and places.arguments[p.array].written else ""
-            words.append((f"{p.array}[{p.time}]" if p.time is not None else p.array) + copy)
+        elif x in places.at or x in places.numbers:
+            copy = x.shape and places.arguments[places.at[x].array].written
+            words.append(places.whole(x) + ".copy()" * bool(copy))
         else:
             raise Unsupported(node.op.name)
     out, whole = places.at[node], "[:]" if node.shape else ""
@@ -187,7 +184,18 @@ def call(schedule: Schedule, node: nodes.Call) -> None:
     schedule.add(Piece(node, node.inputs, [line]))
 
 
-MAKERS: dict[type[Node], Callable[[Schedule, Any], None]] = {
+def loop(schedule: Schedule, node: nodes.Loop) -> None:
+    """A loop over arrays that get the names by which its text knows them."""
+    places, lines = schedule.places, []
+    for word, x in [*zip(node.words, node.inputs, strict=True), *node.parts.items()]:
+        if isinstance(x, nodes.Part) and x not in places.at:
+            places.buffer(x)
+        lines.append(f"{word} = {places.packed(x) if word in node.packed else places.whole(x)}")
+    schedule.add(Piece(node, node.inputs, [*lines, *node.lines]))
+
+
+MAKERS: dict[type[Node], Callable[[Schedule, Any], Any]] = {
     nodes.Product: product, nodes.Dot: dot, nodes.Reduce: reduce, nodes.Join: join,
     nodes.Put: put, nodes.Copy: copy, nodes.RowsOf: rows_of, nodes.Call: call,
+    nodes.Loop: loop, nodes.Part: lambda schedule, x: schedule.add(Piece(x, x.inputs, [])),
 }  # fmt: skip

@@ -135,12 +135,16 @@ class Product(Node):
         return self.inputs[-1] if len(self.inputs) > 2 * self.count else None
 
 
-class Dot(Node):
-    """x @ y, when both change."""
+class Whole(Node):
+    """What is made of whole arrays."""
 
     @property
     def operands(self) -> list[Node]:
         return self.inputs
+
+
+class Dot(Whole):
+    """x @ y, when both change."""
 
 
 @dataclass(eq=False, repr=False, slots=True, kw_only=True)
@@ -159,12 +163,8 @@ class Join(Node):
     new: bool
 
 
-class Copy(Node):
+class Copy(Whole):
     """The same numbers in another shape."""
-
-    @property
-    def operands(self) -> list[Node]:
-        return self.inputs
 
 
 class RowsOf(Node):
@@ -185,6 +185,23 @@ class Call(Node):
     @property
     def operands(self) -> list[Node]:
         return [x for x in self.inputs if not isinstance(x, Written)]
+
+
+@dataclass(eq=False, repr=False, slots=True, kw_only=True)
+class Loop(Whole):
+    """A loop in one step of a loop: `lines` of text.
+
+    `words`: what its inputs go by there, some `packed`. `parts`: what it makes, and where it works.
+    """
+
+    lines: list[str] = field(default_factory=list)
+    words: list[str] = field(default_factory=list)
+    packed: set[str] = field(default_factory=set)
+    parts: dict[str, Part] = field(default_factory=dict)
+
+
+class Part(Node):
+    """What such a loop, the only input, makes."""
 
 
 There: TypeAlias = Leaf | Written  # nothing has to be computed for it

@@ -13,14 +13,14 @@ from ..kernels.numbers import Called
 from ..op import Op
 from . import nodes, roles
 from .formula import number_of
-from .nodes import Node, under
+from .nodes import Node, Unsupported, under
 from .roles import Argument, Place, Role
 from .trace import surroundings
 from .where import ROWS, VARIABLES, ZERO, Sizes, Ways, offset, straight
 
 WORDS = """
     length way block start stop begun numbers rows behind done count low step s t before after np
-    f32 f64 multiply gather gather_packed pack_rows scratch plus larger smaller source target
+    f32 f64 multiply gather gather_packed pack_rows plus larger smaller source target
     forward backward control flush_denormals restore
 """  # of every text
 RESERVED = {
@@ -59,20 +59,22 @@ class Names:
 class Places:
     """Where the numbers of each node are: in which argument, or under which name."""
 
-    def __init__(self, sizes: Sizes, batched: bool):
-        self.sizes, self.batched = sizes, batched
-        self.names = Names({*RESERVED, *sizes.words.values()})
+    def __init__(self, sizes: Sizes, batched: bool, around: Places | None = None):
+        self.sizes: Sizes = around.sizes if around else sizes
+        self.batched, self.inside = batched, around is not None
+        self.names: Names = around.names if around else Names({*RESERVED, *sizes.words.values()})
         self.arguments: dict[str, Argument] = {}
         self.at: dict[Node, Place] = {}
         self.numbers: dict[Node, str] = {}
         self.given: set[Node] = set()  # what is there before the loop
         self.in_blocks: set[Node] = set()  # what is kept for a block of steps
         self.packs: dict[Node, str] = {}
-        self.called: dict[str, Called] = {}
+        self.called: dict[str, Called] = around.called if around else {}
 
     def argument(self, wish: str, role: Role, like: Node, written: bool = True) -> str:
         """A new argument for such a node, by a name that is near to what is wished for."""
         word = self.names.word(wish)
+        written = written or self.inside  # by the loop around, maybe
         self.arguments[word] = Argument(word, role, like.dtype, written, like.shape)
         return word
 
@@ -138,6 +140,13 @@ class Places:
             at, x = tuple([way.of(at) for way in x.ways]), x.inputs[0]
         return self.at[x].entry(at)
 
+    def whole(self, x: Node) -> str:
+        """All of it at this step, or a number, as text."""
+        if x in self.numbers:
+            return self.numbers[x]
+        place = self.at[x]
+        return place.array if place.time is None else f"{place.array}[{place.time}]"
+
     def array(self, x: Node, block: bool, filled: bool = False) -> str:
         """An operand of a kernel, with axes (steps, rows, columns), as text.
 
@@ -147,6 +156,8 @@ class Places:
         assert base is not None and base in self.at, (x, base)
         place = self.at[base]
         if place.time is None:
+            if block:
+                raise Unsupported("a sum over time of what is fixed")
             return f"{place.array}.reshape((1, {x.shape[0]}, {x.shape[1]}))"
         first, count = (WHOLE_BLOCK[place.time], "count") if block else (place.time, "1")
         steps = f"{first}:{count if first == '0' else f'{first} + {count}'}"

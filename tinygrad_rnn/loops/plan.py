@@ -40,6 +40,7 @@ class Plan:
     numbers: list[Tensor]  # which are handed over as such
     lines: int
     called: dict[str, Called]
+    turns: int  # of the loops in it, in one step
     function: Any = None
 
     def __post_init__(self, sizes: dict[str, int]) -> None:
@@ -50,9 +51,13 @@ class Plan:
             [1 if word == ROWS else sizes.get(word) or int(word) for word in a.shape]
             for a in self.arguments
         ]  # of one row
-        self.timed = [(k, role.kind, role.k) for k, role in self.roles[Timed]]
         self.courses = Cache(64)  # by the number of steps and of threads, see `Course` of runtime
         self.known = Cache(8)  # what is held, by the captured arrays
+
+    @cached_property
+    def timed(self) -> list[tuple[int, str, int]]:
+        """The arguments along time, of what kind they are, and which of it."""
+        return [(k, role.kind, role.k) for k, role in self.roles[Timed]]
 
     @cached_property
     def led(self) -> set[int]:
@@ -83,7 +88,7 @@ class Plan:
                 cost += count / 100
             elif isinstance(a.role, Buffer) or getattr(a.role, "kind", "") in ("path", "made"):
                 cost += count / 5
-        return cost
+        return cost * self.turns
 
     # -- the arrays ------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -61,7 +61,7 @@ class Total:
     """The cotangent of the k-th captured array, added up over time; `fresh` if it is first set."""
 
     k: int
-    fresh: bool
+    fresh: bool = field(compare=False)
 
 
 class Tall:

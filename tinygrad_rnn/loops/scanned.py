@@ -79,22 +79,26 @@ def expand(y: Tensor, inputs: Sequence[Tensor], do: Any = None) -> list[Tensor]:
     `do` may stand for calling the ops, see `Step.run`.
     """
     run = y.attrs["run"]
-    step: Step = run.program.step
-    count, carried = len(step.xs), len(step.carry)
-    captured = inputs[count + carried :]
-
-    def one(*leaves: Tensor) -> tuple[Tensor, ...]:
-        return step.run([*leaves, *[_anew(x, run.told.began) for x in captured]], do)
-
     with _Switch(recording=True, scope=run.told.scope):
-        results = unroll(
-            one, inputs[count : count + carried], tuple(inputs[:count]) or None,
+        results = step_by_step(
+            run.program.step, inputs, run.told.began, do,
             reverse=run.way < 0, length=run.length, names=run.told.names,
         )  # fmt: skip
         return last_of(results, run.ends, run.way < 0)
 
 
-def _anew(x: Tensor, began: int) -> Tensor:
+def step_by_step(step: Step, inputs: Any, began: float, do: Any, **how: Any) -> list[Tensor]:
+    """`unroll` of a step that is known, on (xs, carry, captured)."""
+    count, carried = len(step.xs), len(step.carry)
+    captured = inputs[count + carried :]
+
+    def one(*leaves: Tensor) -> tuple[Tensor, ...]:
+        return step.run([*leaves, *[_anew(x, began) for x in captured]], do)
+
+    return unroll(one, inputs[count : count + carried], tuple(inputs[:count]) or None, **how)
+
+
+def _anew(x: Tensor, began: float) -> Tensor:
     """A number that the step itself mentions is another tensor at each step."""
     mentioned = x.op is None and (x.born > began or is_written(x))
     return owned(x._array) if mentioned and not x.tracked and not x.name else x

@@ -64,13 +64,15 @@ class Trace:
     done), so it happens at every call, and what has changed since is always seen.
     """
 
-    def __init__(self, leaves: Sequence[Tensor]):
+    def __init__(self, leaves: Sequence[Tensor], outer: Any = None, loops: bool = False):
         self.nodes: list[Tensor] = []
         self.calls: list[Key] = []  # what was done, in numbers: the key of a compiled program
         self.done: list[Call] | None = []  # and as it was asked for; None if only the end is known
         self.captured: list[Tensor] = []
         self.around: dict[Tensor, Key] = {}  # what ops of others read besides their inputs
         self.leaves = [outlined(x) for x in leaves]
+        self.outer = outer  # the trace of the step that this one is in, if it is
+        self.loops = loops  # whether scans in it are ops of it
         self.inputs = 0  # how many of the leaves are
         self.results: tuple[Tensor, ...] = ()
         self.number: dict[Tensor, int] = {x: k for k, x in enumerate(self.leaves)}
@@ -86,6 +88,8 @@ class Trace:
                 break
         else:
             return None
+        if self.outer is not None and all([self.number.get(x, -1) < 0 for x in inputs]):
+            return self.outer.record(op, inputs, attrs)  # the same at all steps: done before
         answer, tag = entry(op, inputs, attrs)
         y: Any = self.add(op, inputs, attrs, answer, tag)
         if answer.__class__ is tuple:
@@ -129,7 +133,7 @@ class Trace:
         """The number of a tensor; one that is not known yet is captured."""
         k = self.number.get(x)
         if k is None:
-            if x._array.__class__ is Outline:
+            if x._array.__class__ is Outline and self.outer is None:
                 raise leaked(x)
             k = self.number[x] = ~len(self.captured)
             self.captured.append(x)
@@ -216,6 +220,8 @@ def _blank(a: Any) -> Any:
 
 
 def _outline_of(out: Any) -> Outline:
+    if out.__class__ is Outline:
+        return out
     out = np.asarray(out)
     return outline(out.shape, np.dtype(np.float32) if out.dtype.char == "e" else out.dtype)
 
@@ -253,7 +259,13 @@ class Step:
         self.captured = [x if is_written(x) else outlined(x) for x in made.captured]
         self.specifications = [specification(x) for x in made.captured]
         known = dict(zip(made.captured, self.captured, strict=True))
-        self.ops, self.around = made.nodes, made.around
+        self.ops, self.around = made.nodes, {**made.around}
+        self.pulls = dict[tuple[bool, ...], tuple[list[Any], list[Any], list[Tensor]]]()
+        self.lengths: list[int] = []  # of the scans in it, and of those in them
+        for y in [y for y in self.ops if hasattr(y.op, "steps")]:
+            inner, length = y.attrs["scan"].program.step, y.attrs["scan"].length
+            self.lengths += [length, *inner.lengths]
+            self.around |= inner.around
         for y in self.ops:
             y.inputs = tuple([known.get(x, x) for x in y.inputs])
         self.results = [known.get(x, x) for x in made.results]
@@ -282,13 +294,29 @@ class Step:
         between.
         """
         arriving, first, count = list(incoming), len(self.xs), len(self.carry)
-        while True:
+        key = tuple(incoming)
+        while key not in self.pulls:
             gs, pulled, nodes = self.pull_from(arriving)
             back = [p is not None for p in pulled[first : first + count]]
             reached = [on or back[k : k + 1] == [True] for k, on in enumerate(arriving)]
             if reached == arriving:
-                return gs, pulled, nodes
+                self.pulls[key] = gs, pulled, nodes
             arriving = reached
+        return self.pulls[key]
+
+    def fixed(self, ops: Sequence[Tensor]) -> list[Tensor]:
+        """What of the derivative depends on captured arrays only, and its numbers."""
+        fixed, forward = {*self.captured}, {*self.ops, *self.xs, *self.carry}
+        found = []
+        for y in ops:
+            for x in y.inputs:
+                if x not in fixed and x.op is None and type(x._array) is np.ndarray:
+                    fixed.add(x)
+                    found += [] if x.ndim or is_written(x) else [x]
+            if y.inputs and fixed.issuperset(y.inputs) and y not in forward:
+                fixed.add(y)
+                found.append(y)
+        return found
 
     def pull_from(self, arriving: Sequence[bool]) -> tuple[list[Any], list[Any], list[Tensor]]:
         """`pull`, when it is known at which results a cotangent arrives."""
@@ -317,45 +345,53 @@ class Step:
         `do(op, inputs, attrs, outline)`, if given, stands for calling the op.
         """
         known: dict[Tensor, Any] = dict(zip(self.leaves, inputs, strict=True))
-        for y in self.ops:
-            given = [known[x] for x in y.inputs]
-            if y.op is pick:
-                known[y] = given[0][y.attrs["i"]]
-            elif y.op is detached:
-                known[y] = given[0].detach()
-            else:
-                with scope(y.scope) if y.scope else nullcontext():
-                    known[y] = do(y.op, given, y.attrs, y._array) if do else y.op(*given, **y.attrs)
-            if y.name:
-                known[y].name = y.name
+        done_again(self.ops, known, do)
         return tuple(known[x] for x in self.results)
+
+
+def done_again(ops: Sequence[Tensor], known: dict[Tensor, Any], do: Any = None) -> None:
+    """Do ops once more, on what is known of what they read; see `Step.run`."""
+    for y in ops:
+        given = [known.get(x, x) for x in y.inputs]
+        if y.op is pick:
+            known[y] = given[0][y.attrs["i"]]
+        elif y.op is detached:
+            known[y] = given[0].detach()
+        else:
+            with scope(y.scope) if y.scope else nullcontext():
+                if hasattr(y.op, "steps"):
+                    known[y] = y.op.steps(given, y.attrs["scan"], do)
+                else:
+                    known[y] = do(y.op, given, y.attrs, y._array) if do else y.op(*given, **y.attrs)
+        if y.name:
+            known[y].name = y.name
 
 
 def trace(
     step: Callable[..., Any], xs: Sequence[Tensor], carry: Sequence[Tensor],
-    roots: Sequence[Any] = (), again: Any = None,
+    roots: Sequence[Any] = (), again: Any = None, loops: bool = False,
 ) -> Any:  # fmt: skip
     """Run a step on outlines; states that may be trained count as if they were.
 
+    A scan inside is written out, or with `loops` one of its ops.
     Refused if it changes anything that the `roots` reach. Returns its `Trace`; or `again`, an
     `Again`, if that is given and the step did what it did before.
     """
-    made = again or Trace([*xs, *carry])
+    made: Any = again or Trace([*xs, *carry], mode.trace, loops)
     if made is not again:
         for leaf in made.leaves[len(xs) :]:
             leaf.tracked = leaf._array.dtype.kind == "f"
     reach = Reach(*roots) if roots else None
     with made.on():
         new = step(*made.leaves)
-        made = mode.trace
     changed = reach.changed() if reach is not None else None
     if changed:
         raise impure(changed)
     results = results_of(0, carry, new)
     if made is again:
-        if again.repeats(results):
+        if again.became is None and again.repeats(results):
             return again
-        made = again.turned()
+        made = again.became or again.turned()
     made.inputs, made.results = len(xs), results
     for x in made.results:  # one that the step only hands on is captured too
         made.place(x)

@@ -53,7 +53,23 @@ def with_steps(
 def work(outputs: Sequence[Tensor]) -> int:
     """How many ops all steps of all scans have, before any is recorded."""
     runs = [y.attrs["run"] for y in history(outputs) if y.op is scanned]
-    return sum(run.length * len(run.program.step.ops) for run in runs)
+    return sum(run.length * count(run.program.step) for run in runs)
+
+
+def scans_in(step: Any) -> list[Any]:
+    """The scans inside a step: what each does, and how often."""
+    return [y.attrs["scan"] for y in step.ops if hasattr(y.op, "steps")]
+
+
+def count(step: Any) -> int:
+    """How many ops a step has where scans in it are step by step."""
+    return len(step.ops) + sum(x.length * count(x.program.step) for x in scans_in(step))
+
+
+def answers(step: Any) -> list[Any]:
+    """What all ops give, those of scans in it too."""
+    inner = [a for x in scans_in(step) for a in answers(x.program.step)]
+    return [*[y._array for y in step.ops], *inner]
 
 
 def _begun(run: Any, inputs: list[Tensor], most: int, values: bool) -> list[Tensor]:
@@ -78,8 +94,8 @@ def _begun(run: Any, inputs: list[Tensor], most: int, values: bool) -> list[Tens
 
 def _recorded(run: Any, inputs: list[Tensor], values: bool) -> list[Tensor]:
     """The results of a scan, every step of it recorded."""
-    answers = [z._array for z in run.program.step.ops]
-    tells = values or any(type(a) is Outline and not a.shape for a in answers)
+    made = answers(run.program.step)
+    tells = values or any(type(a) is Outline and not a.shape for a in made)
     names = [x.name for x in inputs]
     node: Any = SimpleNamespace(attrs={"run": run})
     results = expand(node, inputs, None if tells else _outlined)
