@@ -90,7 +90,7 @@ MUTANTS = [
            r"_gate\(tape, r\) if inside and op", '"" if inside and op',
            "test_flow.py::gate_is_the_first"),
     Mutant("the sums of two threads only", "loops/runtime.py", "Work.totals",
-           r"self\.given\[1:\]", "self.given[1:2]",
+           r"self\.fresh\[1:\]", "self.fresh[1:2]",
            "test_scan.py::three_threads_and_five"),
     Mutant("relu without NaN", "ops/arithmetic.py", "relu",
            r"0\.0 if x < 0\.0 else x", "x if x > 0.0 else 0.0", EDGES),

@@ -152,7 +152,9 @@ def written(
     bound |= {word: known[n.source] for n, word in draft.places.numbers.items()}
     loop, found = nodes.Loop([], (), np.dtype(np.float64)), dict[Any, nodes.Part]()
     loop.packed = {a.name for a in plan.arguments if isinstance(a.role, Packed)}
-    own = {k: make().shape for k, make in plan.layout(FRESH + BUFFERS, 1, block)}
+    places = [k for kind in FRESH + BUFFERS for k, _ in plan.roles[kind]]
+    made = [make().shape for make in plan.layout(FRESH + BUFFERS, 1, block)]
+    own = dict(zip(places, made, strict=True))
     for k, (a, shape) in enumerate(zip(plan.arguments, plan.shapes, strict=True)):
         role = a.role
         if isinstance(role, Fixed | Packed) or role in known:

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import InitVar, dataclass
 from functools import cached_property
-from operator import is_
+from operator import is_, itemgetter
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -25,8 +25,8 @@ Array = np.ndarray[Any, Any]
 FORWARD_LINES, BACKWARD_LINES = 128, 256  # rows (of steps times batch) that a block of time has
 LARGE_SUMS = 1 << 20  # bytes of weights' cotangents from which it pays to visit them less often
 Kinds: TypeAlias = tuple[type, ...]
-Room: TypeAlias = tuple[int, Callable[[], Array]]  # an argument, and what makes its array
 FRESH, BUFFERS = (Carried, Total), (Buffer, Scratch, Tall)  # the arrays of one thread
+OWN = (Fixed, Packed, *FRESH, *BUFFERS)  # all that is not along time
 
 
 @dataclass(eq=False)
@@ -92,8 +92,19 @@ class Plan:
 
     # -- the arrays ------------------------------------------------------------------------------
 
-    def held(self, tensors: Sequence[Tensor], captured: Sequence[Array]) -> tuple[Any, Array]:
-        """The arguments that are the same at all times, in their places among all, and numbers.
+    def order(self, xs: int, made: int) -> itemgetter[Any]:
+        """What puts in order: numbers, arrays held, fresh ones, buffers, then those along time.
+
+        Of these there are so many `xs`, so many `made`, and as many cotangents of xs.
+        """
+        own = [k for kind in OWN for k, _ in self.roles[kind]]
+        place = {k: i for i, k in enumerate(own, 1)}
+        first = {"x": 0, "path": xs, "made": xs, "dx": xs + made, "incoming": xs + made + xs}
+        place |= {k: 1 + len(own) + first[kind] + j for k, kind, j in self.timed}
+        return itemgetter(0, *[place[k] for k in range(len(self.arguments))])
+
+    def held(self, tensors: Sequence[Tensor], captured: Sequence[Array]) -> list[Any]:
+        """The numbers, and the arguments that are the same at all times.
 
         What is made of captured arrays is kept as long as they are there: an array in a graph never
         changes. They themselves are not kept.
@@ -106,38 +117,35 @@ class Plan:
                     self.known.pop(old, None)
             known = self.known.keep(key, self.made_of(tensors, captured))
         held = known.arguments.copy()
-        for k, j in known.given:
-            held[k] = captured[j]
-        return held, known.numbers
+        for i, j in known.given:
+            held[i] = captured[j]
+        return held
 
     def made_of(self, tensors: Sequence[Tensor], captured: Sequence[Array]) -> Held:
         """What is held of these arrays."""
         from ..kernels import generated
 
         made: dict[Tensor, Any] = dict(zip(tensors, captured, strict=True))
-        fixed = [role.of for kind in (Fixed, Packed) for _, role in self.roles[kind]]
+        place = {x: j for j, x in enumerate(tensors)}
+        fixed, packed = [[role.of for _, role in self.roles[kind]] for kind in (Fixed, Packed)]
         with np.errstate(all="ignore"):
-            for y in history([*fixed, *self.numbers], made)[::-1]:
+            for y in history([*fixed, *packed, *self.numbers], made)[::-1]:
                 if y not in made:
                     given = [made[x] for x in y.inputs]
                     made[y] = y.op.body(*given, **y.attrs) if y.op else y._array
-        arguments: list[Any] = [None] * len(self.arguments)
-        same, place = [], {x: j for j, x in enumerate(tensors)}
-        for k, role in self.roles[Fixed]:
-            array = np.asarray(made[role.of], order="C")
-            if role.of in place and array is made[role.of]:
-                same.append((k, place[role.of]))
-            else:
-                arguments[k] = array
-        for k, role in self.roles[Packed]:
-            arguments[k] = generated.packed(made[role.of])
-        numbers = NO_NUMBERS
-        if self.numbers:
-            numbers = np.array([np.asarray(made[x]).item() for x in self.numbers], np.float64)
-        return Held([weakref.ref(array) for array in captured], arguments, same, numbers)
+        numbers = [np.asarray(made[x]).item() for x in self.numbers]
+        arguments: list[Any] = [np.array(numbers, np.float64)]
+        same = []
+        for x in fixed:
+            array = np.asarray(made[x], order="C")
+            if x in place and array is made[x]:
+                same.append((len(arguments), place[x]))
+            arguments.append(None if x in place and array is made[x] else array)
+        arguments += map(generated.packed, [made[x] for x in packed])
+        return Held([weakref.ref(array) for array in captured], arguments, same)
 
-    def layout(self, kinds: Kinds, rows: int, block: int) -> Iterator[Room]:
-        """Of each such array its place, and what makes it."""
+    def layout(self, kinds: Kinds, rows: int, block: int) -> Iterator[Callable[[], Array]]:
+        """What makes each such array, in the order of roles."""
         from ..kernels.panels import gather_size, packed_size
 
         for k, role in [pair for kind in kinds for pair in self.roles[kind]]:
@@ -157,16 +165,12 @@ class Plan:
                 shape = [block if isinstance(role, Buffer) and role.blocks else 1, *shape]
             fresh = isinstance(role, Total) and rows and role.fresh
             zero = isinstance(role, Carried | Total) and not fresh
-            yield k, spare.maker(tuple(shape), a.dtype, zero)
+            yield spare.maker(tuple(shape), a.dtype, zero)
 
 
 class Held(NamedTuple):
-    """What a loop is given at all times, made of these captured arrays."""
+    """What a loop is given at all times, made of these captured arrays: numbers, then arrays."""
 
     of: list[weakref.ref[Array]]
     arguments: list[Any]
     given: list[tuple[int, int]]  # which argument is which of them, as it is
-    numbers: Array
-
-
-NO_NUMBERS = np.empty(0)

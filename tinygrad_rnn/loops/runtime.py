@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from functools import partial
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,9 +21,6 @@ from .roles import Carried, Total
 SHORT = 3e5  # nanoseconds of work from which a second thread pays
 LITTLE = 1 << 18  # bytes of buffers that are kept for the next call
 LONG = 2e8  # nanoseconds of work between two looks at Ctrl-C
-
-Buffers = list[list[tuple[int, Array]]]  # of each part, by argument
-Arrays = dict[str, Sequence[Any]]  # along time, by their kind; see `Run.part`
 
 
 class Told(NamedTuple):
@@ -112,7 +109,7 @@ class Run:
         first, last = (0, -1)[:: self.way]
         for path, c in zip(parts, carry):  # noqa: B905 (outputs are not carried on)
             path[first] = c
-        work.run(low, high, {"x": self.xs, "path": made, "made": made})
+        work.run(low, high, self.xs, made)
         return [array[last, ...] for array in parts]  # views, of numbers too
 
     # -- backward --------------------------------------------------------------------------------
@@ -140,11 +137,10 @@ class Run:
         for k in late:  # nothing arrives before the stretch that is done first
             last, incoming[k] = incoming[k], np.zeros((span, *incoming[k].shape), incoming[k].dtype)
             incoming[k][(T - 1) % span if self.way > 0 else 0] = last
-        arrays = {"x": self.xs, "path": made, "made": made, "dx": dxs, "incoming": incoming}
         for low, high in stretches(0, T, span, self.way)[::-1]:
             if again is not None:
                 self.stretch(again, low, high, made, self.begins[low])
-            work.run(low, high, arrays)
+            work.run(low, high, self.xs, made, dxs, incoming)
             for k in late:
                 incoming[k].fill(0)
         work.course.idle.append(work.buffers)
@@ -160,10 +156,10 @@ def part(array: Array, low: int, high: int, begin: int, length: int, more: int) 
     return array if last - first == len(array) else array[first:last]
 
 
-def course_of(plan: Plan, batch: int | None, length: int, threads: int) -> Course:
+def course_of(plan: Plan, program: Program, length: int, threads: int) -> Course:
     """The course of so many steps, which does not depend on the arrays."""
     course: Course | None = plan.courses.get((length, threads))
-    return course or plan.courses.keep((length, threads), Course(plan, batch, length, threads))
+    return course or plan.courses.keep((length, threads), Course(plan, program, length, threads))
 
 
 def stretches(low: int, high: int, span: int, way: int) -> list[tuple[int, int]]:
@@ -177,15 +173,17 @@ def stretches(low: int, high: int, span: int, way: int) -> list[tuple[int, int]]
 class Course:
     """How a loop runs over so many steps: which rows each thread has, how many steps at once."""
 
-    def __init__(self, plan: Plan, batch: int | None, length: int, threads: int):
+    def __init__(self, plan: Plan, program: Program, length: int, threads: int):
+        batch = program.batch
         cost = plan.cost * (batch or 1)  # nanoseconds a step
         self.parts = self.cut(batch, cost * length, threads)
-        share = max([1, *[b - a for a, b in self.parts]])  # of the rows
-        self.block = max(1, min(length, plan.lines // share))
+        rows = [b - a for a, b in self.parts]
+        self.block = max(1, min(length, plan.lines // max([1, *rows])))
         self.most = max(self.block, int(LONG / max(1.0, cost)))  # steps of one call
-        self.fresh = [[*plan.layout(FRESH, b - a, self.block)] for a, b in self.parts]
-        self.buffers = [[*plan.layout(BUFFERS, b - a, self.block)] for a, b in self.parts]
-        self.idle: deque[Buffers] = deque(maxlen=1)  # what the next call takes, if it is little
+        self.order = plan.order(len(program.step.xs), len(program.made))
+        self.fresh = [[*plan.layout(FRESH, n, self.block)] for n in rows]
+        self.buffers = [[*plan.layout(BUFFERS, n, self.block)] for n in rows]
+        self.idle: deque[list[list[Array]]] = deque(maxlen=1)  # what the next call takes, if little
 
     def cut(self, batch: int | None, cost: float, threads: int) -> list[tuple[int, int]]:
         """The rows of each thread: one thread where there is little to do."""
@@ -195,13 +193,13 @@ class Course:
         ends = [batch * k // count for k in range(count + 1)]
         return list(pairwise(ends))
 
-    def lent(self) -> Buffers:
+    def lent(self) -> list[list[Array]]:
         """The buffers of each thread: whoever has them is alone with them."""
         try:
             return self.idle.pop()
         except IndexError:
-            made = [[(k, make()) for k, make in buffers] for buffers in self.buffers]
-        if sum([buffer.nbytes for buffers in made for _, buffer in buffers]) > LITTLE:
+            made = [[make() for make in buffers] for buffers in self.buffers]
+        if sum([buffer.nbytes for buffers in made for buffer in buffers]) > LITTLE:
             self.idle = deque(maxlen=0)
         return made
 
@@ -212,30 +210,27 @@ class Work:
     def __init__(self, plan: Plan, run: Run, way: int):
         self.plan, self.way, self.length = plan, way, run.length
         self.function = plan.function or plan.compiled()
-        self.course = course = course_of(plan, run.program.batch, run.length, get_num_threads())
-        held, self.numbers = plan.held(run.program.step.captured, run.captured)
+        self.course = course = course_of(plan, run.program, run.length, get_num_threads())
+        self.held = plan.held(run.program.step.captured, run.captured)
+        self.fresh = [[make() for make in fresh] for fresh in course.fresh]
+        self.buffers = course.lent()
+        self.paths = range(len(run.xs), len(run.xs) + len(run.carry))
         self.begun = 0  # steps that are done
-        self.given, self.buffers = [], course.lent()
-        for fresh, buffers in zip(course.fresh, self.buffers):  # noqa: B905 (one of each part)
-            given = held.copy()
-            for k, make in fresh:
-                given[k] = make()
-            for k, buffer in buffers:
-                given[k] = buffer
-            self.given.append(given)
+        self.given: list[Any] = []
 
-    def run(self, low: int, high: int, arrays: Arrays) -> None:
-        """The steps low .. high."""
+    def run(self, low: int, high: int, *kinds: Sequence[Array | None]) -> None:
+        """The steps low .. high, on arrays along time: of each kind those that there are."""
         for a, b in stretches(low, high, self.course.most, self.way):
-            first = self.given[0]
-            for k, kind, j in self.plan.timed:
-                first[k] = arrays[kind][j]
+            timed = [*chain(*kinds)]
             if b - a < self.length:
-                for k, kind, _ in self.plan.timed:
-                    first[k] = part(first[k], a, b, low, self.length, kind == "path")
-            for given in self.given[1:]:
-                for k, _, _ in self.plan.timed:
-                    given[k] = first[k]
+                timed = [
+                    y if y is None else part(y, a, b, low, self.length, k in self.paths)
+                    for k, y in enumerate(timed)
+                ]
+            self.given = [
+                self.course.order([*self.held, *fresh, *buffers, *timed])
+                for fresh, buffers in zip(self.fresh, self.buffers)  # noqa: B905 (of each part)
+            ]
             if len(self.given) == 1:
                 self.call(0, 1, b - a)
             else:
@@ -247,17 +242,17 @@ class Work:
         parts = self.course.parts
         for (start, stop), given in zip(parts[first:last], self.given[first:last]):  # noqa: B905
             self.function(count, self.way, self.course.block, start, stop, self.begun,
-                          *self.plan.values, (self.numbers, *given))  # fmt: skip
+                          *self.plan.values, given)  # fmt: skip
 
     # -- what is left when the loop is done ------------------------------------------------------
 
     def carried(self, carry: Sequence[Tensor], wanted: Sequence[bool]) -> list[Array | None]:
         """The cotangents of the first carry, as far as they are wanted."""
         found: list[Array | None] = [None] * len(carry)
-        for at, role in self.plan.roles[Carried]:
+        for at, (_, role) in enumerate(self.plan.roles[Carried]):
             if not wanted[role.k]:
                 continue
-            parts = [given[at][0] for given in self.given]
+            parts = [fresh[at][0] for fresh in self.fresh]
             if role.padded:
                 parts = [part[..., : carry[role.k]._array.shape[-1]] for part in parts]
             found[role.k] = parts[0].copy() if len(parts) == 1 else np.concatenate(parts)
@@ -266,10 +261,10 @@ class Work:
     def totals(self, captured: Sequence[Tensor]) -> list[Array | None]:
         """The sums of all threads, in the order of their rows."""
         found: list[Array | None] = [None] * len(captured)
-        for at, role in self.plan.roles[Total]:
-            first = self.given[0][at]
-            for given in self.given[1:]:
-                first += given[at]
+        for at, (_, role) in enumerate(self.plan.roles[Total], len(self.plan.roles[Carried])):
+            first = self.fresh[0][at]
+            for fresh in self.fresh[1:]:
+                first += fresh[at]
             shape = captured[role.k]._array.shape
             found[role.k] = first if first.shape == shape else first.reshape(shape)
         return found
