@@ -376,6 +376,35 @@ def test_several_callers_at_once(four):
     assert [sum(mine) for mine in totals] == [1000] * 6
 
 
+@compiled
+def test_a_worker_is_there_at_once_and_after_it_has_slept(four):
+    """Loops that need no Python, and parts that do, hundreds in a row or long after each other."""
+    from tinygrad_rnn.kernels import text
+
+    source = (
+        "def half(start, stop, x):\n    for i in range(start, stop):\n        x[i] = x[i] * 0.5\n"
+    )
+    half = text.function(source, 2, [(np.dtype(np.float64), 1)], {})
+    x, expected = numbers(40), numbers(40) * 0.5**320
+    for k in range(320):
+        if k % 40 == 0:
+            time.sleep(0.02)  # longer than anyone looks for work
+        if k % 3:
+            threads.together([threads.Call(half, (i, i + 10), (x,)) for i in range(0, 40, 10)])
+        else:
+            threads.spread(lambda start, stop: half(start, stop, (x,)), 40)
+    assert_array_equal(x, expected)
+
+
+def test_without_a_compiler_the_caller_does_all_parts(four, monkeypatch):
+    monkeypatch.setattr(threads, "_pool", threads._Pool())
+    monkeypatch.setitem(sys.modules, "tinygrad_rnn.kernels.crew", None)
+    monkeypatch.delattr(kernels, "crew", raising=False)
+    who = []
+    threads.spread(lambda start, stop: who.append((start, threading.get_ident())), 4)
+    assert who == [(k, threading.get_ident()) for k in range(4)]
+
+
 def python(code, **environment):
     return subprocess.run(
         [sys.executable, "-W", "ignore::DeprecationWarning", "-c", code],

@@ -102,9 +102,9 @@ def timed(given, effort, calls=20):
     """Seconds of a call, and of the compiled functions in it, in every round."""
     from ours import layer
 
-    from tinygrad_rnn.loops.runtime import Work
+    from tinygrad_rnn.loops import runtime
 
-    run, call, spent = layer(given), Work.call, []
+    run, call, spent = layer(given), runtime.together, []
 
     def watched(*arguments, **words):
         start = time.perf_counter()
@@ -114,7 +114,7 @@ def timed(given, effort, calls=20):
     whole, loops = [], []
     for _ in range(3):
         run()
-    Work.call = watched
+    runtime.together = watched
     try:
         until = time.perf_counter() + effort.seconds
         while len(whole) < effort.rounds or time.perf_counter() < until:
@@ -125,7 +125,7 @@ def timed(given, effort, calls=20):
             whole.append((time.perf_counter() - start) / calls)
             loops.append(sum(spent) / calls)
     finally:
-        Work.call = call
+        runtime.together = call
     return whole, loops
 
 

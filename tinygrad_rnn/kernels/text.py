@@ -275,6 +275,7 @@ def written(source: str, counts: int, kinds: Any, called: Any) -> Any:
     arrays = chain(*[parts(builder, outer.args[-1], k, *one) for k, one in enumerate(read)])
     builder.call(inner, [*outer.args[:-1], *arrays])
     builder.ret_void()
+    apart(module, outer)
     builder = ir.IRBuilder(inner.append_basic_block())
     left = iter(inner.args)
     given: list[Any] = [Number(builder, next(left)) for _ in range(counts)]
@@ -286,6 +287,16 @@ def written(source: str, counts: int, kinds: Any, called: Any) -> Any:
     run(builder, source, called, given)
     builder.ret_void()
     return module
+
+
+def apart(module: Any, outer: Any) -> None:
+    """Write how a worker calls a function: with the addresses of the numbers and of the tuple."""
+    function = ir.Function(module, ir.FunctionType(VOID, [I64, I64]), "apart")
+    builder = ir.IRBuilder(function.append_basic_block())
+    block = builder.inttoptr(function.args[0], I64.as_pointer())
+    wholes = [builder.load(builder.gep(block, [I64(k)])) for k in range(len(outer.args) - 1)]
+    builder.call(outer, [*wholes, builder.inttoptr(function.args[1], BYTES)])
+    builder.ret_void()
 
 
 def run(builder: Any, source: str, called: Any, given: list[Any]) -> None:
@@ -327,4 +338,7 @@ def function(source: str, counts: int, kinds: Any, called: Any) -> Any:
     known = [(word, str(c.dtype), numbers.identity(c.function)) for word, c in called.items()]
     key = (source, counts, [(dtype.str, ndim) for dtype, ndim in kinds], known)
     write = lambda: written(source, counts, kinds, called)
-    return target.called(target.compiled(key, write), "run", counts, ctypes.py_object)
+    engine = target.compiled(key, write)
+    made = target.called(engine, "run", counts, ctypes.py_object)
+    made.apart = engine.get_function_address("apart")  # see `threads.Call`
+    return made

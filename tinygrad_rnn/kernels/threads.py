@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import ctypes
 import os
-import queue
 import threading
-from collections.abc import Callable
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import lru_cache
+from functools import lru_cache, partial
+from itertools import pairwise, repeat, starmap
 from typing import Any
 
-__all__ = ["get_num_threads", "set_num_threads", "spread"]
+__all__ = ["Call", "get_num_threads", "set_num_threads", "spread", "together"]
+
+NAP = 5e-5  # seconds between two looks at a worker that takes longer than we do
 
 
 def _cores() -> int:
@@ -58,30 +62,98 @@ def get_num_threads() -> int:
     return _count
 
 
+class Call:
+    """A compiled loop, and what it is called with: counts, and a tuple of arrays."""
+
+    def __init__(self, function: Any, counts: Sequence[int], arrays: tuple[Any, ...]) -> None:
+        self.function, self.counts, self.arrays = function, counts, arrays
+
+    def __call__(self) -> None:
+        self.function(*self.counts, self.arrays)
+
+    def native(self) -> tuple[int, int, int] | None:
+        """How a worker calls it without Python: an address, and two numbers that it takes."""
+        if not hasattr(self.function, "apart"):
+            return None
+        self.block = (ctypes.c_int64 * len(self.counts))(*self.counts)
+        return self.function.apart, ctypes.addressof(self.block), id(self.arrays)
+
+
+class _Worker:
+    """A thread that makes calls. Whoever hires it is alone with it until the call is done."""
+
+    def __init__(self, crew: Any) -> None:
+        self.crew = crew.routines()
+        self.memory, self.desk = crew.desk()
+        self.call: Callable[[], None] | None = None
+        self.error: BaseException | None = None
+        self.callback = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 2)(self._run)
+        self.address = ctypes.cast(self.callback, ctypes.c_void_p).value
+        self.thread: Any = threading.Thread(target=self.crew.serve, args=(self.desk,), daemon=True)
+        self.thread.start()
+
+    def _run(self, *_: int) -> None:
+        try:
+            assert self.call is not None
+            self.call()
+        except BaseException as raised:  # the caller raises it
+            self.error = raised
+
+    def give(self, call: Callable[[], None]) -> None:
+        """Let it make a call, by itself if it can be made without Python."""
+        self.call = call
+        native = call.native() if isinstance(call, Call) else None
+        self.crew.post(self.desk, *(native or (self.address, 0, 0)))
+
+    def wait(self) -> None:
+        """Return when the call is done, whatever is raised meanwhile: it uses our arrays."""
+        interrupt = None
+        while True:
+            try:
+                while not self.crew.join(self.desk):
+                    time.sleep(NAP)
+                break
+            except BaseException as raised:
+                interrupt = raised
+        if interrupt is not None:
+            raise interrupt
+
+    def ended(self) -> BaseException | None:
+        """What was raised; nothing of the call is held on to."""
+        error = self.error
+        self.call = self.error = None
+        return error
+
+
 class _Pool:
-    """The workers of this process, and the one queue that they all take their work from."""
+    """The workers of this process, and those of them who are idle."""
 
     def __init__(self) -> None:
-        self.jobs: queue.SimpleQueue[tuple[_Job, int, int]] = queue.SimpleQueue()
-        self.workers: set[int | None] = set()
-        self.threads: list[Any] = []
+        self.workers: list[_Worker] = []
+        self.idle: deque[_Worker] = deque()
         self.growing = threading.Lock()
         self.avoided: int | None = None  # the core that the workers leave to the caller
 
-    def grow(self, wanted: int) -> int:
-        """Have so many workers if the system lets us; say how many there are."""
-        if len(self.workers) >= wanted:
-            return len(self.workers)
+    def hire(self, hired: list[_Worker], wanted: int) -> None:
+        """Add so many who are idle to a list, or as many as there are."""
+        if len(self.workers) < wanted:
+            self.grow(wanted)
+        self.step_aside()
+        with suppress(IndexError):  # by one call that no interrupt can split
+            hired.extend(starmap(self.idle.pop, repeat((), wanted)))
+
+    def grow(self, wanted: int) -> None:
+        """Have so many workers if the system lets us, and there is a compiler for what they do."""
         # A system without room for another thread, or an interpreter that is leaving, raises: then
         # the work is shared by those that there are, or done by the caller alone.
-        with self.growing, suppress(RuntimeError):
+        with self.growing, suppress(RuntimeError, ImportError):
+            from . import crew
+
             while len(self.workers) < wanted:
-                worker = threading.Thread(target=_work, args=(self,), daemon=True)
-                worker.start()
-                self.workers.add(worker.ident)
-                self.threads.append(worker.native_id)
+                worker = _Worker(crew)
+                self.workers.append(worker)
+                self.idle.append(worker)
                 self.avoided = None
-        return len(self.workers)
 
     def step_aside(self) -> None:
         """Keep the workers off the caller's core.
@@ -97,8 +169,8 @@ class _Pool:
         # slower at times, and never wrong.
         with suppress(OSError):
             others = os.sched_getaffinity(0) - {core}
-            for thread in self.threads if others else ():
-                os.sched_setaffinity(thread, others)
+            for worker in self.workers if others else ():
+                os.sched_setaffinity(worker.thread.native_id, others)
 
 
 @lru_cache(1)
@@ -123,44 +195,35 @@ def _core() -> int | None:
 _pool = _Pool()
 
 
-def _work(pool: _Pool) -> None:
-    while True:
-        job, start, stop = pool.jobs.get()
-        job.run_part(start, stop)
-        del job  # or its arrays would live until the next one
+def together(calls: Sequence[Callable[[], None]]) -> None:
+    """Make some calls at the same time, the first on this thread.
 
-
-class _Job:
-    """One call of `spread`: what to run, and how it went so far."""
-
-    def __init__(self, run: Callable[[int, int], None]) -> None:
-        self.run = run
-        self.sent: list[None] = []
-        self.ended: list[BaseException | None] = []
-        self.news: queue.SimpleQueue[None] = queue.SimpleQueue()
-
-    def run_part(self, start: int, stop: int) -> None:
-        error: BaseException | None = None
+    Whatever a call raises is raised here when all have ended.
+    """
+    if len(calls) == 1:
+        return calls[0]()
+    pool, hired, errors = _pool, list[_Worker](), list[BaseException | None]()
+    try:
         try:
-            self.run(start, stop)
-        except BaseException as raised:  # the caller raises it
-            error = raised
-        self.ended.append(error)
-        self.news.put(None)
-
-    def wait(self) -> None:
-        """Return when no part is running any more, whatever is raised meanwhile.
-
-        News only wake us up, and what has ended is counted: an interrupt may swallow news.
-        """
-        interrupt = None
-        while len(self.ended) < len(self.sent):
-            try:
-                self.news.get()
-            except BaseException as raised:  # the other parts still use the caller's arrays
-                interrupt = raised
-        if interrupt is not None:
-            raise interrupt
+            pool.hire(hired, len(calls) - 1)
+            for worker, call in zip(hired, calls[1:], strict=False):
+                worker.give(call)
+            for call in (calls[0], *calls[1 + len(hired) :]):
+                try:
+                    call()
+                except BaseException as raised:
+                    errors.append(raised)
+        finally:
+            for worker in hired:
+                worker.wait()
+    finally:
+        for worker in hired:
+            worker.wait()  # again, if an interrupt came between the two
+            errors.append(worker.ended())
+        pool.idle.extend(hired)
+    for error in errors:
+        if error is not None:
+            raise error
 
 
 def spread(run: Callable[[int, int], None], count: int) -> None:
@@ -168,31 +231,12 @@ def spread(run: Callable[[int, int], None], count: int) -> None:
 
     The caller runs the first part. Whatever a part raises is raised here when all have ended.
     """
-    pool = _pool
     parts = min(_count, count)
     if parts > 1:
-        inside = threading.get_ident() in pool.workers
-        parts = 1 if inside else min(parts, 1 + pool.grow(parts - 1))
-    if parts <= 1:
-        if count > 0:
-            run(0, count)
-        return
-    pool.step_aside()
-    job = _Job(run)
-    ends = [count * i // parts for i in range(parts + 1)]
-    rest = [(job, ends[i], ends[i + 1]) for i in range(1, parts)]
-    try:
-        try:
-            # Filled by one call that no interrupt can split: what is sent is what is waited for.
-            job.sent.extend(map(pool.jobs.put, rest))
-            run(0, ends[1])
-        finally:
-            job.wait()
-    finally:
-        job.wait()  # again, if an interrupt came between the two
-    for error in job.ended:
-        if error is not None:
-            raise error
+        ends = [count * i // parts for i in range(parts + 1)]
+        together([partial(run, *part) for part in pairwise(ends)])
+    elif count > 0:
+        run(0, count)
 
 
 def _begin_again() -> None:

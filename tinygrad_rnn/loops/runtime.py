@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from functools import partial
 from itertools import chain, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..kernels.spare import spare
-from ..kernels.threads import get_num_threads, spread
+from ..kernels.threads import Call, get_num_threads, together
 from ..tensor import Tensor
 from .entry import Ends
 from .plan import BUFFERS, FRESH, Array, Plan
 from .program import Program
 from .roles import Carried, Total
 
-SHORT = 3e5  # nanoseconds of work from which a second thread pays
+SHORT = 1e5  # nanoseconds of work from which a second thread pays
 LITTLE = 1 << 18  # bytes of buffers that are kept for the next call
 LONG = 2e8  # nanoseconds of work between two looks at Ctrl-C
 
@@ -231,18 +230,16 @@ class Work:
                 self.course.order([*self.held, *fresh, *buffers, *timed])
                 for fresh, buffers in zip(self.fresh, self.buffers)  # noqa: B905 (of each part)
             ]
-            if len(self.given) == 1:
-                self.call(0, 1, b - a)
-            else:
-                spread(partial(self.call, count=b - a), len(self.given))
+            together(self.calls(b - a))
             self.begun += b - a
 
-    def call(self, first: int, last: int, count: int) -> None:
-        """So many steps of the parts first .. last."""
-        parts = self.course.parts
-        for (start, stop), given in zip(parts[first:last], self.given[first:last]):  # noqa: B905
-            self.function(count, self.way, self.course.block, start, stop, self.begun,
-                          *self.plan.values, given)  # fmt: skip
+    def calls(self, count: int) -> list[Call]:
+        """What each thread does of so many steps."""
+        course, values = self.course, self.plan.values
+        return [
+            Call(self.function, (count, self.way, course.block, *rows, self.begun, *values), given)
+            for rows, given in zip(course.parts, self.given)  # noqa: B905 (one for each)
+        ]
 
     # -- what is left when the loop is done ------------------------------------------------------
 
