@@ -281,13 +281,22 @@ def sorting(x, h):
 
 
 def looking_up(k, h):
-    table = tg.concat([U, V])
-    return tg.scan(lambda k, s: tg.tanh(s + tg.embedding(table, k)), h, k)[0][-1]
+    rows = lambda k, s: tg.tanh(s + tg.embedding(U, k) + V[k] * h.mean())
+    return tg.scan(rows, h, k)[0][-1]
+
+
+def test_rows_of_a_table():
+    index = np.random.default_rng(0).integers(0, H, (T, L, B))
+    assert is_loop(check(looking_up, batch, [index], [U, V]))
+    index[1, 2, 0] = H
+    with pytest.raises(IndexError, match="expected 0 <= index < 6"):
+        tg.scan(looking_up, tg.tensor(batch[0]), index)
 
 
 def test_what_has_no_compiled_form_runs_step_by_step():
     index = np.random.default_rng(0).integers(0, H, (T, L, B))
-    for step, xs, words in [(sorting, single[0], "argsort"), (looking_up, index, "rows by number")]:
+    cut = lambda k, h: looking_up(k[1:], h)
+    for step, xs, words in [(sorting, single[0], "argsort"), (cut, index, "rows by number")]:
         with pytest.warns(tg.ScanWarning, match=f"scan: {words}.* has no compiled form"):
             (ys,) = tg.scan(step, tg.tensor(batch[0]), xs)
         (expected,) = tg.scan(step, tg.tensor(batch[0]), xs, unroll=True)

@@ -79,6 +79,47 @@ def test_random_steps(seed, plain, split):
               second=rng.random() < 0.1, **how)  # fmt: skip
 
 
+def random_scan(rng, deep):
+    """What random steps make of the arrays of a pool, one by one, with steps in them too."""
+    before, parts = random_parts(rng, 1, 4), random_parts(rng, 1, 5)
+    length, states, reads = rng.choice([1, 2, 4]), rng.choice([1, 2]), rng.randrange(3)
+    last_first, first = rng.random() < 0.5, rng.random() < 0.5
+    deeper = random_scan(rng, deep - 1) if deep > 1 else None
+
+    def scan(pool):
+        pool = mixed(before, pool)
+        xs = [tg.stack([tg.sin(pool[-1 - j % len(pool)])] * length) for j in range(reads)]
+
+        def step(*given):
+            made = mixed(parts, [*given, pool[-1], pool[0]])
+            made += [deeper([*made[-2:], *given])] if deeper else []
+            return [*map(tg.tanh, made[-states:]), made[-1] + given[0]]
+
+        carry = [pool[-1 - j % len(pool)] for j in range(states)]
+        ys = tg.scan(step, carry, tuple(xs) or None, length=length, reverse=last_first)
+        return (ys[0 if first else -1] + ys[-1][-1]).mean(axis=0)
+
+    return scan
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_random_steps_in_steps(seed, plain):
+    rng = random.Random(seed)
+    for _ in range(8):
+        scans = [random_scan(rng, rng.choice([1, 1, 2])) for _ in range(rng.choice([1, 1, 2]))]
+        parts, batch, states = random_parts(rng, 1, 4), rng.choice([1, 3]), rng.choice([1, 2])
+
+        def step(x, *state, parts=parts, scans=scans):
+            pool = mixed(parts, [*state, x])
+            for scan in scans:
+                pool.append(scan(pool))
+            return [*map(tg.tanh, pool[-len(state) :]), pool[-1] + pool[0]]
+
+        how = {"reverse": rng.random() < 0.5, "checkpoint": rng.choice([None, "sqrt", 1])}
+        carry = [numbers(k, batch, H) for k in range(states)]
+        check(step, carry, [numbers(5, T, batch, H)], [U, V, b], tolerance=1e-9, **how)
+
+
 # -- pairs of steps that differ in one thing -------------------------------------------------------
 
 settings = types.ModuleType("settings")

@@ -39,11 +39,9 @@ class Inner(NamedTuple):
 def program_inside(made: Trace) -> Program | Unsupported:
     """What a scan inside does; or why it is no loop."""
     try:
-        program = Program(Step(made), None)
+        return Program(Step(made), None)
     except Unsupported as reason:
         return reason
-    # Numbers of rows are looked at before a loop runs, and these are not known then.
-    return Unsupported("rows by number") if program.lookups else program
 
 
 class Inside(Op):

@@ -12,7 +12,7 @@ from ..tensor import Tensor
 from .backward import Backward
 from .draft import Draft
 from .entry import Ends
-from .nodes import Coupled
+from .nodes import Coupled, Unsupported
 from .plan import Plan
 from .trace import Step
 
@@ -55,6 +55,10 @@ class Program:
             if y.op is embedding or (y.op is take and len(y.inputs) > 1):
                 rows = y.inputs[0].shape[0]
                 self.lookups.append((place[y.inputs[1]], rows, -rows * (y.op is take)))
+            for k, *rows in y.attrs["scan"].program.lookups if hasattr(y.op, "steps") else ():
+                if y.inputs[k] not in place:
+                    raise Unsupported("rows by number of what the step computes")
+                self.lookups.append((place[y.inputs[k]], *rows))
 
     @property
     def source(self) -> str:
