@@ -40,10 +40,10 @@ class Cotangents:
             g = _fitted(g, x, source)
         if before is None:
             self.sums[x] = g
-        elif x in self.terms:
+        elif count := self.terms.get(x):
             before += g
-            self.terms[x] += 1
-            if self.terms[x] == BLOCK:
+            self.terms[x] = count + 1
+            if count + 1 == BLOCK:
                 self.blocks[x] = self.sum_so_far(x)
                 del self.sums[x], self.terms[x]
         else:
@@ -257,7 +257,7 @@ def _fitted(g: Any, x: Tensor, source: Tensor | None) -> Any:
         if foreign and g.shape != source.shape:  # type: ignore[union-attr]
             raise _unfit(g, x, source)
         try:
-            g = sum_to(g, shape=shape)
+            g = (sum_to if isinstance(g, Tensor) else sum_to.body)(g, shape=shape)
         except ValueError:
             raise _unfit(g, x, source) from None
     return g if g.dtype == x._array.dtype else astype(g, dtype=x._array.dtype)

@@ -6,7 +6,7 @@ import importlib
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import update_wrapper, wraps
+from functools import partial, update_wrapper, wraps
 from operator import attrgetter
 from typing import Any, cast
 
@@ -54,8 +54,8 @@ class Op:
     __slots__ = ("__dict__", "__weakref__", "arity", "body", "count", "ours", "rules", "trusted")
 
     def __init__(
-        self, body: Callable[..., Any], rules: Sequence[Callable[..., Any] | None], *, pointwise:
-        bool = False, variadic: bool = False, declared: Declared = Declared(),
+        self, body: Callable[..., Any], rules: Sequence[Callable[..., Any] | None], *,
+        pointwise: bool = False, variadic: bool = False, declared: Declared = Declared(),
     ):  # fmt: skip
         if not callable(body):
             raise TypeError(
@@ -117,8 +117,8 @@ class Op:
 
     def several(self, out: tuple[np.ndarray, ...], inputs: Any, attrs: Any) -> tuple[Tensor, ...]:
         """A tuple becomes one node, and each of its parts another."""
-        whole = self._remember(out, inputs, attrs)
-        return tuple([pick._remember(part, (whole,), {"i": i}) for i, part in enumerate(out)])
+        whole = (self._remember(out, inputs, attrs),)
+        return tuple([pick._remember(part, whole, {"i": i}) for i, part in enumerate(out)])
 
     def _plainly(self, inputs: Sequence[Any], attrs: dict[str, Any]) -> Any:
         """The op as a function of NumPy's: arrays in, array out. One tensor makes all tensors."""
@@ -147,17 +147,16 @@ class Op:
         if type(out) is not np.ndarray and type(out) is not tuple:
             out = np.asarray(out)
         here, y = mode.__dict__, _new(Tensor)
-        y._array, y._grad, y.name, y.line = out, None, None, None
-        y.born, y.scope = next(_births), here["scope"]
-        if here["recording"]:
+        y._array, y.scope = out, here["scope"]
+        y._grad = y.name = y.line = y.op = None
+        y.born, y.tracked = next(_births), False
+        y.inputs, y.attrs = (), _NONE
+        if here["recording"] and (type(out) is tuple or out.dtype.kind == "f"):  # else no slope
             for x in inputs:
-                if x.tracked and (type(out) is tuple or out.dtype.kind == "f"):  # else no slope
-                    y.tracked, y.op, y.inputs, y.attrs = True, self, inputs, attrs or _NONE
+                if x.tracked:
+                    y.tracked, y.op = True, self
+                    y.inputs, y.attrs = inputs, attrs or _NONE
                     break
-            else:
-                y.tracked, y.op, y.inputs, y.attrs = False, None, (), _NONE
-        else:
-            y.tracked, y.op, y.inputs, y.attrs = False, None, (), _NONE
         if here["anomaly"]:
             _watch(self, inputs, y)
         return y
@@ -269,13 +268,13 @@ class Op:
 
     def _as_tensors(self, inputs: Sequence[Any]) -> tuple[Tensor, ...]:
         """Inputs as tensors. A Python number takes its company's dtype, as in NumPy (NEP 50)."""
-        if len(inputs) == 2 and None not in self.rules:  # x * 2.0, without detours
-            x, number = inputs if type(inputs[0]) is Tensor else inputs[::-1]
-            if type(number) is float and type(x) is Tensor and x._array.dtype.kind == "f":
-                y = owned(np.array(number, x._array.dtype))
-                return (x, y) if inputs[0] is x else (y, x)
-        company = self.company(len(inputs))
         try:
+            if len(inputs) == 2 and None not in self.rules:  # x * 2.0, without detours
+                x, number = inputs if type(inputs[0]) is Tensor else inputs[::-1]
+                if type(number) in (float, int) and x._array.dtype.kind == "f":
+                    y = owned(np.array(number, x._array.dtype))
+                    return (x, y) if inputs[0] is x else (y, x)
+            company = self.company(len(inputs))
             kept = [
                 x if type(x) is Tensor or (counts and type(x) in (int, float, bool)) else Tensor(x)
                 for x, counts in zip(inputs, company, strict=True)
@@ -396,9 +395,9 @@ class Parts(dict[int, Any]):
     def filled(self, like: Any) -> tuple[Any, ...]:
         """One cotangent for every part, zeros for the unused."""
         zeros = owned if mode.recording else np.asarray
+        every = enumerate(like)
         return tuple(
-            self[i] if i in self else zeros(np.zeros(array.shape, array.dtype))
-            for i, array in enumerate(like)
+            [self[i] if i in self else zeros(np.zeros(a.shape, a.dtype)) for i, a in every]
         )
 
     def merged(self, other: Parts) -> Parts:
@@ -408,7 +407,14 @@ class Parts(dict[int, Any]):
         return self
 
 
-@primitive(lambda g, y, x, i: Parts({i: g}))
+class Pick(Op):
+    """One part of the tuple that an op with several results returned."""
+
+    def pull(self, g: Any, y: Tensor, wanted: set[Tensor] | None = None) -> list[Any]:
+        return [Parts({y.attrs["i"]: g})]
+
+
+@partial(Pick, rules=[None])
 def pick(x: Any, i: int) -> Any:
     """One part of the tuple that an op with several results returned."""
     return x[i]

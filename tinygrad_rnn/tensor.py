@@ -479,9 +479,9 @@ def _check_like(x: Tensor, given: Any, word: str, hint: str) -> None:
 
 def _born(x: Tensor, array: Any) -> Tensor:
     """Make `x` a leaf that owns `array`, or a tuple of arrays, from now on."""
-    x._array, x._grad, x.tracked = array, None, False
-    x.op, x.inputs, x.attrs = None, (), _NONE
-    x.born, x.name, x.scope, x.line = next(_births), None, mode.scope, None
+    x._array, x.scope, x.born = array, mode.scope, next(_births)
+    x._grad = x.name = x.line = x.op = None
+    x.inputs, x.attrs, x.tracked = (), _NONE, False
     return x
 
 

@@ -45,7 +45,9 @@ def _operator(f: Any, reflected: str) -> Any:
     """The operator, unless y is an object that itself says what `x @ y` means."""
 
     def operator(x: Tensor, y: Any) -> Any:
-        theirs = y.__class__ is not Tensor and not isinstance(y, KNOWN) and not hasattr(y, "ndim")
+        if type(y) is Tensor:
+            return f(x, y)
+        theirs = not isinstance(y, KNOWN) and not hasattr(y, "ndim")
         return NotImplemented if theirs and hasattr(y, reflected) else f(x, y)
 
     return operator
