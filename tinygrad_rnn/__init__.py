@@ -19,14 +19,14 @@ from .tensor import foreign as _foreign
 from .view import draw
 
 if _typing.TYPE_CHECKING:
-    from . import io, lab
+    from . import io, lab, transforms
 
 __version__ = "0.2.0"
 __all__ = [
     "ScanWarning", "Tensor", "Untraceable", "check_grads", "data", "detach", "detect_anomaly",
     "draw", "equations", "explain", "get_num_threads", "grad", "io", "lab", "nn", "no_grad",
-    "optim", "pointwise", "primitive", "scan", "scope", "set_num_threads", "tensor", "unroll",
-    "view",
+    "optim", "pointwise", "primitive", "scan", "scope", "set_num_threads", "tensor", "transforms",
+    "unroll", "view",
 ]  # fmt: skip
 __all__ += ops.__all__
 
@@ -37,7 +37,7 @@ Tensor.backward_steps = _backward_steps  # type: ignore[method-assign, assignmen
 
 
 def __getattr__(name: str) -> _typing.Any:
-    if name in ("io", "lab"):  # checkpoints, measurements: imported when first used
+    if name in ("io", "lab", "transforms"):  # imported when first used
         return _import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}{_foreign('tg', name)}")
 

@@ -33,10 +33,10 @@ _package = os.path.dirname(os.path.abspath(__file__))
 
 
 class Mode(threading.local):
-    """What is on in this thread: keeping history, looking for NaN, tracing; and the scope."""
+    """What is on in this thread: history, looking for NaN, a transform, a trace; and the scope."""
 
     def __init__(self) -> None:
-        self.recording, self.anomaly, self.scope = True, False, ""
+        self.recording, self.anomaly, self.scope, self.within = True, False, "", False
         self.trace: Any = None  # the list that is being made of a step's ops, see loops/trace.py
         self.before: list[Any] = []  # what the blocks that are open will put back, last first
 
