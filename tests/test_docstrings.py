@@ -14,7 +14,9 @@ import tinygrad_rnn as tg
 from tinygrad_rnn.nn.elsewhere import Absent
 
 HOME = Path(tg.__file__).parent
-PACKAGES = {name: getattr(tg, name) for name in ("data", "io", "lab", "nn", "optim", "view")}
+PACKAGES = {
+    name: getattr(tg, name) for name in ("data", "io", "lab", "nn", "optim", "transforms", "view")
+}
 PACKAGES |= {m.__name__: m for m in tg.ops.MODULES}
 PUBLIC = {
     f"{package}.{name}": getattr(module, name)

@@ -36,6 +36,7 @@ FLOORS = [
     {"formula"},
     {"data"},
     {"nn", "optim"},
+    {"transforms"},
     {"io"},
     {"tape"},
     {"view"},

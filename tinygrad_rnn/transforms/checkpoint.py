@@ -1,0 +1,127 @@
+"""A function whose insides are forgotten, and computed again in the backward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any
+
+import numpy as np
+
+from ..grad import _stale, pullback
+from ..op import Op, pick
+from ..tensor import Tensor, _births, _Switch, mode
+from .containers import built, leaves
+from .functions import function
+from .tangents import Tangents, as_tensor, pushed
+
+
+class Checkpoint(Op):
+    """A function's results as one node: `again` in its attributes computes them with a history."""
+
+    def __init__(self) -> None:
+        super().__init__(_recomputed, [_recomputed], variadic=True)
+
+    def pull(self, g: Any, y: Tensor, wanted: set[Tensor] | None = None) -> list[Any]:
+        asked = [x for x in y.inputs if (x.tracked if wanted is None else x in wanted)]
+        results = y.attrs["again"](y)
+        found = pullback(
+            [results[i] for i in g], list(g.values()), asked, until=set(y.inputs),
+            create_graph=mode.recording, retain_graph=mode.recording,
+        )  # fmt: skip
+        return [found.get(x) for x in y.inputs]
+
+    def push(self, y: Tensor, found: Tangents) -> Any:
+        """The tangents of the results, from those of what they are computed from."""
+        results = y.attrs["again"](y)
+        seeds = {x: as_tensor(found[x]) for x in y.inputs if x in found}
+        moved = pushed(results, seeds, set(y.inputs))
+        return dict(enumerate(moved if mode.recording else [v._array for v in moved]))
+
+
+def _recomputed(*inputs: Any, again: Any) -> Any:
+    """What a function returns, from the tensors that require gradients and are read by it."""
+    raise NotImplementedError
+
+
+checkpointed = Checkpoint()
+
+
+def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that does what f does, and keeps of it only what f returns.
+
+    In the backward pass f is run again: less memory, for one more forward pass. f may take and
+    return anything; its tensors may be in lists, tuples and dicts, and it may read others from
+    outside, a module's parameters among them. It must do the same when it is run again: one that
+    draws, as dropout does, is refused in the backward pass, a RuntimeError; draw outside, and give
+    it the mask. In a step of a scan nothing is kept or not kept: see `checkpoint=` of `tg.scan`.
+
+    >>> x = tg.tensor(2.0, requires_grad=True)
+    >>> block = tg.transforms.checkpoint(lambda x: tg.exp(tg.sin(x)))
+    >>> tg.grad(block(x), x).item() == tg.grad(tg.exp(tg.sin(x)), x).item()
+    True
+    """
+    function("checkpoint", f)
+
+    @wraps(f)
+    def forgetful(*args: Any, **words: Any) -> Any:
+        if not mode.recording or mode.trace is not None:
+            return f(*args, **words)
+        return _forgotten(f, args, words)
+
+    return forgetful
+
+
+def _forgotten(f: Any, args: Any, words: Any) -> Any:
+    """What f returns, its tensors as parts of one node."""
+    began, here = next(_births), _Switch(recording=True, within=mode.within, scope=mode.scope)
+    out = f(*args, **words)
+    parts = [x for _, x in leaves(out)]
+    places = [k for k, y in enumerate(parts) if isinstance(y, Tensor) and y.op and y.born > began]
+    made = [parts[k] for k in places]
+    arrays = tuple([y._array for y in made])
+
+    def again(node: Tensor) -> list[Tensor]:
+        for x in node.inputs:
+            if x.born > node.born:
+                raise _stale(x, node)
+        with here:
+            results = [x for _, x in leaves(f(*args, **words))]
+        results = [results[k] for k in places if k < len(results)]
+        _check_same(f, arrays, results)
+        return results
+
+    if made:
+        whole = checkpointed._remember(arrays, _read(made, began), {"again": again})
+        for i, k in enumerate(places):
+            parts[k] = pick._remember(arrays[i], (whole,), {"i": i})
+    return built(out, iter(parts), lambda module, _: module)
+
+
+def _read(made: Sequence[Tensor], began: int) -> tuple[Tensor, ...]:
+    """The tensors from before that these were computed from, and that gradients may go to."""
+    seen, stack = set(made), list(made)
+    read = []
+    while stack:
+        for x in stack.pop().inputs:
+            if x not in seen:
+                seen.add(x)
+                if x.born > began:
+                    stack.append(x)
+                elif x.tracked:
+                    read.append(x)
+    return tuple(read)
+
+
+def _check_same(f: Any, arrays: Sequence[np.ndarray], results: Sequence[Any]) -> None:
+    """Refuse a function that gave other numbers when it was run again."""
+    same = len(arrays) == len(results)
+    for a, y in zip(arrays, results, strict=False):
+        same = same and isinstance(y, Tensor) and y.shape == a.shape and y.dtype == a.dtype
+        same = same and np.allclose(y._array, a, np.finfo(a.dtype).eps ** 0.5, equal_nan=True)
+    if not same:
+        raise RuntimeError(
+            f"checkpoint: {getattr(f, '__name__', 'f')} gave other numbers when it was run again "
+            "for the backward pass, so the gradient would be wrong. Draw random numbers, such as "
+            "dropout's, outside and give them to it; and change nothing that it reads."
+        )

@@ -1,0 +1,359 @@
+"""What differentiates a function: its gradient, its products with vectors, its matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any, cast
+
+import numpy as np
+
+from ..grad import pullback
+from ..ops import reshape, stack
+from ..tensor import Tensor, _Switch, describe, detach, mode, owned, recording
+from .containers import built, floats, leaves, matched
+from .tangents import as_tensor, nothing, pushed, renewed, written_down
+
+F = Callable[..., Any]
+Argnums = int | Sequence[int]
+
+
+def kept() -> bool:
+    """Whether what a transform returns has a past: inside another one, or in a step of a scan."""
+    return mode.trace is not None or (mode.recording and mode.within)
+
+
+class Evaluation:
+    """A function run once, on tensors of its own in place of those that it is differentiated by.
+
+    They are leaves, or where somebody around differentiates too, copies with a past; so what the
+    function closes over is constant. A module's parameters stay the leaves that they are.
+    """
+
+    def __init__(
+        self, who: str, f: F, given: Sequence[Any], places: Sequence[int], has_aux: bool,
+        words: dict[str, Any],
+    ):  # fmt: skip
+        function(who, f)
+        written_down()
+        self.who, self.has_aux, args = who, has_aux, list(given)
+        self.xs: list[Tensor] = []
+        for k in places:
+            inside = [floats(who, where, x) for where, x in leaves(given[k], f"argument {k}")]
+            with recording(kept()):
+                args[k] = built(given[k], map(renewed, inside), lambda module, _: module)
+            self.xs += [x for _, x in leaves(args[k])]
+        self.like = [args[k] for k in places]
+        if len({*self.xs}) != len(self.xs):
+            raise ValueError(f"{who}: the same parameters stand twice in what it differentiates by")
+        with _Switch(recording=True, within=True):
+            out = f(*args, **words)
+        self.aux = None
+        if has_aux:
+            if not isinstance(out, tuple) or len(out) != 2:
+                raise TypeError(f"{who}: has_aux: expected f to return (result, aux), {_got(out)}")
+            out, self.aux = out
+        self.result = out
+        self.ys = [self._checked(where, y) for where, y in leaves(out, "its result")]
+
+    def _checked(self, where: str, y: Any) -> Tensor:
+        if not isinstance(y, Tensor) or y.dtype.kind != "f":
+            raise TypeError(
+                f"{self.who}: {where}: expected tensors of floats, {_got(y)}. Write the function "
+                "in tensor arithmetic; what has no derivative it may return as aux, with has_aux."
+            )
+        return y
+
+    def one(self) -> Tensor:
+        """The result, which has to be one number."""
+        if not isinstance(self.result, Tensor) or self.result.size != 1:
+            raise TypeError(
+                f"{self.who}: expected a function that returns one number, {_got(self.result)}. "
+                "Reduce it (y.sum()), or use jacobian or vjp."
+            )
+        return self.result
+
+    def pull(
+        self, gs: Sequence[Tensor | None], again: bool = True, ys: Sequence[Tensor] | None = None
+    ) -> list[Tensor]:
+        """The cotangents of what it is differentiated by; the graph is kept if it is used again."""
+        keep, ys = kept(), self.ys if ys is None else ys
+        pairs = [(y, g) for y, g in zip(ys, gs, strict=True) if g is not None and y.tracked]
+        found = pullback(
+            [y for y, _ in pairs], [g if keep else g._array for _, g in pairs], self.xs,
+            create_graph=keep, retain_graph=keep or again,
+        )  # fmt: skip
+        with recording(keep):
+            return [as_tensor(found[x] if x in found else nothing(x)) for x in self.xs]
+
+    def push(self, vs: Sequence[Tensor | None]) -> list[Tensor]:
+        """The tangents of the results; None stands for what does not move."""
+        pairs = zip(self.xs, vs, strict=True)
+        with recording(kept()):
+            return pushed(self.ys, {x: v for x, v in pairs if v is not None})
+
+    def ways(self, tangents: Any) -> list[Tensor]:
+        """A tangent of each tensor that it is differentiated by."""
+        return matched(self.who, tuple(self.like), tangents, "tangents")
+
+    def turn(self, vs: Sequence[Tensor | None], again: bool = True) -> list[Tensor]:
+        """The gradient of the tangent of its one result: how the gradient moves."""
+        with _Switch(recording=True, within=True):
+            moved = self.push(vs)
+        return self.pull([owned(np.ones(y.shape, y.dtype)) for y in moved], again, moved)
+
+    def like_primals(self, values: Sequence[Any]) -> list[Any]:
+        """Values in the containers of what it is differentiated by."""
+        each = iter(values)
+        return [built(like, each) for like in self.like]
+
+    def value(self, x: Any) -> Any:
+        """What the function returned; a number without a past where nobody asks for it."""
+        return x if kept() else detach(x)
+
+
+def _got(x: Any) -> str:
+    return f"got {describe(x) if isinstance(x, Tensor) else type(x).__name__}"
+
+
+# -- reverse mode --------------------------------------------------------------------------------
+
+
+def vjp(f: F, *primals: Any, has_aux: bool = False) -> Any:
+    """Return f(*primals), and the function that takes its cotangent to those of the primals.
+
+    Both are made of tensors in lists, tuples, dicts and modules; of a module the cotangents are a
+    dict by the paths of its parameters. The second returns a tuple, one for each primal, and may
+    be called again. With has_aux f returns (result, aux), and aux comes third.
+
+    >>> y, pull = tg.transforms.vjp(lambda x: x * x, tg.tensor([1.0, 3.0]))
+    >>> pull([1.0, 1.0])[0].numpy()
+    array([2., 6.])
+    """
+    run = _at("vjp", f, primals, has_aux)
+
+    def pull(cotangents: Any) -> tuple[Any, ...]:
+        gs = matched("vjp", run.result, cotangents, "the cotangent")
+        return tuple(run.like_primals(run.pull(gs)))
+
+    return _with_aux(run, run.value(run.result), pull)
+
+
+def value_and_grad(f: F, argnums: Argnums = 0, has_aux: bool = False) -> F:
+    """Return the function that computes f(...) and its gradient by one argument, or several.
+
+    f returns one number, or with has_aux (number, aux). The arguments that argnums names, by place
+    from 0, hold tensors of floats in lists, tuples, dicts and modules, and so does the gradient; of
+    a module it is a dict by the paths of its parameters. argnums of several gives a tuple. Other
+    arguments, and those by name, may be anything. It returns (value, gradient), with has_aux
+    ((value, aux), gradient).
+
+    >>> f = tg.transforms.value_and_grad(lambda w, x: (w["a"] * x).sum())
+    >>> value, g = f({"a": tg.tensor(2.0)}, tg.tensor([1.0, 3.0]))
+    >>> value.item(), g["a"].item()
+    (8.0, 4.0)
+    """
+    return _of_number(
+        "value_and_grad",
+        f,
+        argnums,
+        has_aux,
+        lambda run, g: (_with_aux(run, run.value(run.result)), g),
+    )
+
+
+def grad(f: F, argnums: Argnums = 0, has_aux: bool = False) -> F:
+    """Return the function that computes the gradient of f; arguments as of `value_and_grad`.
+
+    With has_aux it returns (gradient, aux). The gradient of a tensor that is there already is
+    `tg.grad(y, xs)`.
+
+    >>> slope = tg.transforms.grad(lambda x: x ** 3)
+    >>> slope(2.0).item(), tg.transforms.grad(slope)(2.0).item()
+    (12.0, 12.0)
+    """
+    return _of_number("grad", f, argnums, has_aux, _with_aux)
+
+
+def _of_number(
+    who: str, f: F, argnums: Argnums, has_aux: bool, told: Callable[[Evaluation, Any], Any]
+) -> F:
+    """The function that runs f, pulls 1 back through it, and tells what of all that is wanted."""
+
+    def derivative(*args: Any, **words: Any) -> Any:
+        run = Evaluation(who, f, args, _places(who, argnums, args), has_aux, words)
+        seed = np.ones(run.one().shape, run.one().dtype)
+        return told(run, _by(argnums, run, run.pull([owned(seed)], again=False)))
+
+    return _named(who, f, derivative)
+
+
+# -- forward mode --------------------------------------------------------------------------------
+
+
+def linearize(f: F, *primals: Any, has_aux: bool = False) -> Any:
+    """Return f(*primals), and the function that takes tangents of the primals to that of f.
+
+    As `jvp`, for many tangents: f is run once.
+
+    >>> y, push = tg.transforms.linearize(lambda x: x * x, tg.tensor([1.0, 3.0]))
+    >>> push([1.0, 0.0]).numpy(), push([0.0, 1.0]).numpy()
+    (array([2., 0.]), array([0., 6.]))
+    """
+    run = _at("linearize", f, primals, has_aux)
+
+    def push(*tangents: Any) -> Any:
+        return built(run.result, iter(run.push(run.ways(tangents))))
+
+    return _with_aux(run, run.value(run.result), push)
+
+
+def jvp(f: F, primals: Sequence[Any], tangents: Sequence[Any], has_aux: bool = False) -> Any:
+    """Return f(*primals), and how it moves when the primals move along the tangents.
+
+    Forward mode. A tangent is like its primal: tensors of its shapes in the same containers; of a
+    module a dict by the paths of its parameters. The cost is a small multiple of that of f, however
+    many numbers f returns; a compiled loop is followed by a compiled loop. With has_aux f returns
+    (result, aux), and aux comes third.
+
+    >>> y, dy = tg.transforms.jvp(lambda x, z: x * z, (2.0, 3.0), (1.0, 0.0))
+    >>> y.item(), dy.item()
+    (6.0, 3.0)
+    """
+    run = _at("jvp", f, primals, has_aux)
+    moved = built(run.result, iter(run.push(run.ways(tangents))))
+    return _with_aux(run, run.value(run.result), moved)
+
+
+def hvp(f: F, primals: Sequence[Any], tangents: Sequence[Any], has_aux: bool = False) -> Any:
+    """Return how the gradients of f at the primals move along the tangents: Hessian times vector.
+
+    f returns one number. The answer is a tuple, one for each primal; with has_aux (answer, aux).
+    It is the gradient of a tangent, so that compiled loops stay such; the Hessian is never made.
+
+    >>> x = tg.tensor([1.0, 2.0])
+    >>> tg.transforms.hvp(lambda x: (x ** 3).sum(), (x,), ([1.0, 0.0],))[0].numpy()
+    array([6., 0.])
+    """
+    run = _at("hvp", f, primals, has_aux)
+    run.one()
+    moved = run.turn(run.ways(tangents), again=False)
+    return _with_aux(run, tuple(run.like_primals(moved)))
+
+
+def _at(who: str, f: F, primals: Any, has_aux: bool) -> Evaluation:
+    """The run of a function at its primals, given as one tuple."""
+    if not isinstance(primals, tuple | list):
+        raise TypeError(f"{who}: primals: expected a tuple, one for each argument, {_got(primals)}")
+    return Evaluation(who, f, primals, range(len(primals)), has_aux, {})
+
+
+# -- matrices ------------------------------------------------------------------------------------
+
+
+def jacobian(f: F, argnums: Argnums = 0, has_aux: bool = False) -> F:
+    """Return the function that computes the Jacobian of f by one argument, or several.
+
+    Arguments as of `value_and_grad`; f may return any tensors of floats in containers. In the place
+    of each tensor y of the result stand the derivatives by each tensor x, in the containers of the
+    argument, of shape y.shape + x.shape. Forward or reverse mode, whichever has fewer passes. With
+    has_aux it returns (Jacobian, aux).
+
+    >>> tg.transforms.jacobian(lambda x: x * x[0])(tg.tensor([1.0, 2.0])).numpy()
+    array([[2., 0.],
+           [2., 1.]])
+    """
+
+    def derivative(*args: Any, **words: Any) -> Any:
+        run = Evaluation("jacobian", f, args, _places("jacobian", argnums, args), has_aux, words)
+        if sum(x.size for x in run.xs) <= sum(y.size for y in run.ys):
+            rows = _matrix(run.push, run.ys, run.xs, -1)
+        else:
+            rows = [[*row] for row in zip(*_matrix(run.pull, run.xs, run.ys, 0), strict=True)]
+        return _with_aux(run, built(run.result, iter([_by(argnums, run, row) for row in rows])))
+
+    return _named("jacobian", f, derivative)
+
+
+def hessian(f: F, argnums: Argnums = 0, has_aux: bool = False) -> F:
+    """Return the function that computes the second derivatives of f, which returns one number.
+
+    Arguments as of `value_and_grad`. In the place of each tensor x of the arguments stand the
+    containers again, with the derivatives of the gradient by x: of shape x.shape + z.shape for each
+    tensor z. One product (`hvp`) for each number. With has_aux it returns (Hessian, aux).
+
+    >>> tg.transforms.hessian(lambda x: x[0] * x[0] * x[1])(tg.tensor([1.0, 2.0])).numpy()
+    array([[4., 2.],
+           [2., 0.]])
+    """
+
+    def derivative(*args: Any, **words: Any) -> Any:
+        run = Evaluation("hessian", f, args, _places("hessian", argnums, args), has_aux, words)
+        run.one()
+        rows = _matrix(run.turn, run.xs, run.xs, -1)
+        return _with_aux(run, _by(argnums, run, [_by(argnums, run, row) for row in rows]))
+
+    return _named("hessian", f, derivative)
+
+
+def _matrix(
+    move: Callable[[Sequence[Any]], list[Tensor]], of: Sequence[Tensor], by: Sequence[Tensor],
+    axis: int,
+) -> list[list[Tensor]]:  # fmt: skip
+    """How each of some tensors moves with every number of each of others, one pass for each.
+
+    The axes of what the passes are for come last, or with axis 0 first.
+    """
+    table: list[list[Tensor]] = [[] for _ in of]
+    for j, x in enumerate(by):
+        passes = []
+        for i in range(x.size):
+            unit = np.zeros(x.shape, x.dtype)
+            unit.flat[i] = 1
+            passes.append(move([owned(unit) if k == j else None for k in range(len(by))]))
+        for k, (row, y) in enumerate(zip(table, of, strict=True)):
+            shape = y.shape + x.shape if axis else x.shape + y.shape
+            whole = stack([p[k] for p in passes], axis) if passes else owned(np.zeros(0, y.dtype))
+            row.append(reshape(whole, shape=shape))
+    return table
+
+
+# -- what they share -----------------------------------------------------------------------------
+
+
+def _by(argnums: Argnums, run: Evaluation, values: Sequence[Any]) -> Any:
+    """Values in the containers of the arguments, a tuple of them where several are named."""
+    found = run.like_primals(values)
+    return found[0] if isinstance(argnums, int | np.integer) else tuple(found)
+
+
+def _with_aux(run: Evaluation, *found: Any) -> Any:
+    found = (*found, run.value(run.aux)) if run.has_aux else found
+    return found if len(found) > 1 else found[0]
+
+
+def _places(who: str, argnums: Argnums, args: Sequence[Any]) -> list[int]:
+    """The arguments by which a function is differentiated, counted from 0."""
+    places = [argnums] if isinstance(argnums, int | np.integer) else list(argnums)
+    whole = all(isinstance(k, int | np.integer) and not isinstance(k, bool) for k in places)
+    if not whole or not places or not all(-len(args) <= k < len(args) for k in places):
+        raise ValueError(
+            f"{who}: argnums: expected the place of an argument, or several, among {len(args)} "
+            f"given by position, got {argnums!r}"
+        )
+    return [int(k) % len(args) for k in places]
+
+
+def _named(who: str, f: F, derivative: F) -> F:
+    """The derivative of a function, under its name."""
+    return wraps(function(who, f))(derivative)
+
+
+def function(who: str, f: Any) -> F:
+    """What a transform is given; refused if it is no function."""
+    if not callable(f):
+        hint = (
+            " Of a tensor that is there already: tg.grad(y, xs)." if isinstance(f, Tensor) else ""
+        )
+        raise TypeError(f"{who}: f: expected a function, {_got(f)}.{hint}")
+    return cast(F, f)
