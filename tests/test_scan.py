@@ -780,6 +780,20 @@ def test_nan_is_found_at_its_step():
     assert not np.isnan(y.data).any()
 
 
+def test_looking_for_nan_leaves_a_loop_compiled():
+    """Also where a sum of what it returns is none: infinities of both signs are no NaN."""
+    x, h = tg.Tensor(np.ones((5, 2))), tg.Tensor(np.full(2, 9.0), requires_grad=True)
+    with tg.detect_anomaly():
+        (y,) = tg.scan(lambda x, h: tg.sqrt(h) + x, h, x)
+        y.sum().backward()
+        assert y.inputs is None and y.op.name == "pick"
+        (z,) = tg.scan(lambda x, h: h * x, tg.Tensor([np.inf, -np.inf]), x)
+    assert np.isinf(z.data).all()
+    (g,) = [h.grad.data]
+    (y,) = tg.unroll(lambda x, h: tg.sqrt(h) + x, h, x)
+    np.testing.assert_allclose(g, tg.grad(y.sum(), h).data, rtol=1e-12)
+
+
 def gradients(cell, xs, seed):
     ys, _ = cell(xs)
     leaves = list(cell.parameters())

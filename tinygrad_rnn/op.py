@@ -453,8 +453,9 @@ def _watch(op: Op, inputs: Sequence[Tensor], y: Tensor) -> None:
 
 def has_nan(data: Any) -> bool:
     """Whether there is a NaN in an array, or in one of a tuple of arrays."""
-    arrays = data if isinstance(data, tuple) else (data,)
-    return any(a.dtype.kind == "f" and bool(np.isnan(a).any()) for a in arrays)
+    parts = data if isinstance(data, tuple) else (data,)  # of a loop's results only outlines
+    arrays = [a for a in parts if type(a) is np.ndarray and a.dtype.kind == "f"]
+    return any(bool(np.isnan(a).any()) for a in arrays)
 
 
 def place(y: Tensor) -> str:

@@ -72,7 +72,7 @@ class Again:
 
     def on(self) -> _Switch:
         """What happens in this block is compared."""
-        return _Switch(trace=self, scope="", recording=True)
+        return _Switch(trace=self, scope="", recording=True, anomaly=False)
 
     def record(self, op: Op, inputs: Sequence[Tensor], attrs: dict[str, Any]) -> Any:
         """What the op gave the last time, if it is that op on that."""

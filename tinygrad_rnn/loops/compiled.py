@@ -16,7 +16,7 @@ from .inside import Inner, program_inside, within
 from .nodes import Unsupported
 from .program import Program, program_of
 from .runtime import Run, Told
-from .scanned import scanned
+from .scanned import doubtful, scanned
 from .trace import (
     MADE_ANEW,
     Step,
@@ -34,7 +34,7 @@ def compiled(
     step: Steps, state: Any, inputs: Any, steps: int, reverse: bool, every: Any, names: Any,
     roots: Sequence[Any], known: Known | None = None, ends: Any = None,
 ) -> list[Tensor] | None:  # fmt: skip
-    """The results of a scan run as a loop; None where the step has no compiled form.
+    """The results of a scan run as a loop; None where its steps are to be run one by one.
 
     `roots` are what may change something when the step is run: they are looked at before and after.
     `known`, if given, remembers what the step does. In a step that is traced they are of an op.
@@ -62,9 +62,9 @@ def resumed(
     known: Known, state: Sequence[Tensor], inputs: Sequence[Tensor], reverse: bool, every: Any,
     names: Any, ends: Ends,
 ) -> list[Tensor] | None:  # fmt: skip
-    """The results of a scan whose step has met such shapes before; None where it has not."""
+    """The results of a scan whose step has met such shapes before; None where it is to be run."""
     found = known.programs.get(_shapes(state, inputs))
-    if found is None or mode.anomaly or mode.trace or not compiles():
+    if found is None or mode.trace or not compiles():
         return None
     program, captured = found
     if not program.step.reads(captured):
@@ -76,7 +76,8 @@ def resumed(
 def _run(
     program: Program, captured: Sequence[Tensor], state: Sequence[Tensor],
     inputs: Sequence[Tensor], steps: int, reverse: bool, every: Any, ends: Ends, told: Told,
-) -> list[Tensor]:  # fmt: skip
+) -> list[Tensor] | None:  # fmt: skip
+    """The results; None if there may be a NaN that is looked for, which the steps will name."""
     for k, rows, low in program.lookups:
         check_index("index", inputs[k]._array, rows, IndexError, low)
     run = Run(
@@ -86,7 +87,10 @@ def _run(
     run.told = told
     read = (*inputs, *state, *captured)
     keep = mode.recording and True in [x.tracked for x in read]
-    return list(scanned.several(tuple(run.forward(keep)), read, {"run": run}))
+    out = run.forward(keep)
+    if mode.anomaly and doubtful([*out, *run.kept]):
+        return None
+    return list(scanned.several(tuple(out), read, {"run": run}))
 
 
 def _inside(

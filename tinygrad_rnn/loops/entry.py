@@ -84,8 +84,9 @@ def scan(
     `unroll=True` records every step. A scan in the step is a loop in the loop.
 
     Shapes and results as for `unroll`. An op without a compiled form runs unrolled, with a
-    ScanWarning; under `detect_anomaly()` every scan does. Raises Untraceable (a TypeError) for a
-    step that reads numbers or does not repeat itself, ValueError for lengths that disagree.
+    ScanWarning. Under `detect_anomaly()` a loop whose results, gradients or residuals hold a NaN is
+    done again step by step, which names the op. Raises Untraceable (a TypeError) for a step that
+    reads numbers or does not repeat itself, ValueError for lengths that disagree.
 
     >>> w = tg.tensor(0.5, requires_grad=True)
     >>> (h,) = tg.scan(lambda x, h: w * h + x, tg.tensor(0.0), tg.tensor([1.0, 0.0, 0.0]))
@@ -150,7 +151,7 @@ def fold(
     """
     state, inputs, steps = _given("scan", carry, xs, length)
     every = interval(checkpoint, steps)
-    written = unrolled or mode.anomaly or (mode.trace and not mode.trace.loops)
+    written = unrolled or (mode.trace and not mode.trace.loops)
     if not (written or not steps or _inert(state, inputs)):
         machine = _machine()
         if machine is not None:

@@ -79,7 +79,7 @@ class Trace:
 
     def on(self) -> _Switch:
         """What happens in this block is written down here."""
-        return _Switch(trace=self, scope="", recording=True)
+        return _Switch(trace=self, scope="", recording=True, anomaly=False)
 
     def record(self, op: Op, inputs: Sequence[Tensor], attrs: dict[str, Any]) -> Any:
         """The outline of an op's answer; None where all inputs have numbers, to be used at once."""
