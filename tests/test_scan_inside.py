@@ -151,6 +151,14 @@ def ops_of_others(x, h):
     return s[-1]
 
 
+def handed_on(x, h):
+    """Carries that swap, and stay; outputs that are what was given; no carry at all."""
+    s, _, r, y = tg.scan(lambda s, c, r: (c, s, r, s * c + r), [h, x @ W, h * 0.5], None, length=3)
+    (z,) = tg.scan(lambda y: tg.tanh(y @ U), (), y)
+    w = tg.scan(lambda s: (s, x), h, None, length=2)[1]
+    return s[-1] + r[-1] + z.sum(axis=0) + w[0] @ W
+
+
 def constants(x, h):
     (s,) = tg.scan(lambda s: tg.tanh(s * 0.3 + 2.0) - tg.ones((B, H)), h, None, length=3)
     return h * 0.5 + s[-1]
@@ -175,6 +183,7 @@ CASES = {
     "vectors": (vectors, [numbers(1, H)], [numbers(2, T, I)]),
     "whole numbers": (whole_numbers, [numbers(1, H)], [numbers(2, T, L, H)]),
     "attention": (attention, batch, single),
+    "handed on": (handed_on, batch, single),
     "no history": (without_history, batch, single),
     "constants": (constants, batch, single),
     "ops of others": (ops_of_others, batch, single),
@@ -187,7 +196,7 @@ WEIGHTS = [U, W, V, Q, bias, rate]
 def test_a_scan_in_a_step(name, how):
     step, carry, xs = CASES[name]
     source = check(step, carry, xs, WEIGHTS, **how)
-    assert name == "no history" or is_loop(source)
+    assert name in ("no history", "handed on") or is_loop(source)
 
 
 @pytest.mark.parametrize("step, count", [(two_of_them, 2), (three_deep, 2)])
@@ -216,6 +225,13 @@ def test_compiled(dtype, tolerance):
         assert one.dtype == other.dtype == dtype
         scale = max(1, np.abs(other.data).max())
         np.testing.assert_allclose(one.data, other.data, rtol=0, atol=tolerance * scale)
+
+
+@pytest.mark.parametrize("last_first", [False, True])
+def test_more_steps_than_are_done_at_a_stretch(last_first):
+    xs = numbers(2, 2, 130, B, I)
+    check(of_inputs(last_first), batch, [xs], WEIGHTS, 1e-11)
+    check(whole_paths, batch, [xs], WEIGHTS, 1e-11, reverse=last_first)
 
 
 def test_the_text_does_not_grow_with_the_steps():
