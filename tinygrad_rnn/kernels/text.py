@@ -253,9 +253,7 @@ def machinery(builder: Any) -> dict[str, Any]:
         found = places[word]
         return found if isinstance(found, Array) else Number(builder, builder.load(found))
 
-    choose = lambda flag, yes, no: (
-        (yes if flag else no) if flag.__class__ is bool else flag.choose(yes, no)
-    )
+    choose = lambda flag, yes, no: flag.choose(yes, no)
     return {"range": around, "_keep": keep, "_kept": kept, "_choose": choose}
 
 

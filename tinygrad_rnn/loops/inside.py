@@ -25,6 +25,7 @@ from .trace import Step, Trace, done_again, outline
 from .where import Way, offset, straight
 
 CLOCK = ["behind", "done", "count", "low", "step", "s", "t", "before", "after"]
+FORWARD = "1 > 0", "-1 < 0"  # ways that are told from the way of the loop, where that is known
 
 
 class Inner(NamedTuple):
@@ -166,8 +167,10 @@ def written(
     loop.words, loop.inputs = [*bound], [*bound.values()]
     clock = {word: build.places.names.fresh(f"{word}_") for word in CLOCK}
     clock |= {"way": str(way), "begun": "0", "length": say(length), "block": say(block)}
-    lines = [line[4:] for line in plan.source.splitlines()[1:]]
-    loop.lines = begins + [re.sub(r"\w+", lambda m: clock.get(m[0], m[0]), x) for x in lines]
+    text = re.sub(r"\w+", lambda m: clock.get(m[0], m[0]), plan.source)
+    way_known = r"= (.+) if (-?1 . 0) else (.+)"
+    text = re.sub(way_known, lambda m: f"= {m[1] if m[2] in FORWARD else m[3]}", text)
+    loop.lines = begins + [line[4:] for line in text.splitlines()[1:]]
     return found
 
 
