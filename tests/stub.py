@@ -74,7 +74,8 @@ def text():
 
 def spelled(name):
     """Whether a method was attached by the ops, the class itself not having it."""
-    return getattr(tg.Tensor, name).__module__ == "tinygrad_rnn.ops.spelling"
+    module = getattr(tg.Tensor, name).__module__
+    return module.startswith("tinygrad_rnn.ops.") and not module.endswith(".protocols")
 
 
 if __name__ == "__main__":

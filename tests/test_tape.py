@@ -37,6 +37,16 @@ def test_a_tape_has_the_arrays_of_the_engine_and_keeps_them():
     assert [r.order for r in tape.backward] == list(range(len(tape.backward)))
 
 
+def test_a_gradient_of_very_many_passes_is_no_part_of_a_tape_and_does_not_remember_them():
+    x = tg.tensor(3.0, requires_grad=True)
+    for count in range(1, 300):
+        loss = x * x
+        loss.backward(retain_graph=True)
+        (grad,) = [r.grad for r in tape_of(loss, backward=False).records if r.kind == "parameter"]
+        assert (grad is None) == (count > 1) and x.grad.item() == 6.0 * count
+    assert len(x.grad.attrs["passes"]) <= 100
+
+
 @tg.primitive(lambda g, y, x: g @ MIXES.T)
 def mixed(x):
     """An op of somebody's that neither moves numbers nor goes element by element."""

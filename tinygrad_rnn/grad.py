@@ -15,6 +15,7 @@ from .ops import astype, sum_to
 from .tensor import Operand, Tensor, _births, describe, history, mode, owned, recording
 
 BLOCK = 64  # terms of a sum that are added up before they join the rest
+MANY = 100  # passes from which on a gradient does not say which
 
 
 class Cotangents:
@@ -58,6 +59,7 @@ class Cotangents:
         return self.sums.get(x)
 
 
+@np.errstate(all="ignore")
 def pullback(
     outputs: Sequence[Tensor], cotangents: Sequence[Any], wrt: Sequence[Tensor] | None = None, *,
     until: Collection[Tensor] = (), create_graph: bool = False, retain_graph: bool = True,
@@ -73,7 +75,7 @@ def pullback(
     before, here["recording"] = here["recording"], create_graph
     try:
         this = BackwardPass(outputs, cotangents, wrt, until, create_graph, retain_graph)
-        this.run()
+        deque(this.walk(), 0)
     finally:
         here["recording"] = before
     return this.found.sums
@@ -96,11 +98,6 @@ class BackwardPass:
             self.found.add(y, g)
         self.waiting = [(-y.born, id(y), y) for y in {*outputs}]  # a heap, the youngest first
         heapify(self.waiting)
-
-    @np.errstate(all="ignore")
-    def run(self) -> None:
-        """Go all the way."""
-        deque(self.walk(), 0)
 
     def walk(self) -> Iterator[tuple[Tensor, Any, Sequence[Any]]]:
         """Each tensor that something arrived at, all of that, and what it gave to each input.
@@ -317,12 +314,13 @@ def backward(y: Tensor, gradient: Operand | None = None, *, retain_graph: bool =
 def _leave(found: dict[Tensor, Any]) -> None:
     """Add what a pass found to the gradients of leaves; those of the tensors in between it is."""
     own = frozenset([next(_births)])
-    here = {"passes": own}
     for x, g in found.items():
         if x.tracked and type(x._array) is not tuple:
-            before = None if x.op else x._grad
-            x._grad = owned(g if before is None else before._array + g)
-            x._grad.attrs = here if before is None else {"passes": own | passes(before)}
+            before, these = None if x.op else x._grad, own
+            if before is not None:
+                g, these = before._array + g, own | passes(before)
+            x._grad = owned(g)
+            x._grad.attrs = {"passes": these if len(these) < MANY else frozenset([-min(own)])}
 
 
 def passes(g: Tensor | None) -> frozenset[int]:

@@ -73,7 +73,8 @@ class Op:
         self.around: Any = None  # of somebody else's: what it reads, see loops/trace.py
         self.arity = -1 if variadic else len(rules)
         given = inspect.signature(body).parameters.values()
-        parameters = [p for p in given if p.kind != p.VAR_POSITIONAL]
+        least = inspect.Parameter.KEYWORD_ONLY if variadic else inspect.Parameter.POSITIONAL_ONLY
+        parameters = [p for p in given if p.kind >= least and p.kind != p.VAR_POSITIONAL]
         if len(parameters) < self.arity:
             raise TypeError(f"{self.name}: {len(rules)} derivatives for {len(parameters)} inputs")
         rest = parameters[max(self.arity, 0) :]
@@ -198,10 +199,8 @@ class Op:
                 )
         else:
             for rule, x in zip(self.rules, inputs):  # noqa: B905 (this loop is hot)
-                if rule is not None and (x.tracked if wanted is None else x in wanted):
-                    pulled.append(rule(*given, **attrs) if attrs else rule(*given))
-                else:
-                    pulled.append(None)
+                waits = rule is not None and (x.tracked if wanted is None else x in wanted)
+                pulled.append(rule(*given, **attrs) if waits else None)  # type: ignore[misc]
         if not self.ours:
             _freeze(*pulled)
             self._check_pulled(pulled, inputs, wanted)

@@ -571,7 +571,4 @@ def history(outputs: Iterable[Tensor], until: Collection[Tensor] = ()) -> list[T
                 known.add(x)
                 if x.op is not None and x not in until:
                     stack.append(x)
-    return sorted(known, key=_birth, reverse=True)
-
-
-_birth = operator.attrgetter("born")
+    return sorted(known, key=operator.attrgetter("born"), reverse=True)

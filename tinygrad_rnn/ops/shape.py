@@ -19,6 +19,7 @@ __all__ = [
     "swapaxes", "transpose", "unstack",
 ]  # fmt: skip
 FAMILY = "move"  # of these ops, in pictures
+WHOLE = (int, np.integer)
 
 
 @primitive(lambda g, y, x, shape: reshape(g, shape=x.shape), loop="reshaped")
@@ -96,7 +97,7 @@ _added: Any = np.add.reduce
 def add_up(x: Value, axis: Any, keepdims: bool = False) -> Value:
     """A sum that keeps its digits: NumPy adds pairwise along the last axis only."""
     if axis is None and x.flags.c_contiguous:
-        total = np.add.reduce(x.reshape(-1))
+        total = _added(x.ravel())
         return total.reshape((1,) * x.ndim) if keepdims else total
     if axis in (0, (0,)) and x.ndim > 1:  # of each column by itself, whatever stands beside it
         count = prod(x.shape[1:])
@@ -173,7 +174,7 @@ def stack(xs: Any, axis: int = 0) -> Value:
 
 
 def _joined(who: str, xs: Any, axis: int) -> list[Value]:
-    if not isinstance(axis, int | np.integer):
+    if not isinstance(axis, WHOLE):
         raise TypeError(f"{who}: expected a list of tensors and an axis: tg.{who}([x, y], axis=0)")
     given = [operand(x) for x in (unstack(xs) if isinstance(xs, Tensor | np.ndarray) else xs)]
     if not given:
@@ -203,10 +204,9 @@ def split(x: Value, indices_or_sections: Any = None, axis: int = 0, *, sizes: An
     >>> [part.shape for part in tg.split(tg.zeros((2, 6)), [1, 3], axis=1)]
     [(2, 1), (2, 2), (2, 3)]
     """
-    cut = indices_or_sections
-    if (cut is None) == (sizes is None):
+    if ((cut := indices_or_sections) is None) == (sizes is None):
         raise TypeError("split: expected a number of equal parts, a list of points, or sizes=[...]")
-    if sizes is None and not isinstance(cut, int | np.integer):
+    if sizes is None and not isinstance(cut, WHOLE):
         size = x.shape[normalize_axis_index(axis, x.ndim)]
         ends = [0, *[slice(None, point).indices(size)[1] for point in cut], size]
         if ends != sorted(ends):
@@ -223,7 +223,7 @@ def _cuts(size: int, sections: Any, axis: int) -> list[Any]:
             raise ValueError(f"cannot cut an axis of {size} into {sections} equal sections")
         sections = (size // sections,) * sections
     ends = list(accumulate(sections, initial=0))
-    if ends[-1] != size or any(not isinstance(n, int | np.integer) or n < 0 for n in sections):
+    if ends[-1] != size or any(not isinstance(n, WHOLE) or n < 0 for n in sections):
         raise ValueError(f"sections {list(sections)} are not whole numbers that add up to {size}")
     before = (slice(None),) * axis
     return [(*before, slice(a, b)) for a, b in pairwise(ends)]
@@ -252,7 +252,7 @@ ARRAY = "array"  # in an index: here goes the next integer array
 )
 def take(x: Value, *arrays: Value, index: Any) -> Value:
     """x[index], where each "array" in the index stands for the next of the arrays."""
-    return x[_index(index, arrays)]
+    return x[_index(index, arrays) if arrays else index]
 
 
 @variadic(
@@ -265,11 +265,11 @@ def put(x: Value, *arrays: Value, index: Any, shape: Any) -> Value:
     if arrays:
         np.add.at(y, _index(index, arrays), x)
     else:
-        y[_index(index)] = x
+        y[index] = x
     return y
 
 
-def _index(index: Any, arrays: Iterable[Value] = ()) -> Any:
+def _index(index: Any, arrays: Iterable[Value]) -> Any:
     arrays = iter(arrays)
     return tuple(next(arrays) if isinstance(i, str) else i for i in index)
 
@@ -289,7 +289,7 @@ def getitem(x: Value, index: Any) -> Value:
     plain: list[Any] = []
     arrays = []
     for i in index if isinstance(index, tuple) else (index,):
-        whole = isinstance(i, int | np.integer) and not isinstance(i, bool)
+        whole = isinstance(i, WHOLE) and type(i) is not bool
         if isinstance(i, slice):
             ends = (i.start, i.stop, i.step)
             plain.append(slice(*[None if k is None else operator.index(k) for k in ends]))

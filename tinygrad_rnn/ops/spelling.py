@@ -26,8 +26,10 @@ def attach(f: Any) -> None:
             _spell(name, f, _operator(f, reflected))
             _spell(reflected, f, lambda x, y: f(y, x))
             _spell(f"__i{name[2:]}", f, _anew(name))
-        else:
+        elif isinstance(f, Op):
             _spell(name, f, lambda x, *inputs, **words: f(x, *inputs, **words))
+        else:
+            setattr(Tensor, name, f)
 
 
 def _spell(name: str, f: Any, method: Any) -> None:
