@@ -543,6 +543,14 @@ def test_recording_switched_off_in_a_step_is_seen():
         check(step, [numbers(0, B, H)], [numbers(1, 3, B, H)], [U])
 
 
+def test_a_gradient_in_a_step_by_what_it_reads_from_outside():
+    """Each time, also when the step is known: there is a history to what it reads."""
+    w = weight(0)
+    for _ in range(4):
+        w.data = w.data * 0.9
+        fresh(lambda x, h: tg.tanh(h + tg.grad((w * w * x * x).mean(), w, create_graph=True)))
+
+
 def test_what_a_step_closes_over_is_seen():
     def made_with(weight, factor):
         return lambda x, h: tg.tanh(x + h @ weight) * factor

@@ -15,6 +15,7 @@ from test_scan import made  # noqa: F401 (a fixture)
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn, optim
 from tinygrad_rnn.loops.scanned import scanned
+from tinygrad_rnn.ops import shape
 from tinygrad_rnn.tensor import history
 from tinygrad_rnn.transforms import (
     checkpoint,
@@ -227,6 +228,14 @@ def test_sequences_of_any_lengths_and_checkpoints_in_time():
     layer, xs = CELLS["LSTM"](), normal(0, T, 3, 3)
     for how in ({"lengths": [5, 2, 4]}, {"checkpoint": 2}, {"checkpoint": "sqrt"}):
         agree(lambda layer, xs, how=how: both_ends(layer, xs, **how), (layer, xs), 1e-11, False)
+    moved = grad(lambda xs: keeping(jvp(lambda xs: layer(xs, checkpoint=2)[0].sum(), (xs,), (xs,))))
+    moved(xs)
+
+
+def keeping(moved):
+    """The tangent of a loop; which has to keep no more than the loop does."""
+    assert [x.attrs["run"].every for x in history(moved) if x.op is scanned] == [2, 2]
+    return moved[1]
 
 
 @pytest.mark.parametrize("unroll", [False, True])
@@ -264,7 +273,7 @@ def test_a_layer_of_any_weights_and_tangents_compiles_once(made):  # noqa: F811
         assert dy.dtype == y.dtype == np.float32 and not dy.requires_grad and not y.requires_grad
         for x in layer.parameters():
             x.data = x.data * 0.9
-    assert made["programs"] == 2 and made["functions"] <= 3, made
+    assert made["programs"] <= 2 and made["functions"] <= 3, made  # fewer, if others made them
 
 
 def test_a_loop_that_runs_unrolled_has_tangents():
@@ -272,8 +281,11 @@ def test_a_loop_that_runs_unrolled_has_tangents():
     layer, xs, v = CELLS["LSTM"](), normal(0, T, 2, 3), normal(1, T, 2, 3)
     _, push = linearize(lambda xs: layer(xs)[0], xs)
     expected = push(v)
+    fixed = linearize(lambda xs: tg.scan(lambda x, h: tg.tanh(x * h + x), xs[0], xs), xs)[1]
+    other = fixed(v)
     with tg.detect_anomaly():
         near(push(v), expected)
+        near(fixed(v), other)
         near(jvp(lambda xs: layer(xs)[0], (xs,), (v,))[1], expected)
 
 
@@ -468,6 +480,26 @@ def test_arguments_by_place_and_by_name_and_aux():
     assert grad(f).__name__ == "<lambda>"
 
 
+def test_what_was_computed_before_is_constant():
+    """Also from the parameters of a module that stands there itself; and it can still be used."""
+    layer = nn.Linear(2, 3, dtype=f64, rng=0)
+    h = layer(normal(0, 4, 2))
+    (found,) = vjp(lambda layer: (h * layer.b).sum(), layer)[1](1.0)
+    np.testing.assert_array_equal(found["b"].data, h.data.sum(axis=0))
+    np.testing.assert_array_equal(found["W"].data, np.zeros((2, 3)))
+    ways = {"W": np.ones((2, 3)), "b": np.zeros(3)}
+    assert jvp(lambda layer: (h * layer.b).sum(), (layer,), (ways,))[1].item() == 0
+    (twice,) = hvp(lambda layer: (h * layer.b**2).sum(), (layer,), ({**ways, "b": h[0]},))
+    np.testing.assert_allclose(twice["b"].data, 2 * h.data.sum(axis=0) * h.data[0], rtol=1e-15)
+    np.testing.assert_array_equal(twice["W"].data, np.zeros((2, 3)))
+    h.sum().backward()
+
+    def step(h):
+        return tg.tanh(layer(h[:, :2]) + grad(lambda m: (m(h[:, :2]) ** 2).mean())(layer)["b"])
+
+    near(tg.scan(step, h.detach(), None, length=3), tg.unroll(step, h.detach(), None, length=3))
+
+
 def test_training_with_a_gradient_is_training_by_backward():
     xs, results = normal(0, T, 2, 3), []
     for way in ("backward", "value_and_grad"):
@@ -513,7 +545,14 @@ def test_an_op_of_ones_own():
     def running(x):
         return np.cumsum(x, axis=0)
 
+    mask = np.array([True, False, True, True])
+
+    @tg.primitive(lambda g, y, x: shape.put(g[mask], mask, index=(shape.ARRAY,), shape=g.shape))
+    def masked(x):
+        return np.where(mask, x, 0.0)
+
     agree(lambda x: running(cube(x)), (normal(0, 4, 2),))
+    agree(lambda x: masked(x) * x, (normal(0, 4),))
     x, v = normal(0, 4), normal(1, 4)
     near(jvp(running, (x,), (v,))[1], tg.cumsum(v))
     near(jvp(lambda x: x[x.data > 0], (x,), (v,))[1], v[x.data > 0])

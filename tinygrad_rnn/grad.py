@@ -346,7 +346,8 @@ def grad(
     >>> slope.item(), tg.grad(slope, x).item()
     (27.0, 18.0)
     """
-    single = isinstance(xs, Tensor)
+    if mode.trace is not None:
+        mode.trace.written_down()
     wrt = [xs] if isinstance(xs, Tensor) else list(xs)
     for x in [y, *wrt]:
         if not isinstance(x, Tensor):
@@ -355,10 +356,10 @@ def grad(
     keep = create_graph if retain_graph is None else retain_graph
     if not allow_unused:
         _check_used(y, wrt)
-    start = seed if create_graph else seed._array
-    found = pullback([y], [start], wrt, create_graph=create_graph, retain_graph=keep)
+    start = [seed if create_graph else seed._array]
+    found = pullback([y], start, wrt, create_graph=create_graph, retain_graph=keep)
     out = [_tensor(found[x]) if x in found and x.tracked else None for x in wrt]
-    return out[0] if single else out
+    return out[0] if isinstance(xs, Tensor) else out
 
 
 def _check_used(y: Tensor, wrt: Sequence[Tensor]) -> None:

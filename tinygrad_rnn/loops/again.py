@@ -74,6 +74,10 @@ class Again:
         """What happens in this block is compared."""
         return _Switch(trace=self, scope="", recording=True, anomaly=False)
 
+    def written_down(self) -> None:
+        """Become a trace: histories here lead to twins of what the step reads from outside."""
+        self.became = self.became or self.turned()
+
     def record(self, op: Op, inputs: Sequence[Tensor], attrs: dict[str, Any]) -> Any:
         """What the op gave the last time, if it is that op on that."""
         if self.became is not None:

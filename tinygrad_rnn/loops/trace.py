@@ -81,6 +81,9 @@ class Trace:
         """What happens in this block is written down here."""
         return _Switch(trace=self, scope="", recording=True, anomaly=False)
 
+    def written_down(self) -> None:
+        """Histories in it lead to all that the step reads, as they do already."""
+
     def record(self, op: Op, inputs: Sequence[Tensor], attrs: dict[str, Any]) -> Any:
         """The outline of an op's answer; None where all inputs have numbers, to be used at once."""
         for x in inputs:

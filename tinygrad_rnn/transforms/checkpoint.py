@@ -13,7 +13,7 @@ from ..op import Op, pick
 from ..tensor import Tensor, _births, _Switch, mode
 from .containers import built, leaves
 from .functions import function
-from .tangents import Tangents, as_tensor, pushed
+from .tangents import Tangents, as_tensor, older, pushed
 
 
 class Checkpoint(Op):
@@ -92,25 +92,11 @@ def _forgotten(f: Any, args: Any, words: Any) -> Any:
         return results
 
     if made:
-        whole = checkpointed._remember(arrays, _read(made, began), {"again": again})
+        read = tuple([x for x in older(made, began) if x.tracked])
+        whole = checkpointed._remember(arrays, read, {"again": again})
         for i, k in enumerate(places):
             parts[k] = pick._remember(arrays[i], (whole,), {"i": i})
     return built(out, iter(parts), lambda module, _: module)
-
-
-def _read(made: Sequence[Tensor], began: int) -> tuple[Tensor, ...]:
-    """The tensors from before that these were computed from, and that gradients may go to."""
-    seen, stack = set(made), list(made)
-    read = []
-    while stack:
-        for x in stack.pop().inputs:
-            if x not in seen:
-                seen.add(x)
-                if x.born > began:
-                    stack.append(x)
-                elif x.tracked:
-                    read.append(x)
-    return tuple(read)
 
 
 def _check_same(f: Any, arrays: Sequence[np.ndarray], results: Sequence[Any]) -> None:

@@ -10,9 +10,9 @@ import numpy as np
 
 from ..grad import pullback
 from ..ops import reshape, stack
-from ..tensor import Tensor, _Switch, describe, detach, mode, owned, recording
+from ..tensor import Tensor, _births, _Switch, describe, detach, mode, owned, recording
 from .containers import built, floats, leaves, matched
-from .tangents import as_tensor, nothing, pushed, renewed, written_down
+from .tangents import as_tensor, nothing, older, pushed, renewed
 
 F = Callable[..., Any]
 Argnums = int | Sequence[int]
@@ -26,8 +26,8 @@ def kept() -> bool:
 class Evaluation:
     """A function run once, on tensors of its own in place of those that it is differentiated by.
 
-    They are leaves, or where somebody around differentiates too, copies with a past; so what the
-    function closes over is constant. A module's parameters stay the leaves that they are.
+    They are leaves, or where somebody around differentiates too, copies with a past; a module's
+    parameters stay the leaves that they are. What was computed before is constant.
     """
 
     def __init__(
@@ -35,9 +35,11 @@ class Evaluation:
         words: dict[str, Any],
     ):  # fmt: skip
         function(who, f)
-        written_down()
+        if mode.trace:
+            mode.trace.written_down()
         self.who, self.has_aux, args = who, has_aux, list(given)
         self.xs: list[Tensor] = []
+        self.began = next(_births)
         for k in places:
             inside = [floats(who, where, x) for where, x in leaves(given[k], f"argument {k}")]
             with recording(kept()):
@@ -81,7 +83,8 @@ class Evaluation:
         pairs = [(y, g) for y, g in zip(ys, gs, strict=True) if g is not None and y.tracked]
         found = pullback(
             [y for y, _ in pairs], [g if keep else g._array for _, g in pairs], self.xs,
-            create_graph=keep, retain_graph=keep or again,
+            until=older([y for y, _ in pairs], self.began), create_graph=keep,
+            retain_graph=keep or again,
         )  # fmt: skip
         with recording(keep):
             return [as_tensor(found[x] if x in found else nothing(x)) for x in self.xs]
@@ -90,7 +93,8 @@ class Evaluation:
         """The tangents of the results; None stands for what does not move."""
         pairs = zip(self.xs, vs, strict=True)
         with recording(kept()):
-            return pushed(self.ys, {x: v for x, v in pairs if v is not None})
+            seeds = {x: v for x, v in pairs if v is not None}
+            return pushed(self.ys, seeds, older(self.ys, self.began))
 
     def ways(self, tangents: Any) -> list[Tensor]:
         """A tangent of each tensor that it is differentiated by."""

@@ -14,7 +14,6 @@ import numpy as np
 
 from ..grad import _fitted, _stale, pullback
 from ..loops import Ends, fold
-from ..loops.again import Again
 from ..loops.scanned import check_surroundings, scanned
 from ..loops.trace import Trace
 from ..op import Op, Parts, pick, place
@@ -50,12 +49,6 @@ def pushed(
         return [as_tensor(found[y] if y in found else nothing(y)) for y in outputs]
 
 
-def written_down() -> None:
-    """Let a step that is only compared be written down, so that histories lead to all it reads."""
-    if mode.trace.__class__ is Again and mode.trace.became is None:
-        mode.trace.turned()
-
-
 def renewed(x: Tensor) -> Tensor:
     """The same numbers as a tensor that histories lead to, a leaf if nothing is recorded."""
     y: Tensor = reshape(x, shape=x.shape)
@@ -66,6 +59,17 @@ def renewed(x: Tensor) -> Tensor:
 def as_tensor(v: Any) -> Tensor:
     """A gradient or a tangent as a tensor."""
     return v if isinstance(v, Tensor) else owned(v)
+
+
+def older(outputs: Sequence[Tensor], began: int) -> set[Tensor]:
+    """What the outputs came from that was there before: where a function's own history ends."""
+    seen, stack, found = set(outputs), [*outputs], set[Tensor]()
+    while stack:
+        for x in stack.pop().inputs or ():
+            if x not in seen:
+                seen.add(x)
+                (stack.append if x.born > began else found.add)(x)
+    return found
 
 
 def nothing(x: Any) -> Any:
@@ -177,7 +181,8 @@ def _of_loop(y: Tensor, found: Tangents) -> Any:
 
     def both(*given: Tensor) -> list[Tensor]:
         """The step, and how its results move with what it is given."""
-        written_down()
+        if mode.trace:
+            mode.trace.written_down()
         given = given if mode.trace else tuple(map(renewed, given))
         x, dx = given[:count], given[count : count + len(led)]
         h, dh = given[count + len(led) :][:held], given[count + len(led) + held :]
