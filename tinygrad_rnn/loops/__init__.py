@@ -7,13 +7,12 @@ from .entry import (
     fold,
     interval,
     last_of,
-    resumed,
     scan,
     scan_source,
     unroll,
 )
 
 __all__ = [
-    "Ends", "Known", "ScanWarning", "fold", "interval", "last_of", "resumed", "scan",
+    "Ends", "Known", "ScanWarning", "fold", "interval", "last_of", "scan",
     "scan_source", "unroll",
 ]  # fmt: skip

@@ -50,7 +50,7 @@ def compiled(
     if program is None:
         return None
     if known is not None and all(x in known.tensors or is_written(x) for x in captured):
-        known.programs[given] = program, captured
+        known.programs[given], known.resumed = (program, captured), resumed
     _check_repeats(program, captured, began, again)
     told = Told(names, mode.scope, began)
     return _run(

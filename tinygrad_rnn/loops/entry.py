@@ -135,6 +135,7 @@ class Known:
     def __init__(self, tensors: Sequence[Tensor]) -> None:
         self.tensors = frozenset(tensors)
         self.programs: dict[Any, tuple[Any, Sequence[Tensor]]] = {}
+        self.resumed: Any = None  # the function of that name in `compiled`, once that is loaded
 
 
 def fold(
@@ -172,12 +173,6 @@ def last_of(results: Sequence[Tensor], ends: Ends, reverse: bool) -> list[Tensor
 
 
 NONE: Ends = frozenset()
-
-
-def resumed(known: Known, *given: Any) -> list[Tensor] | None:
-    """A scan of a step that is known, if it has met such shapes, see `compiled.resumed`."""
-    machine = _machine() if known.programs else None
-    return None if machine is None else machine.resumed(known, *given)
 
 
 @cache

@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from ..loops import Ends, Known, fold, interval, resumed
+from ..loops import Ends, Known, fold, interval
 from ..op import Op
 from ..ops import where
 from ..ops.shape import take
@@ -217,15 +217,14 @@ class Cell(Part):
 
     def met(self, xs: Any, state: Any) -> Any:
         known = _known(self, False)
-        if known is None or known.shown is None or xs.__class__ is not Tensor or xs.ndim != 3:
+        if known is None or xs.__class__ is not Tensor or xs._array.ndim != 3:
             return None
         if state is None:
             state = self.begin(xs._array.shape[1])
         elif state.__class__ is not tuple or not all([s.__class__ is Tensor for s in state]):
             return None
         with scope("layer0"):
-            found = known.folded(xs, state, PLAIN)
-        return None if found is None else (found.read("zero"), found.end)
+            return known.called(xs, state)
 
     def folded(self, xs: Tensor, state: Sequence[Tensor], way: Way) -> Folded:
         known = _known(self, way.gates) if way.valid is way.reset is None else None
@@ -330,22 +329,36 @@ class _Known(Known):
     def __init__(self, cell: Cell):
         self.names, self.attributes = cell.state, _attributes(cell)
         super().__init__([x for x in self.attributes if isinstance(x, Tensor)])
-        self.shown: tuple[bool, list[str]] | None = None
+        self.shown: Any = None
         self.ends: dict[tuple[bool, bool], Ends] = {}
 
-    def folded(self, xs: Tensor, state: Sequence[Tensor], way: Way) -> Folded | None:
-        """The cell over a sequence, straight by its loop; None if it has met no such shapes yet."""
-        if self.shown is None or way.unroll or not len(xs):
+    def resume(self, xs: Tensor, state: Sequence[Tensor], way: Way) -> Any:
+        """What a fold returns, straight from its loop, and of what it is only the last; None if it
+        has met no such shapes yet."""
+        if self.resumed is None or way.unroll or not xs._array.shape[0]:
             return None
-        has_output, gates = self.shown
         ends = self.ends.get((way.states, way.last))
         if ends is None:
-            ends = self.ends[way.states, way.last] = _ends(len(state), has_output, way)
+            ends = self.ends[way.states, way.last] = _ends(len(state), self.shown[0], way)
         every = None if way.checkpoint is None else interval(way.checkpoint, len(xs))
-        results = resumed(self, state, (xs,), way.reverse, every, self.names, ends)
-        if results is None:
+        results = self.resumed(self, state, (xs,), way.reverse, every, self.names, ends)
+        return results and (results, ends)
+
+    def called(self, xs: Tensor, state: Sequence[Tensor]) -> Any:
+        """What a call gives of which nothing else is asked: outputs, and the last states."""
+        found = self.resume(xs, state, PLAIN)
+        if found is None:
             return None
-        return _sorted(self.names, state, results, has_output, gates, ends, way)
+        results, ends = found
+        return results[len(state) * self.shown[0]], _last(results, state, ends, LAST)
+
+    def folded(self, xs: Tensor, state: Sequence[Tensor], way: Way) -> Folded | None:
+        """The cell over a sequence; None if it has met no such shapes yet."""
+        found = self.resume(xs, state, way)
+        if found is None:
+            return None
+        has_output, gates = self.shown
+        return _sorted(self.names, state, found[0], has_output, gates, found[1], way)
 
 
 _cells: WeakKeyDictionary[Cell, dict[bool, _Known]] = WeakKeyDictionary()
@@ -471,16 +484,30 @@ def _sorted(
     shown: Collection[str], ends: Ends, way: Way
 ) -> Folded:  # fmt: skip
     """What a fold returned, told apart; `ends` says of what it is only the last."""
-    count, at = len(names), (0 if way.reverse else -1,)
+    count = len(names)
     states, ys = paths[:count], paths[count if has_output else 0]
-    end = tuple(state)
-    if len(ys):
-        end = tuple([s if k in ends else take(s, index=at) for k, s in enumerate(states)])
+    end = _last(states, state, ends, FIRST if way.reverse else LAST) if len(ys) else tuple(state)
     gates = dict(zip(shown, paths[count + has_output :])) if shown else {}  # noqa: B905 (one each)
     if way.valid is not None:
         gates = {name: where(way.valid, gate, 0) for name, gate in gates.items()}
     paths_by_name = dict(zip(names, states, strict=True)) if way.states else {}
     return Folded(lambda how: _read(ys, how, way), end, paths_by_name, gates)
+
+
+FIRST, LAST = (0,), (-1,)
+
+
+def _last(
+    paths: Sequence[Tensor], state: Sequence[Tensor], ends: Ends, at: tuple[int]
+) -> tuple[Tensor, ...]:
+    """The state after the step that is done last, of what there is of each."""
+    found = []
+    for k in range(len(state)):
+        path = paths[k]
+        if k not in ends:
+            path = take(path, index=at)
+        found.append(path)
+    return tuple(found)
 
 
 def _read(ys: Tensor, how: str, way: Way) -> Tensor:
