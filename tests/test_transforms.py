@@ -367,6 +367,7 @@ def test_at_the_top_there_is_no_past_and_around_it_is_kept():
     with tg.no_grad():
         assert grad(f)(3.0).item() == 12.0 and grad(grad(f))(3.0).item() == 4.0
     assert grad(lambda w: grad(lambda x: x * x * w)(3.0))(w).item() == 6.0
+    assert grad(lambda x: x * tg.no_grad()(grad(lambda x: x * x))(x))(3.0).item() == 6.0
     pull = vjp(lambda x: x * x, tg.tensor(3.0))[1]
     assert grad(lambda g: pull(g)[0] * g)(2.0).item() == 24.0  # linear in g, constant in the rest
     push = linearize(lambda x: x * x, tg.tensor(3.0))[1]
@@ -558,6 +559,28 @@ def test_an_op_of_ones_own():
     near(jvp(lambda x: x[x.data > 0], (x,), (v,))[1], v[x.data > 0])
 
 
+SLOPE = 2.0
+
+
+def test_what_an_op_reads_may_not_change_between(monkeypatch):
+    @tg.pointwise(lambda g, y, x: SLOPE * g)
+    def sloped(x):
+        return SLOPE * x
+
+    push = linearize(lambda h: tg.scan(sloped, h, None, length=2)[0], normal(0, 3))[1]
+    near(push(np.ones(3)), tg.tensor([[2.0] * 3, [4.0] * 3]))
+    monkeypatch.setitem(globals(), "SLOPE", 3.0)
+    with pytest.raises(RuntimeError, match="sloped: something that it reads"):
+        push(np.ones(3))
+
+
+def test_a_constant_has_no_slope():
+    c, x = tg.tensor(1.0), normal(0, 3)
+    assert not grad(lambda x: c)(x).data.any() and not jvp(lambda x: c, (x,), (x,))[1].data.any()
+    assert not hvp(lambda x: x.sum(), (x,), (x,))[0].data.any()
+    assert jacobian(lambda x: [c])(x)[0].shape == (3,) and not hessian(lambda x: c)(x).data.any()
+
+
 def test_a_weight_that_changes_between_is_refused():
     w = nn.Linear(2, 2, dtype=f64, rng=0)
     push = linearize(lambda w: w(np.ones((1, 2))), w)[1]
@@ -577,6 +600,7 @@ REFUSED = {
     "whole numbers": (lambda: vjp(lambda x: tg.argmax(x), np.ones(2)), ["int64", "has_aux"]),
     "aux": (lambda: grad(lambda x: x, has_aux=True)(1.0), ["has_aux", "(result, aux)"]),
     "argnums": (lambda: grad(tg.sin, argnums=1)(1.0), ["argnums", "among 1", "got 1"]),
+    "argnums twice": (lambda: grad(tg.mul, argnums=(1, -1))(1.0, 2.0), ["argnums", "(1, -1)"]),
     "argnums name": (lambda: grad(tg.sin, argnums="x")(1.0), ["argnums", "got 'x'"]),
     "shape": (lambda: jvp(tg.sin, (np.ones(2),), (np.ones(3),)),
               ["jvp: tangents[0]", "float64[2]", "got float64[3]"]),
@@ -626,7 +650,9 @@ def test_a_checkpoint_changes_nothing_but_what_is_kept():
     )
     inner = checkpoint(lambda x: checkpoint(tg.sin)(x) * x)
     assert grad(inner)(0.5).item() == pytest.approx(np.cos(0.5) * 0.5 + np.sin(0.5))
+    assert grad(checkpoint(grad(tg.sin)))(0.5).item() == -np.sin(0.5)
     x = tg.tensor(0.5, requires_grad=True)
+    assert tg.grad(checkpoint(lambda h: h * x)(x * 2.0), x).item() == 2.0  # which it reads twice
     inner(x).backward()
     assert x.grad.item() == grad(inner)(0.5).item()
     with tg.no_grad():

@@ -92,8 +92,8 @@ def _forgotten(f: Any, args: Any, words: Any) -> Any:
         return results
 
     if made:
-        read = tuple([x for x in older(made, began) if x.tracked])
-        whole = checkpointed._remember(arrays, read, {"again": again})
+        read = sorted(older(made, began), key=lambda x: x.born)
+        whole = checkpointed._remember(arrays, tuple(read), {"again": again})
         for i, k in enumerate(places):
             parts[k] = pick._remember(arrays[i], (whole,), {"i": i})
     return built(out, iter(parts), lambda module, _: module)

@@ -80,7 +80,7 @@ class Evaluation:
     ) -> list[Tensor]:
         """The cotangents of what it is differentiated by; the graph is kept if it is used again."""
         keep, ys = kept(), self.ys if ys is None else ys
-        pairs = [(y, g) for y, g in zip(ys, gs, strict=True) if g is not None and y.tracked]
+        pairs = [(y, g) for y, g in zip(ys, gs, strict=True) if g is not None]
         found = pullback(
             [y for y, _ in pairs], [g if keep else g._array for _, g in pairs], self.xs,
             until=older([y for y, _ in pairs], self.began), create_graph=keep,
@@ -340,9 +340,10 @@ def _places(who: str, argnums: Argnums, args: Sequence[Any]) -> list[int]:
     """The arguments by which a function is differentiated, counted from 0."""
     places = [argnums] if isinstance(argnums, int | np.integer) else list(argnums)
     whole = all(isinstance(k, int | np.integer) and not isinstance(k, bool) for k in places)
-    if not whole or not places or not all(-len(args) <= k < len(args) for k in places):
+    inside = {k % len(args) for k in places if -len(args) <= k < len(args)} if whole else set[int]()
+    if not places or len(inside) != len(places):
         raise ValueError(
-            f"{who}: argnums: expected the place of an argument, or several, among {len(args)} "
+            f"{who}: argnums: expected the place of an argument, or of several, among {len(args)} "
             f"given by position, got {argnums!r}"
         )
     return [int(k) % len(args) for k in places]
