@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from heapq import heapify, heappop, heappush
+from heapq import heappop, heappush
 from typing import Any
 
 import numpy as np
@@ -30,17 +30,19 @@ class Cotangents:
         self.in_place = in_place  # a sum made here may be added to, unless it has a history
         self.terms: dict[Tensor, int] = {}  # how many are in a sum made here
         self.blocks: dict[Tensor, Any] = {}  # sums of full blocks
+        self.waiting: list[tuple[int, int, Tensor]] = []  # where something is, the youngest first
 
     def add(self, x: Tensor, g: Any, source: Tensor | None = None) -> None:
         """One more term for x, with broadcasting and promotion undone: here, and only here."""
         array, before = x._array, self.sums.get(x)
         if type(g) is not np.ndarray or g.dtype is not array.dtype or g.shape != array.shape:
-            if type(g) is Parts:
-                self.sums[x] = g if before is None else before.merged(g)
-                return
-            g = _fitted(g, x, source)
+            g = g if type(g) is Parts else _fitted(g, x, source)
         if before is None:
             self.sums[x] = g
+            if x not in self.blocks:
+                heappush(self.waiting, (-x.born, id(x), x))
+        elif type(g) is Parts:
+            before.merge(g)
         elif count := self.terms.get(x):
             before += g
             self.terms[x] = count + 1
@@ -96,17 +98,14 @@ class BackwardPass:
         self.found = Cotangents(in_place=not create_graph)
         for y, g in zip(outputs, cotangents, strict=True):
             self.found.add(y, g)
-        self.waiting = [(-y.born, id(y), y) for y in {*outputs}]  # a heap, the youngest first
-        heapify(self.waiting)
 
     def walk(self) -> Iterator[tuple[Tensor, Any, Sequence[Any]]]:
         """Each tensor that something arrived at, all of that, and what it gave to each input.
 
         Inputs are older than outputs: when a tensor is the youngest, all has arrived there.
         """
-        waiting, wanted, ends, here = self.waiting, self.wanted, self.ends, mode.__dict__
-        found, push, retain = self.found, heappush, self.retain
-        sums, blocks, add = found.sums, found.blocks, found.add
+        found, wanted, ends, here = self.found, self.wanted, self.ends, mode.__dict__
+        sums, blocks, waiting, retain = found.sums, found.blocks, found.waiting, self.retain
         while waiting:
             y = heappop(waiting)[2]
             if y in blocks:
@@ -128,9 +127,7 @@ class BackwardPass:
                     if x.born > born:
                         raise _stale(x, y)
                     if gx is not None and (x.tracked if wanted is None else x in wanted):
-                        if x not in sums and x not in blocks:
-                            push(waiting, (-x.born, id(x), x))
-                        add(x, gx, y)
+                        found.add(x, gx, y)
                 if not retain:
                     y.inputs = None  # type: ignore[assignment]
                     if wanted is not None:

@@ -399,11 +399,10 @@ class Parts(dict[int, Any]):
             [self[i] if i in self else zeros(np.zeros(a.shape, a.dtype)) for i, a in every]
         )
 
-    def merged(self, other: Parts) -> Parts:
-        """Both together; used in place, since a backward pass merges what it made itself."""
+    def merge(self, other: Parts) -> None:
+        """Add the cotangents of another; a backward pass merges what it made itself."""
         for i, g in other.items():
             self[i] = self[i] + g if i in self else g
-        return self
 
 
 class Pick(Op):
