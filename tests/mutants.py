@@ -98,6 +98,20 @@ MUTANTS = [
            r"(-1\.0 if x < 0\.0 else) x", r"\1 0.0", EDGES),
     Mutant("logsumexp of infinities", "ops/reduce.py", "_logsumexp",
            r"where\(equal\(abs\(top\), np\.inf\), 0, top\)", "top", EDGES),
+    Mutant("tangents of a loop that keep all carries", "transforms/tangents.py", "_of_loop",
+           r"checkpoint=every", "checkpoint=None", "test_transforms.py::any_lengths"),
+    Mutant("steps of tangents without a history", "transforms/tangents.py", "_of_loop",
+           r"(given = )given if mode\.trace else tuple\(map\(renewed, given\)\)", r"\1given",
+           "test_transforms.py::runs_unrolled_has"),
+    Mutant("a mask by its shape alone", "transforms/tangents.py", "_pulled_twice",
+           r"if made and any\(map\(_masked, made\.nodes\)\)", "if False",
+           "test_transforms.py::ones_own"),
+    Mutant("a checkpoint run again as if alone", "transforms/checkpoint.py", "recalled",
+           r"within=here, ", "", "test_transforms.py::changes_nothing"),
+    Mutant("what a checkpoint reads in two ways", "transforms/checkpoint.py", "Checkpoint.pull",
+           r"until=set\(y\.inputs\),", "", "test_transforms.py::changes_nothing"),
+    Mutant("a gradient under no_grad kept", "transforms/functions.py", "kept",
+           r"mode\.recording and mode\.within", "mode.within", "test_transforms.py::no_past"),
 ]  # fmt: skip
 
 

@@ -270,7 +270,7 @@ def test_a_layer_of_any_weights_and_tangents_compiles_once(made):  # noqa: F811
         _, (found, back) = value_and_grad(f, (0, 1))(layer, xs)
         expected = sum(float(g.data.sum()) for g in found.values()) + float((back * v).sum().data)
         np.testing.assert_allclose(dy.item(), expected, rtol=1e-4)
-        assert dy.dtype == y.dtype == np.float32 and not dy.requires_grad and not y.requires_grad
+        assert dy.dtype == y.dtype == np.float32
         for x in layer.parameters():
             x.data = x.data * 0.9
     assert made["programs"] <= 2 and made["functions"] <= 3, made  # fewer, if others made them
@@ -358,20 +358,44 @@ def test_every_order_of_every_transform():
         np.testing.assert_allclose(f(tg.tensor(0.7)).item(), np.sin(0.7), rtol=1e-14)
 
 
-def test_at_the_top_there_is_no_past_and_around_it_is_kept():
-    w = tg.tensor(2.0, requires_grad=True)
-    f = lambda x: x * x * w
-    for y in (grad(f)(3.0), *jvp(f, (3.0,), (1.0,)), *vjp(f, w)[1](1.0), hvp(f, (w,), (w,))[0]):
-        assert not y.requires_grad and y.op is None
-    assert hessian(f)(w).item() == 4.0
-    with tg.no_grad():
-        assert grad(f)(3.0).item() == 12.0 and grad(grad(f))(3.0).item() == 4.0
+def test_there_is_a_past_where_somebody_waits_for_gradients():
+    """At the top all is done again when a gradient comes by; inside a transform it is kept."""
+    w, x, v = tg.tensor(2.0, requires_grad=True), tg.tensor(3.0), tg.tensor(5.0, requires_grad=True)
+    f = lambda x: x * x * w * w
+    for y, slope in (  # and its derivative by w
+        (grad(f)(x), 24.0), (value_and_grad(f)(x)[0], 36.0), (vjp(f, x)[1](v)[0], 120.0),
+        (jvp(f, (x,), (v,))[1], 120.0), (linearize(f, x)[1](v), 120.0), (vjp(f, x)[0], 36.0),
+        (hvp(f, (x,), (v,))[0], 40.0), (jacobian(f)(x), 24.0), (hessian(f)(x), 8.0),
+        (vjp(lambda x: x.sum() * w, np.ones(2))[0], 2.0),
+        (linearize(lambda x: (x.sum() * w, x), np.ones(2), has_aux=True)[0], 2.0),
+    ):  # fmt: skip
+        assert tg.grad(y, w).item() == slope
+    assert tg.grad(jvp(f, (x,), (v,))[1], v).item() == 2 * 3.0 * 4.0
+    slope = tg.grad(grad(f)(x), w, create_graph=True)  # and again
+    assert tg.grad(slope, w).item() == 12.0
     assert grad(lambda w: grad(lambda x: x * x * w)(3.0))(w).item() == 6.0
     assert grad(lambda x: x * tg.no_grad()(grad(lambda x: x * x))(x))(3.0).item() == 6.0
+    with tg.no_grad():
+        assert grad(f)(3.0).item() == 24.0 and not grad(f)(3.0).requires_grad
+    for y in (grad(tg.sin)(x), *jvp(tg.sin, (x,), (x,)), hessian(tg.sin)(x), vjp(tg.sin, x)[0]):
+        assert not y.requires_grad and y.op is None
+
+
+def test_what_returns_stays_linear():
     pull = vjp(lambda x: x * x, tg.tensor(3.0))[1]
     assert grad(lambda g: pull(g)[0] * g)(2.0).item() == 24.0  # linear in g, constant in the rest
     push = linearize(lambda x: x * x, tg.tensor(3.0))[1]
     assert grad(lambda v: push(v) * v)(2.0).item() == 24.0
+
+
+def test_a_gradient_in_a_step_is_trained_as_its_steps_are():
+    w = tg.tensor(normal(0, 3, 3), requires_grad=True)
+    f = lambda x: (tg.tanh(x @ w) ** 2).sum()
+    slopes = []
+    for how in (tg.scan, tg.unroll):
+        (y,) = how(lambda x, h: tg.tanh(h @ w + grad(f)(x)), normal(1, 2, 3), normal(2, 4, 2, 3))
+        slopes.append(tg.grad((y * y).sum(), w))
+    near(*slopes)
 
 
 # -- matrices ------------------------------------------------------------------------------------
@@ -470,7 +494,7 @@ def test_arguments_by_place_and_by_name_and_aux():
     np.testing.assert_array_equal(gx.data, y.data * 2)
     np.testing.assert_array_equal(gy.data, x.data * 2)
     assert value.item() == (x.data * y.data * 2.0).sum() and aux["word"] == "kept"
-    assert aux["seen"].op is None and not aux["seen"].requires_grad
+    assert aux["seen"].op is None and not aux["seen"].requires_grad  # as x does not
     g, aux = grad(f, 1, has_aux=True)(x, y)
     np.testing.assert_array_equal(g.data, x.data)
     assert [len(jvp(f, (x, y), (x, y), has_aux=True)), len(vjp(f, x, y, has_aux=True))] == [3, 3]
@@ -679,6 +703,15 @@ def test_a_checkpoint_holds_no_more_than_it_returns():
     (held, expected), (less, found) = peak(lambda f: f), peak(checkpoint)
     np.testing.assert_array_equal(found, expected)
     assert less < 10 * x.data.nbytes < 50 * x.data.nbytes < held
+
+
+def test_a_checkpoint_in_pictures_is_an_op():
+    x = tg.tensor([0.5, 1.0], requires_grad=True, name="x")
+    y = checkpoint(lambda x: tg.tanh(x) * 2.0)(x).sum()
+    assert "checkpoint" in tg.draw(y, overlay="backward").svg and "checkpoint" in tg.explain(y).text
+    assert [step.tensor.op.name for step in y.backward_steps() if step.tensor.op][
+        -1
+    ] == "checkpoint"
 
 
 def test_what_a_checkpoint_refuses():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import wraps
 from typing import Any
 
@@ -11,8 +11,7 @@ import numpy as np
 from ..grad import _stale, pullback
 from ..op import Op, pick
 from ..tensor import Tensor, _births, _Switch, mode
-from .containers import built, leaves
-from .functions import function
+from .containers import built, function, leaves
 from .tangents import Tangents, as_tensor, older, pushed
 
 
@@ -20,7 +19,7 @@ class Checkpoint(Op):
     """A function's results as one node: `again` in its attributes computes them with a history."""
 
     def __init__(self) -> None:
-        super().__init__(_recomputed, [_recomputed], variadic=True)
+        super().__init__(_checkpoint, [_checkpoint], variadic=True)
 
     def pull(self, g: Any, y: Tensor, wanted: set[Tensor] | None = None) -> list[Any]:
         asked = [x for x in y.inputs if (x.tracked if wanted is None else x in wanted)]
@@ -39,9 +38,9 @@ class Checkpoint(Op):
         return dict(enumerate(moved if mode.recording else [v._array for v in moved]))
 
 
-def _recomputed(*inputs: Any, again: Any) -> Any:
+def _checkpoint(*inputs: Any, again: Any) -> Any:
     """What a function returns, from the tensors that require gradients and are read by it."""
-    raise NotImplementedError
+    raise TypeError("what it returns is not a function of the arrays alone")
 
 
 checkpointed = Checkpoint()
@@ -74,32 +73,43 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
 
 def _forgotten(f: Any, args: Any, words: Any) -> Any:
     """What f returns, its tensors as parts of one node."""
-    began, here = next(_births), _Switch(recording=True, within=mode.within, scope=mode.scope)
+    began, here = next(_births), mode.within
     out = f(*args, **words)
-    parts = [x for _, x in leaves(out)]
-    places = [k for k, y in enumerate(parts) if isinstance(y, Tensor) and y.op and y.born > began]
-    made = [parts[k] for k in places]
-    arrays = tuple([y._array for y in made])
+    made = {x for _, x in leaves(out) if isinstance(x, Tensor) and x.op and x.born > began}
+    return recalled(out, made, older([*made], began), lambda: f(*args, **words), here)
 
-    def again(node: Tensor) -> list[Tensor]:
+
+def recalled(
+    out: Any, made: Collection[Tensor], read: Iterable[Tensor], again: Callable[[], Any], here: bool
+) -> Any:
+    """Containers of tensors, of which those that were `made` are now parts of one node.
+
+    It was made of what was `read`; its derivative comes of doing all `again`, `here` in a transform
+    or not.
+    """
+    parts = [x for _, x in leaves(out)]
+    places = [k for k, x in enumerate(parts) if isinstance(x, Tensor) and x in made]
+    arrays = tuple([parts[k]._array for k in places])
+    switch = _Switch(recording=True, within=here, scope=mode.scope)
+
+    def results(node: Tensor) -> list[Tensor]:
         for x in node.inputs:
             if x.born > node.born:
                 raise _stale(x, node)
-        with here:
-            results = [x for _, x in leaves(f(*args, **words))]
-        results = [results[k] for k in places if k < len(results)]
-        _check_same(f, arrays, results)
-        return results
+        with switch:
+            found = [x for _, x in leaves(again())]
+        found = [found[k] for k in places if k < len(found)]
+        _check_same(arrays, found)
+        return found
 
-    if made:
-        read = sorted(older(made, began), key=lambda x: x.born)
-        whole = checkpointed._remember(arrays, tuple(read), {"again": again})
-        for i, k in enumerate(places):
-            parts[k] = pick._remember(arrays[i], (whole,), {"i": i})
+    given = tuple(sorted(read, key=lambda x: x.born))
+    whole = checkpointed._remember(arrays, given, {"again": results})
+    for i, k in enumerate(places):
+        parts[k] = pick._remember(arrays[i], (whole,), {"i": i})
     return built(out, iter(parts), lambda module, _: module)
 
 
-def _check_same(f: Any, arrays: Sequence[np.ndarray], results: Sequence[Any]) -> None:
+def _check_same(arrays: Sequence[np.ndarray], results: Sequence[Any]) -> None:
     """Refuse a function that gave other numbers when it was run again."""
     same = len(arrays) == len(results)
     for a, y in zip(arrays, results, strict=False):
@@ -107,7 +117,7 @@ def _check_same(f: Any, arrays: Sequence[np.ndarray], results: Sequence[Any]) ->
         same = same and np.allclose(y._array, a, np.finfo(a.dtype).eps ** 0.5, equal_nan=True)
     if not same:
         raise RuntimeError(
-            f"checkpoint: {getattr(f, '__name__', 'f')} gave other numbers when it was run again "
-            "for the backward pass, so the gradient would be wrong. Draw random numbers, such as "
-            "dropout's, outside and give them to it; and change nothing that it reads."
+            "transforms: a function gave other numbers when it was run again for a backward pass, "
+            "so the gradient would be wrong. Draw random numbers, such as dropout's, outside and "
+            "give them to it; and change nothing that it reads."
         )

@@ -100,3 +100,18 @@ def _fit(who: str, where: str, x: Tensor, v: Any) -> Tensor:
             f"{v.dtype}{list(v.shape)}"
         )
     return v
+
+
+def got(x: Any) -> str:
+    """What was given instead, for a refusal."""
+    return f"got {describe(x) if isinstance(x, Tensor) else type(x).__name__}"
+
+
+def function(who: str, f: Any) -> Callable[..., Any]:
+    """What a transform is given; refused if it is no function."""
+    if not callable(f):
+        hint = (
+            " Of a tensor that is there already: tg.grad(y, xs)." if isinstance(f, Tensor) else ""
+        )
+        raise TypeError(f"{who}: f: expected a function, {got(f)}.{hint}")
+    return cast(Callable[..., Any], f)

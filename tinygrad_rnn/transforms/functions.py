@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
 from ..grad import pullback
 from ..ops import reshape, stack
-from ..tensor import Tensor, _births, _Switch, describe, detach, mode, owned, recording
-from .containers import built, floats, leaves, matched
+from ..tensor import Tensor, _births, _Switch, detach, mode, owned, recording
+from .checkpoint import recalled
+from .containers import built, floats, function, got, leaves, matched
 from .tangents import as_tensor, nothing, older, pushed, renewed
 
 F = Callable[..., Any]
@@ -19,7 +20,7 @@ Argnums = int | Sequence[int]
 
 
 def kept() -> bool:
-    """Whether what a transform returns has a past: inside another one, or in a step of a scan."""
+    """Whether a transform records what it does: inside another one, or in a step of a scan."""
     return mode.trace is not None or (mode.recording and mode.within)
 
 
@@ -38,12 +39,13 @@ class Evaluation:
         if mode.trace:
             mode.trace.written_down()
         self.who, self.has_aux, args = who, has_aux, list(given)
-        self.xs: list[Tensor] = []
+        self.given, self.xs = list[Tensor](), list[Tensor]()
         self.began = next(_births)
         for k in places:
             inside = [floats(who, where, x) for where, x in leaves(given[k], f"argument {k}")]
             with recording(kept()):
                 args[k] = built(given[k], map(renewed, inside), lambda module, _: module)
+            self.given += inside
             self.xs += [x for _, x in leaves(args[k])]
         self.like = [args[k] for k in places]
         if len({*self.xs}) != len(self.xs):
@@ -53,15 +55,16 @@ class Evaluation:
         self.aux = None
         if has_aux:
             if not isinstance(out, tuple) or len(out) != 2:
-                raise TypeError(f"{who}: has_aux: expected f to return (result, aux), {_got(out)}")
+                raise TypeError(f"{who}: has_aux: expected f to return (result, aux), {got(out)}")
             out, self.aux = out
         self.result = out
         self.ys = [self._checked(where, y) for where, y in leaves(out, "its result")]
+        self.outside = older(self.ys, self.began)
 
     def _checked(self, where: str, y: Any) -> Tensor:
         if not isinstance(y, Tensor) or y.dtype.kind != "f":
             raise TypeError(
-                f"{self.who}: {where}: expected tensors of floats, {_got(y)}. Write the function "
+                f"{self.who}: {where}: expected tensors of floats, {got(y)}. Write the function "
                 "in tensor arithmetic; what has no derivative it may return as aux, with has_aux."
             )
         return y
@@ -70,7 +73,7 @@ class Evaluation:
         """The result, which has to be one number."""
         if not isinstance(self.result, Tensor) or self.result.size != 1:
             raise TypeError(
-                f"{self.who}: expected a function that returns one number, {_got(self.result)}. "
+                f"{self.who}: expected a function that returns one number, {got(self.result)}. "
                 "Reduce it (y.sum()), or use jacobian or vjp."
             )
         return self.result
@@ -79,12 +82,12 @@ class Evaluation:
         self, gs: Sequence[Tensor | None], again: bool = True, ys: Sequence[Tensor] | None = None
     ) -> list[Tensor]:
         """The cotangents of what it is differentiated by; the graph is kept if it is used again."""
-        keep, ys = kept(), self.ys if ys is None else ys
+        keep, until = kept(), self.outside if ys is None else older(ys, self.began)
+        ys = self.ys if ys is None else ys
         pairs = [(y, g) for y, g in zip(ys, gs, strict=True) if g is not None]
         found = pullback(
             [y for y, _ in pairs], [g if keep else g._array for _, g in pairs], self.xs,
-            until=older([y for y, _ in pairs], self.began), create_graph=keep,
-            retain_graph=keep or again,
+            until=until, create_graph=keep, retain_graph=keep or again,
         )  # fmt: skip
         with recording(keep):
             return [as_tensor(found[x] if x in found else nothing(x)) for x in self.xs]
@@ -94,7 +97,7 @@ class Evaluation:
         pairs = zip(self.xs, vs, strict=True)
         with recording(kept()):
             seeds = {x: v for x, v in pairs if v is not None}
-            return pushed(self.ys, seeds, older(self.ys, self.began))
+            return pushed(self.ys, seeds, self.outside)
 
     def ways(self, tangents: Any) -> list[Tensor]:
         """A tangent of each tensor that it is differentiated by."""
@@ -112,12 +115,19 @@ class Evaluation:
         return [built(like, each) for like in self.like]
 
     def value(self, x: Any) -> Any:
-        """What the function returned; a number without a past where nobody asks for it."""
+        """What the function returned; without a past where nothing is recorded."""
         return x if kept() else detach(x)
 
+    def told(self, again: Callable[[], Any], found: Any, *more: Tensor) -> Any:
+        """What was found, and that it came from what the function read, and `more`.
 
-def _got(x: Any) -> str:
-    return f"got {describe(x) if isinstance(x, Tensor) else type(x).__name__}"
+        Where somebody outside waits for gradients of that, all is done again when they come by.
+        """
+        read = {x for x in (*self.outside, *self.given, *more) if x.tracked}
+        if kept() or not mode.recording or not read:
+            return found
+        made = {x for _, x in leaves(found) if isinstance(x, Tensor) and x.dtype.kind == "f"}
+        return recalled(found, made, read, again, True)
 
 
 # -- reverse mode --------------------------------------------------------------------------------
@@ -136,11 +146,12 @@ def vjp(f: F, *primals: Any, has_aux: bool = False) -> Any:
     """
     run = _at("vjp", f, primals, has_aux)
 
-    def pull(cotangents: Any) -> tuple[Any, ...]:
+    def pull(cotangents: Any) -> Any:
         gs = matched("vjp", run.result, cotangents, "the cotangent")
-        return tuple(run.like_primals(run.pull(gs)))
+        again = lambda: vjp(f, *primals, has_aux=has_aux)[1](cotangents)
+        return run.told(again, tuple(run.like_primals(run.pull(gs))), *gs)
 
-    return _with_aux(run, run.value(run.result), pull)
+    return _with_function(run, f, primals, pull)
 
 
 def value_and_grad(f: F, argnums: Argnums = 0, has_aux: bool = False) -> F:
@@ -157,13 +168,8 @@ def value_and_grad(f: F, argnums: Argnums = 0, has_aux: bool = False) -> F:
     >>> value.item(), g["a"].item()
     (8.0, 4.0)
     """
-    return _of_number(
-        "value_and_grad",
-        f,
-        argnums,
-        has_aux,
-        lambda run, g: (_with_aux(run, run.value(run.result)), g),
-    )
+    made = lambda run: (_with_aux(run, run.value(run.result)), _gradient(argnums, run))
+    return _derivative("value_and_grad", f, argnums, has_aux, made)
 
 
 def grad(f: F, argnums: Argnums = 0, has_aux: bool = False) -> F:
@@ -176,20 +182,13 @@ def grad(f: F, argnums: Argnums = 0, has_aux: bool = False) -> F:
     >>> slope(2.0).item(), tg.transforms.grad(slope)(2.0).item()
     (12.0, 12.0)
     """
-    return _of_number("grad", f, argnums, has_aux, _with_aux)
+    made = lambda run: _with_aux(run, _gradient(argnums, run))
+    return _derivative("grad", f, argnums, has_aux, made)
 
 
-def _of_number(
-    who: str, f: F, argnums: Argnums, has_aux: bool, told: Callable[[Evaluation, Any], Any]
-) -> F:
-    """The function that runs f, pulls 1 back through it, and tells what of all that is wanted."""
-
-    def derivative(*args: Any, **words: Any) -> Any:
-        run = Evaluation(who, f, args, _places(who, argnums, args), has_aux, words)
-        seed = np.ones(run.one().shape, run.one().dtype)
-        return told(run, _by(argnums, run, run.pull([owned(seed)], again=False)))
-
-    return _named(who, f, derivative)
+def _gradient(argnums: Argnums, run: Evaluation) -> Any:
+    seed = np.ones(run.one().shape, run.one().dtype)
+    return _by(argnums, run, run.pull([owned(seed)], again=False))
 
 
 # -- forward mode --------------------------------------------------------------------------------
@@ -207,9 +206,11 @@ def linearize(f: F, *primals: Any, has_aux: bool = False) -> Any:
     run = _at("linearize", f, primals, has_aux)
 
     def push(*tangents: Any) -> Any:
-        return built(run.result, iter(run.push(run.ways(tangents))))
+        vs = run.ways(tangents)
+        again = lambda: linearize(f, *primals, has_aux=has_aux)[1](*tangents)
+        return run.told(again, built(run.result, iter(run.push(vs))), *vs)
 
-    return _with_aux(run, run.value(run.result), push)
+    return _with_function(run, f, primals, push)
 
 
 def jvp(f: F, primals: Sequence[Any], tangents: Sequence[Any], has_aux: bool = False) -> Any:
@@ -225,8 +226,9 @@ def jvp(f: F, primals: Sequence[Any], tangents: Sequence[Any], has_aux: bool = F
     (6.0, 3.0)
     """
     run = _at("jvp", f, primals, has_aux)
-    moved = built(run.result, iter(run.push(run.ways(tangents))))
-    return _with_aux(run, run.value(run.result), moved)
+    vs = run.ways(tangents)
+    found = _with_aux(run, run.value(run.result), built(run.result, iter(run.push(vs))))
+    return run.told(lambda: jvp(f, primals, tangents, has_aux), found, *vs)
 
 
 def hvp(f: F, primals: Sequence[Any], tangents: Sequence[Any], has_aux: bool = False) -> Any:
@@ -241,14 +243,15 @@ def hvp(f: F, primals: Sequence[Any], tangents: Sequence[Any], has_aux: bool = F
     """
     run = _at("hvp", f, primals, has_aux)
     run.one()
-    moved = run.turn(run.ways(tangents), again=False)
-    return _with_aux(run, tuple(run.like_primals(moved)))
+    vs = run.ways(tangents)
+    found = _with_aux(run, tuple(run.like_primals(run.turn(vs, again=False))))
+    return run.told(lambda: hvp(f, primals, tangents, has_aux), found, *vs)
 
 
 def _at(who: str, f: F, primals: Any, has_aux: bool) -> Evaluation:
     """The run of a function at its primals, given as one tuple."""
     if not isinstance(primals, tuple | list):
-        raise TypeError(f"{who}: primals: expected a tuple, one for each argument, {_got(primals)}")
+        raise TypeError(f"{who}: primals: expected a tuple, one for each argument, {got(primals)}")
     return Evaluation(who, f, primals, range(len(primals)), has_aux, {})
 
 
@@ -268,15 +271,14 @@ def jacobian(f: F, argnums: Argnums = 0, has_aux: bool = False) -> F:
            [2., 1.]])
     """
 
-    def derivative(*args: Any, **words: Any) -> Any:
-        run = Evaluation("jacobian", f, args, _places("jacobian", argnums, args), has_aux, words)
+    def made(run: Evaluation) -> Any:
         if sum(x.size for x in run.xs) <= sum(y.size for y in run.ys):
             rows = _matrix(run.push, run.ys, run.xs, -1)
         else:
             rows = [[*row] for row in zip(*_matrix(run.pull, run.xs, run.ys, 0), strict=True)]
         return _with_aux(run, built(run.result, iter([_by(argnums, run, row) for row in rows])))
 
-    return _named("jacobian", f, derivative)
+    return _derivative("jacobian", f, argnums, has_aux, made)
 
 
 def hessian(f: F, argnums: Argnums = 0, has_aux: bool = False) -> F:
@@ -291,13 +293,12 @@ def hessian(f: F, argnums: Argnums = 0, has_aux: bool = False) -> F:
            [2., 0.]])
     """
 
-    def derivative(*args: Any, **words: Any) -> Any:
-        run = Evaluation("hessian", f, args, _places("hessian", argnums, args), has_aux, words)
+    def made(run: Evaluation) -> Any:
         run.one()
         rows = _matrix(run.turn, run.xs, run.xs, -1)
         return _with_aux(run, _by(argnums, run, [_by(argnums, run, row) for row in rows]))
 
-    return _named("hessian", f, derivative)
+    return _derivative("hessian", f, argnums, has_aux, made)
 
 
 def _matrix(
@@ -325,6 +326,18 @@ def _matrix(
 # -- what they share -----------------------------------------------------------------------------
 
 
+def _derivative(
+    who: str, f: F, argnums: Argnums, has_aux: bool, made: Callable[[Evaluation], Any]
+) -> F:
+    """The function that runs f, and returns what is made of that, with a past."""
+
+    def derivative(*args: Any, **words: Any) -> Any:
+        run = Evaluation(who, f, args, _places(who, argnums, args), has_aux, words)
+        return run.told(lambda: derivative(*args, **words), made(run))
+
+    return wraps(function(who, f))(derivative)
+
+
 def _by(argnums: Argnums, run: Evaluation, values: Sequence[Any]) -> Any:
     """Values in the containers of the arguments, a tuple of them where several are named."""
     found = run.like_primals(values)
@@ -334,6 +347,13 @@ def _by(argnums: Argnums, run: Evaluation, values: Sequence[Any]) -> Any:
 def _with_aux(run: Evaluation, *found: Any) -> Any:
     found = (*found, run.value(run.aux)) if run.has_aux else found
     return found if len(found) > 1 else found[0]
+
+
+def _with_function(run: Evaluation, f: F, primals: Any, more: F) -> Any:
+    """The result, a function that differentiates it, and aux."""
+    shown = lambda run: _with_aux(run, run.value(run.result))
+    found = run.told(lambda: shown(_at(run.who, f, primals, run.has_aux)), shown(run))
+    return (found[0], more, found[1]) if run.has_aux else (found, more)
 
 
 def _places(who: str, argnums: Argnums, args: Sequence[Any]) -> list[int]:
@@ -347,18 +367,3 @@ def _places(who: str, argnums: Argnums, args: Sequence[Any]) -> list[int]:
             f"given by position, got {argnums!r}"
         )
     return [int(k) % len(args) for k in places]
-
-
-def _named(who: str, f: F, derivative: F) -> F:
-    """The derivative of a function, under its name."""
-    return wraps(function(who, f))(derivative)
-
-
-def function(who: str, f: Any) -> F:
-    """What a transform is given; refused if it is no function."""
-    if not callable(f):
-        hint = (
-            " Of a tensor that is there already: tg.grad(y, xs)." if isinstance(f, Tensor) else ""
-        )
-        raise TypeError(f"{who}: f: expected a function, {_got(f)}.{hint}")
-    return cast(F, f)
