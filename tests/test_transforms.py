@@ -1,7 +1,9 @@
 """Transforms of functions: both modes against each other, against closed forms, in any order."""
 
+import gc
 import re
 import tracemalloc
+import weakref
 from typing import NamedTuple
 
 import numpy as np
@@ -379,6 +381,32 @@ def test_there_is_a_past_where_somebody_waits_for_gradients():
         assert grad(f)(3.0).item() == 24.0 and not grad(f)(3.0).requires_grad
     for y in (grad(tg.sin)(x), *jvp(tg.sin, (x,), (x,)), hessian(tg.sin)(x), vjp(tg.sin, x)[0]):
         assert not y.requires_grad and y.op is None
+
+
+USES = {
+    "grad": lambda f, x: grad(f)(x), "value_and_grad": lambda f, x: value_and_grad(f)(x),
+    "vjp": lambda f, x: vjp(f, x)[1](1.0), "jvp": lambda f, x: jvp(f, (x,), (x,)),
+    "linearize": lambda f, x: linearize(f, x)[1](x), "hvp": lambda f, x: hvp(f, (x,), (x,)),
+    "jacobian": lambda f, x: jacobian(f)(x), "hessian": lambda f, x: hessian(f)(x),
+    "checkpoint": lambda f, x: checkpoint(f)(x).backward(),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", USES)
+def test_nothing_waits_for_the_garbage_collector(name):
+    def used():
+        w, x = normal(0, 3, 3), tg.tensor(normal(1, 3), requires_grad=True)
+        f = lambda x: (tg.scan(lambda h: tg.tanh(h @ w), x, None, length=3)[0] ** 2).sum()
+        found = USES[name](f, x)
+        assert found is None or inside(found)
+        return weakref.ref(f)
+
+    used()
+    gc.disable()
+    try:
+        assert used()() is None
+    finally:
+        gc.enable()
 
 
 def test_what_returns_stays_linear():

@@ -333,7 +333,8 @@ def _derivative(
 
     def derivative(*args: Any, **words: Any) -> Any:
         run = Evaluation(who, f, args, _places(who, argnums, args), has_aux, words)
-        return run.told(lambda: derivative(*args, **words), made(run))
+        again = lambda: _derivative(who, f, argnums, has_aux, made)(*args, **words)
+        return run.told(again, made(run))
 
     return wraps(function(who, f))(derivative)
 
