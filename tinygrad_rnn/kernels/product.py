@@ -147,7 +147,7 @@ def copy_turned(w, source, source_col, target, target_row, rows, columns):
     block = Block(w.builder, w.real)
     lanes, item = block.lanes, w.item
     full_rows, full_columns = rows // lanes * lanes, columns // lanes * lanes
-    with w.loop(0, full_rows, lanes) as i, w.loop(0, full_columns, lanes) as j:
+    with w.loop(0, full_columns, lanes) as j, w.loop(0, full_rows, lanes) as i:
         corner, place = source + i * item + j * source_col, target + i * target_row + j * item
         for k, line in enumerate(block.turned(corner.value, source_col.value)):
             block.store(line, (place + target_row * k).value)
