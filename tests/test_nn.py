@@ -253,6 +253,34 @@ def test_a_language_model_learns_to_count(cell):
     assert len(list(model.sample([3], 4, rng=0))) == 4
 
 
+@pytest.mark.compiled
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+def test_symbols_that_are_read_often_are_multiplied_once_and_no_bit_changes(cell):
+    model = nn.LanguageModel(7, cell=cell, embedding=5, hidden=40, dtype=np.float64, rng=0)
+    index = np.random.default_rng(0).integers(7, size=(11, 30))
+    weights, found = list(model.parameters()), []
+
+    def is_looked_up(logits):
+        rows = {y.inputs[0] for y in history([logits]) if y.op and y.op.name == "embedding"}
+        return model.embedding.table in rows
+
+    for unroll in (False, True):
+        model.recurrent.unroll = unroll
+        logits, _ = model(index)
+        assert is_looked_up(logits) == unroll
+        found.append([logits, *tg.grad((logits * logits).mean(), weights)])
+    for ours, steps in zip(*found, strict=True):
+        np.testing.assert_allclose(ours.data, steps.data, rtol=0, atol=1e-12)
+    model.recurrent.unroll = False
+    few, _ = model(index[:, :2])
+    assert is_looked_up(few)
+    assert np.array_equal(few.data, found[0][0].data[:, :2])
+    with pytest.raises(IndexError, match="0 <= index < 7, got values from 7"):
+        model(np.full((8, 4), 7))
+    with pytest.raises(TypeError, match="integers"):
+        model(np.ones((8, 4)))
+
+
 # -- parameters in and out ----------------------------------------------------------------------
 
 

@@ -390,7 +390,7 @@ def test_a_worker_is_there_at_once_and_after_it_has_slept(four):
         if k % 40 == 0:
             time.sleep(0.02)  # longer than anyone looks for work
         if k % 3:
-            threads.together([threads.Call(half, (i, i + 10), (x,)) for i in range(0, 40, 10)])
+            threads.together([threads.Call(half, i, i + 10, (x,)) for i in range(0, 40, 10)])
         else:
             threads.spread(lambda start, stop: half(start, stop, (x,)), 40)
     assert_array_equal(x, expected)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import ctypes
 from functools import cache
-from typing import Any, NamedTuple
+from types import SimpleNamespace
+from typing import Any
 
 from llvmlite import ir
 
 from . import target
-from .denormals import MACHINE
+from .denormals import BITS, X86
 from .written import I1, I32, I64, llvm
 
 # The words of a worker's desk. What two threads write is on cache lines of its own.
@@ -25,8 +26,7 @@ VOID = ir.VoidType()
 
 TURNS = 50_000  # that a thread looks for what another does: a millisecond or two
 # How a thread that only looks leaves its core to others, and saves power.
-PAUSES: dict[str, Any] = dict.fromkeys(("x86_64", "amd64"), ("llvm.x86.sse2.pause",))
-PAUSES |= dict.fromkeys(("aarch64", "arm64"), ("llvm.aarch64.hint", I32(1)))
+PAUSE: Any = ["llvm.x86.sse2.pause"] if X86 else ["llvm.aarch64.hint", I32(1)] if BITS else []
 ACQUIRING = ir.FunctionType(I32, [I64, I32])
 RELEASING = ir.FunctionType(VOID, [I64])
 NAMES = "allocate", "acquire", "release"  # in the order of their words
@@ -42,8 +42,7 @@ class Desk:
         self.address = function.args[0]
 
     def word(self, k: int) -> Any:
-        place = self.builder.add(self.address, I64(8 * k))
-        return self.builder.inttoptr(place, I64.as_pointer())
+        return self.builder.inttoptr(self.builder.add(self.address, I64(8 * k)), I64.as_pointer())
 
     def read(self, k: int) -> Any:
         return self.builder.load_atomic(self.word(k), "seq_cst", 8)
@@ -60,8 +59,7 @@ class Desk:
         return self.builder.icmp_signed("==", self.read(POSTED), self.read(ENDED))
 
     def call(self, k: int, kind: Any, *given: Any) -> Any:
-        place = self.builder.inttoptr(self.read(k), kind.as_pointer())
-        return self.builder.call(place, given)
+        return self.builder.call(self.builder.inttoptr(self.read(k), kind.as_pointer()), given)
 
     def look(self, until: bool) -> Any:
         """Look until what was posted is done, or is not, but not for ever: return how it is."""
@@ -71,9 +69,8 @@ class Desk:
         builder.position_at_end(again)
         turn = builder.phi(I64)
         turn.add_incoming(I64(0), before)
-        if MACHINE in PAUSES:
-            name, *given = PAUSES[MACHINE]
-            llvm(builder, name, VOID, *given)
+        if PAUSE:
+            llvm(builder, PAUSE[0], VOID, *PAUSE[1:])
         there = builder.icmp_signed("==", self.is_done(), I1(until))
         nearer = builder.add(turn, I64(1))
         turn.add_incoming(nearer, builder.block)
@@ -129,28 +126,15 @@ def written() -> Any:
     return module
 
 
-class Crew(NamedTuple):
-    """What Python calls, each with the address of a desk."""
-
-    serve: Any
-    post: Any
-    join: Any
-    engine: Any  # which holds the code
-
-
 @cache
-def routines() -> Crew:
-    """The three, compiled or found on disk."""
+def routines() -> Any:
+    """What Python calls, each with the address of a desk: compiled, or found on disk."""
     engine, word = target.compiled("crew", written), ctypes.c_int64
-    kinds: dict[str, Any] = {
-        "serve": (None, word),
-        "post": (None, *[word] * 4),
-        "join": (word, word),
-    }
-    made: list[Any] = [
-        ctypes.CFUNCTYPE(*kind)(engine.get_function_address(name)) for name, kind in kinds.items()
-    ]
-    return Crew(*[*made, engine])
+    kinds: dict[str, Any] = {"serve": (None, word), "post": (None, *[word] * 4),
+                             "join": (word, word)}  # fmt: skip
+    address = engine.get_function_address
+    made = {name: ctypes.CFUNCTYPE(*kind)(address(name)) for name, kind in kinds.items()}
+    return SimpleNamespace(**made, engine=engine)  # which holds the code
 
 
 def desk() -> Any:

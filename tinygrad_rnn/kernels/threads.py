@@ -62,21 +62,16 @@ def get_num_threads() -> int:
     return _count
 
 
-class Call:
-    """A compiled loop, and what it is called with: counts, and a tuple of arrays."""
-
-    def __init__(self, function: Any, counts: Sequence[int], arrays: tuple[Any, ...]) -> None:
-        self.function, self.counts, self.arrays = function, counts, arrays
-
-    def __call__(self) -> None:
-        self.function(*self.counts, self.arrays)
+class Call(partial[None]):
+    """A call of a compiled loop: with counts, and a tuple of arrays."""
 
     def native(self) -> tuple[int, int, int] | None:
-        """How a worker calls it without Python: an address, and two numbers that it takes."""
-        if not hasattr(self.function, "apart"):
+        """How a worker makes it without Python: an address, and two numbers that it takes."""
+        *counts, arrays = self.args
+        if not hasattr(self.func, "apart"):
             return None
-        self.block = (ctypes.c_int64 * len(self.counts))(*self.counts)
-        return self.function.apart, ctypes.addressof(self.block), id(self.arrays)
+        self.block = (ctypes.c_int64 * len(counts))(*counts)
+        return self.func.apart, ctypes.addressof(self.block), id(arrays)
 
 
 class _Worker:
@@ -85,8 +80,8 @@ class _Worker:
     def __init__(self, crew: Any) -> None:
         self.crew = crew.routines()
         self.memory, self.desk = crew.desk()
-        self.call: Callable[[], None] | None = None
-        self.error: BaseException | None = None
+        self.call: Any = None
+        self.error: Any = None
         self.callback = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 2)(self._run)
         self.address = ctypes.cast(self.callback, ctypes.c_void_p).value
         self.thread: Any = threading.Thread(target=self.crew.serve, args=(self.desk,), daemon=True)
@@ -94,7 +89,6 @@ class _Worker:
 
     def _run(self, *_: int) -> None:
         try:
-            assert self.call is not None
             self.call()
         except BaseException as raised:  # the caller raises it
             self.error = raised
@@ -102,27 +96,17 @@ class _Worker:
     def give(self, call: Callable[[], None]) -> None:
         """Let it make a call, by itself if it can be made without Python."""
         self.call = call
-        native = call.native() if isinstance(call, Call) else None
+        native = isinstance(call, Call) and call.native()
         self.crew.post(self.desk, *(native or (self.address, 0, 0)))
 
     def wait(self) -> None:
         """Return when the call is done, whatever is raised meanwhile: it uses our arrays."""
-        interrupt = None
-        while True:
-            try:
-                while not self.crew.join(self.desk):
-                    time.sleep(NAP)
-                break
-            except BaseException as raised:
-                interrupt = raised
-        if interrupt is not None:
-            raise interrupt
-
-    def ended(self) -> BaseException | None:
-        """What was raised; nothing of the call is held on to."""
-        error = self.error
-        self.call = self.error = None
-        return error
+        try:
+            while not self.crew.join(self.desk):
+                time.sleep(NAP)
+        except BaseException:
+            self.wait()
+            raise
 
 
 class _Pool:
@@ -202,7 +186,7 @@ def together(calls: Sequence[Callable[[], None]]) -> None:
     """
     if len(calls) == 1:
         return calls[0]()
-    pool, hired, errors = _pool, list[_Worker](), list[BaseException | None]()
+    pool, hired, errors = _pool, list[_Worker](), list[Any]()
     try:
         try:
             pool.hire(hired, len(calls) - 1)
@@ -219,11 +203,11 @@ def together(calls: Sequence[Callable[[], None]]) -> None:
     finally:
         for worker in hired:
             worker.wait()  # again, if an interrupt came between the two
-            errors.append(worker.ended())
+            errors.append(worker.error)
+            worker.call = worker.error = None  # nothing of the call is held on to
         pool.idle.extend(hired)
-    for error in errors:
-        if error is not None:
-            raise error
+    for error in filter(None, errors):
+        raise error
 
 
 def spread(run: Callable[[int, int], None], count: int) -> None:

@@ -235,11 +235,9 @@ class Work:
 
     def calls(self, count: int) -> list[Call]:
         """What each thread does of so many steps."""
-        course, values = self.course, self.plan.values
-        return [
-            Call(self.function, (count, self.way, course.block, *rows, self.begun, *values), given)
-            for rows, given in zip(course.parts, self.given)  # noqa: B905 (one for each)
-        ]
+        block, more = self.course.block, (self.begun, *self.plan.values)
+        parts = zip(self.course.parts, self.given)  # noqa: B905 (one for each)
+        return [Call(self.function, count, self.way, block, *rows, *more, x) for rows, x in parts]
 
     # -- what is left when the loop is done ------------------------------------------------------
 

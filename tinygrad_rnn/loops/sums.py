@@ -15,8 +15,8 @@ def gathered(
     """Make one product of every sum of products; returns what became of each node.
 
     A sum that is only stored begins with its other terms, so that the product adds to them in
-    place; one that goes on into a formula keeps them in the formula. Those that are `early` there,
-    before the loop, come first.
+    place; one that goes on into a formula keeps them in the formula, but for rows of a table: with
+    those it begins, as with a product. Those that are `early` there, before the loop, come first.
     """
     order = ordered(outputs, until)
     inside = [n for n in order if n not in until]
@@ -48,26 +48,36 @@ def gathered(
             mine = [pair for t in products if isinstance(t, nodes.Product) for pair in t.pairs]
             pairs = [(became.get(x, x), became.get(w, w)) for x, w in mine]
             others = [became.get(t, t) for t in terms[n] if t not in products]
+            rows = [became.get(t, t) for t in terms[n] if _is_of_table(t, readers)][:1]
             stored = all(r is None or isinstance(r, STORED) for r in readers[n])
-            became[n] = _summed(n, pairs, others, stored, early)
+            became[n] = _summed(n, pairs, others, rows, stored, early)
     return became
+
+
+def _is_of_table(n: Node, read: dict[Node, list[Node | None]]) -> bool:
+    """Whether these are whole rows of a table that only one sum reads."""
+    while (
+        len(read[n]) == 1 and isinstance(n, nodes.View) and n.shape[-1:] == n.inputs[0].shape[-1:]
+    ):
+        (n,) = n.inputs
+    return len(read[n]) == 1 and isinstance(n, nodes.RowsOf)
 
 
 STORED = nodes.Product | nodes.Dot | nodes.Join
 
 
 def _summed(
-    n: Node, pairs: list[tuple[Node, Node]], others: list[Node], stored: bool,
+    n: Node, pairs: list[tuple[Node, Node]], others: list[Node], rows: list[Node], stored: bool,
     early: Callable[[Node], bool],
 ) -> Node:  # fmt: skip
     pairs.sort(key=lambda pair: not early(pair[0]))
-    starts = stored and not early(pairs[0][0])
-    rest = reduce(partial(_sum, n), others) if others else None
-    start = [rest] if starts and rest is not None else []
+    begin = [] if early(pairs[0][0]) else rows or (others if stored else [])
+    start = [reduce(partial(_sum, n), begin)] if begin else []
+    rest = [t for t in others if t not in begin]
     flat = [x for pair in pairs for x in pair]
     product = nodes.Product([*flat, *start], n.shape, n.dtype, n.batched, source=n.source,
                       count=len(pairs))  # fmt: skip
-    return product if rest is None or start else _sum(n, product, rest)
+    return _sum(n, product, reduce(partial(_sum, n), rest)) if rest else product
 
 
 def _sum(n: Node, x: Node, y: Node) -> Node:

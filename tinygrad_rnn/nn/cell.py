@@ -88,6 +88,7 @@ class Part(Module):
     inputs: int
     hidden: int
     dtype: Any = np.float32
+    reads: Any = None  # the dtype of its inputs, where that is another
 
     @property
     def sizes(self) -> tuple[int, ...]:

@@ -8,15 +8,37 @@ from typing import Any
 
 import numpy as np
 
-from ..ops import cross_entropy, softmax
+from ..ops import cross_entropy, embedding, softmax
 from ..tensor import Operand, Tensor, no_grad, scope
+from .cell import Cell
 from .cells import GRU, LSTM, RNN
 from .init import Random, generator
 from .layers import Dropout, Embedding, Linear
 from .module import Module, one_of, positive
-from .recurrent import Recurrent, State
+from .recurrent import Recurrent, State, run
 
 CELLS = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
+OFTEN = 4  # how often each symbol is read, on average, for a product of the whole table to pay
+
+
+class Looked:
+    """A weight behind a table: numbers @ it are the rows of that table, each times the weight."""
+
+    def __init__(self, table: Tensor, W: Tensor):
+        self.rows = table @ W
+
+    def __rmatmul__(self, index: Tensor) -> Tensor:
+        return embedding(self.rows, index)[:, 0]
+
+
+def looked_up(cell: Cell, table: Tensor, dtype: Any) -> Cell:
+    """The cell that reads numbers of symbols (B, 1) in place of their rows of a table.
+
+    Each row is multiplied by the weights once, however often its symbol is read.
+    """
+    twin = cell.relinked(lambda source, W: Looked(table, W) if source == "x" else W)
+    twin.__dict__.update(inputs=1, reads=dtype)
+    return twin
 
 
 class LanguageModel(Module):
@@ -47,7 +69,14 @@ class LanguageModel(Module):
 
     def __call__(self, index: Operand, state: Any = None) -> tuple[Tensor, State]:
         """Logits (T, B, symbols) of what follows each index, and the state to go on with."""
-        ys, state = self.recurrent(self.embedding(index), state)
+        index = index if isinstance(index, Tensor) else Tensor(index)
+        layer, table, cell = self.recurrent, self.embedding.table, self.recurrent.cells[0]
+        often = index.size >= OFTEN * len(table) and index.dtype.kind in "iu"
+        if often and type(cell) in CELLS.values() and not (layer.unroll or layer.dropout[0].draws):
+            parts = [looked_up(cell, table, index.dtype), *layer.cells[1:]]
+            ys, state = run(parts, layer, index.reshape(*index.shape, 1), state)
+        else:
+            ys, state = layer(self.embedding(index), state)
         return self.output(self.dropout(ys)), state
 
     def loss(self, index: Operand, target: Operand, state: Any = None) -> tuple[Tensor, State]:

@@ -139,8 +139,8 @@ def run(
     layers = []
     for k, part in enumerate(parts):
         with scope(f"layer{k}"):
-            if how.dropout:
-                if valid is not None and how.dropout[k].draws:
+            if how.dropout and how.dropout[k].draws:
+                if valid is not None:
                     x = where(valid, x, 0)  # whatever stands there, inf · 0 too
                 x = how.dropout[k](x)
             if k + 1 == len(parts) and how.readout == "last":
@@ -184,7 +184,7 @@ def _read_out(layer: Folded, how: Any, valid: Tensor | None) -> Tensor:
 
 
 def _check_inputs(part: Part, xs: Any, batch_first: bool) -> Tensor:
-    xs = as_floats("Recurrent", "xs", xs, part.dtype)
+    xs = as_floats("Recurrent", "xs", xs, part.reads or part.dtype)
     if xs.ndim not in (2, 3) or xs.shape[-1] != part.inputs:
         layout = "(B, T, inputs)" if batch_first else "(T, B, inputs)"
         raise ValueError(
