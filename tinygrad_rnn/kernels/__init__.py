@@ -22,7 +22,7 @@ import numpy as np
 from numpy import empty
 
 from . import plain
-from .numbers import alike, exp, maximum, minimum, sigmoid, tanh  # of numbers
+from .numbers import alike, exp, maximum, minimum, sigmoid, softplus, tanh  # of numbers
 from .plain import RULES
 from .spare import Array, spare
 from .threads import spread
@@ -41,6 +41,7 @@ __all__ = [
     "scatter_rows",
     "sigmoid",
     "softmax",
+    "softplus",
     "square_sum",
     "swept",
     "tanh",

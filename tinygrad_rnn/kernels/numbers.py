@@ -36,6 +36,11 @@ def sigmoid(x: Any) -> Any:
     return (1.0 if x >= 0 else e) / (1.0 + e)
 
 
+def softplus(x: Any) -> Any:
+    """log(1 + exp(x)) of a number, without overflow."""
+    return np.logaddexp(x, 0.0)
+
+
 def maximum(x: Any, y: Any) -> Any:
     """The larger of two numbers; NaN if either is."""
     return np.maximum(x, y)

@@ -14,12 +14,9 @@ from .written import Number, llvm, symbol
 WHOLE = (types.Integer, types.Boolean)
 
 
-NAMES = ("exp", "tanh", "sigmoid")
-
-
 @lru_cache(2)
 def library_of(real):
-    return library("curves", lambda module: [curves.written(module, n, real) for n in NAMES])
+    return library("curves", lambda module: [curves.written(module, n, real) for n in curves.NAMES])
 
 
 def known_as_curve(function):
@@ -35,7 +32,7 @@ def known_as_curve(function):
         lower_builtin(function, real)(write)
 
 
-for _name in NAMES:
+for _name in curves.NAMES:
     known_as_curve(getattr(numbers, _name))
 
 

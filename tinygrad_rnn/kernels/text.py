@@ -326,8 +326,9 @@ def function_of(builder: Any, c: numbers.Called) -> Any:
     """What a function that a text calls writes; somebody else's may do anything."""
     if c.around is not None or c.dtype is None:
         raise Unknown(c.function)
-    if c.function is numbers.sigmoid:
-        return partial(curves.curve, "sigmoid")
+    name = c.function.__name__
+    if name in curves.NAMES and c.function is getattr(numbers, name):
+        return partial(curves.curve, name)
     return partial(chosen, builder, numbers.typed(c.function, c.dtype))
 
 
