@@ -55,7 +55,7 @@ APART = np.random.default_rng(2).permutation(np.arange(24.0)).reshape(2, 3, 4)
 W, Z, ONE = Y.swapaxes(1, 2), X[0, :, :3], X[:1, :, :1]
 ANGLES = "sin cos tan arcsin arccos arctan sinh cosh arcsinh arctanh"
 EXPONENTIALS = "expm1 exp2 log1p log2 square reciprocal"
-PAIRS = "logical_and logical_or logical_xor floor_divide remainder arctan2"
+PAIRS = "logical_and logical_or logical_xor floor_divide remainder arctan2 hypot"
 QUESTIONS = "isnan isinf isfinite logical_not floor ceil trunc rint"
 ARGUMENTS = {
     **{name: [(X,)] for name in f"{EXPONENTIALS} {ANGLES} {QUESTIONS}".split()},

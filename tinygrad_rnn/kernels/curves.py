@@ -238,7 +238,7 @@ OPERATORS = {
 }  # fmt: skip
 LLVMS = (np.sqrt, np.floor, np.ceil, np.trunc, np.rint, np.log, np.log2, np.exp2, np.sin, np.cos)
 LIBRARYS = (np.log1p, np.expm1, np.tan, np.arcsin, np.arccos, np.arctan, np.sinh, np.cosh,
-            np.arcsinh, np.arccosh, np.arctanh)  # fmt: skip
+            np.arcsinh, np.arccosh, np.arctanh, np.hypot)  # fmt: skip
 
 
 def _asked(name, x):
@@ -246,13 +246,15 @@ def _asked(name, x):
     return (x if x.is_real else x.to(F64)).asked(name)
 
 
-def _library(name, x):
-    """What a function of C's library says of a number."""
+def _library(name, x, *others):
+    """What a function of C's library says of a number, or of two."""
     x = x if x.is_real else x.to(F64)
+    for y in others:
+        x, *others = x.beside(y)
     word = name.replace("arc", "a") + ("f" if x.kind == F32 else "")
     if not binding.address_of_symbol(word):
         raise NotImplementedError(word)
-    return x.called(word)
+    return x.called(word, *others)
 
 
 WRITTEN |= OPERATORS

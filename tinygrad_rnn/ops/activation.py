@@ -6,7 +6,10 @@ largest derivative is given with each (S18).
 
 import math
 
-from ..op import function
+import numpy as np
+
+from .. import kernels
+from ..op import function, pointwise
 from ..tensor import Value
 from .arithmetic import abs, maximum, minimum, sigmoid, softplus, tanh, where
 from .elementary import expm1, ndtr
@@ -65,14 +68,16 @@ def log_sigmoid(x: Value) -> Value:
     return -softplus(-x)
 
 
-@function(1)
+@pointwise(
+    lambda g, y, x: g / (1 + abs(x)) ** 2, number=lambda x: x / (1.0 + np.abs(x)), quiet=True
+)
 def softsign(x: Value) -> Value:
     """Return x / (1 + |x|); derivative at most 1, at 0. It is NaN at ±inf.
 
     >>> tg.softsign(tg.tensor([-1.0, 3.0]))
     tensor([-0.5 ,  0.75], dtype=float64)
     """
-    return x / (1 + abs(x))
+    return x / (1 + np.abs(x))
 
 
 @function(1)
@@ -110,7 +115,11 @@ def selu(x: Value) -> Value:
     return 1.0507009873554805 * elu(x, 1.6732632423543772)
 
 
-@function(1)
+@pointwise(
+    lambda g, y, x: g * (sigmoid(x) + y * sigmoid(-x)),
+    number=lambda x: x * kernels.sigmoid(x),
+    quiet=True,
+)
 def silu(x: Value) -> Value:
     """Return x / (1 + e⁻ˣ), also called swish; derivative at most 1.0998. It is NaN at -inf.
 
@@ -120,7 +129,14 @@ def silu(x: Value) -> Value:
     return x * sigmoid(x)
 
 
-@function(1)
+def _mish_rule(g: Value, y: Value, x: Value) -> Value:
+    """1 - tanh²(w) is (1 + tanh(w)) 2σ(-2w), where nothing cancels."""
+    w = softplus(x)
+    t = tanh(w)
+    return g * (t + x * sigmoid(x) * (2 * (1 + t) * sigmoid(-2 * w)))
+
+
+@pointwise(_mish_rule, number=lambda x: x * kernels.tanh(kernels.softplus(x)), quiet=True)
 def mish(x: Value) -> Value:
     """Return x tanh(log(1 + eˣ)) (Misra 2019); derivative at most 1.0885. It is NaN at -inf.
 

@@ -9,13 +9,13 @@ import numpy as np
 from .. import kernels
 from ..op import function, pointwise
 from ..tensor import Value
-from .arithmetic import astype, exp, sqrt
+from .arithmetic import astype, equal, exp, sqrt, where
 
 __all__ = [
     "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh", "ceil", "cos",
-    "cosh", "erf", "exp2", "expm1", "floor", "floor_divide", "isfinite", "isinf", "isnan", "log1p",
-    "log2", "logical_and", "logical_not", "logical_or", "logical_xor", "ndtr", "reciprocal",
-    "remainder", "rint", "round", "rsqrt", "sin", "sinh", "square", "tan", "trunc",
+    "cosh", "erf", "exp2", "expm1", "floor", "floor_divide", "hypot", "isfinite", "isinf",
+    "isnan", "log1p", "log2", "logical_and", "logical_not", "logical_or", "logical_xor", "ndtr",
+    "reciprocal", "remainder", "rint", "round", "rsqrt", "sin", "sinh", "square", "tan", "trunc",
 ]  # fmt: skip
 
 LN2 = math.log(2.0)
@@ -23,7 +23,7 @@ LN2 = math.log(2.0)
 # -- exponentials, logarithms, powers ------------------------------------------------------------
 
 
-@pointwise(lambda g, y, x: g * (y + 1), sign="eˣ−1", quiet=True)
+@pointwise(lambda g, y, x: g * exp(x), sign="eˣ−1", quiet=True)
 def expm1(x: Value) -> Value:
     """Return eˣ - 1, to full precision near 0.
 
@@ -91,6 +91,26 @@ def reciprocal(x: Value) -> Value:
     tensor([ 0.25, -2.  ], dtype=float64)
     """
     return np.reciprocal(x)
+
+
+def _part(x: Value, z: Value) -> Value:
+    zero = equal(z, 0)
+    return x / where(zero, 1, z)
+
+
+@pointwise(
+    lambda g, z, x, y: g * _part(x, z),
+    lambda g, z, x, y: g * _part(y, z),
+    sign="√(x²+y²)",
+    quiet=True,
+)
+def hypot(x: Value, y: Value) -> Value:
+    """Return √(x² + y²), where squares would overflow too; at (0, 0) its slopes are taken as 0.
+
+    >>> tg.hypot(tg.tensor([3.0, 1e200]), [4.0, 0.0])
+    tensor([5.e+000, 1.e+200], dtype=float64)
+    """
+    return np.hypot(x, y)
 
 
 # -- whole numbers: steps, which no gradient passes -----------------------------------------------
@@ -242,9 +262,15 @@ def arctan(x: Value) -> Value:
     return np.arctan(x)
 
 
+def _turn(g: Value, x: Value, y: Value) -> Value:
+    """The slope of the angle of (x, y) by y."""
+    r = hypot(x, y)
+    return g * (x / r) / r
+
+
 @pointwise(
-    lambda g, z, y, x: g * x / (x * x + y * y),
-    lambda g, z, y, x: -g * y / (x * x + y * y),
+    lambda g, z, y, x: _turn(g, x, y),
+    lambda g, z, y, x: -_turn(g, y, x),
     quiet=True,
 )
 def arctan2(y: Value, x: Value) -> Value:
@@ -276,7 +302,7 @@ def cosh(x: Value) -> Value:
     return np.cosh(x)
 
 
-@pointwise(lambda g, y, x: g / sqrt(x * x + 1), quiet=True)
+@pointwise(lambda g, y, x: g / hypot(x, 1.0), quiet=True)
 def arcsinh(x: Value) -> Value:
     """Return the number whose hyperbolic sine is x.
 
@@ -286,7 +312,7 @@ def arcsinh(x: Value) -> Value:
     return np.arcsinh(x)
 
 
-@pointwise(lambda g, y, x: g / sqrt((x - 1) * (x + 1)), quiet=True)
+@pointwise(lambda g, y, x: g / (sqrt(x - 1) * sqrt(x + 1)), quiet=True)
 def arccosh(x: Value) -> Value:
     """Return the number, 0 or more, whose hyperbolic cosine is x; NaN below 1.
 
@@ -309,8 +335,32 @@ def arctanh(x: Value) -> Value:
 # -- the bell curve ------------------------------------------------------------------------------
 
 PEAK = 2 / math.sqrt(math.pi)  # the slope of erf at 0
+TOP = 1 / math.sqrt(2 * math.pi)  # that of Φ
 ROOT = math.sqrt(0.5)
 HIGH, LOW = 0.7071067690849304, 1.210161710447897e-08  # √½: 24 bits of it, and the rest
+
+
+def _hill(k: float) -> Callable[[Value], Value]:
+    """exp(k x²) in two parts, for a rounding of x² would be felt x² times."""
+
+    def number(x: Value) -> Value:
+        x = kernels.minimum(np.abs(x), 40.0)  # beyond it is 0
+        high = np.rint(x * 64.0) * 0.015625  # its square has no rounding, in float32 neither
+        return kernels.exp(k * (high * high)) * kernels.exp(k * ((x - high) * (x + high)))
+
+    return number
+
+
+@pointwise(lambda g, y, x: g * (-2 * x) * y, number=_hill(-1.0), compiled=True, sign="e^−x²")
+def steep(x: Value) -> Value:
+    """exp(-x²)."""
+    return _hill(-1.0)(x)
+
+
+@pointwise(lambda g, y, x: -g * x * y, number=_hill(-0.5), compiled=True, sign="e^−x²/2")
+def bell(x: Value) -> Value:
+    """exp(-x²/2)."""
+    return _hill(-0.5)(x)
 
 
 def _normal(number: Value) -> Value:
@@ -330,7 +380,7 @@ def _erf(x: Value) -> Value:
     return math.erf(x)
 
 
-@pointwise(lambda g, y, x: g * PEAK * exp(-x * x), number=_erf, compiled=True, quiet=True)
+@pointwise(lambda g, y, x: g * (PEAK * steep(x)), number=_erf, compiled=True, quiet=True)
 def erf(x: Value) -> Value:
     """Return the error function, 2/√π ∫₀ˣ exp(-t²) dt, of the C library: at most 1 ulp off.
 
@@ -341,7 +391,7 @@ def erf(x: Value) -> Value:
 
 
 @pointwise(
-    lambda g, y, x: g * PEAK * ROOT / 2 * exp(-x * x / 2),
+    lambda g, y, x: g * (TOP * bell(x)),
     number=_normal,
     sign="Φ",
     compiled=True,
