@@ -257,6 +257,33 @@ def test_second_derivatives():
         np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize("length", [1, 3])
+def test_a_gradient_in_a_step_of_a_scan_in_the_step(length):
+    def step(x, h):
+        u = (
+            U * 0.5
+        )  # the step's own: U has had its part in h, of which a compiled step knows nothing
+        (s,) = tg.scan(lambda s: tg.tanh(s @ u + x @ W), h, None, length=length)
+        g, gu = tg.grad((s[-1] ** 2).sum(), [h, u], create_graph=True)
+        return h - 0.1 * g @ gu, s
+
+    check(step, batch, single, WEIGHTS)
+
+
+def test_a_gradient_in_a_step_inside_by_a_tensor_from_outside():
+    """Also where the outer step was followed: what is done before the loop leads there too."""
+
+    def step(x, h):
+        def inner(s):
+            g = tg.grad(tg.tanh(s.detach() + h.detach() @ U).sum(), U, create_graph=True)
+            return tg.tanh(s @ g + x @ W)
+
+        return tg.scan(inner, h, None, length=2)[0][-1]
+
+    for _ in range(4):
+        check(step, batch, single, WEIGHTS)
+
+
 def test_a_step_that_does_another_thing_is_seen():
     """Before the scan inside it, in it and after it; also where the first scan was followed."""
     does = {"before": 1.0, "inside": 1.0, "after": 1.0, "length": 2}

@@ -99,9 +99,8 @@ def _inside(
     """The results of a scan in a step that is traced; None where it is to be written out."""
     around, made = mode.trace, _traced(step, inputs, state, names, roots)
     read, key = (*inputs, *state, *made.captured), ("inside", made.key())
-    program = caches.programs.recent(key)  # the same object for all that do the same
-    if program is None:
-        program = caches.programs.keep(key, program_inside(made))
+    # The same object for all that do the same.
+    program = caches.programs.recent(key) or caches.programs.keep(key, program_inside(made))
     if program.__class__ is not Program or all([x._array.__class__ is not Outline for x in read]):
         return None
     inner = Inner(program, steps, reverse, tuple(names))

@@ -20,7 +20,7 @@ from .nodes import Coupled, Node, Unsupported
 from .plan import BUFFERS, FRESH, Plan
 from .program import Program
 from .roles import Carried, Fixed, Packed, Place, Timed, Total
-from .scanned import step_by_step
+from .scanned import pull_unrolled, step_by_step
 from .trace import Step, Trace, done_again, outline
 from .where import Way, offset, straight
 
@@ -52,7 +52,12 @@ class Inside(Op):
     """
 
     def pull(self, g: Any, y: Tensor, wanted: set[Tensor] | None = None) -> list[Any]:
-        """The derivative, an op too; what is the same at all its steps is done before."""
+        """The derivative, an op too; what is the same at all its steps is done before.
+
+        In a step that asks for it, it may be differentiated again: then all is written out.
+        """
+        if mode.trace.loops:
+            return pull_unrolled(g, y, lambda y, inputs: self.steps(inputs, y.attrs["scan"], None))
         step: Step = y.attrs["scan"].program.step
         incoming = tuple([k in g for k in range(len(step.results))])
         _, pulled, ops = step.pull(incoming)
@@ -151,9 +156,8 @@ def written(
     bound |= {word: known[n.source] for n, word in draft.places.numbers.items()}
     loop, found = nodes.Loop([], (), np.dtype(np.float64)), dict[Any, nodes.Part]()
     loop.packed = {a.name for a in plan.arguments if isinstance(a.role, Packed)}
-    places = [k for kind in FRESH + BUFFERS for k, _ in plan.roles[kind]]
-    made = [make().shape for make in plan.layout(FRESH + BUFFERS, 1, block)]
-    own = dict(zip(places, made, strict=True))
+    room = [make().shape for make in plan.layout(FRESH + BUFFERS, 1, block)]
+    own = dict(zip([k for kind in FRESH + BUFFERS for k, _ in plan.roles[kind]], room, strict=True))
     for k, (a, shape) in enumerate(zip(plan.arguments, plan.shapes, strict=True)):
         role = a.role
         if isinstance(role, Fixed | Packed) or role in known:

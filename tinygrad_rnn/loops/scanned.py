@@ -30,7 +30,7 @@ class Scan(Op):
     def pull(self, g: Any, y: Tensor, wanted: set[Tensor] | None = None) -> list[Any]:
         run = y.attrs["run"]
         if mode.recording:
-            return _pull_unrolled(g, y)
+            return pull_unrolled(g, y, expand)
         check_surroundings(run.program.step)
         try:
             asked = [x.tracked if wanted is None else x in wanted for x in y.inputs]
@@ -41,7 +41,7 @@ class Scan(Op):
                 return found
         except Unsupported as reason:
             warn(f"the derivative of {reason}")
-        return _pull_unrolled(g, y)
+        return pull_unrolled(g, y, expand)
 
 
 def doubtful(arrays: Sequence[Any]) -> bool:
@@ -69,11 +69,11 @@ def _scan(*inputs: Any, run: Any) -> Any:
 scanned = Scan()
 
 
-def _pull_unrolled(g: Any, y: Tensor) -> list[Any]:
+def pull_unrolled(g: Any, y: Tensor, again: Any) -> list[Any]:
     """The long way round: the steps one by one, so that what is done has a history of its own."""
     with recording(True):
         inputs = [reshape(x, shape=x.shape) if x.tracked else x for x in y.inputs]
-        results = expand(y, inputs)
+        results = again(y, inputs)
     wrt = [x for x in inputs if x.tracked]
     found = pullback(
         [results[i] for i in g], list(g.values()), wrt, until=set(inputs),

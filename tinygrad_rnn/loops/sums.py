@@ -54,13 +54,11 @@ def gathered(
     return became
 
 
-def _is_of_table(n: Node, read: dict[Node, list[Node | None]]) -> bool:
-    """Whether these are whole rows of a table that only one sum reads."""
-    while (
-        len(read[n]) == 1 and isinstance(n, nodes.View) and n.shape[-1:] == n.inputs[0].shape[-1:]
-    ):
+def _is_of_table(n: Node, by: dict[Node, list[Node | None]]) -> bool:
+    """Whether these are whole rows of a table that only one sum reads, `by` whom all are read."""
+    while isinstance(n, nodes.View) and len(by[n]) == 1 and n.shape[-1:] == n.inputs[0].shape[-1:]:
         (n,) = n.inputs
-    return len(read[n]) == 1 and isinstance(n, nodes.RowsOf)
+    return isinstance(n, nodes.RowsOf) and len(by[n]) == 1
 
 
 STORED = nodes.Product | nodes.Dot | nodes.Join

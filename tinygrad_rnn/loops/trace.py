@@ -82,7 +82,11 @@ class Trace:
         return _Switch(trace=self, scope="", recording=True, anomaly=False)
 
     def written_down(self) -> None:
-        """Histories in it lead to all that the step reads, as they do already."""
+        """Histories in it lead to all that the step reads, as they do here already."""
+        if self.outer is not None:
+            self.outer.written_down()
+            for y in self.nodes:  # younger than what they read
+                y.born = next(_births)
 
     def record(self, op: Op, inputs: Sequence[Tensor], attrs: dict[str, Any]) -> Any:
         """The outline of an op's answer; None where all inputs have numbers, to be used at once."""
@@ -265,10 +269,9 @@ class Step:
         self.ops, self.around = made.nodes, {**made.around}
         self.pulls = dict[tuple[bool, ...], tuple[list[Any], list[Any], list[Tensor]]]()
         self.lengths: list[int] = []  # of the scans in it, and of those in them
-        for y in [y for y in self.ops if hasattr(y.op, "steps")]:
-            inner, length = y.attrs["scan"].program.step, y.attrs["scan"].length
-            self.lengths += [length, *inner.lengths]
-            self.around |= inner.around
+        for scan in [y.attrs["scan"] for y in self.ops if hasattr(y.op, "steps")]:
+            self.lengths += [scan.length, *scan.program.step.lengths]
+            self.around |= scan.program.step.around
         for y in self.ops:
             y.inputs = tuple([known.get(x, x) for x in y.inputs])
         self.results = [known.get(x, x) for x in made.results]
@@ -296,8 +299,7 @@ class Step:
         the results (None for an output nobody used), those of the inputs, and the ops in
         between.
         """
-        arriving, first, count = list(incoming), len(self.xs), len(self.carry)
-        key = tuple(incoming)
+        key, arriving, first, count = tuple(incoming), [*incoming], len(self.xs), len(self.carry)
         while key not in self.pulls:
             gs, pulled, nodes = self.pull_from(arriving)
             back = [p is not None for p in pulled[first : first + count]]
@@ -362,7 +364,7 @@ def done_again(ops: Sequence[Tensor], known: dict[Tensor, Any], do: Any = None) 
             known[y] = given[0].detach()
         else:
             with scope(y.scope) if y.scope else nullcontext():
-                if hasattr(y.op, "steps"):
+                if hasattr(y.op, "steps") and not (mode.trace and mode.trace.loops):
                     known[y] = y.op.steps(given, y.attrs["scan"], do)
                 else:
                     known[y] = do(y.op, given, y.attrs, y._array) if do else y.op(*given, **y.attrs)

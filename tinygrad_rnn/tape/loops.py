@@ -68,8 +68,7 @@ def count(step: Any) -> int:
 
 def answers(step: Any) -> list[Any]:
     """What all ops give, those of scans in it too."""
-    inner = [a for x in scans_in(step) for a in answers(x.program.step)]
-    return [*[y._array for y in step.ops], *inner]
+    return sum([answers(x.program.step) for x in scans_in(step)], [y._array for y in step.ops])
 
 
 def _begun(run: Any, inputs: list[Tensor], most: int, values: bool) -> list[Tensor]:
@@ -94,11 +93,10 @@ def _begun(run: Any, inputs: list[Tensor], most: int, values: bool) -> list[Tens
 
 def _recorded(run: Any, inputs: list[Tensor], values: bool) -> list[Tensor]:
     """The results of a scan, every step of it recorded."""
-    made = answers(run.program.step)
-    tells = values or any(type(a) is Outline and not a.shape for a in made)
+    shapes = [a.shape for a in answers(run.program.step) if type(a) is Outline]
     names = [x.name for x in inputs]
     node: Any = SimpleNamespace(attrs={"run": run})
-    results = expand(node, inputs, None if tells else _outlined)
+    results = expand(node, inputs, None if values or () in shapes else _outlined)
     for x, name in zip(inputs, names, strict=True):
         x.name = name  # a step that hands one of them on has given it the name of a state
     return results
