@@ -543,6 +543,13 @@ def test_recording_switched_off_in_a_step_is_seen():
         check(step, [numbers(0, B, H)], [numbers(1, 3, B, H)], [U])
 
 
+def test_a_backward_pass_that_leads_nowhere():
+    """Its loop has nothing to read and nothing to write."""
+    h = tg.tensor(numbers(0, 2, H), requires_grad=True)
+    (y,) = tg.scan(lambda h: h.detach() * 2.0, h, None, length=3)
+    assert tg.grad((y * y).sum(), h, allow_unused=True) is None
+
+
 def test_a_gradient_in_a_step_by_what_it_reads_from_outside():
     """Each time, also when the step is known: there is a history to what it reads."""
     w = weight(0)

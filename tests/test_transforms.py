@@ -1,6 +1,7 @@
 """Transforms of functions: both modes against each other, against closed forms, in any order."""
 
 import gc
+import random
 import re
 import tracemalloc
 import weakref
@@ -12,6 +13,7 @@ import test_declared
 import test_modifiers
 import test_ops
 import test_scan
+import test_scan_search
 from test_scan import made  # noqa: F401 (a fixture)
 
 import tinygrad_rnn as tg
@@ -171,6 +173,35 @@ def test_forward_mode_through_a_loop(step):
     v = normal(3, B, H)
     near(jvp(loop, (start,), (v,))[1], jvp(steps, (start,), (v,))[1], tolerance)
     agree(loop, (start,), tolerance, second=step is test_scan.columns)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_forward_mode_of_random_steps(seed):
+    """With scans in them too; along some of the states and inputs."""
+    rng = random.Random(seed)
+    for scans in ([], [test_scan_search.random_scan(rng, 2)]) * 3:
+        parts, size = test_scan_search.random_parts(rng), rng.choice([1, 3, 9])
+
+        def step(x, h, c, parts=parts, scans=scans):
+            pool = test_scan_search.mixed(parts, [h, c, x])
+            pool += [scan(pool) for scan in scans]
+            return [*map(tg.tanh, pool[-2:]), pool[-1] + pool[0]]
+
+        primals = [normal(0, size, H), normal(1, size, H), normal(2, T, size, H)]
+        moving = [k for k in range(3) if rng.random() < 0.6] or [2]
+        how = {"reverse": rng.random() < 0.5}
+
+        def f(*given, way=tg.scan, step=step, primals=primals, moving=moving, how=how):
+            full = [*primals]
+            for k, x in zip(moving, given, strict=True):
+                full[k] = x
+            return way(step, full[:2], full[2], **how)
+
+        given = [primals[k] for k in moving]
+        agree(f, given, 1e-10, second=False)
+        moved = [jvp(lambda *xs, way=way, f=f: f(*xs, way=way), given, given)[1]
+                 for way in (tg.scan, tg.unroll)]  # fmt: skip
+        near(*moved, 1e-10)
 
 
 # -- layers --------------------------------------------------------------------------------------

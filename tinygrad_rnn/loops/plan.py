@@ -92,7 +92,7 @@ class Plan:
 
     # -- the arrays ------------------------------------------------------------------------------
 
-    def order(self, xs: int, made: int) -> itemgetter[Any]:
+    def order(self, xs: int, made: int) -> Callable[[list[Any]], Any]:
         """What puts in order: numbers, arrays held, fresh ones, buffers, then those along time.
 
         Of these there are so many `xs`, so many `made`, and as many cotangents of xs.
@@ -101,7 +101,8 @@ class Plan:
         place = {k: i for i, k in enumerate(own, 1)}
         first = {"x": 0, "path": xs, "made": xs, "dx": xs + made, "incoming": xs + made + xs}
         place |= {k: 1 + len(own) + first[kind] + j for k, kind, j in self.timed}
-        return itemgetter(0, *[place[k] for k in range(len(self.arguments))])
+        places = [place[k] for k in range(len(self.arguments))]
+        return itemgetter(0, *places) if places else lambda arrays: (arrays[0],)
 
     def held(self, tensors: Sequence[Tensor], captured: Sequence[Array]) -> list[Any]:
         """The numbers, and the arguments that are the same at all times.
