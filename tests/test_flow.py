@@ -215,6 +215,17 @@ def test_refusals_of_the_ledger():
         lab.ledger(loss, cell)
 
 
+@pytest.mark.parametrize("unroll", [True, False])
+@pytest.mark.parametrize("measure", [lab.ledger, lambda loss, _: lab.heat(loss)])
+def test_weights_that_have_changed_since_are_refused(measure, unroll):
+    """The steps would be measured with values that they never read."""
+    cell = CELLS["RNN"]()
+    loss = cell(XS, unroll=unroll)[0].sum()
+    cell.Wh.data = 2 * cell.Wh.data
+    with pytest.raises(RuntimeError, match=r"Wh .* was given new values"):
+        measure(loss, cell)
+
+
 # -- flow ------------------------------------------------------------------------------------------
 
 

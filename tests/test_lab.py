@@ -122,7 +122,7 @@ def test_a_module_may_be_given_for_its_weights():
 def test_refusals():
     with pytest.raises(ValueError, match="losses: expected at least one"):
         lab.teacher_forcing_parts([], WEIGHTS)
-    with pytest.raises(ValueError, match="loss 1: expected a tensor with a history"):
+    with pytest.raises(ValueError, match="teacher_forcing_parts: expected a tensor with a history"):
         lab.teacher_forcing_parts([*jordan("target")[:1], tg.tensor(1.0)], WEIGHTS)
     loss = sum(jordan("output"))
     loss.backward()

@@ -12,7 +12,7 @@ from ..optim.clip import euclidean
 from ..tape.itemised import ABOVE, Bundle, Itemised, batched
 from ..tape.words import step_of
 from ..tensor import Tensor, history
-from .steps import in_parts
+from .steps import in_parts, named_weights
 from .table import table
 
 FEW = 1_000_000  # numbers of all terms together that are kept without being asked for
@@ -130,7 +130,7 @@ def ledger(loss: Tensor | Sequence[Tensor], weights: Any, *, arrays: bool | None
     >>> ledger.parts.tolist(), ledger.steps.tolist()
     ([0, 1, 2, 3], [0, 1, 2, 3])
     """
-    wanted = _weights(weights)
+    wanted = named_weights("ledger", weights)
     parts, _ = in_parts("ledger", loss)
     nodes = set(history([y for y, _ in parts.starts]))
     missing = [name for x, name in wanted.items() if x not in nodes or not x.tracked]
@@ -140,24 +140,6 @@ def ledger(loss: Tensor | Sequence[Tensor], weights: Any, *, arrays: bool | None
             f"gradients, got {missing or 'none'}"
         )
     return _Maker(parts, wanted, arrays).ledger()
-
-
-def _weights(given: Any) -> dict[Tensor, str]:
-    """The weights, and what they are called."""
-    if hasattr(given, "named_parameters"):
-        return {x: name for name, x in given.named_parameters()}
-    single = isinstance(given, Tensor) or not np.iterable(given)
-    tensors = [given] if single else list(given)
-    if not all(isinstance(x, Tensor) for x in tensors):
-        raise TypeError(
-            "ledger: weights: expected a tensor, such as cell.Wh, several, or a module, got "
-            f"{given!r}"
-        )
-    named: dict[Tensor, str] = {}
-    for k, x in enumerate(tensors):
-        name = x.name or (f"weight {k}" if len(tensors) > 1 else "weight")
-        named[x] = name if name not in named.values() else f"{name} ({k})"
-    return named
 
 
 class _Maker:

@@ -11,7 +11,8 @@ from ..op import pick
 from ..ops.arithmetic import add, div, mul, neg
 from ..ops.reduce import sum as sum_op
 from ..ops.shape import _concat, _stack, reshape, take, unstack
-from ..tensor import Tensor, describe, history
+from ..tensor import Tensor, history
+from .steps import refuse_unrecorded
 
 
 @dataclass(frozen=True)
@@ -122,12 +123,7 @@ def teacher_forcing_parts(losses: Tensor | Sequence[Tensor], weights: Any) -> De
     given = _peeled(losses) if isinstance(losses, Tensor) else list(losses)
     if not given:
         raise ValueError("teacher_forcing_parts: losses: expected at least one tensor")
-    for k, loss in enumerate(given):
-        if not loss.tracked:
-            raise ValueError(
-                f"teacher_forcing_parts: loss {k}: expected a tensor with a history, got "
-                f"{describe(loss)}. Compute it while recording, from weights that are trained."
-            )
+    refuse_unrecorded("teacher_forcing_parts", given)
     shared = set(weights.parameters() if hasattr(weights, "parameters") else weights)
     found = independent_parts(given, shared)
     place = {x: k for k, part in enumerate(found) for x in part}

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
+
 from ..ops.arithmetic import where
 from ..ops.clipping import _clip_gradient
 from ..ops.shape import _stack, reshape, swapaxes, take
@@ -12,11 +14,13 @@ from ..tape.itemised import Itemised, parts_of
 from ..tape.loops import with_steps
 from ..tape.words import step_of
 from ..tensor import Tensor, describe, history
+from ..transforms.tangents import refuse_changed
 
 
 def recorded(who: str, outputs: Sequence[Tensor]) -> list[Tensor]:
     """The outputs with every step of their loops recorded; refused where nothing was."""
     refuse_unrecorded(who, outputs)
+    refuse_changed(history(outputs))
     return with_steps(outputs)[0]
 
 
@@ -66,3 +70,21 @@ def refuse_clipped(who: str, nodes: Iterable[Tensor]) -> None:
             f"{who}: the gradient is clipped in the backward pass, so that it is no sum of parts. "
             "Measure the cell without ClipGradient."
         )
+
+
+def named_weights(who: str, given: Any) -> dict[Tensor, str]:
+    """The weights, and what they are called."""
+    if hasattr(given, "named_parameters"):
+        return {x: name for name, x in given.named_parameters()}
+    single = isinstance(given, Tensor) or not np.iterable(given)
+    tensors = [given] if single else list(given)
+    if not all(isinstance(x, Tensor) for x in tensors):
+        raise TypeError(
+            f"{who}: weights: expected a tensor, such as cell.Wh, several, or a module, got "
+            f"{given!r}"
+        )
+    named: dict[Tensor, str] = {}
+    for k, x in enumerate(tensors):
+        name = x.name or (f"weight {k}" if len(tensors) > 1 else "weight")
+        named[x] = name if name not in named.values() else f"{name} ({k})"
+    return named

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from ..grad import _stale, pullback
+from ..grad import pullback
 from ..op import Op, pick
 from ..tensor import Tensor, _births, _Switch, mode
 from .containers import built, function, leaves
-from .tangents import Tangents, as_tensor, older, pushed
+from .tangents import Tangents, as_tensor, older, pushed, refuse_changed
 
 
 class Checkpoint(Op):
@@ -93,9 +93,7 @@ def recalled(
     switch = _Switch(recording=True, within=here, scope=mode.scope)
 
     def results(node: Tensor) -> list[Tensor]:
-        for x in node.inputs:
-            if x.born > node.born:
-                raise _stale(x, node)
+        refuse_changed([node])
         with switch:
             found = [x for _, x in leaves(again())]
         found = [found[k] for k in places if k < len(found)]

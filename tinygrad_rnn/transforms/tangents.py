@@ -7,7 +7,7 @@ the tangent. Any other rule is traced without numbers and pulled back through on
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,9 +36,7 @@ def pushed(
         for y in reversed(history(outputs, ends)):
             if y in ends or y.op is None or found.keys().isdisjoint(y.inputs):
                 continue
-            for x in y.inputs:
-                if x.born > y.born:
-                    raise _stale(x, y)
+            refuse_changed([y])
             try:
                 moved = _tangent(y, found)
             except Exception as error:
@@ -47,6 +45,13 @@ def pushed(
             if moved is not None:
                 found[y] = moved
         return [as_tensor(found[y] if y in found else nothing(y)) for y in outputs]
+
+
+def refuse_changed(nodes: Iterable[Tensor]) -> None:
+    """Refuse a history that read other values than its leaves have now."""
+    for y in nodes:
+        if changed := [x for x in y.inputs if x.born > y.born]:
+            raise _stale(changed[0], y)
 
 
 def renewed(x: Tensor) -> Tensor:
