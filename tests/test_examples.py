@@ -113,6 +113,15 @@ def test_dates_are_asked_in_every_language(printed):
     assert [locale for locale, _ in answers] == ["de", "en", "es", "fr", "it", "ja", "nl", "zh"]
 
 
+def test_rtrl_learns_online_what_the_latest_step_alone_does_not_tell(printed):
+    text, _ = printed("rtrl_online")
+    rows = re.findall(r"^ +(W[hxn]) +(\S+) +(\S+) +(\S+)$", text, re.M)
+    assert len(rows) == 3 and all(float(rtrl) < 1e-12 for _, _, rtrl, _ in rows)
+    found = re.findall(r"^(\w.+\w) +loss of the first .+, of the last (\S+)$", text, re.M)
+    losses = {name: float(last) for name, last in found}
+    assert losses["with influence"] < 0.2 and losses["latest step alone"] > 0.5
+
+
 NEEDS = {
     "part_of_speech": "pycantonese",
     "sunspots": "statsmodels",

@@ -6,9 +6,10 @@ from .heat import Heat, heat
 from .ledger import Lags, Ledger, ledger
 from .parts import Decoupling, independent_parts, teacher_forcing_parts
 from .provenance import Provenance, provenance
+from .rtrl import Agreement, assert_agree, rtrl, rtrl_steps
 
 __all__ = [
-    "Decoupling", "Flow", "Gates", "Heat", "Lags", "Ledger", "Provenance", "Saturation",
-    "Verdict", "flow", "gates", "heat", "independent_parts", "ledger", "provenance",
-    "teacher_forcing_parts",
+    "Agreement", "Decoupling", "Flow", "Gates", "Heat", "Lags", "Ledger", "Provenance",
+    "Saturation", "Verdict", "assert_agree", "flow", "gates", "heat", "independent_parts", "ledger",
+    "provenance", "rtrl", "rtrl_steps", "teacher_forcing_parts",
 ]  # fmt: skip
