@@ -1,5 +1,7 @@
 """Each layer equals its formula in plain NumPy, and its gradients the sums of BPTT, to 1e-12."""
 
+import threading
+
 import numpy as np
 import pytest
 import references as by_hand
@@ -279,6 +281,46 @@ def test_symbols_that_are_read_often_are_multiplied_once_and_no_bit_changes(cell
         model(np.full((8, 4), 7))
     with pytest.raises(TypeError, match="integers"):
         model(np.ones((8, 4)))
+
+
+@pytest.mark.compiled
+def test_what_is_looked_up_is_that_of_this_call_and_this_thread():
+    """The cell that looks up is kept, what it looks up is not: weights change between calls."""
+    model = nn.LanguageModel(7, hidden=16, embedding=5, dtype=np.float64, rng=0)
+    index, weights = np.random.default_rng(0).integers(7, size=(11, 30)), list(model.parameters())
+    wrong = []
+
+    def agrees():
+        found = []
+        for unroll in (False, True):
+            model.recurrent.unroll = unroll
+            logits, _ = model(index)
+            found.append([logits, *tg.grad((logits * logits).mean(), weights)])
+        for ours, steps in zip(*found, strict=True):
+            np.testing.assert_allclose(ours.data, steps.data, rtol=0, atol=1e-12)
+
+    for x in (*weights[:3], weights[1]):
+        agrees(), agrees()
+        x.data = x.data * 0.5
+    cell = model.recurrent.cells[0]
+    cell.Wx = tg.tensor(cell.Wx.data * 2.0, requires_grad=True)
+    weights = list(model.parameters())
+    agrees()
+    model.recurrent.unroll = False
+    wanted = [g.data for g in tg.grad((model(index)[0] ** 2).mean(), weights)]
+
+    def often():
+        for _ in range(50):
+            found = tg.grad((model(index)[0] ** 2).mean(), weights)
+            if not all(map(np.array_equal, [g.data for g in found], wanted)):
+                wrong.append(found)
+
+    threads = [threading.Thread(target=often) for _ in range(3)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert not wrong
 
 
 # -- parameters in and out ----------------------------------------------------------------------

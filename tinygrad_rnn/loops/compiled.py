@@ -49,8 +49,11 @@ def compiled(
     program, captured = _program((given, *code), again)
     if program is None:
         return None
-    if known is not None and all(x in known.tensors or is_written(x) for x in captured):
-        known.programs[given], known.resumed = (program, captured), resumed
+    if known is not None:
+        places = {c.tensor: c for c in known.changing}
+        if all(x in known.tensors or x in places or is_written(x) for x in captured):
+            known.programs[given] = program, [places.get(x, x) for x in captured]
+            known.resumed = resumed
     _check_repeats(program, captured, began, again)
     told = Told(names, mode.scope, began)
     return _run(
@@ -66,7 +69,8 @@ def resumed(
     found = known.programs.get(_shapes(state, inputs))
     if found is None or mode.trace or not compiles():
         return None
-    program, captured = found
+    program, places = found
+    captured = [x if x.__class__ is Tensor else x.tensor for x in places]
     if not program.step.reads(captured):
         return None
     told, steps = Told(names, mode.scope, next(_births)), len(inputs[0]._array)

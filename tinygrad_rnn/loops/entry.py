@@ -128,13 +128,14 @@ class ScanWarning(RuntimeWarning):
 class Known:
     """What a step does with inputs of certain shapes, so that it need not be run to be seen.
 
-    For a caller who can tell that a step depends on nothing but what it is given and `tensors`: a
-    program, and which of them it captures, by the shapes of what the step was given.
+    For a caller who can tell that a step depends on nothing but what it is given, `tensors`, and
+    what `changing` objects have as their `tensor` at each call: a program, and which of these it
+    captures, by the shapes of what the step was given.
     """
 
-    def __init__(self, tensors: Sequence[Tensor]) -> None:
-        self.tensors = frozenset(tensors)
-        self.programs: dict[Any, tuple[Any, Sequence[Tensor]]] = {}
+    def __init__(self, tensors: Sequence[Tensor], changing: Sequence[Any] = ()) -> None:
+        self.tensors, self.changing = frozenset(tensors), changing
+        self.programs: dict[Any, tuple[Any, Sequence[Any]]] = {}
         self.resumed: Any = None  # the function of that name in `compiled`, once that is loaded
 
 

@@ -286,10 +286,7 @@ class Step:
 
         Whether they require gradients may have changed, and what a constant is.
         """
-        for x, known in zip(captured, self.specifications):  # noqa: B905 (this loop is hot)
-            if x.tracked is not known[2] if x._array.ndim else specification(x) != known:
-                return False
-        return True
+        return [specification(x) for x in captured] == self.specifications
 
     def pull(self, incoming: Sequence[bool]) -> tuple[list[Any], list[Any], list[Tensor]]:
         """Cotangents of each of (xs, carry, captured), or None, as functions of those coming in.

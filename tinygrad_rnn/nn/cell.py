@@ -324,12 +324,19 @@ def check_part(who: str, word: str, part: Any, kind: type[Part] = Cell) -> None:
     part.check()
 
 
+class Changing:
+    """An attribute of a cell whose `tensor` is another one at each call, and all it depends on."""
+
+    tensor: Any = None
+
+
 class _Known(Known):
     """What a cell does, and how its results are told apart: whether it has an output, and gates."""
 
     def __init__(self, cell: Cell):
         self.names, self.attributes = cell.state, _attributes(cell)
-        super().__init__([x for x in self.attributes if isinstance(x, Tensor)])
+        changing = [x for x in self.attributes if isinstance(x, Changing)]
+        super().__init__([x for x in self.attributes if isinstance(x, Tensor)], changing)
         self.shown: Any = None
         self.ends: dict[tuple[bool, bool], Ends] = {}
 
@@ -391,7 +398,7 @@ def _is_fixed(value: Any) -> bool:
     """Whether an attribute means the same as long as it is the same object."""
     if value.__class__ is tuple:
         return all(map(_is_fixed, value))
-    if value.__class__ in _PLAIN or isinstance(value, np.dtype):
+    if value.__class__ in _PLAIN or isinstance(value, np.dtype | Changing):
         return True
     return callable(value) and not isinstance(value, Module) and _is_ours(value)
 

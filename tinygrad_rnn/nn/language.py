@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
+from operator import is_
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from ..ops import cross_entropy, embedding, softmax
 from ..tensor import Operand, Tensor, no_grad, scope
-from .cell import Cell
+from .cell import Cell, Changing
 from .cells import GRU, LSTM, RNN
 from .init import Random, generator
 from .layers import Dropout, Embedding, Linear
@@ -21,24 +25,46 @@ CELLS = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
 OFTEN = 4  # how often each symbol is read, on average, for a product of the whole table to pay
 
 
-class Looked:
+class Looked(Changing):
     """A weight behind a table: numbers @ it are the rows of that table, each times the weight."""
 
-    def __init__(self, table: Tensor, W: Tensor):
-        self.rows = table @ W
+    def __init__(self, W: Tensor):
+        self.W = W
 
     def __rmatmul__(self, index: Tensor) -> Tensor:
-        return embedding(self.rows, index)[:, 0]
+        return embedding(self.tensor, index)[:, 0]
 
 
-def looked_up(cell: Cell, table: Tensor, dtype: Any) -> Cell:
+class _Twins(threading.local):
+    """Cells that look up, by those that multiply, with what each was made of; of each thread."""
+
+    def __init__(self) -> None:
+        self.known: WeakKeyDictionary[Cell, tuple[list[Any], Cell]] = WeakKeyDictionary()
+
+
+_twins = _Twins()
+
+
+@contextmanager
+def looked_up(cell: Cell, table: Tensor, dtype: Any) -> Iterator[Cell]:
     """The cell that reads numbers of symbols (B, 1) in place of their rows of a table.
 
     Each row is multiplied by the weights once, however often its symbol is read.
     """
-    twin = cell.relinked(lambda source, W: Looked(table, W) if source == "x" else W)
-    twin.__dict__.update(inputs=1, reads=dtype)
-    return twin
+    made_of = [dtype, *vars(cell).values()]
+    last, twin = _twins.known.get(cell, ([], cell))
+    if len(last) != len(made_of) or not all(map(is_, last, made_of)):
+        twin = cell.relinked(lambda source, W: Looked(W) if source == "x" else W)
+        twin.__dict__.update(inputs=1, reads=dtype)
+        _twins.known[cell] = made_of, twin
+    looked = [x for x in vars(twin).values() if isinstance(x, Looked)]
+    try:
+        for x in looked:
+            x.tensor = table @ x.W
+        yield twin
+    finally:
+        for x in looked:
+            x.tensor = None
 
 
 class LanguageModel(Module):
@@ -73,8 +99,9 @@ class LanguageModel(Module):
         layer, table, cell = self.recurrent, self.embedding.table, self.recurrent.cells[0]
         often = index.size >= OFTEN * len(table) and index.dtype.kind in "iu"
         if often and type(cell) in CELLS.values() and not (layer.unroll or layer.dropout[0].draws):
-            parts = [looked_up(cell, table, index.dtype), *layer.cells[1:]]
-            ys, state = run(parts, layer, index.reshape(*index.shape, 1), state)
+            with looked_up(cell, table, index.dtype) as twin:
+                parts = [twin, *layer.cells[1:]]
+                ys, state = run(parts, layer, index.reshape(*index.shape, 1), state)
         else:
             ys, state = layer(self.embedding(index), state)
         return self.output(self.dropout(ys)), state
