@@ -563,7 +563,7 @@ def safetensors_file(path, dtype, shape, payload):
 
 
 @pytest.mark.parametrize("shape", [(), (2, 3), (0, 2)])
-def test_half_precision_is_read_and_becomes_float32(shape, tmp_path):
+def test_J06_half_precision_is_read_and_becomes_float32(shape, tmp_path):
     exact = np.arange(1 - 3.0, 1 - 3 + np.prod(shape), dtype="<f4").reshape(shape) / 4
     top = exact.view("<u4") >> 16 if shape else np.frombuffer(exact.tobytes(), "<u4") >> 16
     half = safetensors_file(tmp_path / "h", "F16", [*shape], exact.astype("<f2").tobytes())
@@ -576,7 +576,7 @@ def test_half_precision_is_read_and_becomes_float32(shape, tmp_path):
         assert found.dtype == np.float32 and found.shape == shape and (found == exact).all()
 
 
-def test_special_numbers_of_bfloat16(tmp_path):
+def test_J06_special_numbers_of_bfloat16(tmp_path):
     bits = np.array([0x7F80, 0xFF80, 0x7FC0, 0x8000, 0x0001], "<u2")
     found = io.load(safetensors_file(tmp_path / "b", "BF16", [5], bits.tobytes()))[0]["w"]
     assert found[:2].tolist() == [np.inf, -np.inf] and np.isnan(found[2])
@@ -600,7 +600,7 @@ ELSEWHERE = {  # what the file is, and the words that help
 
 
 @pytest.mark.parametrize("name", ELSEWHERE)
-def test_advice_fits_the_file(name, tmp_path):
+def test_J04_advice_fits_the_file(name, tmp_path):
     make, words = ELSEWHERE[name]
     make(tmp_path / name)
     for read in (io.load, io.arrays):
@@ -615,7 +615,7 @@ def test_advice_fits_the_file(name, tmp_path):
             io.load(tmp_path / own_)
 
 
-def test_a_damaged_npy_is_refused(tmp_path):
+def test_J01_J04_a_damaged_npy_is_refused(tmp_path):
     np.save(tmp_path / "x.npy", np.ones(20))
     data = (tmp_path / "x.npy").read_bytes()
     np.save(tmp_path / "o.npy", np.array([{}]), allow_pickle=True)
@@ -701,7 +701,7 @@ MEANS = {  # two of equal shapes that are not the same function
 
 
 @pytest.mark.parametrize("word", MEANS)
-def test_weights_are_not_taken_for_those_of_another_function(word, tmp_path):
+def test_J05_J07_weights_are_not_taken_for_those_of_another_function(word, tmp_path):
     pair = MEANS[word]
     for module, other in (pair, pair[::-1]):
         before = [x._array for x in other.parameters()]

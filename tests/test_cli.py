@@ -77,7 +77,7 @@ def test_it_talks_while_it_trains(text, capsys):
 
 
 @pytest.mark.compiled
-def test_resuming_continues_bit_for_bit(text, tmp_path):
+def test_J13_resuming_continues_bit_for_bit(text, tmp_path):
     """Dropout's generator, Adam's moments and the carried state go on too."""
     whole = ["train", text, *SMALL, "--dropout", "0.3", "--epochs", "2", "--out", "whole"]
     assert main(whole) == 0
@@ -108,7 +108,7 @@ def test_more_epochs_after_the_end(text, capsys):
     assert Run.load("run").epoch == 2
 
 
-def test_ctrl_c_saves_and_says_how_to_go_on(text, tmp_path):
+def test_K01_ctrl_c_saves_and_says_how_to_go_on(text, tmp_path):
     with started("train", text, "--epochs", "100000", "--out", "run", *SMALL) as process:
         deadline = time.monotonic() + 60
         while not (tmp_path / "run/loss.svg").exists():
@@ -124,7 +124,9 @@ def test_ctrl_c_saves_and_says_how_to_go_on(text, tmp_path):
 
 
 @pytest.mark.compiled
-def test_a_run_stopped_by_ctrl_c_and_resumed_ends_in_the_same_bits(text, tmp_path, monkeypatch):
+def test_J13_K01_a_run_stopped_by_ctrl_c_and_resumed_ends_in_the_same_bits(
+    text, tmp_path, monkeypatch
+):
     options = [text, "--dropout", "0.2", "--epochs", "2", *SMALL]
     assert main(["train", *options, "--out", "whole"]) == 0
     advance = train._Progress.advance
@@ -143,7 +145,7 @@ def test_a_run_stopped_by_ctrl_c_and_resumed_ends_in_the_same_bits(text, tmp_pat
     same_checkpoint("whole/checkpoint.safetensors", "parts/checkpoint.safetensors")
 
 
-def test_a_killed_run_keeps_its_last_checkpoint(text, tmp_path):
+def test_J08_a_killed_run_keeps_its_last_checkpoint(text, tmp_path):
     with started("train", text, "--epochs", "100000", "--out", "run", *SMALL) as process:
         deadline = time.monotonic() + 60
         while not (tmp_path / "run/loss.svg").exists():

@@ -1800,7 +1800,7 @@ def test_K10_modules_that_know_each_other_are_entered_once():
     assert len(parts[0].parameters()) == len(parts[0].modules()) == 7
 
 
-def test_K10_loading_is_all_or_nothing():
+def test_J05_K10_loading_is_all_or_nothing():
     layer = nn.Linear(2, 2, rng=0)
     before = layer.state_dict()
     wrong = {"W": np.ones((3, 2)), "x": np.ones(1)}
@@ -2332,7 +2332,7 @@ def trained(xs, optimizer, steps, seed=0):
 
 
 @optimizers
-def test_P70_stopping_and_going_on_changes_no_bit(make):
+def test_J13_P70_stopping_and_going_on_changes_no_bit(make):
     whole = [leaf(normal(2, 3)), leaf(normal(4, seed=1))]
     optimizer = make(whole)
     trained(whole, optimizer, 3, seed=1)
@@ -2357,7 +2357,7 @@ def test_P70_a_snapshot_does_not_follow_later_steps():
         same(array, before[name])
 
 
-def test_P70_a_memory_that_does_not_fit_is_refused_whole():
+def test_J14_P70_a_memory_that_does_not_fit_is_refused_whole():
     x = leaf([1.0, 2.0])
     sgd = optim.SGD([x], lr=0.1, momentum=0.9)
     trained([x], sgd, 2)

@@ -447,7 +447,7 @@ def test_torch_itself_agrees():
         np.testing.assert_allclose(outputs(layer, READ), ys.detach(), rtol=0, atol=1e-14)
 
 
-def test_everything_that_does_not_fit_is_listed_and_nothing_is_loaded():
+def test_J05_everything_that_does_not_fit_is_listed_and_nothing_is_loaded():
     state = torch_state("LSTM")
     layer = filled(io.from_torch(state))
     before = {name: x._array for name, x in layer.named_parameters()}
@@ -472,7 +472,7 @@ def test_everything_that_does_not_fit_is_listed_and_nothing_is_loaded():
         io.from_torch([1])
 
 
-def test_float32_weights_make_float32_layers_and_are_cast_into_others():
+def test_J06_float32_weights_make_float32_layers_and_are_cast_into_others():
     state = {name: x.astype(np.float32) for name, x in torch_state("GRU").items()}
     assert io.from_torch(state).cells[0].dtype == np.float32
     layer = io.from_torch(state, dtype=np.float64, convention="keras")
@@ -613,7 +613,7 @@ def test_keras_weights_go_into_layers_of_other_conventions(kind, after, to):
     assert keras_run(kind, again, READ[:, 0], after) == pytest.approx(expected, abs=1e-14)
 
 
-def test_keras_weights_that_do_not_fit_are_refused_together():
+def test_J05_keras_weights_that_do_not_fit_are_refused_together():
     weights = keras_weights("LSTM")
     layer = filled(io.from_keras(weights))
     before = {name: x._array for name, x in layer.named_parameters()}
@@ -720,7 +720,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("reason", BAD)
-def test_bad_npz_files_are_refused_by_name(reason, tmp_path, monkeypatch):
+def test_J01_J02_J04_bad_npz_files_are_refused_by_name(reason, tmp_path, monkeypatch):
     if reason == "claims to hold":
         monkeypatch.setattr("tinygrad_rnn.io.npz.MOST", 100)
     path = packed(tmp_path / "bad.npz", *BAD[reason])
@@ -728,7 +728,7 @@ def test_bad_npz_files_are_refused_by_name(reason, tmp_path, monkeypatch):
         io.arrays(path)
 
 
-def test_npz_files_that_were_cut_off_or_changed_are_refused(tmp_path):
+def test_J01_J03_npz_files_that_were_cut_off_or_changed_are_refused(tmp_path):
     np.savez(tmp_path / "x.npz", x=np.arange(50.0))
     data = (tmp_path / "x.npz").read_bytes()
     for k in (3, 30, len(data) // 2, len(data) - 5):

@@ -357,7 +357,7 @@ def test_a_shared_parameter_is_a_chip_in_every_step_and_a_line_of_the_legend():
     assert sorted(whole) == ["E", "Wy"]  # outside the steps: drawn once, in full
 
 
-def test_shapes_and_values_stand_on_the_nodes():
+def test_L07_shapes_and_values_stand_on_the_nodes():
     text = shown(draw(network("lstm", 3)[0]))
     assert "@ 2×16" in text and "σ 2×4" in text and "split 4 parts" in text
     assert "÷ = " in text  # a single number shows its value
@@ -407,7 +407,7 @@ def test_a_gradient_of_zero_is_told_from_none():
 
 
 @pytest.mark.parametrize("bad, word", [(np.nan, "NaN"), (np.inf, "∞"), (-np.inf, "∞")])
-def test_a_gradient_that_is_not_finite_is_loud(bad, word):
+def test_L07_a_gradient_that_is_not_finite_is_loud(bad, word):
     loss, parameters = network("rnn", 10)
     loss = loss + parameters["Wh0"][0, 0] * bad
     loss.backward(retain_graph=True)
@@ -422,7 +422,7 @@ def test_a_gradient_that_is_not_finite_is_loud(bad, word):
     assert f"grad has {word}!" in shown(figure)
 
 
-def test_a_huge_gradient_does_not_overflow_on_the_way_to_the_label():
+def test_L07_a_huge_gradient_does_not_overflow_on_the_way_to_the_label():
     x = parameter("x", 2)
     y = (x * 1e300).sum()
     y.backward(retain_graph=True)
@@ -477,7 +477,7 @@ def test_what_an_earlier_loss_left_on_weights_is_not_told_of_a_later_one(unroll)
     ) is None
 
 
-def test_a_freed_graph_says_so():
+def test_L05_a_freed_graph_says_so():
     loss, _ = network("rnn", 2)
     loss.backward()
     with pytest.raises(RuntimeError, match="retain_graph"):
@@ -558,7 +558,7 @@ def test_inside_a_compiled_loop_there_is_no_gradient_and_never_a_zero(kind):
     assert any("grad 0" not in n.grad and n.grad.startswith("grad ") for n in one.nodes)
 
 
-def test_a_compiled_loop_that_was_freed_says_so():
+def test_L05_a_compiled_loop_that_was_freed_says_so():
     (loss,) = picture_of("LSTM", False, 3)
     loss.backward()
     with pytest.raises(RuntimeError, match="retain_graph"):
@@ -566,7 +566,7 @@ def test_a_compiled_loop_that_was_freed_says_so():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_drawing_a_compiled_loop_changes_nothing_and_keeps_nothing(kind):
+def test_L06_drawing_a_compiled_loop_changes_nothing_and_keeps_nothing(kind):
     def words(y):
         return y.born, y.name, y.scope, y.op, y.inputs, y.tracked, y.grad
 
@@ -586,7 +586,7 @@ def test_drawing_a_compiled_loop_changes_nothing_and_keeps_nothing(kind):
         gc.enable()
 
 
-def test_drawing_a_compiled_loop_does_not_run_its_steps(monkeypatch):
+def test_L06_drawing_a_compiled_loop_does_not_run_its_steps(monkeypatch):
     (loss,) = picture_of("LSTM", False, 20)
     called = []
     usual = op_module.Op.__call__
@@ -615,7 +615,7 @@ def test_a_run_is_told_without_an_address():
 # -- touches nothing --------------------------------------------------------------------------
 
 
-def test_drawing_changes_nothing_and_runs_nothing(monkeypatch):
+def test_L06_drawing_changes_nothing_and_runs_nothing(monkeypatch):
     loss, _ = network("lstm", 10, 2)
     loss.backward(retain_graph=True)
     before = [(y.born, y.grad, y.op, y.inputs, y._array) for y in core.history([loss])]
@@ -637,7 +637,7 @@ def test_drawing_changes_nothing_and_runs_nothing(monkeypatch):
     assert [x[0] for x in before] == [y[0] for y in after]
 
 
-def test_a_figure_keeps_no_tensor_alive():
+def test_L06_a_figure_keeps_no_tensor_alive():
     loss, parameters = network("lstm", 10)
     loss.backward(retain_graph=True)
     gone = [weakref.ref(y) for y in core.history([loss])]
@@ -702,7 +702,7 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("word", HOSTILE, ids=[ascii(word)[:20] for word in HOSTILE])
-def test_hostile_words_are_shown_literally_and_change_no_count(word):
+def test_L02_L04_hostile_words_are_shown_literally_and_change_no_count(word):
     tame = draw(network("lstm", 6, 2)[0])
     figure = draw(network("lstm", 6, 2, word.replace("/", "|"), lambda name: word)[0], title=word)
     counts = tame.nodes, tame.edges
@@ -725,7 +725,7 @@ def test_hostile_words_are_shown_literally_and_change_no_count(word):
 
 @needs_graphviz
 @pytest.mark.parametrize("word", HOSTILE, ids=[ascii(word)[:20] for word in HOSTILE])
-def test_graphviz_reads_hostile_words_literally(word):
+def test_L02_L04_graphviz_reads_hostile_words_literally(word):
     figure = draw(network("rnn", 2, 1, word.replace("/", "|"), lambda name: word)[0], title=word)
     root = ElementTree.fromstring(neato(figure.dot, "svg"))
     count = [g.get("class") for g in root.iter(f"{SVG}g")].count
@@ -742,7 +742,7 @@ def neato(text, format):
     ).stdout
 
 
-def test_equal_names_are_two_tensors():
+def test_L04_equal_names_are_two_tensors():
     assert draw(parameter("x", 2) * parameter("x", 2)).nodes == 3
 
 
@@ -785,7 +785,7 @@ def test_too_many_nodes_are_refused_with_advice():
 # -- bad input --------------------------------------------------------------------------------
 
 
-def test_a_leaf_alone_is_one_node():
+def test_L05_a_leaf_alone_is_one_node():
     figure = draw(parameter("x", 2))
     assert (figure.nodes, figure.edges, repr(figure)) == (1, 0, "figure: 1 node, 0 edges")
     assert draw(tg.tensor(1.0)).nodes == 1 and draw([tg.tensor([]), tg.tensor(2)]).nodes == 2
@@ -806,7 +806,7 @@ def test_a_leaf_beside_steps_is_drawn_after_them():
         (None, {"first": 0, "last": 0}, ValueError),
     ],
 )
-def test_bad_arguments_are_refused(arguments, options, error):
+def test_L05_bad_arguments_are_refused(arguments, options, error):
     with pytest.raises(error, match="draw"):
         draw(parameter("x", 2) if arguments is None else arguments, **options)
 
@@ -819,7 +819,7 @@ def figure_of_one():
 
 
 @pytest.mark.parametrize("named", [None, "/nowhere/dot"])
-def test_a_missing_program_is_an_error_that_lists_the_cures(monkeypatch, tmp_path, named):
+def test_L01_a_missing_program_is_an_error_that_lists_the_cures(monkeypatch, tmp_path, named):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(render_module, "_has_library", lambda: False)
     monkeypatch.delenv("TINYGRAD_RNN_DOT", raising=False)
@@ -851,20 +851,20 @@ def program(tmp_path, monkeypatch, script):
     monkeypatch.setenv("TINYGRAD_RNN_DOT", str(path))
 
 
-def test_a_program_that_fails_is_quoted(monkeypatch, tmp_path):
+def test_L01_a_program_that_fails_is_quoted(monkeypatch, tmp_path):
     program(tmp_path, monkeypatch, "cat > /dev/null; echo 'cairo is broken' >&2; exit 3")
     with pytest.raises(RuntimeError, match=r"code 3.*cairo is broken"):
         figure_of_one().render("png")
 
 
-def test_a_program_that_hangs_is_stopped(monkeypatch, tmp_path):
+def test_L01_a_program_that_hangs_is_stopped(monkeypatch, tmp_path):
     program(tmp_path, monkeypatch, "exec sleep 30")
     monkeypatch.setattr(render_module, "TIMEOUT", 0.3)
     with pytest.raises(RuntimeError, match="longer than"):
         figure_of_one().render("png")
 
 
-def test_a_program_that_warns_is_believed(monkeypatch, tmp_path):
+def test_L01_a_program_that_warns_is_believed(monkeypatch, tmp_path):
     program(tmp_path, monkeypatch, "cat > /dev/null; echo warning >&2; echo picture")
     assert figure_of_one().render("pdf") == b"picture\n"
 
@@ -996,7 +996,7 @@ def test_a_png_is_the_sheet_with_its_margins():
 
 
 @pytest.mark.parametrize("suffix", [".svg", ".SVG", ".dot", ".gv"])
-def test_text_is_saved_as_utf_8_and_replaces_what_was_there(tmp_path, suffix):
+def test_L03_L08_text_is_saved_as_utf_8_and_replaces_what_was_there(tmp_path, suffix):
     path = tmp_path / f"a picture{suffix}"
     path.write_text("old")
     figure = draw(parameter("重み", 2).sum())
@@ -1007,7 +1007,7 @@ def test_text_is_saved_as_utf_8_and_replaces_what_was_there(tmp_path, suffix):
     assert os.listdir(tmp_path) == [path.name]
 
 
-def test_a_name_like_an_option_is_a_name(tmp_path, monkeypatch):
+def test_L03_a_name_like_an_option_is_a_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     figure_of_one().save("-Tsvg.svg")
     assert os.listdir(tmp_path) == ["-Tsvg.svg"]
@@ -1022,7 +1022,7 @@ def test_a_name_like_an_option_is_a_name(tmp_path, monkeypatch):
         ("folder.svg", IsADirectoryError, "folder"),
     ],
 )
-def test_what_cannot_be_saved_is_said(tmp_path, name, error, word):
+def test_L03_what_cannot_be_saved_is_said(tmp_path, name, error, word):
     (tmp_path / "folder.svg").mkdir()
     with pytest.raises(error, match=re.escape(word)):
         figure_of_one().save(tmp_path / name)
@@ -1030,7 +1030,7 @@ def test_what_cannot_be_saved_is_said(tmp_path, name, error, word):
 
 
 @pytest.mark.parametrize("format", ["exe", ".svg", None, "-o/etc/passwd"])
-def test_an_unknown_format_is_refused(format):
+def test_L03_an_unknown_format_is_refused(format):
     with pytest.raises(ValueError, match="expected one of svg, dot"):
         figure_of_one().render(format)
 

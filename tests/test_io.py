@@ -78,7 +78,7 @@ def assert_refused(path, reason):
 # --- there and back -----------------------------------------------------------------------------
 
 
-def test_round_trip(tmp_path):
+def test_J16_round_trip(tmp_path):
     path = tmp_path / "model.safetensors"
     save(path, ARRAYS, METADATA)
     arrays, metadata = load(str(path))
@@ -113,7 +113,7 @@ ANY_ARRAY = st.sampled_from(DTYPES).flatmap(
 
 @settings(max_examples=60, deadline=None)
 @given(st.dictionaries(NAMES, ANY_ARRAY, max_size=4), st.dictionaries(NAMES, JSON, max_size=3))
-def test_round_trip_of_anything(tmp_path_factory, arrays, metadata):
+def test_J16_round_trip_of_anything(tmp_path_factory, arrays, metadata):
     path = tmp_path_factory.getbasetemp() / "any.safetensors"
     save(path, arrays, metadata)
     first = path.read_bytes()
@@ -135,7 +135,7 @@ def test_same_content_same_bytes_in_any_order(tmp_path):
     assert len(written) == 1
 
 
-def test_the_official_library_reads_ours(tmp_path):
+def test_J16_the_official_library_reads_ours(tmp_path):
     path = tmp_path / "a"
     save(path, ARRAYS, {"cell": "LSTM", "sizes": [2, 3], "名": "值"})
     assert_same(official.load_file(path), ARRAYS)
@@ -147,7 +147,7 @@ def test_the_official_library_reads_ours(tmp_path):
     }
 
 
-def test_we_read_the_official_library(tmp_path):
+def test_J06_we_read_the_official_library(tmp_path):
     path = tmp_path / "a"
     official.save_file(ARRAYS, path, {"format": "pt", "version": "99"})
     arrays, metadata = load(path)
@@ -159,13 +159,13 @@ def test_we_read_the_official_library(tmp_path):
 
 @pytest.mark.parametrize("shape", [(), (0,), (0, 3), (3, 0, 2), (1,), (1,) * 64])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_no_axes_and_no_elements(tmp_path, shape, dtype):
+def test_J16_no_axes_and_no_elements(tmp_path, shape, dtype):
     array = np.ones(shape, dtype)
     save(tmp_path / "a", {"重み/β": array})
     assert_same(load(tmp_path / "a")[0], {"重み/β": array})
 
 
-def test_views_and_aliases(tmp_path):
+def test_J15_views_and_aliases(tmp_path):
     base = np.arange(24.0).reshape(4, 6)
     frozen = base.copy()
     frozen.flags.writeable = False
@@ -186,7 +186,7 @@ def test_views_and_aliases(tmp_path):
     assert found["tied too"].any()
 
 
-def test_loaded_arrays_own_their_memory(tmp_path):
+def test_J12_loaded_arrays_own_their_memory(tmp_path):
     path = tmp_path / "a"
     save(path, {"w": np.arange(100_000.0), "none": np.empty((0, 2))})
     arrays = load(path)[0]
@@ -204,7 +204,7 @@ BAD_NAMES = ["", "a\0b", "a\nb", "a\rb", "\ud800", "__metadata__", "x" * 1001, 7
 
 
 @pytest.mark.parametrize("name", BAD_NAMES, ids=lambda name: ascii(name)[:20])
-def test_bad_names(tmp_path, name):
+def test_J11_bad_names(tmp_path, name):
     for arrays, metadata in [({name: np.ones(2)}, {}), ({}, {name: 1})]:
         with pytest.raises(ValueError, match="the name") as caught:
             save(tmp_path / "a", arrays, metadata)
@@ -213,12 +213,12 @@ def test_bad_names(tmp_path, name):
     assert os.listdir(tmp_path) == []
 
 
-def test_names_that_look_the_same(tmp_path):
+def test_J11_names_that_look_the_same(tmp_path):
     with pytest.raises(ValueError, match="look the same"):
         save(tmp_path / "a", {"\u00e9": np.ones(1), "e\u0301": np.ones(1)})
 
 
-def test_a_name_is_never_a_path(tmp_path):
+def test_J11_a_name_is_never_a_path(tmp_path):
     folder = tmp_path / "inner"
     folder.mkdir()
     arrays = {"../escape": np.ones(2), "/etc/x": np.ones(2), "C:\\x": np.ones(1), " ": np.ones(1)}
@@ -228,7 +228,7 @@ def test_a_name_is_never_a_path(tmp_path):
 
 
 @pytest.mark.parametrize("dtype", ["f2", "c8", "c16", "O", "U3", "S3", "M8[s]", "m8[s]", "f4,i4"])
-def test_bad_dtypes(tmp_path, dtype):
+def test_J06_bad_dtypes(tmp_path, dtype):
     with pytest.raises(ValueError, match=r"arrays\['w'\]: expected one of float64, .*cast it"):
         save(tmp_path / "a", {"w": np.zeros(2, dtype)})
 
@@ -317,7 +317,7 @@ RAW = {
 
 
 @pytest.mark.parametrize(("header", "reason"), RAW.values(), ids=RAW)
-def test_malformed_json(tmp_path, header, reason):
+def test_J01_J02_J03_malformed_json(tmp_path, header, reason):
     assert_refused(craft(tmp_path / "a", header), reason)
 
 
@@ -366,7 +366,7 @@ HEADERS = {
 
 
 @pytest.mark.parametrize("header", HEADERS.values(), ids=HEADERS)
-def test_lying_headers(tmp_path, header):
+def test_J01_J03_lying_headers(tmp_path, header):
     craft(tmp_path / "good", {"a": GOOD}, W8)
     assert load(tmp_path / "good")[0]["a"].shape == (2,)
     assert_refused(craft(tmp_path / "a", header, W8), "but ")
@@ -375,7 +375,7 @@ def test_lying_headers(tmp_path, header):
 
 
 @pytest.mark.parametrize("length", [2**63, 2**64 - 1, 100_000_001, MAX_HEADER + 1, 3])
-def test_a_lying_length_allocates_nothing(tmp_path, length):
+def test_J02_a_lying_length_allocates_nothing(tmp_path, length):
     path = tmp_path / "a"
     path.write_bytes(length.to_bytes(8, "little") + b"{}")
     with open(path, "r+b") as file:  # sparse, so that the first lies are only half of one
@@ -384,7 +384,7 @@ def test_a_lying_length_allocates_nothing(tmp_path, length):
     load_is_refused_within(5_000_000, path)
 
 
-def test_a_lying_shape_allocates_nothing(tmp_path):
+def test_J02_a_lying_shape_allocates_nothing(tmp_path):
     path = craft(tmp_path / "a", {"a": entry(0, 2**40, [2**38])}, W8)
     load_is_refused_within(5_000_000, path)
 
@@ -401,7 +401,7 @@ def load_is_refused_within(limit, path):
         tracemalloc.stop()
 
 
-def test_more_than_the_memory_is_an_error_of_the_file(tmp_path, monkeypatch):
+def test_J02_more_than_the_memory_is_an_error_of_the_file(tmp_path, monkeypatch):
     def no_room(file):
         raise MemoryError
 
@@ -410,7 +410,7 @@ def test_more_than_the_memory_is_an_error_of_the_file(tmp_path, monkeypatch):
     assert_refused(tmp_path / "a", "larger than the free memory")
 
 
-def test_a_file_that_changes_while_it_is_read(tmp_path, monkeypatch):
+def test_J12_a_file_that_changes_while_it_is_read(tmp_path, monkeypatch):
     """Without a map there is no SIGBUS; a file that shrinks under our hands is an error."""
     path = tmp_path / "a"
     save(path, {"w": np.ones(100_000)})  # more than the buffer of a file holds
@@ -424,7 +424,7 @@ def test_a_file_that_changes_while_it_is_read(tmp_path, monkeypatch):
     assert_refused(path, "changed while it was read")
 
 
-def test_bool_bytes_are_bools(tmp_path):
+def test_J01_bool_bytes_are_bools(tmp_path):
     craft(tmp_path / "a", {"m": entry(0, 2, [2], "BOOL")}, b"\1\2")
     assert_refused(tmp_path / "a", "a byte other than 0 and 1")
 
@@ -457,7 +457,7 @@ def foreign_files():
 
 
 @pytest.mark.parametrize(("what", "make", "reason"), list(foreign_files()))
-def test_foreign_files(tmp_path, what, make, reason):
+def test_J01_J04_foreign_files(tmp_path, what, make, reason):
     make(tmp_path / "a")
     assert_refused(tmp_path / "a", reason)
 
@@ -469,7 +469,7 @@ def test_foreign_files(tmp_path, what, make, reason):
         *[("x", "Expecting value"), ("", "Expecting value"), ('"1"', "whole number")],
     ],
 )
-def test_versions(tmp_path, version, reason):
+def test_J07_versions(tmp_path, version, reason):
     facts = {"tinygrad_rnn_format": version}
     assert_refused(craft(tmp_path / "a", {"__metadata__": facts, "new": 1}), reason)
 
@@ -489,17 +489,17 @@ def test_versions(tmp_path, version, reason):
         '"\\ud800"',
     ],
 )
-def test_broken_metadata_of_our_own(tmp_path, text):
+def test_J01_J02_broken_metadata_of_our_own(tmp_path, text):
     facts = {"tinygrad_rnn_format": "1", "x": text}
     assert_refused(craft(tmp_path / "a", {"__metadata__": facts}), "but ")
 
 
-def test_a_missing_file(tmp_path):
+def test_J10_a_missing_file(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"load\(path\): there is no file .* save a check"):
         load(tmp_path / "missing")
 
 
-def test_a_forbidden_file(tmp_path, monkeypatch):
+def test_J10_a_forbidden_file(tmp_path, monkeypatch):
     def forbidden(name, mode):
         raise PermissionError(errno.EACCES, "Permission denied", name)
 
@@ -509,7 +509,7 @@ def test_a_forbidden_file(tmp_path, monkeypatch):
         load(tmp_path / "a")
 
 
-def test_every_truncation(tmp_path):
+def test_J01_every_truncation(tmp_path):
     save(tmp_path / "a", ARRAYS, METADATA)
     whole = (tmp_path / "a").read_bytes()
     for cut in [*range(len(whole)), *range(-8, 0)]:
@@ -520,7 +520,7 @@ def test_every_truncation(tmp_path):
     assert_refused(tmp_path / "a", "something was added")
 
 
-def test_byte_flips(tmp_path):
+def test_J01_byte_flips(tmp_path):
     """A damaged file is an error or has the same shapes (there is no checksum over the numbers)."""
     dice = random.Random(20)
     path = tmp_path / "a"
@@ -544,7 +544,7 @@ def test_byte_flips(tmp_path):
     assert min(outcomes["refused"], outcomes["read"]) > 100, outcomes
 
 
-def test_random_bytes(tmp_path):
+def test_J01_random_bytes(tmp_path):
     dice = random.Random(21)
     for _ in range(300):
         header = dice.randbytes(dice.randrange(200))
@@ -603,7 +603,7 @@ ERRORS = [
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
 @pytest.mark.parametrize(("where", "old"), CRASHES)
-def test_a_crash_leaves_the_old_file(tmp_path, monkeypatch, where, error, old):
+def test_J08_a_crash_leaves_the_old_file(tmp_path, monkeypatch, where, error, old):
     path = tmp_path / "model"
     if old is not None:
         path.write_bytes(old)
@@ -623,7 +623,7 @@ def test_a_crash_leaves_the_old_file(tmp_path, monkeypatch, where, error, old):
 
 
 @posix_only
-def test_a_crash_after_the_rename_leaves_the_new_file(tmp_path, monkeypatch):
+def test_J08_a_crash_after_the_rename_leaves_the_new_file(tmp_path, monkeypatch):
     (tmp_path / "a").write_bytes(b"old")
     error = OSError(errno.EIO, "Input/output error")
     monkeypatch.setattr(os, "fsync", failing(1, error, os.fsync))
@@ -632,7 +632,7 @@ def test_a_crash_after_the_rename_leaves_the_new_file(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == ["a"] and (tmp_path / "a").read_bytes() == b"new"
 
 
-def test_the_order_of_the_steps(tmp_path, monkeypatch):
+def test_J08_the_order_of_the_steps(tmp_path, monkeypatch):
     """The data must be on the disk before the name is, and the name before we return."""
     steps = []
 
@@ -652,7 +652,7 @@ def test_the_order_of_the_steps(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("call", ["fsync", "open"])
 @posix_only
-def test_a_folder_that_cannot_be_flushed(tmp_path, monkeypatch, call):
+def test_J08_a_folder_that_cannot_be_flushed(tmp_path, monkeypatch, call):
     """Some network disks flush no folder, and some folders cannot be opened: no reason to fail."""
     error = OSError(errno.EINVAL if call == "fsync" else errno.EACCES, "no")
     monkeypatch.setattr(os, call, failing(1, error, getattr(os, call)))
@@ -679,7 +679,7 @@ save(sys.argv[1], {{"w": np.ones(1_000_000)}})
 
 @posix_only
 @pytest.mark.parametrize("where", ["fsync", "replace"])
-def test_kill_9_in_the_middle(tmp_path, where):
+def test_J08_kill_9_in_the_middle(tmp_path, where):
     path = tmp_path / "model"
     save(path, ARRAYS, METADATA)
     with run(HANG.format(where), path) as child:
@@ -700,7 +700,7 @@ for _ in range(times):
 
 
 @posix_only
-def test_kill_9_at_any_moment(tmp_path):
+def test_J08_kill_9_at_any_moment(tmp_path):
     dice = random.Random(22)
     path = tmp_path / "model"
     save(path, {"w": np.full(5, 0)}, {"who": 0})
@@ -714,7 +714,7 @@ def test_kill_9_at_any_moment(tmp_path):
         assert (arrays["w"] == facts["who"]).all()
 
 
-def test_two_processes_save_to_one_path(tmp_path):
+def test_J09_two_processes_save_to_one_path(tmp_path):
     path = tmp_path / "model"
     save(path, {"w": np.full(5, 0)}, {"who": 0})
     writers = set()
@@ -739,7 +739,7 @@ except OSError as error:
 
 
 @posix_only
-def test_a_disk_that_is_really_full(tmp_path):
+def test_J08_a_disk_that_is_really_full(tmp_path):
     save(tmp_path / "model", ARRAYS)
     with run(FULL, tmp_path / "model") as child:
         assert b"File too large: '" in child.stdout.read()
@@ -762,7 +762,7 @@ def mode(path):
 
 @posix_only
 @pytest.mark.parametrize("mask", [0o022, 0o027, 0o077, 0o002])
-def test_a_new_file_follows_the_umask(tmp_path, mask):
+def test_J08_a_new_file_follows_the_umask(tmp_path, mask):
     with umask(mask):
         save(tmp_path / "a", ARRAYS)
         (tmp_path / "plain").touch()
@@ -771,7 +771,7 @@ def test_a_new_file_follows_the_umask(tmp_path, mask):
 
 @posix_only
 @pytest.mark.parametrize("kept", [0o600, 0o644, 0o664, 0o755])
-def test_an_old_file_keeps_its_mode(tmp_path, kept, monkeypatch):
+def test_J08_an_old_file_keeps_its_mode(tmp_path, kept, monkeypatch):
     (tmp_path / "a").write_bytes(b"old")
     (tmp_path / "a").chmod(kept)
     first = []
@@ -783,7 +783,7 @@ def test_an_old_file_keeps_its_mode(tmp_path, kept, monkeypatch):
 
 
 @posix_only
-def test_symlinks_are_followed(tmp_path):
+def test_J10_symlinks_are_followed(tmp_path):
     for name in ("real", "links"):
         (tmp_path / name).mkdir()
     link, target = tmp_path / "links/a", tmp_path / "real/a"
@@ -798,7 +798,7 @@ def test_symlinks_are_followed(tmp_path):
         write_atomically(link, b"round and round")
 
 
-def test_paths_that_cannot_be_written(tmp_path, monkeypatch):
+def test_J10_paths_that_cannot_be_written(tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError, match=r"save\(path\): .* no folder .* create it first"):
         save(tmp_path / "missing" / "a", {})
     for folder in (tmp_path, f"{tmp_path}/new/"):
@@ -814,7 +814,7 @@ def test_paths_that_cannot_be_written(tmp_path, monkeypatch):
 
 
 @posix_only
-def test_a_device_is_not_replaced(tmp_path):
+def test_J10_a_device_is_not_replaced(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(OSError, match="expected a regular file"):
         save(tmp_path / "pipe", {})
@@ -822,7 +822,7 @@ def test_a_device_is_not_replaced(tmp_path):
 
 
 @pytest.mark.parametrize("path", [None, 3, 1.5, {}, ["a"]])
-def test_not_a_path(tmp_path, path):
+def test_J10_not_a_path(tmp_path, path):
     for who in (lambda: save(path, {}), lambda: load(path), lambda: write_atomically(path, b"")):
         with pytest.raises(TypeError, match=r"\w+\(path\): expected a str or a Path, got "):
             who()
@@ -831,14 +831,14 @@ def test_not_a_path(tmp_path, path):
 
 
 @pytest.mark.parametrize("path", ["", "a\0b", "\ud800"], ids=ascii)
-def test_impossible_paths(path):
+def test_J10_impossible_paths(path):
     for who in (lambda: save(path, {}), lambda: load(path)):
         with pytest.raises(ValueError, match="expected the name of a file"):
             who()
 
 
 @posix_only
-def test_odd_file_names(tmp_path, monkeypatch):
+def test_J10_odd_file_names(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("a\udcff", "模型 β.safetensors", "é" * 127, "x" * 255, "-", "a\nb"):
         save(name, ARRAYS)

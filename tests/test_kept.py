@@ -62,7 +62,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_damaged_file_is_as_if_not_there(damage, place):
+def test_I08_a_damaged_file_is_as_if_not_there(damage, place):
     assert [loaded("a"), loaded("a")] == [False, True]
     (file,) = place.iterdir()
     file.write_bytes(DAMAGE[damage](file.read_bytes()))
@@ -71,7 +71,7 @@ def test_a_damaged_file_is_as_if_not_there(damage, place):
     assert len(seen) == 1 and loaded("a")
 
 
-def test_two_damaged_files_are_one_warning(place):
+def test_I08_two_damaged_files_are_one_warning(place):
     loaded("a"), loaded("b")
     for file in place.iterdir():
         file.write_bytes(b"")
@@ -80,7 +80,7 @@ def test_two_damaged_files_are_one_warning(place):
     assert len(seen) == 1 and [loaded("a"), loaded("b")] == [True, True]
 
 
-def test_a_loop_whose_file_is_damaged_is_compiled_again(place, monkeypatch):
+def test_I08_a_loop_whose_file_is_damaged_is_compiled_again(place, monkeypatch):
     compiles, real = [], target.object_code
     monkeypatch.setattr(target, "object_code", lambda it: compiles.append(1) or real(it))
 
@@ -102,7 +102,7 @@ def test_a_loop_whose_file_is_damaged_is_compiled_again(place, monkeypatch):
 
 
 @pytest.mark.parametrize("what", ["numba", "llvmlite", "sys", "_STAMP"])
-def test_another_version_is_another_file(what, place, monkeypatch):
+def test_I08_another_version_is_another_file(what, place, monkeypatch):
     context = numba.core.registry.cpu_target.target_context
     key = compiled.Overloads("a").kept((), context).key
     if what == "_STAMP":
@@ -144,12 +144,12 @@ def package(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("how", ["text", "compiled", "zip"])
-def test_the_fingerprint_is_of_the_code_however_it_is_installed(how, package):
+def test_I07_the_fingerprint_is_of_the_code_however_it_is_installed(how, package):
     found = [package("stamped", number, how) for number in (1, 2)]
     assert None not in found and found[0] != found[1]
 
 
-def test_code_that_cannot_be_read_is_not_kept(place, monkeypatch):
+def test_I07_code_that_cannot_be_read_is_not_kept(place, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: SimpleNamespace(loader=None))
     assert kept.fingerprint("tinygrad_rnn.kernels") is None
     monkeypatch.undo()
@@ -160,7 +160,7 @@ def test_code_that_cannot_be_read_is_not_kept(place, monkeypatch):
     assert not loaded("a")
 
 
-def test_without_a_home_nothing_is_written_where_one_stands(tmp_path, monkeypatch):
+def test_I07_without_a_home_nothing_is_written_where_one_stands(tmp_path, monkeypatch):
     """A user id without a name, as `docker run -u 12345` gives."""
     monkeypatch.chdir(tmp_path)
     for name in ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME", "HOME"):
@@ -175,7 +175,7 @@ def test_without_a_home_nothing_is_written_where_one_stands(tmp_path, monkeypatc
 
 
 @pytest.mark.skipif(not hasattr(os, "getuid"), reason="owners and modes of folders")
-def test_a_folder_of_others_is_not_used(place, tmp_path, monkeypatch):
+def test_I08_a_folder_of_others_is_not_used(place, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
     place.mkdir()
     place.chmod(0o777)  # anybody could put code there

@@ -134,7 +134,7 @@ def test_a_row_does_not_depend_on_its_batch_mates(size, dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("rows", (3, 40))
-def test_product_of_every_layout(rows, dtype):
+def test_I14_product_of_every_layout(rows, dtype):
     x, y = numbers(rows, 19, dtype=dtype), numbers(19, 37, dtype=dtype)
     expected = bits(kernels.matmul(x, y))
     for left_name, left in layouts(x).items():
@@ -180,7 +180,7 @@ def test_kernels_read_nothing_outside_their_arrays():
     assert run(GUARDED) == ["unharmed"]
 
 
-def test_products_in_threads_do_not_share_anything():
+def test_I03_products_in_threads_do_not_share_anything():
     pairs = [(numbers(45, 60, seed=i), numbers(60, 50, seed=i)) for i in range(8)]
     expected = [bits(kernels.matmul(x, y)) for x, y in pairs]
     with ThreadPoolExecutor(4) as pool:
@@ -498,7 +498,7 @@ def test_scatter_rows_adds_what_meets(dtype):
 
 
 @compiled
-def test_one_specialisation_serves_every_layout():
+def test_I13_I14_one_specialisation_serves_every_layout():
     tg.tanh(np.zeros(3, np.float32))
     kernels.matmul(np.zeros((2, 2), np.float32), np.zeros((2, 2), np.float32))
     for name in (kernels.tanh, "product"):
@@ -543,7 +543,7 @@ for rule, reads, writes, count in (
 
 @compiled
 @pytest.mark.parametrize("switch", ("jit", "numba"))
-def test_plain_numpy_gives_the_same_numbers(switch, tmp_path):
+def test_I09_plain_numpy_gives_the_same_numbers(switch, tmp_path):
     path = tmp_path / "answers.npz"
     save = EVERYTHING + f"np.savez({str(path)!r}, *answers)\n"
     if switch == "jit":
@@ -575,19 +575,19 @@ print(*(caught.category is kept.KernelCacheWarning for caught in caught))
 
 
 @compiled
-def test_without_a_cache_folder_there_is_one_warning():
+def test_I07_without_a_cache_folder_there_is_one_warning():
     assert run(UNCACHED) == ["True"]
 
 
 @compiled
-def test_a_full_disk_is_the_same_as_no_folder(tmp_path):
+def test_I07_a_full_disk_is_the_same_as_no_folder(tmp_path):
     full = "def full(**_): raise OSError('No space left on device')\nkept.tempfile.mkstemp = full"
     script = UNCACHED.replace("kept._folders = lambda: ()", full)
     assert run(script, NUMBA_CACHE_DIR=str(tmp_path)) == ["True"]
     assert not list((tmp_path / "tinygrad_rnn").iterdir())
 
 
-def test_a_cache_folder_that_cannot_exist_is_no_error(tmp_path):
+def test_I07_a_cache_folder_that_cannot_exist_is_no_error(tmp_path):
     """The user's own folder is tried then."""
     path = tmp_path / "file"
     path.write_text("")
@@ -620,7 +620,7 @@ HOSTS = {
 @compiled
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="x86 vectors")
 @pytest.mark.parametrize("host", HOSTS)
-def test_hosts_with_shorter_vectors(host, tmp_path):
+def test_I08_hosts_with_shorter_vectors(host, tmp_path):
     """A product is the same chain on any vectors; without FMA it rounds once more."""
     path = tmp_path / "answers.npz"
     products = f"""
@@ -661,7 +661,7 @@ def test_an_empty_list_of_features_is_believed():
 
 
 @compiled
-def test_a_second_process_finds_a_kernel_unless_any_file_has_changed(tmp_path):
+def test_I08_a_second_process_finds_a_kernel_unless_any_file_has_changed(tmp_path):
     """Numba's own stamp is of one file; a kernel is made of several."""
     copy = tmp_path / "tinygrad_rnn" / "kernels"
     shutil.copytree(ROOT / "tinygrad_rnn" / "kernels", copy, ignore=lambda *_: ["__pycache__"])

@@ -112,7 +112,7 @@ def test_a_trace_with_values_and_gradients_is_small():
     assert len(trace.json().encode()) < 440_000
 
 
-def test_a_tape_of_another_version_is_refused():
+def test_J07_a_tape_of_another_version_is_refused():
     with pytest.raises(ValueError, match="version"):
         Tape.load('{"version": 999}')
 
@@ -898,7 +898,7 @@ def tame_counts(level, view, overlay):
 
 
 @pytest.mark.parametrize("word, level, view, overlay", looks_at(HOSTILE))
-def test_hostile_words_are_shown_literally_at_every_level(word, level, view, overlay):
+def test_L02_hostile_words_are_shown_literally_at_every_level(word, level, view, overlay):
     look = {"level": level, "view": view, "overlay": overlay}
     figure = tg.draw(hostile_tape(word), title=word, **look)
     if word:
@@ -916,7 +916,7 @@ def test_hostile_words_are_shown_literally_at_every_level(word, level, view, ove
 
 
 @pytest.mark.parametrize("word", HOSTILE, ids=[ascii(word)[:20] for word in HOSTILE])
-def test_a_tape_of_hostile_words_can_be_written(word):
+def test_L02_a_tape_of_hostile_words_can_be_written(word):
     hostile_tape(word).json().encode()
 
 

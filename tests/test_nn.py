@@ -339,7 +339,7 @@ def test_a_state_dict_goes_back_in_and_snapshots_do_not_change():
         assert not np.array_equal(cell.state_dict()[path], array)
 
 
-def test_one_error_lists_every_misfit_and_nothing_is_loaded():
+def test_J05_one_error_lists_every_misfit_and_nothing_is_loaded():
     cell = nn.LSTM(2, 3, rng=0)
     state = {path: array + 1 for path, array in cell.state_dict().items()}
     state["Wx"], state["extra"] = np.ones((12, 2), np.float32), np.ones(1)
@@ -359,7 +359,7 @@ def test_one_error_lists_every_misfit_and_nothing_is_loaded():
     assert all(np.array_equal(cell.state_dict()[p], a) for p, a in before.items())
 
 
-def test_not_strict_loads_what_there_is_and_says_what_there_is_not():
+def test_J05_not_strict_loads_what_there_is_and_says_what_there_is_not():
     cell = nn.LSTM(2, 3, rng=0)
     found = {"b": np.arange(12.0), "x": np.ones(1)}
     assert cell.load_state_dict(found, strict=False) == (["Wh", "Wx"], ["x"])
@@ -404,7 +404,7 @@ def test_modules_and_optimizers_show_what_they_are():
     assert repr(tg.optim.Adam(layer, lr=0.01)) == "Adam(lr=0.01, 6 parameters, 0 steps done)"
 
 
-def test_a_state_of_another_dtype_is_refused():
+def test_J06_a_state_of_another_dtype_is_refused():
     with pytest.raises(TypeError, match=r"Recurrent: h: expected floats, float32 .* got float64"):
         nn.RNN(2, 3)(np.ones((2, 1, 2), np.float32), (tg.tensor(np.zeros((1, 3))),))
     with pytest.raises(TypeError, match="dtype: expected float32 or float64, got int32"):

@@ -595,7 +595,7 @@ def test_levels_and_files(open_page, files):
     assert len(styled) > 20 and not list(picture.iter("{http://www.w3.org/2000/svg}script"))
 
 
-def test_hostile_words_stay_words(open_page):
+def test_L02_hostile_words_stay_words(open_page):
     seen = open_page("hostile", "#k=0")
     kinds = "[...new Set([...document.querySelectorAll('*')].map(e => e.localName))].sort()"
     for key in ["End", *["ArrowLeft"] * 9]:

@@ -285,7 +285,7 @@ def test_the_sizes_of_caches_are_read_from_the_system(tmp_path):
 
 
 @compiled
-def test_loading_from_many_threads_at_once():
+def test_I03_loading_from_many_threads_at_once():
     from tinygrad_rnn.kernels import panels
 
     single = np.dtype(np.float32)
@@ -351,7 +351,7 @@ def test_an_error_waits_for_the_other_parts(four, where, kind):
     assert len(ended) == 7
 
 
-def test_a_part_may_spread_its_own_work(four):
+def test_I03_a_part_may_spread_its_own_work(four):
     seen = []
 
     def inner(start, stop):
@@ -361,7 +361,7 @@ def test_a_part_may_spread_its_own_work(four):
     assert sorted(seen) == sorted([*range(8)] * 4)
 
 
-def test_several_callers_at_once(four):
+def test_I03_several_callers_at_once(four):
     totals = [[] for _ in range(6)]
 
     def caller(mine):
@@ -412,7 +412,7 @@ def python(code, **environment):
     )  # fmt: skip
 
 
-def test_an_interrupt_waits_for_the_other_parts():
+def test_I10_an_interrupt_waits_for_the_other_parts():
     code = """
 import _thread, threading, time
 from tinygrad_rnn.kernels import threads
@@ -431,7 +431,7 @@ except KeyboardInterrupt:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
-def test_a_forked_child_has_workers_of_its_own():
+def test_I04_a_forked_child_has_workers_of_its_own():
     code = """
 import os, threading
 from tinygrad_rnn.kernels import threads
@@ -452,7 +452,7 @@ print("good")
     assert (out.stdout, out.stderr) == ("good\n", "")
 
 
-def test_leaving_is_silent_even_while_a_part_runs():
+def test_I11_leaving_is_silent_even_while_a_part_runs():
     code = """
 import threading, time
 from tinygrad_rnn.kernels import threads
@@ -474,7 +474,7 @@ def test_the_environment_caps_the_threads():
 
 @compiled
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_a_large_product_is_the_same_on_any_number_of_threads(dtype):
+def test_I12_a_large_product_is_the_same_on_any_number_of_threads(dtype):
     before = threads.get_num_threads()
     try:
         for rows, depth, columns in (

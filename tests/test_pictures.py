@@ -101,19 +101,19 @@ def test_the_program_that_is_named_comes_first(bare, monkeypatch):
 
 
 @pytest.mark.parametrize("version", [None, "1.14", "strange"])
-def test_neither_program_nor_library_is_an_error_with_cures(bare, monkeypatch, version):
+def test_L01_neither_program_nor_library_is_an_error_with_cures(bare, monkeypatch, version):
     has_version(monkeypatch, version)
     with pytest.raises(GraphvizNotFound, match=r'pip install "pygraphviz>=2\.0"'):
         picture().render("pdf")
 
 
-def test_a_library_that_fails_is_quoted(bare, monkeypatch):
+def test_L01_a_library_that_fails_is_quoted(bare, monkeypatch):
     stub(bare, monkeypatch, "raise ImportError('no libcairo here')")
     with pytest.raises(RuntimeError, match=r"(?s)pygraphviz failed with code 1.*no libcairo"):
         picture().render("png")
 
 
-def test_a_library_that_hangs_is_stopped(bare, monkeypatch):
+def test_L01_a_library_that_hangs_is_stopped(bare, monkeypatch):
     stub(bare, monkeypatch, "import time; time.sleep(30)")
     monkeypatch.setattr(painting, "TIMEOUT", 0.3)
     with pytest.raises(RuntimeError, match=r"pygraphviz took longer than 0\.3 seconds"):

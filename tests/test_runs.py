@@ -213,7 +213,7 @@ def test_the_run_that_is_damaged_below_can_be_loaded(saved, tmp_path):
 
 
 @pytest.mark.parametrize("part, name, value", DAMAGED)
-def test_a_damaged_run_is_refused_in_a_sentence(part, name, value, saved, monkeypatch):
+def test_J01_J05_J07_a_damaged_run_is_refused_in_a_sentence(part, name, value, saved, monkeypatch):
     made = []
     monkeypatch.setattr(nn, "LanguageModel", lambda *a, **k: made.append(1) or REAL(*a, **k))
     folder = saved(part, name, value)
@@ -233,7 +233,7 @@ def test_a_count_of_windows_that_does_not_fit_the_text(saved, capsys):
     assert "its file was changed" in refusal(capsys, "train", "--resume", str(folder))
 
 
-def test_a_run_from_before_there_were_threads_and_encodings(saved):
+def test_J07_a_run_from_before_there_were_threads_and_encodings(saved):
     folder = saved("settings", "batch", 4)
     arrays, facts = io.load(folder / CHECKPOINT)
     for name in ("threads", "encoding", "max_bytes"):
@@ -442,7 +442,7 @@ def test_both_streams_are_put_back():
 # -- one process at a time, and threads -----------------------------------------------------------
 
 
-def test_a_run_is_trained_by_one_process_at_a_time(saved, tmp_path, capsys, text):
+def test_J09_a_run_is_trained_by_one_process_at_a_time(saved, tmp_path, capsys, text):
     folder = saved("settings", "epochs", 2)
     before = (folder / CHECKPOINT).read_bytes()
     with locked(folder, "--out"):
@@ -460,7 +460,7 @@ def test_a_run_is_trained_by_one_process_at_a_time(saved, tmp_path, capsys, text
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="a process to be killed")
-def test_the_lock_of_a_killed_process_is_gone(tmp_path):
+def test_J09_the_lock_of_a_killed_process_is_gone(tmp_path):
     reader, writer = os.pipe()
     child = os.fork()
     if not child:

@@ -125,7 +125,7 @@ SIZES = [  # T, B, I, H, and how
 
 
 @pytest.mark.parametrize("name", some_compiled(LIBRARY, "RNN", "LSTM", "GRU"))
-def test_cells_of_the_library(name, split):
+def test_M05_M08_cells_of_the_library(name, split):
     for T, B, I, H, how in SIZES if name in ("LSTM", "GRU") else SIZES[:-1]:
         cell = LIBRARY[name](I, H)
         carry = [numbers(k, B, H) for k in range(len(cell.state))]
@@ -248,7 +248,7 @@ def test_rows_of_a_table(split):
             tg.scan(step, tg.Tensor(numbers(0, 9, H)), index)
 
 
-def test_a_weight_computed_outside():
+def test_M03_a_weight_computed_outside():
     made = W * 2
     step = lambda x, h: tg.tanh(x @ made + h @ U)
     x, h = tg.Tensor(numbers(0, 5, B, INPUTS)), tg.Tensor(numbers(1, B, H))
@@ -272,12 +272,12 @@ def test_float32_and_narrow_numbers():
     check(step, begin, [], length=60)
 
 
-def test_an_outer_scan():
+def test_M05_an_outer_scan():
     inner = lambda h: tg.scan(lambda s: tg.tanh(s @ U), h, None, length=2)[0][-1]
     check(lambda x, h: inner(h) + x @ W, [numbers(0, B, H)], [numbers(1, 4, B, INPUTS)], [U, W])
 
 
-def test_no_steps():
+def test_M05_no_steps():
     step = lambda x, h: (tg.tanh(h @ U + x @ W), h.sum(axis=1), h > 0)
     out = tg.scan(step, tg.Tensor(numbers(0, B, H)), numbers(1, 0, B, INPUTS))
     assert [(y.shape, y.dtype) for y in out] == [
@@ -416,7 +416,7 @@ UNSUPPORTED = {
 
 
 @pytest.mark.parametrize("name", UNSUPPORTED)
-def test_what_has_no_compiled_form_runs_unrolled(name):
+def test_M06_what_has_no_compiled_form_runs_unrolled(name):
     step, carry = UNSUPPORTED[name], tg.Tensor(numbers(0, B, H), requires_grad=True)
     caches.programs.clear()
     with pytest.warns(tg.ScanWarning, match="no compiled form, so the steps run one by one") as one:
@@ -513,7 +513,7 @@ def fresh(step, *, T=3, B=B, dtype=np.float64):
     return y
 
 
-def test_what_changes_is_seen(monkeypatch):
+def test_M04_M09_what_changes_is_seen(monkeypatch):
     settings = {"a": 0.31, "flag": True, "f": tg.tanh}
 
     def step(x, h):
@@ -558,7 +558,7 @@ def test_a_gradient_in_a_step_by_what_it_reads_from_outside():
         fresh(lambda x, h: tg.tanh(h + tg.grad((w * w * x * x).mean(), w, create_graph=True)))
 
 
-def test_what_a_step_closes_over_is_seen():
+def test_M03_M04_what_a_step_closes_over_is_seen():
     def made_with(weight, factor):
         return lambda x, h: tg.tanh(x + h @ weight) * factor
 
@@ -576,7 +576,7 @@ def test_what_a_step_closes_over_is_seen():
 
 
 @pytest.mark.compiled
-def test_a_trained_step_is_not_compiled_again(made):
+def test_M04_a_trained_step_is_not_compiled_again(made):
     cell = nn.GRU(H, H, dtype=np.float64, rng=0)
     optimizer = tg.optim.SGD(cell.parameters(), lr=0.1)
     xs, losses = numbers(0, 4, B, H), []
@@ -595,7 +595,7 @@ def test_a_trained_step_is_not_compiled_again(made):
 
 
 @pytest.mark.compiled
-def test_other_numbers_and_lengths_compile_nothing(made):
+def test_I13_other_numbers_and_lengths_compile_nothing(made):
     for k, factor in enumerate([0.31, 0.32, 1e-3, np.pi]):
         step = lambda x, h: tg.tanh(x * factor + h @ U)  # noqa: B023
         fresh(step, T=3 + k)
@@ -650,7 +650,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_a_loop_cannot_follow(name):
+def test_M03_what_a_loop_cannot_follow(name):
     step, words = REFUSED[name]
     with pytest.raises(tg.Untraceable, match=words) as caught:
         tg.scan(step, tg.Tensor(numbers(0, B, H)), numbers(1, 4, B, H))
@@ -660,7 +660,7 @@ def test_what_a_loop_cannot_follow(name):
         tg.scan(step, tg.Tensor(numbers(0, B, H)), numbers(1, 4, B, H), unroll=True)
 
 
-def test_random_numbers_in_a_known_step():
+def test_M03_random_numbers_in_a_known_step():
     """The same ops with a fixed mask are compiled first: what is drawn again is noticed even so."""
     mask = {"draw": lambda: np.ones((B, H))}
     step = lambda x, h: tg.tanh(h * tg.Tensor(mask["draw"]()) + x)
@@ -672,7 +672,7 @@ def test_random_numbers_in_a_known_step():
         tg.scan(step, tg.Tensor(numbers(0, B, H)), numbers(1, 4, B, H))
 
 
-def test_a_step_that_counts_its_calls():
+def test_M03_a_step_that_counts_its_calls():
     calls = []
 
     def step(x, h):
@@ -703,7 +703,7 @@ BAD = [
 
 
 @pytest.mark.parametrize("given, kind, words", BAD, ids=[words for _, _, words in BAD])
-def test_refusals(given, kind, words):
+def test_M01_M02_refusals(given, kind, words):
     how = dict(step=lambda x, h: h + x, carry=numbers(0, B, H), xs=numbers(1, 4, B, H)) | given
     with pytest.raises(kind, match=words):
         tg.scan(**how)
@@ -744,7 +744,7 @@ def test_an_op_of_ones_own(which, made):
 SLOPE = 2.0
 
 
-def test_what_an_op_of_ones_own_reads_is_seen(monkeypatch):
+def test_M04_what_an_op_of_ones_own_reads_is_seen(monkeypatch):
     @tg.pointwise(lambda g, y, x: g * SLOPE)
     def sloped(x):
         return x * SLOPE
@@ -760,7 +760,7 @@ def test_what_an_op_of_ones_own_reads_is_seen(monkeypatch):
 
 
 @pytest.mark.compiled
-def test_an_op_that_numba_does_not_know():
+def test_M06_an_op_that_numba_does_not_know():
     settings = types.SimpleNamespace(slope=2.0)
 
     @tg.pointwise(lambda g, y, x: g * settings.slope)
@@ -779,7 +779,7 @@ def test_an_op_that_numba_does_not_know():
 # -- NaN, threads, time, memory -------------------------------------------------------------------
 
 
-def test_nan_is_found_at_its_step():
+def test_M10_nan_is_found_at_its_step():
     step = lambda x, h: tg.sqrt(h - x)
     x, h = tg.Tensor(np.ones((5, 2))), tg.Tensor(np.full(2, 1.5), requires_grad=True)
     with tg.detect_anomaly(), pytest.raises(RuntimeError, match="NaN from sqrt in t=1"):
@@ -817,7 +817,7 @@ def gradients(cell, xs, seed):
 
 
 @pytest.mark.compiled
-def test_one_thread_and_two():
+def test_I12_one_thread_and_two():
     cell, xs = nn.LSTM(32, 32, dtype=np.float64, rng=0), numbers(0, 40, 32, 32)
     threads, found = tg.get_num_threads(), []
     try:
@@ -864,7 +864,7 @@ def test_denormals_are_zero_in_a_loop_of_float32_and_nowhere_else(split):
 
 
 @pytest.mark.compiled
-def test_callers_at_once(split):
+def test_I03_callers_at_once(split):
     cell = nn.GRU(16, 16, dtype=np.float64, rng=0)
     inputs = [numbers(k, 30, 9, 16) for k in range(4)]
     serial = [gradients(cell, xs, k) for k, xs in enumerate(inputs)]
@@ -885,7 +885,7 @@ def test_callers_at_once(split):
 
 
 @pytest.mark.compiled
-def test_results_stay():
+def test_M08_results_stay():
     """What a caller holds is not written again, by later calls or by the caller."""
     cell, xs = nn.LSTM(32, 32, rng=0), numbers(0, 40, 8, 32).astype(np.float32)
     held = []
@@ -912,7 +912,7 @@ def python(code, **environment):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals")
-def test_interrupted():
+def test_I10_interrupted():
     """Ctrl-C ends a loop between two of its pieces, not when all steps are done."""
     code = """
     import signal, numpy as np, tinygrad_rnn as tg
@@ -988,7 +988,7 @@ NO_NUMBA = {
 
 
 @pytest.mark.parametrize("name", NO_NUMBA)
-def test_without_numba(name):
+def test_I09_without_numba(name):
     before, environment = NO_NUMBA[name]
     code = before + textwrap.dedent("""
     import numpy as np, tinygrad_rnn as tg

@@ -193,7 +193,7 @@ WEIGHTS = [U, W, V, Q, bias, rate]
 
 @pytest.mark.parametrize("how", [{}, {"reverse": True}, {"checkpoint": 3}], ids=str)
 @pytest.mark.parametrize("name", CASES)
-def test_a_scan_in_a_step(name, how):
+def test_M05_a_scan_in_a_step(name, how):
     step, carry, xs = CASES[name]
     source = check(step, carry, xs, WEIGHTS, **how)
     assert name in ("no history", "handed on") or is_loop(source)
@@ -228,7 +228,7 @@ def test_compiled(dtype, tolerance):
 
 
 @pytest.mark.parametrize("last_first", [False, True])
-def test_more_steps_than_are_done_at_a_stretch(last_first):
+def test_M05_more_steps_than_are_done_at_a_stretch(last_first):
     xs = numbers(2, 2, 130, B, I)
     check(of_inputs(last_first), batch, [xs], WEIGHTS, 1e-11)
     check(whole_paths, batch, [xs], WEIGHTS, 1e-11, reverse=last_first)
@@ -246,7 +246,7 @@ def test_the_text_does_not_grow_with_the_steps():
 # -- what else a scan does -------------------------------------------------------------------------
 
 
-def test_second_derivatives():
+def test_M05_second_derivatives():
     def second(unroll):
         given = [tg.tensor(a, requires_grad=True) for a in (batch[0], sequences[0])]
         (ys,) = tg.scan(of_inputs(), *given, unroll=unroll)

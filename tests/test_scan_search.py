@@ -274,7 +274,7 @@ DIFFERENCES = {  # of p (B, H), something that depends on one thing; and two of 
 
 
 @pytest.mark.parametrize("name", DIFFERENCES)
-def test_pairs_that_differ_in_one_thing(name, plain):
+def test_M09_pairs_that_differ_in_one_thing(name, plain):
     """Each after the other in one process: what one compiled never serves the other."""
     make, *values = DIFFERENCES[name]
     rng = random.Random(name)
@@ -346,7 +346,7 @@ def test_what_an_op_reads_elsewhere_is_known_when_it_is_compiled():
             np.testing.assert_allclose(y.data.ravel(), np.cumsum(x.ravel() * value))
 
 
-def test_an_op_made_anew_at_every_call_is_the_same_op(monkeypatch, plain):
+def test_M09_an_op_made_anew_at_every_call_is_the_same_op(monkeypatch, plain):
     made = []
     program_of = compiled.program_of
     monkeypatch.setattr(compiled, "program_of", lambda step: made.append(1) or program_of(step))
@@ -379,7 +379,7 @@ def test_what_is_remembered_has_a_bound_and_can_be_forgotten(monkeypatch, plain)
     np.testing.assert_array_equal(paths, [paths[0]] * 3)
 
 
-def test_what_an_op_reads_must_not_change_before_the_backward_pass(plain):
+def test_M04_what_an_op_reads_must_not_change_before_the_backward_pass(plain):
     set_number(2.0)
     x = tg.tensor(numbers(1, T, B, H), requires_grad=True)
     (y,) = tg.scan(lambda x, h: by_global(x) + h, numbers(2, B, H), x)
@@ -568,7 +568,7 @@ def impure_steps():
 
 
 @pytest.mark.parametrize("name", impure_steps())
-def test_a_step_that_draws_or_counts_is_refused_at_its_first_call(name, plain):
+def test_M03_a_step_that_draws_or_counts_is_refused_at_its_first_call(name, plain):
     """However seldom it makes a difference, and whatever was compiled before."""
     x, h = numbers(1, T, B, H), numbers(2, B, H)
     for before in (False, True):
@@ -847,7 +847,9 @@ CHANGES = [
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda f: f.__name__)
 @pytest.mark.parametrize("kind", LIBRARY)
-def test_a_cell_that_is_changed_between_two_calls_does_what_it_then_says(kind, change, as_python):
+def test_M04_M09_a_cell_that_is_changed_between_two_calls_does_what_it_then_says(
+    kind, change, as_python
+):
     xs = np.random.default_rng(1).normal(size=(3, 2, 3))
 
     def gradients(cell, **how):
@@ -898,7 +900,7 @@ def turning(parts, switch):
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_a_step_that_turns_is_seen_wherever_it_turns(seed, plain):
+def test_M03_a_step_that_turns_is_seen_wherever_it_turns(seed, plain):
     """Whatever a step did at earlier calls, its program is the one that a first call finds."""
     rng = random.Random(seed)
     switch = {name: values[0] for name, values in TURNS.items()}

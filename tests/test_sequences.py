@@ -1164,7 +1164,7 @@ def test_C05_lengths_of_the_other_layout_lead_to_batch_first():
     assert "batch_first" not in str(caught.value)
 
 
-def test_an_exception_in_a_step_names_its_time_and_its_layer():
+def test_M10_an_exception_in_a_step_names_its_time_and_its_layer():
     class Late(Own):
         def step(self, x, a, b):
             if x.data[0, 0] == 3:
