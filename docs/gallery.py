@@ -1,22 +1,13 @@
-"""Every kind of picture, with the lines that made it: `python docs/gallery.py` makes them again.
-
-It writes docs/gallery.md and docs/pictures/*. What the page shows is what was run.
-"""
+"""Every kind of picture, with the lines that make it: a page of the site."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
-from pathlib import Path
-from textwrap import fill
-from typing import Any
-
-DOCS = Path(__file__).parent
-LARGEST, LARGEST_PAGE, LARGEST_OF_ALL = 150_000, 300_000, 2_000_000  # bytes
-WIDE = 140  # letters in a line of the page
 
 HEAD = (
-    "Every picture here was made by the lines above it; `python docs/gallery.py` makes all of them "
-    'again. A picture shows itself in a notebook, and `picture.save("picture.svg")` writes '
+    "Every picture here was made by the lines above it. "
+    'A picture shows itself in a notebook, and `picture.save("picture.svg")` writes '
     "it, or .png and .pdf with graphviz, or .dot of a graph. All can be read without colour: "
     "width, pattern and number say the same. All begin with"
 )
@@ -40,12 +31,6 @@ class Entry:
     words: str
     code: str
     shows: tuple[str, ...] = ("picture",)
-
-    @property
-    def files(self) -> dict[str, str]:
-        """The file that each of the names is written to; the only one needs no name of its own."""
-        alone = {"picture": f"{self.name}.svg", "page": f"{self.name}.html"}
-        return {shown: alone.get(shown, f"{self.name}-{shown}.svg") for shown in self.shows}
 
 
 ENTRIES = [
@@ -348,55 +333,21 @@ page = tg.explain(loss, title="Back through four steps", text="+-+-")
 ]
 
 
-def made(entry: Entry) -> dict[str, Any]:
-    """Run the code of an entry; what it shows, by file."""
-    names: dict[str, Any] = {}
-    exec(compile(START + entry.code, f"gallery: {entry.name}", "exec"), names)
-    found = {shown: names[shown] for shown in entry.shows}
-    return {file: found[shown] for shown, file in entry.files.items()}
+def cell(shown: str, words: str) -> str:
+    """A cell that shows a picture, with words for those who do not see it, or a page."""
+    options = f"tags: [remove-input]\nmystnb:\n  image:\n    alt: {json.dumps(words)}"
+    return f"```{{code-cell}}\n---\n{options}\n---\n{shown}\n```\n"
 
 
-def text_of(shown: Any) -> str:
-    """A picture as SVG, a page as HTML."""
-    return shown.svg if hasattr(shown, "svg") else shown.html
-
-
-def page() -> str:
-    """The page as Markdown."""
-    parts = ["# Pictures\n", f"{fill(HEAD, WIDE)}\n", f"```python\n{START}```\n"]
+def pages() -> dict[str, str]:
+    """The page of the site, by its file: the code of each entry, and what it shows."""
+    parts = ["# Pictures\n", f"{HEAD}\n", f"```python\n{START}```\n"]
     for entry in ENTRIES:
-        parts += [f"## {entry.title}\n", f"{fill(entry.words, WIDE)}\n"]
-        parts.append(f"```python\n{entry.code.strip()}\n```\n")
-        for shown, file in entry.files.items():
-            if shown == "page":
-                parts.append(f"[{entry.title}](pictures/{file}) (open it in a browser)\n")
-            else:
-                words = entry.title if shown == "picture" else f"{entry.title}: {shown}"
-                parts.append(f"![{words}](pictures/{file})\n")
-    return "\n".join(parts)
-
-
-def check(sizes: dict[str, int]) -> None:
-    """Refuse files that are too large to be kept beside the code."""
-    large = {f: n for f, n in sizes.items() if n > (LARGEST, LARGEST_PAGE)[f.endswith(".html")]}
-    if large or sum(sizes.values()) > LARGEST_OF_ALL:
-        raise SystemExit(f"pictures are too large: {large or sizes}")
-
-
-def main() -> None:
-    found = {file: text_of(x) for entry in ENTRIES for file, x in made(entry).items()}
-    sizes = {file: len(text.encode("utf-8")) for file, text in found.items()}
-    check(sizes)
-    folder = DOCS / "pictures"
-    folder.mkdir(exist_ok=True)
-    for path in folder.iterdir():
-        if path.name not in found:
-            path.unlink()
-    for file, text in found.items():
-        (folder / file).write_text(text, encoding="utf-8", newline="\n")
-        print(f"{sizes[file]:>8,} bytes  {file}")
-    (DOCS / "gallery.md").write_text(page(), encoding="utf-8", newline="\n")
-
-
-if __name__ == "__main__":
-    main()
+        parts += [f"## {entry.title}\n", f"{entry.words}\n"]
+        alone = len(entry.shows) == 1
+        code = f"```python\n{entry.code.strip()}\n"
+        for shown in entry.shows:
+            words = entry.title if alone else f"{entry.title}: {shown}"
+            parts.append(code + "```\n" if shown == entry.shows[0] else "")
+            parts.append(cell(shown, words))
+    return {"gallery.md": "\n".join(parts)}

@@ -1,14 +1,12 @@
-"""The table of all ops, from their declarations: `python docs/ops.py` writes docs/ops.md again."""
+"""The table of all ops, from their declarations: a page of the site."""
 
 import inspect
 import re
-from pathlib import Path
 
 import numpy as np
 
 from tinygrad_rnn import ops
 
-PAGE = Path(__file__).with_name("ops.md")
 HEAD = """\
 # All ops
 
@@ -17,7 +15,7 @@ last column means here what it means there, and `np.tanh(tensor)` is `tg.tanh(te
 `help(tg.tanh)` says shapes, dtypes, errors, and what the derivative is where there is a choice.
 Lists and arrays are taken as tensors are; of arrays alone an op gives an array.
 
-This page is made from the declarations by `python docs/ops.py`.
+This page is made from the declarations.
 """
 
 
@@ -49,5 +47,6 @@ def text():
     return "\n".join(parts) + "\n"
 
 
-if __name__ == "__main__":
-    PAGE.write_text(text(), "utf-8")
+def pages():
+    """The page, by its file."""
+    return {"ops.md": text()}

@@ -4,34 +4,16 @@ import doctest
 import pydoc
 import runpy
 from importlib import import_module
-from inspect import ismemberdescriptor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.nn.elsewhere import Absent
 
 HOME = Path(tg.__file__).parent
-PACKAGES = {
-    name: getattr(tg, name) for name in ("data", "io", "lab", "nn", "optim", "transforms", "view")
-}
-PACKAGES |= {m.__name__: m for m in tg.ops.MODULES}
-PUBLIC = {
-    f"{package}.{name}": getattr(module, name)
-    for package, module in PACKAGES.items()
-    for name in module.__all__
-    if callable(getattr(module, name))
-}
-TOP = {*tg.__all__} - {*tg.ops.__all__, *PACKAGES}
-PUBLIC |= {name: getattr(tg, name) for name in sorted(TOP)}
-PUBLIC |= {  # what tensors have that is no op: slots are in the docstring of the class
-    f"Tensor.{name}": f
-    for name, f in vars(tg.Tensor).items()
-    if not (name.startswith("_") or name in tg.ops.__all__ or ismemberdescriptor(f))
-    if not isinstance(f, Absent)
-}
+REFERENCE = runpy.run_path(str(HOME.parent / "docs/reference.py"))
+PUBLIC = {name: f for page in REFERENCE["names"]().values() for name, f in page.items()}
 
 
 @pytest.mark.parametrize("name", PUBLIC)
@@ -66,7 +48,6 @@ def test_a_package_says_what_is_public(path):
     assert all(hasattr(package, word) and word in helped for word in package.__all__)
 
 
-def test_the_page_of_ops_is_made_from_the_declarations():
-    path = Path(__file__).parent.parent / "docs/ops.py"
-    page = runpy.run_path(str(path))
-    assert path.with_name("ops.md").read_text("utf-8") == page["text"](), "run python docs/ops.py"
+def test_a_public_name_without_an_example_is_refused_by_the_reference():
+    with pytest.raises(SystemExit, match="mute is public and has no example"):
+        REFERENCE["entry"]("mute", lambda x: x)

@@ -16,7 +16,7 @@ The same work in this library, in PyTorch and in JAX, in turn within one process
 over rounds, and say at their head which is over which. The whole page is made by one command, on
 the machine that it names; such machines are shared, so compare within a row, not between rows.
 
-```sh
+```console
 pip install '.[bench]' && python tests/benchmarks/scan.py --markdown docs/performance.md
 ```
 

@@ -1,0 +1,158 @@
+"""Build the site in every language: `python docs/build.py` writes build/site/index.html.
+
+Needs `pip install -e '.[docs]'`. Pages are the Markdown files of docs/, and those that are made
+here: the reference, the gallery, the table of ops. Every Python and shell block on them is run,
+once for all languages. A warning, an error in a block, a dead link, a public name without an
+example and a sentence without its translation are errors.
+
+    --update    write sentences that have no translation yet into docs/locale/, to be filled in
+    --only en   one language
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+DOCS = Path(__file__).resolve().parent
+ROOT = DOCS.parent
+BUILD = ROOT / "build" / "site"
+SOURCE = BUILD / "source"
+LANGUAGES = {"en": "en", "zh": "zh_CN"}
+NOTEBOOK = "---\nfile_format: mystnb\nkernelspec:\n  name: python3\n---\n"
+RUN = re.compile(r"^```(python|sh)\n", re.M)
+CODE = re.compile(r"\]\((?:\.\./)+((?:tinygrad_rnn|tests|examples)(?:/[\w./-]*)?)\)")
+
+
+def executed(text: str) -> str:
+    """A page whose Python and shell blocks are cells, which are run."""
+    if not RUN.search(text) and "{code-cell}" not in text:
+        return text
+    cell = {"python": "```{code-cell}\n", "sh": "```{code-cell}\n%%sh\n"}
+    return NOTEBOOK + RUN.sub(lambda found: cell[found[1]], text)
+
+
+def sources(text: str, folder: str) -> str:
+    """A page whose links to the code lead to pages that show it."""
+
+    def page(found: re.Match[str]) -> str:
+        path = found[1].rstrip("/")
+        if not (ROOT / path).exists():
+            raise SystemExit(f"a page links to {path}, which is not there")
+        return f"]({'../' * folder.count('/')}code/{shown(path)}.md)"
+
+    return CODE.sub(page, text)
+
+
+def shown(path: str) -> str:
+    """Make the page of a file of code, or of the folder's files, and return its name."""
+    name = path.replace("/", ".")
+    page = SOURCE / "code" / f"{name}.md"
+    if not page.exists():
+        page.parent.mkdir(exist_ok=True)
+        page.write_text("", "utf-8")
+        target = ROOT / path
+        if target.is_dir():
+            files = sorted(p for p in target.rglob("*.py") if p.name != "__init__.py")
+            inside = [p.relative_to(ROOT).as_posix() for p in files]
+            body = "\n".join(f"- [{p}]({shown(p)}.md)" for p in inside)
+        else:
+            body = f"```{{literalinclude}} {os.path.relpath(target, page.parent)}\n:linenos:\n```"
+        page.write_text(f"---\norphan: true\nno-search: true\n---\n# {path}\n\n{body}\n", "utf-8")
+    return name
+
+
+def write(name: str, text: str) -> None:
+    """A page of the site's source."""
+    path = SOURCE / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = executed(sources(text, name))
+    if not path.exists() or path.read_text("utf-8") != text:
+        path.write_text(text, "utf-8")
+
+
+def prepare() -> None:
+    """Write the source of the site: pages as they are kept, and pages that are made."""
+    shutil.rmtree(SOURCE, ignore_errors=True)
+    SOURCE.mkdir(parents=True)
+    for path in sorted(DOCS.rglob("*.md")):
+        write(path.relative_to(DOCS).as_posix(), path.read_text("utf-8"))
+    for name in ("conf.py", "site"):
+        (SOURCE / name).symlink_to(DOCS / name)
+    for maker in ("ops", "gallery", "reference"):
+        for name, text in runpy.run_path(str(DOCS / f"{maker}.py"))["pages"]().items():
+            write(name, text)
+
+
+def sphinx(builder: str, target: Path, language: str = "en") -> None:
+    """Run Sphinx; a warning is an error."""
+    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", builder]
+    folders = ["-d", str(BUILD / "doctrees" / language), str(SOURCE), str(target)]
+    done = subprocess.run([*command, "-D", f"language={language}", *folders], cwd=ROOT)
+    if done.returncode:
+        raise SystemExit(f"the site was not built: {builder} in {language}")
+
+
+def spoken(words: str) -> bool:
+    """Whether a message holds words, and not only code, numbers and formulas."""
+    bare = re.sub(r"`[^`]*`|\$[^$]*\$|\]\([^)]*\)|<[^>]*>", "", words)
+    return bool(re.search(r"[a-z]{2,}", bare))
+
+
+def translations(update: bool) -> None:
+    """Refuse a sentence that has no Chinese; with `update`, write it where it is to be filled in.
+
+    Of the reference only the frame and the first sentences are asked for.
+    """
+    from babel.messages.catalog import Catalog
+    from babel.messages.pofile import read_po, write_po
+
+    templates, missing = BUILD / "gettext", []
+    shutil.rmtree(templates, ignore_errors=True)
+    sphinx("gettext", templates)
+    first = set(json.loads((SOURCE / "first.json").read_text("utf-8")))
+    for template in sorted(templates.rglob("*.pot")):
+        name = template.relative_to(templates).with_suffix(".po")
+        path = DOCS / "locale" / "zh_CN" / "LC_MESSAGES" / name
+        kept = read_po(path.open("rb"), locale="zh_CN") if path.exists() else Catalog("zh_CN")
+        found = Catalog("zh_CN", header_comment="")
+        for message in read_po(template.open("rb")):
+            wanted = name.parts[0] != "reference" or message.id in first
+            if message.id and spoken(message.id) and name.parts[0] != "code" and wanted:
+                known = kept.get(message.id)
+                found.add(message.id, known.string if known and not known.fuzzy else "")
+        missing += [(name, m.id) for m in found if m.id and not m.string]
+        if update and len(found):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("wb") as file:
+                write_po(file, found, width=0, omit_header=False)
+    for name, words in [] if update else missing[:40]:
+        print(f"{name}: not translated: {words!r}", file=sys.stderr)
+    if missing and not update:
+        raise SystemExit(f"{len(missing)} sentences have no Chinese (--update lists them all)")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--update", action="store_true", help="list what is to be translated")
+    parser.add_argument("--only", choices=LANGUAGES, help="build one language")
+    asked = parser.parse_args()
+    prepare()
+    if asked.update or not asked.only:
+        translations(asked.update)
+    for folder in [asked.only] if asked.only else LANGUAGES:
+        shutil.rmtree(BUILD / folder, ignore_errors=True)
+        sphinx("html", BUILD / folder, LANGUAGES[folder])
+    shutil.copy(DOCS / "site" / "choose.html", BUILD / "index.html")
+    print(BUILD / "index.html")
+
+
+if __name__ == "__main__":
+    main()

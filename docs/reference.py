@@ -1,0 +1,130 @@
+"""The reference: a page for each package, from the docstrings of every public name.
+
+What stands here is what `help()` shows. A public name without an example is refused.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from importlib import import_module
+from typing import Any
+
+import tinygrad_rnn as tg
+from tinygrad_rnn.nn.elsewhere import Absent
+
+PLACES = ("nn", "optim", "data", "io", "lab", "transforms", "view")
+PACKAGES = {name: import_module(f"tinygrad_rnn.{name}") for name in PLACES}
+SPECIAL = ("__call__", "__init__")
+
+
+def names() -> dict[str, dict[str, Any]]:
+    """Every public name and what it is, by the page that it stands on."""
+    top = [n for n in tg.__all__ if n not in (*tg.ops.__all__, *PLACES, "ops")]
+    found = {"tensors": {name: getattr(tg, name) for name in top}}
+    found["tensors"] |= {
+        f"Tensor.{name}": f
+        for name, f in vars(tg.Tensor).items()
+        if not (name.startswith("_") or name in tg.ops.__all__ or inspect.ismemberdescriptor(f))
+        if not isinstance(f, Absent)
+    }
+    for module in tg.ops.MODULES:
+        place = module.__name__.rpartition(".")[2]
+        found[f"ops.{place}"] = {name: getattr(module, name) for name in module.__all__}
+    for place, package in PACKAGES.items():
+        found[place] = {f"{place}.{name}": getattr(package, name) for name in package.__all__}
+    return {page: {n: x for n, x in all.items() if callable(x)} for page, all in found.items()}
+
+
+def escaped(text: str) -> str:
+    """Plain text as Markdown that shows it; `code` stays code."""
+    parts = re.split(r"(`[^`\n]*`)", text)
+    return "".join(
+        part if number % 2 else re.sub(r"([\\*_<>\[\]$|~#])", r"\\\1", part)
+        for number, part in enumerate(parts)
+    )
+
+
+def markdown(text: str) -> str:
+    """A docstring as Markdown: its examples as sessions, its indented lines as they are."""
+    found, session = [], False
+    for paragraph in re.split(r"\n\s*\n", text):
+        lines = paragraph.strip("\n").splitlines()
+        if lines and lines[0].lstrip().startswith(">>>"):
+            found.append("```pycon\n" + inspect.cleandoc("\n".join(["", *lines])) + "\n```")
+            session = True
+        elif session and lines and lines[0].startswith("    "):
+            found[-1] = found[-1][:-3] + "\n".join(lines) + "\n```"
+        elif lines and lines[0].startswith("    "):
+            found.append("```text\n" + "\n".join(lines) + "\n```")
+        else:
+            found.append("\n".join(map(escaped, lines)))
+    return "\n\n".join(found)
+
+
+def signature(f: Any) -> str:
+    """How it is called, without types, which the text says better."""
+    try:
+        given = inspect.signature(getattr(f, "body", f))
+    except (TypeError, ValueError):
+        return "()"
+    plain = [p.replace(annotation=p.empty) for p in given.parameters.values()]
+    text = str(given.replace(parameters=plain, return_annotation=given.empty))
+    return re.sub(r"<(?:class|function|object) '?(?:[\w.]+\.)?(\w+)[^>]*>", r"\1", text)
+
+
+def methods(kind: type) -> dict[str, Any]:
+    """The public methods that a class has of its own, and that say what they do."""
+    return {
+        name: f
+        for name, f in vars(kind).items()
+        if (inspect.isfunction(f) or isinstance(f, (property, classmethod, staticmethod)))
+        if (not name.startswith("_") or name == "__call__") and inspect.getdoc(f)
+        and not isinstance(f, Absent)
+    }  # fmt: skip
+
+
+def entry(name: str, f: Any) -> str:
+    """One public name."""
+    text = inspect.getdoc(f) or ""
+    if ">>>" not in text:
+        raise SystemExit(f"tg.{name} is public and has no example in its docstring")
+    kind = "class" if inspect.isclass(f) else "property" if isinstance(f, property) else "function"
+    parts = [f":::::{{py:{kind}}} tg.{name}{'' if kind == 'property' else signature(f)}\n"]
+    parts.append(markdown(text) + "\n")
+    for method, g in methods(f).items() if kind == "class" and f is not tg.Tensor else ():
+        known = "property" if isinstance(g, property) else "method"
+        called = getattr(g, "__func__", g)
+        given = "" if known == "property" else signature(called).replace("(self, ", "(", 1)
+        given = given.replace("(self)", "()", 1)
+        parts.append(f"::::{{py:{known}}} {method}{given}\n\n{markdown(inspect.getdoc(g) or '')}\n")
+        parts.append("::::\n")
+    return "\n".join([*parts, ":::::\n"])
+
+
+def title(page: str) -> tuple[str, str]:
+    """A page's heading and its first sentence, from the docstring of its package."""
+    if page == "tensors":
+        return "tg", "Tensors, gradients, loops and what else stands at the top."
+    module = PACKAGES.get(page) or import_module(f"tinygrad_rnn.{page}")
+    sentence = (inspect.getdoc(module) or "").splitlines()[0]
+    return (f"tg.{page}", sentence) if page in PACKAGES else (sentence.rstrip(".:"), "")
+
+
+def pages() -> dict[str, str]:
+    """The pages of the reference, by file."""
+    made, first = {}, {"Reference"}
+    for page, all in names().items():
+        head, sentence = title(page)
+        body = "\n".join(entry(name, f) for name, f in all.items())
+        made[f"reference/{page}.md"] = f"# {head}\n\n{escaped(sentence)}\n\n{body}"
+        first |= {head, escaped(sentence)}
+        first |= {
+            escaped((inspect.getdoc(f) or "").split("\n\n")[0].replace("\n", " "))
+            for f in all.values()
+        }
+    words = "Every public name: how it is called, what it means, shapes, errors, and an example."
+    listed = "\n".join(made).replace("reference/", "")
+    made["reference/index.md"] = f"# Reference\n\n{words}\n\n```{{toctree}}\n{listed}\n```\n"
+    return made | {"first.json": json.dumps(sorted(first | {words}), ensure_ascii=False)}
