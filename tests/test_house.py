@@ -3,6 +3,7 @@
 import ast
 import io
 import re
+import runpy
 import subprocess
 import sys
 import tokenize
@@ -249,6 +250,15 @@ def test_every_row_of_the_catalogue_of_bad_input_has_a_test():
     assert len(catalogue.ROWS) == 161
     without = {row for row, tests in catalogue.tests_of_rows().items() if not tests}
     assert without <= set(OPEN.split()), "a test's name carries its row: see tests/catalogue.py"
+
+
+def test_the_page_of_refusals_shows_what_is_raised_in_every_row_that_has_an_error():
+    path = ROOT / "docs/errors.py"
+    page = runpy.run_path(str(path))
+    found = page["text"]()
+    assert path.with_name("errors.md").read_text("utf-8") == found, "run python docs/errors.py"
+    raising = {row for row, (*_, gets) in catalogue.ROWS.items() if re.search("Error|refus", gets)}
+    assert raising <= page["rows"]()
 
 
 def test_what_tensors_spell_is_written_down_for_type_checkers():
