@@ -51,9 +51,9 @@ def same_checkpoint(one, other):
 def test_a_run_leaves_a_model_a_curve_and_a_graph(text, cell, capsys, tmp_path):
     assert main(["train", text, *SMALL, "--cell", cell, "--epochs", "2"]) == 0
     folder = tmp_path / "runs" / f"{cell}-1"
-    kept = ["checkpoint.safetensors", "graph.svg", "loss.svg"]
+    kept = ["best.safetensors", "checkpoint.safetensors", "graph.svg", "loss.svg"]
     assert sorted(p.name for p in folder.iterdir()) == kept
-    for name in kept[1:]:
+    for name in kept[2:]:
         assert (folder / name).read_text("utf-8").startswith("<svg")
     out = capsys.readouterr().out
     assert re.search(r"done: \d\.\d{3} bits per character on the held-out text", out)
@@ -242,9 +242,10 @@ def test_runs_that_cannot_be_continued(text, tmp_path, capsys):
     assert "it has changed" in refusal(capsys, "train", "--resume", "run", "--epochs", "2")
     io.save("other.safetensors", {"a": np.ones(2)}, {"b": 1})
     assert "not of a run" in refusal(capsys, "sample", "other.safetensors")
-    whole = (tmp_path / "run/checkpoint.safetensors").read_bytes()
-    (tmp_path / "run/checkpoint.safetensors").write_bytes(whole[:-10])
-    assert "checkpoint" in refusal(capsys, "sample", "run")
+    for name, command in (("best", ["sample"]), ("checkpoint", ["train", "--resume"])):
+        whole = (tmp_path / f"run/{name}.safetensors").read_bytes()
+        (tmp_path / f"run/{name}.safetensors").write_bytes(whole[:-10])
+        assert f"{name}.safetensors" in refusal(capsys, *command, "run")
 
 
 @pytest.mark.parametrize(

@@ -491,3 +491,29 @@ def test_what_a_layer_taught_by_targets_reads_is_named():
     ys, _ = cell(np.ones((3, 1, 2)), targets=np.ones((3, 1, 1)), unroll=True)
     named = [x.inputs[0].name for x in history([ys]) if x.op and x.inputs[-1] is cell.Wo]
     assert named == ["target", "target", "o0"]
+
+
+@pytest.mark.compiled
+def test_what_is_frozen_gets_no_gradient_until_it_is_trained_again():
+    layer = nn.Recurrent(nn.LSTM(2, 3, rng=0), nn.GRU(3, 3, rng=1))
+    xs = np.ones((4, 2, 2), np.float32)
+
+    def moved():
+        layer.zero_grad()
+        (layer(xs)[0] ** 2).sum().backward()
+        return {name for name, x in every.items() if x.grad is not None}
+
+    every = dict(layer.named_parameters())
+    first = {name for name in every if name.startswith("cells.0")}
+    assert moved() == every.keys()
+    every["cells.1.Wx"].grad = None
+    before = layer.cells[0].freeze().state_dict()
+    for x in every.values():
+        x.grad = None
+    assert moved() == every.keys() - first == {name for name, _ in layer.named_parameters()}
+    assert before.keys() == {name.removeprefix("cells.0.") for name in first}
+    layer.freeze()  # twice, the first cell's are still known
+    assert layer.parameters() == [] and layer.state_dict().keys() == every.keys()
+    assert layer(xs)[0].requires_grad is False
+    layer.freeze(False)
+    assert moved() == every.keys()

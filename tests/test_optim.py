@@ -147,3 +147,20 @@ def test_a_nan_in_the_data_is_said_to_be_there(name):
             np.errstate(all="ignore"),
         ):
             list(optim.truncated_bptt(line.loss, [(huge, FINE)], optim.SGD(line, 0.1)))
+
+
+def test_early_stopping_gives_the_best_weights_back():
+    layer = nn.Linear(2, 1, rng=0)
+    stopping = optim.EarlyStopping(layer, patience=2)
+    with pytest.raises(RuntimeError, match="no weights were kept"):
+        stopping.restore()
+    seen = []
+    for cost in (2.0, np.nan, 1.0, 1.0, np.inf):
+        layer.W.data = layer.W.data + 1
+        seen.append((layer.W.data, stopping.step(cost), stopping.since))
+    assert [(end, since) for _, end, since in seen] == [
+        (False, 0), (False, 1), (False, 0), (False, 1), (True, 2)
+    ]  # fmt: skip
+    assert stopping.restore() == 1.0 and np.array_equal(layer.W.data, seen[2][0])
+    with pytest.raises(ValueError, match="patience: expected at least 1, got 0"):
+        optim.EarlyStopping(layer, patience=0)

@@ -15,7 +15,7 @@ from tinygrad_rnn import data, io, nn
 from tinygrad_rnn.cli import limits, lock, train
 from tinygrad_rnn.cli.lock import locked
 from tinygrad_rnn.cli.main import main
-from tinygrad_rnn.cli.run import CHECKPOINT, Corpus, Run, Settings
+from tinygrad_rnn.cli.run import BEST, CHECKPOINT, Corpus, Run, Settings
 from tinygrad_rnn.cli.voice import Voice, voices
 
 TEXT = "the quick brown fox jumps over the lazy dog\n" * 20
@@ -45,6 +45,28 @@ def refusal(capsys, *arguments):
     lines = said.err.strip().splitlines()
     assert len(lines) == 1 and lines[0].startswith("tinygrad-rnn: ") and not said.out, said
     return lines[0]
+
+
+# -- when it stops --------------------------------------------------------------------------------
+
+
+def test_a_run_keeps_its_best_epoch_and_ends_when_no_better_one_comes(text, capsys, monkeypatch):
+    costs = iter([3.0, 2.0, 2.5, 2.25, 2.75, 1.5, 1.75])
+    monkeypatch.setattr(train, "judge", lambda run, index: next(costs))
+    words = [f"--{name}={size}" for name, size in (SIZES | {"epochs": 6}).items()]
+    assert main(["train", text, *words, "--patience", "2", "--out", "run", "--quiet"]) == 0
+    said = capsys.readouterr().out
+    assert "2.000 after epoch 2" in said and "the last 2 epochs were no better" in said
+    last, best = Run.load("run"), Run.load("run", BEST)
+    assert (last.epoch, last.best, best.epoch) == (4, 2, 2) and last.over
+    assert len(best.bits) == len(last.bits) // 2
+    assert not np.array_equal(best.model.output.W.data, last.model.output.W.data)
+    assert "--patience 4" in refusal(capsys, "train", "--resume", "run")
+    assert main(["train", "--resume", "run", "--patience", "4", "--quiet"]) == 0
+    assert [bits for _, bits in Run.load("run").judged] == [3.0, 2.0, 2.5, 2.25, 2.75, 1.5]
+    assert Run.load("run", BEST).epoch == 6
+    capsys.readouterr()
+    assert "--epochs 12" in refusal(capsys, "train", "--resume", "run")
 
 
 # -- what training computes -----------------------------------------------------------------------

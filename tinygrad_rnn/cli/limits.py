@@ -43,6 +43,7 @@ class Settings(Sizes):
     seed: int = 0
     encoding: str = "utf-8"
     max_bytes: int = MAX_BYTES
+    patience: int | None = None  # epochs without a better one before it ends; None: all of them
     threads: int | None = None  # None: as many as there are cores
 
 
@@ -64,7 +65,7 @@ def _perhaps(rule: Rule) -> Rule:
 _SIZES = ("hidden", "layers", "embedding", "batch", "window", "epochs", "max_bytes", "length")
 RULES: dict[str, Rule] = {
     **dict.fromkeys(_SIZES, _from(1)),
-    **dict.fromkeys(("steps", "threads"), _perhaps(_from(1))),
+    **dict.fromkeys(("steps", "threads", "patience"), _perhaps(_from(1))),
     **dict.fromkeys(("epoch", "done"), _from(0)),
     "seed": _from(0),
     "text": _perhaps(("the path of a file", lambda x: type(x) is str and x != "")),

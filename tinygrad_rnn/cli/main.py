@@ -87,7 +87,7 @@ def _add_train(commands: Commands) -> None:
         help="learn to continue a text, character by character",
         description="Learn to continue a text, character by character; of a short one, in fewer "
         "sequences and windows unless they are given. Leaves in the run's folder the checkpoint, "
-        "the loss curve and the drawn graph of a few steps. Ctrl-C saves and ends.",
+        "the best epoch, the loss curve and the drawn graph of a few steps. Ctrl-C saves and ends.",
     )
     text = "a text file (default: Python's own reference)"
     train.add_argument("text", nargs="?", metavar="TEXT", help=text)
@@ -98,13 +98,19 @@ def _add_train(commands: Commands) -> None:
     train.add_argument("--quiet", action="store_true", help="no progress bar and no samples")
     usual = asdict(Settings())
     _options(train, {name: usual[name] for name in OPTIONS if name in usual}, kept=True)
+    words = "end after N epochs that were no better on the held-out text (default: go through all)"
+    train.add_argument("--patience", **_number(words))
     words = "default one for each core; the last bits depend on it, so a run keeps its number"
     train.add_argument("--threads", **_number(words))
 
 
 def _add_sample(commands: Commands) -> None:
     sample = commands.add_parser("sample", help="continue a prompt with a trained model")
-    sample.add_argument("run", metavar="RUN", help="a run's folder, or a checkpoint file")
+    sample.add_argument(
+        "run",
+        metavar="RUN",
+        help="a run's folder, of which the best epoch is taken, or a checkpoint file",
+    )
     sample.add_argument("--prompt", default="\n", metavar="S", help="what to begin from")
     _options(sample, {"length": 500, "temperature": 0.7})
     sample.add_argument("--seed", **_number("for the same text again", int))

@@ -15,8 +15,13 @@ from .. import data, io, nn, optim
 from ..tensor import Tensor
 from .limits import Settings, check, weights
 
-LATER = {"encoding", "max_bytes", "threads"}  # settings that a run of 0.1.0 does not have
-CHECKPOINT, CURVE, GRAPH = "checkpoint.safetensors", "loss.svg", "graph.svg"
+LATER = {"encoding", "max_bytes", "patience", "threads"}  # settings that a run of 0.1.0 lacks
+CHECKPOINT, BEST, CURVE, GRAPH = (
+    "checkpoint.safetensors",
+    "best.safetensors",
+    "loss.svg",
+    "graph.svg",
+)
 
 
 @dataclass
@@ -93,7 +98,19 @@ class Run:
         arrays["judged"] = np.array(self.judged, np.float64).reshape(-1, 2)
         return arrays
 
-    def save(self) -> None:
+    @property
+    def best(self) -> int:
+        """The epoch that did best on the held-out text, 0 before the first."""
+        costs = [bits for _, bits in self.judged]
+        return costs.index(min(costs)) + 1 if costs else 0
+
+    @property
+    def over(self) -> bool:
+        """Whether all epochs are done, or the last `patience` of them were no better."""
+        patience = self.settings.patience or self.settings.epochs
+        return self.epoch >= min(self.settings.epochs, self.best + patience)
+
+    def save(self, name: str = CHECKPOINT) -> None:
         """Write the checkpoint, whole or not at all."""
         metadata = {
             "settings": asdict(self.settings),
@@ -103,16 +120,19 @@ class Run:
             "done": self.done,
             "random": self.rng.bit_generator.state,
         }
-        io.save(self.folder / CHECKPOINT, self._arrays(), metadata)
+        io.save(self.folder / name, self._arrays(), metadata)
 
     @classmethod
-    def load(cls, path: str | Path) -> Run:
+    def load(cls, path: str | Path, name: str = CHECKPOINT) -> Run:
         """A run from its folder or checkpoint file; CheckpointError says what is wrong.
 
-        Nothing is made before the settings hold for the command line, and fit the arrays.
+        name: which file of the folder, where it has that one. Nothing is made before the settings
+        hold for the command line, and fit the arrays.
         """
         path = Path(path)
-        file = path / CHECKPOINT if path.is_dir() else path
+        file = path
+        if path.is_dir():
+            file = path / (name if (path / name).exists() else CHECKPOINT)
         if not file.exists():
             raise io.CheckpointError(f"there is no run at {path}; tinygrad-rnn train makes one")
         arrays, metadata = io.load(file)

@@ -7,14 +7,14 @@ import sys
 
 from .. import data
 from .limits import check, option
-from .run import Run
+from .run import BEST, Run
 
 
 def sample(options: argparse.Namespace) -> int:
     """Print the prompt and what follows it, character by character."""
     given = {"temperature": options.temperature, "seed": options.seed or 0}
     check(given, option)
-    run = Run.load(options.run)
+    run = Run.load(options.run, BEST)
     vocabulary = data.Vocabulary(run.characters)
     prompt = options.prompt
     if prompt == "\n" and prompt not in run.characters:

@@ -25,7 +25,7 @@ from ..view import curve, draw
 from .limits import check, check_memory, option
 from .lock import locked
 from .main import STOPPED
-from .run import CHECKPOINT, CURVE, GRAPH, Corpus, Run, Settings, fresh_folder
+from .run import BEST, CHECKPOINT, CURVE, GRAPH, Corpus, Run, Settings, fresh_folder
 
 Say: TypeAlias = Callable[[str], None]
 
@@ -51,7 +51,7 @@ def _learn(run: Run, corpus: Corpus, *, quiet: bool) -> int:
             _draw_curve(run)
     run.save()
     _draw_curve(run)
-    if stopped and run.epoch < run.settings.epochs:
+    if stopped and not run.over:
         print(f"stopped; go on with: tinygrad-rnn train --resume {_quoted(run)}", flush=True)
         return STOPPED
     _draw_graph(run, corpus)
@@ -107,7 +107,7 @@ def _source(path: str | None, given: dict[str, object]) -> Run | None:
     """The run whose weights a new one begins with; its sizes become those that are given."""
     if path is None:
         return None
-    source = Run.load(path)
+    source = Run.load(path, BEST)
     sizes = source.settings.sizes()
     for name in sizes.keys() & given.keys():
         if given[name] != sizes[name]:
@@ -154,12 +154,12 @@ def _check_folder(folder: Path) -> None:
 
 
 def _resume(options: argparse.Namespace, given: dict[str, object]) -> tuple[Run, Corpus]:
-    extra = sorted(set(given) - {"epochs", "text", "encoding", "max_bytes"})
+    extra = sorted(set(given) - {"epochs", "patience", "text", "encoding", "max_bytes"})
     for name, there in (("out", options.out), ("from", options.source), *((n, n) for n in extra)):
         if there:
             raise ValueError(
-                f"--resume continues a run as it is: {option(name)} cannot change. Only --epochs "
-                "and the place and --encoding of TEXT can."
+                f"--resume continues a run as it is: {option(name)} cannot change. Only --epochs, "
+                "--patience and the place and --encoding of TEXT can."
             )
     run = Run.load(options.resume)
     run.settings = replace(run.settings, **given)  # type: ignore[arg-type]
@@ -183,10 +183,12 @@ def _resume(options: argparse.Namespace, given: dict[str, object]) -> tuple[Run,
         )
     _check_size(run.settings, corpus)
     whole = all((run.folder / name).exists() for name in (CURVE, GRAPH))
-    if run.epoch >= run.settings.epochs and whole:
+    if run.over and whole:
+        early = run.epoch < run.settings.epochs
+        more = f"--patience {2 * (run.epoch - run.best)}" if early else f"--epochs {2 * run.epoch}"
         raise ValueError(
-            f"--resume: {run.folder} has finished its {run.epoch} epochs. Give more: "
-            f"--epochs {2 * run.epoch}"
+            f"--resume: {run.folder} has finished its {run.epoch} epochs"
+            f"{f', the last {run.epoch - run.best} of them no better' * early}. Give more: {more}"
         )
     return run, corpus
 
@@ -236,7 +238,7 @@ def _epochs(run: Run, corpus: Corpus, say: Say, stopped: list[int], *, quiet: bo
     saved = time.monotonic()
     with _Progress(steps * s.batch * s.epochs, quiet) as progress:
         progress.skip(steps * s.batch * run.epoch + run.done * s.window * s.batch)
-        while run.epoch < s.epochs:
+        while not run.over:
             windows = data.windows(corpus.training, s.batch, s.window, start=run.done)
             how = {"state": run.state, "max_norm": 1.0, "schedule": schedule}
             loss = run.model.train().loss
@@ -257,6 +259,8 @@ def _epochs(run: Run, corpus: Corpus, say: Say, stopped: list[int], *, quiet: bo
                     f"{run.judged[-1][1]:.3g} bits per character on the held-out text is far worse "
                     "than guessing. Try a smaller learning rate."
                 )
+            if run.best == run.epoch:
+                run.save(BEST)
             if not quiet:
                 progress.say(_report(run, corpus))
             yield
@@ -417,10 +421,17 @@ def _quoted(run: Run) -> str:
 
 
 def _conclude(run: Run) -> None:
+    bits, best = run.judged[-1][1], ""
+    if run.best < run.epoch:
+        best = f"; {run.judged[run.best - 1][1]:.3f} after epoch {run.best}, which is the one kept"
+    early = f", and the last {run.epoch - run.best} epochs were no better"
     print(
-        f"done: {run.judged[-1][1]:.3f} bits per character on the held-out text\n"
-        f"  {run.folder / CHECKPOINT}   the model; continue a text with: "
+        f"done: {bits:.3f} bits per character on the held-out text{best}"
+        f"{early * (run.epoch < run.settings.epochs)}\n"
+        f"  {run.folder / BEST}         the model; continue a text with: "
         f"tinygrad-rnn sample {_quoted(run)}\n"
+        f"  {run.folder / CHECKPOINT}   where it stands; go on with: "
+        f"tinygrad-rnn train --resume {_quoted(run)}\n"
         f"  {run.folder / CURVE}                 the loss curve\n"
         f"  {run.folder / GRAPH}                the graph of a few of its steps",
         flush=True,

@@ -57,6 +57,7 @@ class Module:
     draws: bool = False  # whether it asks for what `nn.each_step` draws, when used in a step
     # Attributes that change what the weights mean, or the function, and not the shapes.
     _conventions: ClassVar[tuple[str, ...]] = ()
+    _frozen: tuple[str, ...] = ()  # the paths of the parameters that `freeze` stopped
 
     def __new__(cls, *given: Any, **words: Any) -> Self:
         refuse_made(cls, given, words)
@@ -142,6 +143,27 @@ class Module:
     def eval(self) -> Self:
         """Switch to use: no dropout, here and in every module inside."""
         return self.train(False)
+
+    def freeze(self, on: bool = True) -> Self:
+        """Train no parameter inside any more; `freeze(False)` trains those again that were frozen.
+
+        A frozen one gets no gradient, an optimiser leaves it alone, and `state_dict` keeps it. What
+        an optimiser is to train later must not be frozen while the optimiser is made.
+
+        >>> model = tg.nn.LanguageModel(5, embedding=3, hidden=4, rng=0)
+        >>> model.embedding.freeze()
+        Embedding(W=5×3)
+        >>> [name for name, _ in model.named_parameters()][:2]
+        ['recurrent.cells.0.Wx', 'recurrent.cells.0.Wh']
+        """
+        if on:
+            self._frozen += tuple(path for path, _ in self.named_parameters())
+        for module in [self] if on else self.modules():
+            leaves = module._leaves()
+            for path in module._frozen:
+                leaves[path].requires_grad = not on
+            module._frozen = module._frozen if on else ()
+        return self
 
     def zero_grad(self) -> None:
         """Forget the gradients; `backward()` adds to them otherwise."""

@@ -6,11 +6,12 @@ from ..tensor import foreign as _foreign
 from .clip import Diverged, clip_grad_norm, clip_grad_value
 from .optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
 from .schedule import cosine
+from .stopping import EarlyStopping
 from .truncated import Update, truncated_bptt
 
 __all__ = [
-    "SGD", "Adam", "AdamW", "Diverged", "Optimizer", "RMSprop", "Update", "clip_grad_norm",
-    "clip_grad_value", "cosine", "truncated_bptt",
+    "SGD", "Adam", "AdamW", "Diverged", "EarlyStopping", "Optimizer", "RMSprop", "Update",
+    "clip_grad_norm", "clip_grad_value", "cosine", "truncated_bptt",
 ]  # fmt: skip
 
 if not _typing.TYPE_CHECKING:
