@@ -939,6 +939,18 @@ def test_E10_ops_of_ones_own_have_second_derivatives_and_several_results():
             same(found.data, np.full(2, expected))
 
 
+def test_E10_a_rule_of_ones_own_may_have_tensors_in_it():
+    """Where no history is recorded all else is arrays, which terms are added to in place."""
+    steps = tg.tensor([1.0, 2.0])
+    scaled = tg.pointwise(lambda g, y, x: g * steps)(lambda x: x * steps.data)
+    x = leaf([1.0, 1.0])
+    for terms in range(1, 6):
+        y = sum((scaled(x) for _ in range(terms)), start=0.0)
+        for create_graph in (False, True):
+            found = tg.grad(y, x, [1.0, 1.0], create_graph=create_graph, retain_graph=True)
+            same(found.data, terms * steps.data)
+
+
 # -- F. the backward walk ---------------------------------------------------------------------
 
 

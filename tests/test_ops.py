@@ -321,6 +321,13 @@ def test_derivatives_of_order_three_and_four(name):
     tg.check_grads(OPS[name], [np.linspace(-1, 1, 5)], order=4)
 
 
+def test_an_axis_that_has_no_way_back_is_refused_at_once():
+    x = Tensor(np.ones(3), requires_grad=True)
+    for f in (lambda x: ops.transpose(x, 0), lambda x: ops.unstack(x, (0,))):
+        with pytest.raises(TypeError, match=r"(transpose|unstack): .*\[3\], ax[ei]s"):
+            f(x)
+
+
 def test_several_results_and_one_unused():
     x = Tensor(np.arange(6.0), requires_grad=True)
     first, _, last = ops.split(x, 3)

@@ -241,7 +241,7 @@ def _watch(y: Tensor, pulled: Sequence[Any]) -> None:
 
 def _fitted(g: Any, x: Tensor, source: Tensor | None) -> Any:
     """Undo broadcasting and promotion: a cotangent has the shape and dtype of its tensor."""
-    if not isinstance(g, Tensor):
+    if not (isinstance(g, Tensor) and mode.recording):  # a rule may have tensors in it
         g = np.asarray(g)
         if g.dtype.kind not in "biuf":
             raise _unfit(g, x, source)

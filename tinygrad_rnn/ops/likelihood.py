@@ -11,7 +11,6 @@ from ..op import function, primitive
 from ..tensor import Operand, Tensor, Value
 from . import reduce
 from .arithmetic import astype, equal, exp, log, not_equal, softplus, where
-from .creation import ones_like
 from .loss import MEAN, as_tensor, check_reduction, flags_of, guess, numbers, pair, reduced
 from .reduce import log_softmax, softmax
 from .shape import check_index, embedding, reshape
@@ -56,7 +55,7 @@ def _cross_entropy(x: Value, target: Value, ignore_index: int) -> Value:
 
 @primitive(
     lambda h, y, g, x, target, ignore_index: reduce.sum(
-        h * _cross_entropy_pull(ones_like(g), x, target, ignore_index), axis=-1
+        h * _cross_entropy_pull(np.ones(g.shape, g.dtype), x, target, ignore_index), axis=-1
     ),
     lambda h, y, g, x, target, ignore_index: _curve(h, g, x, target, ignore_index),
     None,

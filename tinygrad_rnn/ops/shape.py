@@ -40,7 +40,8 @@ def transpose(x: Value, axes: Any = None) -> Value:
     >>> tg.transpose(tg.zeros((2, 3, 4)), (0, 2, 1)).shape
     (2, 4, 3)
     """
-    return np.transpose(x, axes)
+    order = None if axes is None else tuple(axes)
+    return np.transpose(x, order)
 
 
 def inverse(axes: Any) -> Any:
@@ -236,7 +237,7 @@ def unstack(x: Value, axis: int = 0) -> tuple[Value, ...]:
     >>> tg.unstack(tg.tensor([[1.0, 2.0], [3.0, 4.0]]))[1]
     tensor([3., 4.], dtype=float64)
     """
-    return tuple(np.moveaxis(x, axis, 0))
+    return tuple(np.moveaxis(x, operator.index(axis), 0))
 
 
 # -- indexing ---------------------------------------------------------------------------------
