@@ -95,7 +95,10 @@ def sphinx(builder: str, target: Path, language: str = "en") -> None:
     """Run Sphinx; a warning is an error."""
     command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", builder]
     folders = ["-d", str(BUILD / "doctrees" / language), str(SOURCE), str(target)]
-    done = subprocess.run([*command, "-D", f"language={language}", *folders], cwd=ROOT)
+    programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = os.environ | {"PATH": programs}  # shell blocks find the command that is tried
+    options = ["-D", f"language={language}", *folders]
+    done = subprocess.run([*command, *options], cwd=ROOT, env=environment)
     if done.returncode:
         raise SystemExit(f"the site was not built: {builder} in {language}")
 
