@@ -29,7 +29,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = [
     {"methods", "caches"},  # a stub; what is remembered
     {"tensor", "kernels"},
-    {"refusals"},
+    {"refusals", "randomness"},
     {"op"},
     {"ops"},
     {"grad"},

@@ -14,6 +14,7 @@ from .nn.equations import equations
 from .op import pointwise, primitive
 from .ops import *  # noqa: F403
 from .page import explain
+from .randomness import manual_seed
 from .tensor import Tensor, Untraceable, detach, detect_anomaly, no_grad, scope, tensor
 from .tensor import foreign as _foreign
 from .view import draw
@@ -24,9 +25,9 @@ if _typing.TYPE_CHECKING:
 __version__ = "0.2.0"
 __all__ = [
     "ScanWarning", "Tensor", "Untraceable", "check_grads", "data", "detach", "detect_anomaly",
-    "draw", "equations", "explain", "get_num_threads", "grad", "io", "lab", "nn", "no_grad",
-    "optim", "pointwise", "primitive", "scan", "scope", "set_num_threads", "tensor", "transforms",
-    "unroll", "view",
+    "draw", "equations", "explain", "get_num_threads", "grad", "io", "lab", "manual_seed", "nn",
+    "no_grad", "optim", "pointwise", "primitive", "scan", "scope", "set_num_threads", "tensor",
+    "transforms", "unroll", "view",
 ]  # fmt: skip
 __all__ += ops.__all__
 

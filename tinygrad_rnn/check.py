@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .grad import grad
+from .randomness import Random, generator
 from .tensor import Operand, Tensor
 
 
@@ -18,7 +19,7 @@ def check_grads(
     *,
     step: float = 1e-3,
     tolerance: float = 1e-6,
-    rng: np.random.Generator | int = 0,
+    rng: Random = 0,
 ) -> None:
     """Assert that the derivatives of `f(*args)`, up to an order, are what small steps show.
 
@@ -34,7 +35,7 @@ def check_grads(
     """
     if not isinstance(args, list | tuple):
         raise TypeError(f"check_grads: args: expected a list of arrays, got {type(args).__name__}")
-    rng = np.random.default_rng(rng)
+    rng = generator("check_grads", rng)
     arrays = [a.data if isinstance(a, Tensor) else np.asarray(a) for a in args]
     arrays = [a.astype(np.float64) if a.dtype.kind == "f" else a for a in arrays]
     name = getattr(f, "__name__", repr(f))
@@ -72,7 +73,7 @@ def _gradient_of(f: Callable[..., Any], rng: Any) -> Callable[..., Any]:
 
     def gradient(*xs: Tensor) -> tuple[Tensor, ...]:
         ys = _tuple(f(*xs))
-        weights = [np.random.default_rng(seed).normal(size=y.shape) for y in ys]
+        weights = [generator("check_grads", seed).normal(size=y.shape) for y in ys]
         gs = _gradients(ys, weights, xs, create_graph=True)
         return tuple(g for g, x in zip(gs, xs, strict=True) if x.requires_grad)
 

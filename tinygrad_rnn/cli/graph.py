@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-import numpy as np
-
 from .. import nn
+from ..randomness import generator
 from ..view import draw
 from .limits import check, check_memory, option
 
@@ -27,7 +26,7 @@ def graph(options: argparse.Namespace) -> int:
     """Unroll a small network on random symbols, take the gradient, and draw the graph."""
     symbols = 10
     sizes = sizes_of(options, symbols, options.batch, options.steps)
-    rng = np.random.default_rng(options.seed)
+    rng = generator("graph", options.seed)
     model = nn.LanguageModel(symbols, **sizes, rng=rng)
     model.recurrent.unroll = True  # every step recorded, and its gradients with it
     x, y = rng.integers(0, symbols, (2, options.steps, options.batch))

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from .. import data, io, nn, optim
+from ..randomness import generator
 from ..tensor import Tensor
 from .limits import Settings, check, weights
 
@@ -83,7 +84,7 @@ class Run:
 
     @classmethod
     def _made(cls, folder: Path, settings: Settings, characters: str, digest: str) -> Run:
-        rng = np.random.default_rng(settings.seed)
+        rng = generator("train", settings.seed)
         how = {**settings.sizes(), "dropout": settings.dropout}
         model = nn.LanguageModel(len(characters), **how, rng=rng)
         optimizer = optim.Adam(model, lr=settings.lr)

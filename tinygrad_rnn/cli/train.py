@@ -20,6 +20,7 @@ import numpy as np
 
 from .. import data, optim
 from ..kernels.threads import get_num_threads, set_num_threads
+from ..randomness import generator
 from ..tensor import detach, no_grad
 from ..view import curve, draw
 from .limits import check, check_memory, option
@@ -282,7 +283,7 @@ def judge(run: Run, index: np.ndarray) -> float:
 def _report(run: Run, corpus: Corpus) -> str:
     """How well it does, and a prompt continued in its own words."""
     vocabulary = data.Vocabulary(run.characters)
-    rng = np.random.default_rng([run.settings.seed, run.epoch])
+    rng = generator("train", np.random.SeedSequence([run.settings.seed, run.epoch]))
     known = set(PROMPT) <= set(run.characters)
     prompt = vocabulary.encode(PROMPT) if known else corpus.held_out[:20]
     symbols = run.model.eval().sample(prompt, 240, temperature=0.7, rng=rng)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
 from ..ops.shape import check_index
+from ..randomness import Random, generator
 from .lengths import check_lengths, plain, whole
-
-Random: TypeAlias = "np.random.Generator | int | None"
 
 
 def pad(sequences: Iterable[Any], value: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
@@ -77,7 +76,7 @@ def mask_of(lengths: Any, steps: int) -> np.ndarray:
     return np.arange(steps)[:, None] < check_lengths("mask_of", lengths, steps)
 
 
-def buckets(lengths: Any, batch: int, *, rng: Random) -> Iterator[np.ndarray]:
+def buckets(lengths: Any, batch: int, *, rng: Random = None) -> Iterator[np.ndarray]:
     """Batches of sequences of similar length: the numbers of `batch` sequences each, int64.
 
     Every sequence comes once; one batch may be smaller. Lengths are sorted with a tenth of noise,
@@ -91,7 +90,7 @@ def buckets(lengths: Any, batch: int, *, rng: Random) -> Iterator[np.ndarray]:
     """
     lengths = check_lengths("buckets", lengths)
     batch = whole("buckets", "batch", batch, 1)
-    rng = np.random.default_rng(rng)
+    rng = generator("buckets", rng)
     noise = rng.uniform(0.95, 1.05, len(lengths))
     order = np.argsort((lengths + 1) * noise, kind="stable")
     starts = rng.permutation(np.arange(0, len(order), batch))

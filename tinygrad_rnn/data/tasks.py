@@ -1,16 +1,22 @@
-"""The classic tests of memory: what stands far back decides what is asked at the end."""
+"""The classic tests of memory: what stands far back decides what is asked at the end.
+
+From a `np.random.Generator`, or with None from that of `tg.manual_seed`, each draws a new batch.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
+from ..randomness import generator
 from .lengths import whole
 
+Dice: TypeAlias = "np.random.Generator | None"
 
-def adding(rng: np.random.Generator, steps: int, batch: int) -> tuple[np.ndarray, np.ndarray]:
+
+def adding(rng: Dice, steps: int, batch: int) -> tuple[np.ndarray, np.ndarray]:
     """The adding problem: xs, float32 (steps, batch, 2), and sums, float32 (batch, 1).
 
     At each step a number from 0 to 1 and a mark, 1 at one step of the first half and one of the
@@ -37,9 +43,7 @@ def adding(rng: np.random.Generator, steps: int, batch: int) -> tuple[np.ndarray
 ORDER_SYMBOLS = "EBabcdXY"
 
 
-def temporal_order(
-    rng: np.random.Generator, steps: int, batch: int
-) -> tuple[np.ndarray, np.ndarray]:
+def temporal_order(rng: Dice, steps: int, batch: int) -> tuple[np.ndarray, np.ndarray]:
     """Return which came first: symbols, int64 (steps, batch), and classes, int64 (batch,).
 
     The symbols are numbers in `"EBabcdXY"`: E, then noise out of abcd, then B; but one symbol
@@ -65,7 +69,7 @@ def temporal_order(
 
 
 def copy_memory(
-    rng: np.random.Generator, steps: int, batch: int, *, length: int = 10, symbols: int = 8
+    rng: Dice, steps: int, batch: int, *, length: int = 10, symbols: int = 8
 ) -> tuple[np.ndarray, np.ndarray]:
     """Say it again, later: symbols and answers, both int64 (steps + 2 length, batch).
 
@@ -91,7 +95,7 @@ def copy_memory(
     return given, answers
 
 
-def parity(rng: np.random.Generator, steps: int, batch: int) -> tuple[np.ndarray, np.ndarray]:
+def parity(rng: Dice, steps: int, batch: int) -> tuple[np.ndarray, np.ndarray]:
     """Odd or even: bits, int64 (steps, batch), and at each step the parity so far, likewise.
 
     One step more is one more decision that every later answer hangs on. Without a state that flips
@@ -125,7 +129,7 @@ REBER: Sequence[dict[str, int]] = (
 )
 
 
-def reber(rng: np.random.Generator, count: int) -> tuple[list[str], list[list[str]]]:
+def reber(rng: Dice, count: int) -> tuple[list[str], list[list[str]]]:
     """Strings of Reber's grammar, such as "BTXSE", and after each symbol what may follow.
 
     `successors[n][t]` are the symbols, equally likely, that may come after `strings[n][t]`: "TP"
@@ -145,7 +149,7 @@ def reber(rng: np.random.Generator, count: int) -> tuple[list[str], list[list[st
     return [string for string, _ in walks], [following for _, following in walks]
 
 
-def embedded_reber(rng: np.random.Generator, count: int) -> tuple[list[str], list[list[str]]]:
+def embedded_reber(rng: Dice, count: int) -> tuple[list[str], list[list[str]]]:
     """Reber strings between two equal symbols: "BT" + a string of `reber` + "TE", or P for both T.
 
     The last but one symbol is decided by the second; whatever stands between says nothing about
@@ -189,9 +193,10 @@ def _asked(
 
 def _generator(who: str, rng: Any) -> np.random.Generator:
     """Refuse a seed: every batch would be the same one."""
-    if not isinstance(rng, np.random.Generator):
-        raise TypeError(
-            f"{who}: rng: expected a np.random.Generator, which gives something new at each call, "
-            f"got {rng!r}. Make one before the loop: np.random.default_rng(0)"
-        )
-    return rng
+    found = generator(who, rng)
+    if found is rng or rng is None:
+        return found
+    raise TypeError(
+        f"{who}: rng: expected a np.random.Generator or None, which give something new at each "
+        f"call, got {rng!r}. Make one before the loop: np.random.default_rng(0)"
+    )

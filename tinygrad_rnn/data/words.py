@@ -5,11 +5,9 @@ from __future__ import annotations
 import datetime
 from collections.abc import Sequence
 
-import numpy as np
-
+from ..randomness import Random, generator
 from .lengths import whole
 from .packages import carried, imported
-from .sequences import Random
 
 Sentence = list[tuple[str, str]]
 
@@ -99,7 +97,7 @@ def names() -> dict[str, list[str]]:
 
 def dates(
     count: int,
-    rng: Random,
+    rng: Random = None,
     locales: Sequence[str] = ("de", "en", "es", "fr", "it", "ja", "nl", "zh"),
 ) -> list[tuple[str, str]]:
     """Pairs of a date as people write it and the same date in ISO 8601, drawn at random.
@@ -116,7 +114,7 @@ def dates(
     (100, True)
     """
     write = imported("data.dates", "babel", "dates").format_date
-    count, rng = whole("data.dates", "count", count, 0), np.random.default_rng(rng)
+    count, rng = whole("data.dates", "count", count, 0), generator("data.dates", rng)
     first, end = datetime.date(1950, 1, 1).toordinal(), datetime.date(2050, 1, 1).toordinal()
     days = map(datetime.date.fromordinal, rng.integers(first, end, count).tolist())
     places = [locales[k] for k in rng.integers(len(locales), size=count)]

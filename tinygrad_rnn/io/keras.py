@@ -157,7 +157,10 @@ def _made(arrays: Sequence[np.ndarray], convention: str | None, how: Mapping[str
     kind = foreign.kind_of_width("from_keras", "recurrent_kernel", recurrent.shape[1], hidden)
     if kind is RNN:
         return RNN(
-            inputs, hidden, **{"dtype": foreign.widened(kernel.dtype), "bias": len(bias), **how}
+            inputs,
+            hidden,
+            rng=0,
+            **{"dtype": foreign.widened(kernel.dtype), "bias": len(bias), **how},
         )
     if kind is GRU and convention is None:
         if not bias:
@@ -172,4 +175,4 @@ def _made(arrays: Sequence[np.ndarray], convention: str | None, how: Mapping[str
         "bias": bool(bias),
         "convention": convention or "keras",
     }
-    return kind(inputs, hidden, **{**options, **how})
+    return kind(inputs, hidden, rng=0, **{**options, **how})

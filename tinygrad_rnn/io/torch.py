@@ -52,7 +52,7 @@ def from_torch(state: Mapping[str, Any], *, prefix: str = "", **how: Any) -> Rec
     both = any(found[3] for found in names)
     parts: list[Part] = []
     for _ in {found[2] for found in names}:
-        cells = [kind(inputs, **(options | how)) for _ in range(1 + both)]
+        cells = [kind(inputs, **(options | how), rng=0) for _ in range(1 + both)]
         parts.append(Bidirectional(*cells, **merge) if both else cells[0])
         inputs = parts[-1].outputs
     layer = Recurrent(*parts, **around)

@@ -13,6 +13,7 @@ from ..nn.cell import Cell, check_part
 from ..nn.module import as_floats
 from ..nn.moment import Moment
 from ..nn.recurrent import check_state
+from ..randomness import generator
 from ..tape.itemised import Bundle, batched
 from ..tensor import Tensor, history, no_grad, recording, replace
 from ..transforms.functions import got, grad
@@ -206,7 +207,7 @@ def assert_agree(cell: Cell, xs: Any = None, *, tolerance: float = 1e-6) -> Agre
     AssertionError: assert_agree: Cut: gradients differ...
     """
     check_part("assert_agree", "cell", cell)
-    cell, rng = _in_float64(cell), np.random.default_rng(0)
+    cell, rng = _in_float64(cell), generator("assert_agree", 0)
     xs = rng.normal(size=(5, 2, cell.inputs)) if xs is None else np.asarray(xs, np.float64)
     ways = rng.normal(size=(*xs.shape[:-1], cell.outputs))
     forward = rtrl(cell, xs, lambda y, t: (y * ways[t]).sum())[1]

@@ -12,6 +12,7 @@ import numpy as np
 from .. import caches, kernels
 from ..grad import pullback
 from ..op import Op, pick, pointwise
+from ..randomness import unnamed
 from ..tensor import (
     Outline,
     Tensor,
@@ -383,11 +384,11 @@ def trace(
     if made is not again:
         for leaf in made.leaves[len(xs) :]:
             leaf.tracked = leaf._array.dtype.kind == "f"
-    reach = Reach(*roots) if roots else None
+    reach, before = Reach(*roots) if roots else None, unnamed()
     with made.on():
         new = step(*made.leaves)
-    changed = reach.changed() if reach is not None else None
-    if changed:
+    drawn = "draws numbers without an rng" if unnamed() != before else None
+    if changed := drawn or (reach and reach.changed()):
         raise impure(changed)
     results = results_of(0, carry, new)
     if made is again:
@@ -430,8 +431,7 @@ def check_repeatable(first: Trace, again: Callable[[], Trace], tries: int = TRIE
     world = Reach(**WORLD)
     others = [again() for _ in range(tries)]
     same = [same_numbers(x.captured, first.captured) for x in others if x.key() == first.key()]
-    drawn = world.changed()
-    if drawn or same != [True] * tries:
+    if (drawn := world.changed()) or same != [True] * tries:
         raise impure(drawn or MADE_ANEW)
 
 

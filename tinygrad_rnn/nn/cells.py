@@ -11,12 +11,13 @@ import numpy as np
 
 from ..loops import unroll
 from ..ops import concat, maximum, minimum, sigmoid, softmax, split, tanh
+from ..randomness import Random, generator
 from ..tensor import Tensor, scope
 from .activations import Activation as Function
 from .activations import activation as activation_of
 from .cell import Cell
 from .conventions import convention_of
-from .init import Random, generator, glorot, orthogonal
+from .init import glorot, orthogonal
 from .module import as_floats, floating, one_of, parameter, positive
 from .moment import each_step, gates
 from .norm import LayerNorm

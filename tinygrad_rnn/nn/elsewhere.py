@@ -69,7 +69,7 @@ ROWS = (
     ("torch.", "index_select", "`x[index]`, or `tg.embedding(table, index)`"),
     ("torch.", "scaled_dot_product_attention", "`tg.attention(query, key, value)`"),
     ("torch.", "float32 float64 int64 long", "`np.float32`, `np.int64`"),
-    ("torch.", "manual_seed seed random", "`rng=0`, or one `np.random.Generator` for every layer"),
+    ("torch.", "seed random", "`tg.manual_seed(0)`, or one `np.random.Generator` as `rng=`"),
     ("torch.", "save load", "`tg.io.save(path, module.state_dict())`, `tg.io.load(path)`"),
     ("torch.", "cuda device", NOTHING),
     ("torch.", "inference_mode enable_grad set_grad_enabled",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ import numpy as np
 from ..formula.equations import Equations, derived
 from ..formula.program import traced
 from ..formula.rules import blank
+from ..randomness import repeated
 from ..tensor import Tensor
 from .cell import Cell
 from .moment import Moment
@@ -47,11 +47,11 @@ def _of_cell(cell: Cell, detail: bool) -> Equations:
     cell.check()
     title, batch = _title(cell), _unlike(cell.inputs, *cell.sizes)
     draws = any(module.draws for module in cell.modules())
-    cell = deepcopy(cell) if draws else cell  # whose generators may draw
     run, begin = Moment(1), cell.begin(batch)
     if draws:
         xs = Tensor(np.zeros((1, batch, cell.inputs), cell.dtype))
-        cell._ask(run, xs, [h.detach() for h in begin], False)
+        with repeated([]):  # which leaves every generator as it was
+            cell._ask(run, xs, [h.detach() for h in begin], False)
     streams = [_at_one_time(s) for s in run.streams]
 
     def one(x: Tensor, *given: Tensor) -> tuple[Tensor, ...]:

@@ -2,22 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
-
 import numpy as np
-
-Random: TypeAlias = "np.random.Generator | int | None"
-
-
-def generator(owner: object, rng: Random) -> np.random.Generator:
-    """What a module draws from. Raises TypeError for what is no generator, number or None."""
-    try:
-        return np.random.default_rng(rng)
-    except TypeError:
-        raise TypeError(
-            f"{type(owner).__name__}: rng: expected a np.random.Generator, a whole number or None, "
-            f"got {rng!r}"
-        ) from None
 
 
 def glorot(rng: np.random.Generator, inputs: int, outputs: int, gates: int = 1) -> np.ndarray:

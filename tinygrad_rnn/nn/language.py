@@ -13,10 +13,10 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from ..ops import cross_entropy, embedding, softmax
+from ..randomness import Random, generator, given
 from ..tensor import Operand, Tensor, no_grad, scope
 from .cell import Cell, Changing
 from .cells import GRU, LSTM, RNN
-from .init import Random, generator
 from .layers import Dropout, Embedding, Linear
 from .module import Module, one_of, positive
 from .recurrent import Recurrent, State, run
@@ -85,7 +85,7 @@ class LanguageModel(Module):
     ):  # fmt: skip
         one_of("LanguageModel", "cell", cell, tuple(CELLS))
         positive("LanguageModel", layers=layers)
-        rng = generator(self, rng)
+        rng = given(self, rng)  # one for all parts
         kind, sizes = CELLS[cell], [embedding] + [hidden] * layers
         self.embedding = Embedding(symbols, embedding, dtype=dtype, rng=rng)
         cells = [kind(i, h, dtype=dtype, rng=rng) for i, h in pairwise(sizes)]
@@ -125,7 +125,7 @@ class LanguageModel(Module):
             raise ValueError("sample: prompt: expected at least one symbol to begin from")
         if not temperature >= 0:
             raise ValueError(f"sample: temperature: expected 0 or more, got {temperature}")
-        dice = generator(self, rng)
+        rng = given(self, rng)
 
         def continued() -> Iterator[int]:
             index, state = np.asarray(prompt).reshape(-1, 1), None
@@ -135,7 +135,8 @@ class LanguageModel(Module):
                 scores = logits.data[-1, 0].astype(np.float64)
                 if temperature:
                     chances = softmax(scores / temperature)
-                    symbol = int(dice.choice(len(chances), p=chances / chances.sum()))
+                    p = chances / chances.sum()
+                    symbol = int(generator(self, rng).choice(len(p), p=p))
                 else:
                     symbol = int(scores.argmax())
                 yield symbol

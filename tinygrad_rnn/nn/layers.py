@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from ..ops import embedding
+from ..randomness import Random, generator, given
 from ..tensor import Operand, Tensor, scope
-from .init import Random, generator, glorot
+from .init import glorot
 from .module import Module, as_floats, floating, parameter, positive
 from .moment import dropped, each_step, mask_of, probability
 
@@ -78,7 +79,7 @@ class Dropout(Module):
     def __init__(self, p: float, *, dtype: Any = np.float32, rng: Random = None):
         probability("Dropout", p=p)
         self.dtype, self.p = floating("Dropout", dtype), float(p)
-        self.rng = generator(self, rng) if p else None  # what never draws needs none
+        self.rng = given(self, rng)
 
     def __repr__(self) -> str:
         return f"Dropout({self.p:g})"
@@ -97,5 +98,4 @@ class Dropout(Module):
         return x * each_step(lambda n: self._masks(n, x.shape, x.dtype))
 
     def _masks(self, count: int, shape: tuple[int, ...], dtype: Any) -> Tensor:
-        assert self.rng is not None
-        return mask_of(dropped(self.rng, (count, *shape), self.p, dtype), "mask", "links")
+        return mask_of(dropped(self, (count, *shape), self.p, dtype), "mask", "links")

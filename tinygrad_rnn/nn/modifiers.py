@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from ..ops import broadcast_to, clip_gradient, concat, split, where
+from ..randomness import Random, generator, given
 from ..tensor import Tensor
 from .cell import Cell, check_part
-from .init import Random, generator
 from .module import parameter, positive
 from .moment import dropped, each_step, mask_of, once, probability
 
@@ -86,7 +86,7 @@ class Drawn(Modifier):
         super().__init__(cell, **rates, **settings)
         probability(type(self).__name__, **rates)
         self.rates = {name: float(p) for name, p in rates.items()}
-        self.rng = generator(self, rng)
+        self.rng = given(self, rng)
 
     @property
     def draws(self) -> bool:  # type: ignore[override]
@@ -94,7 +94,7 @@ class Drawn(Modifier):
         return self.training and any(self.rates.values())
 
     def _mask(self, shape: Any, p: float, name: str, kind: str = "links") -> Tensor:
-        return mask_of(dropped(self.rng, shape, p, self.dtype), f"{name} mask", kind)
+        return mask_of(dropped(self, shape, p, self.dtype), f"{name} mask", kind)
 
 
 class FeedforwardDropout(Drawn):
@@ -263,7 +263,7 @@ class Zoneout(Drawn):
             return p * old + (1 - p) * new
 
         def kept(steps: int) -> Tensor:
-            chance = self.rng.random((steps, *old.shape), np.float32)
+            chance = generator(self, self.rng).random((steps, *old.shape), np.float32)
             return mask_of(chance < np.float32(p), f"{name} keep", "keeps")
 
         return where(each_step(kept), old, new)

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from ..randomness import generator
 from ..tensor import Tensor
 
 Made = TypeVar("Made")
@@ -125,9 +126,9 @@ def gates(**tensors: Tensor) -> tuple[Tensor, ...]:
     return tuple(tensors.values())
 
 
-def dropped(rng: np.random.Generator, shape: Sequence[int], p: float, dtype: Any) -> np.ndarray:
-    """A mask of dropout: 0 with probability p, else 1 / (1 - p)."""
-    chance = rng.random(shape, np.float32)
+def dropped(layer: Any, shape: Sequence[int], p: float, dtype: Any) -> np.ndarray:
+    """A mask of dropout, drawn for a layer: 0 with probability p, else 1 / (1 - p)."""
+    chance = generator(layer, layer.rng).random(shape, np.float32)
     mask = np.greater_equal(chance, np.float32(p), out=chance).astype(dtype, copy=False)
     mask *= np.asarray(1 / (1 - p) if p < 1 else 0.0, dtype)
     return mask

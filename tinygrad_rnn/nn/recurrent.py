@@ -14,10 +14,10 @@ from ..data.lengths import check_lengths, check_mask
 from ..ops import concat, stack, swapaxes, where
 from ..ops import max as max_
 from ..ops import sum as sum_
+from ..randomness import Random, given
 from ..refusals import worded
 from ..tensor import Operand, Tensor, scope
 from .cell import Folded, Part, Way, check_apart, check_part
-from .init import Random, generator
 from .layers import Dropout
 from .module import Module, as_floats, one_of
 
@@ -69,7 +69,7 @@ class Recurrent(Module):
                 f"Recurrent: dropout: expected one rate, or one for each of {len(cells)} cells, "
                 f"got {len(rates)}"
             )
-        rng = generator(self, rng) if any(rates) else None
+        rng = given(self, rng)
         self.cells: list[Any] = list(cells)
         self.batch_first, self.readout, self.pad, self.reverse = batch_first, readout, pad, reverse
         self.checkpoint, self.unroll = checkpoint, unroll

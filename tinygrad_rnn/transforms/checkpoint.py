@@ -10,6 +10,7 @@ import numpy as np
 
 from ..grad import pullback
 from ..op import Op, pick
+from ..randomness import Draws, noted, repeated
 from ..tensor import Tensor, _births, _Switch, mode
 from .containers import built, function, leaves
 from .tangents import Tangents, as_tensor, older, pushed, refuse_changed
@@ -51,9 +52,10 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
 
     In the backward pass f is run again: less memory, for one more forward pass. f may take and
     return anything; its tensors may be in lists, tuples and dicts, and it may read others from
-    outside, a module's parameters among them. It must do the same when it is run again: one that
-    draws, as dropout does, is refused in the backward pass, a RuntimeError; draw outside, and give
-    it the mask. In a step of a scan nothing is kept or not kept: see `checkpoint=` of `tg.scan`.
+    outside, a module's parameters among them. It must do the same when it is run again: layers in
+    it draw the same masks, but one that draws by itself is refused in the backward pass, a
+    RuntimeError; draw outside, and give it the mask. In a step of a scan nothing is kept or not
+    kept: see `checkpoint=` of `tg.scan`.
 
     >>> x = tg.tensor(2.0, requires_grad=True)
     >>> block = tg.transforms.checkpoint(lambda x: tg.exp(tg.sin(x)))
@@ -74,18 +76,20 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
 def _forgotten(f: Any, args: Any, words: Any) -> Any:
     """What f returns, its tensors as parts of one node."""
     began, here = next(_births), mode.within
-    out = f(*args, **words)
+    with noted() as draws:
+        out = f(*args, **words)
     made = {x for _, x in leaves(out) if isinstance(x, Tensor) and x.op and x.born > began}
-    return recalled(out, made, older([*made], began), lambda: f(*args, **words), here)
+    return recalled(out, made, older([*made], began), lambda: f(*args, **words), draws, here)
 
 
 def recalled(
-    out: Any, made: Collection[Tensor], read: Iterable[Tensor], again: Callable[[], Any], here: bool
-) -> Any:
+    out: Any, made: Collection[Tensor], read: Iterable[Tensor], again: Callable[[], Any],
+    draws: Draws, here: bool,
+) -> Any:  # fmt: skip
     """Containers of tensors, of which those that were `made` are now parts of one node.
 
-    It was made of what was `read`; its derivative comes of doing all `again`, `here` in a transform
-    or not.
+    It was made of what was `read`; its derivative comes of doing all `again`, with the same `draws`
+    of layers, `here` in a transform or not.
     """
     parts = [x for _, x in leaves(out)]
     places = [k for k, x in enumerate(parts) if isinstance(x, Tensor) and x in made]
@@ -94,7 +98,7 @@ def recalled(
 
     def results(node: Tensor) -> list[Tensor]:
         refuse_changed([node])
-        with switch:
+        with switch, repeated(draws):
             found = [x for _, x in leaves(again())]
         found = [found[k] for k in places if k < len(found)]
         _check_same(arrays, found)
@@ -116,6 +120,6 @@ def _check_same(arrays: Sequence[np.ndarray], results: Sequence[Any]) -> None:
     if not same:
         raise RuntimeError(
             "transforms: a function gave other numbers when it was run again for a backward pass, "
-            "so the gradient would be wrong. Draw random numbers, such as dropout's, outside and "
-            "give them to it; and change nothing that it reads."
+            "so the gradient would be wrong. Draw random numbers outside and give them to it, but "
+            "for those of layers, which draw the same again; and change nothing that it reads."
         )

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..grad import pullback
 from ..ops import reshape, stack
+from ..randomness import noted
 from ..tensor import Tensor, _births, _Switch, detach, mode, owned, recording
 from .checkpoint import recalled
 from .containers import built, floats, function, got, leaves, matched
@@ -50,7 +51,7 @@ class Evaluation:
         self.like = [args[k] for k in places]
         if len({*self.xs}) != len(self.xs):
             raise ValueError(f"{who}: the same parameters stand twice in what it differentiates by")
-        with _Switch(recording=True, within=True):
+        with _Switch(recording=True, within=True), noted() as self.draws:
             out = f(*args, **words)
         self.aux = None
         if has_aux:
@@ -127,7 +128,7 @@ class Evaluation:
         if kept() or not mode.recording or not read:
             return found
         made = {x for _, x in leaves(found) if isinstance(x, Tensor) and x.dtype.kind == "f"}
-        return recalled(found, made, read, again, True)
+        return recalled(found, made, read, again, self.draws, True)
 
 
 # -- reverse mode --------------------------------------------------------------------------------
