@@ -27,6 +27,7 @@ class Methods:
 GIVEN = {
     "backward": "(self, gradient: Operand | None = None, *, retain_graph: bool = False) -> None",
     "backward_steps": "(self, gradient: Operand | None = None) -> Iterator[Any]",
+    "register_hook": "(self, hook: Any) -> Any",
     "__iter__": "(self) -> Iterator[Tensor]",
     "__array__": "(self, dtype: Any = None, copy: bool | None = None) -> Any",
     "__dlpack__": "(self, **options: Any) -> Any",

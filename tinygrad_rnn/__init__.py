@@ -8,6 +8,7 @@ from .check import check_grads
 from .grad import backward as _backward
 from .grad import backward_steps as _backward_steps
 from .grad import grad
+from .hooks import register_hook as _register_hook
 from .kernels.threads import get_num_threads, set_num_threads
 from .loops import ScanWarning, scan, unroll
 from .nn.equations import equations
@@ -35,6 +36,7 @@ expand = ops.broadcast_to  # what PyTorch's tensors call it
 
 Tensor.backward = _backward  # type: ignore[method-assign, assignment]
 Tensor.backward_steps = _backward_steps  # type: ignore[method-assign, assignment]
+Tensor.register_hook = _register_hook  # type: ignore[method-assign, assignment]
 
 
 def __getattr__(name: str) -> _typing.Any:

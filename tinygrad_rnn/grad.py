@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from .hooks import hooked
 from .op import Parts, has_nan, place
 from .ops import astype, sum_to
 from .tensor import Operand, Tensor, _births, describe, history, mode, owned, recording
@@ -92,6 +93,7 @@ class BackwardPass:
         create_graph: bool = False, retain_graph: bool = True,
     ):  # fmt: skip
         self.wanted, self.kept, self.ends, self.retain = None, set(wrt or ()), until, retain_graph
+        self.until = until  # whose hooks are run by the pass around
         if wrt is not None:
             self.wanted = lead = _leading_to(wrt, history(outputs, until), until)
             self.ends = {*until, *(x for x in self.kept if lead.isdisjoint(x.inputs or ()))}
@@ -111,6 +113,8 @@ class BackwardPass:
             if y in blocks:
                 sums[y], _ = found.sum_so_far(y), blocks.pop(y)
             g = sums[y]
+            if y._hooks is not None and y not in self.until:
+                g = sums[y] = hooked(y, g)
             op, inputs, pulled, gx = y.op, y.inputs, (), None  # nothing is held any longer
             if inputs is None:
                 history([y])  # refuses what another pass has freed since

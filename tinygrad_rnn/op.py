@@ -149,7 +149,7 @@ class Op:
             out = np.asarray(out)
         here, y = mode.__dict__, _new(Tensor)
         y._array, y.scope = out, here["scope"]
-        y._grad = y.name = y.line = y.op = None
+        y._grad = y._hooks = y.name = y.line = y.op = None
         y.born, y.tracked = next(_births), False
         y.inputs, y.attrs = (), _NONE
         if here["recording"] and (type(out) is tuple or out.dtype.kind == "f"):  # else no slope

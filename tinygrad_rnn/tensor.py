@@ -195,8 +195,8 @@ def seen(x: Tensor, wish: str) -> Any:
 
 
 SLOTS = (
-    "__weakref__", "_array", "_grad", "attrs", "born", "inputs", "line", "name", "op", "scope",
-    "tracked",
+    "__weakref__", "_array", "_grad", "_hooks", "attrs", "born", "inputs", "line", "name", "op",
+    "scope", "tracked",
 )  # fmt: skip
 
 
@@ -227,6 +227,7 @@ class Tensor(Methods):
     __slots__ = SLOTS
     _array: np.ndarray | Any  # read-only; inside a graph also a tuple of them, see `pick`
     _grad: Tensor | None
+    _hooks: Any  # see hooks.py; None where there never was one
     tracked: bool
     born: int
     name: str | None
@@ -481,7 +482,7 @@ def _check_like(x: Tensor, given: Any, word: str, hint: str) -> None:
 def _born(x: Tensor, array: Any) -> Tensor:
     """Make `x` a leaf that owns `array`, or a tuple of arrays, from now on."""
     x._array, x.scope, x.born = array, mode.scope, next(_births)
-    x._grad = x.name = x.line = x.op = None
+    x._grad = x._hooks = x.name = x.line = x.op = None
     x.inputs, x.attrs, x.tracked = (), _NONE, False
     return x
 

@@ -64,12 +64,15 @@ def path_of(who: str, x: Tensor) -> list[Tensor]:
 
 
 def refuse_clipped(who: str, nodes: Iterable[Tensor]) -> None:
-    """Refuse a history with a clipped gradient, which is no longer the sum of its parts."""
-    if any(y.op is _clip_gradient for y in nodes):
-        raise ValueError(
-            f"{who}: the gradient is clipped in the backward pass, so that it is no sum of parts. "
-            "Measure the cell without ClipGradient."
-        )
+    """Refuse a history with a gradient that is clipped or hooked, and so no sum of its parts."""
+    for y in nodes:
+        if y.op is _clip_gradient or (y._hooks is not None and y._hooks.functions):
+            clipped = y.op is _clip_gradient
+            raise ValueError(
+                f"{who}: the gradient {'is clipped' if clipped else f'of {describe(y)} has hooks'} "
+                "in the backward pass, so that it is no sum of parts. Measure the cell without "
+                f"{'ClipGradient' if clipped else 'them: handle.remove()'}."
+            )
 
 
 def named_weights(who: str, given: Any) -> dict[Tensor, str]:

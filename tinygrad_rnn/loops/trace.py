@@ -121,7 +121,7 @@ class Trace:
     def add(self, op: Op, inputs: Any, attrs: Any, answer: Any, tag: Any) -> Tensor:
         """One more node, and what it adds to the key."""
         y = object.__new__(Tensor)
-        y._array, y._grad, y.name, y.line = answer, None, None, None
+        y._array, y._grad, y._hooks, y.name, y.line = answer, None, None, None, None
         y.op, y.inputs, y.attrs = op, inputs, attrs
         y.born, y.scope, y.tracked = next(_births), mode.scope, False
         call, number = [tag, mode.scope], self.number

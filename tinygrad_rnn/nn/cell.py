@@ -8,7 +8,7 @@ from copy import copy
 from functools import lru_cache
 from operator import is_
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -18,6 +18,7 @@ from ..op import Op
 from ..ops import where
 from ..ops.shape import take
 from ..tensor import Tensor, owned, scope
+from .hooks import hooks_of, through_hooks
 from .module import Module
 from .moment import Moment
 
@@ -73,6 +74,23 @@ class Folded(NamedTuple):
     gates: dict[str, Tensor]
 
 
+def _hooked(kind: Any, part: Part, inputs: tuple[Any, ...], words: Any) -> Folded:
+    """A part with hooks over a sequence: they see it whole, whatever is read of it in the end."""
+    xs, state, way = inputs
+    given = xs, state = through_hooks(part, True, (xs, tuple(state)))
+    found = kind.folded(part, xs, state, way._replace(last=False))
+    ys = found.read("zero")
+    new, end = through_hooks(part, False, (ys, found.end), given)
+    if new is ys:
+        return found._replace(end=end)
+    if not isinstance(part, Cell):
+        raise TypeError(
+            f"a hook of {kind.__name__} returned other outputs, but may only look: each direction "
+            "ends somewhere else. Register it on part.forward and part.backward."
+        )
+    return found._replace(read=lambda how: _read(new, how, way), end=end)
+
+
 class Part(Module):
     """What turns a sequence into a sequence: a cell, or two in both directions.
 
@@ -89,6 +107,7 @@ class Part(Module):
     hidden: int
     dtype: Any = np.float32
     reads: Any = None  # the dtype of its inputs, where that is another
+    _runs_hooks: ClassVar[dict[str, Any]] = {"folded": _hooked}
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -242,7 +261,7 @@ class Cell(Part):
             xs, harmless = _harmless(xs, state, begin, way, resets)
             for name, first in zip(self.state, harmless, strict=True):
                 first.name = f"{name} first"
-        modules = self.modules() if known is None else []
+        modules = _inside(self) if known is None else []
         if modules and any([m.draws for m in modules]):
             self._ask(run, xs, state, way.unroll)
         flags = [x for x in (way.valid, resets) if x is not None]
@@ -403,12 +422,25 @@ def _is_fixed(value: Any) -> bool:
     return callable(value) and not isinstance(value, Module) and _is_ours(value)
 
 
+def _inside(cell: Cell) -> list[Module]:
+    """A cell and the modules in it; refused if it takes single steps of one that has hooks."""
+    modules = cell.modules()
+    for m in modules:
+        if m is not cell and isinstance(m, Part) and hooks_of(m):
+            raise ValueError(
+                f"{type(cell).__name__}: takes single steps of {type(m).__name__}, whose hooks "
+                "would not be run. Register them on the cell around it."
+            )
+    return modules
+
+
 def _foreign(modules: Sequence[Module]) -> list[Any]:
     """What somebody else wrote of a cell: the library's own steps change nothing."""
     found: list[Any] = []
     for module in modules:
         if not _is_ours(module.__class__):
             found += [module.step, module.output] if isinstance(module, Cell) else [module]
+        found += [hook for _, hook in hooks_of(module) or ()]
         for part in [p for p in vars(module).values() if p.__class__ not in _PLAIN]:
             for x in part if part.__class__ in (list, tuple) else (part,):
                 if callable(x) and not isinstance(x, Module) and not _is_ours(x):

@@ -98,7 +98,9 @@ class LanguageModel(Module):
         index = index if isinstance(index, Tensor) else Tensor(index)
         layer, table, cell = self.recurrent, self.embedding.table, self.recurrent.cells[0]
         often = index.size >= OFTEN * len(table) and index.dtype.kind in "iu"
-        if often and type(cell) in CELLS.values() and not (layer.unroll or layer.dropout[0].draws):
+        kinds = [type(cell) in CELLS.values(), type(layer) is Recurrent]  # of what has no hooks
+        plain = all(kinds) and type(self.embedding) is Embedding
+        if often and plain and not (layer.unroll or layer.dropout[0].draws):
             with looked_up(cell, table, index.dtype) as twin:
                 parts = [twin, *layer.cells[1:]]
                 ys, state = run(parts, layer, index.reshape(*index.shape, 1), state)

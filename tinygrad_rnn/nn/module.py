@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence, Set, ValuesView
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set, ValuesView
 from functools import lru_cache
 from reprlib import repr as short
 from types import MappingProxyType
@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from ..data.lengths import plain, whole
+from ..hooks import Handle
 from ..refusals import refuse_made
 from ..tensor import Operand, Tensor, foreign, replace
 from .activations import name_of
+from .hooks import called, register
 
 
 class StateDict(dict[str, np.ndarray]):
@@ -58,6 +60,7 @@ class Module:
     # Attributes that change what the weights mean, or the function, and not the shapes.
     _conventions: ClassVar[tuple[str, ...]] = ()
     _frozen: tuple[str, ...] = ()  # the paths of the parameters that `freeze` stopped
+    _runs_hooks: ClassVar[dict[str, Any]] = {"__call__": called}  # which methods, and how
 
     def __new__(cls, *given: Any, **words: Any) -> Self:
         refuse_made(cls, given, words)
@@ -164,6 +167,42 @@ class Module:
                 leaves[path].requires_grad = not on
             module._frozen = module._frozen if on else ()
         return self
+
+    def register_forward_pre_hook(self, hook: Callable[[Any, tuple[Any, ...]], Any]) -> Handle:
+        """Call `hook(module, inputs)` before each call of this module, with what it is called with.
+
+        inputs: a tuple of what was given by position. A tuple that the hook returns, or one value,
+        takes their place; None leaves them. See `register_forward_hook`.
+
+        >>> layer = tg.nn.Linear(2, 1, rng=0)
+        >>> handle = layer.register_forward_pre_hook(lambda module, inputs: 0.0 * inputs[0])
+        >>> layer(tg.tensor([3.0, 4.0], dtype="float32")).item()
+        0.0
+        """
+        return register("register_forward_pre_hook", self, hook, True)
+
+    def register_forward_hook(self, hook: Callable[[Any, tuple[Any, ...], Any], Any]) -> Handle:
+        """Call `hook(module, inputs, output)` after each call of this module; returns a `Handle`.
+
+        What the hook returns takes the place of the output: tensors of the same shapes and dtypes,
+        in tuples of the same size. None leaves it. Hooks run in the order in which they were
+        registered; one that raises ends the call. Where a module is called in a step of a compiled
+        loop, its hooks are part of the step, which is run once, without numbers.
+
+        A cell, or a `Bidirectional`, has its hooks run where it is folded over a sequence, also by
+        a `Recurrent` around it: the inputs are xs (T, B, inputs) and its state, a tuple of (B,
+        size); the output all of its ys (T, B, outputs) and the last state. Raises ValueError where
+        another cell takes single steps of it, which no hook can see. Copies have no hooks.
+
+        >>> shapes = []
+        >>> layer = tg.nn.Recurrent(tg.nn.GRU(3, 4, rng=0), tg.nn.GRU(4, 2, rng=1))
+        >>> for cell in layer.cells:
+        ...     handle = cell.register_forward_hook(lambda c, xs, out: shapes.append(out[0].shape))
+        >>> ys, state = layer(np.ones((5, 1, 3), np.float32))
+        >>> shapes
+        [(5, 1, 4), (5, 1, 2)]
+        """
+        return register("register_forward_hook", self, hook, False)
 
     def zero_grad(self) -> None:
         """Forget the gradients; `backward()` adds to them otherwise."""

@@ -127,5 +127,5 @@ def copied(y: Tensor, inputs: Sequence[Tensor]) -> Tensor:
     x = object.__new__(Tensor)
     for slot in ("_array", "_grad", "tracked", "name", "scope", "line", "op", "attrs"):
         setattr(x, slot, getattr(y, slot))
-    x.inputs, x.born = tuple(inputs), next(_births)
+    x.inputs, x.born, x._hooks = tuple(inputs), next(_births), None
     return x
