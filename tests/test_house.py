@@ -31,6 +31,7 @@ FLOORS = [
     {"tensor", "kernels"},
     {"refusals", "randomness"},
     {"op"},
+    {"hooks"},
     {"ops"},
     {"grad"},
     {"check"},
@@ -182,9 +183,9 @@ def _lines(files):
 
 def test_the_core_stays_readable():
     """The engine in an evening; the compiler of loops, which nothing in it needs, in two more."""
-    engine = ("tensor", "op", "grad", "check", "refusals")
+    engine = ("tensor", "op", "hooks", "grad", "check", "refusals")
     how = [p for p in FILES if room(p) in engine or (room(p) == "ops" and p.stem in MACHINERY)]
-    assert _lines(how) <= 1170
+    assert _lines(how) <= 1260
     assert _lines([p for p in FILES if room(p) == "loops"]) <= 3260
 
 
@@ -194,7 +195,7 @@ def test_the_whole_stays_small():
               if p.suffix in (".css", ".html", ".js", ".json", ".pyi", ".md")}  # fmt: skip
     shown = ("view", "lab", "page")
     code = {p: code_lines(p)[0] for p in FILES} | assets
-    assert sum(code.values()) <= 23_015
+    assert sum(code.values()) <= 23_260
     assert sum(lines for p, lines in code.items() if room(p) in shown) <= 6450
 
 
