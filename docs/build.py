@@ -84,9 +84,10 @@ def prepare() -> None:
     SOURCE.mkdir(parents=True)
     for path in sorted(DOCS.rglob("*.md")):
         write(path.relative_to(DOCS).as_posix(), path.read_text("utf-8"))
+    shutil.copytree(DOCS / "locale", BUILD / "locale", dirs_exist_ok=True)
     for name in ("conf.py", "site"):
         (SOURCE / name).symlink_to(DOCS / name)
-    for maker in ("ops", "gallery", "reference"):
+    for maker in ("gallery", "glossary", "ops", "reference"):
         for name, text in runpy.run_path(str(DOCS / f"{maker}.py"))["pages"]().items():
             write(name, text)
 
@@ -94,7 +95,7 @@ def prepare() -> None:
 def sphinx(builder: str, target: Path, language: str = "en") -> None:
     """Run Sphinx; a warning is an error."""
     command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", builder]
-    folders = ["-d", str(BUILD / "doctrees" / language), str(SOURCE), str(target)]
+    folders = ["-d", str(BUILD / "doctrees" / f"{builder}-{language}"), str(SOURCE), str(target)]
     programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     environment = os.environ | {"PATH": programs}  # shell blocks find the command that is tried
     options = ["-D", f"language={language}", *folders]
@@ -105,7 +106,7 @@ def sphinx(builder: str, target: Path, language: str = "en") -> None:
 
 def spoken(words: str) -> bool:
     """Whether a message holds words, and not only code, numbers and formulas."""
-    bare = re.sub(r"`[^`]*`|\$[^$]*\$|\]\([^)]*\)|<[^>]*>", "", words)
+    bare = re.sub(r"`[^`]*`|\$[^$]*\$|\\[a-zA-Z]+(\{[a-z]+\})?|\]\([^)]*\)|<[^>]*>", "", words)
     return bool(re.search(r"[a-z]{2,}", bare))
 
 
@@ -125,7 +126,7 @@ def translations(update: bool) -> None:
         name = template.relative_to(templates).with_suffix(".po")
         path = DOCS / "locale" / "zh_CN" / "LC_MESSAGES" / name
         kept = read_po(path.open("rb"), locale="zh_CN") if path.exists() else Catalog("zh_CN")
-        found = Catalog("zh_CN", header_comment="")
+        found = Catalog("zh_CN")
         for message in read_po(template.open("rb")):
             wanted = name.parts[0] != "reference" or message.id in first
             if message.id and spoken(message.id) and name.parts[0] != "code" and wanted:
@@ -135,7 +136,7 @@ def translations(update: bool) -> None:
         if update and len(found):
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("wb") as file:
-                write_po(file, found, width=0, omit_header=False)
+                write_po(file, found, width=0, omit_header=True)
     for name, words in [] if update else missing[:40]:
         print(f"{name}: not translated: {words!r}", file=sys.stderr)
     if missing and not update:

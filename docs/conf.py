@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 from docutils import nodes
 from latex2mathml.converter import convert
+from sphinx.search.en import SearchEnglish
 
 ROOT = Path(__file__).resolve().parent.parent  # conf.py is linked into the source: docs/..
 project = "tinygrad_rnn"
@@ -15,7 +17,7 @@ extensions = ["myst_nb", "sphinx_design", "sphinx_copybutton"]
 exclude_patterns = ["site"]
 templates_path = ["site/templates"]
 language = "en"  # the other one is given on the command line
-locale_dirs = [str(ROOT / "docs" / "locale")]
+locale_dirs = [str(ROOT / "build" / "site" / "locale")]  # a copy: Sphinx compiles it in place
 gettext_compact = False
 gettext_location = False
 
@@ -63,7 +65,33 @@ def commands(app: Any, document: nodes.document) -> None:
             block.rawsource, block["language"] = rest, "sh"
 
 
+HAN = "\\u3400-\\u9fff"
+
+
+class Pairs(SearchEnglish):
+    """Search in Chinese: two neighbouring characters are a word, in pages and in questions."""
+
+    lang = "zh"
+    js_splitter_code = f"""
+var splitQuery = (query) =>
+  (query.match(/[{HAN}]+|[^\\s\\p{{P}}\\p{{S}}{HAN}]+|_/gu) || []).flatMap((run) =>
+    !/[{HAN}]/.test(run) || run.length === 1 ? [run]
+      : Array.from(run).slice(1).map((character, place) => run[place] + character));
+"""
+
+    def split(self, text: str) -> list[str]:
+        """All words, of Chinese all characters and pairs of them."""
+        han = re.findall(f"[{HAN}]+", text)
+        pairs = [run[k : k + n] for run in han for n in (1, 2) for k in range(len(run) + 1 - n)]
+        return pairs + re.findall(rf"[^\W{HAN}]+", text)
+
+    def word_filter(self, word: str) -> bool:
+        """Single characters count, if they are Chinese."""
+        return bool(re.match(f"[{HAN}]", word)) or super().word_filter(word)
+
+
 def setup(app: Any) -> None:
+    app.add_search_language(Pairs)
     app.add_html_math_renderer("mathml", (mathml, None), (mathml, None))
     app.connect("doctree-read", commands)
 
