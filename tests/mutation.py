@@ -538,6 +538,7 @@ class Copy:
         first = {test for name in most for test in by_file[name][: FIRST[1]]}
         turns = [[t for t in order if t in first], [t for t in order if t not in first]]
         cache = self.work / "its own"  # what a changed compiler wrote is nobody else's
+        shutil.rmtree(cache, ignore_errors=True)
         answer = "no test", "none reaches it"
         path.write_text(text, "utf-8")
         try:

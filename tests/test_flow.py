@@ -169,6 +169,9 @@ def test_S12_steps_may_be_marked_by_hand():
         slope = 2 * (h.data @ V.data - TARGETS[t])
         np.testing.assert_allclose(found.arrays["V"][t, t], h.data.T @ slope, rtol=1e-12)
     assert not (found.terms["V"] - np.diag(np.diag(found.terms["V"]))).any()
+    alone = lab.ledger(losses[-1][1], V)  # a loss that is computed in a step is a part of it
+    assert alone.parts.tolist() == [T - 1]
+    np.testing.assert_allclose(alone.total(), found.arrays["V"][-1].sum(0), rtol=1e-12)
 
 
 def test_what_lies_between_two_loops_has_no_step_of_its_own():

@@ -421,6 +421,19 @@ def test_parameters_of_layers_within_are_named_after_them():
     assert [x.name for x in two.parameters()] == ["f.W", "f.b", "n.W", "n.b"]
 
 
+def test_blocks_of_a_layer_norm_are_normalised_each_by_itself():
+    x = np.random.default_rng(0).normal(size=(3, 2, 6))
+    layer = nn.LayerNorm(6, blocks=2, dtype=np.float64)
+    layer.gain.data, layer.shift.data = np.arange(1.0, 7), np.arange(7.0, 13)
+    apart = x.reshape(3, 2, 2, 3)
+    apart = (apart - apart.mean(-1, keepdims=True)) / np.sqrt(apart.var(-1, keepdims=True) + 1e-5)
+    expected = apart.reshape(x.shape) * np.arange(1.0, 7)
+    np.testing.assert_allclose(layer(x).data, expected + np.arange(7.0, 13), atol=1e-12)
+    plain = nn.LayerNorm(6, blocks=2, shift=False, dtype=np.float64)
+    plain.gain.data = np.arange(1.0, 7)
+    np.testing.assert_allclose(plain(x).data, expected, atol=1e-12)
+
+
 OF_TWO = {  # layers of two features, and how each is asked
     "linear": (lambda **how: nn.Linear(2, 3, **how), lambda layer, x: layer(x)),
     "norm": (lambda **how: nn.LayerNorm(2, **how), lambda layer, x: layer(x)),

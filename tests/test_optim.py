@@ -41,6 +41,20 @@ def test_adam_counts_the_steps_of_each_parameter(rule):
     assert optimizer.steps == 4
 
 
+def test_settings_that_nobody_gives_are_those_of_the_papers():
+    """Kingma and Ba (2015); Loshchilov and Hutter (2019); PyTorch's RMSprop."""
+    adam = {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8}
+    for kind, settings in (
+        (optim.Adam, adam),
+        (optim.AdamW, adam | {"weight_decay": 1e-2}),
+        (optim.RMSprop, {"lr": 1e-3, "decay": 0.99, "eps": 1e-8}),
+    ):
+        rule = kind([leaf(1.0)])
+        assert {name: getattr(rule, name) for name in settings} == settings
+    plain = optim.SGD([leaf(1.0)], 0.1)
+    assert (plain.momentum, plain.weight_decay) == (0, 0)
+
+
 def test_a_cosine_goes_up_in_its_warm_up_and_down_to_its_floor():
     rate = lambda k: optim.cosine(k, peak=1.0, total=10, warmup=4)
     assert [rate(k) for k in range(4)] == [0.25, 0.5, 0.75, 1.0]

@@ -293,6 +293,52 @@ def test_the_command_writes_a_page_or_prints_the_backward_pass(tmp_path, capsys)
     assert "CHARACTERS: expected at least 10" in capsys.readouterr().err
 
 
+def test_the_backward_pass_in_words_has_every_step_and_what_it_adds():
+    """tanh'(tanh 2 / 2 - 2) = 0.175 at t=1; and long names, and a line that goes on below."""
+    w = tg.tensor([0.5, 2.0], requires_grad=True, name="w")
+
+    def step(x, h):
+        a, b = tg.split(w, 2)
+        return tg.tanh(a * h + b * x)
+
+    (h,) = tg.unroll(step, tg.tensor([0.0]), tg.tensor([[1.0], [-1.0]]))
+    assert (
+        tg.explain(h.sum()).text
+        == """\
+step    t  layer  at                       |g|  adds
+   0    -         sum #15                    1  stack #14 += 1.41
+   1    -         stack #14               1.41  tanh #8 += 1, tanh #13 += 1
+   2    1  t=1    tanh #13                   1  add #12 += 0.175
+   3    1  t=1    add #12                0.175  mul #10 += 0.175, mul #11 += 0.175
+   4    1  t=1    mul #11                0.175  split[1] #9 += 0.175
+   5    1  t=1    mul #10                0.175  split[0] #9 += 0.169, tanh #8 += 0.0875
+   6    1  t=1    split #9               0.243  w #0 += 0.243
+   7    0  t=0    tanh #8                 1.09  add #7 += 0.0768
+   8    0  t=0    add #7                0.0768  mul #5 += 0.0768, mul #6 += 0.0768
+   9    0  t=0    mul #6                0.0768  split[1] #4 += 0.0768
+  10    0  t=0    mul #5                0.0768  split[0] #4 += 0
+  11    0  t=0    split #4              0.0768  w #0 += 0.0768
+  12    -         w #0                   0.195  (a leaf: its gradient is whole)
+"""
+    )
+    names = "a weight with a long name", "重量" * 10, "another weight with a long name"
+    xs = [tg.tensor([1.0], requires_grad=True, name=name) for name in names]
+    assert (
+        tg.explain(tg.concat([xs[0], *xs]).sum()).text
+        == """\
+step    t  layer  at                       |g|  adds
+   0    -         sum #4                     1  concat #3 += 2
+   1    -         concat #3                  2  a weight with a long name #0 += 1,
+                                                a weight with a long name #0 += 1,
+                                                重量重量重量重量重量重量重量… #1 += 1,
+                                                another weight with a long na… #2 += 1
+   2    -         another weight wi…         1  (a leaf: its gradient is whole)
+   3    -         重量重量重量重量…          1  (a leaf: its gradient is whole)
+   4    -         a weight with a l…         2  (a leaf: its gradient is whole)
+"""
+    )
+
+
 # -- what it does in a browser ---------------------------------------------------------------------
 
 

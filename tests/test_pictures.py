@@ -2,14 +2,14 @@
 
 import importlib.metadata
 import importlib.util
+import json
 import re
-import sys
 import xml.etree.ElementTree as ElementTree
-from functools import cache
-from pathlib import Path
 
 import numpy as np
+import pictures
 import pytest
+from pictures import gallery, shown
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
@@ -19,7 +19,6 @@ from tinygrad_rnn.view.raster import masks, masks_of
 from tinygrad_rnn.view.residuals import kept, memory
 from tinygrad_rnn.view.text import size_words, width
 
-DOCS = Path(__file__).parent.parent / "docs"
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -352,21 +351,11 @@ def test_no_masks_and_no_such_row_are_refused():
 # -- the gallery -----------------------------------------------------------------------------------
 
 
-@cache
-def gallery():
-    spec = importlib.util.spec_from_file_location("gallery", DOCS / "gallery.py")
-    module = sys.modules["gallery"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def shown(name):
-    """What the code of an entry shows."""
-    module = gallery()
-    (entry,) = [e for e in module.ENTRIES if e.name == name]
-    names = {}
-    exec(module.START + entry.code, names)
-    return [getattr(names[x], "svg", None) or names[x].html for x in entry.shows]
+@pytest.mark.parametrize("name", [entry.name for entry in gallery().ENTRIES])
+def test_a_picture_is_as_it_was_when_somebody_last_looked_at_it(name):
+    """Among them every kind of picture, with every part that it can have."""
+    known = json.loads(pictures.PATH.read_text("utf-8"))[name]
+    assert pictures.digests(name) == known, "look at it, and run tests/pictures.py"
 
 
 @pytest.mark.compiled
