@@ -620,8 +620,8 @@ def test_J01_J04_a_damaged_npy_is_refused(tmp_path):
     data = (tmp_path / "x.npy").read_bytes()
     np.save(tmp_path / "o.npy", np.array([{}]), allow_pickle=True)
     (tmp_path / "x.npy").write_bytes(data[:-3])
-    for name in ("x.npy", "o.npy"):
-        with pytest.raises(io.CheckpointError, match=rf"expected an npy file.*{name}.*holds obj"):
+    for name, words in (("x.npy", "not as long"), ("o.npy", "holds objects")):
+        with pytest.raises(io.CheckpointError, match=rf"expected an npy file.*{name}.*{words}"):
             io.arrays(tmp_path / name)
 
 

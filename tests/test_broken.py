@@ -103,6 +103,11 @@ ONE = '"id":0,"place":0'
     "text",
     [
         '{"version":3}',
+        "",
+        "[" * 100_000,
+        '{"version":' + "9" * 5000 + "}",
+        document(f'{{{ONE},"call":0,"call":0}}'),
+        document(f'{{{ONE},"call":0,"inputs":[[0]]}}'),
         document(f'{{{ONE},"call":0}}', version=2),
         document("", outputs=""),
         document(f'{{{ONE},"call":0}}', outputs="1"),
@@ -114,7 +119,8 @@ ONE = '"id":0,"place":0'
         document(f'{{{ONE},"call":0,"what":1}}'),
     ],
 )
-def test_a_document_that_is_no_trace_is_refused(text):
+def test_J01_J02_a_document_that_is_no_trace_is_refused(text):
     assert len(Tape.load(document(f'{{{ONE},"call":0}}')).records) == 1
-    with pytest.raises(ValueError, match="Tape: "):
+    with pytest.raises(ValueError, match="^Tape: the document is no tape: ") as no:
         Tape.load(text)
+    assert len(str(no.value)) < 300

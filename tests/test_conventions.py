@@ -1,6 +1,7 @@
 """One cell, many conventions: exact moves or refusals, explanations that count, foreign weights."""
 
 import re
+import tracemalloc
 import zipfile
 from itertools import product
 
@@ -695,9 +696,13 @@ def test_arrays_come_from_safetensors_and_from_npz(tmp_path):
     assert io.arrays(tmp_path / "none.npz") == {}
 
 
-def npy(shape, dtype="<f8", payload=b""):
-    header = f"{{'descr': '{dtype}', 'fortran_order': False, 'shape': {shape}, }}".encode()
-    header += b" " * (63 - (len(header) + 10) % 64) + b"\n"
+def npy(shape, dtype="<f8", payload=b"", descr=None):
+    descr = descr or f"'{dtype}'"
+    return npy_of(f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}, }}", payload)
+
+
+def npy_of(text, payload=b""):
+    header = text.encode() + b" " * (63 - (len(text) + 10) % 64) + b"\n"
     return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + payload
 
 
@@ -708,22 +713,57 @@ def packed(path, *members):
     return path
 
 
+W8 = b"12345678"
 BAD = {
+    "not as long as shape": npy((2**40,), payload=W8),
+    "as shape .-1, -1. of float64 needs": npy((-1, -1), payload=W8),
+    "holds objects": npy((1,), "|O", W8),
+    "holds <U0": npy((10**18,), "<U0"),  # no bytes in the file, and 4 EB in memory
+    "holds .V0": npy((10**18,), "|V0"),
+    "holds complex64": npy((1,), "<c8", W8),
+    "holds ([<>]?f|float)": npy((1,), "<f16", W8 * 2),
+    r"holds \[\('a'": npy((1,), payload=W8, descr="[('a', '<f8')]"),
+    "other than 0 and 1": npy((8,), "|b1", W8),
+    "an integer": npy((True,), payload=W8),
+    "shape is not valid": npy((1.0,), payload=W8),
+    "expected 4294967295 bytes": b"\x93NUMPY\x02\x00" + b"\xff" * 4 + b"{" + W8,
+    r"cannot be read: .*\(": npy_of("(" * 9000),  # what Python's parser says is its own
+    "x.npy' cannot be read": npy_of("-" * 9000 + "1"),
+    r"cannot be read: .*\[": npy_of("[" * 4000 + "]" * 4000),
+    "cannot be read: .*9": npy(f"({'9' * 5000},)"),
+    "too large": npy(f"(0, {'9' * 4000})"),
+    "too big": npy((0, 2**62, 2**62)),
+    "version": b"\x93NUMPY\x09\x00" + b" " * 80,
+    "magic": b"\x93NUMPY",
+}
+
+
+@pytest.mark.parametrize("reason", BAD)
+def test_J01_J02_J03_J04_bad_arrays_are_refused_by_name(reason, tmp_path):
+    (tmp_path / "x.npy").write_bytes(BAD[reason])
+    packed(tmp_path / "bad.npz", ("x.npy", BAD[reason]))
+    for name in ("x.npy", "bad.npz"):
+        tracemalloc.start()
+        try:
+            with pytest.raises(io.CheckpointError, match=rf"(?s){name}.*({reason})") as no:
+                io.arrays(tmp_path / name)
+            assert tracemalloc.get_traced_memory()[1] < 20e6 and len(str(no.value)) < 800
+        finally:
+            tracemalloc.stop()
+
+
+BAD_MEMBERS = {
     "no array": [("archive/data.pkl", b"\x80\x04")],
-    "not as long": [("x.npy", npy((2**40,), payload=b"12345678"))],
-    "or is not as long": [("x.npy", npy((-1, -1), payload=b"12345678"))],
-    "holds objects": [("x.npy", npy((1,), "|O", b"12345678"))],
-    "version": [("x.npy", b"\x93NUMPY\x09\x00" + b" " * 80)],
     "magic": [("x.npy", b"hello, this is no array")],
     "claims to hold": [("x.npy", npy((2**18,), payload=bytes(2**21)))],
 }
 
 
-@pytest.mark.parametrize("reason", BAD)
+@pytest.mark.parametrize("reason", BAD_MEMBERS)
 def test_J01_J02_J04_bad_npz_files_are_refused_by_name(reason, tmp_path, monkeypatch):
     if reason == "claims to hold":
         monkeypatch.setattr("tinygrad_rnn.io.npz.MOST", 100)
-    path = packed(tmp_path / "bad.npz", *BAD[reason])
+    path = packed(tmp_path / "bad.npz", *BAD_MEMBERS[reason])
     with pytest.raises(io.CheckpointError, match=rf"bad.npz.*({reason})"):
         io.arrays(path)
 
@@ -739,6 +779,10 @@ def test_J01_J03_npz_files_that_were_cut_off_or_changed_are_refused(tmp_path):
     middle[len(data) // 2] ^= 1
     (tmp_path / "y.npz").write_bytes(middle)
     with pytest.raises(io.CheckpointError, match="CRC"):
+        io.arrays(tmp_path / "y.npz")
+    elsewhere = data[:-6] + (2**24).to_bytes(4, "little") + data[-2:]  # where it says it begins
+    (tmp_path / "y.npz").write_bytes(elsewhere)
+    with pytest.raises(io.CheckpointError, match=r"y\.npz"):
         io.arrays(tmp_path / "y.npz")
     with (
         pytest.warns(UserWarning, match="Duplicate"),

@@ -24,7 +24,7 @@ from .header import (
 
 # safetensors is imported where it is first needed: reading the package should stay quick.
 
-_NAMES_OF_DTYPES = [np.dtype(code).name for code in DTYPES.values()]
+NAMES_OF_DTYPES = [np.dtype(code).name for code in DTYPES.values()]
 _READS = "which tg.io.arrays reads"
 _TORCH = "it can run code and is never opened: save it with safetensors.torch.save_file"
 _KERAS = f"open it there, and np.savez(path, *layer.get_weights()) makes a file {_READS}"
@@ -144,8 +144,8 @@ def _savable(name: str, array: np.ndarray) -> np.ndarray:
     if not isinstance(array, np.ndarray) or isinstance(array, np.ma.MaskedArray):
         got = f"expected a NumPy array, got {type(array).__name__}"
         raise TypeError(f"{who}: {got}; give its .data, or np.asarray of it")
-    if array.dtype.name not in _NAMES_OF_DTYPES:
-        got = f"expected one of {', '.join(_NAMES_OF_DTYPES)}, got {array.dtype}"
+    if array.dtype.name not in NAMES_OF_DTYPES:
+        got = f"expected one of {', '.join(NAMES_OF_DTYPES)}, got {array.dtype}"
         raise ValueError(f"{who}: {got}; cast it first, for example by .astype(np.float64)")
     # asarray, because ascontiguousarray would turn a number without axes into a list of one
     return np.asarray(array, dtype=array.dtype.newbyteorder("="), order="C")
@@ -199,13 +199,18 @@ def packed(names: Iterable[str]) -> str:
     return f" {found[0]}" if found else ""
 
 
+def check_bools(name: str, found: np.ndarray) -> None:
+    """Refuse bools that are neither 0 nor 1, with which NumPy would compute nonsense."""
+    if found.dtype == np.bool_ and found.view(np.uint8).max(initial=0) > 1:
+        raise ValueError(f"array {name!r} is bool and holds a byte other than 0 and 1")
+
+
 def _owned(name: str, view: Mapping[str, Any]) -> np.ndarray:
     """An array of its own in this machine's byte order."""
     dtype = np.dtype(READABLE[view["dtype"]])
     raw = np.frombuffer(view["data"], np.uint8)
-    if dtype == np.bool_ and raw.max(initial=0) > 1:  # NumPy would compute nonsense with it
-        raise ValueError(f"array {name!r} is bool and holds a byte other than 0 and 1")
     numbers = raw.view(dtype)
+    check_bools(name, numbers)
     if view["dtype"] == "BF16":  # the upper half of a float32
         numbers = (numbers.astype(np.uint32) << 16).view(np.float32)
     wanted = np.result_type(numbers, np.float32) if numbers.dtype.kind == "f" else numbers.dtype

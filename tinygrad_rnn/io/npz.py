@@ -6,19 +6,21 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from functools import partial
+from io import BytesIO
 from typing import IO
 
 import numpy as np
 
 from .atomic import plain_path
-from .checkpoint import CheckpointError, load, packed
+from .checkpoint import NAMES_OF_DTYPES, CheckpointError, check_bools, load, packed
 from .foreign import widened
 
 MOST = 1100  # deflate packs zeros 1,032 to 1: what claims to hold more was made to burst
 _NPY = b"\x93NUMPY"
+HEADER = 12 + 10_000  # bytes before the numbers, of which NumPy reads no more
 _LARGE = 2**20  # what may be claimed in any case
 _WRONG = (
-    *(ValueError, EOFError, OverflowError, MemoryError, RuntimeError, KeyError),
+    *(TypeError, ValueError, EOFError, OverflowError, MemoryError, RuntimeError, KeyError),
     *(zipfile.BadZipFile, zlib.error),
 )
 
@@ -53,7 +55,7 @@ def arrays(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         with zipfile.ZipFile(name) as file:
             return _unpacked(file, os.path.getsize(name))
     except _WRONG as error:
-        reason = str(error) or type(error).__name__
+        reason = (str(error) or type(error).__name__)[:500]  # it may quote all of a header
         raise CheckpointError(
             f"arrays(path): expected an np{'y' if one else 'z'} file, got {name!r}, but {reason}"
         ) from error
@@ -67,6 +69,8 @@ def _unpacked(file: zipfile.ZipFile, size: int) -> dict[str, np.ndarray]:
                 f"it holds {member.filename!r}, which is no array; it looks like a zip archive"
                 f"{packed(m.filename for m in members)}"
             )
+        if member.header_offset < 0:
+            raise ValueError(f"{member.filename!r} would begin before the file does")
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise ValueError(f"{member.filename!r} is packed in a way that NumPy does not know")
     if len({member.filename for member in members}) != len(members):
@@ -82,22 +86,31 @@ def _unpacked(file: zipfile.ZipFile, size: int) -> dict[str, np.ndarray]:
 
 def _array(open_again: Callable[[], IO[bytes]], name: str, size: int) -> np.ndarray:
     """One array of its own, once its header and its size are known to agree."""
+    with open_again() as file:
+        start = BytesIO(file.read(HEADER))  # however much the header claims to need
+    shape, dtype = _shape_and_dtype(start, name)
+    if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != size - start.tell():
+        raise ValueError(f"{name!r} is not as long as shape {shape} of {dtype} needs")
+    with open_again() as file:
+        found = np.lib.format.read_array(file, allow_pickle=False)
+    check_bools(name, found)
+    return np.array(found, dtype=widened(found.dtype.newbyteorder("=")), order="C")
+
+
+def _shape_and_dtype(start: BytesIO, name: str) -> tuple[tuple[int, ...], np.dtype]:
+    """What the beginning of an array says of it, if it is one of numbers."""
     readers = {
         (1, 0): np.lib.format.read_array_header_1_0,
         (2, 0): np.lib.format.read_array_header_2_0,
     }
-    with open_again() as file:
-        version = np.lib.format.read_magic(file)
-        if version not in readers:
-            raise ValueError(f"{name!r} has version {version} of the npy format")
-        shape, _, dtype = readers[version](file)
-        begin = file.tell()
-        wanted = math.prod(shape) * dtype.itemsize
-        if dtype.hasobject or min(shape, default=0) < 0 or wanted != size - begin:
-            raise ValueError(
-                f"{name!r} of {dtype} and shape {shape} holds objects, or is not as "
-                "long as that needs"
-            )
-    with open_again() as file:
-        found = np.lib.format.read_array(file, allow_pickle=False)
-    return np.array(found, dtype=widened(found.dtype.newbyteorder("=")), order="C")
+    version = np.lib.format.read_magic(start)
+    if version not in readers:
+        raise ValueError(f"{name!r} has version {version} of the npy format")
+    try:
+        shape, _, dtype = readers[version](start)
+    except Exception as error:  # whatever Python says of a text that is no Python
+        raise ValueError(f"the header of {name!r} cannot be read: {error}") from error
+    if dtype.name not in (*NAMES_OF_DTYPES, "float16"):  # text of no length takes all memory
+        what = "objects" if dtype.hasobject else dtype
+        raise ValueError(f"{name!r} holds {what}, expected floats, integers or bools")
+    return shape, dtype

@@ -6,10 +6,12 @@ import json
 import math
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
+from reprlib import repr as short
 from typing import Any
 
 import numpy as np
 
+from ..io.header import parse_json
 from .numbers import Numbers
 from .tape import VERSION, Call, Place, Record, Tape, Term
 
@@ -67,25 +69,30 @@ def usual(kind: Any) -> dict[str, Any]:
 
 
 def read(text: str) -> Tape:
-    """The tape of a document."""
-    given = json.loads(text)
-    if not isinstance(given, dict) or given.get("version") != VERSION:
-        found = given.get("version") if isinstance(given, dict) else type(given).__name__
-        raise ValueError(f"Tape: expected a tape of version {VERSION}, got {found}")
+    """The tape of a document; ValueError says why it is none."""
     try:
-        for word, (table, kind) in TABLES.items():
-            alike = [kind(**_frozen(told)) for told in given.pop(table)]
-            for r in given["records"]:
-                r[word] = alike[r[word]]
-        records: list[Record] = []
-        for told in given.pop("records"):
-            records.append(_record(told, records))
-        tape = Tape(records=records, **given)
-        known = bool(tape.outputs) and all(0 <= y < len(records) for y in tape.outputs)
-    except (KeyError, IndexError, TypeError, AttributeError) as error:
-        raise ValueError(f"Tape: the document is no tape: {error!r}") from None
-    if not known:
-        raise ValueError("Tape: the document is no tape: it has not all of its outputs")
+        return _read(parse_json(text))
+    except ValueError as error:
+        reason = str(error)
+    except (KeyError, IndexError, TypeError, AttributeError, OverflowError) as error:
+        reason = repr(error)
+    raise ValueError(f"Tape: the document is no tape: {reason}; make it again from the run")
+
+
+def _read(given: Any) -> Tape:
+    version = given.get("version") if isinstance(given, dict) else type(given).__name__
+    if version != VERSION:
+        raise ValueError(f"expected a tape of version {VERSION}, got {short(version)}")
+    for word, (table, kind) in TABLES.items():
+        alike = [kind(**_frozen(told)) for told in given.pop(table)]
+        for r in given["records"]:
+            r[word] = alike[r[word]]
+    records: list[Record] = []
+    for told in given.pop("records"):
+        records.append(_record(told, records))
+    tape = Tape(records=records, **given)
+    if not tape.outputs or not all(0 <= y < len(records) for y in tape.outputs):
+        raise ValueError("it has not all of its outputs")
     return tape
 
 
@@ -98,7 +105,7 @@ def _record(given: dict[str, Any], before: list[Record]) -> Record:
     r, number = Record(**given), len(before)
     r.inputs = [(source, part) for source, part in r.inputs]
     if r.id != number or not all(0 <= source < number for source, _ in r.inputs):
-        raise ValueError(f"Tape: the document is no tape: record {number} is out of order")
+        raise ValueError(f"record {number} is out of order")
     for source, part in r.inputs:
         if before[source].call.restacked and part >= 0:
             before[before[source].inputs[0][0]].inputs[part]
