@@ -121,6 +121,6 @@ ONE = '"id":0,"place":0'
 )
 def test_J01_J02_a_document_that_is_no_trace_is_refused(text):
     assert len(Tape.load(document(f'{{{ONE},"call":0}}')).records) == 1
-    with pytest.raises(ValueError, match="^Tape: the document is no tape: ") as no:
+    with pytest.raises(ValueError, match=r"^Tape: the document is no tape: ") as no:
         Tape.load(text)
     assert len(str(no.value)) < 300

@@ -6,9 +6,11 @@ graph semantics, F the backward walk, G numerics, H size, I threads, K training,
 
 import copy
 import gc
+import itertools
 import math
 import operator
 import pickle
+import sys
 import threading
 import weakref
 from contextlib import contextmanager
@@ -1654,6 +1656,86 @@ OPTIMIZERS = {
 optimizers = pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
 
 
+def interrupted(call, line):
+    """Call with Ctrl-C before the n-th line that the library runs; return whether it came to that.
+
+    Where a debugger or the measurement of coverage traces, it goes on afterwards.
+    """
+    left = itertools.count(line, -1)
+
+    def trace(frame, event, _):
+        if event == "line" and "tinygrad_rnn" in frame.f_globals["__name__"] and not next(left):
+            raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        call()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+def of_all(owner, xs):
+    """All bits of parameters and of what an optimizer remembers."""
+    return [x.data.tobytes() for x in xs], {k: x.tobytes() for k, x in owner.state_dict().items()}
+
+
+@optimizers
+def test_K01_an_interrupt_anywhere_in_a_step_leaves_all_as_before_or_all_as_after(make):
+    def begun():
+        xs = [leaf([1.0, 2.0]), leaf([3.0])]
+        optimizer = make(xs)
+        trained(xs, optimizer, 1)
+        for x in xs:
+            x.grad = np.full(x.shape, 0.5)
+        return xs, optimizer
+
+    xs, optimizer = begun()
+    before = of_all(optimizer, xs)
+    optimizer.step()
+    after, seen = of_all(optimizer, xs), []
+    for line in itertools.count():
+        xs, optimizer = begun()
+        if not interrupted(optimizer.step, line):
+            break
+        seen.append([before, after].index(of_all(optimizer, xs)))
+    assert seen == sorted(seen) and {*seen} == {0, 1}
+
+
+def test_J05_K01_an_interrupt_while_loading_leaves_all_as_before_or_all_as_after():
+    model = lambda rng: nn.Recurrent(nn.RNN(1, 2, rng=rng), nn.RNN(2, 2, rng=rng))
+    saved, seen = model(1).state_dict(), []
+    ends = [of_all(m, m.parameters()) for m in (model(0), model(1))]
+    for line in itertools.count():
+        loaded = model(0)
+        if not interrupted(lambda: loaded.load_state_dict(saved), line):  # noqa: B023
+            break
+        seen.append(ends.index(of_all(loaded, loaded.parameters())))
+    assert {*seen} == {0, 1}
+
+
+def test_J05_memory_that_runs_out_while_loading_leaves_all_as_it_was(monkeypatch):
+    model = nn.RNN(2, 3, rng=0)
+    before, saved, left = of_all(model, model.parameters()), nn.RNN(2, 3, rng=1).state_dict(), [2]
+    real = np.array
+
+    def array(*given, **how):
+        left[0] -= 1
+        if left[0] < 0:
+            raise MemoryError
+        return real(*given, **how)
+
+    monkeypatch.setattr(nn.module.np, "array", array)
+    with pytest.raises(MemoryError):
+        model.load_state_dict(saved)
+    monkeypatch.undo()
+    assert of_all(model, model.parameters()) == before
+
+
 @optimizers
 def test_K03_a_parameter_without_a_gradient_is_left_alone(make):
     x, y = leaf([1.0, 2.0]), leaf([3.0])
@@ -2384,6 +2466,12 @@ def test_J14_P70_a_memory_that_does_not_fit_is_refused_whole():
         good | {"m/0": m},
         good | {"m/0": np.array(1.0), "v/0": v, "count/0": count},
         good | {"zeal/0": m},
+        good | {"m/0": m * 1j, "v/0": v, "count/0": count},
+        good | {"m/0": m.astype(str), "v/0": v, "count/0": count},
+        good | {"m/0": m, "v/0": v, "count/0": np.array(2.5)},
+        good | {"m/0": m, "v/0": v, "count/0": np.array(-1)},
+        *[good | {"steps": steps} for steps in (np.array(-1), np.array(1.5), np.ones(2, int))],
+        *[good | {"lr": lr} for lr in (np.array(np.nan), np.array(-1.0), None, "fast")],
     ]
     for state in bad:
         with refused(ValueError, "Adam", "nothing was loaded"):

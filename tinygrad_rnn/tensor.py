@@ -9,7 +9,7 @@ import operator
 import os
 import sys
 import threading
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import ContextDecorator
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -500,6 +500,15 @@ def replace(x: Tensor, array: np.ndarray) -> None:
     x._array, x.born = np.asarray(array), next(_births)
 
 
+def wholly(change: Callable[[], Any]) -> None:
+    """Make a change, which may be made again, to its end: even if Ctrl-C comes in the middle."""
+    try:
+        change()
+    except BaseException:
+        change()
+        raise
+
+
 def describe(x: Tensor) -> str:
     """A tensor in a few words, for messages: its name or op, its shape, its dtype."""
     word = x.name or (x.op.name if x.op else "a tensor")
@@ -513,9 +522,7 @@ def as_array(data: Operand, dtype: Any = None, copy: bool = False) -> np.ndarray
     if isinstance(data, Tensor):
         data = seen(data, "copies the numbers of")
     if isinstance(data, np.ma.MaskedArray):
-        raise TypeError(
-            "tensor: got a masked array, whose mask would be lost. Use x.filled(value)."
-        )
+        raise TypeError("tensor: got a masked array: its mask would be lost. Use x.filled(value).")
     try:
         array = np.asarray(data)
     except ValueError as error:

@@ -6,6 +6,7 @@ import inspect
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set, ValuesView
 from functools import lru_cache
+from itertools import starmap
 from reprlib import repr as short
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -15,7 +16,7 @@ import numpy as np
 from ..data.lengths import plain, whole
 from ..hooks import Handle
 from ..refusals import refuse_made
-from ..tensor import Operand, Tensor, foreign, replace
+from ..tensor import Operand, Tensor, foreign, replace, wholly
 from .activations import name_of
 from .hooks import called, register
 
@@ -249,9 +250,9 @@ class Module:
                 f"{type(self).__name__}.load_state_dict: nothing was loaded: {'; '.join(wrong)}. "
                 "Build the module with the sizes it was saved with."
             )
-        for path in state.keys() & parameters.keys():
-            x = parameters[path]
-            replace(x, np.array(state[path], dtype=x.dtype))
+        found = [(x, state[path]) for path, x in parameters.items() if path in state]
+        new = [(x, np.array(array, dtype=x.dtype)) for x, array in found]
+        wholly(lambda: deque(starmap(replace, new), 0))
         return [p for p in parameters if p not in state], [p for p in state if p not in parameters]
 
 

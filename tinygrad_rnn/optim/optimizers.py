@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from reprlib import repr as short
 from typing import Any, Self, TypeAlias
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from .. import kernels
 from ..kernels.spare import spare
 from ..refusals import refuse_made
-from ..tensor import Tensor, describe, replace
+from ..tensor import Tensor, describe, replace, wholly
 
 Parameters: TypeAlias = "Mapping[str, Tensor] | Iterable[Tensor] | Any"
 Memory: TypeAlias = "dict[str, np.ndarray]"
@@ -94,16 +95,20 @@ class Optimizer:
         return f"{kind}(lr={self.lr:g}, {count} parameters, {self.steps} steps done)"
 
     def step(self) -> None:
-        """Change every parameter that has a gradient."""
-        new = {}
+        """Change every parameter that has a gradient, or on an error or Ctrl-C perhaps none."""
+        new, steps = {}, self.steps + 1
         with np.errstate(all="ignore"):
             for name, x in self.parameters.items():
                 if x.grad is not None:
                     new[name] = self._updated(name, x, x.grad)
-        for name, (array, memory) in new.items():
-            replace(self.parameters[name], array)
-            self.memory[name] = memory
-        self.steps += 1
+
+        def change() -> None:
+            for name, (array, memory) in new.items():
+                replace(self.parameters[name], array)
+                self.memory[name] = memory
+            self.steps = steps
+
+        wholly(change)
 
     def _ruled(
         self, rule: str, settings: tuple[float, ...], x: np.ndarray, *rest: np.ndarray
@@ -144,15 +149,13 @@ class Optimizer:
         wrong = [f"missing {key!r}" for key in ("steps", "lr") if key not in state]
         for key, array in state.items():
             kind, _, name = key.partition("/")
-            if key in ("steps", "lr"):
-                continue
-            if name not in memory or kind not in self.remembers:
+            x = self.parameters.get(name) if kind in self.remembers else None
+            if key not in ("steps", "lr") and x is None:
                 wrong.append(f"unexpected {key!r}")
-            elif array.shape != (() if kind == "count" else self.parameters[name].shape):
-                wrong.append(f"{key!r} has shape {array.shape}")
-            else:
-                dtype = None if kind == "count" else self.parameters[name].dtype
-                memory[name][kind] = np.array(array, dtype)
+            elif unlike := _misfit(kind, np.asarray(array), x):
+                wrong.append(f"{key!r} is {unlike}")
+            elif x is not None:
+                memory[name][kind] = np.array(array, None if kind == "count" else x.dtype)
         for name, parts in memory.items():
             if parts and len(parts) < len(self.remembers):
                 wrong.append(f"{name!r} has only {sorted(parts)} of {list(self.remembers)}")
@@ -163,6 +166,20 @@ class Optimizer:
             )
         self.lr = float(state["lr"])
         self.memory, self.steps = memory, int(state["steps"])
+
+
+def _misfit(kind: str, array: np.ndarray, x: Tensor | None) -> str:
+    """How this cannot be what is remembered of a parameter, or its count of steps, in words."""
+    if x is None or kind == "count":
+        kinds, expected = ("iuf", "a number") if kind == "lr" else ("iu", "a whole number")
+        if not array.shape and array.dtype.kind in kinds and array >= 0:
+            return ""
+        return (
+            f"{array.dtype}{list(array.shape)} {short(array.tolist())}, expected {expected} from 0"
+        )
+    if array.shape == x.shape and array.dtype.kind == "f":
+        return ""
+    return f"{array.dtype}{list(array.shape)}, expected {x.dtype}{list(x.shape)}"
 
 
 class SGD(Optimizer):

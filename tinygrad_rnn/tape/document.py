@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import reprlib
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
-from reprlib import repr as short
 from typing import Any
 
 import numpy as np
@@ -82,7 +82,7 @@ def read(text: str) -> Tape:
 def _read(given: Any) -> Tape:
     version = given.get("version") if isinstance(given, dict) else type(given).__name__
     if version != VERSION:
-        raise ValueError(f"expected a tape of version {VERSION}, got {short(version)}")
+        raise ValueError(f"expected a tape of version {VERSION}, got {reprlib.repr(version)}")
     for word, (table, kind) in TABLES.items():
         alike = [kind(**_frozen(told)) for told in given.pop(table)]
         for r in given["records"]:
