@@ -512,9 +512,8 @@ def wholly(change: Callable[[], Any]) -> None:
 def describe(x: Tensor) -> str:
     """A tensor in a few words, for messages: its name or op, its shape, its dtype."""
     word = x.name or (x.op.name if x.op else "a tensor")
-    if type(x._array) is tuple:
-        return f"{word} of {len(x._array)} parts"
-    return f"{word} {x.dtype}{list(x.shape)}"
+    what = f"of {len(x._array)} parts" if type(x._array) is tuple else f"{x.dtype}{list(x.shape)}"
+    return f"{word} {what}"
 
 
 def as_array(data: Operand, dtype: Any = None, copy: bool = False) -> np.ndarray:
