@@ -12,8 +12,11 @@ import pytest
 import test_declared
 import test_modifiers
 import test_ops
+import test_random_programs
+import test_rtrl
 import test_scan
 import test_scan_search
+from random_programs import DECLARED, Draw, ends_of
 from test_scan import made  # noqa: F401 (a fixture)
 
 import tinygrad_rnn as tg
@@ -160,6 +163,36 @@ def test_forward_mode_of_functions_made_of_ops(f, inputs):
     agree(f, [tg.tensor(x) for x in inputs])
 
 
+def test_both_modes_of_all_that_is_declared():
+    """Of functions made of ops too, found as they are, with operands that they take."""
+    for seed, name in enumerate(DECLARED):
+        for k in range(seed, seed + 9):
+            draw = Draw(k)
+            if draw.add(name, k):
+                break
+        program = draw.program()
+        try:
+            agree(lambda *xs, program=program: ends_of(program, xs), [*map(tg.tensor, draw.leaves)])
+        except Exception as error:
+            error.add_note(f"{name}\n{program}")
+            raise
+
+
+def test_both_modes_of_all_that_is_declared_in_a_loop():
+    """Several ops in each step, of those that have a compiled form."""
+    rng, names, seen = random.Random(0), [*DECLARED], set()
+    rng.shuffle(names)
+    for seed in range(0, len(names), 8):
+        fold = test_random_programs.Fold([(name, seed) for name in names[seed : seed + 8]], seed)
+        seen |= {call.name for call in fold.program.calls}
+        try:
+            agree(fold, [*map(tg.tensor, fold.leaves)])
+        except Exception as error:
+            error.add_note(str(fold.program))
+            raise
+    assert len(seen) > 0.9 * len(names), {*names} - seen
+
+
 @pytest.mark.parametrize("step", test_scan.STEPS, ids=lambda step: step.__name__)
 def test_forward_mode_through_a_loop(step):
     """The tangents of a compiled loop are those of its steps, and come of one more loop."""
@@ -175,7 +208,7 @@ def test_forward_mode_through_a_loop(step):
     agree(loop, (start,), tolerance, second=step is test_scan.columns)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(1))  # others are in `test_random_programs`
 def test_forward_mode_of_random_steps(seed):
     """With scans in them too; along some of the states and inputs."""
     rng = random.Random(seed)
@@ -209,14 +242,7 @@ def test_forward_mode_of_random_steps(seed):
 f64 = np.float64
 CELLS = {
     **{name: lambda make=make: make(3, H) for name, make in test_scan.LIBRARY.items()},
-    "GRU after": lambda: nn.GRU(3, H, reset="after", dtype=f64, rng=0),
-    "IRNN": lambda: nn.IRNN(3, H, dtype=f64, rng=0),
-    "MGU": lambda: nn.MinimalGatedUnit(3, H, dtype=f64, rng=0),
-    "projection": lambda: nn.LSTM(3, H, projection=2, dtype=f64, rng=0),
     "clipped": lambda: nn.ClipGradient(nn.LSTM(3, H, dtype=f64, rng=0), norm=1e9),
-    "learned": lambda: nn.LearnedState(nn.GRU(3, H, dtype=f64, rng=0)),
-    "skip": lambda: nn.TimeSkip(nn.RNN(3, H, dtype=f64, rng=0), k=2),
-    "residual": lambda: nn.Residual(nn.RNN(3, 3, dtype=f64, rng=0)),
     "own": lambda: test_modifiers.Sum(3),
     "two ways": lambda: nn.Bidirectional(
         nn.LSTM(3, H, dtype=f64, rng=0), nn.GRU(3, H, dtype=f64, rng=1)
@@ -228,8 +254,12 @@ CELLS = {
 }
 
 
-def both_ends(layer, xs, **how):
+def both_ends(layer, xs, unroll=False, **how):
     """What a layer returns, its last state too."""
+    if isinstance(layer, nn.Recurrent):
+        layer.unroll = unroll
+    else:
+        how["unroll"] = unroll
     ys, state = layer(xs, **how)
     return [ys, *inside_tensors(state)]
 
@@ -240,21 +270,33 @@ def inside_tensors(state):
     return [x for part in state for x in inside_tensors(part)]
 
 
-@pytest.mark.parametrize("name", CELLS)
-def test_forward_mode_of_a_layer(name):
-    layer = CELLS[name]()
-    agree(both_ends, (layer, normal(0, T, 2, 3)), 1e-11, second=name in ("LSTM", "two ways"))
+EVERY = {**CELLS, **test_rtrl.CELLS, **test_rtrl.MODIFIED}
 
 
+def test_every_cell_and_all_that_changes_one_is_here():
+    kinds = {x for x in vars(nn).values() if isinstance(x, type) and issubclass(x, nn.Part)}
+    here = {type(make()) for make in EVERY.values()}
+    assert kinds - here == {nn.Part, nn.Cell, nn.Modifier}
+
+
+@pytest.mark.parametrize("unroll", [False, True])
+@pytest.mark.parametrize("name", EVERY)
+def test_both_modes_of_a_layer(name, unroll):
+    layer = EVERY[name]()
+    xs = normal(0, 3, 2, getattr(layer, "inputs", 3))
+    agree(lambda layer, xs: both_ends(layer, xs, unroll=unroll), (layer, xs))
+
+
+@pytest.mark.parametrize("unroll", [False, True])
 @pytest.mark.parametrize("name", test_modifiers.DRAWING)
-def test_forward_mode_of_a_layer_that_draws(name):
+def test_both_modes_of_a_layer_that_draws(name, unroll):
     """The same masks each time, since each call makes the modifier anew."""
     cell = nn.LSTM(3, H, dtype=f64, rng=0)
 
     def f(cell, xs):
-        return both_ends(test_modifiers.DRAWING[name](cell, 0.5), xs)
+        return both_ends(test_modifiers.DRAWING[name](cell, 0.5), xs, unroll=unroll)
 
-    agree(f, (cell, normal(0, T, 2, 3)), 1e-11, second=False)
+    agree(f, (cell, normal(0, 3, 2, 3)))
 
 
 def test_sequences_of_any_lengths_and_checkpoints_in_time():
