@@ -768,7 +768,7 @@ def test_D11_a_gradient_does_not_follow_the_buffer_of_a_derivative():
 
 def test_E01_nothing_changes_in_place():
     x = leaf([1.0, 2.0])
-    with refused(TypeError, "does not change in place", "tg.where", "NumPy"):
+    with refused(TypeError, "does not change in place", "tg.index_put(x, i, y)", "tg.where"):
         x[0] = 3.0
     with refused(ValueError, "read-only"):
         np.add(x.data, 1, out=x.data)
@@ -846,9 +846,95 @@ def test_E06_augmented_assignment_makes_a_new_tensor():
 IN_PLACE = [operator.iadd, operator.isub, operator.imul, operator.itruediv, operator.ipow]
 
 
+def test_E06_E07_what_is_added_in_place_may_be_larger_or_wider():
+    """`h += y` is `h = h + y`: nothing is written into what h was, so nothing has to fit."""
+    x = leaf([1.0, 2.0, 3.0], np.float32)
+    h = before = x * 2
+    for y, dtype in ((np.ones((2, 3), np.float32), np.float32), (np.ones(3), np.float64)):
+        h += y
+        assert h.shape == (2, 3) and h.dtype == dtype
+    same(before.data, np.array([2.0, 4.0, 6.0], np.float32))
+    h.sum().backward()
+    same(x.grad.data, np.full(3, 4, np.float32))
+    with refused(ValueError, "add", "float64[2, 3]", "float64[4]"):
+        h += np.ones(4)
+    with refused(TypeError, "in place", "float32[3]", "p.data = "):
+        x += np.ones((2, 3))
+    same(x.data, np.array([1.0, 2.0, 3.0], np.float32))
+
+
+PLACES = {
+    "number": 1, "from the end": (-1, 0), "slice": (slice(None), slice(1, 3)), "none": 0,
+    "backwards": (slice(None, None, -1), 1), "dots": (..., -1), "axis": (None, 2, slice(0, 2)),
+    "list": [0, 2], "twice": [2, 0, 2, 2], "pairs": ([0, 0, 1], [3, 3, 0]), "bools": "mask",
+    "both": ([1, 1], slice(0, 2)), "nothing": slice(2, 2), "no place": [],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("accumulate", [False, True])
+@pytest.mark.parametrize("places", PLACES)
+def test_E05_E01_what_is_put_at_an_index(places, accumulate):
+    """As NumPy assigns: the last of what goes to one place, also of its gradients; or all."""
+    x, index = normal(3, 4), PLACES[places]
+    index = x > 0 if index == "mask" else index
+    y = normal(*x[index].shape, seed=1)
+
+    def put(x, y):
+        x = x.copy()
+        if accumulate:
+            np.add.at(x, index, y)
+        else:
+            x[index] = y
+        return x
+
+    a, b = leaf(x), leaf(y)
+    found = tg.index_put(a, index, b, accumulate)
+    same(found, put(x, y)) if not accumulate else close(found, put(x, y))
+    g = normal(3, 4, seed=2)
+    parts = tg.grad(found, [a, b], g)  # of a map that is linear, taken column by column
+    units = [np.eye(v.size).reshape(v.size, *v.shape) for v in (x, y)]
+    close(parts[0], np.array([(g * put(e, 0 * y)).sum() for e in units[0]]).reshape(x.shape))
+    close(parts[1], np.array([(g * put(0 * x, e)).sum() for e in units[1]]).reshape(y.shape))
+    one = tg.index_put(x, index, 2.0, accumulate=accumulate)  # arrays in, an array out
+    assert isinstance(one, np.ndarray)
+    close(one, put(x, np.full(y.shape, 2.0)))
+
+
+def test_E05_what_is_replaced_leaves_nothing_behind():
+    x, y = leaf([np.nan, 1.0, np.inf], np.float32), leaf([5.0, np.nan])
+    z = tg.index_put(x, [0, 2, 2], tg.concat([y[:1], y[1:], y[:1] * 3]))
+    assert z.dtype == np.float32 and z.data.tolist() == [5.0, 1.0, 15.0]
+    (z * z).sum().backward()
+    assert x.grad.data.tolist() == [0.0, 2.0, 0.0] and y.grad.data.tolist() == [100.0, 0.0]
+    with refused(ValueError, "index_put: values", "(2,)", "(3,)"):
+        tg.index_put(x, slice(0, 2), np.ones(3))
+    with refused(TypeError, "index_put: values", "int64", "float64"):
+        tg.index_put(tg.tensor([1, 2]), 0, 1.5)
+    for wrong, words in ((3, ["out of bounds"]), (1.5, ["integers or bools", "float64"])):
+        with refused(IndexError, *words):
+            tg.index_put(x, wrong, 0.0)
+
+
+@pytest.mark.compiled
+def test_E05_a_state_that_is_written_to_in_a_loop():
+    w, x = leaf(normal(2, 2)), normal(5, B, 2)
+
+    def step(x, h):
+        return tg.index_put(h, (slice(None), slice(1, 3)), tg.tanh(x @ w + h[:, :2]))
+
+    found = []
+    for run in (tg.scan, tg.unroll):
+        (ys,) = run(step, normal(B, 4), x)
+        found.append([ys, tg.grad((ys * ys).sum(), w)])
+    for a, b in zip(*found, strict=True):
+        close(a, b)
+    with refused(tg.Untraceable, "numbers", "tg.where"):
+        tg.scan(lambda k, h: tg.index_put(h, k, 1.0), np.zeros(3), np.arange(3))
+
+
 @pytest.mark.parametrize("on", [True, False])
 @pytest.mark.parametrize("change", [*IN_PLACE, operator.imatmul])
-def test_E06_a_parameter_is_not_bound_to_something_else(change, on):
+def test_E02_E06_a_parameter_is_not_bound_to_something_else(change, on):
     """`p -= lr * p.grad` would bind p to a new tensor, and train nothing."""
     p = tg.tensor(np.eye(2), requires_grad=True, name="p")
     with recording(on), refused(TypeError, "p float64[2, 2]", "p.data = ", "tg.optim"):

@@ -331,6 +331,7 @@ REST = {
     **{"astype": [np.float64], "reshape": [(2,)], "swapaxes": [0, 0], "split": [1]},
     **{"clip": [0, 1], "moveaxis": [0, 0], "expand_dims": [0], "repeat": [2], "tile": [2]},
     **{"roll": [1], "pad": [1], "chunk": [2], "gather": [0, [0]], "scatter_add": [0, [0], [1.0]]},
+    **{"index_put": [0, 1.0]},
     **{"take_along_axis": [[0], 0], "cross": [[1.0, 2.0, 3.0]], "tensordot": [[1.0, 2.0], 1]},
     **{name: [[1.0, 2.0]] for name in ("dot", "outer", "kron")},
     **{"where": [1, 2], "matmul": [[1.0, 2.0]], "cross_entropy": [[0, 0]], "embedding": [[0]]},

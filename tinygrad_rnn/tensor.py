@@ -428,8 +428,8 @@ class Tensor(Methods):
 
     def __setitem__(self, index: Any, value: Any) -> None:
         raise TypeError(
-            "x[...] = y: a tensor does not change in place, so that gradients stay right. "
-            "Use tg.where(mask, y, x) or tg.concat, or build the array first in NumPy."
+            "x[i] = y: a tensor does not change in place, so that gradients stay right. Write "
+            "x = tg.index_put(x, i, y), or tg.where(mask, y, x), or build the array in NumPy first."
         )
 
 

@@ -8,22 +8,24 @@ from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 from ..op import function, operand
 from ..tensor import Axis, Outline, Value, as_array
-from .arithmetic import add, astype, equal
+from .arithmetic import add, astype, equal, where
 from .shape import (
     ARRAY,
     broadcast_to,
     check_index,
     concat,
     getitem,
+    parsed,
     put,
     reshape,
     split,
+    take,
     transpose,
 )  # fmt: skip
 
 __all__ = [
-    "chunk", "expand_dims", "gather", "moveaxis", "one_hot", "pad", "ravel", "repeat", "roll",
-    "scatter_add", "squeeze", "take_along_axis", "tile",
+    "chunk", "expand_dims", "gather", "index_put", "moveaxis", "one_hot", "pad", "ravel", "repeat",
+    "roll", "scatter_add", "squeeze", "take_along_axis", "tile",
 ]  # fmt: skip
 
 # -- axes ----------------------------------------------------------------------------------------
@@ -259,6 +261,46 @@ def scatter_add(x: Value, axis: int, index: Value, src: Value) -> Value:
     part = getitem(operand(src), tuple(map(slice, index.shape)))
     places = _each(index.shape, index, k)
     return add(x, put(part, *places, index=(ARRAY,) * x.ndim, shape=x.shape))
+
+
+@function()
+def index_put(x: Value, index: Any, values: Value, accumulate: bool = False) -> Value:
+    """Return x with `values` in the places that x[index] takes: what `x[index] = values` means.
+
+    The index is any of `x[index]`; the values broadcast to it, and take the dtype of x. Of a place
+    that is named twice the last value counts, as in NumPy, and it alone has a gradient; with
+    `accumulate` all are added to what is there. The name is PyTorch's. Raises IndexError for places
+    that are not there, ValueError for values that do not fit, TypeError for floats in integers.
+
+    >>> tg.index_put(tg.tensor([1.0, 2.0, 3.0]), slice(1, None), [8.0, 9.0])
+    tensor([1., 8., 9.], dtype=float64)
+    >>> tg.index_put(tg.zeros((3,)), [0, 2, 2], 1.0, accumulate=True)
+    tensor([1., 0., 2.], dtype=float64)
+    """
+    x = operand(x)
+    values = operand(values)
+    plain, arrays = parsed(index)
+    arrays = list(map(as_array, arrays))
+    places = take(np.arange(prod(x.shape)).reshape(x.shape), *arrays, index=plain)
+    if not np.can_cast(values.dtype, x.dtype, "same_kind"):
+        raise TypeError(f"index_put: values: expected {x.dtype} like x, got {values.dtype}")
+    shape = np.shape(places)
+    given = values.shape
+    try:
+        values = broadcast_to(astype(values, dtype=x.dtype), shape)
+    except ValueError:
+        wanted = f"a shape that broadcasts to {shape}, that of x[index]"
+        raise ValueError(f"index_put: values: expected {wanted}, got {given}") from None
+    if accumulate:
+        return add(x, put(values, *arrays, index=plain, shape=x.shape))
+    order = np.arange(prod(shape)).reshape(shape)
+    last = np.full(prod(x.shape), -1)
+    last[places] = order
+    counts = last[places] == order
+    if not counts.all():
+        values = where(counts, values, 0)
+    there = put(values, *arrays, index=plain, shape=x.shape)
+    return where(last.reshape(x.shape) < 0, x, there)
 
 
 @function()

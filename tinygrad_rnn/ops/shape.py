@@ -287,6 +287,12 @@ def getitem(x: Value, index: Any) -> Value:
     >>> tg.tensor([[1.0, 2.0], [3.0, 4.0]])[[1, 0], 0]
     tensor([3., 1.], dtype=float64)
     """
+    plain, arrays = parsed(index)
+    return take(x, *arrays, index=plain)
+
+
+def parsed(index: Any) -> tuple[tuple[Any, ...], list[Value]]:
+    """An index as `take` has it: its arrays by themselves, in their places ARRAY."""
     plain: list[Any] = []
     arrays = []
     for i in index if isinstance(index, tuple) else (index,):
@@ -299,7 +305,7 @@ def getitem(x: Value, index: Any) -> Value:
         else:
             plain.append(ARRAY)
             arrays.append(_places(i))
-    return take(x, *arrays, index=tuple(plain))
+    return tuple(plain), arrays
 
 
 def _is_given(i: Any) -> bool:
