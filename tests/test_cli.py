@@ -205,7 +205,7 @@ def test_a_run_is_resumed_from_anywhere_and_its_text_may_have_moved(
     assert main(["train", "../moved.txt", "--resume", "../my run", "--epochs", "3", "--quiet"]) == 0
 
 
-def test_a_training_that_diverges_says_so_and_keeps_a_checkpoint(text, tmp_path, capsys):
+def test_G12_a_training_that_diverges_says_so_and_keeps_a_checkpoint(text, tmp_path, capsys):
     assert main(["train", text, *SMALL, "--lr", "1e9", "--epochs", "3", "--out", "run"]) == 1
     assert "diverged" in capsys.readouterr().err
     assert np.isfinite(Run.load(tmp_path / "run").model.output.W.data).all()

@@ -175,7 +175,7 @@ def test_what_is_inside_is_converted_and_the_original_is_left_alone():
 def test_what_has_no_conventions_is_refused():
     with pytest.raises(TypeError, match="MinimalGatedUnit has no conventions"):
         nn.convert(nn.MinimalGatedUnit(I, H), "torch")
-    with pytest.raises(ValueError, match=r"convert: convention: expected one of \['textbook'"):
+    with pytest.raises(ValueError, match=r"convert: convention: expected one of \('textbook'"):
         nn.convert(nn.LSTM(I, H), "pytorch")
 
 

@@ -141,12 +141,18 @@ def test_float32_stays():
         ),
         (dict(targets=[[1]]), "targets: expected (1, 2 or more), or 2 labels in a row"),
         (dict(targets=[[1.0, 2.0]]), "targets: expected integers, got dtype float64"),
-        (dict(input_lengths=[6]), "input_lengths: expected 0 to 5, got [6]"),
-        (dict(input_lengths=[5, 5]), "input_lengths: expected shape (1,), got (2,)"),
-        (dict(target_lengths=[-1]), "target_lengths: expected 0 or more, got [-1]"),
-        (dict(blank=3), "blank: expected 0 <= blank < 3, got 3"),
+        (
+            dict(input_lengths=[6]),
+            "input_lengths: expected at least 0 and at most 5",
+        ),
+        (
+            dict(input_lengths=[5, 5]),
+            "input_lengths: expected one whole number for each",
+        ),
+        (dict(target_lengths=[-1]), "target_lengths: expected at least 0, got -1 at index 0"),
+        (dict(blank=3), "blank: expected 0 to 2, the last class, got 3"),
         (dict(log_probs=X[0, 0]), "log_probs: expected floats (T, N, C), or (T, C)"),
-        (dict(reduction="all"), "reduction: expected 'mean', 'sum' or 'none', got 'all'"),
+        (dict(reduction="all"), "reduction: expected one of ('mean', 'sum', 'none'), got 'all'"),
     ],
 )
 def test_what_does_not_fit_is_refused_aloud(change, words):

@@ -124,7 +124,7 @@ def test_every_flag_is_put_back():
         (
             lambda: Ensemble(Fixed([1.0]), how="max"),
             ValueError,
-            "how: expected 'mean', 'vote' or 'all'",
+            "how: expected one of ('mean', 'vote', 'all')",
         ),
         (lambda: Ensemble(Fixed(1.0))(0), TypeError, "output: expected one tensor with an axis"),
         (lambda: monte_carlo(Fixed([1.0]), 0, 0), ValueError, "samples: expected at least 1"),

@@ -210,7 +210,7 @@ def test_refusals_of_the_ledger():
     ]:
         with pytest.raises(ValueError, match=f"ledger: .*{words}"):
             lab.ledger(wrong, weights)
-    with pytest.raises(ValueError, match=r"expected one of \['Wh', 'Wx', 'b'\], got None"):
+    with pytest.raises(ValueError, match=r"expected one of \('Wh', 'Wx', 'b'\), got None"):
         lab.ledger(ys.sum(), cell).total()
     loss = ys.sum()
     loss.backward()
@@ -419,7 +419,7 @@ def test_refusals_of_flow():
     states = CELLS["LSTM"]()(XS, unroll=True, return_states=True)[2]
     with pytest.raises(ValueError, match=r"reads c of step t=0, which is none of the states"):
         lab.flow({"h": states["h"]})
-    with pytest.raises(ValueError, match="row: expected one of 2 rows, got 2"):
+    with pytest.raises(ValueError, match="row: expected 0 to 1, a row of the batch, got 2"):
         lab.flow(states, row=2)
     with pytest.raises(ValueError, match="expected a state, one of"):
         lab.flow(states).norms("z")

@@ -222,7 +222,7 @@ def test_product_names_the_sizes_that_do_not_meet():
 
 
 @pytest.mark.parametrize("size", ((1, 9, 300), (9, 20, 33), (40, 20, 65)))
-def test_nan_stays_in_its_row_and_column(size):
+def test_G03_nan_stays_in_its_row_and_column(size):
     rows, depth, columns = size
     for order in "CF":
         x, y = numbers(rows, depth), np.asarray(numbers(depth, columns), order=order)

@@ -178,7 +178,7 @@ def test_binary_cross_entropy_with_logits_is_cross_entropy_of_two_classes():
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_binary_cross_entropy_with_logits_at_extremes(dtype):
+def test_G01_binary_cross_entropy_with_logits_at_extremes(dtype):
     with np.errstate(all="raise"):
         x = tg.tensor([1e4, 1e4, -1e4, -1e4, 0, 20, -20], dtype=dtype, requires_grad=True)
         y = np.array([1, 0, 1, 0, 1, 1, 0])
@@ -192,7 +192,7 @@ def test_binary_cross_entropy_with_logits_at_extremes(dtype):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_binary_cross_entropy_at_extremes(dtype):
+def test_G01_binary_cross_entropy_at_extremes(dtype):
     """A logarithm ends at -100, without a warning, and there the slope is 0; no NaN anywhere."""
     with np.errstate(all="raise"):
         p = tg.tensor([0, 1, 0, 1, 0.5, 1e-30, 0.9], dtype=dtype, requires_grad=True)
@@ -273,7 +273,7 @@ def test_weights_learn_and_take_the_precision_of_the_logits():
         assert zero.item() == 0
         with pytest.raises(ValueError, match=rf"{name}: weight: expected shape \(5,\), got \(4,\)"):
             f(x, target, weight=np.ones(4))
-    with pytest.raises(ValueError, match=r"label_smoothing: expected 0 to 1, got 1\.5"):
+    with pytest.raises(ValueError, match=r"label_smoothing: expected a number in \[0, 1\]"):
         tg.cross_entropy(x, target, label_smoothing=1.5)
 
 
@@ -286,7 +286,7 @@ def test_huber_at_its_edges():
     np.testing.assert_array_equal(losses.data, [0.125, 2.0, 12.0, math.inf, 0.0, NAN])
     slope = tg.grad(losses[:5].sum(), x, retain_graph=True).data
     np.testing.assert_array_equal(slope[:5], [0.5, 2.0, -2.0, 2.0, 0.0])
-    with pytest.raises(ValueError, match="huber_loss: delta: expected a positive number, got 0"):
+    with pytest.raises(ValueError, match=r"huber_loss: delta: .* in \(0, inf\], got 0"):
         tg.huber_loss(x, np.zeros(6), delta=0)
 
 
@@ -337,7 +337,7 @@ def test_in_a_step_a_loss_says_where_it_belongs(name):
         ({"mask": FLAGS.T}, ValueError, ["mask: expected shape (4, 3", "(3, 4)", "Batch first?"]),
         ({"mask": FLAGS[..., None]}, ValueError, ["mask", "(4, 3, 1)", "mask[..., 0]"]),
         ({"mask": True}, ValueError, ["mask: expected shape (4, 3", "got ()"]),
-        ({"reduction": "avg"}, ValueError, ["reduction: expected 'mean', 'sum' or 'none'", "avg"]),
+        ({"reduction": "avg"}, ValueError, ["expected one of ('mean', 'sum', 'none')", "avg"]),
         ({"target": "turned"}, ValueError, ["target: expected shape (4, 3", "Batch first?",
                                             "tg.swapaxes(target, 0, 1)"]),
         ({"target": "longer"}, ValueError, ["target: expected shape", "Use target[..., 0]"]),

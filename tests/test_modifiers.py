@@ -300,7 +300,7 @@ def test_masks_around_masks_multiply():
 
 
 @drawing
-def test_P64_a_rate_of_zero_changes_no_bit(name):
+def test_G09_P64_a_rate_of_zero_changes_no_bit(name):
     cell = randomised(nn.LSTM(I, H, dtype=F8))
     xs = normal(T, B, I)
     part = DRAWING[name](cell, 0.0)
@@ -310,7 +310,7 @@ def test_P64_a_rate_of_zero_changes_no_bit(name):
 
 
 @drawing
-def test_a_rate_of_one_lets_nothing_through(name):
+def test_G09_a_rate_of_one_lets_nothing_through(name):
     """No input, no weights, no new state; nothing becomes NaN."""
     cell, xs = randomised(nn.LSTM(I, H, dtype=F8)), normal(T, B, I)
     found = run(DRAWING[name](cell, 1.0), xs)
@@ -785,7 +785,7 @@ REFUSALS = {
     "no limit": (lambda: nn.ClipGradient(lstm()), ValueError, "norm=... or value=..."),
     "two limits": (lambda: nn.ClipGradient(lstm(), norm=1, value=1), ValueError, "one of the two"),
     "a limit below 0": (
-        lambda: nn.ClipGradient(lstm(), norm=-1), ValueError, "norm", "positive", "-1"),
+        lambda: nn.ClipGradient(lstm(), norm=-1), ValueError, "norm", "(0, inf)", "-1"),
     "three biases": (lambda: nn.RNN(2, 3, bias=3), ValueError, "RNN: bias", "0, 1 or 2", "3"),
     "no such activation": (
         lambda: nn.RNN(2, 3, activation="tan"), ValueError, "RNN: activation", "'tan'"),
@@ -795,7 +795,7 @@ REFUSALS = {
         lambda: nn.LSTM(2, 3, activations=("tanh", "tanh")), ValueError, "LSTM: activations", "3"),
     "activations as one word": (
         lambda: nn.GRU(2, 3, activations="tanh"), ValueError, "GRU: activations", "2", "'tanh'"),
-    "a clip of 0": (lambda: nn.RNN(2, 3, clip=0), ValueError, "RNN: clip", "above 0", "0"),
+    "a clip of 0": (lambda: nn.RNN(2, 3, clip=0), ValueError, "RNN: clip", "(0, inf]", "0"),
     "a clip of NaN": (lambda: nn.LSTM(2, 3, clip=np.nan), ValueError, "LSTM: clip", "nan"),
     "no untied step": (lambda: nn.RNN(2, 3, untied=0), ValueError, "untied", "at least 1"),
     "more steps than matrices": (

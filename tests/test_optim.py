@@ -148,7 +148,7 @@ DATA = {
 
 @pytest.mark.parametrize("name", DATA)
 @pytest.mark.filterwarnings("ignore:invalid value")
-def test_a_nan_in_the_data_is_said_to_be_there(name):
+def test_G12_a_nan_in_the_data_is_said_to_be_there(name):
     x, y, words = DATA[name]
     line = Line()
     with pytest.raises(optim.Diverged, match=words) as refusal:

@@ -692,13 +692,13 @@ BAD = [
     (dict(length=5), ValueError, "lengths disagree: xs has 4 steps, but length=5"),
     (dict(xs=np.float64(2.0)), ValueError, "expected an axis of time in front"),
     (dict(xs=None), ValueError, "xs, or length=T"),
-    (dict(xs=None, length=-1), ValueError, "0 or more, got -1"),
-    (dict(xs=None, length=2.5), ValueError, "whole number.*got 2.5"),
-    (dict(xs=None, length=True), ValueError, "whole number.*got True"),
-    (dict(checkpoint="cube"), ValueError, "checkpoint: expected None, 'sqrt' or a number"),
+    (dict(xs=None, length=-1), ValueError, "at least 0, got -1"),
+    (dict(xs=None, length=2.5), TypeError, "whole number.*got 2.5"),
+    (dict(xs=None, length=True), TypeError, "whole number.*got True"),
+    (dict(checkpoint="cube"), TypeError, "checkpoint: expected None, 'sqrt' or a number"),
     (dict(checkpoint=0), ValueError, "checkpoint.*got 0"),
-    (dict(checkpoint=True), ValueError, "checkpoint.*got True"),
-    (dict(checkpoint=2.0), ValueError, "checkpoint.*got 2.0"),
+    (dict(checkpoint=True), TypeError, "checkpoint.*got True"),
+    (dict(checkpoint=2.0), TypeError, "checkpoint.*got 2.0"),
 ]  # fmt: skip
 
 
@@ -832,7 +832,7 @@ def test_I12_one_thread_and_two():
 
 
 @pytest.mark.compiled
-def test_denormals_are_zero_in_a_loop_of_float32_and_nowhere_else(split):
+def test_G04_denormals_are_zero_in_a_loop_of_float32_and_nowhere_else(split):
     """On every thread, put back at the end, also where somebody's op raises."""
 
     def number(x):

@@ -71,10 +71,9 @@ def test_a_causal_convolution_sees_nothing_later():
         (dict(x=normal(0, 8)), "expected x (N, C, L) or (C, L) and weight (O, C / groups, K)"),
         (dict(weight=normal(0, 4, 3, 3)), "weight: expected (O, 4 / groups, K)"),
         (dict(groups=2), "weight: expected (O, 4 / groups, K), O a multiple of groups=2"),
-        (dict(groups=0), "groups: expected a positive whole number, got 0"),
-        (dict(stride=0), "stride: expected a positive whole number, got 0"),
-        (dict(padding="valid"), "padding: expected a number, 'same' or 'causal', got 'valid'"),
-        (dict(padding=-1), "padding: expected a number, 'same' or 'causal', got -1"),
+        (dict(groups=0), "groups: expected at least 1, got 0"),
+        (dict(stride=0), "stride: expected at least 1, got 0"),
+        (dict(padding=-1), "padding: expected at least 0, got -1"),
         (dict(padding="same", stride=2), "padding='same' keeps the length with stride 1, got 2"),
         (dict(dilation=4), "weight: a kernel that reaches over 9 does not fit into 8 times"),
         (dict(bias=normal(0, 3)), "bias: expected shape (6,), got (3,)"),
@@ -84,6 +83,11 @@ def test_convolutions_that_do_not_fit_are_refused_aloud(change, words):
     given = dict(x=normal(0, 2, 4, 8), weight=normal(1, 6, 4, 3))
     with pytest.raises(ValueError, match=re.escape(f"conv1d: {words}")):
         tg.conv1d(**given | change)
+
+
+def test_a_padding_of_another_word_is_refused():
+    with pytest.raises(TypeError, match=r"padding: expected a number, 'same' or 'causal', got"):
+        tg.conv1d(normal(0, 2, 4, 8), normal(1, 6, 4, 3), padding="valid")
 
 
 # -- attention ------------------------------------------------------------------------------------

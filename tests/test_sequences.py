@@ -1151,7 +1151,7 @@ def test_P01_one_feature_read_out_alone_is_that_of_the_batch(readout):
         same(layer(xs[:, b : b + 1])[0][0], whole[b])
 
 
-def test_C05_lengths_of_the_other_layout_lead_to_batch_first():
+def test_B03_C05_lengths_of_the_other_layout_lead_to_batch_first():
     for first in (False, True):
         layer, xs = (
             nn.Recurrent(rnn(), batch_first=first),

@@ -79,11 +79,11 @@ def test_derivatives_of_topk():
     [
         (
             lambda: tg.topk(tg.tensor(X), 5),
-            "topk: k: expected 0 <= k <= 4, the size of axis 2, got 5",
+            "topk: k: expected 0 to 4, the size of axis 2, got 5",
         ),
-        (lambda: tg.topk(tg.tensor(X), -1), "topk: k: expected 0 <= k <= 4"),
+        (lambda: tg.topk(tg.tensor(X), -1), "topk: k: expected 0 to 4"),
         (lambda: tg.sort(tg.tensor(X), 3), "sort: axis: axis 3 is out of bounds"),
-        (lambda: tg.sort(tg.tensor(X), (0, 1)), "sort: axis: expected one axis or None"),
+        (lambda: tg.sort(tg.tensor(X), (0, 1)), "sort: axis: expected one axis, a whole number"),
         (lambda: tg.tensor(X).sort(), "no attribute 'sort'"),
     ],
 )

@@ -101,7 +101,7 @@ def test_rules_take_any_layout_and_do_an_element_by_itself(rule, dtype):
 
 @rules
 @dtypes
-def test_rules_keep_nan_where_it_is(rule, dtype):
+def test_G03_rules_keep_nan_where_it_is(rule, dtype):
     settings, old, _ = prepared(rule, 40, dtype=dtype)
     old[1][5] = np.nan
     for found in updated(rule, settings, old):

@@ -282,7 +282,7 @@ class Op:
             dtype = np.result_type(*[x._array.dtype if type(x) is Tensor else x for x in friends])
             return tuple([x if type(x) is Tensor else owned(np.array(x, dtype)) for x in kept])
         except (TypeError, ValueError, OverflowError) as error:
-            raise type(error)(f"{self.name}: {error}") from None
+            raise type(error)(f"{self.name}: {str(error).removeprefix('tensor: ')}") from None
 
 
 def pointwise(*rules: Any, **declared: Any) -> Callable[..., Op]:

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from . import limits
+
 Operand: TypeAlias = "Tensor | np.ndarray | float | int | Sequence[Any]"
 Axis: TypeAlias = int | tuple[int, ...] | None
 Value: TypeAlias = Any  # an array or a tensor: an op and its rules are run on both
@@ -525,23 +527,20 @@ def as_array(data: Operand, dtype: Any = None, copy: bool = False) -> np.ndarray
     try:
         array = np.asarray(data)
     except ValueError as error:
-        raise ValueError(f"tensor: the nested list is ragged or uneven: {error}") from None
+        raise ValueError(f"tensor: {limits.ragged(error)}") from None
     if array.dtype == object and isinstance(data, int):
         digits = int(data.bit_length() * 0.30103) + 1  # str() refuses the longest ones
-        raise OverflowError(f"tensor: an integer of {digits} digits does not fit in 64 bits")
-    kind = array.dtype.kind
-    if kind not in "biuf" or (kind == "f" and array.itemsize > 8):
-        raise TypeError(
-            f"tensor: cannot build a tensor from dtype {array.dtype} ({type(data).__name__}). "
-            "Expected floats of at most 64 bits, integers or bools."
-        )
-    wanted = as_dtype(array.dtype if dtype is None else dtype)
+        raise OverflowError(f"tensor: expected at most 64 bits, got an integer of {digits} digits")
+    wanted = limits.native(array.dtype)
+    if wanted is None:
+        raise TypeError(f"tensor: {limits.strange(array.dtype, data)}")
+    wanted = wanted if dtype is None else as_dtype(dtype)
     if wanted.kind in "iu" and array.dtype != wanted:
         with np.errstate(all="ignore"):
             lost = array[array.astype(wanted) != array]
         if lost.size:
-            hint = "Give a dtype that holds it, or round the numbers."
-            raise ValueError(f"tensor: {lost.flat[0]} is no {wanted}. {hint}")
+            hint = f"expected numbers that {wanted} holds, got {lost.flat[0]}"
+            raise ValueError(f"tensor: {hint}. Give another dtype, or round the numbers.")
     if copy or type(array) is not np.ndarray or array.dtype != wanted:
         return np.array(array, dtype=wanted, order="C", subok=False)
     return array
@@ -549,10 +548,10 @@ def as_array(data: Operand, dtype: Any = None, copy: bool = False) -> np.ndarray
 
 def as_dtype(dtype: Any) -> np.dtype:
     """A dtype that a tensor can have, in this machine's byte order; float16 becomes float32."""
-    wanted = np.dtype(dtype)
-    if wanted.kind not in "biuf" or (wanted.kind == "f" and wanted.itemsize > 8):
-        raise TypeError(f"dtype: expected float32, float64, an integer or bool, got {wanted}")
-    return np.dtype(np.float32 if wanted.char == "e" else wanted.type)  # the one that NumPy gives
+    wanted = limits.native(dtype)
+    if wanted is None:
+        raise TypeError(f"dtype: expected float32, float64, an integer or bool, got {dtype}")
+    return wanted
 
 
 def history(outputs: Iterable[Tensor], until: Collection[Tensor] = ()) -> list[Tensor]:

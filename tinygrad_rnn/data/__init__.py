@@ -1,6 +1,6 @@
 """Text as numbers, sequences of different length, data sets, and tests of memory."""
 
-from .lengths import check_lengths, check_mask
+from ..lengths import check_lengths, check_mask
 from .sequences import buckets, mask_of, one_hot, pad, padding_share, unpad
 from .series import co2, digits, sunspots
 from .tasks import ORDER_SYMBOLS, adding, copy_memory, embedded_reber, parity, reber, temporal_order

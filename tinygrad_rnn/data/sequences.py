@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from ..lengths import check_lengths, plain
+from ..limits import whole
 from ..ops.shape import check_index
 from ..randomness import Random, generator
-from .lengths import check_lengths, plain, whole
 
 
 def pad(sequences: Iterable[Any], value: float = 0.0) -> tuple[np.ndarray, np.ndarray]:

@@ -10,8 +10,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from ..limits import whole
 from ..randomness import generator
-from .lengths import whole
 
 Dice: TypeAlias = "np.random.Generator | None"
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..limits import whole
+
 if TYPE_CHECKING:  # at run time it is imported where it is needed: that takes a while
     from pathlib import Path
 
@@ -167,8 +169,7 @@ def streams(index: np.ndarray, batch: int) -> tuple[np.ndarray, np.ndarray]:
     >>> x.tolist(), y.tolist()
     ([[0, 3], [1, 4], [2, 5]], [[1, 4], [2, 5], [3, 6]])
     """
-    if batch < 1:
-        raise ValueError(f"streams: batch: expected at least 1, got {batch}")
+    batch = whole("streams", "batch", batch, 1)
     if isinstance(index, str):
         raise TypeError(
             "streams: index: expected numbers, got text: encode it, Vocabulary(text).encode(text)"
@@ -194,8 +195,7 @@ def windows(
     >>> [x.shape for x, y in tg.data.windows(np.arange(21), batch=2, length=4)]
     [(4, 2), (4, 2), (2, 2)]
     """
-    if length < 1:
-        raise ValueError(f"windows: length: expected at least 1, got {length}")
+    length, start = whole("windows", "length", length, 1), whole("windows", "start", start)
     x, y = streams(index, batch)
     starts = range(start * length, len(x), length)
     return ((x[t : t + length], y[t : t + length]) for t in starts)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import datetime
 from collections.abc import Sequence
 
+from ..limits import whole
 from ..randomness import Random, generator
-from .lengths import whole
 from .packages import carried, imported
 
 Sentence = list[tuple[str, str]]

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from ..limits import one_of
 from ..nn import GRU, LSTM, RNN, Bidirectional, Recurrent
 from ..nn.cell import Part
 from ..nn.convert import form_in, form_of, kind_of, rewrite
@@ -147,9 +148,7 @@ def settings(framework: str, layer: Recurrent | Part) -> list[Settings]:
     >>> tg.io.settings("torch", tg.nn.LSTM(3, 4, convention="torch"))
     [{'input_size': 3, 'hidden_size': 4, 'num_layers': 1}]
     """
-    if framework not in ("torch", "keras", "onnx"):
-        expected = "expected 'torch', 'keras' or 'onnx'"
-        raise ValueError(f"settings: framework: {expected}, got {framework!r}")
+    one_of("settings", "framework", framework, ("torch", "keras", "onnx"))
     cells, parts = cells_of("settings", framework, layer), parts_of("settings", layer)
     first, count = cells[0, 0], len(parts)
     if framework != "keras":

@@ -16,6 +16,8 @@ from functools import lru_cache, partial
 from itertools import pairwise, repeat, starmap
 from typing import Any
 
+from ..limits import whole
+
 __all__ = ["Call", "get_num_threads", "set_num_threads", "spread", "together"]
 
 NAP = 5e-5  # seconds between two looks at a worker that takes longer than we do
@@ -46,11 +48,7 @@ def set_num_threads(n: Any) -> None:
     >>> tg.set_num_threads(before)
     """
     global _count
-    if isinstance(n, bool) or not hasattr(n, "__index__"):
-        raise TypeError(f"the number of threads is an int, not {n!r}")
-    if n < 1:
-        raise ValueError(f"expected at least one thread, got {n}")
-    _count = n.__index__()
+    _count = whole("set_num_threads", "n", n, 1)
 
 
 def get_num_threads() -> int:

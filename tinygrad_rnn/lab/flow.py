@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..grad import grad
+from ..limits import whole
 from ..nn.cell import Part
 from ..nn.cells import RNN
 from ..tape.words import number, step_of
@@ -192,8 +193,7 @@ def flow(
             asked = {"unroll": True, "return_states": True, "return_gates": True, **how}
             *_, states, gates = run(xs, state, **asked)
     paths, doors, steps = _read(states, gates or {})
-    if not 0 <= row < paths[0][0].shape[0]:
-        raise ValueError(f"flow: row: expected one of {paths[0][0].shape[0]} rows, got {row}")
+    whole("flow", "row", row, 0, paths[0][0].shape[0] - 1, ", a row of the batch")
     sizes = tuple(path[0].shape[1] for path in paths)
     chain = _Chain(paths, doors, row)
     end = largest(np.stack(chain.products))

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..limits import one_of
 from ..optim.clip import euclidean
 from ..tape.itemised import ABOVE, Bundle, Itemised, batched
 from ..tape.words import step_of
@@ -98,9 +99,7 @@ class Ledger:
     def _named(self, name: str | None) -> str:
         if name is None and len(self.terms) == 1:
             return self.names[0]
-        if name not in self.terms:
-            raise ValueError(f"ledger: expected one of {self.names}, got {name!r}")
-        return str(name)
+        return str(one_of("ledger", "name", name, self.names))
 
     def __repr__(self) -> str:
         rows = []

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from .. import kernels
+from ..limits import whole
 from ..ops import reshape, sqrt, stack, unstack
 from ..ops.shape import take
 from ..tensor import Operand, Tensor, describe, mode, outside, scope
@@ -212,10 +213,7 @@ def _given(who: str, carry: Any, xs: Any, length: int | None) -> Any:
     if xs is None:
         if length is None:
             raise ValueError(f"{who}: expected either xs, or length=T for steps that read nothing")
-        whole = isinstance(length, int | np.integer) and not isinstance(length, bool)
-        if not whole or length < 0:
-            raise ValueError(f"{who}: length: expected a whole number, 0 or more, got {length!r}")
-        return state, [], int(length)
+        return state, [], whole(who, "length", length)
     arrays = isinstance(xs, tuple | list) and all(isinstance(x, Tensor | np.ndarray) for x in xs)
     several = xs if arrays else (xs,)
     inputs = [x if isinstance(x, Tensor) else Tensor(x) for x in several]
@@ -256,12 +254,8 @@ def interval(checkpoint: str | int | None, steps: int) -> int | None:
         return None
     if checkpoint == sqrt.name:
         return max(1, math.isqrt(max(0, steps - 1)) + 1)
-    if isinstance(checkpoint, bool) or not isinstance(checkpoint, int) or checkpoint < 1:
-        raise ValueError(
-            f"scan: checkpoint: expected None, {sqrt.name!r} or a number of steps, "
-            f"got {checkpoint!r}"
-        )
-    return min(checkpoint, max(1, steps))
+    kind = f"None, {sqrt.name!r} or a number of steps"
+    return min(whole("scan", "checkpoint", checkpoint, 1, kind=kind), max(1, steps))
 
 
 def _slices(xs: Tensor) -> Sequence[Tensor]:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
+from ..limits import number, one_of
 from ..loops import unroll
 from ..ops import concat, maximum, minimum, sigmoid, softmax, split, tanh
 from ..randomness import Random, generator
@@ -18,7 +19,7 @@ from .activations import activation as activation_of
 from .cell import Cell
 from .conventions import convention_of
 from .init import glorot, orthogonal
-from .module import as_floats, floating, one_of, parameter, positive
+from .module import as_floats, floating, parameter, positive
 from .moment import each_step, gates
 from .norm import LayerNorm
 from .recurrent import check_state
@@ -44,13 +45,8 @@ class Affine(Cell):
     ) -> np.random.Generator:  # fmt: skip
         """Make weights for so many gates of x and of h, of which the state has `reads` features."""
         rng = begun(self, dtype, rng, inputs=sizes[0], hidden=sizes[1])
-        if clip is not None:
-            if not clip > 0:
-                raise ValueError(
-                    f"{type(self).__name__}: clip: expected a number above 0, or None, got {clip!r}"
-                )
-            clip = float(clip)
-        self.clip = clip
+        who = type(self).__name__
+        self.clip = clip if clip is None else number(who, "clip", clip, "(0, inf]")
         # The largest first: a size far too large fails at once, before it fills the memory.
         self.Wh = parameter(orthogonal(rng, self.hidden, gates[1], reads), "Wh", self.dtype)
         self.Wx = parameter(glorot(rng, self.inputs, self.hidden, gates[0]), "Wx", self.dtype)
@@ -215,7 +211,8 @@ class LSTM(Affine):
         clip: float | None = None, dtype: Any = np.float32, rng: Random = None,
     ):  # fmt: skip
         how = convention_of("LSTM", convention)
-        positive("LSTM", projection=projection or 1)
+        if projection is not None:
+            positive("LSTM", projection=projection)
         self.convention, self.coupled = convention, bool(coupled)
         self.order = how.lstm.replace("f", "") if coupled else how.lstm
         self.activations, count = several("LSTM", activations, 3), len(self.order)

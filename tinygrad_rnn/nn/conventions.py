@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from ..limits import one_of
+
 
 class Convention(NamedTuple):
     """How a framework writes the two cells.
@@ -35,6 +37,4 @@ CONVENTIONS = {
 
 def convention_of(who: str, name: str) -> Convention:
     """The convention of that name. Raises ValueError listing those there are."""
-    if name not in CONVENTIONS:
-        raise ValueError(f"{who}: convention: expected one of {list(CONVENTIONS)}, got {name!r}")
-    return CONVENTIONS[name]
+    return CONVENTIONS[one_of(who, "convention", name, CONVENTIONS)]

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..limits import one_of
 from ..ops import mean, stack
 from ..tensor import Tensor, no_grad
 from .module import Module, positive
@@ -83,7 +84,6 @@ def _joined(who: str, results: Iterable[Any], how: str, output: Output | None) -
 
 
 def _check(who: str, how: str, word: str, model: Any) -> None:
-    if how not in ("mean", "vote", "all"):
-        raise ValueError(f"{who}: how: expected 'mean', 'vote' or 'all', got {how!r}")
+    one_of(who, "how", how, ("mean", "vote", "all"))
     if not isinstance(model, Module):
         raise TypeError(f"{who}: {word}: expected a Module, got {type(model).__name__}")

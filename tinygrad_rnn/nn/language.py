@@ -12,13 +12,14 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from ..limits import number, one_of, whole
 from ..ops import cross_entropy, embedding, softmax
 from ..randomness import Random, generator, given
 from ..tensor import Operand, Tensor, no_grad, scope
 from .cell import Cell, Changing
 from .cells import GRU, LSTM, RNN
 from .layers import Dropout, Embedding, Linear
-from .module import Module, one_of, positive
+from .module import Module, positive
 from .recurrent import Recurrent, State, run
 
 CELLS = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
@@ -83,7 +84,7 @@ class LanguageModel(Module):
         self, symbols: int, *, cell: str = "lstm", embedding: int = 64, hidden: int = 256,
         layers: int = 1, dropout: float = 0.0, dtype: Any = np.float32, rng: Random = None,
     ):  # fmt: skip
-        one_of("LanguageModel", "cell", cell, tuple(CELLS))
+        one_of("LanguageModel", "cell", cell, CELLS)
         positive("LanguageModel", layers=layers)
         rng = given(self, rng)  # one for all parts
         kind, sizes = CELLS[cell], [embedding] + [hidden] * layers
@@ -125,8 +126,8 @@ class LanguageModel(Module):
         """
         if not len(prompt):
             raise ValueError("sample: prompt: expected at least one symbol to begin from")
-        if not temperature >= 0:
-            raise ValueError(f"sample: temperature: expected 0 or more, got {temperature}")
+        number("sample", "temperature", temperature, "[0, inf)")
+        whole("sample", "length", length)
         rng = given(self, rng)
 
         def continued() -> Iterator[int]:

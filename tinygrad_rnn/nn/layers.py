@@ -32,12 +32,7 @@ class Linear(Module):
         self.b = parameter(np.zeros(outputs, dtype), "b") if bias else None
 
     def __call__(self, x: Operand) -> Tensor:
-        x = as_floats("Linear", "x", x, self.W.dtype)
-        if x.ndim < 1 or x.shape[-1] != self.W.shape[0]:
-            raise ValueError(
-                f"Linear: x: expected {self.W.shape[0]} features on the last axis, got shape "
-                f"{x.shape}"
-            )
+        x = as_floats("Linear", "x", x, self.W.dtype, len(self.W))
         with scope("linear"):
             y = x @ self.W
             return y if self.b is None else y + self.b
@@ -77,8 +72,7 @@ class Dropout(Module):
     """
 
     def __init__(self, p: float, *, dtype: Any = np.float32, rng: Random = None):
-        probability("Dropout", p=p)
-        self.dtype, self.p = floating("Dropout", dtype), float(p)
+        self.dtype, self.p = floating("Dropout", dtype), probability("Dropout", "p", p)
         self.rng = given(self, rng)
 
     def __repr__(self) -> str:

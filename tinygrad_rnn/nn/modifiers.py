@@ -84,8 +84,7 @@ class Drawn(Modifier):
 
     def __init__(self, cell: Cell, rates: dict[str, Any], rng: Random, **settings: Any):
         super().__init__(cell, **rates, **settings)
-        probability(type(self).__name__, **rates)
-        self.rates = {name: float(p) for name, p in rates.items()}
+        self.rates = {k: probability(type(self).__name__, k, p) for k, p in rates.items()}
         self.rng = given(self, rng)
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set, ValuesView
+from collections.abc import Callable, Iterator, Mapping, Set, ValuesView
 from functools import lru_cache
 from itertools import starmap
 from reprlib import repr as short
@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from ..data.lengths import plain, whole
 from ..hooks import Handle
+from ..lengths import plain
+from ..limits import whole
 from ..refusals import refuse_made
 from ..tensor import Operand, Tensor, foreign, replace, wholly
 from .activations import name_of
@@ -382,13 +383,16 @@ def parameter(array: np.ndarray, name: str, dtype: Any = None) -> Tensor:
     return Tensor(array, requires_grad=True, dtype=dtype, name=name)
 
 
-def as_floats(who: str, word: str, x: Operand, dtype: Any) -> Tensor:
+def as_floats(who: str, word: str, x: Operand, dtype: Any, features: int | None = None) -> Tensor:
     """An input of a layer as a tensor: arrays, lists and numbers in the dtype of its weights.
 
-    A tensor keeps its own, and is refused if that is another.
+    A tensor keeps its own, and is refused if that is another; so are other than so many features.
     """
     if not isinstance(x, Tensor):
-        return Tensor(plain(who, word, x), dtype=dtype)
+        x = Tensor(plain(who, word, x), dtype=dtype)
+    if features is not None and x.shape[-1:] != (features,):
+        wanted = f"{features} features on the last axis"
+        raise ValueError(f"{who}: {word}: expected {wanted}, got shape {x.shape}")
     if x.dtype != dtype:
         wanted = np.dtype(dtype)
         maker = "the cell" if who == "Recurrent" else who  # a layer has the dtype of its cells
@@ -413,10 +417,3 @@ def positive(who: str, **sizes: Any) -> None:
     """Refuse sizes that are not whole numbers of at least 1."""
     for name, size in sizes.items():
         whole(who, name, size, 1)
-
-
-def one_of(who: str, word: str, given: Any, known: Sequence[Any]) -> Any:
-    """Refuse what is none of the choices."""
-    if given not in known:
-        raise ValueError(f"{who}: {word}: expected one of {tuple(known)}, got {given!r}")
-    return given

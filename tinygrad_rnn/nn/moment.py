@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from ..limits import number
 from ..randomness import generator
 from ..tensor import Tensor
 
@@ -141,10 +142,6 @@ def mask_of(array: np.ndarray, name: str, kind: str) -> Tensor:
     return mask
 
 
-def probability(who: str, **rates: Any) -> None:
-    """Refuse what is not a probability."""
-    for name, p in rates.items():
-        if isinstance(p, bool) or not isinstance(p, int | float | np.number):
-            raise TypeError(f"{who}: {name}: expected a probability in [0, 1], got {p!r}")
-        if not 0 <= p <= 1:
-            raise ValueError(f"{who}: {name}: expected a probability in [0, 1], got {p}")
+def probability(who: str, word: str, p: Any) -> float:
+    """A probability, or a refusal in the name of `who`."""
+    return number(who, word, p, "[0, 1]", "a probability")

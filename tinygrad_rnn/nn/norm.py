@@ -31,12 +31,7 @@ class LayerNorm(Module):
         self.shift = parameter(np.zeros(size, dtype), "shift") if shift else None
 
     def __call__(self, x: Operand) -> Tensor:
-        x = as_floats("LayerNorm", "x", x, self.gain.dtype)
-        if x.shape[-1:] != self.gain.shape:
-            raise ValueError(
-                f"LayerNorm: x: expected {len(self.gain)} features on the last axis, got shape "
-                f"{x.shape}"
-            )
+        x = as_floats("LayerNorm", "x", x, self.gain.dtype, len(self.gain))
         if self.blocks == 1:
             return layer_norm(x, self.gain, self.shift)
         apart = x.reshape(*x.shape[:-1], self.blocks, len(self.gain) // self.blocks)

@@ -10,7 +10,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from ..data.lengths import check_lengths, check_mask
+from ..lengths import check_lengths, check_mask
+from ..limits import one_of
 from ..ops import concat, stack, swapaxes, where
 from ..ops import max as max_
 from ..ops import sum as sum_
@@ -19,7 +20,7 @@ from ..refusals import worded
 from ..tensor import Operand, Tensor, scope
 from .cell import Folded, Part, Way, check_apart, check_part
 from .layers import Dropout
-from .module import Module, as_floats, one_of
+from .module import Module, as_floats
 
 State: TypeAlias = "tuple[tuple[Tensor, ...], ...]"
 READOUTS = ("all", "last", "mean", "sum", "max")

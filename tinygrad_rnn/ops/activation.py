@@ -9,6 +9,7 @@ import math
 import numpy as np
 
 from .. import kernels
+from ..limits import one_of
 from ..op import function, pointwise
 from ..tensor import Value
 from .arithmetic import abs, maximum, minimum, sigmoid, softplus, tanh, where
@@ -155,10 +156,6 @@ def gelu(x: Value, approximate: str = "none") -> Value:
     >>> tg.gelu(tg.tensor([-1.0, 2.0]))
     tensor([-0.15865525,  1.95449974], dtype=float64)
     """
-    if approximate not in ("none", tanh.name):
-        raise ValueError(
-            f"gelu: approximate: expected 'none' or {tanh.name!r}, got {approximate!r}"
-        )
-    if approximate == "none":
+    if one_of("gelu", "approximate", approximate, ("none", tanh.name)) == "none":
         return x * ndtr(x)
     return 0.5 * x * (1 + tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))

@@ -1,10 +1,8 @@
 """Clipping in the backward pass, inside backpropagation through time."""
 
-import math
 from typing import Any
 
-import numpy as np
-
+from ..limits import number
 from ..op import function, primitive
 from ..tensor import Outline, Tensor, Untraceable, Value, mode
 from . import reduce
@@ -62,11 +60,7 @@ def clip_gradient(x: Value, *, norm: float | None = None, value: float | None = 
         raise ValueError("clip_gradient: expected norm=... or value=..., one of the two")
     asked = dict(norm=norm, value=value)
     word, limit = next((k, v) for k, v in asked.items() if v is not None)
-    if isinstance(limit, bool) or not isinstance(limit, int | float | np.number):
-        raise TypeError(f"clip_gradient: {word}: expected a number, got {limit!r}")
-    if not 0 < limit < math.inf:
-        hint = "Without a limit, leave it out."
-        raise ValueError(f"clip_gradient: {word}: expected a positive number, got {limit}. {hint}")
+    number("clip_gradient", word, limit, "(0, inf)", hint=". Without a limit, leave it out.")
     if norm is not None and not x.ndim:
         raise ValueError("clip_gradient: norm: x has no axis to measure along. Use value=...")
     if mode.trace is not None and isinstance(x, Tensor) and x._array.__class__ is not Outline:

@@ -1,10 +1,11 @@
 """Connectionist temporal classification: a loss over all ways to place labels in time."""
 
-import math
 from typing import Any
 
 import numpy as np
 
+from ..lengths import check_lengths
+from ..limits import whole
 from ..op import function, primitive
 from ..tensor import Value
 from .arithmetic import equal, exp, less, maximum, where
@@ -136,38 +137,24 @@ def _given(
     log_probs: Value, targets: Value, input_lengths: Value, target_lengths: Value, blank: int
 ) -> Any:
     """Return the arguments as those of a batch: log_probs, places, both lengths."""
-    x = as_tensor(log_probs)
-    targets = _whole("targets", targets)
-    times, sizes = _whole("input_lengths", input_lengths), _whole("target_lengths", target_lengths)
+    x = as_tensor("ctc_loss", "log_probs", log_probs)
+    labels = numbers("ctc_loss", "targets", targets)
+    times = numbers("ctc_loss", "input_lengths", input_lengths)
+    sizes = numbers("ctc_loss", "target_lengths", target_lengths)
+    if labels.size and labels.dtype.kind not in "iu":
+        raise TypeError(f"ctc_loss: targets: expected integers, got dtype {labels.dtype}")
     if x.ndim == 2:
-        x, targets = x[:, None], targets[None]
-        times, sizes = times.reshape(-1), sizes.reshape(-1)
-    _check(x, times, sizes, blank)
-    return x, _places(targets, sizes, x.shape[2], blank), times, sizes
-
-
-def _whole(word: str, array: Value) -> Value:
-    array = numbers("ctc_loss", word, as_tensor(array))
-    if array.size and array.dtype.kind not in "iu":
-        raise TypeError(f"ctc_loss: {word}: expected integers, got dtype {array.dtype}")
-    return array.astype(np.int64)
-
-
-def _check(x: Value, times: Any, sizes: Any, blank: int) -> None:
+        x, labels, times, sizes = x[:, None], labels[None], times.reshape(-1), sizes.reshape(-1)
     if x.ndim != 3 or x.dtype.kind != "f":
         raise ValueError(
             "ctc_loss: log_probs: expected floats (T, N, C), or (T, C) of one sequence, got dtype "
             f"{x.dtype} and shape {x.shape}"
         )
     T, N, C = x.shape
-    for word, lengths, most in (("input_lengths", times, T), ("target_lengths", sizes, math.inf)):
-        if lengths.shape != (N,):
-            raise ValueError(f"ctc_loss: {word}: expected shape {(N,)}, got {lengths.shape}")
-        if N and not 0 <= lengths.min() <= lengths.max() <= most:
-            known = f"0 to {most}" if most < math.inf else "0 or more"
-            raise ValueError(f"ctc_loss: {word}: expected {known}, got {lengths.tolist()}")
-    if not 0 <= blank < C:
-        raise ValueError(f"ctc_loss: blank: expected 0 <= blank < {C}, got {blank}")
+    times = check_lengths("ctc_loss", times, T, N, "input_lengths")
+    sizes = check_lengths("ctc_loss", sizes, None, N, "target_lengths")
+    whole("ctc_loss", "blank", blank, 0, C - 1, ", the last class")
+    return x, _places(labels.astype(np.int64), sizes, C, blank), times, sizes
 
 
 def _places(targets: Value, sizes: Any, classes: int, blank: int) -> Value:

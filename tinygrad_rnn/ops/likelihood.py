@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
+from ..limits import number
 from ..op import function, primitive
 from ..tensor import Operand, Tensor, Value
 from . import reduce
@@ -103,8 +104,7 @@ def cross_entropy(
     rows, classes, counted = _classified(
         "cross_entropy", logits, target, mask, ignore_index, reduction
     )
-    if not 0 <= label_smoothing <= 1:
-        raise ValueError(f"cross_entropy: label_smoothing: expected 0 to 1, got {label_smoothing}")
+    number("cross_entropy", "label_smoothing", label_smoothing, "[0, 1]")
     losses = _cross_entropy(rows, classes, ignore_index=ignore_index)
     weight, share = _weighed("cross_entropy", weight, rows, classes, counted)
     losses = losses if share is None else losses * share
@@ -141,7 +141,8 @@ def _classified(
     who: str, scores: Operand, target: Operand, mask: Any, ignore_index: int, reduction: str
 ) -> tuple[Tensor, Tensor, np.ndarray]:
     """Scores as rows, a class for each, `ignore_index` where none counts, and where one does."""
-    scores, target = as_tensor(scores), as_tensor(target)
+    word = "logits" if who == "cross_entropy" else "log_probs"
+    scores, target = as_tensor(who, word, scores), as_tensor(who, "target", target)
     check_reduction(who, reduction)
     if not scores.ndim or target.shape != scores.shape[:-1]:
         one_hot = " One-hot? Use target.data.argmax(-1)." if target.shape == scores.shape else ""

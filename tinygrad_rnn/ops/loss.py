@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..lengths import plain
+from ..limits import number, one_of
 from ..op import function
 from ..tensor import Operand, Outline, Tensor, Untraceable, Value
 from .arithmetic import abs, astype, less_equal, maximum, where
@@ -67,8 +69,7 @@ def huber_loss(
     array([0.125, 2.5  ])
     """
     x, y, flags = pair("huber_loss", prediction, target, mask, reduction)
-    if not delta > 0:
-        raise ValueError(f"huber_loss: delta: expected a positive number, got {delta}")
+    number("huber_loss", "delta", delta, "(0, inf]")
     error = x - y
     size = abs(error)
     near = less_equal(size, delta)
@@ -91,12 +92,13 @@ def reduced(losses: Tensor, flags: Tensor | None, reduction: str) -> Tensor:
 # -- what a loss is given -------------------------------------------------------------------------
 
 
-def as_tensor(x: Operand) -> Tensor:
-    return x if isinstance(x, Tensor) else Tensor(x)
+def as_tensor(who: str, word: str, x: Operand) -> Tensor:
+    return x if isinstance(x, Tensor) else Tensor(plain(who, word, x))
 
 
-def numbers(who: str, word: str, x: Tensor) -> np.ndarray:
+def numbers(who: str, word: str, x: Operand) -> np.ndarray:
     """The numbers of what a loss has to look at, which it cannot in the step of a loop."""
+    x = as_tensor(who, word, x)
     if x._array.__class__ is Outline:
         raise Untraceable(
             f"{who}: {word}: a step of a scan is compiled before there are numbers to look at. "
@@ -110,7 +112,7 @@ def pair(
     who: str, x: Operand, target: Operand, mask: Operand | None, reduction: str
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """A prediction and its target as tensors of one shape, and the mask: where it is False, 0."""
-    x, y = as_tensor(x), as_tensor(target)
+    x, y = as_tensor(who, "prediction", x), as_tensor(who, "target", target)
     check_reduction(who, reduction)
     if x.shape != y.shape:
         hint = guess("target", y.shape, x.shape) or " Reshape one of them."
@@ -125,7 +127,7 @@ def pair(
 
 def flags_of(who: str, mask: Operand, shape: tuple[int, ...]) -> Value:
     """A mask as bools, with axes of size 1 behind for those of the target that it lacks."""
-    mask = as_tensor(mask)
+    mask = as_tensor(who, "mask", mask)
     if mask.dtype.kind != "b":
         raise TypeError(
             f"{who}: mask: expected bools, True where it counts, got {mask.dtype}. Use mask > 0."
@@ -148,7 +150,4 @@ def guess(word: str, shape: tuple[int, ...], expected: tuple[int, ...]) -> str:
 
 
 def check_reduction(who: str, reduction: str) -> None:
-    if reduction not in (MEAN, SUM, "none"):
-        raise ValueError(
-            f"{who}: reduction: expected {MEAN!r}, {SUM!r} or 'none', got {reduction!r}"
-        )
+    one_of(who, "reduction", reduction, (MEAN, SUM, "none"))

@@ -4,8 +4,8 @@ from math import prod
 from typing import Any
 
 import numpy as np
-from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
+from ..limits import axes_of, axis_of, whole
 from ..op import function, operand
 from ..tensor import Axis, Outline, Value, as_array
 from .arithmetic import add, astype, equal, where
@@ -24,9 +24,21 @@ from .shape import (
 )  # fmt: skip
 
 __all__ = [
-    "chunk", "expand_dims", "gather", "index_put", "moveaxis", "one_hot", "pad", "ravel", "repeat",
-    "roll", "scatter_add", "squeeze", "take_along_axis", "tile",
-]  # fmt: skip
+    "chunk",
+    "expand_dims",
+    "gather",
+    "index_put",
+    "moveaxis",
+    "one_hot",
+    "pad",
+    "ravel",
+    "repeat",
+    "roll",
+    "scatter_add",
+    "squeeze",
+    "take_along_axis",
+    "tile",
+]
 
 # -- axes ----------------------------------------------------------------------------------------
 
@@ -48,8 +60,8 @@ def moveaxis(x: Value, source: Any, destination: Any) -> Value:
     >>> tg.moveaxis(tg.zeros((2, 3, 4)), 0, -1).shape
     (3, 4, 2)
     """
-    source = normalize_axis_tuple(source, x.ndim, "source")
-    destination = normalize_axis_tuple(destination, x.ndim, "destination")
+    source = axes_of("moveaxis: source", source, x.ndim)
+    destination = axes_of("moveaxis: destination", destination, x.ndim)
     if len(source) != len(destination):
         raise ValueError(f"moveaxis: {len(source)} axes cannot go to {len(destination)} places")
     axes = [k for k in range(x.ndim) if k not in source]
@@ -66,7 +78,7 @@ def squeeze(x: Value, axis: Axis = None) -> Value:
     (3, 1)
     """
     every = [k for k, n in enumerate(x.shape) if n == 1]
-    axes = every if axis is None else normalize_axis_tuple(axis, x.ndim, "axis")
+    axes = every if axis is None else axes_of("squeeze: axis", axis, x.ndim)
     if not {*axes} <= {*every}:
         raise ValueError(f"squeeze: expected axes of size 1, got axis {axis} of shape {x.shape}")
     return reshape(x, shape=tuple(n for k, n in enumerate(x.shape) if k not in axes))
@@ -80,7 +92,7 @@ def expand_dims(x: Value, axis: int | tuple[int, ...]) -> Value:
     (1, 3, 1)
     """
     many = axis if isinstance(axis, tuple | list) else (axis,)
-    new = normalize_axis_tuple(many, x.ndim + len(many), "axis")
+    new = axes_of("expand_dims: axis", many, x.ndim + len(many))
     old = iter(x.shape)
     return reshape(x, shape=tuple(1 if k in new else next(old) for k in range(x.ndim + len(new))))
 
@@ -98,7 +110,7 @@ def repeat(x: Value, repeats: Any, axis: int | None = None) -> Value:
     tensor([1., 1., 2., 2.], dtype=float64)
     """
     x, k = (ravel(x), 0) if axis is None else (x, axis)
-    k = normalize_axis_index(k, x.ndim)
+    k = axis_of("repeat: axis", k, x.ndim)
     before, n, after = x.shape[:k], x.shape[k], x.shape[k + 1 :]
     if np.ndim(repeats):
         return _taken(x, np.repeat(np.arange(n), repeats), k)
@@ -139,7 +151,7 @@ def roll(x: Value, shift: Any, axis: Axis = None) -> Value:
     if axis is None:
         return reshape(roll(ravel(x), shift, 0), shape=x.shape)
     for s, k in np.broadcast(shift, axis):
-        k = normalize_axis_index(int(k), x.ndim)
+        k = axis_of("roll: axis", int(k), x.ndim)
         by = -int(s) % max(x.shape[k], 1)
         if by:
             before = (slice(None),) * k
@@ -158,9 +170,7 @@ def chunk(x: Value, chunks: int, axis: int = 0) -> Value:
     >>> [part.shape for part in tg.chunk(tg.zeros((5,)), 2)]
     [(3,), (2,)]
     """
-    if chunks < 1:
-        raise ValueError(f"chunk: chunks: expected at least 1, got {chunks}")
-    n = x.shape[normalize_axis_index(axis, x.ndim)]
+    chunks, n = whole("chunk", "chunks", chunks, 1), x.shape[axis_of("chunk: axis", axis, x.ndim)]
     return split(x, list(range(-(-n // chunks), n, max(1, -(-n // chunks)))), axis)
 
 
@@ -206,7 +216,7 @@ def _placed(who: str, x: Value, index: Any, axis: int) -> tuple[Value, Value, in
     x, index = operand(x), operand(index)
     if index.ndim != x.ndim or not x.ndim:
         raise ValueError(f"{who}: expected as many axes, got {x.shape} and index {index.shape}")
-    return x, index, normalize_axis_index(axis, x.ndim)
+    return x, index, axis_of(f"{who}: axis", axis, x.ndim)
 
 
 def _each(shape: tuple[int, ...], index: Value, axis: int) -> tuple[Value, ...]:

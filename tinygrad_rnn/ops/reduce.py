@@ -5,9 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.lib.array_utils import normalize_axis_tuple
 
-from .. import kernels
+from .. import kernels, limits
 from ..op import function, primitive
 from ..tensor import Axis, Tensor, Value
 from .arithmetic import abs, astype, div, equal, exp, log, where
@@ -26,7 +25,7 @@ def kept(g: Value, x: Value, axis: Axis) -> Value:
 
 def axes_of(x: Tensor, axis: Axis) -> tuple[int, ...]:
     """The axes that NumPy means by an axis, several, or None for all."""
-    return tuple(range(x.ndim)) if axis is None else normalize_axis_tuple(axis, x.ndim, "axis")
+    return tuple(range(x.ndim)) if axis is None else limits.axes_of("axis", axis, x.ndim)
 
 
 @primitive(

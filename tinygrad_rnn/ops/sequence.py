@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from ..limits import whole
 from ..op import function, operand
 from ..tensor import Value
 from .arithmetic import where
@@ -52,8 +53,7 @@ def _ends(
 ) -> tuple[int, int]:  # fmt: skip
     """How many zeros go before and after x, once all fits."""
     for word, number in (("stride", stride), ("dilation", dilation), ("groups", groups)):
-        if not isinstance(number, int) or number < 1:
-            raise ValueError(f"conv1d: {word}: expected a positive whole number, got {number!r}")
+        whole("conv1d", word, number, 1)
     if x.ndim != 3 or weight.ndim != 3:
         raise ValueError(
             "conv1d: expected x (N, C, L) or (C, L) and weight (O, C / groups, K), got shapes "
@@ -71,8 +71,8 @@ def _ends(
     if padding == "same" and stride != 1:
         raise ValueError(f"conv1d: padding='same' keeps the length with stride 1, got {stride}")
     ends = {"same": (reach // 2, reach - reach // 2), "causal": (reach, 0)}
-    if padding not in ends and not (isinstance(padding, int) and padding >= 0):
-        raise ValueError(f"conv1d: padding: expected a number, 'same' or 'causal', got {padding!r}")
+    if padding not in ends:
+        whole("conv1d", "padding", padding, kind="a number, 'same' or 'causal'")
     before, after = ends.get(padding, (padding, padding))
     if reach >= L + before + after or not K:
         raise ValueError(

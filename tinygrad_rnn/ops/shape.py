@@ -8,9 +8,9 @@ from math import prod
 from typing import Any
 
 import numpy as np
-from numpy.lib.array_utils import normalize_axis_index
 
 from .. import kernels
+from ..limits import axis_of
 from ..op import function, operand, primitive, variadic
 from ..tensor import Axis, Outline, Tensor, Value, as_array
 
@@ -208,7 +208,7 @@ def split(x: Value, indices_or_sections: Any = None, axis: int = 0, *, sizes: An
     if ((cut := indices_or_sections) is None) == (sizes is None):
         raise TypeError("split: expected a number of equal parts, a list of points, or sizes=[...]")
     if sizes is None and not isinstance(cut, WHOLE):
-        size = x.shape[normalize_axis_index(axis, x.ndim)]
+        size = x.shape[axis_of("split: axis", axis, x.ndim)]
         ends = [0, *[slice(None, point).indices(size)[1] for point in cut], size]
         if ends != sorted(ends):
             raise ValueError(f"split: expected points in increasing order, got {list(cut)}")

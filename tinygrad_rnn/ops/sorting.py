@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ..limits import whole
 from ..op import function, primitive
 from ..tensor import Value
 from .moving import take_along_axis
@@ -52,8 +53,7 @@ def topk(x: Value, k: int, axis: int | None = -1, largest: bool = True) -> tuple
     """
     x, axis = one_axis("topk", x, axis)
     size = x.shape[axis]
-    if not 0 <= k <= size:
-        raise ValueError(f"topk: k: expected 0 <= k <= {size}, the size of axis {axis}, got {k}")
+    k = whole("topk", "k", k, 0, size, f", the size of axis {axis}")
     if largest:  # backwards, so that of those that tie the first stays first
         places = size - 1 - flip(argsort(flip(x, axis=axis), axis=axis), axis=axis)
     else:

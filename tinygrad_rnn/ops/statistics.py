@@ -6,8 +6,8 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.lib.array_utils import normalize_axis_index
 
+from ..limits import axis_of
 from ..op import function, primitive
 from ..tensor import Axis, Value
 from .arithmetic import (
@@ -27,8 +27,17 @@ from .reduce import _along, axes_of, kept, max, mean, min, sum
 from .shape import concat, flip, reshape, transpose
 
 __all__ = [
-    "all", "any", "argmax", "argmin", "cumprod", "cumsum", "norm", "prod", "std", "var",
-]  # fmt: skip
+    "all",
+    "any",
+    "argmax",
+    "argmin",
+    "cumprod",
+    "cumsum",
+    "norm",
+    "prod",
+    "std",
+    "var",
+]
 
 
 def _squeezed(y: Value, axes: Any, keepdims: bool) -> Value:
@@ -152,9 +161,7 @@ def one_axis(who: str, x: Value, axis: Any) -> tuple[Value, int]:
     """Return x and the number of an axis of it; for None, all elements in a row, and 0."""
     if axis is None:
         return reshape(x, shape=(-1,)), 0
-    if not isinstance(axis, int | np.integer):
-        raise TypeError(f"{who}: axis: expected one axis or None, got {axis!r}")
-    return x, normalize_axis_index(int(axis), x.ndim, f"{who}: axis")
+    return x, axis_of(f"{who}: axis", axis, x.ndim)
 
 
 def _running(join: Callable[..., Any], x: Value, k: int) -> Value:

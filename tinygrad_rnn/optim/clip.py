@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
+from ..limits import number
 from ..tensor import Tensor, owned
 
 
@@ -42,8 +43,7 @@ def clip_grad_norm(
     >>> W.grad.data.round(6).tolist()
     [0.6, 0.8]
     """
-    if not max_norm > 0:
-        raise ValueError(f"clip_grad_norm: max_norm: expected a positive number, got {max_norm}")
+    number("clip_grad_norm", "max_norm", max_norm, "(0, inf]")
     found = _with_gradients("clip_grad_norm", parameters)
     norm = euclidean([x.grad.data for x in found if x.grad is not None])
     if not math.isfinite(norm):
@@ -73,8 +73,7 @@ def clip_grad_value(parameters: Iterable[Tensor] | Any, limit: float) -> float:
     >>> W.grad.data.tolist()
     [1.0, 0.5]
     """
-    if not limit > 0:
-        raise ValueError(f"clip_grad_value: limit: expected a positive number, got {limit}")
+    number("clip_grad_value", "limit", limit, "(0, inf]")
     largest = 0.0
     for x in _with_gradients("clip_grad_value", parameters):
         assert x.grad is not None

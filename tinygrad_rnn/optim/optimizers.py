@@ -11,6 +11,7 @@ import numpy as np
 
 from .. import kernels
 from ..kernels.spare import spare
+from ..limits import number
 from ..refusals import refuse_made
 from ..tensor import Tensor, describe, replace, wholly
 
@@ -21,8 +22,8 @@ Memory: TypeAlias = "dict[str, np.ndarray]"
 class Setting:
     """A number of an optimiser's, in its range whenever it is set; NaN is in no range."""
 
-    def __init__(self, low: float = 0, high: float = math.inf, *, open_start: bool = False):
-        self.low, self.high, self.open_start = low, high, open_start
+    def __init__(self, limits: str = "[0, inf)"):
+        self.limits = limits
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
@@ -34,16 +35,7 @@ class Setting:
         vars(owner)[self.name] = self.checked(owner, value)
 
     def checked(self, owner: Any, value: Any) -> float:
-        who = f"{type(owner).__name__}: {self.name}"
-        if not isinstance(value, int | float | np.number) or isinstance(value, bool):
-            raise TypeError(f"{who}: expected a number, got {value!r}")
-        above = value > self.low if self.open_start else value >= self.low
-        if not (above and value < self.high):
-            start = "(" if self.open_start else "["
-            raise ValueError(
-                f"{who}: expected a number in {start}{self.low}, {self.high}), got {value}"
-            )
-        return float(value)
+        return number(type(owner).__name__, self.name, value, self.limits)
 
 
 class Settings(Setting):
@@ -194,7 +186,7 @@ class SGD(Optimizer):
     """
 
     remembers = ("v",)
-    momentum, weight_decay = Setting(0, 1), Setting()
+    momentum, weight_decay = Setting("[0, 1)"), Setting()
 
     def __init__(
         self, parameters: Parameters, lr: float, *, momentum: float = 0.0, weight_decay: float = 0.0
@@ -223,7 +215,7 @@ class RMSprop(Optimizer):
     """
 
     remembers = ("s",)
-    decay, eps = Setting(0, 1), Setting(open_start=True)
+    decay, eps = Setting("[0, 1)"), Setting("(0, inf)")
 
     def __init__(
         self, parameters: Parameters, lr: float = 1e-3, *, decay: float = 0.99, eps: float = 1e-8
@@ -251,7 +243,7 @@ class Adam(Optimizer):
     """
 
     remembers = ("m", "v", "count")
-    betas, eps = Settings(0, 1), Setting(open_start=True)
+    betas, eps = Settings("[0, 1)"), Setting("(0, inf)")
     decoupled = 0.0  # the weight decay of AdamW
 
     def __init__(

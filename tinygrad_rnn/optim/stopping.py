@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..data.lengths import whole
+from ..limits import whole
 
 
 class EarlyStopping:

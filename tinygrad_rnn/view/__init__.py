@@ -7,6 +7,7 @@ from importlib import import_module
 from operator import index
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
+from ..limits import whole
 from ..tensor import Tensor
 
 if TYPE_CHECKING:
@@ -91,9 +92,7 @@ def draw(
     from .sheet import checked, figure_of
 
     given = checked(outputs, level, view, overlay)
-    for word, count in (("first", first), ("last", last)):
-        if not isinstance(count, int) or count < 0:
-            raise ValueError(f"draw: {word}: expected a number of steps, 0 or more, got {count!r}")
+    first, last = whole("draw", "first", first), whole("draw", "last", last)
     steps = list(around) if isinstance(around, Iterable) else [around]
     if not all(isinstance(t, SupportsIndex) for t in steps):
         raise TypeError(f"draw: around: expected the numbers of steps, got {around!r}")

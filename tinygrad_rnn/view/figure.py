@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..io import write_atomically
+from ..limits import one_of
 from .canvas import Canvas
 from .dot import dot
 from .layout import Sheet
@@ -56,9 +57,7 @@ class Picture:
         Raises ValueError for a format that is not known, GraphvizNotFound where graphviz is
         needed and missing, RuntimeError where it fails.
         """
-        if not isinstance(format, str) or f".{format}" not in self.suffixes:
-            known = ", ".join(suffix[1:] for suffix in self.suffixes)
-            raise ValueError(f"render: format: expected one of {known}, got {format!r}")
+        one_of("render", "format", format, [suffix[1:] for suffix in self.suffixes])
         return self.svg.encode() if format == "svg" else render(self._canvas.painted(), format)
 
     def _repr_svg_(self) -> str:

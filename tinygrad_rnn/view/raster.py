@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from ..limits import whole
 from ..tensor import Tensor, history
 from . import look
 from .canvas import Canvas, Point
@@ -80,8 +81,7 @@ def _mask(x: Tensor, layer: str, array: np.ndarray, steps: int, row: int) -> Mas
     if x.attrs["mask"] == "weights":
         return Mask(layer, name, array != 0, "weights")
     rows = array.shape[-2]
-    if not 0 <= row < rows:
-        raise ValueError(f"masks: row: expected one of the {rows} rows of the batch, got {row}")
+    whole("masks", "row", row, 0, rows - 1, ", a row of the batch")
     if array.ndim == 3:
         return Mask(layer, name, array[:, row].T != 0, "step", keeps)
     once = np.repeat(array[row][:, None] != 0, max(1, steps), 1)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..grad import _seed
+from ..limits import one_of
 from ..tape import Tape, tape_of
 from ..tape.loops import work
 from ..tensor import Tensor
@@ -31,13 +32,9 @@ def checked(
     outputs: Any, level: Any, view: Any, overlay: Any, who: str = "draw"
 ) -> Tape | list[Tensor]:
     """The outputs, unless they are none, or a word is not known."""
-    for word, given, known in (
-        ("level", level, LEVELS),
-        ("view", view, VIEWS),
-        ("overlay", overlay, OVERLAYS),
-    ):
-        if given not in known:
-            raise ValueError(f"{who}: {word}: expected one of {known}, got {given!r}")
+    one_of(who, "level", level, LEVELS)
+    one_of(who, "view", view, VIEWS)
+    one_of(who, "overlay", overlay, OVERLAYS)
     return outputs if isinstance(outputs, Tape) else tensors_of(outputs, who)
 
 

@@ -6,28 +6,29 @@ from typing import Any
 
 import numpy as np
 
-from ..tensor import as_array
+from .tensor import as_array
 
 
 def check_lengths(
-    who: str, lengths: Any, steps: int | None = None, batch: int | None = None
-) -> np.ndarray:
+    who: str, lengths: Any, steps: int | None = None, batch: int | None = None,
+    word: str = "lengths",
+) -> np.ndarray:  # fmt: skip
     """The length of each sequence of a batch as int64 (B,), 0 allowed, in any order.
 
     `steps` is the longest that fits and `batch` how many there have to be; None asks for nothing.
     Any type of integer is taken. Raises TypeError for floats and bools, and ValueError for a wrong
-    shape or a length below 0 or above `steps`, in the name of `who`.
+    shape or a length below 0 or above `steps`, in the name of `who` and its argument `word`.
 
     >>> tg.data.check_lengths("mine", [3, 0], steps=5, batch=2).tolist()
     [3, 0]
     """
-    array = plain(who, "lengths", lengths)
+    array = plain(who, word, lengths)
     if array.ndim != 1 or batch not in (None, len(array)):
         wanted = "one whole number for each sequence" + f", {batch} of them" * (batch is not None)
-        raise ValueError(f"{who}: lengths: expected {wanted}, got shape {array.shape}")
+        raise ValueError(f"{who}: {word}: expected {wanted}, got shape {array.shape}")
     if array.dtype.kind not in "iu" and len(array):  # an empty list is an array of floats
         raise TypeError(
-            f"{who}: lengths: expected integers, how many steps of each sequence are real, got "
+            f"{who}: {word}: expected integers, how many steps of each sequence are real, got "
             f"dtype {array.dtype}. Whole floats go through .astype(np.int64); bools are a mask."
         )
     most = np.iinfo(np.int64).max if steps is None else steps
@@ -36,7 +37,7 @@ def check_lengths(
         index = int(wrong.argmax())
         limit = "" if steps is None else f" and at most {steps}, the number of steps"
         raise ValueError(
-            f"{who}: lengths: expected at least 0{limit}, got {array[index]} at index {index}"
+            f"{who}: {word}: expected at least 0{limit}, got {array[index]} at index {index}"
         )
     return array.astype(np.int64)
 
@@ -64,17 +65,6 @@ def check_mask(who: str, mask: Any, steps: int, batch: int, word: str = "mask") 
             f"{b}. To weigh steps, multiply what they give."
         )
     return array.astype(bool)
-
-
-def whole(who: str, word: str, number: Any, least: int) -> int:
-    """An argument as a Python int of at least `least`, or a refusal in the name of `who`."""
-    if isinstance(number, bool) or not isinstance(number, int | np.integer):
-        raise TypeError(
-            f"{who}: {word}: expected a whole number, got {number!r} ({type(number).__name__})"
-        )
-    if number < least:
-        raise ValueError(f"{who}: {word}: expected at least {least}, got {number}")
-    return int(number)
 
 
 def plain(who: str, word: str, x: Any) -> np.ndarray:
