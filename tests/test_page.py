@@ -20,6 +20,7 @@ from formulas import sum_to
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
 from tinygrad_rnn.cli.main import main
+from tinygrad_rnn.page import document
 from tinygrad_rnn.tape import Tape, itemised, tape_of
 from tinygrad_rnn.tensor import Outline
 
@@ -173,6 +174,19 @@ def test_a_page_stands_alone_and_runs_no_script_but_its_own():
     assert f"'sha256-{digest}'" in policy
     assert not re.search(r"\beval\b|innerHTML|Function\(|fetch\(|import\(|XMLHttp", script)
     assert page.html == tg.explain(language_model(), title="a title", text=SIGNS).html
+    for given, said in (("1 < 2", "1 &lt; 2"), ("", "tinygrad_rnn")):
+        html = tg.explain(language_model(), title=given, text=SIGNS).html
+        assert f"<title>{said}</title>" in html and f">{said}</h1>" in html
+
+
+def test_in_the_dark_a_colour_is_as_dark_as_it_was_light_and_keeps_its_hue():
+    """White becomes a dark grey, black a light one; the lightness l of others 0.93 - 0.8 l."""
+    turned = document._turned
+    assert [turned(colour) for colour in ("#ffffff", "#000000")] == ["#212121", "#ededed"]
+    assert turned("#3366cc") == "#3b6ed4"  # l = 0.5 becomes 0.53
+    light = tg.explain(language_model(), text=SIGNS)
+    colours = {*re.findall(r'(?:fill|stroke)="(#[0-9a-f]{6})"', light.figure.svg)}
+    assert colours and all(f"{turned(colour)}; }}" in light.html for colour in colours)
 
 
 class Tags(HTMLParser):

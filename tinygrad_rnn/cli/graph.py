@@ -28,7 +28,7 @@ def graph(options: argparse.Namespace) -> int:
     sizes = sizes_of(options, symbols, options.batch, options.steps)
     rng = generator("graph", options.seed)
     model = nn.LanguageModel(symbols, **sizes, rng=rng)
-    model.recurrent.unroll = True  # every step recorded, and its gradients with it
+    model.recurrent.unroll = True  # the picture is the same, and no loop is compiled for it
     x, y = rng.integers(0, symbols, (2, options.steps, options.batch))
     loss, _ = model.loss(x, y)
     loss.backward(retain_graph=True)
