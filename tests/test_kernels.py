@@ -287,6 +287,14 @@ def test_curves_are_accurate_everywhere(name, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", CURVES)
+def test_curves_without_the_compiler_are_accurate_too(name, dtype):
+    x = arguments(dtype)
+    with np.errstate(over="ignore"), mpmath.workprec(200):
+        assert ulps(name, x, kernels._plains[getattr(kernels, name)](x)) <= 4
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_curves_at_the_edges(dtype):
     tiny = np.finfo(dtype).smallest_subnormal
     huge = np.finfo(dtype).max
