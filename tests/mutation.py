@@ -9,10 +9,10 @@ Changes are drawn by the seed, of every kind as many, from all that can be made 
 a package: a sign, an operand (swapped or replaced), an axis, a comparison, a constant, a term or a
 call that is dropped. Each is made in a copy of the tree. A first pass, kept until the package or
 a file of tests changes, notes which test reaches which line (it needs `pip install coverage`). The
-tests that reach the line are run, one case of each and the fastest first, then some of those that
-reach the function, the file and the folder; one that fails, crashes or hangs has noticed. Verdicts
-are appended to a file and hold as long as the changed file stays as it is, so that a run can be
-stopped and gone on with.
+tests that reach the line are run, one case of each first, the fastest and those that go where few
+others do, then some of those that reach the function, the file and the folder; one that fails,
+crashes or hangs has noticed. Verdicts are appended to a file and hold as long as the changed file
+stays as it is, so that a run can be stopped and gone on with.
 """
 
 import argparse
@@ -398,7 +398,7 @@ class Copy:
         import fcntl
 
         self.work, self.tree, self.budget = work, work / "tree", budget
-        self.seen, self.near = {}, {}
+        self.seen, self.rare, self.near = {}, {}, {}
         held = os.open(work / "held", os.O_CREAT | os.O_RDWR)  # until this process ends
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)  # or there is another run: an error
         self.cache = work / "compiled"
@@ -483,6 +483,9 @@ class Copy:
                 lines = data.contexts_by_lineno(str(self.tree / "tinygrad_rnn" / file))
                 for line, tests in lines.items():
                     self.seen[file][line] |= {*tests} & self.times.keys()
+            self.rare = {file: Counter()}  # who goes where few others go knows most of a file
+            for tests in self.seen[file].values():
+                self.rare[file].update(dict.fromkeys(tests, 1 / max(1, len(tests))))
         return self.seen[file]
 
     def around(self, folder):
@@ -501,18 +504,20 @@ class Copy:
             set().union(*reach.values()),
             None,  # of what is compiled or remembered only the first who needs it reaches the line
         )
+        rare = self.rare[file]
+        price = lambda test: (times[test] / (rare[test] or 1e-3), test)
         order, spent, turn = [], 0.0, Counter()
         for group in groups:
             if spent < self.budget and group is None:
                 group = self.around(file.rpartition("/")[0] or file)
             ranked = []
-            for test in sorted((group or set()) - {*order}, key=lambda t: (times[t], t)):
+            for test in sorted((group or set()) - {*order}, key=price):
                 turn[test.partition("[")[0]] += 1
-                ranked.append((turn[test.partition("[")[0]], times[test], test))
-            for _, took, test in sorted(ranked):  # the first case of every test, then the second
+                ranked.append((turn[test.partition("[")[0]], price(test), test))
+            for _, _, test in sorted(ranked):  # the first case of every test, then the second
                 if spent < self.budget:
                     order.append(test)
-                    spent += took
+                    spent += times[test]
         return order
 
     def asked(self, tests, slow=False, cache=None):

@@ -304,6 +304,14 @@ def test_what_does_not_fit_in_memory_is_refused_before_it_is_made(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["text.txt"]
 
 
+@pytest.mark.skipif(not hasattr(os, "sysconf"), reason="the system does not say what it has")
+def test_a_container_has_no_more_memory_than_it_is_given(monkeypatch):
+    whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    for said, expected in (("4096\n", 4096), (f"{2**62}\n", whole), ("max\n", whole)):
+        monkeypatch.setattr(limits.Path, "read_text", lambda self, said=said: said)
+        assert limits.memory() == expected
+
+
 def test_memory_that_runs_out_is_a_sentence_too(text, capsys, monkeypatch):
     monkeypatch.setattr(Run, "new", lambda *_: np.empty(2**50))
     assert "does not fit in memory: Unable to allocate" in refusal(capsys, "train", text)

@@ -79,7 +79,7 @@ class Op:
             raise TypeError(f"{self.name}: {len(rules)} derivatives for {len(parameters)} inputs")
         rest = parameters[max(self.arity, 0) :]
         self.attributes = dict.fromkeys([p.name for p in rest])
-        self.count = None if rest or variadic or not self.ours else len(rules)
+        self.count = None if rest or not self.ours else len(rules)
         self.defaults = {p.name: p.default for p in rest if p.default is not p.empty}
 
     def __repr__(self) -> str:
