@@ -87,6 +87,12 @@ def data_of(page, name="data"):
     return json.loads(found[1])
 
 
+@pytest.mark.parametrize("steps, there", [(1, False), (2, True), (3, True), (4, False)])
+def test_the_parts_of_a_loss_are_told_apart_from_two_steps_to_a_limit(steps, there, monkeypatch):
+    monkeypatch.setattr("tinygrad_rnn.page.data.ITEMISED", 3)
+    assert (data_of(tg.explain(language_model(steps=steps)))["itemised"] is not None) == there
+
+
 # -- what the file holds ---------------------------------------------------------------------------
 
 
