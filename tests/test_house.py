@@ -28,7 +28,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # A file may import from floors below its own; inside one folder, files share the room.
 FLOORS = [
-    {"methods", "caches", "limits"},  # a stub; what is remembered; what an argument may be
+    {"methods", "caches", "limits", "language"},  # a stub; what is remembered, allowed, said
     {"tensor", "kernels"},
     {"refusals", "randomness", "lengths"},
     {"op"},
