@@ -19,6 +19,7 @@ import runpy
 import shutil
 import subprocess
 import sys
+from io import BytesIO
 from pathlib import Path
 
 DOCS = Path(__file__).resolve().parent
@@ -125,9 +126,13 @@ def translations(update: bool) -> None:
     for template in sorted(templates.rglob("*.pot")):
         name = template.relative_to(templates).with_suffix(".po")
         path = DOCS / "locale" / "zh_CN" / "LC_MESSAGES" / name
-        kept = read_po(path.open("rb"), locale="zh_CN") if path.exists() else Catalog("zh_CN")
+        kept = (
+            read_po(BytesIO(path.read_bytes()), locale="zh_CN")
+            if path.exists()
+            else Catalog("zh_CN")
+        )
         found = Catalog("zh_CN")
-        for message in read_po(template.open("rb")):
+        for message in read_po(BytesIO(template.read_bytes())):
             wanted = name.parts[0] != "reference" or message.id in first
             if message.id and spoken(message.id) and name.parts[0] != "code" and wanted:
                 known = kept.get(message.id)

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import Any, TypeAlias
 
 from .. import __version__
+from ..language import said, spoken
 from ..nn.language import CELLS
 from ..optim import Diverged
 from .limits import Settings, option
@@ -34,6 +35,7 @@ def parser() -> argparse.ArgumentParser:
         "  tinygrad-rnn graph --cell lstm --steps 4 -o lstm.svg\n"
         "  tinygrad-rnn explain 北京大学 -o bptt.html  step through a run, and back",
     )
+    _add_language(top)
     top.add_argument("--version", action="version", version=f"tinygrad-rnn {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for add in (_add_train, _add_sample, _add_graph, _add_explain):
@@ -41,13 +43,32 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def _add_language(top: Parser) -> None:
+    words = "en or zh (中文), else that of $LANG"
+    top.add_argument("--lang", metavar="LANGUAGE", help=words)
+
+
+def _translated(command: Parser) -> Parser:
+    """Put what a command and those below it say of themselves into the language in use."""
+    command.description = said(command.description or "")
+    command.epilog = said(command.epilog or "")
+    for action in command._actions:
+        action.help = said(action.help or "")
+        if isinstance(action, argparse._SubParsersAction):
+            for listed in action._choices_actions:
+                listed.help = said(listed.help or "")
+            for below in action.choices.values():
+                _translated(below)
+    return command
+
+
 def _count(word: str) -> int:
     try:
         number = int(word)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"expected a whole number, got {word!r}") from None
+        raise argparse.ArgumentTypeError(said(f"expected a whole number, got {word!r}")) from None
     if number < 1:
-        raise argparse.ArgumentTypeError(f"expected at least 1, got {number}")
+        raise argparse.ArgumentTypeError(said(f"expected at least 1, got {number}"))
     return number
 
 
@@ -154,8 +175,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns 0 when it went well, 1 when training diverged, 2 when it was refused, 130 when it was
     stopped by Ctrl-C.
     """
-    with voices():
-        options = parser().parse_args(arguments)
+    ahead = argparse.ArgumentParser(add_help=False, exit_on_error=False)
+    _add_language(ahead)
+    with spoken(ahead.parse_known_args(arguments)[0].lang), voices():
+        options = _translated(parser()).parse_args(arguments)
         try:
             module = import_module(f".{options.command}", __package__)  # loads nothing else
             return getattr(module, options.command)(options)

@@ -20,6 +20,7 @@ import numpy as np
 
 from .. import data, optim
 from ..kernels.threads import get_num_threads, set_num_threads
+from ..language import said
 from ..randomness import generator
 from ..tensor import detach, no_grad
 from ..view import curve, draw
@@ -204,7 +205,7 @@ def _introduce(run: Run, corpus: Corpus, say: Say) -> None:
         f"model     {s.cell} {s.embedding} → {' → '.join([str(s.hidden)] * s.layers)}, "
         f"{count:,} parameters\n"
         f"training  {s.epochs} epochs of {s.batch} streams, {s.window} steps a window"
-        f"{_why(s)}; {s.threads} thread{'s' * (s.threads != 1)}{_where(s)}\n"
+        f"{_why(s)}; threads: {s.threads}{_where(s)}\n"
         f"folder    {run.folder}"
     )
 
@@ -327,7 +328,7 @@ def _columns() -> int:
 class _Progress:
     """A bar on a terminal, a line now and then elsewhere."""
 
-    FORMAT = "{percentage:3.0f}%|{bar}| {desc}{rate_fmt}, {remaining} left"
+    FORMAT = "{percentage:3.0f}%|{bar}| {desc}{rate_fmt}, {elapsed}<{remaining}"
 
     def __init__(self, total: int, quiet: bool):
         from tqdm import tqdm
@@ -360,7 +361,7 @@ class _Progress:
         recent = run.bits[-50:]
         bits = sum(recent) / len(recent)
         if self.terminal:
-            self.bar.set_description_str(f"{bits:.3f} bits/char, ", refresh=False)
+            self.bar.set_description_str(said(f"{bits:.3f} bits/char, "), refresh=False)
             self.bar.update(characters)
         elif not self.quiet and time.monotonic() - self.spoke > 10:
             self.spoke = time.monotonic()
@@ -393,12 +394,12 @@ def smoothed(values: Sequence[float]) -> list[float]:
 def _draw_curve(run: Run) -> None:
     smooth = smoothed(run.bits)
     windows = list(range(1, len(smooth) + 1))
-    series = {"training (smoothed)": (windows, smooth)}
+    series = {said("training (smoothed)"): (windows, smooth)}
     if run.judged:
-        series["held-out text"] = ([k for k, _ in run.judged], [b for _, b in run.judged])
-    unit = "bits per character"
+        series[said("held-out text")] = ([k for k, _ in run.judged], [b for _, b in run.judged])
+    unit = said("bits per character")
     chart = curve(
-        series, title=f"{run.settings.cell}: {unit}", x_label="training windows", y_label=unit
+        series, title=f"{run.settings.cell}: {unit}", x_label=said("training windows"), y_label=unit
     )
     chart.save(run.folder / CURVE)
 
@@ -413,7 +414,7 @@ def _draw_graph(run: Run, corpus: Corpus) -> None:
     model.recurrent.unroll = False
     loss.backward(retain_graph=True)
     title = f"backpropagation through {len(x)} steps of {run.settings.cell}"
-    draw(loss, title=title).save(run.folder / GRAPH)
+    draw(loss, title=said(title)).save(run.folder / GRAPH)
     run.optimizer.zero_grad()
 
 

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from ..language import said
+
 
 class Voice:
     """A stream in whose place silence comes once it cannot be written to.
@@ -26,7 +28,7 @@ class Voice:
         return getattr(self.stream, name)
 
     def write(self, text: str) -> int:
-        self._try("write", text)
+        self._try("write", said(text))
         return len(text)
 
     def flush(self) -> None:

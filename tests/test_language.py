@@ -1,0 +1,94 @@
+"""What is said in another language: the catalogue, what is recognised, and who says it."""
+
+import os
+import re
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tinygrad_rnn as tg
+from tinygrad_rnn import language, nn
+from tinygrad_rnn.cli.main import main
+
+WORDS = Path(__file__).parent.parent / "docs" / "words.py"
+CHINESE = re.compile("[\u4e00-\u9fff]")
+
+
+@pytest.fixture
+def chinese():
+    assert language.use("zh_CN.UTF-8") == "zh"
+    yield
+    assert language.use("") == "en"
+
+
+@pytest.fixture(scope="module")
+def words():
+    pytest.importorskip("babel")
+    return runpy.run_path(str(WORDS))
+
+
+def test_the_catalogue_has_what_the_code_says_and_nothing_else(words):
+    """All that the command says and the page of errors shows; `python docs/words.py` mends it."""
+    catalogue = words["kept"]()
+    kept = {m.id: m.string for m in catalogue if m.id}
+    assert kept.keys() == words["spoken"]() | words["refusals"]()
+    assert [text for text, translation in kept.items() if not translation] == []
+    assert words["compiled"](catalogue) == words["PO"].with_suffix(".mo").read_bytes()
+
+
+def test_a_translation_fills_the_same_gaps(words):
+    for message in words["kept"]():
+        if message.id:
+            given, taken = message.id.count("{}"), re.findall(r"\{(\d*)\}", message.string)
+            assert len(taken) == given, message.id
+            assert sorted(map(int, filter(None, taken))) in ([], list(range(given))), message.id
+
+
+def test_the_refusals_that_people_meet_are_said_in_chinese(words, chinese):
+    page = (WORDS.parent / "errors.md").read_text("utf-8")
+    met = re.findall(r"^\w+(?:Error|Diverged|Untraceable): (.+)$", page, re.M)
+    told = [text for text in met if CHINESE.search(language.said(text))]
+    assert len({*told}) >= 60 and len(told) > 0.8 * len(met)
+
+
+def test_a_sentence_keeps_its_values_and_what_is_unknown_stays(chinese):
+    with pytest.raises(ValueError) as refusal:
+        nn.Linear(3, 2)(np.ones((4, 7), np.float32))
+    told = language.said(str(refusal.value))
+    assert told.startswith("Linear：x：") and "3" in told and "(4, 7)" in told
+    assert language.said("colourless green ideas") == "colourless green ideas"
+    assert language.said("  wrote a b.svg\n") == "  已写出 a b.svg\n"
+
+
+@pytest.mark.parametrize("how", ["--lang", "$LANG"])
+def test_the_command_speaks_chinese_and_leaves_no_trace(how, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for name in ("LANGUAGE", "LC_ALL", "LC_MESSAGES", "LANG"):
+        monkeypatch.delenv(name, raising=False)
+    ahead = ["--lang", "zh"] if how == "--lang" else []
+    if not ahead:
+        monkeypatch.setenv("LANG", "zh_CN.UTF-8")
+    hook, before = sys.excepthook, dict(os.environ)
+    for command in ([], ["train"], ["sample"], ["graph"], ["explain"]):
+        with pytest.raises(SystemExit):
+            main([*ahead, *command, "--help"])
+        said = capsys.readouterr().out
+        assert said.startswith("用法：tinygrad-rnn") and "选项" in said
+        lines = [line for line in said.splitlines() if re.search("[a-z]{3} [a-z]{3}", line)]
+        assert all(CHINESE.search(line) or "tinygrad-rnn" in line for line in lines), lines
+    assert main([*ahead, "sample", "nowhere"]) == 2
+    assert capsys.readouterr().err.startswith("tinygrad-rnn：nowhere 那里没有运行")
+    assert sys.excepthook is hook and dict(os.environ) == before
+    assert language.said("wrote a.svg") == "wrote a.svg"
+
+
+def test_an_error_that_nobody_catches_is_said_in_both(chinese, capsys):
+    try:
+        tg.tensor([[1, 2], [3]])
+    except ValueError as error:
+        sys.excepthook(type(error), error, error.__traceback__)
+    said = capsys.readouterr().err
+    assert "the nested list is ragged" in said and "嵌套列表长短不一" in said.splitlines()[-1]

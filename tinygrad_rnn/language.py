@@ -1,0 +1,110 @@
+"""What is said in another language: an English sentence is found again in a catalogue.
+
+The code speaks English only. A catalogue (gettext's, in `locale/`) has its sentences, with `{}` for
+what is filled in, and what they are in the other language; `python docs/words.py` finds them in the
+code. `said` recognises a sentence by its words, and fills the same values in.
+"""
+
+from __future__ import annotations
+
+import gettext
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+DOMAIN, LOCALE = "tinygrad_rnn", Path(__file__).with_name("locale")
+_sentences: dict[str, str] = {}  # of the language in use, by the English ones
+_patterns: list[tuple[re.Pattern[str], str]] = []  # those with gaps, the most words first
+
+
+def use(language: str | None = None) -> str:
+    """Say what is in a catalogue in its language from now on, and return the language's name.
+
+    language: such as "zh" or "zh_CN.UTF-8"; "" is English, and None what $LANGUAGE, $LC_ALL,
+    $LC_MESSAGES or $LANG say. Where there is no catalogue it is English. Below the English words of
+    an error that nobody catches stand those of the language.
+
+    >>> from tinygrad_rnn import language
+    >>> language.use("zh"), language.said("expected at least 1, got 0")
+    ('zh', '至少应为 1，却得到 0')
+    >>> language.use("")
+    'en'
+    """
+    found = gettext.find(DOMAIN, LOCALE, None if language is None else [language or "en"])
+    _sentences.clear()
+    _patterns.clear()
+    if found:
+        with open(found, "rb") as file:
+            catalogue: dict[Any, str] = vars(gettext.GNUTranslations(file))["_catalog"]
+        _sentences.update({k: v for k, v in catalogue.items() if isinstance(k, str) and k and v})
+        gaps = sorted((k for k in _sentences if "{}" in k), key=lambda k: -len(k))
+        _patterns.extend((_pattern(words), _sentences[words]) for words in gaps)
+    _below_errors(bool(found))
+    return Path(found).parts[-3] if found else "en"
+
+
+def said(text: str) -> str:
+    """A sentence in the language in use; as it is where the catalogue does not have it."""
+    words = text.strip()
+    if not words or not _sentences:
+        return text
+    answer = _sentences.get(words)
+    if answer is None:
+        for pattern, translation in _patterns:
+            match = pattern.fullmatch(words)
+            if match:
+                answer = translation.format(*map(said, match.groups()))
+                break
+    return text if answer is None else text.replace(words, answer)
+
+
+@contextmanager
+def spoken(language: str | None) -> Iterator[None]:
+    """The language of a command: also what Python's own parser of arguments says."""
+    before, domain = os.environ.get("LANGUAGE"), gettext.textdomain()
+    try:
+        os.environ["LANGUAGE"] = use(language)
+        gettext.bindtextdomain(DOMAIN, str(LOCALE))
+        gettext.textdomain(DOMAIN)
+        yield
+    finally:
+        use("")
+        gettext.textdomain(domain)
+        os.environ.pop("LANGUAGE")
+        if before is not None:
+            os.environ["LANGUAGE"] = before
+
+
+def _pattern(words: str) -> re.Pattern[str]:
+    return re.compile("(.*?)".join(map(re.escape, words.split("{}"))), re.S)
+
+
+def _below_errors(on: bool) -> None:
+    """Have what an error says in the language in use printed below it, or no longer."""
+    if on:
+        sys.excepthook = _told
+    elif sys.excepthook is _told:
+        sys.excepthook = sys.__excepthook__
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    if shell is not None:  # a notebook shows errors itself
+        shell.set_custom_exc((Exception,) if on else (), _told_in_a_notebook)
+
+
+def _told(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+    sys.__excepthook__(kind, error, trace)
+    _say(error)
+
+
+def _told_in_a_notebook(shell: Any, kind: Any, error: Any, trace: Any, **_: Any) -> None:
+    shell.showtraceback((kind, error, trace))
+    _say(error)
+
+
+def _say(error: BaseException) -> None:
+    words = said(str(error))
+    if words != str(error):
+        print(words, file=sys.stderr)
