@@ -87,8 +87,8 @@ def test_the_command_speaks_chinese_and_leaves_no_trace(how, capsys, monkeypatch
 
 def test_an_error_that_nobody_catches_is_said_in_both(chinese, capsys):
     try:
-        tg.tensor([[1, 2], [3]])
-    except ValueError as error:
+        tg.tensor(np.ma.array([1.0], mask=[True]))
+    except TypeError as error:
         sys.excepthook(type(error), error, error.__traceback__)
-    said = capsys.readouterr().err
-    assert "the nested list is ragged" in said and "嵌套列表长短不一" in said.splitlines()[-1]
+    said = capsys.readouterr().err.splitlines()
+    assert said[-2].startswith("TypeError: tensor: got a masked array") and "掩码" in said[-1]
