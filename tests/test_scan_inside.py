@@ -284,6 +284,74 @@ def test_a_gradient_in_a_step_inside_by_a_tensor_from_outside():
         check(step, batch, single, WEIGHTS)
 
 
+@pytest.mark.parametrize("again", [1, 4])
+def test_M03_a_gradient_in_a_step_by_what_had_its_part_in_the_state_is_refused(again):
+    """Step by step it goes back through all steps, which a loop cannot: no other number for it."""
+    past = tg.tanh(U)  # also of what was computed before, and in a scan in the step
+    loss = lambda h, x: (tg.tanh(h @ U + x @ W) ** 2).sum()
+
+    def deep(x, h):
+        inner = lambda s: tg.tanh(s @ U + h) * tg.grad((s * h).sum() * 2.0, h)
+        return tg.scan(inner, h, None, length=2)[0][-1]
+
+    steps = [
+        lambda x, h: tg.tanh(h @ U) + tg.grad(loss(h, x), U, create_graph=True).sum(),
+        lambda x, h: tg.tanh(h @ U) + tg.grad(loss(tg.tanh(h), x), [x, W])[1].sum(),
+        lambda x, h: h * 0.5 + tg.grad((h @ past).sum(), past).sum(),
+        lambda x, h: h * 0.5 + tg.grad((x @ W).sum(), W).sum(),  # by the inputs, if they are of it
+        deep,
+    ]
+    xs = np.ones((3, B, 2)) * W[0, :2]
+    for step in steps:
+        for _ in range(again):
+            with pytest.raises(tg.Untraceable) as error:
+                tg.scan(step, np.ones((B, H)), xs)
+            words = [
+                "tg.grad of",
+                "steps before",
+                "tg.transforms.grad",
+                "h.detach()",
+                "unroll=True",
+            ]
+            assert all(word in str(error.value) for word in [*words, __file__])
+    w = tg.tensor(0.5, requires_grad=True)
+    _, slopes = tg.unroll(
+        lambda h: ((h := h * w), tg.grad(h, w, retain_graph=True)), 1.0, None, length=3
+    )
+    np.testing.assert_allclose(slopes.data, [1.0, 2 * 0.5, 3 * 0.25])  # of w, w², w³
+
+
+def test_M03_a_gradient_of_the_step_alone_is_one_in_a_loop_too():
+    """Three ways to say it; without create_graph it is a constant."""
+
+    def loss(w, x, h):
+        return (tg.tanh(h @ w + x @ W) ** 2).sum()
+
+    def by_transform(x, h):
+        return tg.tanh(h @ U) - 0.1 * h @ tg.transforms.grad(lambda w: loss(w, x, h))(U)
+
+    def by_detaching(x, h):
+        return tg.tanh(h @ U) - 0.1 * h @ tg.grad(loss(U, x, h.detach()), U, create_graph=True)
+
+    def as_a_constant(x, h):
+        u = U * 1.0
+        return tg.tanh(h @ U) - 0.1 * h @ tg.grad(loss(u, x, h), u, retain_graph=True)
+
+    for step in (by_transform, by_detaching, as_a_constant):
+        for _ in range(3):
+            check(step, batch, single, WEIGHTS)
+
+
+def test_M03_backward_in_a_step_is_refused():
+    for word in ("backward", "backward_steps"):
+        step = lambda h, word=word: getattr((h @ U).sum(), word)() or h
+        with pytest.raises(tg.Untraceable) as error:
+            tg.scan(step, np.ones((B, H)), None, length=2)
+        assert all(
+            w in str(error.value) for w in [f"calls {word}() of sum", "unroll=True", __file__]
+        )
+
+
 def test_a_step_that_does_another_thing_is_seen():
     """Before the scan inside it, in it and after it; also where the first scan was followed."""
     does = {"before": 1.0, "inside": 1.0, "after": 1.0, "length": 2}

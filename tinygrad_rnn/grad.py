@@ -13,7 +13,18 @@ import numpy as np
 from .hooks import hooked
 from .op import Parts, has_nan, place
 from .ops import astype, sum_to
-from .tensor import Operand, Tensor, _births, describe, history, mode, owned, recording
+from .tensor import (
+    Operand,
+    Tensor,
+    _births,
+    describe,
+    detach,
+    history,
+    mode,
+    owned,
+    recording,
+    seen,
+)
 
 BLOCK = 64  # terms of a sum that are added up before they join the rest
 MANY = 100  # passes from which on a gradient does not say which
@@ -189,6 +200,7 @@ def backward_steps(y: Tensor, gradient: Operand | None = None) -> Iterator[Backw
     >>> [step.gradient.item() for step in (x * x + x).backward_steps()]
     [1.0, 1.0, 5.0]
     """
+    seen(y, "calls backward_steps() of")
     seed = _seed(y, gradient, "backward_steps")
     return _stepping(BackwardPass([y], [seed._array]))
 
@@ -308,6 +320,7 @@ def backward(y: Tensor, gradient: Operand | None = None, *, retain_graph: bool =
     >>> x.grad.numpy()
     array([2.71828183, 0.        ])
     """
+    seen(y, "calls backward() of")
     seed = _seed(y, gradient, "backward")
     _leave(pullback([y], [seed._array], retain_graph=retain_graph))
 
@@ -347,12 +360,15 @@ def grad(
     >>> slope.item(), tg.grad(slope, x).item()
     (27.0, 18.0)
     """
-    if mode.trace is not None:
-        mode.trace.written_down()
     wrt = [xs] if isinstance(xs, Tensor) else list(xs)
     for x in [y, *wrt]:
         if not isinstance(x, Tensor):
             raise TypeError(f"grad: expected tensors, got {type(x).__name__}")
+    if mode.trace is not None:
+        mode.trace.written_down()
+        mode.trace.check_gradient(y, wrt)
+        if not create_graph:  # without numbers there is nothing but what is recorded
+            return detach(grad(y, xs, gradient, create_graph=True, allow_unused=allow_unused))
     seed = _seed(y, gradient, "grad")
     keep = create_graph if retain_graph is None else retain_graph
     if not allow_unused:

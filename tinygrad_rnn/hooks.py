@@ -100,10 +100,8 @@ def register_hook(x: Tensor, hook: Callable[[Tensor], Any]) -> Handle:
             f"register_hook: {describe(x)} has no gradient: expected a tensor that was made with "
             "requires_grad=True, or computed from one while recording was on."
         )
-    hooks = Hooks() if x._hooks is None else x._hooks
-    handle = hooks.add("register_hook", hook)
-    x._hooks = hooks
-    return handle
+    x._hooks = hooks = x._hooks or Hooks()
+    return hooks.add("register_hook", hook)
 
 
 def hooked(x: Tensor, g: Any) -> Any:

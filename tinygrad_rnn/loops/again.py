@@ -64,6 +64,7 @@ class Again:
     def __init__(self, past: Past, given: Sequence[Tensor]):
         self.past, self.leaves, self.count = past, past.leaves, 0
         self.became: Trace | None = None
+        self.began, self.xs = next(_births), ()  # see Trace
         self.captured: list[Tensor] = []
         for leaf, x in zip(past.leaves, given, strict=True):
             leaf.name = x.name
@@ -77,6 +78,11 @@ class Again:
     def written_down(self) -> None:
         """Become a trace: histories here lead to twins of what the step reads from outside."""
         self.became = self.became or self.turned()
+
+    def check_gradient(self, y: Tensor, wrt: Sequence[Tensor]) -> None:
+        """As of the trace that it has become."""
+        assert self.became is not None
+        self.became.check_gradient(y, wrt)
 
     def record(self, op: Op, inputs: Sequence[Tensor], attrs: dict[str, Any]) -> Any:
         """What the op gave the last time, if it is that op on that."""
@@ -132,6 +138,7 @@ class Again:
         count = past.calls[self.count - 1].nodes if self.count else 0
         known = {y: self.captured[k] for y, k in past.outside.items() if k < len(self.captured)}
         made.leaves, made.captured, made.done = past.leaves, self.captured, None
+        made.began, made.xs = self.began, self.xs
         made.nodes, made.calls = past.nodes[:count], past.keys[:count]
         made.number = {x: past.number[x] for x in [*past.leaves, *made.nodes]}
         made.number |= {x: ~k for k, x in enumerate(self.captured)}

@@ -137,7 +137,8 @@ def _traced(
     step: Steps, inputs: Any, state: Any, names: Any, roots: Sequence[Any], past: Past | None = None
 ) -> Any:
     if past is None:
-        made = trace(step, [at_one_time(x) for x in inputs], state, roots, loops=True)
+        xs = [at_one_time(x) for x in inputs]
+        made = trace(step, xs, state, roots, loops=True, along=inputs)
     else:
         made = trace(step, inputs, state, roots, Again(past, [*inputs, *state]))
     for leaf, name in zip(made.leaves[len(inputs) :], names, strict=False):

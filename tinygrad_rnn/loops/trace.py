@@ -19,6 +19,8 @@ from ..tensor import (
     Untraceable,
     _births,
     _Switch,
+    caller,
+    describe,
     leaked,
     mode,
     owned,
@@ -71,10 +73,10 @@ class Trace:
         self.done: list[Call] | None = []  # and as it was asked for; None if only the end is known
         self.captured: list[Tensor] = []
         self.around: dict[Tensor, Key] = {}  # what ops of others read besides their inputs
-        self.leaves = [outlined(x) for x in leaves]
+        self.leaves, self.began = [outlined(x) for x in leaves], next(_births)
         self.outer = outer  # the trace of the step that this one is in, if it is
         self.loops = loops  # whether scans in it are ops of it
-        self.inputs = 0  # how many of the leaves are
+        self.xs: Sequence[Tensor] = ()  # what the first leaves are steps of
         self.results: tuple[Tensor, ...] = ()
         self.number: dict[Tensor, int] = {x: k for k, x in enumerate(self.leaves)}
 
@@ -88,6 +90,25 @@ class Trace:
             self.outer.written_down()
             for y in self.nodes:  # younger than what they read
                 y.born = next(_births)
+
+    def check_gradient(self, y: Tensor, wrt: Sequence[Tensor]) -> None:
+        """Refuse one by what was there before the step, and may have had its part in its state.
+
+        Step by step it would lead on through all steps before, of which a loop knows nothing.
+        """
+        old = {x for x in wrt if x.born < self.began} - {*self.leaves}
+        found = past_of(y).intersection([x for x in self.leaves if x.tracked]) if old else set()
+        pairs = zip(self.leaves, self.xs, strict=False)  # states come after xs
+        found -= {x for x, whole in pairs if past_of(whole).isdisjoint(old)}
+        if found:
+            raise Untraceable(
+                f"scan: the step takes tg.grad of {describe(y)} by {describe(old.pop())}, which "
+                f"had its part in the steps before, at {caller()}: a loop does not go back "
+                "there. Of this step alone tg.transforms.grad(f)(w) is the gradient, with all else "
+                "constant, or tg.grad with h.detach(); through all steps, that of unroll=True."
+            )
+        if self.outer is not None:
+            self.outer.check_gradient(y, wrt)
 
     def record(self, op: Op, inputs: Sequence[Tensor], attrs: dict[str, Any]) -> Any:
         """The outline of an op's answer; None where all inputs have numbers, to be used at once."""
@@ -155,13 +176,23 @@ class Trace:
         """All that a program depends on: ops and what they read, which leaves are inputs and which
         are states, shapes, dtypes, attributes, and the constants in its text."""
         return (
-            self.inputs,
+            len(self.xs),
             tuple(self.calls),
             tuple([y.name for y in self.nodes]),
             tuple([self.place(x) for x in self.results]),
             tuple([(x._array, x.tracked) for x in self.leaves]),
             tuple([specification(x) for x in self.captured]),
         )
+
+
+def past_of(y: Tensor) -> set[Tensor]:
+    """All that gradients of a tensor lead to, itself too."""
+    known, left = {y}, [y]
+    while left:
+        more = {x for x in left.pop().inputs or () if x.tracked} - known
+        known |= more
+        left += more
+    return known
 
 
 def outlined(x: Tensor) -> Tensor:
@@ -263,7 +294,7 @@ class Step:
     """
 
     def __init__(self, made: Trace):
-        self.xs, self.carry = made.leaves[: made.inputs], made.leaves[made.inputs :]
+        self.xs, self.carry = made.leaves[: len(made.xs)], made.leaves[len(made.xs) :]
         self.captured = [x if is_written(x) else outlined(x) for x in made.captured]
         self.specifications = [specification(x) for x in made.captured]
         known = dict(zip(made.captured, self.captured, strict=True))
@@ -372,15 +403,16 @@ def done_again(ops: Sequence[Tensor], known: dict[Tensor, Any], do: Any = None) 
 
 def trace(
     step: Callable[..., Any], xs: Sequence[Tensor], carry: Sequence[Tensor],
-    roots: Sequence[Any] = (), again: Any = None, loops: bool = False,
+    roots: Sequence[Any] = (), again: Any = None, loops: bool = False, along: Any = None,
 ) -> Any:  # fmt: skip
     """Run a step on outlines; states that may be trained count as if they were.
 
-    A scan inside is written out, or with `loops` one of its ops.
+    A scan inside is written out, or with `loops` one of its ops. xs are at one time, of `along`.
     Refused if it changes anything that the `roots` reach. Returns its `Trace`; or `again`, an
     `Again`, if that is given and the step did what it did before.
     """
     made: Any = again or Trace([*xs, *carry], mode.trace, loops)
+    made.xs = xs if along is None else along
     if made is not again:
         for leaf in made.leaves[len(xs) :]:
             leaf.tracked = leaf._array.dtype.kind == "f"
@@ -395,7 +427,7 @@ def trace(
         if again.became is None and again.repeats(results):
             return again
         made = again.became or again.turned()
-    made.inputs, made.results = len(xs), results
+    made.results = results
     for x in made.results:  # one that the step only hands on is captured too
         made.place(x)
     return made
