@@ -1085,6 +1085,25 @@ def test_E10_an_op_that_raises_says_what_it_was_given():
         tg.sign(tg.tensor([True]))
 
 
+def test_F09_E10_a_derivative_in_numpy_has_no_second_one():
+    """It would be taken for a constant, and what comes of it left out without a word."""
+
+    def slope(g, y, x):
+        g, x = (v.data if isinstance(v, tg.Tensor) else v for v in (g, x))
+        return g * np.cos(x)
+
+    x = leaf([0.5])
+    for kind in (tg.pointwise, tg.primitive):
+        wave = kind(slope)(np.vectorize(math.sin))
+        wave.name = "wave"
+        y = (wave(x) * x).sum()
+        close(tg.grad(y, x, retain_graph=True), np.array([np.sin(0.5) + 0.5 * np.cos(0.5)]))
+        with refused(NotImplementedError, "wave", "input 0", "float64[1]", "tensor arithmetic"):
+            tg.grad(y, x, create_graph=True)
+    with refused(NotImplementedError, "wave"):  # nor is it known how a tangent goes through
+        tg.transforms.jvp(lambda x: wave(x), (x.detach(),), (x.detach(),))
+
+
 def test_E11_a_derivative_cannot_write_into_its_cotangent():
     def greedy(g, y, x):
         g *= 2
@@ -1161,6 +1180,21 @@ def test_F01_a_gradient_of_something_in_between_leaves_the_rest_usable():
     same(tg.grad(h, h, np.ones(2)), np.ones(2))
     assert tg.grad(h.sum(), [h, s], allow_unused=True)[1] is None
     h.sum().backward()
+
+
+@pytest.mark.parametrize("unroll", [False, True])
+def test_F01_a_layer_is_spent_by_its_first_walk(unroll):
+    cell, x = random_cell("lstm"), leaf(normal(T, B, I))
+    ys, end = cell(x, unroll=unroll)
+    loss = ys.sum()
+    loss.backward()
+    before = [w.grad for w in cell.parameters()]
+    for again in (loss, (ys * 2).sum(), end[1].sum()):
+        with refused(RuntimeError, "freed", "retain_graph=True"):
+            again.backward()
+    with refused(RuntimeError, "freed"):
+        tg.grad(loss, x)
+    assert all(w.grad is g for w, g in zip(cell.parameters(), before, strict=True))
 
 
 def test_F02_only_one_number_has_an_implicit_gradient():
@@ -1319,6 +1353,66 @@ def test_F12_gradients_where_functions_end():
         assert tg.grad(zero**exponent, zero).item() == slope
 
 
+CHOICES = {
+    "abs": (tg.abs, [0.0, -0.0], [0.0, 0.0]),
+    "relu": (tg.relu, [0.0, -0.0], [0.0, 0.0]),
+    "max": (tg.max, [2.0, 2.0, 1.0], [0.5, 0.5, 0.0]),
+    "min of three": (tg.min, [1.0, 1.0, 1.0], [1 / 3, 1 / 3, 1 / 3]),
+    "clip": (lambda x: tg.clip(x, 0.0, 1.0), [0.0, 0.5, 1.0, 2.0], [0.5, 1.0, 0.5, 0.0]),
+    "hard_tanh": (tg.hard_tanh, [-1.0, 1.0, 0.0], [0.5, 0.5, 1.0]),
+    "hard_sigmoid": (tg.hard_sigmoid, [-2.5, 2.5, 0.0], [0.1, 0.1, 0.2]),
+    "leaky_relu": (tg.leaky_relu, [0.0], [1.0]),
+    "elu": (tg.elu, [0.0], [1.0]),
+    "selu": (tg.selu, [0.0], [1.0507009873554805]),
+    "remainder": (lambda x: x % 2.0, [4.0, 3.0], [1.0, 1.0]),
+    "power 0": (lambda x: x**0, [0.0, 2.0], [0.0, 0.0]),
+    "power 2": (lambda x: x**2, [0.0, 2.0], [0.0, 4.0]),
+    "sqrt": (tg.sqrt, [0.0, 4.0], [np.inf, 0.25]),
+    "log": (tg.log, [0.0, 4.0], [np.inf, 0.25]),
+    "log, then nothing": (lambda x: tg.log(x) * 0.0, [0.0, 1.0], [np.nan, 0.0]),
+    "quotient": (lambda x: x / x, [0.0, 2.0], [np.nan, 0.0]),
+    "std": (tg.std, [2.0, 2.0], [0.0, 0.0]),
+    "norm": (tg.norm, [0.0, 0.0], [0.0, 0.0]),
+    "prod": (tg.prod, [0.0, 3.0, 2.0], [6.0, 0.0, 0.0]),
+    "prod of two": (tg.prod, [0.0, 0.0, 2.0], [0.0, 0.0, 0.0]),
+    "cumprod": (tg.cumprod, [2.0, 0.0, 3.0], [1.0, 8.0, 0.0]),
+    "sort": (lambda x: tg.sort(x) * np.array([1.0, 10.0, 100.0]), [2.0, 2.0, 1.0], [10, 100, 1]),
+    "l1_loss": (lambda x: tg.l1_loss(x, np.array([1.0, 5.0])), [1.0, 3.0], [0.0, -0.5]),
+    "where": (lambda x: tg.where(x > 0, tg.sqrt(x), 0.0), [0.0, 4.0], [np.nan, 0.25]),
+    "safe where": (
+        lambda x: tg.where(x > 0, tg.sqrt(tg.where(x > 0, x, 1.0)), 0.0),
+        [-1.0, 0.0, 4.0], [0.0, 0.0, 0.25],
+    ),
+    "softmax": (
+        lambda x: tg.softmax(x) * np.array([1.0, 2.0, 3.0]), [-np.inf, 0.0, 0.0], [0.0, -0.25, 0.25]
+    ),
+    "logsumexp": (tg.logsumexp, [-np.inf, 1.0], [0.0, 1.0]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_F12_F13_gradients_where_there_is_a_choice_are_those_of_the_page(name):
+    """Op by op and in a loop, where it has such an op."""
+    f, values, expected = CHOICES[name]
+    x = leaf(values)
+    with np.errstate(all="ignore"):  # ∞ · 0
+        np.testing.assert_allclose(tg.grad(f(x).sum(), x).data, expected, 1e-15)
+    if name == "sort":
+        return
+    x = leaf([values])
+    _, ys = tg.scan(lambda x, h: (h, f(x)), np.zeros(1), x)
+    np.testing.assert_allclose(tg.grad(ys.sum(), x).data, [expected], 1e-15)
+
+
+@pytest.mark.parametrize("f", [tg.std, tg.norm])
+def test_F12_what_is_flat_at_zero_is_so_in_every_order(f):
+    x = leaf([0.0, 0.0])
+    slope = f(x)
+    for _ in range(3):
+        slope = tg.grad(slope.sum(), x, create_graph=True)
+        same(slope.data, np.zeros(2))
+
+
 @pytest.mark.parametrize("exponent", [0.0, 2.0])
 def test_F12_zero_to_a_power_is_constant_in_the_exponent(exponent):
     y = leaf(exponent)
@@ -1411,6 +1505,34 @@ def test_F15_switches_are_put_back_after_an_exception():
     assert mode.recording
     with tg.no_grad(), recording(True):
         assert mode.recording
+
+
+def test_F15_blocks_of_every_kind_are_put_back():
+    before = dict(vars(mode))
+    for block in (tg.detect_anomaly, tg.no_grad, lambda: tg.scope("a"), lambda: recording(False)):
+        with pytest.raises(ZeroDivisionError), tg.scope("b"), block(), tg.scope("c"), block():
+            raise ZeroDivisionError
+        assert vars(mode) == before
+
+
+def test_F16_a_generator_that_is_left_inside_a_block_leaves_it_on():
+    """The page says not to; a loss says what is wrong, and all is put back when it ends."""
+
+    def numbers():
+        with tg.no_grad():
+            yield 1.0
+
+    x, given = leaf([1.0]), numbers()
+    loss = x * next(given)
+    with refused(RuntimeError, "does not require gradients", "no_grad"):
+        loss.backward()
+    given.close()
+    (x * 1.0).backward()
+    assert x.grad.item() == 1.0 and mode.recording and not mode.before
+    with refused(TypeError, "numbers is a generator", "inside it"):
+        tg.no_grad()(numbers)
+    page = Path(__file__).parent.parent / "docs/conventions.md"
+    assert "A generator or coroutine must not be left" in page.read_text("utf-8")
 
 
 def test_F15_each_thread_has_its_own_switch():

@@ -54,7 +54,7 @@ def derivatives(some, arrays, unroll):
 
 
 @pytest.mark.parametrize("edges", [False, True])
-def test_every_op_of_one_element_has_the_same_derivatives_in_a_loop(edges):
+def test_F09_every_op_of_one_element_has_the_same_derivatives_in_a_loop(edges):
     """Values, first and second derivatives; with NaN, infinities and ties too."""
     rng = np.random.default_rng(0)
     count = sum(op.arity for op in SMOOTH)

@@ -225,7 +225,7 @@ CASES = {
 PLACES = ("argmax", "argmin", "argsort")  # which answer in integers
 
 
-def test_every_op_has_a_row():
+def test_F09_every_op_has_a_row():
     assert set(OPS) == set(CASES)
 
 
@@ -240,7 +240,7 @@ EACH = list(each_case())
 
 
 @pytest.mark.parametrize("op, inputs, attrs", EACH)
-def test_first_and_second_derivative(op, inputs, attrs):
+def test_F09_first_and_second_derivative(op, inputs, attrs):
     def f(*xs):
         return op(*xs, **attrs)
 

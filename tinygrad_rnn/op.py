@@ -218,13 +218,19 @@ class Op:
                 )
 
     def _check_pulled(self, pulled: list[Any], inputs: Any, wanted: set[Tensor] | None) -> None:
-        """Refuse a derivative that returns nothing: the gradient would be lost."""
+        """Refuse a derivative that returns nothing, or of which the next would know nothing."""
         rules = self.rules * (len(inputs) if self.arity < 0 else 1)
         for k, (g, x, rule) in enumerate(zip(pulled, inputs, rules, strict=True)):
             if g is None and rule is not None and (x.tracked if wanted is None else x in wanted):
                 raise TypeError(
                     f"{self.name}: the derivative of input {k}, {describe(x)}, returned None. "
                     "Return an array; where there is no derivative, None takes the rule's place."
+                )
+            if mode.recording and isinstance(g, np.ndarray | np.generic):
+                raise NotImplementedError(
+                    f"{self.name}: the derivative of input {k}, {describe(x)}, returned an array, "
+                    "which remembers nothing, so that it cannot be differentiated again. Write it "
+                    "in tensor arithmetic: tg.cos(x) for np.cos(x.data)."
                 )
 
     def _bound(self, inputs: tuple[Any, ...], attrs: dict[str, Any]) -> tuple[Any, Any]:
