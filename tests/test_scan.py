@@ -795,6 +795,29 @@ def test_M10_nan_is_found_at_its_step():
     assert not np.isnan(y.data).any()
 
 
+@pytest.mark.parametrize("length", [1, 4])
+def test_F11_M10_a_nan_that_a_step_leaves_out_again_is_found(length):
+    """As step by step: it is the op's, whoever reads it; what came in as NaN is not."""
+    U = tg.Tensor(np.eye(2), requires_grad=True)
+    steps = {
+        "log": lambda x, h: tg.where(h > 9, tg.log(h - 4), h @ U) * 0.5,
+        "sqrt": lambda x, h: (h, tg.where(x > 9, tg.sqrt(x - 2), x).sum()),
+        "power": lambda x, h: (
+            h,
+            tg.where(h.sum() > 1e9, ((-U) ** 0.5).sum(), 1.0),
+        ),  # the same at all steps
+    }
+    x, h = tg.Tensor(np.ones((length, 3, 2))), tg.Tensor(np.full((3, 2), 3.0))
+    for name, step in steps.items():
+        for run in (tg.scan, tg.unroll):
+            with tg.detect_anomaly(), pytest.raises(RuntimeError, match=f"NaN from {name}"):
+                run(step, h, x)
+        tg.scan(step, h, x)
+    given = tg.Tensor(np.where(np.arange(length * 6).reshape(length, 3, 2) == 1, np.nan, 1.0))
+    with tg.detect_anomaly():
+        tg.scan(lambda x, h: tg.where(tg.isnan(x), h, x) @ U, h, given)
+
+
 def test_looking_for_nan_leaves_a_loop_compiled():
     """Also where a sum of what it returns is none: infinities of both signs are no NaN."""
     x, h = tg.Tensor(np.ones((5, 2))), tg.Tensor(np.full(2, 9.0), requires_grad=True)

@@ -365,8 +365,7 @@ def grad(
         if not isinstance(x, Tensor):
             raise TypeError(f"grad: expected tensors, got {type(x).__name__}")
     if mode.trace is not None:
-        mode.trace.written_down()
-        mode.trace.check_gradient(y, wrt)
+        mode.trace.written_down().check_gradient(y, wrt)
         if not create_graph:  # without numbers there is nothing but what is recorded
             return detach(grad(y, xs, gradient, create_graph=True, allow_unused=allow_unused))
     seed = _seed(y, gradient, "grad")

@@ -75,14 +75,9 @@ class Again:
         """What happens in this block is compared."""
         return _Switch(trace=self, scope="", recording=True, anomaly=False)
 
-    def written_down(self) -> None:
+    def written_down(self) -> Trace:
         """Become a trace: histories here lead to twins of what the step reads from outside."""
-        self.became = self.became or self.turned()
-
-    def check_gradient(self, y: Tensor, wrt: Sequence[Tensor]) -> None:
-        """As of the trace that it has become."""
-        assert self.became is not None
-        self.became.check_gradient(y, wrt)
+        return self.became or self.turned()
 
     def record(self, op: Op, inputs: Sequence[Tensor], attrs: dict[str, Any]) -> Any:
         """What the op gave the last time, if it is that op on that."""

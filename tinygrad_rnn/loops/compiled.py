@@ -28,6 +28,7 @@ from .trace import (
     same_numbers,
     trace,
 )
+from .watched import watched
 
 
 def compiled(
@@ -92,7 +93,7 @@ def _run(
     read = (*inputs, *state, *captured)
     keep = mode.recording and True in [x.tracked for x in read]
     out = run.forward(keep)
-    if mode.anomaly and doubtful([*out, *run.kept]):
+    if mode.anomaly and (doubtful([*out, *run.kept]) or watched(run, inputs, state, captured)):
         return None
     return list(scanned.several(tuple(out), read, {"run": run}))
 

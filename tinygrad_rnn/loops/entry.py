@@ -85,7 +85,7 @@ def scan(
     `unroll=True` records every step. A scan in the step is a loop in the loop.
 
     Shapes and results as for `unroll`. An op without a compiled form runs unrolled, with a
-    ScanWarning. Under `detect_anomaly()` a loop whose results, gradients or residuals hold a NaN is
+    ScanWarning. Under `detect_anomaly()` a loop in which an op or a gradient gives a NaN is
     done again step by step, which names the op. Raises Untraceable (a TypeError) for a step that
     reads numbers or does not repeat itself, ValueError for lengths that disagree.
 

@@ -84,12 +84,13 @@ class Trace:
         """What happens in this block is written down here."""
         return _Switch(trace=self, scope="", recording=True, anomaly=False)
 
-    def written_down(self) -> None:
+    def written_down(self) -> Trace:
         """Histories in it lead to all that the step reads, as they do here already."""
         if self.outer is not None:
             self.outer.written_down()
             for y in self.nodes:  # younger than what they read
                 y.born = next(_births)
+        return self
 
     def check_gradient(self, y: Tensor, wrt: Sequence[Tensor]) -> None:
         """Refuse one by what was there before the step, and may have had its part in its state.
@@ -108,7 +109,7 @@ class Trace:
                 "constant, or tg.grad with h.detach(); through all steps, that of unroll=True."
             )
         if self.outer is not None:
-            self.outer.check_gradient(y, wrt)
+            getattr(self.outer, "became", self.outer).check_gradient(y, wrt)
 
     def record(self, op: Op, inputs: Sequence[Tensor], attrs: dict[str, Any]) -> Any:
         """The outline of an op's answer; None where all inputs have numbers, to be used at once."""
