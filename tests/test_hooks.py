@@ -13,6 +13,7 @@ import pytest
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
 from tinygrad_rnn.hooks import Handle
+from tinygrad_rnn.tape import tape_of
 from tinygrad_rnn.tensor import mode, recording
 
 
@@ -555,3 +556,18 @@ def test_examples(what):
         what.__doc__, {"tg": tg, "np": np}, what.__name__, None, 0
     )
     assert test.examples and not doctest.DocTestRunner(verbose=False).run(test).failed
+
+
+def test_E12_a_tape_shows_the_gradients_that_hooks_make():
+    """Also of what came from a compiled loop, and of copies of what is after it."""
+    cell = made(nn.RNN, 2, 3)
+    ys, _ = cell(numbers(3, 1, 2))
+    half = ys * 0.5
+    for y in (ys, half, cell.Wh):
+        y.register_hook(lambda g: g * 3.0)
+    loss = (half * half).sum()
+    tape = tape_of(loss)
+    loss.backward()
+    shown = [r for r in tape.records if r.name == "Wh" and r.grad is not None]
+    assert len(shown) == 1
+    np.testing.assert_allclose(shown[0].grad.flat, cell.Wh.grad.data.ravel(), rtol=1e-12)

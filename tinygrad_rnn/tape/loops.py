@@ -118,14 +118,14 @@ def _blank(outline: Outline) -> np.ndarray:
 def _result(y: Tensor, results: list[Tensor]) -> Tensor:
     """What was picked from a scan: with its numbers, its gradient, and its name."""
     x = results[y.attrs["i"]]
-    x._array, x._grad, x.name = y._array, y._grad, y.name or x.name
+    x._array, x._grad, x._hooks, x.name = y._array, y._grad, y._hooks, y.name or x.name
     return x
 
 
 def copied(y: Tensor, inputs: Sequence[Tensor]) -> Tensor:
     """A tensor as it is, but made of others, and younger."""
     x = object.__new__(Tensor)
-    for slot in ("_array", "_grad", "tracked", "name", "scope", "line", "op", "attrs"):
+    for slot in ("_array", "_grad", "_hooks", "tracked", "name", "scope", "line", "op", "attrs"):
         setattr(x, slot, getattr(y, slot))
-    x.inputs, x.born, x._hooks = tuple(inputs), next(_births), None
+    x.inputs, x.born = tuple(inputs), next(_births)
     return x
