@@ -277,6 +277,10 @@ def test_H03_a_copy_of_a_tensor_has_no_hooks(copied):
     (y * y).backward()
     assert not called and y.name == "x" and y.grad.item() == 2.0
     copied(handle).remove()
+    y = x * 2.0
+    y.register_hook(print)
+    with pytest.raises(RuntimeError, match=r"only leaves can be copied. Use x\.detach\(\)"):
+        copied(y)
     (x * x).backward()
     assert len(called) == 1
 
