@@ -82,13 +82,14 @@ class Change(NamedTuple):
         return (whole[:start] + self.new.encode() + whole[stop:]).decode(), lines
 
     def shown(self, text):
-        """The lines that it changes: as they are, and as it writes them."""
+        """The lines that it changes, without comments: as they are, and as it writes them."""
         whole = text.encode()
         start, stop = self.span
         begin = whole.rfind(b"\n", 0, start) + 1
         end = (whole.find(b"\n", stop) + 1 or len(whole) + 1) - 1
         after = whole[begin:start] + self.new.encode() + whole[stop:end]
-        return " ".join(whole[begin:end].decode().split()), " ".join(after.decode().split())
+        code = [re.sub(r"\s# .*", "", text.decode()) for text in (whole[begin:end], after)]
+        return tuple(" ".join(text.split()) for text in code)
 
 
 NEIGHBOURS = {
