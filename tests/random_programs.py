@@ -24,6 +24,7 @@ from tinygrad_rnn import ops
 TINY = 1e-30
 RANGES = [(-0.9, 0.9), (0.2, 0.9), (1.2, 2.5), (-2.5, -1.2)]  # tried in turn
 MANY = 60  # numbers in an array
+UNKNOWN = (TypeError, ValueError, IndexError, ZeroDivisionError)  # the last of nothing's mean
 
 # What is not drawn: nothing is computed from a tensor, or its derivative is meant to be another's.
 LEFT_OUT = {
@@ -136,9 +137,10 @@ def _mean(x, axis=None, keepdims=False):
     return total * np.size(total) / np.size(x)
 
 
-def _var(x, axis=None, keepdims=False):
+def _var(x, axis=None, keepdims=False, ddof=0):
     low = x - _mean(x, axis, True)
-    return _mean(low * low, axis, keepdims)
+    total = np.sum(low * low, axis=axis, keepdims=keepdims)
+    return total / (np.size(x) / np.size(total) - ddof)
 
 
 # Formulas that continue to complex numbers. They are the ops' own where no word is given.
@@ -203,7 +205,7 @@ def plainly(name: str, given: Any, words: Any) -> Any:
             if formula is not None:
                 made = formula(*given, **words)
                 return [*map(real, made)] if isinstance(made, tuple | list) else real(made)
-        except (TypeError, ValueError, IndexError):
+        except UNKNOWN:
             pass  # it knows no such word, or takes no such shapes
         return numbers_of(name, given, words)
 
@@ -351,7 +353,7 @@ class Draw:
 
     def __init__(self, seed: int, loops: bool = False) -> None:
         rng = np.random.default_rng(seed)
-        shapes = [(2, 3), (3,), (), (2, 1), (1, 3), (3, 3), (2, 1, 3), (2, 3, 3)]
+        shapes = [(2, 3), (3,), (), (2, 1), (1, 3), (3, 3), (2, 1, 3), (2, 3, 3), (0, 3)]
         chosen = [shapes[k] for k in rng.choice(len(shapes), 4, replace=False)]
         self.leaves = [rng.uniform(-1.5, 1.5, shape) for shape in chosen]
         self.constants = [0.7, np.array(-1.3), rng.uniform(0.2, 2, (3,)), rng.random((2, 3)) < 0.5]
@@ -507,8 +509,10 @@ class Draw:
         return True
 
     def loop(self, name: str, given: Any, words: Any) -> bool:
-        """Whether an op has a compiled form."""
-        used = sorted(self.moving.intersection(within([given, words], Place)))
+        """Whether an op has a compiled form, of what a step gives it."""
+        count = len(self.leaves)
+        constant = range(count, count + len(self.constants))
+        used = sorted({*within([given, words], Place)} - {*constant})
 
         def step(*operands: Any) -> Any:
             pool = list(self.pool)
@@ -532,7 +536,7 @@ class Draw:
             alike = [j for j in sorted(self.moving - {*range(len(self.leaves))})
                      if np.shape(self.pool[j]) == np.shape(self.pool[k])]  # fmt: skip
             if not alike:
-                self.append("mean", [Place(max(self.moving))])
+                self.append("sum", [Place(max(self.moving))])
             self.append("add", [Place(k), Place(alike[-1] if alike else len(self.pool) - 1)])
             new[k] = self.append("sin", [Place(len(self.pool) - 1)])
         used = {k for call in self.calls for k in within([call.given, call.words], Place)}
@@ -553,12 +557,12 @@ def smooth(y: Any, *beside: Any) -> bool:
     if y.dtype.kind != "f":
         return all(np.array_equal(y, z) for z in beside)
     bend, more = right + left - 2 * y, far_right + far_left - 2 * y
-    return bool(np.abs(more - 4 * bend).max() < 1e-3 * (1 + np.abs(y).max()))
+    return bool(np.abs(more - 4 * bend).max(initial=0) < 1e-3 * (1 + np.abs(y).max(initial=0)))
 
 
 def fine(y: Any) -> bool:
-    return 0 < y.size <= MANY and (
-        y.dtype.kind != "f" or bool(np.isfinite(y).all() and np.abs(y).max() < 30)
+    return y.size <= MANY and (
+        y.dtype.kind != "f" or bool(np.isfinite(y).all() and np.abs(y).max(initial=0) < 30)
     )
 
 
@@ -571,7 +575,7 @@ def is_exact(name: str, moving: Any, made: Any, expected: Any) -> bool:
     try:
         with np.errstate(all="ignore"):
             found = formula(*small[0], **small[1])
-    except (TypeError, ValueError, IndexError):
+    except UNKNOWN:
         return False
     found, expected, made = map(listed, (found, expected, made))
     if len(found) != len(expected):
@@ -580,7 +584,8 @@ def is_exact(name: str, moving: Any, made: Any, expected: Any) -> bool:
         a, slopes = np.asarray(a), np.imag(b)
         if a.shape != y.shape or (np.iscomplexobj(a) != np.iscomplexobj(b)):
             return False
-        if not np.allclose(np.imag(a) / TINY, slopes, 1e-4, 1e-4 * (1 + abs(slopes).max())):
+        bound = 1e-4 * (1 + abs(slopes).max(initial=0))
+        if not np.allclose(np.imag(a) / TINY, slopes, 1e-4, bound):
             return False
         if y.dtype.kind != "f" and not np.array_equal(a, y):
             return False

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from random_programs import DECLARED, TINY, Draw, Plain, along, ends_of, run, slope
 
 import tinygrad_rnn as tg
+from tinygrad_rnn.tensor import Untraceable
 
+STEP = 1e-3  # of differences of slopes
 EXAMPLES = int(os.environ.get("EXAMPLES", 0))
 NAMES = [*DECLARED]
 PAIRS = st.tuples(st.sampled_from(NAMES), st.integers(0, 9999))
@@ -105,15 +107,26 @@ def check_curvature(program, xs, weights, gradients, u, v):
     near(bent, other, 1e-11, "forward over reverse", 1 + size)
 
     def slopes(s):
-        at = [x + s * way for x, way in zip(leaves, u, strict=True)]
-        moved, off = along(program, at, v)
-        return np.array([dot([y.imag / TINY for y in moved], weights)[0], off])
+        moved, off = along(program, [x + s * w for x, w in zip(leaves, u, strict=True)], v)
+        return dot([y.imag / TINY for y in moved], weights)[0], off
 
-    (expected, _), off = slope(slopes, 2e-3)
-    judged = off < 1e-7
-    if judged:
-        near(bent, expected, 1e-7 + 10 * off, "second derivative", 1 + size)
-    return judged
+    return bent_alike(bent, slopes, 1 + size)
+
+
+def bent_alike(found, slopes, scale):
+    """Whether slopes, and how far each may be off, bend as found; False where a kink is near."""
+    offs = []
+
+    def at(s):
+        value, off = slopes(s)
+        offs.append(off)
+        return value
+
+    expected, off = slope(at, STEP)
+    off += 0.01 * max(offs) / STEP  # of what differences are off by little is left
+    if off < 1e-6:
+        near(found, expected, 1e-7 + 10 * off, "second derivative", scale)
+    return off < 1e-6
 
 
 def test_every_op_is_drawn():
@@ -137,7 +150,7 @@ def test_every_op_is_drawn():
     assert np.mean(judged) > 0.9  # of the others a kink is too near for differences
 
 
-@tried(30)
+@tried(50)
 @given(CALLS, SEEDS)
 def test_random_programs(calls, seed):
     program = drawn(calls, seed)
@@ -241,13 +254,10 @@ def check_fold(fold):
 
     def slopes(s):
         moved, off = fold.along([x + s * w for x, w in zip(fold.leaves, v, strict=True)], u)
-        return np.array([slope_of(moved), off])
+        return slope_of(moved), off
 
-    (expected, _), off = slope(slopes, 1e-3)
     found, size = dot(scanned["second derivative"], v)
-    if off < 1e-7:
-        near(found, expected, 1e-7 + 10 * off, "second derivative", 1 + size)
-    return off < 1e-7
+    return bent_alike(found, slopes, 1 + size)
 
 
 def check_step(calls, seed):
@@ -255,11 +265,11 @@ def check_step(calls, seed):
     note(fold.program)
     try:
         check_fold(fold)
-    except tg.ScanWarning:  # together they have no compiled form
+    except (tg.ScanWarning, Untraceable):  # together they have no compiled form
         reject()
 
 
-@tried(15)
+@tried(25)
 @given(CALLS, SEEDS)
 def test_random_steps(calls, seed):
     check_step(calls, seed)

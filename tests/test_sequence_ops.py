@@ -134,6 +134,8 @@ def test_attention_broadcasts_and_a_mask_has_a_derivative():
     np.testing.assert_allclose(y, expected, rtol=1e-13)
     tg.check_grads(lambda q, m: tg.attention(q, K, V, mask=m), [Q[0], ADDED], order=2)
     assert tg.attention(Q[:, :0], K, V).shape == (2, 0, 6)
+    alike = tg.attention(Q[..., :0], K[..., :0], V)  # which compares nothing: all count the same
+    np.testing.assert_allclose(alike.data, np.broadcast_to(V.mean(-2, keepdims=True), alike.shape))
     small = [tg.tensor(x, dtype=np.float32) for x in (Q, K, V)]
     assert tg.attention(*small, mask=FLAGS, causal=True).dtype == np.float32
 

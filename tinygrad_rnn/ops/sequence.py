@@ -103,7 +103,8 @@ def attention(
     mask = mask if mask is None else operand(mask)
     _check_shapes(query, key, value, mask)
     scores = matmul(query, swapaxes(key, -1, -2))
-    scores = scores * (query.shape[-1] ** -0.5 if scale is None else scale)
+    usual = max(1, query.shape[-1]) ** -0.5
+    scores = scores * (usual if scale is None else scale)
     sees = np.tril(np.ones(scores.shape[-2:], bool)) if causal else None
     if mask is not None and mask.dtype.kind != "b":
         scores = scores + mask
