@@ -972,19 +972,19 @@ def test_I10_interrupted():
     assert out.split() == ["True", "True"]
 
 
-def test_a_long_sequence_and_its_memory():
+def test_H04_a_million_steps_and_their_memory():
     code = """
     import numpy as np, tinygrad_rnn as tg
-    T = 30_000
-    U = tg.Tensor(np.eye(4) * 0.9, requires_grad=True, dtype=np.float32)
-    xs = np.random.default_rng(0).normal(size=(T, 1, 4)).astype(np.float32)
+    T = 1_000_000
+    U = tg.Tensor(np.eye(1) * 0.9, requires_grad=True, dtype=np.float32)
+    xs = np.random.default_rng(0).normal(size=(T, 1, 1)).astype(np.float32)
     def step(x, h):
         for _ in range(6):
             h = tg.tanh(h @ U + x)
         return h
     def run(xs, checkpoint):
         U.grad = None
-        (ys,) = tg.scan(step, np.zeros((1, 4), np.float32), xs, checkpoint=checkpoint)
+        (ys,) = tg.scan(step, np.zeros((1, 1), np.float32), xs, checkpoint=checkpoint)
         ys.sum().backward()
         return U.grad.data
     run(xs[:10], None), run(xs[:10], "sqrt")
@@ -1002,6 +1002,7 @@ def test_a_long_sequence_and_its_memory():
     assert child.returncode == 0, child.stderr
     small, large = map(int, child.stdout.split())
     assert small < 0.6 * large, (small, large)  # what is left is the result, and its cotangent
+    assert large < 10 * 4 * 10**6, large
 
 
 NO_NUMBA = {

@@ -163,7 +163,8 @@ def streams(index: np.ndarray, batch: int) -> tuple[np.ndarray, np.ndarray]:
     """One long sequence as `batch` streams side by side, (T, batch), and what follows each symbol.
 
     Stream b is the b-th stretch of the sequence; what does not fill the last row is left out.
-    Raises TextError when there are fewer than two symbols a stream.
+    Both are views of the sequence, which may be on disk (np.memmap). Raises TextError when there
+    are fewer than two symbols a stream.
 
     >>> x, y = tg.data.streams(np.arange(7), batch=2)
     >>> x.tolist(), y.tolist()
@@ -182,7 +183,7 @@ def streams(index: np.ndarray, batch: int) -> tuple[np.ndarray, np.ndarray]:
         )
     x = index[: length * batch].reshape(batch, length)
     y = index[1 : length * batch + 1].reshape(batch, length)
-    return np.ascontiguousarray(x.T), np.ascontiguousarray(y.T)
+    return x.T, y.T
 
 
 def windows(
@@ -198,4 +199,5 @@ def windows(
     length, start = whole("windows", "length", length, 1), whole("windows", "start", start)
     x, y = streams(index, batch)
     starts = range(start * length, len(x), length)
-    return ((x[t : t + length], y[t : t + length]) for t in starts)
+    copied = np.ascontiguousarray  # of each window, as it is asked for
+    return ((copied(x[t : t + length]), copied(y[t : t + length])) for t in starts)
