@@ -110,6 +110,13 @@ def test_A02_an_op_cannot_bring_other_things_into_the_graph(result):
         odd(leaf([1.0]))
 
 
+def test_A02_a_derivative_of_the_shape_of_the_output_is_refused():
+    grown = tg.primitive(lambda g, y, x: g)(lambda x: np.concatenate([x, x[:1]]))
+    grown.name = "grown"
+    with refused(ValueError, "grown: the cotangent of", "expected shape (3,)", "shape (4,)"):
+        grown(leaf([1.0, 2.0, 3.0])).sum().backward()
+
+
 @pytest.mark.parametrize("values", [[1, 2], [True]])
 def test_A03_only_floats_require_gradients(values):
     with refused(TypeError, "requires_grad", "expected float32 or float64", "dtype=np.float32"):

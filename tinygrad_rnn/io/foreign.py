@@ -55,7 +55,7 @@ def as_in(who: str, framework: str, layer: Any) -> dict[tuple[int, int], Any]:
     """The cells of a layer, see `cells_of`, rewritten in place as the framework has them."""
     cells = cells_of(who, framework, layer)
     for cell in cells.values():
-        before = framework == "keras" and getattr(cell, "reset", "") == "before"
+        before = getattr(cell, "reset", "") == "before"  # of these only Keras has it
         rewrite(cell, form_in(cell, "keras_reset_before" if before else framework))
     return cells
 
