@@ -567,6 +567,7 @@ def test_an_encoder_and_a_decoder_fold_each_by_itself():
     assert sorted(d.glyph for d in delays(figure)) == ["z⁻¹", "z⁻¹"]
     text = shown(figure)
     assert "encoder  ×5" in text and "decoder  ×3" in text
+    assert figure.svg.count("in encoder/t=4") == 1  # what every step of the decoder reads
 
 
 def test_steps_that_hand_nothing_on_have_no_delay():
