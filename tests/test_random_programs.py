@@ -133,24 +133,24 @@ def test_every_op_is_drawn():
     """By walking the declarations: a new one is drawn without being named here."""
     judged = []
     for k, name in enumerate(NAMES):
-        for seed in range(k, k + 9):
+        found = 0
+        for seed in range(k, k + 12):
             draw, rng = Draw(seed), random.Random(seed)
             draw.add(rng.choice(NAMES), rng.randrange(9999))
-            if draw.add(name, seed):
-                break
-        else:
-            pytest.fail(f"{name}: say in ARGUMENTS what its parameters may be")
-        for _ in range(2):
+            if found == 3 or not draw.add(name, seed):
+                continue
+            found += 1
             draw.add(rng.choice(NAMES), rng.randrange(9999))
-        try:
-            judged.append(check_program(draw.program()))
-        except Exception as error:
-            error.add_note(f"{name}\n{draw.program()}")
-            raise
+            try:
+                judged.append(check_program(draw.program()))
+            except Exception as error:
+                error.add_note(f"{name}\n{draw.program()}")
+                raise
+        assert found, f"{name}: say in ARGUMENTS what its parameters may be"
     assert np.mean(judged) > 0.9  # of the others a kink is too near for differences
 
 
-@tried(50)
+@tried(40)
 @given(CALLS, SEEDS)
 def test_random_programs(calls, seed):
     program = drawn(calls, seed)
@@ -269,7 +269,7 @@ def check_step(calls, seed):
         reject()
 
 
-@tried(25)
+@tried(20)
 @given(CALLS, SEEDS)
 def test_random_steps(calls, seed):
     check_step(calls, seed)
