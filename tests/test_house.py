@@ -133,21 +133,6 @@ assert "tinygrad_rnn.loops.compiled" not in sys.modules
     assert not out.stderr
 
 
-def test_import_and_use_leave_no_trace():
-    """Random state, error state, warning filters stay as they were."""
-    code = """
-import numpy as np, random, warnings
-before = (np.random.get_state()[1].tolist(), random.getstate(), np.geterr(), warnings.filters[:])
-import tinygrad_rnn as tg
-ys, _ = tg.nn.RNN(2, 3)(np.ones((2, 1, 2), np.float32))
-tg.nn.Dropout(.5)(ys).sum().backward()
-after = (np.random.get_state()[1].tolist(), random.getstate(), np.geterr(), warnings.filters[:])
-assert before == after
-"""
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert not out.stderr
-
-
 def test_every_file_opens_with_a_sentence():
     for path in FILES:
         assert (ast.get_docstring(parsed(path)) or "").strip(), path

@@ -26,6 +26,7 @@ from .numbers import alike, exp, maximum, minimum, sigmoid, softplus, tanh  # of
 from .plain import RULES
 from .spare import Array, spare
 from .threads import spread
+from .waiting import apart
 
 __all__ = [
     "alike",
@@ -55,6 +56,7 @@ NATIVE = {SINGLE, DOUBLE}
 
 BIG = 1 << 14  # numbers from which a product asks for memory that was used before
 LARGE = 1 << 24  # multiplications from which a product is shared between threads
+LONG = 1 << 32  # at most so many at once, for Python to look at Ctrl-C in between
 TILE, PANELS = 8, 64  # rows or columns that stay on one thread
 
 # By name (or number, see `swept`), then by dtype: what has been loaded so far. A door looks here
@@ -83,7 +85,7 @@ def _load(name: Any, dtype: np.dtype[Any]) -> Any:
     if dtype not in table:
         if getattr(_wanted, "shapes", False):
             return _plain(name)
-        table[dtype] = (dtype in NATIVE and _compiled(name, dtype)) or _plain(name)
+        table[dtype] = (dtype in NATIVE and apart(_compiled, name, dtype)) or _plain(name)
     return table[dtype]
 
 
@@ -302,8 +304,18 @@ def matmul(x: Array, y: Array) -> Array:
 
 
 def _shared(kernel: Callable[..., Any], x: Array, y: Array, out: Array) -> None:
-    """out = x @ y on several threads: each entry is one chain, so it is the same on any number."""
-    rows, columns = out.shape
+    """out = x @ y on several threads: each entry is one chain, so it is the same on any number.
+
+    A long product is done in pieces, for Python to look at Ctrl-C between two of them.
+    """
+    (rows, columns), depth = out.shape, len(y)
+    if rows * depth * columns > LONG and max(rows, columns) > PANELS:
+        tall = rows > columns
+        half = max(rows, columns) // 2 // PANELS * PANELS or PANELS
+        for side in (slice(half), slice(half, None)):
+            rest = (x[side], y, out[side]) if tall else (x, y[:, side], out[:, side])
+            _shared(kernel, *rest)
+        return
 
     def some_rows(start: int, stop: int) -> None:
         part = slice(TILE * start, TILE * stop)
@@ -349,10 +361,9 @@ def _stacked(x: Array, y: Array) -> Array:
         return np.zeros((*lead, columns), dtype)
     kernel = _load("product", dtype)
     out = spare((*lead, columns), dtype)
-    if y.ndim == 2:
-        flat = out.reshape(len(x), columns)
-        (kernel if flat.size * x.shape[1] < LARGE else partial(_shared, kernel))(x, y, flat)
-    else:
-        for at in itertools.product(*map(range, lead[:-1])):
-            kernel(x[at], y[at], out[at])
+    flat = out.reshape(len(x), columns) if y.ndim == 2 else out
+    large = math.prod(flat.shape[-2:]) * x.shape[-1] >= LARGE
+    product = partial(_shared, kernel) if large else kernel
+    for at in itertools.product(*map(range, flat.shape[:-2])):
+        product(x[at], y[at], flat[at])
     return out

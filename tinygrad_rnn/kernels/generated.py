@@ -12,6 +12,7 @@ from .. import caches
 from . import numbers, panels, text
 from .spare import Array
 from .spare import spare as lend
+from .waiting import apart
 
 
 class Uncompilable(Exception):
@@ -47,6 +48,10 @@ def _compiled(source: str, counts: int, kinds: Any, called: Any) -> Any:
     """By us, or by Numba what only Numba understands: somebody else's op, as a rule."""
     with suppress(text.Unknown):
         return text.function(source, counts, [kind[:2] for kind in kinds], called)
+    return apart(_by_numba, source, counts, kinds, called)
+
+
+def _by_numba(source: str, counts: int, kinds: Any, called: Any) -> Any:
     from numba.core.errors import NumbaError
 
     from . import foreign

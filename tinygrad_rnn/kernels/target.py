@@ -13,6 +13,7 @@ from typing import Any
 from llvmlite import binding, ir
 
 from .kept import Kept
+from .waiting import apart
 
 binding.initialize_native_target()
 binding.initialize_native_asmprinter()
@@ -59,10 +60,14 @@ def module(name: str) -> Any:
 
 def object_code(written: Any) -> bytes:
     """A module's machine code."""
+    return apart(_object_code, str(written))
+
+
+def _object_code(text: str) -> bytes:
     options = binding.create_pipeline_tuning_options(speed_level=2)
     options.loop_vectorization = True
     passes = binding.create_pass_builder(_MACHINE, options)
-    parsed = binding.parse_assembly(str(written))
+    parsed = binding.parse_assembly(text)
     passes.getModulePassManager().run(parsed, passes)
     code: bytes = _MACHINE.emit_object(parsed)
     return code

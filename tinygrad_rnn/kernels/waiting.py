@@ -1,14 +1,46 @@
-"""What somebody waits for is said, once it takes long."""
+"""What somebody waits for: it is said once it takes long, and Ctrl-C ends the wait."""
 
 from __future__ import annotations
 
-import logging
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from threading import Timer
+from contextvars import copy_context
+from typing import Any, TypeVar
 
 PATIENCE = 2.0  # seconds
+
+Answer = TypeVar("Answer")
+
+
+def apart(work: Callable[..., Answer], *given: Any) -> Answer:
+    """What `work(*given)` returns or raises; Ctrl-C ends the wait for it at once.
+
+    LLVM does not hear Ctrl-C for seconds, and loses one that comes while it calls Python. So it
+    works on another thread, which ends what it has begun, also if nobody waits for it any more.
+    """
+    found: dict[str, Any] = {}
+
+    def done() -> None:
+        try:
+            found["answer"] = work(*given)
+        except BaseException as raised:
+            found["raised"] = raised
+
+    thread = threading.Thread(target=copy_context().run, args=(done,))
+    try:
+        if threading.current_thread() is threading.main_thread():
+            thread.start()
+            while thread.is_alive():
+                thread.join(0.1)  # a signal just before it would be heard after it
+    except RuntimeError:  # an interpreter that is leaving begins no thread
+        pass
+    if not found:
+        done()
+    if "raised" in found:
+        raise found.pop("raised")
+    return found["answer"]  # type: ignore[no-any-return]
 
 
 @contextmanager
@@ -19,7 +51,7 @@ def compiling(lines: int) -> Iterator[None]:
     otherwise, where somebody watches, on a terminal or in a notebook; else for information, which
     Python writes nowhere unless told to. No thread is left when the block is.
     """
-    timer = Timer(PATIENCE, _say, [lines])
+    timer = threading.Timer(PATIENCE, _say, [lines])
     timer.start()
     try:
         yield
@@ -29,6 +61,8 @@ def compiling(lines: int) -> Iterator[None]:
 
 
 def _say(lines: int) -> None:
+    import logging
+
     from .kept import folder
 
     where = folder()

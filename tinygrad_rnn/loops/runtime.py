@@ -19,7 +19,7 @@ from .roles import Carried, Total
 
 SHORT = 1e5  # nanoseconds of work from which a second thread pays
 LITTLE = 1 << 18  # bytes of buffers that are kept for the next call
-LONG = 2e8  # nanoseconds of work between two looks at Ctrl-C
+LONG = 1e8  # nanoseconds of work between two looks at Ctrl-C
 
 
 class Told(NamedTuple):
