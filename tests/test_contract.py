@@ -829,6 +829,23 @@ def test_D07_of_a_gigabyte_on_disk_only_the_windows_are_read(tmp_path):
         tracemalloc.stop()
 
 
+def test_D07_J12_nothing_in_a_graph_lies_in_a_file_that_may_shrink(tmp_path):
+    """A mapped file that is cut off would end the process at the next look."""
+    np.save(tmp_path / "x.npy", normal(T, B, I))
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    cell, w = random_cell("gru"), leaf(normal(T, B, I, seed=1))
+    layer = nn.Linear(2, 2, dtype=np.float64)
+    layer.load_state_dict({"W": mapped[0, :2], "b": mapped[0, 0]})
+    found = [layer.W, layer.b, tg.tensor(mapped), cell(mapped)[0], cell(mapped, unroll=True)[0]]
+    found += [w * mapped, tg.mean_squared_error(w, mapped), tg.where(mapped > 0, w, mapped)]
+    runs = [x.attrs["run"] for x in history(found) if "run" in (x.attrs or ())]
+    arrays = [x._array for x in history(found)] + [x for run in runs for x in run.xs]
+    assert len(runs) == 1
+    for array in arrays:  # some are tuples, of parts that are there too
+        if isinstance(array, np.ndarray):
+            assert not np.shares_memory(array, mapped)
+
+
 def test_D08_changing_an_input_after_forward_changes_nothing():
     array = np.array([1.0, 2.0])
     x = leaf(array)
@@ -2074,6 +2091,28 @@ def test_I01_threads_do_not_meet():
         assert found[1] == expected[1]
         for a, b in zip(found[0], expected[0], strict=True):
             same(a, b)
+
+
+@pytest.mark.compiled
+def test_I02_threads_that_share_parameters_add_what_grad_gives_them():
+    """`.grad` of one parameter is for one thread, as the conventions say; `tg.grad` is for all."""
+    cell = random_cell("lstm", seed=0)
+
+    def job(seed):
+        found = []
+        for _ in range(5):
+            ys, _ = cell(normal(T, B, I, seed=seed))
+            found.append([g.data for g in tg.grad((ys * ys).sum(), list(cell.parameters()))])
+        return found
+
+    alone = [job(seed)[0] for seed in range(3)]
+    for found, expected in zip(run_together(*[lambda s=s: job(s) for s in range(3)]), alone):  # noqa: B905
+        for one in found:
+            for a, b in zip(one, expected, strict=True):
+                same(a, b)
+    assert all(x.grad is None for x in cell.parameters())
+    text = (Path(__file__).parents[1] / "docs/conventions.md").read_text("utf-8")
+    assert "Gradients of two threads into the same parameters are not safe" in text
 
 
 def test_I01_one_decorated_function_on_two_threads():

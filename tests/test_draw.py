@@ -7,6 +7,7 @@ import re
 import shutil
 import stat
 import subprocess
+import sys
 import weakref
 import xml.etree.ElementTree as ElementTree
 
@@ -1005,6 +1006,43 @@ def test_L03_L08_text_is_saved_as_utf_8_and_replaces_what_was_there(tmp_path, su
     assert path.read_bytes() == expected.encode() == figure.render(suffix[1:].lower())
     assert "重み" in expected and b"\r" not in path.read_bytes()
     assert os.listdir(tmp_path) == [path.name]
+
+
+LOCALE = r"""
+import sys, numpy as np, tinygrad_rnn as tg
+from tinygrad_rnn.tape import tape_of
+x = tg.tensor(np.ones(2), requires_grad=True, name="\u91cd\u307f")
+loss = (x * x).sum()
+for picture in (tg.draw(loss, title="\u03b4"), tg.view.curve({"\u91cd\u307f": [1, 2]})):
+    picture.save(f"{type(picture).__name__}.svg")
+tg.draw(loss).save("a.dot"), tg.explain(loss).save("a.html"), tape_of(loss).save("a.json")
+tg.io.save("a", {"\u91cd\u307f": x.data}), tg.io.write_text_atomically("a.txt", "\u91cd\u307f\n")
+assert [*tg.io.load("a")[0]] == ["\u91cd\u307f"]
+try:
+    tg.draw(loss).save("\u91cd.svg")
+except ValueError as no:
+    assert sys.getfilesystemencoding() in str(no)
+print(sys.getfilesystemencoding(), sys.stdout.encoding)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="locales by variables")
+def test_J16_L08_files_are_utf_8_in_any_locale(tmp_path):
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": ""}
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+    out = subprocess.run(
+        [sys.executable, "-W", "error", "-c", LOCALE], cwd=tmp_path, capture_output=True,
+        text=True, env=os.environ | plain | {"PYTHONPATH": path},
+    )  # fmt: skip
+    assert out.returncode == 0 and "utf" not in out.stdout, out.stderr
+    for name in os.listdir(tmp_path):
+        data = (tmp_path / name).read_bytes()
+        assert "重み" in data[8 * (name == "a") :].decode(
+            "utf-8", "strict" if "." in name else "replace"
+        )
+        assert b"\r" not in data
+    assert len(os.listdir(tmp_path)) == 7
 
 
 def test_L03_a_name_like_an_option_is_a_name(tmp_path, monkeypatch):

@@ -3,8 +3,10 @@
 import importlib
 import os
 import py_compile
+import subprocess
 import sys
 import zipfile
+from pathlib import Path
 from types import SimpleNamespace
 
 import numba
@@ -22,6 +24,7 @@ if not compiles():
 from tinygrad_rnn.kernels import compiled, generated, kept, target
 
 pytestmark = pytest.mark.compiled
+ROOT = Path(__file__).parents[1]
 
 
 def twice(x):
@@ -178,8 +181,9 @@ def test_I07_without_a_home_nothing_is_written_where_one_stands(tmp_path, monkey
 def test_I08_a_folder_of_others_is_not_used(place, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
     place.mkdir()
-    place.chmod(0o777)  # anybody could put code there
-    assert kept.folder() == tmp_path / "home" / "tinygrad_rnn"
+    for mode in (0o777, 0o770, 0o702):  # others could put code there
+        place.chmod(mode)
+        assert kept.folder() == tmp_path / "home" / "tinygrad_rnn"
     place.chmod(0o700)
     assert kept.folder() == place
     monkeypatch.setattr(os, "getuid", lambda: 12345)
@@ -210,6 +214,51 @@ def test_a_file_that_is_used_stays(place):
     (file,) = place.iterdir()
     os.utime(file, (1, 1))
     assert loaded("a") and file.stat().st_mtime > 1
+
+
+CHILDREN = """
+import multiprocessing, os, sys
+import numpy as np
+import tinygrad_rnn as tg
+from tinygrad_rnn.loops import runtime
+
+runtime.SHORT = -1  # on both threads, however little there is to do
+tg.set_num_threads(2)
+
+def bits(_=0):
+    cell = tg.nn.RNN(3, 4, dtype=np.float64, rng=0)
+    ys, _ = cell(np.linspace(-1, 1, 5 * 8 * 3).reshape(5, 8, 3))
+    ys.sum().backward()
+    return b"".join(x.data.tobytes() for x in (ys, *[p.grad for p in cell.parameters()]))
+
+if __name__ == "__main__":
+    found, ways = set(), multiprocessing.get_all_start_methods()
+    for way, count in (("spawn", 2), ("forkserver", 1), ("fork", 2)):
+        if way in ways:  # the first two compile at the same time
+            with multiprocessing.get_context(way).Pool(count) as pool:
+                found |= {*pool.map(bits, range(count), chunksize=1)}
+        found |= {bits()}  # so that a fork has threads to lose
+    if "fork" in ways:
+        child = os.fork()
+        if not child:
+            sys.exit(bits() not in found)  # an end like any other
+        assert os.waitpid(child, 0)[1] == 0 and bits() in found
+    print(len(found), os.environ["NUMBA_CACHE_DIR"])
+"""
+
+
+def test_I04_I05_children_however_they_begin_find_the_bits_of_their_parent(tmp_path):
+    """With a cache that begins empty, and after the first loops ran on several threads."""
+    script = tmp_path / "script.py"
+    script.write_text(CHILDREN)
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    here = {"NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": path}
+    out = subprocess.run(
+        [sys.executable, "-W", "ignore::DeprecationWarning", str(script)],
+        capture_output=True, text=True, env=os.environ | here, timeout=300,
+    )  # fmt: skip
+    assert (out.stdout.split(), out.stderr) == (["1", str(tmp_path)], "")
+    assert any((tmp_path / "tinygrad_rnn").iterdir())
 
 
 def test_functions_in_memory_have_a_bound(monkeypatch):

@@ -8,6 +8,7 @@ import textwrap
 import threading
 import types
 import warnings
+import weakref
 
 import numpy as np
 import pytest
@@ -686,6 +687,21 @@ def test_M03_a_step_that_counts_its_calls():
 BAD = [
     (dict(step=lambda x, h: h[:, :2]), TypeError, "state 0 from float64.9, 4. into float64.9, 2."),
     (dict(step=lambda x, h: h.astype(np.float32)), TypeError, "keeps its shape and dtype"),
+    (dict(step=lambda x, h: None), TypeError, "returned 0 states, expected 1"),
+    (dict(step=lambda x, h: {"h": h}), TypeError, "result 0: expected a tensor .* got dict"),
+    (dict(step=lambda x, h: ((h,),)), TypeError, "result 0: .* got tuple. States.*side by side"),
+    (dict(step=lambda x, h: "h"), TypeError, "result 0: expected a tensor .* got str"),
+    (dict(step=lambda x, h: (h, np.ones(2, complex))), TypeError, "result 1: .* complex128"),
+    (dict(step=lambda x, h: 0.0), TypeError, r"state 0 from float64.9, 4. into float64\[\]"),
+    (dict(step=lambda x, h: h > 0), TypeError, "state 0 from float64.9, 4. into bool"),
+    (dict(step=lambda x, h: tg.concat([h, h])), TypeError, "into float64.18, 4."),
+    (dict(step=None), TypeError, r"scan: step: expected a function of .*, got None"),
+    (dict(step=np.ones(2), carry=lambda x, h: h), TypeError, "step: expected a function of"),
+    (dict(carry=None), TypeError, "carry 0: expected a tensor .* got NoneType"),
+    (dict(carry=(np.ones((B, H)), {})), TypeError, "carry 1: expected a tensor .* got dict"),
+    (dict(carry=((tg.tensor(1.0), tg.tensor(1.0, requires_grad=True)),)), TypeError, "carry 0"),
+    (dict(xs="abcd"), TypeError, "xs 0: expected a tensor .* got str"),
+    (dict(xs={"x": np.ones((4, B, H))}), TypeError, "xs 0: expected a tensor .* got dict"),
     (dict(step=lambda x, h: ()), TypeError, "returned 0 states, expected 1"),
     (dict(step=lambda x, h: (h + x[:, :3],)), ValueError, "add: .*given"),
     (dict(xs=(np.ones((3, B, H)), np.ones((4, B, H)))), ValueError, r"lengths \[3, 4\]"),
@@ -693,6 +709,8 @@ BAD = [
     (dict(xs=np.float64(2.0)), ValueError, "expected an axis of time in front"),
     (dict(xs=None), ValueError, "xs, or length=T"),
     (dict(xs=None, length=-1), ValueError, "at least 0, got -1"),
+    (dict(length=0), ValueError, "lengths disagree: xs has 4 steps, but length=0"),
+    (dict(xs=None, length="3"), TypeError, "whole number.*got '3'"),
     (dict(xs=None, length=2.5), TypeError, "whole number.*got 2.5"),
     (dict(xs=None, length=True), TypeError, "whole number.*got True"),
     (dict(checkpoint="cube"), TypeError, "checkpoint: expected None, 'sqrt' or a number"),
@@ -708,6 +726,61 @@ def test_M01_M02_refusals(given, kind, words):
     with pytest.raises(kind, match=words):
         tg.scan(**how)
     assert tg.scan(lambda h: h * 2, tg.Tensor(np.ones(2)), None, length=2)[0].shape == (2, 2)
+
+
+@pytest.mark.parametrize("way", [1, -1])
+@pytest.mark.parametrize("how", [{}, {"checkpoint": 2}, {"unroll": True}], ids=str)
+def test_M07_gradients_go_back_through_steps_whose_order_matters(way, how):
+    """Products of matrices that do not commute: h A0 A1 ..., and its gradients in plain NumPy."""
+    A, h0, g = numbers(0, 5, H, H), numbers(1, B, H), numbers(2, B, H)
+    xs, carry = [tg.tensor(x, requires_grad=True) for x in (A, h0)]
+    (path,) = tg.scan(lambda a, h: h @ a, carry, xs, reverse=way < 0, **how)
+    (path[::way][-1] * g).sum().backward()
+    before, back, expected = [h0], g, np.zeros_like(A)
+    for a in A[::way]:
+        before.append(before[-1] @ a)
+    for t in range(5)[::-way]:
+        expected[t] = before[t if way > 0 else 4 - t].T @ back
+        back = back @ A[t].T
+    np.testing.assert_allclose(path.data[::way][-1], before[-1], rtol=1e-12)
+    np.testing.assert_allclose(carry.grad.data, back, rtol=1e-12)
+    np.testing.assert_allclose(xs.grad.data, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("which", ["whole", "number"])
+@pytest.mark.parametrize("row", [0, 8])
+def test_M10_an_error_in_a_loop_says_in_which_step_and_holds_nothing(which, row, split):
+    """Whichever thread it happens on."""
+
+    @tg.primitive(lambda g, y, x: g)
+    def whole(x):
+        if x.max() > 2.5:
+            raise ValueError("too large")
+        return x * 1.5
+
+    def body(x):
+        return x * 1.5
+
+    def number(x):
+        if x > 2.5:
+            raise ValueError("too large")
+        return x * 1.5
+
+    def pull(g, y, x):
+        return g * 1.5
+
+    op = {"whole": whole, "number": pointwise(pull, number=number)(body)}[which]
+    start, xs = np.full((9, 2), 0.001), tg.Tensor(np.zeros((6, 9, 2)))
+    start[row] = 1.0  # 1.5, 2.25, 3.4
+    held = weakref.ref(xs)
+    with pytest.raises(ValueError, match="too large") as caught:
+        tg.scan(lambda x, h: op(h + x), start, xs)
+    if which == "whole":  # the body of the other does not mind
+        assert caught.value.__notes__ == ["in a step at t=3"]
+    del caught, xs
+    assert held() is None
+    again = tg.scan(lambda x, h: op(h + x), start * 0.1, np.zeros((2, 9, 2)))[0]
+    np.testing.assert_allclose(again.data[-1], start * 0.225, rtol=1e-12)
 
 
 # -- ops of one's own -----------------------------------------------------------------------------

@@ -96,8 +96,9 @@ def plain_path(who: str, path: str | os.PathLike[str]) -> str:
     except UnicodeEncodeError:
         encoded = b""
     if not encoded or b"\0" in encoded:
-        expected = "expected the name of a file, not empty, without NUL or lone surrogates"
-        raise ValueError(f"{who}(path): {expected}, got {name!r}; choose another name")
+        expected = "expected the name of a file, not empty, without NUL, in letters that the system"
+        names = sys.getfilesystemencoding()
+        raise ValueError(f"{who}(path): {expected} has ({names}), got {name!r}; choose another one")
     return name
 
 

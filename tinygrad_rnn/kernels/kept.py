@@ -161,7 +161,7 @@ def folder() -> Path | None:
         except OSError:
             continue
         ours = not hasattr(os, "getuid") or (
-            status.st_uid == os.getuid() and not status.st_mode & stat.S_IWOTH
+            status.st_uid == os.getuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
         )
         if ours and os.access(path, os.W_OK | os.X_OK):
             return path

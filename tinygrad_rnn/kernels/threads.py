@@ -204,8 +204,13 @@ def together(calls: Sequence[Callable[[], None]]) -> None:
             errors.append(worker.error)
             worker.call = worker.error = None  # nothing of the call is held on to
         pool.idle.extend(hired)
-    for error in filter(None, errors):
-        raise error
+    failed = next(filter(None, errors), None)
+    errors.clear()
+    try:
+        if failed is not None:
+            raise failed
+    finally:
+        del failed  # an error holds what we hold: not to be held by us in turn
 
 
 def spread(run: Callable[[int, int], None], count: int) -> None:

@@ -9,14 +9,14 @@ from typing import Any
 from .. import caches
 from ..kernels import compiles
 from ..ops.shape import check_index
-from ..tensor import Outline, Tensor, _births, mode
+from ..tensor import Outline, Tensor, _births, mode, recording
 from .again import Again, Past
 from .entry import NONE, Ends, Known, Steps, last_of, warn
 from .inside import Inner, program_inside, within
 from .nodes import Unsupported
 from .program import Program, program_of
 from .runtime import Run, Told
-from .scanned import doubtful, scanned
+from .scanned import doubtful, scanned, step_by_step
 from .trace import (
     MADE_ANEW,
     Step,
@@ -92,7 +92,14 @@ def _run(
     run.told = told
     read = (*inputs, *state, *captured)
     keep = mode.recording and True in [x.tracked for x in read]
-    out = run.forward(keep)
+    try:
+        out = run.forward(keep)
+    except MemoryError:
+        raise
+    except Exception:  # of somebody's op: done step by step, it says in which
+        with recording(False):
+            step_by_step(program.step, read, told.began, None, reverse=reverse, length=steps)
+        raise
     if mode.anomaly and (doubtful([*out, *run.kept]) or watched(run, inputs, state, captured)):
         return None
     return list(scanned.several(tuple(out), read, {"run": run}))

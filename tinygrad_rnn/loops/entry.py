@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Callable, Sequence
 from functools import cache
+from reprlib import repr as short
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -15,7 +16,7 @@ from ..limits import whole
 from ..ops import reshape, sqrt, stack, unstack
 from ..ops.shape import take
 from ..tensor import Operand, Tensor, describe, mode, outside, scope
-from .trace import no_outputs, results_of
+from .trace import no_outputs, results_of, tensor_of
 
 Steps = Callable[..., Any]
 Ends: TypeAlias = frozenset[int]  # the results of which only the last is wanted
@@ -209,14 +210,14 @@ def warn(what: object) -> None:
 def _given(who: str, carry: Any, xs: Any, length: int | None) -> Any:
     """The carry and the inputs as tensors, and the number of steps."""
     given = carry if isinstance(carry, tuple | list) else (carry,)
-    state = tuple([c if isinstance(c, Tensor) else Tensor(c) for c in given])
+    state = tuple([tensor_of(f"{who}: carry", k, c) for k, c in enumerate(given)])
     if xs is None:
         if length is None:
             raise ValueError(f"{who}: expected either xs, or length=T for steps that read nothing")
         return state, [], whole(who, "length", length)
     arrays = isinstance(xs, tuple | list) and all(isinstance(x, Tensor | np.ndarray) for x in xs)
     several = xs if arrays else (xs,)
-    inputs = [x if isinstance(x, Tensor) else Tensor(x) for x in several]
+    inputs = [tensor_of(f"{who}: xs", k, x) for k, x in enumerate(several)]
     sizes = []
     for x in inputs:
         if not x._array.ndim:
@@ -234,6 +235,8 @@ def _given(who: str, carry: Any, xs: Any, length: int | None) -> Any:
 
 def _check_order(who: str, step: Steps, reads: Any) -> None:
     """Refuse a step that names its state before its input: with equal shapes nothing else tells."""
+    if not callable(step):
+        raise TypeError(f"{who}: step: expected a function of (*x, *carry), got {short(step)}")
     code = getattr(step, "__code__", None)
     names = [] if code is None else code.co_varnames[: code.co_argcount]
     names = names[hasattr(step, "__self__") :]

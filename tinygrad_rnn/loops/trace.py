@@ -434,10 +434,22 @@ def trace(
     return made
 
 
+def tensor_of(who: str, k: int, x: Any) -> Tensor:
+    """The k-th of what a scan is given or its step returns, as a tensor."""
+    try:
+        return x if isinstance(x, Tensor) else Tensor(x)
+    except TypeError:
+        got = f"{type(x).__name__} {getattr(x, 'dtype', '')}".strip()
+    raise TypeError(
+        f"{who} {k}: expected a tensor or an array of numbers, got {got}. States, inputs and "
+        "outputs stand side by side in one tuple, with no other container around or within."
+    )
+
+
 def results_of(t: int, before: Sequence[Tensor], new: Any) -> tuple[Tensor, ...]:
     """What a step returned: the carry as it was, in number, shape and dtype; then outputs."""
     given = () if new is None else new if isinstance(new, tuple | list) else (new,)
-    found = tuple([y if y.__class__ is Tensor else Tensor(y) for y in given])
+    found = tuple([tensor_of(f"scan: step t={t}: result", k, y) for k, y in enumerate(given)])
     if len(found) < len(before):
         raise TypeError(
             f"scan: step t={t} returned {len(found)} states, expected {len(before)} as it was "
