@@ -172,7 +172,7 @@ def test_the_core_stays_readable():
     engine = ("tensor", "op", "hooks", "grad", "check", "refusals")
     how = [p for p in FILES if room(p) in engine or (room(p) == "ops" and p.stem in MACHINERY)]
     assert _lines(how) <= 1270
-    assert _lines([p for p in FILES if room(p) == "loops"]) <= 3310
+    assert _lines([p for p in FILES if room(p) == "loops"]) <= 3326
 
 
 def test_the_whole_stays_small():
