@@ -724,6 +724,36 @@ def test_L02_L04_hostile_words_are_shown_literally_and_change_no_count(word):
         assert word in shown(figure)
 
 
+@pytest.mark.parametrize("word", HOSTILE, ids=[ascii(word)[:20] for word in HOSTILE])
+def test_L02_other_pictures_show_hostile_words_literally_too(word):
+    loss = (parameter(word, 2) ** 2).sum()
+    masked = tg.nn.Dropout(0.5, rng=0)(parameter(word, 2, 3)).sum()
+    for picture in (
+        curve({word: [1, 2], f"{word} b": [2, 1]}, title=word, y_label=word, x_label=word),
+        heat_map(np.eye(2), rows=range(2), columns=range(2), title=word),
+        tg.view.memory({word: loss, f"{word} c": loss}, title=word),
+        tg.view.masks(masked, title=word),
+        tg.view.diff(loss, loss + parameter(word, 2).sum(), titles=(word, word)),
+        tg.explain(loss).figure,
+    ):
+        root = ElementTree.fromstring(picture.svg)
+        kinds = {element.tag.removeprefix(SVG) for element in root.iter()}
+        assert kinds <= {
+            "svg",
+            "title",
+            "rect",
+            "g",
+            "path",
+            "polygon",
+            "polyline",
+            "text",
+            "tspan",
+        }
+        names = [name for element in root.iter() for name in element.attrib]
+        assert not any(name.startswith("on") or "href" in name for name in names)
+        assert all(c == "\n" or c.isprintable() for c in picture.svg) and len(picture.svg) < 50_000
+
+
 @needs_graphviz
 @pytest.mark.parametrize("word", HOSTILE, ids=[ascii(word)[:20] for word in HOSTILE])
 def test_L02_L04_graphviz_reads_hostile_words_literally(word):
@@ -741,6 +771,13 @@ def neato(text, format):
     return subprocess.run(
         arguments, input=text.encode(), capture_output=True, check=True, timeout=60
     ).stdout
+
+
+def test_L07_large_arrays_and_long_shapes_are_told_in_short():
+    large = tg.tensor(np.full((1000, 1000), np.nan), requires_grad=True)
+    deep = tg.tensor(np.ones((1,) * 60))
+    figure = draw((large * 2.0).sum() + deep.sum())
+    assert "1000×1000" in shown(figure) and len(figure.svg) + len(figure.dot) < 20_000
 
 
 def test_L04_equal_names_are_two_tensors():
@@ -856,6 +893,30 @@ def test_L01_a_program_that_fails_is_quoted(monkeypatch, tmp_path):
     program(tmp_path, monkeypatch, "cat > /dev/null; echo 'cairo is broken' >&2; exit 3")
     with pytest.raises(RuntimeError, match=r"code 3.*cairo is broken"):
         figure_of_one().render("png")
+
+
+@pytest.mark.parametrize(
+    "what, words",
+    [
+        (b"no program at all", "could not be started .*Exec format.*apt install graphviz"),
+        (b"#!/nowhere/sh\n", "could not be started .*No such file.*figure.dot"),
+        (b"#!/bin/sh\nkill -11 $$\n", "failed with code -11; it said: nothing"),
+        (b"#!/bin/sh\nexit 0\n", "failed with code 0; it said: nothing"),  # nor wrote anything
+        (b"#!/bin/sh\nprintf '\\377 bad' >&2; exit 1\n", "it said: \ufffd bad.*needs no program"),
+        (b"#!/bin/sh\nyes >&2 & kill -13 $!; head -c 99999 /dev/zero >&2; exit 1\n", "code 1"),
+        (None, "names '.*fake dot', which is no program"),
+    ],
+    ids=str,
+)
+@pytest.mark.skipif(os.name == "nt", reason="scripts of a shell")
+def test_L01_a_program_that_is_broken_is_said_to_be(what, words, monkeypatch, tmp_path):
+    program(tmp_path, monkeypatch, "")
+    path = tmp_path / "fake dot"
+    path.write_bytes(what or b"#!/bin/sh\necho picture\n")
+    path.chmod(0o755 if what else 0o644)
+    with pytest.raises(RuntimeError, match=words) as no:
+        figure_of_one().render("png")
+    assert len(str(no.value)) < 2500
 
 
 def test_L01_a_program_that_hangs_is_stopped(monkeypatch, tmp_path):

@@ -567,6 +567,25 @@ def test_I09_plain_numpy_gives_the_same_numbers(switch, tmp_path):
     assert hasattr(table, "signatures"), "the kernels of this process are not compiled"
 
 
+BROKEN = {
+    "0.55.1": "__version__ = '0.55.1'",
+    "NumPy 9.1": "raise ImportError('Numba needs NumPy 2.4 or less. Got NumPy 9.1.')",
+    "libllvmlite.so": "raise OSError('Could not load libllvmlite.so')",
+}
+
+
+@compiled
+@pytest.mark.parametrize("words", BROKEN)
+def test_I09_a_compiler_that_cannot_be_used_says_why_and_how_to_do_without(
+    words, tmp_path, monkeypatch
+):
+    (tmp_path / "numba.py").write_text(BROKEN[words])
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "numba")
+    with pytest.raises(ImportError, match=rf"NUMBA_DISABLE_JIT=1.*{words}"):
+        kernels._compiled("product", np.dtype(np.float32))
+
+
 UNCACHED = """
 import warnings, numpy as np
 import tinygrad_rnn as tg

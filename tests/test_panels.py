@@ -414,8 +414,9 @@ def python(code, **environment):
 
 def test_I10_an_interrupt_waits_for_the_other_parts():
     code = """
-import _thread, threading, time
+import _thread, signal, threading, time
 from tinygrad_rnn.kernels import threads
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started us in the background
 threads.set_num_threads(2)
 ended = []
 def run(start, stop):
@@ -454,9 +455,16 @@ print("good")
 
 def test_I11_leaving_is_silent_even_while_a_part_runs():
     code = """
-import threading, time
+import atexit, faulthandler, signal, threading, time
+import numpy as np
+from tinygrad_rnn import kernels
 from tinygrad_rnn.kernels import threads
-threads.set_num_threads(2)
+faulthandler.enable()
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+threads.set_num_threads(3)
+x = np.ones((512, 256), np.float32)
+atexit.register(kernels.matmul, x, x.T)  # and workers look for more when it ends
+kernels.matmul(x, x.T)
 threads.spread(lambda a, b: None, 2)
 slow = lambda a, b: time.sleep(10_000)
 threading.Thread(target=threads.spread, args=(slow, 2), daemon=True).start()

@@ -1,5 +1,6 @@
 """Scan: a compiled loop is the steps run one by one, in everything that can be asked of it."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -607,6 +608,34 @@ def test_I13_other_numbers_and_lengths_compile_nothing(made):
     assert made["functions"] == counts["functions"]  # the sizes are words in the text
 
 
+def test_I14_other_layouts_of_what_a_loop_is_given_make_no_other_loop(made):
+    x, h, w = numbers(0, 5, B, H), numbers(1, B, H), numbers(2, H, H)
+    step = lambda x, h: tg.tanh(x + h @ matrix)
+    answers = set()
+    for turned in LAYOUTS.values():
+        xs, carry, matrix = [tg.tensor(turned(y)) for y in (x, h, w)]
+        answers.add(tg.scan(step, carry, xs)[0].data.tobytes())
+        matrix = tg.tensor(w.T).T
+        answers.add(tg.scan(step, turned(h), turned(x))[0].data.tobytes())
+    assert made["programs"] == len(answers) == 1
+
+
+def frozen(x):
+    x = x.copy()
+    x.flags.writeable = False
+    return x
+
+
+LAYOUTS = {
+    "packed": np.copy, "Fortran": np.asfortranarray, "read-only": frozen,
+    "turned": lambda x: np.ascontiguousarray(x.T).T,
+    "strided": lambda x: np.repeat(x, 2, axis=-1)[..., ::2],
+    "backwards": lambda x: np.ascontiguousarray(x[::-1])[::-1],
+    "misaligned": lambda x: np.frombuffer(b"." + x.tobytes(), offset=1).reshape(x.shape),
+    "big-endian": lambda x: x.astype(">f8"),
+}  # fmt: skip
+
+
 def test_training_and_use():
     class Shrunk(nn.Cell):
         inputs, hidden, dtype = H, H, np.float64
@@ -1043,6 +1072,51 @@ def test_I10_interrupted():
     child.send_signal(signal.SIGINT)
     out, _ = child.communicate()
     assert out.split() == ["True", "True"]
+
+
+@pytest.mark.compiled
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="alarms")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # see below
+def test_I10_I11_an_alarm_at_any_moment_leaves_nothing_behind(split):
+    """In whatever line, or while workers run: the next call gives the same bits.
+
+    Where Python lets no error out, as of what is called when an array is freed, it says so.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        pytest.skip("signals come to the main thread")
+    cell, xs = nn.RNN(16, 16, dtype=np.float64, rng=0), numbers(0, 40, 16, 16)
+
+    class Alarm(Exception):
+        pass
+
+    def ring(*_):
+        raise Alarm
+
+    def quiet():
+        with contextlib.suppress(Alarm):
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            return
+        quiet()
+
+    expected, times, rung = gradients(cell, xs, 1), np.random.default_rng(0), 0
+    before = signal.signal(signal.SIGALRM, ring)
+    try:
+        for seconds in times.uniform(1e-5, 4e-3, 100):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, seconds)
+                for _ in range(3):
+                    gradients(cell, xs, 1)
+            except Alarm:
+                rung += 1
+            quiet()
+            for x, y in zip(gradients(cell, xs, 1), expected, strict=True):
+                assert np.array_equal(x, y)
+    finally:
+        quiet()
+        signal.signal(signal.SIGALRM, before)
+    assert rung > 10
+    pool = kernels.threads._pool
+    assert sorted(map(id, pool.idle)) == sorted(map(id, pool.workers))
 
 
 def test_H04_a_million_steps_and_their_memory():

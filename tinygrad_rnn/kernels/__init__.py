@@ -66,6 +66,7 @@ _plains: dict[Any, Any] = {}
 _product = _loaded["product"]
 
 
+OLDEST = [0, 62]  # Numba
 _wanted = threading.local()
 
 
@@ -102,9 +103,7 @@ def compiles() -> bool:
 def _compiled(name: Any, dtype: np.dtype[Any]) -> Any:
     if not compiles():
         return None
-    import numba
-
-    real = numba.from_dtype(dtype)
+    real = _numba().from_dtype(dtype)
     if name == "product":
         from . import matrices
 
@@ -120,6 +119,21 @@ def _compiled(name: Any, dtype: np.dtype[Any]) -> Any:
     from . import rows
 
     return rows.kernel(name, real)
+
+
+def _numba() -> Any:
+    """Numba, or an ImportError that says how to do without."""
+    try:
+        import numba
+
+        if [*map(int, numba.__version__.split(".")[:2])] < OLDEST:
+            raise ImportError(f"it is too old: expected 0.62 or newer, got {numba.__version__}")
+    except (ImportError, OSError) as error:  # of its own, or of its LLVM
+        raise ImportError(
+            "tinygrad_rnn: Numba is installed and cannot be used. Install another one (pip install "
+            f"--upgrade numba), or do without, slower: NUMBA_DISABLE_JIT=1. It says: {error}"
+        ) from error
+    return numba
 
 
 def _plain(name: Any) -> Callable[..., Any]:
