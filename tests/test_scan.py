@@ -1076,12 +1076,8 @@ def test_I10_interrupted():
 
 @pytest.mark.compiled
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="alarms")
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # see below
 def test_I10_I11_an_alarm_at_any_moment_leaves_nothing_behind(split):
-    """In whatever line, or while workers run: the next call gives the same bits.
-
-    Where Python lets no error out, as of what is called when an array is freed, it says so.
-    """
+    """In whatever line, or while workers run: it is raised, and the next call has the same bits."""
     if threading.current_thread() is not threading.main_thread():
         pytest.skip("signals come to the main thread")
     cell, xs = nn.RNN(16, 16, dtype=np.float64, rng=0), numbers(0, 40, 16, 16)

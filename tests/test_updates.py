@@ -3,6 +3,7 @@
 import copy
 import math
 import pickle
+import sys
 
 import numpy as np
 import pytest
@@ -203,9 +204,25 @@ def test_spare_memory_is_given_back():
     spare((SMALL, 3), np.float32)
     for _ in range(PATIENCE * 2):
         spare((SMALL, 2), np.float32)
-    assert [*spare.idle] == [SMALL * 8] and len(spare.lent) == 1
+    idle = lambda: {size for size, entries in spare.idle.items() if entries}
+    assert idle() == {SMALL * 8} and len(spare.lent) == 2  # that, and x
     del x
-    assert {*spare.idle} == {SMALL * 4, SMALL * 8} and not spare.lent
+    assert idle() == {SMALL * 4, SMALL * 8} and len(spare.lent) == 2
+    for _ in range(PATIENCE * 2):
+        spare((SMALL, 2), np.float32)
+    assert idle() == {SMALL * 8} and len(spare.lent) == 1
+
+
+def test_I10_nothing_of_python_runs_where_an_interrupt_would_be_lost():
+    """What is called when an array goes lets no error out, Ctrl-C neither."""
+    spare = Spare()
+    x = spare((SMALL, 2), np.float32)
+    (lent,) = spare.lent.values()
+    called = []
+    sys.setprofile(lambda frame, event, _: called.append(event))
+    del x
+    sys.setprofile(None)
+    assert [*spare.idle[SMALL * 8]] == [lent] and "call" not in called
 
 
 @pytest.mark.parametrize("rule", [optim.SGD, optim.RMSprop, optim.Adam, optim.AdamW])

@@ -13,10 +13,19 @@ from typing import Any, TypeAlias
 import numpy as np
 
 Array: TypeAlias = np.ndarray[Any, Any]
-Idle: TypeAlias = "deque[tuple[int, memoryview]]"  # when it came back, and what
 SMALL = 1 << 14  # bytes; below it fresh memory is cheap
 LARGE = 1 << 28  # bytes; above it, memory is too much to keep
 PATIENCE = 1000  # requests after which memory that nobody asked for again is given back
+
+
+class Lent(weakref.ref[Array]):
+    """Tells when nobody holds an array any more, and keeps its memory; when it was asked for.
+
+    What it calls then must not be Python: a Ctrl-C that comes there would be lost.
+    """
+
+    memory: memoryview | None = None
+    when = 0
 
 
 class Spare:
@@ -27,8 +36,8 @@ class Spare:
     """
 
     def __init__(self) -> None:
-        self.idle: defaultdict[int, Idle] = defaultdict(deque)  # by bytes, the latest last
-        self.lent: dict[int, Any] = {}  # what tells when nobody holds it any more
+        self.idle: defaultdict[int, deque[Lent]] = defaultdict(deque)  # by bytes, the latest last
+        self.lent: dict[int, Lent] = {}  # by memory, idle or not
         self.requests = 0
 
     def __call__(self, shape: tuple[int, ...], dtype: Any) -> Array:
@@ -50,13 +59,17 @@ class Spare:
         self.requests += 1
         if self.requests % PATIENCE == 0:
             self.give_back()
+        idle = self.idle[size]
         try:
-            memory = self.idle[size].pop()[1]  # one step, which no other thread comes between
+            memory = idle.pop().memory  # one step, which no other thread comes between
         except IndexError:
+            memory = None
+        if memory is None:
             memory = _aligned(size)
         # the base of every view of it is this array, since a memoryview is none
         whole = np.frombuffer(memory, dtype, math.prod(shape))
-        self.lent[id(memory)] = weakref.ref(whole, partial(self._returned, memory))
+        self.lent[id(memory)] = lent = Lent(whole, idle.append)
+        lent.memory, lent.when = memory, self.requests
         return whole.reshape(shape)
 
     def zeros(self, size: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
@@ -65,19 +78,13 @@ class Spare:
         array.fill(0)
         return array
 
-    def _returned(self, memory: memoryview, _: Any) -> None:
-        del self.lent[id(memory)]
-        self.idle[memory.nbytes].append((self.requests, memory))
-
     def give_back(self) -> None:
         """Free what has not been asked for lately."""
         early = self.requests - PATIENCE
-        for size, entries in list(self.idle.items()):
+        for entries in list(self.idle.values()):
             with suppress(IndexError):  # another thread was sooner
-                while entries and entries[0][0] <= early:
-                    entries.popleft()
-            if not entries:
-                self.idle.pop(size, None)
+                while entries and entries[0].when <= early:
+                    self.lent.pop(id(entries.popleft().memory), None)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Spare, ()
