@@ -614,6 +614,24 @@ def test_keras_weights_go_into_layers_of_other_conventions(kind, after, to):
     assert keras_run(kind, again, READ[:, 0], after) == pytest.approx(expected, abs=1e-14)
 
 
+def test_J05_J06_states_of_what_are_no_arrays_by_name_are_refused():
+    state = torch_state("GRU")
+    for wrong in (None, [1], {1: np.ones(2)}, state | {7: np.ones(2)}):
+        with pytest.raises(TypeError, match="from_torch: state: expected arrays by name, got "):
+            io.from_torch(wrong)
+    for wrong in (None, "kernel", {"kernel": np.ones(2)}, np.ones(2)):
+        with pytest.raises(TypeError, match="from_keras: layers: expected lists of arrays"):
+            io.from_keras(wrong)
+    masked = {name: np.ma.masked_array(x, mask=x > 0) for name, x in state.items()}
+    with pytest.raises(ValueError, match=r"nothing was loaded.*'weight_hh_l0' is a masked array"):
+        io.from_torch(masked)
+    layer = nn.Linear(2, 2, rng=0)
+    before = layer.W.data.copy()
+    with pytest.raises(ValueError, match="nothing was loaded: 'W' is a masked array"):
+        layer.load_state_dict({"W": np.ma.masked_array(np.ones((2, 2))), "b": np.ones(2)})
+    assert np.array_equal(layer.W.data, before)
+
+
 def test_J05_keras_weights_that_do_not_fit_are_refused_together():
     weights = keras_weights("LSTM")
     layer = filled(io.from_keras(weights))

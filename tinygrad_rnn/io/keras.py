@@ -41,6 +41,11 @@ def from_keras(*layers: Sequence[Any], convention: str | None = None, **how: Any
     how, merge, around = foreign.divided(how)
     how = {word: _meant(word, given) for word, given in how.items()}
     for weights in layers:
+        if not isinstance(weights, list | tuple):
+            raise TypeError(
+                "from_keras: layers: expected lists of arrays, one for each layer, as its "
+                f"get_weights() gives, got {type(weights).__name__}"
+            )
         arrays = [np.asarray(array) for array in weights]
         if len(arrays) not in (2, 3, 4, 6):
             raise ValueError(

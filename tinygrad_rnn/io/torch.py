@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
+from reprlib import repr as short
 from typing import Any
 
 import numpy as np
@@ -106,9 +107,9 @@ def _places(cells: Mapping[tuple[int, int], Any]) -> Iterator[Place]:
 
 
 def _without(prefix: str, who: str, state: Any) -> dict[str, Any]:
-    if not isinstance(state, Mapping):
+    if not isinstance(state, Mapping) or not all(isinstance(name, str) for name in state):
         raise TypeError(
-            f"{who}: state: expected arrays by name, got {type(state).__name__}; "
+            f"{who}: state: expected arrays by name, got {type(state).__name__} {short(state)}; "
             "tg.io.arrays(path) reads them from a file"
         )
     if prefix and any(name.startswith(prefix + ".") for name in state):

@@ -264,10 +264,12 @@ def misfits(
     wrong = [f"missing {name!r}" for name in expected if strict and name not in given]
     wrong += [f"unexpected {name!r}" for name in given if strict and name not in expected]
     for name, like in expected.items():
-        array = np.asarray(given[name]) if name in given else like
+        array = np.asanyarray(given[name]) if name in given else like
         if array.shape != like.shape or array.dtype.kind != like.dtype.kind:
             wanted = f"{kind or like.dtype}{list(like.shape)}"
             wrong.append(f"{name!r} is {array.dtype}{list(array.shape)}, expected {wanted}")
+        elif isinstance(array, np.ma.MaskedArray):
+            wrong.append(f"{name!r} is a masked array, whose mask would be lost: fill it")
     return wrong
 
 
