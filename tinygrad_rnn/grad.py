@@ -282,6 +282,8 @@ def _unfit(g: Any, x: Tensor, source: Tensor | None) -> ValueError:
 
 
 def _seed(y: Tensor, cotangent: Operand | None, who: str) -> Tensor:
+    if mode.trace is not None:
+        mode.trace.written_down()
     if not y.tracked:
         raise RuntimeError(
             f"{who}: {describe(y)} does not require gradients: nothing it came from was made with "

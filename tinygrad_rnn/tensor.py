@@ -176,9 +176,10 @@ def leaked(x: Tensor | None = None) -> Untraceable:
     """What is said of a tensor that was kept from inside a step, and is used."""
     word = "a tensor" if x is None else describe(x)
     return Untraceable(
-        f"{word} was kept from inside a step of tg.scan or a layer, which is run on tensors "
-        "without numbers: it has none. Return it from the step as an output, after the new carry "
-        "(or name it with nn.gates and ask for return_gates=True), or run with unroll=True."
+        f"{word} was kept from inside a step of tg.scan or a layer, or a function under vmap, "
+        "which is run on tensors without numbers: it has none. Return it from the step as an "
+        "output, after the new carry (or name it with nn.gates and ask for return_gates=True), or "
+        "run with unroll=True; return it from the function."
     )
 
 
@@ -187,13 +188,14 @@ def seen(x: Tensor, wish: str) -> Any:
     if x._array.__class__ is Outline:
         if not mode.trace:
             raise leaked(x)
-        raise Untraceable(
-            f"scan: the step {wish} {describe(x)}, at {caller()}. The loop is compiled before "
-            "there are numbers. Choose with tg.where(condition, x, y), take rows of a table with "
-            "tg.embedding(table, i), give what changes with time as xs, or run the steps one by "
-            "one with unroll=True."
-        )
+        raise mode.trace.unseen(x, wish)
     return x._array
+
+
+def every(x: Value) -> Any:
+    """The numbers of a tensor, under vmap of all examples; None while there are none yet."""
+    array = getattr(x, "_array", x)
+    return mode.trace and mode.trace.every(x) if array.__class__ is Outline else array
 
 
 SLOTS = (

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..op import Op
 from ..tensor import Outline, Tensor, _births, _Switch, mode
-from .trace import Call, Trace, detached, entry, outlined, specification
+from .trace import Blank, Call, Trace, detached, entry, outlined, specification
 
 
 class Past:
@@ -52,7 +52,7 @@ def alike(call: Call, attrs: dict[str, Any]) -> bool:
     return same and all([known.get(name, Outline) is x for name, x in attrs.items()])
 
 
-class Again:
+class Again(Blank):
     """What a `Trace` is, of a step that was seen before, for as long as it does the same.
 
     Its tensors are those of the last time, so nothing is made. If it does something else, what it

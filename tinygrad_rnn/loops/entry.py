@@ -155,6 +155,9 @@ def fold(
     """
     state, inputs, steps = _given("scan", carry, xs, length)
     every = interval(checkpoint, steps)
+    if hasattr(mode.trace, "fold"):  # of many examples at once
+        how = {"reverse": reverse, "checkpoint": checkpoint, "unrolled": unrolled, "names": names}
+        return mode.trace.fold(step, state, inputs, steps, roots, ends, **how)  # type: ignore[no-any-return]
     written = unrolled or (mode.trace and not mode.trace.loops)
     if not (written or not steps or _inert(state, inputs)):
         machine = _machine()

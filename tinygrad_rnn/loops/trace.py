@@ -59,7 +59,27 @@ class Call(NamedTuple):
         return self._replace(inputs=[twins[x] for x in self.inputs], answer=answer)
 
 
-class Trace:
+class Blank:
+    """What is said of the tensors in a step, which have no numbers yet."""
+
+    def fixed(self, x: Tensor) -> bool:
+        """Whether it is the same at all steps."""
+        return x._array.__class__ is not Outline
+
+    def every(self, x: Tensor) -> None:
+        """Its numbers."""
+
+    def unseen(self, x: Tensor, wish: str) -> Untraceable:
+        """What a step is told that wants to see them."""
+        return Untraceable(
+            f"scan: the step {wish} {describe(x)}, at {caller()}. The loop is compiled before "
+            "there are numbers. Choose with tg.where(condition, x, y), take rows of a table with "
+            "tg.embedding(table, i), give what changes with time as xs, or run the steps one by "
+            "one with unroll=True."
+        )
+
+
+class Trace(Blank):
     """What a step does, in the order it does it, found by running it on outlines of arrays.
 
     `nodes` are the ops, as tensors without numbers; `captured` what they read from outside: weights

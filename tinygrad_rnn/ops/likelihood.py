@@ -11,8 +11,8 @@ from ..limits import number
 from ..op import function, primitive
 from ..tensor import Operand, Tensor, Value
 from . import reduce
-from .arithmetic import astype, equal, exp, log, not_equal, softplus, where
-from .loss import MEAN, as_tensor, check_reduction, flags_of, guess, numbers, pair, reduced
+from .arithmetic import astype, equal, exp, log, maximum, not_equal, softplus, where
+from .loss import MEAN, as_tensor, check_reduction, everything, flags_of, guess, pair, reduced
 from .reduce import log_softmax, softmax
 from .shape import check_index, embedding, reshape
 
@@ -139,7 +139,7 @@ def nll_loss(
 
 def _classified(
     who: str, scores: Operand, target: Operand, mask: Any, ignore_index: int, reduction: str
-) -> tuple[Tensor, Tensor, np.ndarray]:
+) -> tuple[Tensor, Tensor, Tensor]:
     """Scores as rows, a class for each, `ignore_index` where none counts, and where one does."""
     word = "logits" if who == "cross_entropy" else "log_probs"
     scores, target = as_tensor(who, word, scores), as_tensor(who, "target", target)
@@ -151,23 +151,25 @@ def _classified(
             f"{scores.shape} (class last), got {target.shape}."
             + (one_hot or guess("target", target.shape, scores.shape[:-1]))
         )
-    indices = numbers(who, "target", target)
-    if indices.dtype.kind not in "iu":
+    seen = everything(who, "target", target)
+    if seen.dtype.kind not in "iu":
         raise TypeError(f"{who}: target: expected class indices (integers), got {target.dtype}")
+    indices: Value = seen if seen is target._array else target  # under vmap those of one example
     counted = indices != ignore_index
     if mask is not None:
-        counted = counted & numbers(who, "mask", flags_of(who, mask, target.shape))
+        counted = where(flags_of(who, mask, target.shape), counted, False)
     try:
-        check_index("target", indices[counted], scores.shape[-1], ValueError)
+        check_index("target", seen[everything(who, "mask", counted)], scores.shape[-1], ValueError)
     except ValueError as error:
         raise ValueError(f"{who}: {error} (or ignore_index={ignore_index})") from None
-    indices = np.where(counted, indices.astype(np.int64, copy=False), ignore_index)
-    rows = scores if scores.ndim == 2 else reshape(scores, shape=(indices.size, scores.shape[-1]))
-    return rows, Tensor(indices.reshape(-1), name="target"), counted.reshape(-1)
+    classes = as_tensor(who, "", where(counted, indices.astype(np.int64), ignore_index).reshape(-1))
+    classes.name = "target"
+    rows = scores if scores.ndim == 2 else reshape(scores, shape=(target.size, scores.shape[-1]))
+    return rows, classes, counted.reshape(-1)
 
 
 def _weighed(
-    who: str, weight: Any, rows: Tensor, classes: Tensor, counted: np.ndarray
+    who: str, weight: Any, rows: Tensor, classes: Tensor, counted: Tensor
 ) -> tuple[Any, Tensor | None]:
     """The weights of the classes, and what each row counts by them."""
     if weight is None:
@@ -175,19 +177,18 @@ def _weighed(
     weight = weight if isinstance(weight, Tensor) else Tensor(weight, dtype=rows.dtype)
     if weight.shape != rows.shape[1:]:
         raise ValueError(f"{who}: weight: expected shape {rows.shape[1:]}, got {weight.shape}")
-    share = embedding(weight, np.where(counted, classes.data, 0))
+    share = embedding(weight, where(counted, classes, 0))
     return weight, where(counted, share, 0)
 
 
 def _classes_reduced(
-    losses: Tensor, share: Tensor | None, counted: np.ndarray, shape: Any, reduction: str
+    losses: Tensor, share: Tensor | None, counted: Tensor, shape: Any, reduction: str
 ) -> Tensor:
     if reduction == "none":
         return losses.reshape(shape)
-    whole: Any = float(max(1, counted.sum()))
+    whole = maximum(counted.sum(), 1).astype(losses.dtype)
     if share is not None and reduction == MEAN:
-        total = share.sum()
-        whole = where(equal(total, 0), 1, total)
+        whole = where(equal(total := share.sum(), 0), 1, total)
     return losses.sum() / whole if reduction == MEAN else losses.sum()
 
 
@@ -247,11 +248,11 @@ def _chances(who: str, target: Tensor, like: Tensor) -> Value:
 
 
 def _check_chances(who: str, word: str, x: Tensor, hint: str) -> None:
-    array = numbers(who, word, x)
+    array = everything(who, word, x)
     if not np.all((array >= 0) & (array <= 1)):
-        low, high = array.min(), array.max()
         raise ValueError(
-            f"{who}: {word}: expected numbers from 0 to 1, got values from {low} to {high}.{hint}"
+            f"{who}: {word}: expected numbers from 0 to 1, got values from {array.min()} to "
+            f"{array.max()}.{hint}"
         )
 
 

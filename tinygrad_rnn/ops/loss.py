@@ -7,7 +7,7 @@ import numpy as np
 from ..lengths import plain
 from ..limits import number, one_of
 from ..op import function
-from ..tensor import Operand, Outline, Tensor, Untraceable, Value
+from ..tensor import Operand, Tensor, Untraceable, Value, every
 from .arithmetic import abs, astype, less_equal, maximum, where
 from .reduce import mean
 from .reduce import sum as total
@@ -96,15 +96,20 @@ def as_tensor(who: str, word: str, x: Operand) -> Tensor:
     return x if isinstance(x, Tensor) else Tensor(plain(who, word, x))
 
 
-def numbers(who: str, word: str, x: Operand) -> np.ndarray:
-    """The numbers of what a loss has to look at, which it cannot in the step of a loop."""
-    x = as_tensor(who, word, x)
-    if x._array.__class__ is Outline:
+def everything(who: str, word: str, x: Tensor) -> np.ndarray:
+    """All numbers of what a loss has to look at, which it cannot in the step of a loop."""
+    if (array := every(x)) is None:
         raise Untraceable(
             f"{who}: {word}: a step of a scan is compiled before there are numbers to look at. "
             "Return the prediction as an output of the step, and take the loss after the scan, "
             "of all times at once; or run the steps one by one with unroll=True."
         )
+    return array  # type: ignore[no-any-return]
+
+
+def numbers(who: str, word: str, x: Operand) -> np.ndarray:
+    """The numbers of what a loss computes with; refused under vmap, where there are others."""
+    everything(who, word, x := as_tensor(who, word, x))
     return x.data
 
 

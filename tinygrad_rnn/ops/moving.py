@@ -7,7 +7,7 @@ import numpy as np
 
 from ..limits import axes_of, axis_of, whole
 from ..op import function, operand
-from ..tensor import Axis, Outline, Value, as_array
+from ..tensor import Axis, Value, as_array, every
 from .arithmetic import add, astype, equal, where
 from .shape import (
     ARRAY,
@@ -327,6 +327,6 @@ def one_hot(index: Value, num_classes: int = -1, dtype: Any = np.int64) -> Value
     index = operand(index) if np.size(index) else as_array(index, np.int64)
     if num_classes < 0:
         num_classes = int(as_array(index).max(initial=-1)) + 1
-    if getattr(index, "_array", None).__class__ is not Outline:
-        check_index("one_hot: index", as_array(index), num_classes, ValueError)
+    if (numbers := every(index)) is not None:
+        check_index("one_hot: index", numbers, num_classes, ValueError)
     return astype(equal(expand_dims(index, -1), np.arange(num_classes)), dtype=dtype)

@@ -308,14 +308,9 @@ def parsed(index: Any) -> tuple[tuple[Any, ...], list[Value]]:
     return tuple(plain), arrays
 
 
-def _is_given(i: Any) -> bool:
-    """Whether an index is integers that a step is given, whose numbers are not there yet."""
-    return isinstance(i, Tensor) and i._array.__class__ is Outline and i.dtype.kind in "iu"
-
-
 def _places(i: Any) -> Value:
     """An index that is no number or slice, as an array or a tensor of integers or bools."""
-    array = i if _is_given(i) else as_array(i)
+    array = i if getattr(i, "_array", i).__class__ is Outline and i.dtype != bool else as_array(i)
     if isinstance(i, list | tuple) and not array.size:
         array = array.astype(np.int64)
     if array.dtype.kind not in "iub":

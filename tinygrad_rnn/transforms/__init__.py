@@ -1,4 +1,4 @@
-"""What differentiates functions: gradients, products, matrices; and what saves memory.
+"""What differentiates functions, what does them to many examples, and what saves memory.
 
 They nest in any order, go through layers and compiled loops, and take tensors in lists, tuples,
 dicts and modules. `tg.grad(y, xs)` differentiates a tensor that is there already.
@@ -6,8 +6,9 @@ dicts and modules. `tg.grad(y, xs)` differentiates a tensor that is there alread
 
 from .checkpoint import checkpoint
 from .functions import grad, hessian, hvp, jacobian, jvp, linearize, value_and_grad, vjp
+from .vmap import vmap
 
 __all__ = [
     "checkpoint", "grad", "hessian", "hvp", "jacobian", "jvp", "linearize", "value_and_grad",
-    "vjp",
+    "vjp", "vmap",
 ]  # fmt: skip

@@ -12,17 +12,17 @@ from ..grad import pullback
 from ..ops import reshape, stack
 from ..randomness import noted
 from ..tensor import Tensor, _births, _Switch, detach, mode, owned, recording
+from .batch import Passage, batches, behind, ground, grounded, kept, lifted, own, raised
 from .checkpoint import recalled
 from .containers import built, floats, function, got, leaves, matched
-from .tangents import as_tensor, nothing, older, pushed, renewed
+from .tangents import as_tensor, nothing, older, pushed
 
 F = Callable[..., Any]
 Argnums = int | Sequence[int]
 
 
-def kept() -> bool:
-    """Whether a transform records what it does: inside another one, or in a step of a scan."""
-    return mode.trace is not None or (mode.recording and mode.within)
+def _is_float(x: Any) -> bool:
+    return isinstance(x, Tensor) and x.dtype.kind == "f"
 
 
 class Evaluation:
@@ -37,30 +37,46 @@ class Evaluation:
         words: dict[str, Any],
     ):  # fmt: skip
         function(who, f)
-        if mode.trace:
-            mode.trace.written_down()
-        self.who, self.has_aux, args = who, has_aux, list(given)
-        self.given, self.xs = list[Tensor](), list[Tensor]()
-        self.began = next(_births)
+        with ground():
+            if mode.trace:
+                mode.trace.written_down()
+        self.who, self.has_aux, args = who, has_aux, [*given]
+        self.given, fresh = list[Tensor](), list[Tensor]()
+        self.began, self.keys = next(_births), [batch.key for batch in batches()]
         for k in places:
             inside = [floats(who, where, x) for where, x in leaves(given[k], f"argument {k}")]
-            with recording(kept()):
-                args[k] = built(given[k], map(renewed, inside), lambda module, _: module)
-            self.given += inside
-            self.xs += [x for _, x in leaves(args[k])]
+            fresh += map(own, inside)
+            part = iter(fresh[len(fresh) - len(inside) :])
+            args[k] = built(given[k], part, lambda module, _: module)
+            self.given += map(behind, inside)
         self.like = [args[k] for k in places]
         if len({*self.xs}) != len(self.xs):
             raise ValueError(f"{who}: the same parameters stand twice in what it differentiates by")
-        with _Switch(recording=True, within=True), noted() as self.draws:
-            out = f(*args, **words)
         self.aux = None
-        if has_aux:
-            if not isinstance(out, tuple) or len(out) != 2:
-                raise TypeError(f"{who}: has_aux: expected f to return (result, aux), {got(out)}")
-            out, self.aux = out
-        self.result = out
-        self.ys = [self._checked(where, y) for where, y in leaves(out, "its result")]
-        self.outside = older(self.ys, self.began)
+        with _Switch(recording=True, within=True), lifted(self.xs, fresh) as self.ends:
+            with noted() as self.draws:
+                out = f(*args, **words)
+            if has_aux:
+                if not isinstance(out, tuple) or len(out) != 2:
+                    raise TypeError(
+                        f"{who}: has_aux: expected f to return (result, aux), {got(out)}"
+                    )
+                out, self.aux = out
+            self.result = out
+            self.wholes = [
+                grounded(self._checked(where, y)) for where, y in leaves(out, "its result")
+            ]
+        self.outside = older(self.wholes, self.began)
+
+    @property
+    def xs(self) -> list[Tensor]:
+        """What it is differentiated by."""
+        return [x for _, x in leaves(self.like)]
+
+    @property
+    def ys(self) -> list[Tensor]:
+        """The tensors in its result."""
+        return [y for _, y in leaves(self.result)]
 
     def _checked(self, where: str, y: Any) -> Tensor:
         if not isinstance(y, Tensor) or y.dtype.kind != "f":
@@ -83,22 +99,29 @@ class Evaluation:
         self, gs: Sequence[Tensor | None], again: bool = True, ys: Sequence[Tensor] | None = None
     ) -> list[Tensor]:
         """The cotangents of what it is differentiated by; the graph is kept if it is used again."""
-        keep, until = kept(), self.outside if ys is None else older(ys, self.began)
-        ys = self.ys if ys is None else ys
-        pairs = [(y, g) for y, g in zip(ys, gs, strict=True) if g is not None]
-        found = pullback(
-            [y for y, _ in pairs], [g if keep else g._array for _, g in pairs], self.xs,
-            until=until, create_graph=keep, retain_graph=keep or again,
-        )  # fmt: skip
-        with recording(keep):
-            return [as_tensor(found[x] if x in found else nothing(x)) for x in self.xs]
+        way = Passage(self.keys)
+        wholes = self.wholes if ys is None else [*map(grounded, ys)]
+        until = self.outside if ys is None else older(wholes, self.began)
+        pairs = [(y, way.down(g)) for y, g in zip(wholes, gs, strict=True) if g is not None]
+        keep = kept() or bool(way.more)
+        with way.on():
+            found = pullback(
+                [y for y, _ in pairs], [g if keep else g._array for _, g in pairs], self.ends,
+                until=until, create_graph=keep, retain_graph=keep or again,
+            )  # fmt: skip
+            with recording(keep):
+                pulled = [as_tensor(found[x] if x in found else nothing(x)) for x in self.ends]
+        return [way.up(x) for x in pulled]
 
     def push(self, vs: Sequence[Tensor | None]) -> list[Tensor]:
         """The tangents of the results; None stands for what does not move."""
-        pairs = zip(self.xs, vs, strict=True)
+        way = Passage(self.keys)
         with recording(kept()):
-            seeds = {x: v for x, v in pairs if v is not None}
-            return pushed(self.ys, seeds, self.outside)
+            pairs = zip(self.ends, vs, strict=True)
+            seeds = {x: way.down(v) for x, v in pairs if v is not None}
+            with way.on():
+                moved = pushed(self.wholes, seeds, self.outside)
+            return [way.up(v) for v in moved]
 
     def ways(self, tangents: Any) -> list[Tensor]:
         """A tangent of each tensor that it is differentiated by."""
@@ -124,11 +147,23 @@ class Evaluation:
 
         Where somebody outside waits for gradients of that, all is done again when they come by.
         """
-        read = {x for x in (*self.outside, *self.given, *more) if x.tracked}
+        read = {x for x in (*self.outside, *self.given, *map(behind, more)) if x.tracked}
         if kept() or not mode.recording or not read:
             return found
-        made = {x for _, x in leaves(found) if isinstance(x, Tensor) and x.dtype.kind == "f"}
-        return recalled(found, made, read, again, self.draws, True)
+        trace = mode.trace
+
+        def below(found: Callable[[], Any]) -> Any:
+            with _Switch(trace=trace):
+                out = found()
+                inside = [grounded(x) if _is_float(x) else x for _, x in leaves(out)]
+                return built(out, iter(inside), lambda module, _: module)
+
+        found = below(lambda: found)
+        made = {x for _, x in leaves(found) if _is_float(x)}
+        with ground():
+            found = recalled(found, made, read, lambda: below(again), self.draws, True)
+        inside = [raised(x) if _is_float(x) else x for _, x in leaves(found)]
+        return built(found, iter(inside), lambda module, _: module)
 
 
 # -- reverse mode --------------------------------------------------------------------------------

@@ -15,10 +15,11 @@ import numpy as np
 from ..grad import _fitted, _stale, pullback
 from ..loops import Ends, fold
 from ..loops.scanned import check_surroundings, scanned
-from ..loops.trace import Trace
+from ..loops.trace import Step, Trace
 from ..op import Op, Parts, pick, place
-from ..ops import astype, broadcast_to, reshape, where
+from ..ops import astype, broadcast_to, where
 from ..tensor import Tensor, Untraceable, history, mode, owned, recording
+from .batch import batches, ground, grounded, own, raised
 
 Tangents = dict[Tensor, Any]  # arrays; tensors while history is being recorded; of tuples, Parts
 
@@ -52,13 +53,6 @@ def refuse_changed(nodes: Iterable[Tensor]) -> None:
     for y in nodes:
         if changed := [x for x in y.inputs if x.born > y.born]:
             raise _stale(changed[0], y)
-
-
-def renewed(x: Tensor) -> Tensor:
-    """The same numbers as a tensor that histories lead to, a leaf if nothing is recorded."""
-    y: Tensor = reshape(x, shape=x.shape)
-    y.tracked = True
-    return y
 
 
 def as_tensor(v: Any) -> Tensor:
@@ -186,16 +180,15 @@ def _of_loop(y: Tensor, found: Tangents) -> Any:
 
     def both(*given: Tensor) -> list[Tensor]:
         """The step, and how its results move with what it is given."""
-        if mode.trace:
-            mode.trace.written_down()
-        given = given if mode.trace else tuple(map(renewed, given))
+        batched = bool(batches())
+        given = given if mode.trace and not batched else tuple(map(own, given))
         x, dx = given[:count], given[count : count + len(led)]
         h, dh = given[count + len(led) :][:held], given[count + len(led) + held :]
+        inside = [own(c) if batched and c in fixed else c for c in captured]
         seeds = {x[k]: v for k, v in zip(led, dx, strict=True)}
         seeds |= {h[k]: v for k, v in zip(states, dh, strict=True)}
-        with recording(True):
-            results = step.run([*x, *h, *captured])
-        slopes = pushed([results[k] for k in moving], fixed | seeds, {*x, *h, *captured})
+        seeds |= {i: fixed[c] for i, c in zip(inside, captured, strict=True) if c in fixed}
+        results, slopes = _slopes(step, [*x, *h, *inside], seeds, moving)
         new, more = results[:held], results[held:]
         return [*new, *slopes[: len(states)], *more, *slopes[len(states) :]]
 
@@ -212,3 +205,19 @@ def _of_loop(y: Tensor, found: Tangents) -> Any:
         ~k: v if mode.recording else v._array for k, v in zip(order, out, strict=True) if k < 0
     }
     return Parts(tangents)
+
+
+def _slopes(
+    step: Step, given: Sequence[Tensor], seeds: Tangents, moving: Sequence[int]
+) -> tuple[Sequence[Tensor], list[Tensor]]:
+    """What a step gives, and how some of that moves with what it is given."""
+    with ground():
+        if mode.trace:
+            mode.trace.written_down()
+    with recording(True):
+        results = step.run(given)
+        wholes = [grounded(results[k]) for k in moving]
+        down = {grounded(x): grounded(v) for x, v in seeds.items()}
+    with ground():
+        slopes = pushed(wholes, down, given)
+    return results, [*map(raised, slopes)]
