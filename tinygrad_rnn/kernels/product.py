@@ -1,7 +1,8 @@
 """Tiles of a matrix product, which stay in registers, and copies between any strides.
 
-C[i, j] is fma(A[i, k], B[k, j], ...) for k = 0, 1, 2, ... starting from zero, whatever the sizes,
-strides or path taken by those who use the tiles: a row's answer does not depend on its batch mates.
+C[i, j] is fma(A[i, k], B[k, j], ...) for k = 0, 1, 2, ... starting from zero, at each block of
+depth anew, and blocks are added up: whatever the sizes, strides or path taken by those who use the
+tiles, so that a row's answer does not depend on its batch mates.
 """
 
 from llvmlite import ir
@@ -82,13 +83,8 @@ def sum_up(block, height, width, a, a_row, a_k, b, b_k, b_next, c, c_row, depth,
     cells = [(r, v) for r in range(height) for v in range(width)]
     sums = {cell: room(builder, block.vector) for cell in cells}
     places = [builder.add(c, block.times(c_row, r)) for r in range(height)]
-    with builder.if_else(fresh) as (from_zero, from_c):
-        with from_zero:
-            for cell in cells:
-                builder.store(ir.Constant(block.vector, None), sums[cell])
-        with from_c:
-            for r, v in cells:
-                builder.store(block.load(block.offset(places[r], v)), sums[r, v])
+    for cell in cells:
+        builder.store(ir.Constant(block.vector, None), sums[cell])
     lines = [builder.add(a, block.times(a_row, r)) for r in range(height)]
     pairs = [builder.add(b, block.times(b_next, v // 2)) for v in range(width)]
     with loop(builder, I64(0), depth, I64(1)) as k:
@@ -109,6 +105,10 @@ def sum_up(block, height, width, a, a_row, a_k, b, b_k, b_next, c, c_row, depth,
             for r, x in enumerate(map(block.broadcast, rows)):
                 for v, column in enumerate(columns):
                     add(r, v, x, column)
+    with builder.if_then(builder.not_(fresh)):  # what is there comes last: small sums of many terms
+        for r, v in cells:  # are added up, and not each term to a sum that is large by now
+            old = block.load(block.offset(places[r], v))
+            builder.store(builder.fadd(old, builder.load(sums[r, v])), sums[r, v])
     for r, v in cells:
         block.store(builder.load(sums[r, v]), block.offset(places[r], v))
 
