@@ -123,20 +123,17 @@ def translations(update: bool) -> None:
     shutil.rmtree(templates, ignore_errors=True)
     sphinx("gettext", templates)
     first = set(json.loads((SOURCE / "first.json").read_text("utf-8")))
+    files = sorted((DOCS / "locale" / "zh_CN" / "LC_MESSAGES").rglob("*.po"))
+    every = [m for path in files for m in read_po(BytesIO(path.read_bytes()), locale="zh_CN")]
+    known = {m.id: m.string for m in every if m.id and m.string}  # said once for all pages
     for template in sorted(templates.rglob("*.pot")):
         name = template.relative_to(templates).with_suffix(".po")
         path = DOCS / "locale" / "zh_CN" / "LC_MESSAGES" / name
-        kept = (
-            read_po(BytesIO(path.read_bytes()), locale="zh_CN")
-            if path.exists()
-            else Catalog("zh_CN")
-        )
         found = Catalog("zh_CN")
         for message in read_po(BytesIO(template.read_bytes())):
             wanted = name.parts[0] != "reference" or message.id in first
             if message.id and spoken(message.id) and name.parts[0] != "code" and wanted:
-                known = kept.get(message.id)
-                found.add(message.id, known.string if known and not known.fuzzy else "")
+                found.add(message.id, known.get(message.id, ""))
         missing += [(name, m.id) for m in found if m.id and not m.string]
         if update and len(found):
             path.parent.mkdir(parents=True, exist_ok=True)

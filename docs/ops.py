@@ -4,6 +4,7 @@ import inspect
 import re
 
 import numpy as np
+from reference import escaped
 
 from tinygrad_rnn import ops
 
@@ -26,12 +27,11 @@ def row(name):
     plain = [p.replace(annotation=p.empty) for p in signature.parameters.values()]
     given = str(signature.replace(parameters=plain, return_annotation=signature.empty))
     given = re.sub(r"<class '(?:\w+\.)?(\w+)'>", r"\1", given)
-    said = " ".join(f.__doc__.split("\n\n")[0].split()).removeprefix("Return ").removeprefix("The ")
+    said = " ".join(escaped((inspect.getdoc(f) or "").split("\n\n")[0]).split())
     method = f.declared.method
     spelled = [f".{name}"] if method is True else [f".{m}" for m in method or () if m[:2] != "__"]
     theirs = [n for n in (name, *f.declared.numpy) if hasattr(np, n)]
     numpy = ", ".join(f"np.{n}" for n in theirs)
-    said = said.replace("|", "\\|")
     return f"| `{name}{given}` | {said} | {', '.join(spelled)} | {numpy} |"
 
 
@@ -42,7 +42,7 @@ def text():
         title = module.__doc__.split("\n")[0].rstrip(".:")
         file = module.__name__.split(".")[-1] + ".py"
         parts += [f"\n## {title}\n", f"In [`{file}`](../tinygrad_rnn/ops/{file}).\n"]
-        parts += ["| op | returns | method | NumPy |", "|---|---|---|---|"]
+        parts += ["| op | what it does | method | NumPy |", "|---|---|---|---|"]
         parts += map(row, module.__all__)
     return "\n".join(parts) + "\n"
 
