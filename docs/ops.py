@@ -29,9 +29,12 @@ def row(name):
     given = re.sub(r"<class '(?:\w+\.)?(\w+)'>", r"\1", given)
     said = " ".join(escaped((inspect.getdoc(f) or "").split("\n\n")[0]).split())
     method = f.declared.method
-    spelled = [f".{name}"] if method is True else [f".{m}" for m in method or () if m[:2] != "__"]
+    spelled = (
+        [f"`.{name}`"] if method is True else [f"`.{m}`" for m in method or () if m[:2] != "__"]
+    )
     theirs = [n for n in (name, *f.declared.numpy) if hasattr(np, n)]
-    numpy = ", ".join(f"np.{n}" for n in theirs)
+    numpy = ", ".join(f"`np.{n}`" for n in theirs)
+    said = said.replace("|", "\\|")
     return f"| `{name}{given}` | {said} | {', '.join(spelled)} | {numpy} |"
 
 

@@ -41,7 +41,7 @@ def escaped(text: str) -> str:
     """Plain text as Markdown that shows it; `code` stays code."""
     parts = re.split(r"(`[^`\n]*`)", text)
     return "".join(
-        part if number % 2 else re.sub(r"([\\*_<>\[\]$|~#])", r"\\\1", part)
+        part if number % 2 else re.sub(r"([\\*_<>\[\]$~#])", r"\\\1", part)
         for number, part in enumerate(parts)
     )
 
