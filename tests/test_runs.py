@@ -527,7 +527,7 @@ def test_a_run_keeps_its_number_of_threads(text, tmp_path, capsys, monkeypatch, 
     before = tg.get_num_threads()
     given = ["--epochs", "1", "--threads", str(before + 62), "--out", "run"]
     assert main(["train", text, *SMALL, *given]) == 0
-    assert f"{before + 62} threads, and" in capsys.readouterr().out
+    assert f"threads: {before + 62}, and" in capsys.readouterr().out
     assert Run.load("run").settings.threads == before + 62
     monkeypatch.setenv("TINYGRAD_RNN_NUM_THREADS", "1")
     assert main(["train", "--resume", "run", "--epochs", "2"]) == 0
