@@ -10,9 +10,9 @@ a package: a sign, an operand (swapped or replaced), an axis, a comparison, a co
 call that is dropped. Each is made in a copy of the tree. A first pass, kept until the package or
 a file of tests changes, notes which test reaches which line (it needs `pip install coverage`). The
 tests that reach the line are run, one case of each first, the fastest and those that go where few
-others do, then some of those that reach the function, the file and the folder; one that fails,
-crashes or hangs has noticed. Verdicts are appended to a file and hold as long as the changed file
-stays as it is, so that a run can be stopped and gone on with.
+others do, then some of those that reach the function, the file and the folder, or find there what
+another has made; one that fails, crashes or hangs has noticed. Verdicts are appended to a file and
+hold as long as the changed file stays as it is, so that a run can be stopped and gone on with.
 """
 
 import argparse
@@ -58,6 +58,7 @@ PACKAGES = {
 KINDS = ("sign", "operand", "axis", "comparison", "constant", "term", "call")
 READ = {"test_house"}  # of these many tests read the text of the code: that it changed is no news
 FIRST = 4, 100  # files of tests, and tests of each, that are asked before all others
+FEW = 3  # tests of a file that reach a line: perhaps the others find it done
 MEMORY = 8 << 30
 
 
@@ -499,11 +500,16 @@ class Copy:
     def chosen(self, file, lines, function):
         """The tests to ask of a change on some lines of a function, in order."""
         reach, times = self.reach(file), self.times
+        near = set().union(*[reach[k] for k in lines])
+        # of what is compiled or remembered only the first who needs it in a process, which runs
+        # one file of tests, reaches the line: so all of such a file
+        met = Counter(test.partition("::")[0] for test in near)
         groups = (
-            set().union(*[reach[k] for k in lines]),
+            near,
             set().union(*[reach[k] for k in function]),
+            {test for test in times if 0 < met[test.partition("::")[0]] <= FEW},
             set().union(*reach.values()),
-            None,  # of what is compiled or remembered only the first who needs it reaches the line
+            None,  # the folder, which takes long to find
         )
         rare = self.rare[file]
         price = lambda test: (times[test] / (rare[test] or 1e-3), test)
