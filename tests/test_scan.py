@@ -272,6 +272,8 @@ def test_float32_and_narrow_numbers():
                                n.sum(), tg.minimum(n, 2), -n)  # fmt: skip
     step(*map(tg.Tensor, begin))
     check(step, begin, [], length=60)
+    big = np.array([2**63 + 2**12, 3, 2**64 - 2**12], np.uint64)  # more than an int64 holds
+    check(lambda x, h: h * 0.5 + x.astype(np.float64), [np.ones(())], [big])
 
 
 def test_M05_an_outer_scan():
