@@ -256,6 +256,38 @@ def test_the_lstm_of_textbooks_has_131584_parameters_and_that_of_torch_132096():
     assert "= 4 [(100 + 128) 128 + 128]" in cell.explain()
 
 
+def test_an_explanation_reads_like_this():
+    assert (
+        nn.LSTM(100, 128).explain().rstrip()
+        == """\
+LSTM as 'textbook' has it: 100 inputs, 128 hidden units, 117,248 parameters
+
+  a_t[k] = x_t Wx[k] + h_{t−1} Wh[k] + b[k]    for k = f, i, g, o
+  i_t = σ(a_t[i])       input gate
+  g_t = tanh(a_t[g])    candidate
+  f_t = σ(a_t[f])       forget gate
+  c_t = f_t ⊙ c_{t−1} + i_t ⊙ g_t
+  o_t = σ(a_t[o])       output gate
+  h_t = o_t ⊙ tanh(c_t)
+
+Weights, their columns in blocks of 128 for f, i, g, o
+
+  Wh   128 × 512   4 · 128 · 128    65,536
+  Wx   100 × 512   4 · 100 · 128    51,200
+  b    512         4 · 128             512
+                                   -------
+                                   117,248 = 4 [(100 + 128) 128 + 128]
+
+In other conventions, with the biases that are usual there
+
+  117,248   b           textbook, keras, keras_reset_before, flax
+  117,760   b, bh       torch, onnx
+
+  b and bh are one bias, their sum, that is trained twice as fast.
+  The count 4 [(e + h) e + e] is right only if e = h: here 91,600 would be wrong."""
+    )
+
+
 def test_grus_count_their_biases():
     counts = {"textbook": 98_304, "keras_reset_before": 98_688, "flax": 98_816}
     counts |= dict.fromkeys(("keras", "torch", "onnx"), 99_072)

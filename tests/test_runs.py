@@ -1,11 +1,13 @@
 """A run's files and its numbers: damage, locks, texts, sizes, silence, what training computes."""
 
+import importlib.util
 import io as streams
 import math
 import os
 import signal
 import sys
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -505,6 +507,43 @@ def test_J09_the_lock_of_a_killed_process_is_gone(tmp_path):
     os.close(reader), os.close(writer)
     with locked(tmp_path, "--out"):
         pass
+
+
+def test_on_windows_a_file_in_the_folder_is_locked_which_may_be_written(tmp_path, monkeypatch):
+    held = []
+
+    def locking(handle, how, count):
+        os.write(handle, b" ")  # to lock bytes there takes the right to write them
+        if held:
+            raise PermissionError("another has it")
+        held.append((how, count))
+
+    windows = SimpleNamespace(LK_NBLCK=2, locking=locking)
+    monkeypatch.setitem(sys.modules, "msvcrt", windows)
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setattr(os, "O_TEMPORARY", 0, raising=False)
+    spec = importlib.util.spec_from_file_location("lock_of_windows", lock.__file__)
+    here = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(here)
+    with here.locked(tmp_path, "--out"):
+        assert (tmp_path / ".lock").exists() and held == [(2, 1)]
+        with pytest.raises(ValueError, match="another process"), here.locked(tmp_path, "--out"):
+            pass
+
+
+def test_without_a_terminal_the_rate_is_that_of_this_session(monkeypatch, capsys):
+    """It trained on 400 of 1,000 characters before, and on 100 more in 20 seconds."""
+    now = [7.0]
+    monkeypatch.setattr(train, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(train, "_columns", lambda: 0)
+    run = SimpleNamespace(bits=[3.0, 2.0])
+    with train._Progress(1000, quiet=False) as progress:
+        progress.skip(400)
+        now[0] += 9
+        progress.advance(50, run)  # too soon to say anything
+        now[0] += 11
+        progress.advance(50, run)
+    assert capsys.readouterr().out == " 50%  2.500 bits/char, 5 char/s, 100 s left\n"
 
 
 def test_a_folder_that_cannot_be_locked_is_used_and_that_is_said(tmp_path, monkeypatch, capsys):

@@ -734,6 +734,7 @@ BAD = [
     (dict(xs="abcd"), TypeError, "xs 0: expected a tensor .* got str"),
     (dict(xs={"x": np.ones((4, B, H))}), TypeError, "xs 0: expected a tensor .* got dict"),
     (dict(step=lambda x, h: ()), TypeError, "returned 0 states, expected 1"),
+    (dict(step=lambda x, h: None), TypeError, "returned 0 states, expected 1"),
     (dict(step=lambda x, h: (h + x[:, :3],)), ValueError, "add: .*given"),
     (dict(xs=(np.ones((3, B, H)), np.ones((4, B, H)))), ValueError, r"lengths \[3, 4\]"),
     (dict(length=5), ValueError, "lengths disagree: xs has 4 steps, but length=5"),

@@ -22,7 +22,7 @@ def explain(options: argparse.Namespace) -> int:
     symbols = sorted(set(signs))
     model = nn.LanguageModel(len(symbols), **sizes, rng=options.seed)
     index = np.array([[symbols.index(sign)] for sign in signs])
-    model.recurrent.unroll = True  # every step recorded, and its gradients with it
+    model.recurrent.unroll = True  # the page is the same, and no loop is compiled for it
     loss, _ = model.loss(index[:-1], index[1:])
     title = f"{options.cell.upper()}: {signs[:-1]} → {signs[1:]}"
     page = page_of(loss, title=title, text=signs[:-1])
