@@ -93,6 +93,14 @@ def test_the_parts_of_a_loss_are_told_apart_from_two_steps_to_a_limit(steps, the
     assert (data_of(tg.explain(language_model(steps=steps)))["itemised"] is not None) == there
 
 
+def test_a_run_of_as_many_ops_as_can_be_stepped_through_is_explained(monkeypatch):
+    monkeypatch.setattr("tinygrad_rnn.page.levels.OPS", 3)
+    x = tg.tensor([1.0], requires_grad=True)
+    assert tg.explain(tg.exp(tg.tanh(x)).sum()).html
+    with pytest.raises(ValueError, match="4 ops, more than the 3"):
+        tg.explain(-tg.exp(tg.tanh(x)).sum())
+
+
 # -- what the file holds ---------------------------------------------------------------------------
 
 

@@ -140,6 +140,14 @@ def test_an_epoch_drops_out_clips_and_begins_without_a_state(text, tmp_path):
     assert [k for k, _ in run.judged] == [total // 2, total]
 
 
+def test_progress_goes_on_where_the_session_before_ended(text, tmp_path, monkeypatch):
+    run, corpus = new(tmp_path / "run", epochs=3)
+    run.epoch, run.done, skipped = 2, 1, []
+    monkeypatch.setattr(train._Progress, "skip", lambda self, count: skipped.append(count))
+    list(train._epochs(run, corpus, print, [1], quiet=True))
+    assert skipped == [2 * 4 * ((len(corpus.training) - 1) // 4) + 4 * 8]
+
+
 def test_the_smoothed_curve_is_a_mean():
     """It neither begins at the first value nor lags behind a constant."""
     assert train.smoothed([3.0] * 5) == pytest.approx([3.0] * 5)
