@@ -4,8 +4,6 @@
 that all can still be made: one that cannot be is out of date, and goes or is written anew.
 """
 
-# ruff: noqa: E501
-
 from typing import NamedTuple
 
 
@@ -141,10 +139,6 @@ EQUIVALENT = [
     Equivalent("cli/explain.py", "explain",
                "model.recurrent.unroll = True", "model.recurrent.unroll = False",
                "A loop is explained as its steps; only the time to compile one is saved."),
-    Equivalent("kernels/__init__.py", "_stacked",
-               "(kernel if flat.size * x.shape[1] < LARGE else partial(_shared, kernel))(x, y, flat)",
-               "(kernel if flat.size * x.shape[0] < LARGE else partial(_shared, kernel))(x, y, flat)",
-               "From where on threads share the work: of any number of them the bits are the same."),
     Equivalent("io/options.py", "_between",
                "first, *rest = _dropped(x) or [0.0]", "first, *rest = _dropped(x) or [1.0]",
                "One rate alone has no rest, whatever it is: there is nothing between."),

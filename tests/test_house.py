@@ -198,11 +198,6 @@ def test_a_change_that_a_test_must_notice_can_still_be_made(mutant):
     assert mutation.listed(mutant)
 
 
-def test_changes_that_change_nothing_are_of_the_code_as_it_is():
-    for row in mutants.EQUIVALENT:
-        assert mutation.drawable(row), f"{row.file}: {row.before} -> {row.after} is out of date"
-
-
 def test_classes_are_short():
     """A person keeps twelve things of one in mind, and what they do in 250 lines."""
     for path in FILES:
