@@ -5,7 +5,8 @@ here: the reference, the gallery, the table of ops. Every Python and shell block
 once for all languages. A warning, an error in a block, a dead link, a public name without an
 example and a sentence without its translation are errors.
 
-    --update    write sentences that have no translation yet into docs/locale/, to be filled in
+    --update    write sentences that have no translation yet into docs/locale/, to be filled in;
+                those of which only numbers have changed are
     --only en   one language
 """
 
@@ -29,6 +30,7 @@ SOURCE = BUILD / "source"
 LANGUAGES = {"en": "en", "zh": "zh_CN"}
 NOTEBOOK = "---\nfile_format: mystnb\nkernelspec:\n  name: python3\n---\n"
 RUN = re.compile(r"^```(python|sh)\n", re.M)
+MEASURED = re.compile(r"[≤≥]?[\d.,]*\d(?:%? ±\d+%)?|[✓✗]|(?<= )\?$")
 CODE = re.compile(r"\]\((?:\.\./)+((?:tinygrad_rnn|tests|examples)(?:/[\w./-]*)?)\)")
 
 
@@ -111,6 +113,17 @@ def spoken(words: str) -> bool:
     return bool(re.search(r"[a-z]{2,}", bare))
 
 
+def renumbered(words: str, known: dict[str, str]) -> str:
+    """The translation of the same sentence with other numbers, with these; "" if there is none."""
+    numbers, between = MEASURED.findall(words), MEASURED.split(words)
+    for was, translation in known.items():
+        same = MEASURED.split(was) == between
+        if same and MEASURED.findall(was) == MEASURED.findall(translation):
+            parts = zip(MEASURED.split(translation), [*numbers, ""], strict=True)
+            return "".join(text + number for text, number in parts)
+    return ""
+
+
 def translations(update: bool) -> None:
     """Refuse a sentence that has no Chinese; with `update`, write it where it is to be filled in.
 
@@ -133,7 +146,8 @@ def translations(update: bool) -> None:
         for message in read_po(BytesIO(template.read_bytes())):
             wanted = name.parts[0] != "reference" or message.id in first
             if message.id and spoken(message.id) and name.parts[0] != "code" and wanted:
-                found.add(message.id, known.get(message.id, ""))
+                said = known.get(message.id) or (update and renumbered(message.id, known))
+                found.add(message.id, said or "")
         missing += [(name, m.id) for m in found if m.id and not m.string]
         if update and len(found):
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -18,6 +18,8 @@ from babel.messages.catalog import Catalog
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
 
+from tinygrad_rnn import language
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "tinygrad_rnn"
 PO = PACKAGE / "locale" / "zh" / "LC_MESSAGES" / "tinygrad_rnn.po"
@@ -29,31 +31,27 @@ def template(node: ast.AST) -> str:
         return node.value
     if isinstance(node, ast.JoinedStr):
         return "".join(template(part) or "{}" for part in node.values)
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add) and template(node.left):
+        return template(node.left) + (template(node.right) or "{}")
     return ""
 
 
-def texts(path: Path, inside: type[ast.AST] | None = None) -> set[str]:
-    """All texts in a file, or those inside its statements of one kind, docstrings left out."""
+def texts(path: Path) -> set[str]:
+    """All texts in a file, docstrings left out."""
     tree = ast.parse(path.read_text("utf-8"))
     skipped = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     skipped |= {
         id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr)
-        for part in ast.walk(node) if part is not node
+        for part in node.values
     }  # fmt: skip
-    roots = [node for node in ast.walk(tree) if inside is None or isinstance(node, inside)]
-    found = {
-        template(node)
-        for root in ([tree] if inside is None else roots)
-        for node in ast.walk(root)
-        if id(node) not in skipped
-    }
+    found = {template(node) for node in ast.walk(tree) if id(node) not in skipped}
     return {text.strip() for text in found if " " in text.strip()}
 
 
-def worth(text: str) -> bool:
+def worth(text: str, least: int = 5) -> bool:
     """Whether a text has letters enough to be told from others."""
     letters = re.sub(r"[^A-Za-z]", "", text)
-    return "{" not in text.replace("{}", "") and len(letters) > 4
+    return "{" not in text.replace("{}", "") and len(letters) >= least
 
 
 def spoken() -> set[str]:
@@ -68,18 +66,18 @@ def spoken() -> set[str]:
     }  # fmt: skip
 
 
-def fits(words: str, text: str) -> bool:
-    """Whether a text is a sentence with its gaps filled."""
-    return bool(re.fullmatch(".*?".join(map(re.escape, words.split("{}"))), text, re.S))
+def sentences(way: language.Reading) -> set[str]:
+    """All that a text was read as."""
+    return {way.sentence}.union(*map(sentences, way.parts)) - {""}
 
 
 def refusals() -> set[str]:
     """What is refused on the page of errors, as the code has it; not what NumPy says there."""
     page = (ROOT / "docs" / "errors.md").read_text("utf-8")
-    read = re.findall(r"^\w+(?:Error|Warning|Diverged|Untraceable|NotFound): (.+)$", page, re.M)
-    raised = {word for path in PACKAGE.rglob("*.py") for word in texts(path, ast.Raise)}
-    found = ([w for w in raised if worth(w) and fits(w, text)] for text in read)
-    return {max(words, key=lambda w: len(w.replace("{}", ""))) for words in found if words}
+    shown = re.findall(r"^\w+(?:Error|Warning|Diverged|Untraceable|NotFound): (.+)$", page, re.M)
+    every = {word for path in PACKAGE.rglob("*.py") for word in texts(path) if worth(word, 3)}
+    patterns = {word: language.pattern(word) for word in sorted(every)}
+    return {word for text in shown for word in sentences(language.read(text, patterns))}
 
 
 def kept() -> Catalog:

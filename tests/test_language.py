@@ -51,7 +51,7 @@ def test_the_refusals_that_people_meet_are_said_in_chinese(words, chinese):
     page = (WORDS.parent / "errors.md").read_text("utf-8")
     met = re.findall(r"^\w+(?:Error|Diverged|Untraceable): (.+)$", page, re.M)
     told = [text for text in met if CHINESE.search(language.said(text))]
-    assert len({*told}) >= 60 and len(told) > 0.8 * len(met)
+    assert len({*told}) >= 60 and len(told) > 0.9 * len(met)
 
 
 def test_a_sentence_keeps_its_values_and_what_is_unknown_stays(chinese):
@@ -59,6 +59,9 @@ def test_a_sentence_keeps_its_values_and_what_is_unknown_stays(chinese):
         nn.Linear(3, 2)(np.ones((4, 7), np.float32))
     told = language.said(str(refusal.value))
     assert told.startswith("Linear：x：") and "3" in told and "(4, 7)" in told
+    with pytest.raises(TypeError) as refusal:
+        tg.tensor("some text")  # three sentences, one in another
+    assert not re.search("[a-z]+ [a-z]+", language.said(str(refusal.value)))
     assert language.said("colourless green ideas") == "colourless green ideas"
     assert language.said("  wrote a b.svg\n") == "  已写出 a b.svg\n"
 

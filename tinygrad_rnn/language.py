@@ -14,11 +14,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 DOMAIN, LOCALE = "tinygrad_rnn", Path(__file__).with_name("locale")
+WIDE = "[\u3001-\u9fff\uff00-\uffef]"  # what Chinese is written with, between which no space stands
+SPACE = re.compile(f"(?<={WIDE}) (?={WIDE})")
 _sentences: dict[str, str] = {}  # of the language in use, by the English ones
-_patterns: list[tuple[re.Pattern[str], str]] = []  # those with gaps, the most words first
+_patterns: dict[str, re.Pattern[str]] = {}  # what recognises them
 
 
 def use(language: str | None = None) -> str:
@@ -41,25 +43,47 @@ def use(language: str | None = None) -> str:
         with open(found, "rb") as file:
             catalogue: dict[Any, str] = vars(gettext.GNUTranslations(file))["_catalog"]
         _sentences.update({k: v for k, v in catalogue.items() if isinstance(k, str) and k and v})
-        gaps = sorted((k for k in _sentences if "{}" in k), key=lambda k: -len(k))
-        _patterns.extend((_pattern(words), _sentences[words]) for words in gaps)
+        _patterns.update({sentence: pattern(sentence) for sentence in _sentences})
     _below_errors(bool(found))
     return Path(found).parts[-3] if found else "en"
 
 
 def said(text: str) -> str:
     """A sentence in the language in use; as it is where the catalogue does not have it."""
-    words = text.strip()
-    if not words or not _sentences:
-        return text
-    answer = _sentences.get(words)
-    if answer is None:
-        for pattern, translation in _patterns:
-            match = pattern.fullmatch(words)
-            if match:
-                answer = translation.format(*map(said, match.groups()))
-                break
-    return text if answer is None else text.replace(words, answer)
+    return _translated(read(text, _patterns))
+
+
+class Reading(NamedTuple):
+    """A text as a sentence ("": none) with its gaps filled, and how many characters are known."""
+
+    text: str
+    sentence: str = ""
+    parts: tuple[Reading, ...] = ()
+    known: int = 0
+
+
+def read(text: str, patterns: dict[str, re.Pattern[str]]) -> Reading:
+    """Read a text in that way in which most of its characters are those of sentences."""
+    best = Reading(text)
+    for sentence, gaps in patterns.items():
+        match = gaps.fullmatch(text.strip())
+        if match:
+            parts = tuple(read(part, patterns) for part in match.groups())
+            known = len(sentence.replace("{}", "")) + sum(part.known for part in parts)
+            best = max(best, Reading(text, sentence, parts, known), key=lambda way: way.known)
+    return best
+
+
+def pattern(sentence: str) -> re.Pattern[str]:
+    """What recognises a sentence, and finds what fills its gaps."""
+    return re.compile("(.*?)".join(map(re.escape, sentence.split("{}"))), re.S)
+
+
+def _translated(way: Reading) -> str:
+    if not way.sentence:
+        return way.text
+    words = _sentences[way.sentence].format(*map(_translated, way.parts))
+    return way.text.replace(way.text.strip(), SPACE.sub("", words))
 
 
 @contextmanager
@@ -77,10 +101,6 @@ def spoken(language: str | None) -> Iterator[None]:
         os.environ.pop("LANGUAGE")
         if before is not None:
             os.environ["LANGUAGE"] = before
-
-
-def _pattern(words: str) -> re.Pattern[str]:
-    return re.compile("(.*?)".join(map(re.escape, words.split("{}"))), re.S)
 
 
 def _below_errors(on: bool) -> None:

@@ -171,8 +171,10 @@ def _read(file: BinaryIO) -> tuple[list[Any], dict[str, Any]]:
         raise ValueError(f"it has only {size} bytes and was cut off")
     length = int.from_bytes(start, "little")
     if length > min(MAX_HEADER, size - 8):
-        room = f"with {size - 8} bytes behind it and {MAX_HEADER} allowed"
-        raise ValueError(f"it claims a header of {length} bytes, {room}{_looks(file, start)}")
+        raise ValueError(
+            f"it claims a header of {length} bytes, with {size - 8} bytes behind it and "
+            f"{MAX_HEADER} allowed{_looks(file, start)}"
+        )
     start += file.read(length)
     metadata = check_header(start[8:], size - 8 - length)
     file.seek(0)
