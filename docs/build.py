@@ -110,7 +110,7 @@ def sphinx(builder: str, target: Path, language: str = "en") -> None:
 def spoken(words: str) -> bool:
     """Whether a message holds words, and not only code, numbers and formulas."""
     bare = re.sub(r"`[^`]*`|\$[^$]*\$|\\[a-zA-Z]+(\{[a-z]+\})?|\]\([^)]*\)|<[^>]*>", "", words)
-    return bool(re.search(r"[a-z]{2,}", bare))
+    return bool(re.search(r"[A-Za-z][a-z]+", bare))
 
 
 def renumbered(words: str, known: dict[str, str]) -> str:
@@ -142,12 +142,14 @@ def translations(update: bool) -> None:
     for template in sorted(templates.rglob("*.pot")):
         name = template.relative_to(templates).with_suffix(".po")
         path = DOCS / "locale" / "zh_CN" / "LC_MESSAGES" / name
+        kept = read_po(path.open("rb"), locale="zh_CN") if path.exists() else ()
+        own = {m.id: m.string for m in kept}  # a page may say it otherwise
         found = Catalog("zh_CN")
         for message in read_po(BytesIO(template.read_bytes())):
             wanted = name.parts[0] != "reference" or message.id in first
             if message.id and spoken(message.id) and name.parts[0] != "code" and wanted:
-                said = known.get(message.id) or (update and renumbered(message.id, known))
-                found.add(message.id, said or "")
+                said = own.get(message.id) or known.get(message.id)
+                found.add(message.id, said or (renumbered(message.id, known) if update else ""))
         missing += [(name, m.id) for m in found if m.id and not m.string]
         if update and len(found):
             path.parent.mkdir(parents=True, exist_ok=True)
