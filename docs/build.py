@@ -30,7 +30,7 @@ SOURCE = BUILD / "source"
 LANGUAGES = {"en": "en", "zh": "zh_CN"}
 NOTEBOOK = "---\nfile_format: mystnb\nkernelspec:\n  name: python3\n---\n"
 RUN = re.compile(r"^```(python|sh)\n", re.M)
-MEASURED = re.compile(r"[≤≥]?[\d.,]*\d(?:%? ±\d+%)?|[✓✗]|(?<= )\?$")
+MEASURED = re.compile(r"[≤≥]?[\d.,]*\d%?(?: ±\d+%)?|[✓✗]|(?<= )\?$")
 CODE = re.compile(r"\]\((?:\.\./)+((?:tinygrad_rnn|tests|examples)(?:/[\w./-]*)?)\)")
 
 
