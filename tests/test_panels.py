@@ -1,5 +1,6 @@
 """Products on packed weights and the threads that share them, each promise by itself."""
 
+import itertools
 import os
 import subprocess
 import sys
@@ -8,7 +9,7 @@ import time
 
 import numpy as np
 import pytest
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 
 from tinygrad_rnn import kernels
 from tinygrad_rnn.kernels import threads
@@ -308,17 +309,21 @@ def four():
     threads.set_num_threads(before)
 
 
+def spread(run, count):
+    """Parts of range(count) on all threads, however small they are."""
+    threads.shared(lambda start, stop, _: run(start, stop), count, 1, ())
+
+
 @pytest.mark.parametrize("count", (0, 1, 2, 3, 4, 5, 10, 101))
-def test_spread_covers_the_range_once(four, count):
+def test_work_that_is_shared_covers_the_range_once(four, count):
     parts = []
-    threads.spread(lambda start, stop: parts.append((start, stop, threading.get_ident())), count)
+    spread(lambda start, stop: parts.append((start, stop, threading.get_ident())), count)
     parts.sort()
     assert [i for start, stop, _ in parts for i in range(start, stop)] == list(range(count))
-    assert len(parts) == min(count, 4)
-    if count:
-        assert parts[0][2] == threading.get_ident()
+    assert len(parts) == max(1, min(count, 4))
+    assert parts[0][2] == threading.get_ident()
     sizes = {stop - start for start, stop, _ in parts}
-    assert not sizes or max(sizes) - min(sizes) <= 1
+    assert max(sizes) - min(sizes) <= 1
 
 
 @pytest.mark.parametrize("n", (0, -1))
@@ -345,9 +350,9 @@ def test_an_error_waits_for_the_other_parts(four, where, kind):
         ended.append(start)
 
     with pytest.raises(kind, match="here"):
-        threads.spread(run, 4)
+        spread(run, 4)
     assert sorted(ended) == sorted({0, 1, 2, 3} - {where})
-    threads.spread(lambda start, stop: ended.append(start), 4)
+    spread(lambda start, stop: ended.append(start), 4)
     assert len(ended) == 7
 
 
@@ -357,7 +362,7 @@ def test_I03_a_part_may_spread_its_own_work(four):
     def inner(start, stop):
         seen.extend(range(start, stop))
 
-    threads.spread(lambda start, stop: threads.spread(inner, 8), 4)
+    spread(lambda start, stop: spread(inner, 8), 4)
     assert sorted(seen) == sorted([*range(8)] * 4)
 
 
@@ -366,7 +371,7 @@ def test_I03_several_callers_at_once(four):
 
     def caller(mine):
         for _ in range(100):
-            threads.spread(lambda start, stop: mine.append(stop - start), 10)
+            spread(lambda start, stop: mine.append(stop - start), 10)
 
     callers = [threading.Thread(target=caller, args=(mine,)) for mine in totals]
     for thread in callers:
@@ -392,7 +397,7 @@ def test_a_worker_is_there_at_once_and_after_it_has_slept(four):
         if k % 3:
             threads.together([threads.Call(half, i, i + 10, (x,)) for i in range(0, 40, 10)])
         else:
-            threads.spread(lambda start, stop: half(start, stop, (x,)), 40)
+            spread(lambda start, stop: half(start, stop, (x,)), 40)
     assert_array_equal(x, expected)
 
 
@@ -401,7 +406,7 @@ def test_without_a_compiler_the_caller_does_all_parts(four, monkeypatch):
     monkeypatch.setitem(sys.modules, "tinygrad_rnn.kernels.crew", None)
     monkeypatch.delattr(kernels, "crew", raising=False)
     who = []
-    threads.spread(lambda start, stop: who.append((start, threading.get_ident())), 4)
+    spread(lambda start, stop: who.append((start, threading.get_ident())), 4)
     assert who == [(k, threading.get_ident()) for k in range(4)]
 
 
@@ -419,11 +424,11 @@ from tinygrad_rnn.kernels import threads
 signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started us in the background
 threads.set_num_threads(2)
 ended = []
-def run(start, stop):
+def run(start, stop, _):
     if start:
         time.sleep(0.1); _thread.interrupt_main(); time.sleep(0.3); ended.append(start)
 try:
-    threads.spread(run, 2)
+    threads.shared(run, 2, 1, ())
 except KeyboardInterrupt:
     print("interrupted", ended)
 """
@@ -440,7 +445,8 @@ threads.set_num_threads(3)
 def seen():
     ids = []
     barrier = threading.Barrier(3)
-    threads.spread(lambda a, b: (barrier.wait(20), ids.append(threading.get_ident())), 3)
+    part = lambda start, stop, _: (barrier.wait(20), ids.append(threading.get_ident()))
+    threads.shared(part, 3, 1, ())
     return len(set(ids))
 assert seen() == 3
 child = os.fork()
@@ -465,9 +471,9 @@ threads.set_num_threads(3)
 x = np.ones((512, 256), np.float32)
 atexit.register(kernels.matmul, x, x.T)  # and workers look for more when it ends
 kernels.matmul(x, x.T)
-threads.spread(lambda a, b: None, 2)
-slow = lambda a, b: time.sleep(10_000)
-threading.Thread(target=threads.spread, args=(slow, 2), daemon=True).start()
+threads.shared(lambda a, b, _: None, 2, 1, ())
+slow = lambda a, b, _: time.sleep(10_000)
+threading.Thread(target=threads.shared, args=(slow, 2, 1, ()), daemon=True).start()
 time.sleep(0.1)
 """
     out = python(code)
@@ -501,3 +507,60 @@ def test_I12_a_large_product_is_the_same_on_any_number_of_threads(dtype):
                 assert len(answers) == 1
     finally:
         threads.set_num_threads(before)
+
+
+def strided(x):
+    wide = np.full((3 * len(x), 2 * x.shape[1]), np.nan, x.dtype)
+    wide[1::3, ::2] = x
+    return wide[1::3, ::2]
+
+
+def misaligned(x):
+    memory = np.empty(x.nbytes + 1, np.uint8)[1:]
+    out = memory.view(x.dtype).reshape(x.shape)
+    out[:] = x
+    return out
+
+
+def unwritable(x):
+    x = x.copy()
+    x.flags.writeable = False
+    return x
+
+
+LAYOUTS = {
+    "C": np.ascontiguousarray,
+    "F": np.asfortranarray,
+    "strided": strided,
+    "backwards": lambda x: np.ascontiguousarray(x[::-1, ::-1])[::-1, ::-1],
+    "misaligned": misaligned,
+    "read only": unwritable,
+}
+
+
+@compiled
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    "rows, depth, columns, parts",
+    # Tall and wide, for two threads; then for one, where C.T = y.T @ x.T if y is in F order: x is
+    # the smaller copy; or where panels of columns are less full than those of rows.
+    [(193, 259, 131, 2), (131, 259, 193, 2), (2053, 1031, 3, 2), (5, 67, 33, 1), (96, 67, 33, 1)],
+)
+def test_shared_and_turned_products_are_numpys_in_every_layout(
+    rows, depth, columns, parts, dtype, monkeypatch
+):
+    from tinygrad_rnn.kernels import matrices
+
+    rng, seen = np.random.default_rng(rows), set()
+    x, y = rng.normal(size=(rows, depth)), rng.normal(size=(depth, columns))
+    x, y = x.astype(dtype), y.astype(dtype)
+    expected = x.astype(np.float64) @ y.astype(np.float64)
+    first = kernels.matmul(x, y)  # which compiles
+    together = lambda calls: seen.add(len(calls)) or threads.together(calls)
+    monkeypatch.setattr(matrices, "together", together)
+    monkeypatch.setattr(threads, "_count", 2)
+    for (one, of_x), (two, of_y) in itertools.product(LAYOUTS.items(), LAYOUTS.items()):
+        out = kernels.matmul(of_x(x), of_y(y))
+        assert_allclose(out, expected, 0, 2000 * np.finfo(dtype).eps, err_msg=f"{one} @ {two}")
+        assert_array_equal(out, first, f"{one} @ {two}")  # each entry is one chain
+    assert seen <= {1} if parts == 1 else seen == {2}

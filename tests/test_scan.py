@@ -984,7 +984,7 @@ def test_G04_denormals_are_zero_in_a_loop_of_float32_and_nowhere_else(split):
         last(3.0, np.float32)
     assert here()
     found = []
-    kernels.threads.spread(lambda start, stop: found.append(here()), 2)
+    kernels.threads.shared(lambda start, stop, _: found.append(here()), 2, 1, ())
     assert all(found)
     tiny = np.full((2, 2), 1e-40, np.float32)
     assert not kernels.matmul(tiny, np.eye(2, dtype=np.float32)).any() and here()

@@ -100,6 +100,26 @@ def test_rules_take_any_layout_and_do_an_element_by_itself(rule, dtype):
         kernels.update(rule, settings, [old[0], np.ones(2)], expected)
 
 
+@compiled
+@rules
+def test_rules_write_nothing_but_whole_arrays_of_the_weights_kind(rule):
+    """And read no more settings and arrays than there are: compiled code would read on."""
+    settings, reads, writes = SETTINGS[rule]
+    old, locked = [np.ones(40)] * reads, np.ones(40)
+    locked.flags.writeable = False
+    narrow = [np.ones(40, np.float32)] * (writes > 1)  # the first one's kind is that of all
+    for wrong in (np.ones(80)[::2], np.ones(39), locked, *narrow):
+        new = [np.ones(40) for _ in range(writes - 1)] + [wrong]
+        with pytest.raises(ValueError, match="expected"):
+            kernels.update(rule, settings, old, new)
+        assert (wrong == 1).all()
+    new = [np.ones(40) for _ in range(writes)]
+    for given in ((settings[1:], old, new), (settings, old[1:], new), (settings, old, new + new)):
+        with pytest.raises(ValueError, match="expected"):
+            kernels.update(rule, *given)
+    kernels.update(rule, settings, old, new)
+
+
 @rules
 @dtypes
 def test_G03_rules_keep_nan_where_it_is(rule, dtype):

@@ -15,7 +15,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache, partial, wraps
+from functools import lru_cache, wraps
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,6 @@ from . import plain
 from .numbers import alike, exp, maximum, minimum, sigmoid, softplus, tanh  # of numbers
 from .plain import RULES
 from .spare import Array, spare
-from .threads import spread
 from .waiting import apart
 
 __all__ = [
@@ -55,9 +54,8 @@ SINGLE, DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 NATIVE = {SINGLE, DOUBLE}
 
 BIG = 1 << 14  # numbers from which a product asks for memory that was used before
-LARGE = 1 << 24  # multiplications from which a product is shared between threads
-LONG = 1 << 32  # at most so many at once, for Python to look at Ctrl-C in between
-TILE, PANELS = 8, 64  # rows or columns that stay on one thread
+LONG = 1 << 32  # multiplications, at most so many at once, for Python to look at Ctrl-C in between
+PANELS = 64  # rows or columns that stay together
 
 # By name (or number, see `swept`), then by dtype: what has been loaded so far. A door looks here
 # first, and nowhere else.
@@ -66,7 +64,7 @@ _plains: dict[Any, Any] = {}
 _product = _loaded["product"]
 
 
-OLDEST = [0, 62]  # Numba
+OLDEST = {"numba": [0, 62], "llvmlite": [0, 45]}
 _wanted = threading.local()
 
 
@@ -103,15 +101,12 @@ def compiles() -> bool:
 def _compiled(name: Any, dtype: np.dtype[Any]) -> Any:
     if not compiles():
         return None
-    real = _numba().from_dtype(dtype)
-    if name == "product":
-        from . import matrices
+    if name == "product" or name in UPDATES:
+        _compiler("llvmlite")
+        from . import matrices, updates
 
-        return matrices.kernel(real)
-    if name in UPDATES:
-        from . import updates
-
-        return updates.kernel(name, real)
+        return matrices.kernel(dtype) if name == "product" else updates.kernel(name, dtype)
+    real = _compiler("numba").from_dtype(dtype)
     if name in _plains:
         from . import pointwise
 
@@ -121,19 +116,20 @@ def _compiled(name: Any, dtype: np.dtype[Any]) -> Any:
     return rows.kernel(name, real)
 
 
-def _numba() -> Any:
-    """Numba, or an ImportError that says how to do without."""
+def _compiler(name: str) -> Any:
+    """Numba, or what it makes of LLVM, or an ImportError that says how to do without."""
     try:
-        import numba
-
-        if [*map(int, numba.__version__.split(".")[:2])] < OLDEST:
-            raise ImportError(f"it is too old: expected 0.62 or newer, got {numba.__version__}")
-    except (ImportError, OSError) as error:  # of its own, or of its LLVM
+        found = importlib.import_module(name)
+        if [*map(int, found.__version__.split(".")[:2])] < OLDEST[name]:
+            oldest = ".".join(map(str, OLDEST[name]))
+            raise ImportError(f"expected {name} {oldest} or newer, got {found.__version__}")
+        importlib.import_module(".target", __name__)  # which loads LLVM
+    except (ImportError, OSError) as error:
         raise ImportError(
             "tinygrad_rnn: Numba is installed and cannot be used. Install another one (pip install "
             f"--upgrade numba), or do without, slower: NUMBA_DISABLE_JIT=1. It says: {error}"
         ) from error
-    return numba
+    return found
 
 
 def _plain(name: Any) -> Callable[..., Any]:
@@ -290,9 +286,13 @@ def update(
     of the old weights' shape and dtype. settings: as many numbers as the rule has.
     """
     x = new[0]
-    for array in old:
+    for array in (*old, *new):
         if array.shape != x.shape:
             raise ValueError(f"expected arrays of shape {x.shape}, got {array.shape}")
+    for array in new:  # which are written as they are
+        if array.dtype != x.dtype or not array.flags.carray:
+            got = f"{array.dtype} with strides {array.strides}"
+            raise ValueError(f"expected packed {x.dtype} arrays that may be written, got {got}")
     packed = [_packed(array, x.dtype).ravel() for array in old]
     settings = tuple(map(float, settings))
     _load(rule, x.dtype)(settings, *packed, *[array.ravel() for array in new])
@@ -302,7 +302,9 @@ def matmul(x: Array, y: Array) -> Array:
     """The matrix product of two matrices, of a stack and a matrix, or of two stacks."""
     dtype = x.dtype
     kernel = _product.get(dtype)
-    if kernel is None or dtype != y.dtype or x.ndim != 2 or y.ndim != 2:
+    if not (type(x) is type(y) is np.ndarray and kernel and dtype == y.dtype):
+        return _stacked(x, y)
+    if x.ndim != 2 or y.ndim != 2:
         return _stacked(x, y)
     rows, depth = x.shape
     inner, columns = y.shape
@@ -310,39 +312,27 @@ def matmul(x: Array, y: Array) -> Array:
         return _stacked(x, y)
     room = empty if rows * columns < BIG else spare
     out = room((rows, columns), dtype)
-    if rows * depth * columns < LARGE:
-        kernel(x, y, out)
+    if rows * depth * columns > LONG:
+        _in_pieces(kernel, x, y, out)
     else:
-        _shared(kernel, x, y, out)
+        kernel(x, y, out)
     return out
 
 
-def _shared(kernel: Callable[..., Any], x: Array, y: Array, out: Array) -> None:
-    """out = x @ y on several threads: each entry is one chain, so it is the same on any number.
+def _in_pieces(kernel: Callable[..., Any], x: Array, y: Array, out: Array) -> None:
+    """out = x @ y; where it is long, Python looks at Ctrl-C between two pieces of it.
 
-    A long product is done in pieces, for Python to look at Ctrl-C between two of them.
+    Each entry is one chain, so it is the same in any piece.
     """
     (rows, columns), depth = out.shape, len(y)
-    if rows * depth * columns > LONG and max(rows, columns) > PANELS:
-        tall = rows > columns
-        half = max(rows, columns) // 2 // PANELS * PANELS or PANELS
-        for side in (slice(half), slice(half, None)):
-            rest = (x[side], y, out[side]) if tall else (x, y[:, side], out[:, side])
-            _shared(kernel, *rest)
+    if rows * depth * columns <= LONG or max(rows, columns) <= PANELS:
+        kernel(x, y, out)
         return
-
-    def some_rows(start: int, stop: int) -> None:
-        part = slice(TILE * start, TILE * stop)
-        kernel(x[part], y, out[part])
-
-    def some_columns(start: int, stop: int) -> None:
-        part = slice(PANELS * start, PANELS * stop)
-        kernel(x, y[:, part], out[:, part])
-
-    if rows < columns:
-        spread(some_columns, -(-columns // PANELS))
-    else:
-        spread(some_rows, -(-rows // TILE))
+    tall = rows > columns
+    half = max(rows, columns) // 2 // PANELS * PANELS or PANELS
+    for side in (slice(half), slice(half, None)):
+        rest = (x[side], y, out[side]) if tall else (x, y[:, side], out[:, side])
+        _in_pieces(kernel, *rest)
 
 
 def _stacked(x: Array, y: Array) -> Array:
@@ -376,8 +366,6 @@ def _stacked(x: Array, y: Array) -> Array:
     kernel = _load("product", dtype)
     out = spare((*lead, columns), dtype)
     flat = out.reshape(len(x), columns) if y.ndim == 2 else out
-    large = math.prod(flat.shape[-2:]) * x.shape[-1] >= LARGE
-    product = partial(_shared, kernel) if large else kernel
     for at in itertools.product(*map(range, flat.shape[:-2])):
-        product(x[at], y[at], flat[at])
+        _in_pieces(kernel, x[at], y[at], flat[at])
     return out

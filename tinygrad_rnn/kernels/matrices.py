@@ -1,23 +1,27 @@
 """The product of two matrices as they lie in memory: what of them is packed first, and when."""
 
+import ctypes
+import threading
 from typing import Any
 
 import numpy as np
-from numba import types
 
-from . import panels
-from .compiled import LLVM_REAL, read, specialised
-from .doors import door, flush_denormals, restore
-from .panels import DEPTH, LINE, NEAR, TILES, Door, strip_of, under_panels_of
+from . import denormals, panels, target
+from .objects import array, by_worker, matrix
+from .panels import DEPTH, LINE, NEAR, TILES, strip_of, under_panels_of, upwards
 from .product import HIGH, dots
+from .spare import Array
 from .target import VECTOR_BYTES
-from .written import REALS, symbol
+from .threads import Call, get_num_threads, together
+from .written import KINDS, symbol
 
 PACK_FROM = 32  # rows of C from which a copy of B pays for itself
 WIDE = 1024  # columns of B that are packed at a time
 FEW = NEAR // (4 * DEPTH)  # rows up to which a panel is used by all of them at once
 SHALLOW = 4  # up to this k a product mostly writes C, so it walks C in the order of memory
-IN_PLACE, PACKED, TURNED = range(3)
+LARGE = 1 << 22  # multiplications from which a product is shared between threads
+SHARES = 8, 64  # rows or columns that stay on one thread
+KEPT = 1 << 20  # bytes of room for packing that a thread keeps at most
 
 
 def single(w, a, a_k, b, b_col, c, depth, columns):
@@ -42,32 +46,100 @@ def multiply_packed(
         )  # fmt: skip
 
 
-def product_all(
-    w, a, a_row, a_k, b, b_k, b_col, out, out_row, out_col, rows, depth, columns, room, how
-):  # fmt: skip
-    """C = A @ B, first the columns that are not packed: `how` says which, see `product`."""
-    item, lanes = w.item, VECTOR_BYTES // w.item
-    wide = LINE // item
+def laid_out(w, arrays):
+    """The matrices of C = A @ B, of which A or B may be a tuple's `x` or `y`, and what to pack.
+
+    Flags say whether B is packed, and whether its columns are contiguous and A one row; then how
+    many bytes of room packing takes.
+    """
+    x, y, out = [matrix(w, arrays, k) for k in range(3)]
+    item, wide = w.item, LINE // w.item
+    across, down = y.column == item, y.row == item
+    squares = (x.columns & (wide // 2 - 1)) == 0
+    dotted = ~across & down & (x.rows == 1) & squares
+    # C.T = y.T @ x.T where y's rows are not contiguous and x is the smaller copy; or where both are
+    # as fast to pack, and panels of x.T have fewer columns that are only filled up.
+    fewer = x.rows * (x.columns + y.columns) < x.columns * y.columns
+    full = upwards(x.rows, wide) * y.columns < upwards(y.columns, wide) * x.rows
+    pack = across.choose((x.rows >= PACK_FROM) & (x.columns > SHALLOW), ~dotted)
+    turn = across.choose(pack & (x.row == item) & full, ~dotted & fewer) & (y.columns > 1)
+    a, b = y.turned(turn).either(turn, x), x.turned(turn).either(turn, y)
+    c = out.turned(turn)
+    columns = upwards(pack.choose(c.columns, wide), wide) * wide
+    aside = (c.column != item).choose(c.rows * c.columns, 0)
+    room = (a.columns.most(DEPTH) * columns.most(WIDE) + aside) * item + 256
+    return (a, b, c), pack, dotted, room
+
+
+def part_of(w, whole, part, parts):
+    """The matrices of one of so many parts: rows of the product, or columns if those are more."""
+    a, b, c = whole
+    tall = c.rows >= c.columns
+    size = tall.choose(c.rows, c.columns)
+    share = tall.choose(*SHARES)
+    count = upwards(size, share)
+    low, high = [(count * k // parts * share).most(size) for k in (part, part + 1)]
+    rows, columns = tall.choose(high - low, c.rows), tall.choose(c.columns, high - low)
+    i, j = tall.choose(low, 0), tall.choose(0, low)
+    a = a._replace(data=a.data + i * a.row, rows=rows)
+    b = b._replace(data=b.data + j * b.column, columns=columns)
+    at = c.data + i * c.row + j * c.column
+    return a, b, c._replace(data=at, rows=rows, columns=columns)
+
+
+def product_of(w, part, parts, arrays, room):
+    """One of so many parts of out = x @ y for matrices of any strides, x, y, out being in a tuple.
+
+    First the columns that are not packed.
+    """
+    whole, pack, dotted, _ = laid_out(w, arrays)
+    a, b, c = part_of(w, whole, part, parts)
+    item, lanes, wide = w.item, VECTOR_BYTES // w.item, LINE // w.item
+    rows, depth, columns = a.rows, a.columns, b.columns
     room = room + (-room & 63)
-    aside = out_col != item  # a C whose rows are not contiguous is moved when it is whole
-    c, c_row = aside.choose(room, out), aside.choose(columns * item, out_row)
-    panels = room + aside.choose((rows * columns * item + 63) & -64, 0)
-    turned, in_place = (how == TURNED), (how == IN_PLACE)
-    first = turned.choose(columns // lanes * lanes, in_place.choose(columns // wide * wide, 0))
-    with w.when(turned):
-        w.call(symbol("single", w.real), a, a_k, b, b_col, c, depth, first)
+    aside = c.column != item  # a C whose rows are not contiguous is moved when it is whole
+    place, place_row = aside.choose(room, c.data), aside.choose(columns * item, c.row)
+    packed = room + aside.choose((rows * columns * item + 63) & -64, 0)
+    in_place = ~(pack | dotted)
+    first = dotted.choose(columns // lanes * lanes, in_place.choose(columns // wide * wide, 0))
+    with w.when(dotted):
+        w.call(symbol("single", w.real), a.data, a.column, b.data, b.column, place, depth, first)
     tall = (depth <= SHALLOW).choose(HIGH, rows).least(1)
     with w.when(in_place), w.loop(0, rows, tall) as i:
         w.call(
-            symbol("under_panels", w.real), a + i * a_row, 0, a_row, a_k, b, b_k, LINE,
-            c + i * c_row, 0, c_row, item, 1, (rows - i).most(tall), depth, first, 1,
+            symbol("under_panels", w.real), a.data + i * a.row, 0, a.row, a.column, b.data, b.row,
+            LINE, place + i * place_row, 0, place_row, item, 1, (rows - i).most(tall), depth,
+            first, 1,
         )  # fmt: skip
     w.call(
-        symbol("multiply_packed", w.real), a, a_row, a_k, b + first * b_col, b_k, b_col,
-        c + first * item, c_row, item, rows, depth, columns - first, panels,
+        symbol("multiply_packed", w.real), a.data, a.row, a.column, b.data + first * b.column,
+        b.row, b.column, place + first * item, place_row, item, rows, depth, columns - first,
+        packed,
     )  # fmt: skip
     with w.when(aside):
-        w.call(symbol("copy", w.real), c, c_row, item, out, out_row, out_col, rows, columns)
+        w.call(symbol("copy", w.real), place, place_row, item, c.data, c.row, c.column, rows,
+               columns)  # fmt: skip
+
+
+def product_part(w, part, parts, arrays):
+    """One of so many parts of a product, with denormals taken for zero."""
+    single = w.item == 4
+    mode = denormals.flush(w.builder) if single else None
+    w.call(symbol("product_of", w.real), part, parts, arrays, array(w, arrays, 3)[0])
+    if single:
+        denormals.restore(w.builder, mode)
+
+
+def product(w, arrays):
+    """The whole product, and 0. Or nothing, and how many bytes of room are wanted: where there is
+    less, and of what is so large that threads share it.
+    """
+    (a, b, _), _, _, wanted = laid_out(w, arrays)
+    small = a.rows * a.columns * b.columns < LARGE
+    now = small & (wanted <= array(w, arrays, 3)[1])
+    with w.when(now):
+        w.call(symbol("product_part", w.real), 0, 1, arrays)
+    return now.choose(0, wanted)
 
 
 INNER = {
@@ -75,47 +147,39 @@ INNER = {
     "multiply_packed": multiply_packed,
     "under_panels": under_panels_of("strip"),
     "strip": strip_of(TILES, lambda item: (None, None, None)),
+    "product_of": product_of,
+}
+OUTER = {
+    "product_part": product_part,
+    "product": product,
+    "product_part_apart": by_worker("product_part"),
 }
 
 
-def _product(builder, x, y, out, room, how):
-    """out = x @ y, `how` it says."""
-    places = x.data, *x.strides, y.data, *y.strides, out.data, *out.strides
-    return "product", (*places, *x.shape, y.shape[1], room.data, how)
+class Near(threading.local):
+    """Room for packing that one thread has to itself."""
+
+    def __init__(self) -> None:
+        self.room = np.empty(1 << 12, np.uint8)
 
 
-multiply = door("product", Door(_product, 2, 2, 2, 1))
-
-
-def product(x, y, out):
-    """out = x @ y for matrices of any strides."""
-    (rows, depth), columns, item = x.shape, y.shape[1], out.itemsize
-    lanes = VECTOR_BYTES // item
-    how = IN_PLACE
-    if y.strides[1] != item:
-        how = PACKED
-        if rows == 1 and y.strides[0] == item and depth % lanes == 0:
-            how = TURNED
-        elif columns > 1 and rows * (depth + columns) < depth * columns:
-            # y's rows are not contiguous and x is the smaller copy: C.T = y.T @ x.T
-            x, y, out = y.T, x.T, out.T
-            rows, columns = columns, rows
-    elif rows >= PACK_FROM and depth > SHALLOW:
-        how = PACKED
-    wide = LINE // item
-    packed = columns if how == PACKED else wide
-    packed = min(WIDE, (packed + wide - 1) // wide * wide)
-    aside = rows * columns if out.strides[1] != item else 0
-    room = np.empty(min(depth, DEPTH) * packed + aside + 128 // item, out.dtype)
-    mode = flush_denormals() if item == 4 else 0
-    multiply(x, y, out, room, how)
-    if item == 4:
-        restore(mode)
-
-
-def kernel(real: Any) -> Any:
-    """The compiled product, for one float type."""
-    dtype = REALS[LLVM_REAL[real]]
+def kernel(dtype: np.dtype[Any]) -> Any:
+    """The compiled product of two matrices of any strides, for one float type."""
+    near = Near()
     panels.load(dtype)
-    panels.load(dtype, "product", INNER, {"product": product_all})
-    return specialised(product, read(real, 2), read(real, 2), types.Array(real, 2, "A"))
+    engine = panels.load(dtype, "product", INNER, OUTER)
+    name = symbol("product", KINDS[dtype])
+    at_once = target.called(engine, name, 0, ctypes.py_object, answer=ctypes.c_int64)
+    part = panels.in_parts(engine, "product_part", dtype)
+
+    def multiply(x: Array, y: Array, out: Array) -> None:
+        wanted = at_once((x, y, out, near.room))
+        if wanted:
+            large = out.size * x.shape[1] >= LARGE
+            parts = get_num_threads() if large else 1
+            rooms = [np.empty(wanted, np.uint8) for _ in range(parts)]
+            together([Call(part, k, parts, (x, y, out, rooms[k])) for k in range(parts)])
+            if wanted <= KEPT:
+                near.room = rooms[0]
+
+    return multiply

@@ -5,6 +5,7 @@ with zeros. A generated function only holds calls to symbols that `load` has giv
 it compiles fast, and stays on disk because no address is written into it.
 """
 
+import ctypes
 import threading
 from functools import cache
 from typing import Any
@@ -14,8 +15,10 @@ from llvmlite import binding, ir
 
 from . import target
 from .machine import SECOND
+from .objects import array, by_worker, matrix
 from .product import HIGH, REGISTERS, Block, copy_all, sum_up
 from .target import VECTOR_BYTES
+from .threads import shared
 from .written import I64, KINDS, llvm, symbol, write
 
 LINE = 2 * VECTOR_BYTES  # bytes of one row of a panel
@@ -27,6 +30,7 @@ STACK = 1 << 17  # bytes of rows that are copied at a time
 CROWDED = 4096  # bytes: rows so far apart, or a multiple, share one place in the first cache
 WAYS = 8  # rows that fit there
 COPY_FROM = 64  # columns from which it pays to copy rows that do
+PACK_FROM = 1 << 15  # numbers from which a thread packs some
 TALL = 512  # rows that `gather` packs at a time
 # A few rows go under several panels at once: eight chains or more hide the latency of an FMA.
 THIN = {1: 4, 2: 2, 3: 2} | ({4: 2} if REGISTERS == 32 else {})
@@ -230,6 +234,13 @@ def pack_rows_of(w, a, a_step, a_row, a_col, panels, line_count, rows, columns, 
                    (columns - j * wide).most(wide))  # fmt: skip
 
 
+def pack_lines(w, start, stop, arrays):
+    """Pack the lines start .. stop of the first matrix of a tuple into the second array."""
+    of, (panels, _) = matrix(w, arrays, 0), array(w, arrays, 1)
+    w.call(symbol("pack", w.real), of.data, 0, of.row, of.column, panels + start * LINE, of.rows,
+           of.rows, of.columns, start, stop)  # fmt: skip
+
+
 def gather_all(
     w, a, a_step, a_row, a_col, g, g_step, g_row, g_col, c, c_row, steps, rows, tall, columns,
     scratch, ready, fresh,
@@ -263,7 +274,8 @@ INNER: dict[str, Any] = {
     "interleave": interleave,
 }
 OUTER: dict[str, Any] = {
-    "copy": copy_all, "pack": pack_rows_of, "multiply": multiply_all, "gather": gather_all
+    "copy": copy_all, "pack": pack_rows_of, "multiply": multiply_all, "gather": gather_all,
+    "pack_lines": pack_lines, "pack_lines_apart": by_worker("pack_lines"),
 }  # fmt: skip
 
 _loaded: dict[Any, Any] = {}  # kept: code that is freed is gone
@@ -289,16 +301,21 @@ def load(dtype: Any, name: str = "panels", inner: Any = INNER, outer: Any = OUTE
         return _loaded[name, dtype]
 
 
+def in_parts(engine: Any, name: str, dtype: Any) -> Any:
+    """A routine that takes two numbers and a tuple of arrays, for Python and workers to call."""
+    made = target.called(engine, symbol(name, KINDS[dtype]), 2, ctypes.py_object)
+    made.apart = engine.get_function_address(symbol(f"{name}_apart", KINDS[dtype]))
+    return made
+
+
 @cache
 def _packer(dtype: Any) -> Any:
-    return target.called(load(dtype), symbol("pack", KINDS[dtype]), 10)
+    return in_parts(load(dtype), "pack_lines", dtype)
 
 
 def pack(w: Any, panels: Any) -> None:
     """Pack a matrix of weights (depth, columns), of any strides, for `multiply`."""
-    (depth, columns), (row, col) = w.shape, w.strides
-    ends = depth, depth, columns, 0, depth
-    _packer(w.dtype)(w.ctypes.data, 0, row, col, panels.ctypes.data, *ends)
+    shared(_packer(w.dtype), len(w), PACK_FROM // max(1, w.shape[1]) + 1, (w, panels))
 
 
 # --- what generated code calls ------------------------------------------------------------------
@@ -317,7 +334,7 @@ class Door:
         """Write the call. An array has `data`, `shape` and `strides`: numbers of 64 bits."""
         target, values = self.numbers(builder, *given)
         values = [ir.Constant(I64, v) if isinstance(v, int) else v for v in values]
-        llvm(builder, symbol(target, real), ir.VoidType(), *values)
+        llvm(builder, symbol(target, real), I64, *values)
 
 
 def pack_rows(builder, g, panels):

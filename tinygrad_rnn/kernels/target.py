@@ -92,12 +92,12 @@ def compiled(key: Any, write: Callable[[], Any]) -> Any:
     return engine
 
 
-def called(engine: Any, name: str, wholes: int = 0, *kinds: Any) -> Any:
+def called(engine: Any, name: str, wholes: int = 0, *kinds: Any, answer: Any = None) -> Any:
     """A function that an engine holds, for Python to call with so many whole numbers, and others.
 
     The interpreter's lock is let go meanwhile.
     """
-    kind = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * wholes, *kinds)
+    kind = ctypes.CFUNCTYPE(answer, *[ctypes.c_int64] * wholes, *kinds)
     made: Any = kind(engine.get_function_address(name))
     made.engine = engine  # which holds the code
     return made

@@ -20,10 +20,9 @@ import numpy as np
 from llvmlite import ir
 
 from . import curves, denormals, numbers, panels, target
+from .objects import ITEMS, NUMBERS, SIZES
 from .written import I1, I8, I64, KINDS, WRITTEN, Number, known, loop, room
 
-# Where CPython keeps the items of a tuple, and NumPy an array's numbers and the list of its sizes.
-ITEMS, NUMBERS, SIZES = tuple.__basicsize__, object.__basicsize__, object.__basicsize__ + 16
 BYTES, VOID = I8.as_pointer(), ir.VoidType()
 
 
@@ -51,7 +50,10 @@ def chosen(builder: Any, number: Callable[..., Any], *given: Any, **named: Any) 
             return number(*given, **named)
         except Undecided as question:
             flag = question.args[0]
-        return flag.choose(along((*answers, True)), along((*answers, False)))
+        yes, no = along((*answers, True)), along((*answers, False))
+        if isinstance(yes, tuple):
+            return tuple([flag.choose(*pair) for pair in zip(yes, no, strict=True)])
+        return flag.choose(yes, no)
 
     made = along(())
     del builder.decide

@@ -18,7 +18,7 @@ from typing import Any
 
 from ..limits import whole
 
-__all__ = ["Call", "get_num_threads", "set_num_threads", "spread", "together"]
+__all__ = ["Call", "get_num_threads", "set_num_threads", "shared", "together"]
 
 NAP = 5e-5  # seconds between two looks at a worker that takes longer than we do
 
@@ -213,17 +213,14 @@ def together(calls: Sequence[Callable[[], None]]) -> None:
         del failed  # an error holds what we hold: not to be held by us in turn
 
 
-def spread(run: Callable[[int, int], None], count: int) -> None:
-    """Call run(start, stop) for consecutive parts of range(count), one for each thread.
+def shared(function: Any, count: int, grain: int, arrays: tuple[Any, ...]) -> None:
+    """Call function(start, stop, arrays) for consecutive parts of range(count).
 
-    The caller runs the first part. Whatever a part raises is raised here when all have ended.
+    One for each thread, as long as each has at least `grain` to do.
     """
-    parts = min(_count, count)
-    if parts > 1:
-        ends = [count * i // parts for i in range(parts + 1)]
-        together([partial(run, *part) for part in pairwise(ends)])
-    elif count > 0:
-        run(0, count)
+    parts = max(1, min(_count, count // grain))
+    ends = [count * k // parts for k in range(parts + 1)]
+    together([Call(function, *part, arrays) for part in pairwise(ends)])
 
 
 def _begin_again() -> None:

@@ -7,64 +7,79 @@ the weights' own type; sums are kept in float64.
 from typing import Any
 
 import numpy as np
-from numba import njit, types
 
-from .compiled import OPTIONS, Overloads, closed, helper, read, rows, specialised, written
+from . import text
+from .numbers import Called
 from .plain import RULES
-from .rows import plus
+from .spare import Array
+from .threads import shared
+
+GRAIN = 1 << 15  # weights from which a thread changes some
+DOUBLE = np.dtype(np.float64)
 
 # How much a rule remembers of each weight, and how many numbers it is set by.
 SIZES = {"descent": (0, 2), "momentum": (1, 3), "rmsprop": (1, 4), "adam": (2, 8)}
 
-
+SQUARE_SUM = """
 def square_sum(x, out):
-    total = 0.0
-    for i in range(x.size):
-        wide = np.float64(x[i])
-        total = plus(total, wide * wide)
+    total = f64(0.0)
+    for i in range(x.shape[0]):
+        total = plus(total, f64(x[i]) * f64(x[i]))
     out[0] = total
+"""
 
-
-def column_sums(x, out):
-    whole = x.shape[0] // 4 * 4
-    totals = np.zeros(x.shape[1])
-    for i in range(0, whole, 4):  # four rows a round: the totals are read and written less often
+# Four rows a round: the totals are read and written less often.
+COLUMN_SUMS = """
+def column_sums(rounds, x, totals, out):
+    for j in range(x.shape[1]):
+        totals[j] = 0.0
+    for i in range(rounds):
         for j in range(x.shape[1]):
-            upper = np.float64(x[i, j]) + np.float64(x[i + 1, j])
-            lower = np.float64(x[i + 2, j]) + np.float64(x[i + 3, j])
-            totals[j] += upper + lower
-    for i in range(whole, x.shape[0]):
+            upper = f64(x[4 * i, j]) + f64(x[4 * i + 1, j])
+            lower = f64(x[4 * i + 2, j]) + f64(x[4 * i + 3, j])
+            totals[j] = totals[j] + (upper + lower)
+    for i in range(4 * rounds, x.shape[0]):
         for j in range(x.shape[1]):
-            totals[j] += x[i, j]
+            totals[j] = totals[j] + f64(x[i, j])
     for j in range(x.shape[1]):
         out[j] = totals[j]
+"""
+
+RULE = """
+def {name}(start, stop, settings, {old}, {new}):
+    for i in range(start, stop):
+        {place} = rule(({settings}), {given})
+"""
 
 
-def loop(rule, memories):
-    """The loop that does a rule, which remembers so much, to every weight; settings first."""
+def ruled(name: str, dtype: np.dtype[Any]) -> Any:
+    """The loop that does a rule to every weight; settings first."""
+    memories, count = SIZES[name]
+    old = ["x", "g", *"mv"[:memories]]
+    new = ["new_x", "new_m", "new_v"][: 1 + memories]
+    source = RULE.format(
+        name=name, old=", ".join(old), new=", ".join(new),
+        place="".join([f"{word}[i], " for word in new]),
+        settings=", ".join([f"settings[{k}]" for k in range(count)]),
+        given=", ".join([f"{word}[i]" for word in old]),
+    )  # fmt: skip
+    kinds = [(dtype, 1)] * (1 + len(old) + len(new))
+    made = text.function(source, 2, kinds, {"rule": Called(RULES[name], dtype)})
 
-    def nothing(settings, x, g, new_x):
-        for i in range(x.size):
-            (new_x[i],) = rule(settings, x[i], g[i])
+    def update(settings: Any, *arrays: Array) -> None:
+        if (len(settings), len(arrays)) != (count, len(kinds) - 1):
+            raise ValueError(f"{name}: expected {count} settings and {len(kinds) - 1} arrays")
+        shared(made, arrays[0].size, GRAIN, (np.array(settings, dtype), *arrays))
 
-    def one(settings, x, g, m, new_x, new_m):
-        for i in range(x.size):
-            new_x[i], new_m[i] = rule(settings, x[i], g[i], m[i])
-
-    def two(settings, x, g, m, v, new_x, new_m, new_v):
-        for i in range(x.size):
-            new_x[i], new_m[i], new_v[i] = rule(settings, x[i], g[i], m[i], v[i])
-
-    return (nothing, one, two)[memories]
+    return update
 
 
-def kernel(name: str, real: Any) -> Any:
+def kernel(name: str, dtype: np.dtype[Any]) -> Any:
     """The compiled kernel of that name, for one float type."""
+    if name in RULES:
+        return ruled(name, dtype)
     if name == "square_sum":
-        return specialised(square_sum, read(real, 1), written(types.float64, 1))
-    if name == "column_sums":
-        return specialised(column_sums, rows(real), written(real, 1))
-    memories, settings = SIZES[name]
-    old, new = (read(real, 1),) * (2 + memories), (written(real, 1),) * (1 + memories)
-    each = njit(**OPTIONS)(loop(helper(RULES[name]), memories))
-    return closed(each, (types.UniTuple(real, settings), *old, *new), Overloads("update", name))
+        squares = text.function(SQUARE_SUM, 0, [(dtype, 1), (DOUBLE, 1)], {})
+        return lambda x, out: squares((x, out))
+    sums = text.function(COLUMN_SUMS, 1, [(dtype, 2), (DOUBLE, 1), (dtype, 1)], {})
+    return lambda x, out: sums(len(x) // 4, (x, np.empty(x.shape[1]), out))

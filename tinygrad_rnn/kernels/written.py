@@ -296,18 +296,19 @@ class Writer:
     def call(self, name: str, *numbers: Any) -> None:
         """Call the routine of that name; flags are 0 and 1."""
         values = [self.number(n).to(I64).value for n in numbers]
-        llvm(self.builder, name, ir.VoidType(), *values)
+        llvm(self.builder, name, I64, *values)
 
 
-def write(module: Any, name: str, real: Any, body: Callable[..., None], seen: bool = False) -> None:
+def write(module: Any, name: str, real: Any, body: Callable[..., Any], seen: bool = False) -> None:
     """Add a routine to a module: `body(writer, *numbers)` says what it does.
 
-    It is not copied into those that call it, and unless `seen` nobody else can.
+    It is not copied into those that call it, and unless `seen` nobody else can. It answers what the
+    body returns, 0 if that is nothing.
     """
     count = body.__code__.co_argcount - 1
-    function = called(module, name, ir.FunctionType(ir.VoidType(), [I64] * count))
+    function = called(module, name, ir.FunctionType(I64, [I64] * count))
     function.linkage = "external" if seen else "internal"
     function.attributes.add("noinline")
     builder = ir.IRBuilder(function.append_basic_block())
-    body(Writer(builder, real), *[Number(builder, x) for x in function.args])
-    builder.ret_void()
+    answer = body(Writer(builder, real), *[Number(builder, x) for x in function.args])
+    builder.ret(I64(0) if answer is None else answer.value)
