@@ -44,14 +44,14 @@ def apart(work: Callable[..., Answer], *given: Any) -> Answer:
 
 
 @contextmanager
-def compiling(lines: int) -> Iterator[None]:
-    """Say that a loop is compiled, if what is done in this block takes longer than two seconds.
+def compiling(ops: int) -> Iterator[None]:
+    """Say that a loop of so many ops is compiled, if this block takes longer than two seconds.
 
     The logger "tinygrad_rnn" says so: as a warning, which Python writes to stderr unless told
     otherwise, where somebody watches, on a terminal or in a notebook; else for information, which
     Python writes nowhere unless told to. No thread is left when the block is.
     """
-    timer = threading.Timer(PATIENCE, _say, [lines])
+    timer = threading.Timer(PATIENCE, _say, [ops])
     timer.start()
     try:
         yield
@@ -60,7 +60,7 @@ def compiling(lines: int) -> Iterator[None]:
         timer.join()
 
 
-def _say(lines: int) -> None:
+def _say(ops: int) -> None:
     import logging
 
     from .kept import folder
@@ -68,7 +68,7 @@ def _say(lines: int) -> None:
     where = folder()
     end = f"once: it is kept in {where}" if where else "in every process (set NUMBA_CACHE_DIR)"
     level = logging.WARNING if watched() else logging.INFO
-    text = f"compiling a loop of {lines:,} lines, {end}"
+    text = f"compiling a loop of {ops:,} op{'s' * (ops != 1)}, {end}"
     logging.getLogger("tinygrad_rnn").log(level, text)
 
 

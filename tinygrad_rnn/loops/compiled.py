@@ -169,7 +169,7 @@ def _program(like: Any, again: Callable[..., Any]) -> tuple[Program | None, Sequ
         check_repeatable(made, again)
         try:
             known = program_of(Step(made))
-            known.forward.compiled()
+            known.forward.compiled(len(known.step.ops))
         except Unsupported as reason:
             known = reason
             warn(reason)

@@ -64,14 +64,14 @@ class Plan:
         """Which of the inputs get a cotangent."""
         return {k for _, kind, k in self.timed if kind == "dx"}
 
-    def compiled(self) -> Any:
-        """The function of the text, compiled or found when it is first needed."""
+    def compiled(self, ops: int) -> Any:
+        """The function of the text, of so many ops, compiled or found when it is first needed."""
         from ..kernels import generated, waiting
 
         if self.function is None:
             counts = 6 + len(self.values)
             try:
-                with waiting.compiling(self.source.count("\n")):
+                with waiting.compiling(ops):
                     made = generated.function(self.source, counts, self.arguments, self.called)
                 self.function = made
             except generated.Uncompilable as error:

@@ -198,9 +198,9 @@ class Course:
             return self.idle.pop()
         except IndexError:
             made = [[make() for make in buffers] for buffers in self.buffers]
-        if sum([buffer.nbytes for buffers in made for buffer in buffers]) > LITTLE:
-            self.idle = deque(maxlen=0)
-        return made
+            if sum([buffer.nbytes for buffers in made for buffer in buffers]) > LITTLE:
+                self.idle = deque(maxlen=0)
+            return made
 
 
 class Work:
@@ -208,7 +208,7 @@ class Work:
 
     def __init__(self, plan: Plan, run: Run, way: int):
         self.plan, self.way, self.length = plan, way, run.length
-        self.function = plan.function or plan.compiled()
+        self.function = plan.function or plan.compiled(len(run.program.step.ops))
         self.course = course = course_of(plan, run.program, run.length, get_num_threads())
         self.held = plan.held(run.program.step.captured, run.captured)
         self.fresh = [[make() for make in fresh] for fresh in course.fresh]
