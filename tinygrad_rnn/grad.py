@@ -43,6 +43,7 @@ class Cotangents:
         self.terms: dict[Tensor, int] = {}  # how many are in a sum made here
         self.blocks: dict[Tensor, Any] = {}  # sums of full blocks
         self.waiting: list[tuple[int, int, Tensor]] = []  # where something is, the youngest first
+        self.leaves = True  # whether those wait too, of which nothing is asked any more
 
     def add(self, x: Tensor, g: Any, source: Tensor | None = None) -> None:
         """One more term for x, with broadcasting and promotion undone: here, and only here."""
@@ -51,7 +52,7 @@ class Cotangents:
             g = g if type(g) is Parts else _fitted(g, x, source)
         if before is None:
             self.sums[x] = g
-            if x not in self.blocks:
+            if (x.op or x._hooks or self.leaves) and x not in self.blocks:
                 heappush(self.waiting, (-x.born, id(x), x))
         elif type(g) is Parts:
             before.merge(g)
@@ -89,7 +90,9 @@ def pullback(
     before, here["recording"] = here["recording"], create_graph
     try:
         this = BackwardPass(outputs, cotangents, wrt, until, create_graph, retain_graph)
+        this.found.leaves = False
         deque(this.walk(), 0)
+        this.found.sums |= {x: this.found.sum_so_far(x) for x in this.found.blocks}
     finally:
         here["recording"] = before
     return this.found.sums
