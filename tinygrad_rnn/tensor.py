@@ -270,7 +270,7 @@ class Tensor(Methods):
                 "tensor does not change. Assign to a leaf, or build a new tensor."
             )
         array = as_array(data, copy=True)
-        _check_like(self, array, "data", ". Build a new tensor to change them.")
+        _check_like(self, array, "data", "Build a new tensor to change them.")
         replace(self, array)
 
     @property
@@ -288,7 +288,7 @@ class Tensor(Methods):
     def grad(self, gradient: Operand | None) -> None:
         if gradient is not None:
             gradient = gradient if isinstance(gradient, Tensor) else Tensor(gradient)
-            _check_like(self, gradient, "grad", ", or None to clear it.")
+            _check_like(self, gradient, "grad", "None clears it.")
         self._grad = gradient
 
     @property
@@ -479,7 +479,7 @@ def _check_like(x: Tensor, given: Any, word: str, hint: str) -> None:
     if given.shape != x.shape or given.dtype != x.dtype:
         raise ValueError(
             f"tensor.{word}: expected shape {x.shape} and dtype {x.dtype}, got shape "
-            f"{given.shape} and dtype {given.dtype}{hint}"
+            f"{given.shape} and dtype {given.dtype}. {hint}"
         )
 
 
