@@ -20,8 +20,10 @@ import runpy
 import shutil
 import subprocess
 import sys
+from contextlib import chdir
 from io import BytesIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
@@ -90,9 +92,10 @@ def prepare() -> None:
     shutil.copytree(DOCS / "locale", BUILD / "locale", dirs_exist_ok=True)
     for name in ("conf.py", "site"):
         (SOURCE / name).symlink_to(DOCS / name)
-    for maker in ("gallery", "glossary", "ops", "reference"):
-        for name, text in runpy.run_path(str(DOCS / f"{maker}.py"))["pages"]().items():
-            write(name, text)
+    with TemporaryDirectory() as folder, chdir(folder):  # examples write files
+        for maker in ("gallery", "glossary", "ops", "reference"):
+            for name, text in runpy.run_path(str(DOCS / f"{maker}.py"))["pages"]().items():
+                write(name, text)
 
 
 def sphinx(builder: str, target: Path, language: str = "en") -> None:
