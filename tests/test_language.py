@@ -95,3 +95,11 @@ def test_an_error_that_nobody_catches_is_said_in_both(chinese, capsys):
         sys.excepthook(type(error), error, error.__traceback__)
     said = capsys.readouterr().err.splitlines()
     assert said[-2].startswith("TypeError: tensor: got a masked array") and "掩码" in said[-1]
+
+
+def test_a_sentence_of_the_site_keeps_its_translation_when_it_is_measured_again():
+    renumbered = runpy.run_path(str(WORDS.with_name("build.py")))["renumbered"]
+    known = {"2.4 ±3% ≥1 must ✓": "2.4 ±3% ≥1 必须 ✓", "3 of 4 are met": "4 个中达到 3 个"}
+    assert renumbered("0.9 ≥1.5 must ✗", known) == "0.9 ≥1.5 必须 ✗"
+    assert renumbered("1 of 2 are met", known) == "", "its numbers stand in another order"
+    assert renumbered("0.9 ≥1.5 floor ✗", known) == ""
