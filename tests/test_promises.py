@@ -212,6 +212,19 @@ def test_I10_ctrl_c_ends_the_wait_for_a_compiler(interruptible):
         waiting.apart(lambda: 1 / 0)
 
 
+def test_I10_ctrl_c_while_a_clock_is_started_leaves_no_thread(monkeypatch):
+    start, before = threading.Timer.start, threading.active_count()
+
+    def interrupted(timer):
+        start(timer)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Timer, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt), waiting.compiling(3):
+        raise AssertionError("not reached")
+    assert threading.active_count() == before
+
+
 def test_P84_interrupted_at_any_moment_the_library_goes_on():
     """A hundred times: steps by steps and loops, one thread and two; then all is as if never."""
     code = """

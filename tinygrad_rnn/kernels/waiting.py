@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from typing import Any, TypeVar
 
@@ -52,12 +52,13 @@ def compiling(ops: int) -> Iterator[None]:
     Python writes nowhere unless told to. No thread is left when the block is.
     """
     timer = threading.Timer(PATIENCE, _say, [ops])
-    timer.start()
     try:
+        timer.start()
         yield
     finally:
         timer.cancel()
-        timer.join()
+        with suppress(RuntimeError):  # Ctrl-C came before it had begun: it ends by itself
+            timer.join()
 
 
 def _say(ops: int) -> None:
