@@ -89,8 +89,9 @@ def prepare() -> None:
     SOURCE.mkdir(parents=True)
     for path in sorted(DOCS.rglob("*.md")):
         write(path.relative_to(DOCS).as_posix(), path.read_text("utf-8"))
-    shutil.copytree(DOCS / "locale", BUILD / "locale", dirs_exist_ok=True)
-    for name in ("conf.py", "site"):
+    shutil.rmtree(BUILD / "locale", ignore_errors=True)
+    shutil.copytree(DOCS / "locale", BUILD / "locale")
+    for name in ("conf.py", "site", "lstm.svg"):
         (SOURCE / name).symlink_to(DOCS / name)
     with TemporaryDirectory() as folder, chdir(folder):  # examples write files
         for maker in ("gallery", "glossary", "ops", "reference"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -38,12 +39,14 @@ html_theme = "furo"
 html_title = "tinygrad_rnn"
 html_static_path = ["site/static"]
 html_css_files = ["site.css"]
+html_js_files = ["site.js"]
+html_search_scorer = str(ROOT / "docs" / "site" / "scorer.js")
 html_copy_source = False
 html_show_sphinx = False
 html_sidebars = {
     "**": [
-        "sidebar/brand.html", "sidebar/search.html", "sidebar/scroll-start.html",
-        "sidebar/navigation.html", "languages.html", "sidebar/scroll-end.html",
+        "sidebar/brand.html", "languages.html", "sidebar/search.html",
+        "sidebar/scroll-start.html", "sidebar/navigation.html", "sidebar/scroll-end.html",
     ]
 }  # fmt: skip
 suppress_warnings = ["mystnb.unknown_mime_type"]
@@ -66,17 +69,32 @@ def commands(app: Any, document: nodes.document) -> None:
 
 
 HAN = "\\u3400-\\u9fff"
+SOUGHT = json.loads((ROOT / "docs" / "site" / "sought.json").read_text("utf-8"))
+
+
+def sought(app: Any, document: nodes.document) -> None:
+    """Let a page be found by words that others say for what it says."""
+    words = Pairs({}).split(SOUGHT.get(app.env.docname, ""))
+    if words and app.builder.format == "html":
+        document.append(nodes.meta(name="keywords", content=", ".join(words)))
 
 
 class Pairs(SearchEnglish):
-    """Search in Chinese: two neighbouring characters are a word, in pages and in questions."""
+    """Search in Chinese: two neighbouring characters of a word are one."""
 
     lang = "zh"
     js_splitter_code = f"""
-var splitQuery = (query) =>
-  (query.match(/[{HAN}]+|[^\\s\\p{{P}}\\p{{S}}{HAN}]+|_/gu) || []).flatMap((run) =>
-    !/[{HAN}]/.test(run) || run.length === 1 ? [run]
-      : Array.from(run).slice(1).map((character, place) => run[place] + character));
+const words = (text) => "Segmenter" in Intl
+  ? Array.from(new Intl.Segmenter("zh", {{ granularity: "word" }}).segment(text), (x) => x.segment)
+  : [text];
+var splitQuery = (query) => {{
+  const found = (query.match(/[{HAN}]+|[^\\s\\p{{P}}\\p{{S}}{HAN}]+|_/gu) || []).flatMap((run) =>
+    !/[{HAN}]/.test(run) ? [run] : words(run).flatMap((word) =>
+      word.length === 1 ? [word]
+        : Array.from(word).slice(1).map((character, place) => word[place] + character)));
+  const long = found.filter((word) => word.length > 1);
+  return long.length ? long : found;  // 的, 和, 在 are on every page
+}};
 """
 
     def split(self, text: str) -> list[str]:
@@ -94,6 +112,7 @@ def setup(app: Any) -> None:
     app.add_search_language(Pairs)
     app.add_html_math_renderer("mathml", (mathml, None), (mathml, None))
     app.connect("doctree-read", commands)
+    app.connect("doctree-read", sought)
 
 
 html_math_renderer = "mathml"

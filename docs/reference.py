@@ -125,8 +125,8 @@ def title(page: str) -> tuple[str, str]:
     if page == "tensors":
         return "tg", "Tensors, gradients, loops and what else stands at the top."
     module = PACKAGES.get(page) or import_module(f"tinygrad_rnn.{page}")
-    sentence = (inspect.getdoc(module) or "").splitlines()[0]
-    return (f"tg.{page}", sentence) if page in PACKAGES else (sentence.rstrip(".:"), "")
+    sentence = (inspect.getdoc(module) or "").splitlines()[0].rstrip(".:") + "."
+    return f"tg.{page}" if page in PACKAGES else page.replace("ops.", "Ops: "), sentence
 
 
 def pages() -> dict[str, str]:
