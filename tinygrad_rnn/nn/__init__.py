@@ -1,4 +1,15 @@
-"""Layers are formulas: modules, cells, what changes cells, and what folds them over time."""
+"""Layers are formulas: modules, cells, what changes cells, and what folds them over time.
+
+Cells: RNN, IRNN, LSTM, GRU, MinimalGatedUnit, OutputRecurrent. One of your own is a Cell.
+Folded over time: any cell by a call, a stack by Recurrent, both ways by Bidirectional.
+Changed in one respect: Residual, TimeSkip, LearnedState, ClipGradient, Zoneout, DropConnect,
+VariationalDropout, FeedforwardDropout. A change of your own is a Modifier.
+Other layers: Linear, Embedding, Dropout, LayerNorm. A model is a Module that holds its layers.
+Whole models: LanguageModel; several as one: Ensemble, monte_carlo.
+In a step: gates names what it computes; once and each_step make what does not depend on the state.
+Other libraries' ways: CONVENTIONS, convert, StateDict. To look at: equations, explain,
+count_parameters. Names of activations: ACTIVATIONS, activation.
+"""
 
 import typing as _typing
 
