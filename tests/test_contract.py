@@ -1782,9 +1782,28 @@ def test_G05_a_product_adds_up_a_million_equal_terms_block_by_block():
 
 
 @pytest.mark.compiled
-@pytest.mark.xfail(reason="a loop adds up the gradient of a bias in float32, row by row")
 def test_G05_the_gradient_of_a_bias_keeps_its_digits_over_a_million_equal_rows():
     assert abs(of_a_million_rows()[1] - 1) < 1e-5
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize("threads", [1, 2])
+def test_G05_what_a_loop_adds_up_number_by_number_keeps_its_digits(threads):
+    """Over ten thousand steps of a hundred rows: a gain, a number, and one gain for each row."""
+    before, xs = tg.get_num_threads(), np.full((10**4, 100, 2), 0.1, np.float32)
+    gain, scale, rows = (leaf(np.zeros(n), np.float32) for n in (2, (), (100, 2)))
+    step = lambda x, h: 0 * h + gain * x + scale * x + rows * x
+    tg.set_num_threads(threads)
+    try:
+        (ys,) = tg.scan(step, np.zeros((100, 2), np.float32), xs)
+        assert "run" in ys.inputs[0].attrs
+        ys.sum().backward()
+    finally:
+        tg.set_num_threads(before)
+    exact = 1e6 * np.float64(xs[0, 0, 0])
+    for x, times in (gain, 1), (scale, 2), (rows, 0.01):
+        assert x.grad.dtype == np.float32
+        assert np.abs(x.grad.data / (times * exact) - 1).max() < 1e-5
 
 
 @pytest.mark.compiled

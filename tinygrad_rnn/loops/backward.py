@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ..ops.arithmetic import add
 from ..tensor import Tensor
 from . import nodes, roles
@@ -64,6 +66,7 @@ class Backward(Draft):
         self.pulled = [None if p is None else lowering.node(p) for p in pulled]
         self.terms: list[Term] = []
         self.totals: dict[int, str] = {}  # where the cotangents of captured arrays are added up
+        self.parts: dict[int, Place] = {}  # and those of a block of steps
         self.talls: dict[str, str] = {}  # arrays that are packed for sums of products
         self.scratch = ""
 
@@ -254,15 +257,29 @@ class Backward(Draft):
         self.schedule.add(Piece(None, (x, index), looped(x.shape, line)))
 
     def add_number(self, term: Term) -> None:
-        """A sum in the loop itself."""
+        """A sum in the loop itself: of a block of steps, for over all of them digits would go."""
         shape = self.step.captured[term.k].shape
         batched = term.node.batched and self.batch is not None
         ways = [
             fixed() if a is None else Way(a, offset("start", int(a == 0 and batched and n != 1)))
             for a, n in zip(term.target, shape, strict=True)
         ]
-        total = Place(self.total(term.k, False))
-        self.schedule.add(Store(term.node, total, ways or [fixed()], "+="))
+        self.schedule.add(Store(term.node, self.part(term.k), ways, "+="))
+
+    def part(self, k: int) -> Place:
+        """Return where a block of steps is added up, which then goes into the total."""
+        if k not in self.parts:
+            total, leaf = self.total(k, False), self.lowering.known[self.step.captured[k]]
+            argument = self.places.arguments[total]
+            alone = not any(t.operands for t in self.terms if t.k == k)
+            if alone and not self.places.inside:
+                self.places.arguments[total] = argument._replace(dtype=np.dtype(np.float64))
+            word = self.places.argument(f"{total}_part", roles.Buffer(False, False), leaf)
+            self.parts[k], every = Place(word, "0"), straight(len(leaf.shape))
+            part, whole = self.parts[k].entry(every), Place(total).entry(every)
+            self.schedule.early += looped(leaf.shape, f"{part} = 0")
+            self.schedule.late += looped(leaf.shape, f"{whole} += {part}")
+        return self.parts[k]
 
     def total(self, k: int, fresh: bool) -> str:
         """Return where the cotangent of the k-th captured array is added up."""

@@ -18,7 +18,7 @@ from .nest import indented, nested
 from .nodes import Node, ordered
 from .places import Places
 from .plan import FORWARD_LINES, Plan
-from .roles import Fixed, Place, Timed
+from .roles import Fixed, Place, Timed, Total
 from .schedule import Schedule, Store
 from .sums import gathered
 from .trace import Step, is_written
@@ -133,7 +133,8 @@ class Draft:
             for node in costly:
                 self.schedule.keep(node)
         text = self.text(body)
-        reals = {x.dtype for x in self.places.arguments.values() if x.dtype.kind == "f"}
+        given = [a for a in self.places.arguments.values() if not isinstance(a.role, Total)]
+        reals = {a.dtype for a in given if a.dtype.kind == "f"}
         if reals == {SINGLE} and not self.places.inside:
             text = [text[0], "control = flush_denormals()", *text[1:], "restore(control)"]
         words = set(re.findall(r"\w+", "\n".join(text[1:])))
@@ -141,8 +142,8 @@ class Draft:
         told = [word for word in sizes if word in words]
         arguments = [a for name, a in self.places.arguments.items() if name in words]
         parameters = ["length", "way", "block", "start", "stop", "begun", *told, "numbers"]
-        given = ", ".join([*parameters, *[a.name for a in arguments]])
-        source = "\n".join([f"def {self.head[0]}({given}):", *indented(text)]) + "\n"
+        signature = ", ".join([*parameters, *[a.name for a in arguments]])
+        source = "\n".join([f"def {self.head[0]}({signature}):", *indented(text)]) + "\n"
         values = tuple([sizes[word] for word in told])
         numbers = [n.source for n in self.places.numbers if n.source is not None]
         called, turns = self.places.called, math.prod(self.step.lengths)

@@ -260,6 +260,7 @@ class Work:
             first = self.fresh[0][at]
             for fresh in self.fresh[1:]:
                 first += fresh[at]
-            shape = captured[role.k]._array.shape
-            found[role.k] = first if first.shape == shape else first.reshape(shape)
+            like = captured[role.k]._array
+            same = (first.dtype, first.shape) == (like.dtype, like.shape)
+            found[role.k] = first if same else first.reshape(like.shape).astype(like.dtype)
         return found
