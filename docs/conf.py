@@ -84,14 +84,18 @@ class Pairs(SearchEnglish):
 
     lang = "zh"
     js_splitter_code = f"""
-const words = (text) => "Segmenter" in Intl
-  ? Array.from(new Intl.Segmenter("zh", {{ granularity: "word" }}).segment(text), (x) => x.segment)
-  : [text];
+const words = (run) => {{
+  const found = "Segmenter" in Intl
+    ? Array.from(new Intl.Segmenter("zh", {{ granularity: "word" }}).segment(run), (x) => x.segment)
+    : [];
+  const long = found.filter((word) => word.length > 1);
+  return long.length ? long : [run];
+}};
+const pairs = (word) => word.length === 1 ? [word]
+  : Array.from(word).slice(1).map((character, place) => word[place] + character);
 var splitQuery = (query) => {{
-  const found = (query.match(/[{HAN}]+|[^\\s\\p{{P}}\\p{{S}}{HAN}]+|_/gu) || []).flatMap((run) =>
-    !/[{HAN}]/.test(run) ? [run] : words(run).flatMap((word) =>
-      word.length === 1 ? [word]
-        : Array.from(word).slice(1).map((character, place) => word[place] + character)));
+  const runs = query.match(/[{HAN}]+|[^\\s\\p{{P}}\\p{{S}}{HAN}]+|_/gu) || [];
+  const found = runs.flatMap((run) => /[{HAN}]/.test(run) ? words(run).flatMap(pairs) : [run]);
   const long = found.filter((word) => word.length > 1);
   return long.length ? long : found;  // 的, 和, 在 are on every page
 }};

@@ -2,13 +2,13 @@
 // that have as much a how-to page is first.
 const asked = new URLSearchParams(location.search).get("q") || "";
 var Scorer = {
-  score: ([page, title, , , score]) => {
+  score: ([page, title, anchor, , score]) => {
     const { docnames, terms, titleterms } = Search._index;
     const place = docnames.indexOf(page);
     const has = (table) => (word) => Object.hasOwn(table, word) && [table[word]].flat().includes(place);
     const words = [...Search._parseQuery(asked)[1]];
     const found = 10 * words.filter(has(titleterms)).length + 5 * words.filter(has(terms)).length;
-    const whole = title.toLowerCase().includes(asked.trim().toLowerCase()) ? 10 : 0;
+    const whole = !anchor && title.toLowerCase().includes(asked.trim().toLowerCase()) ? 10 : 0;
     return score + found + whole + (page.startsWith("howto/") ? 5 : 0);
   },
   objNameMatch: 11,
