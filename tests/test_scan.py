@@ -16,6 +16,7 @@ import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import caches, kernels, nn
+from tinygrad_rnn.kernels import panels
 from tinygrad_rnn.loops import compiled, runtime
 from tinygrad_rnn.loops.trace import Step, trace
 from tinygrad_rnn.op import pointwise
@@ -1212,3 +1213,24 @@ def test_the_texts_can_be_read():
         warnings.simplefilter("error")
         with pytest.raises(ValueError, match="no compiled form"):
             tg.loops.scan_source(UNSUPPORTED["take"], tg.Tensor(numbers(0, B, H)), None, length=2)
+
+
+@pytest.mark.compiled
+def test_a_float32_loop_compiles_routines_of_float32_alone(monkeypatch):
+    """Although it adds up the gradient of a bias in float64."""
+    asked, load = set(), panels.load
+
+    def noted(dtype, *more):
+        asked.add(np.dtype(dtype))
+        return load(dtype, *more)
+
+    monkeypatch.setattr(panels, "load", noted)
+    W, U, b = (
+        tg.tensor(np.ones(shape, np.float32), requires_grad=True)
+        for shape in ((2, 3), (3, 3), (3,))
+    )
+    step = lambda x, h: tg.tanh(x @ W + 0.3125 * (h @ U) + b) - 0.0625 * h
+    xs = np.ones((4, 5, 2), np.float32)
+    (path,) = tg.scan(step, np.zeros((5, 3), np.float32), xs)
+    path.sum().backward()
+    assert asked == {np.dtype(np.float32)} and b.grad.dtype == np.float32

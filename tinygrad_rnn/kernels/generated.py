@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from contextlib import suppress
 from typing import Any
@@ -37,9 +38,10 @@ def function(source: str, counts: int, arguments: Any, called: Any) -> Any:
     with _lock:
         made = caches.functions.recent(key)
         if made is None:
-            if any(f"{word}(" in source for word in panels.DOORS):
-                for real in {a.dtype for a in arguments if a.dtype.kind == "f"}:
-                    panels.load(real)
+            doors = re.findall(rf".*\b(?:{'|'.join(panels.DOORS)})\(.*", source)
+            words = {*re.findall(r"\w+", "\n".join(doors))}
+            for real in {a.dtype for a in arguments if a.dtype.kind == "f" and a.name in words}:
+                panels.load(real)
             made = caches.functions.keep(key, _compiled(source, counts, kinds, called))
         return made
 
