@@ -199,11 +199,17 @@ def together(calls: Sequence[Callable[[], None]]) -> None:
             for worker in hired:
                 worker.wait()
     finally:
-        for worker in hired:
-            worker.wait()  # again, if an interrupt came between the two
-            errors.append(worker.error)
-            worker.call = worker.error = None  # nothing of the call is held on to
-        pool.idle.extend(hired)
+        done = hired
+        try:
+            for worker in hired:
+                worker.wait()  # again, if an interrupt came between the two
+                errors.append(worker.error)
+                worker.call = worker.error = None  # nothing of the call is held on to
+        except BaseException:
+            done = [worker for worker in hired if worker.crew.join(worker.desk)]
+            raise
+        finally:
+            pool.idle.extend(done)
     failed = next(filter(None, errors), None)
     errors.clear()
     try:
