@@ -103,3 +103,14 @@ def test_a_sentence_of_the_site_keeps_its_translation_when_it_is_measured_again(
     assert renumbered("0.9 ≥1.5 must ✗", known) == "0.9 ≥1.5 必须 ✗"
     assert renumbered("1 of 2 are met", known) == "", "its numbers stand in another order"
     assert renumbered("0.9 ≥1.5 floor ✗", known) == ""
+
+
+def test_who_showed_errors_before_goes_on_showing_them(monkeypatch):
+    shown = []
+    monkeypatch.setattr(sys, "excepthook", mine := lambda *error: shown.append(error[1]))
+    language.use("zh")
+    language.use("zh")
+    sys.excepthook(ValueError, error := ValueError("colourless green ideas"), None)
+    assert shown == [error]
+    language.use("")
+    assert sys.excepthook is mine

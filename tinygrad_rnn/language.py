@@ -21,6 +21,7 @@ WIDE = "[\u3001-\u9fff\uff00-\uffef]"  # what Chinese is written with, between w
 SPACE = re.compile(f"(?<={WIDE}) (?={WIDE})")
 _sentences: dict[str, str] = {}  # of the language in use, by the English ones
 _patterns: dict[str, re.Pattern[str]] = {}  # what recognises them
+_hook: Any = sys.excepthook  # what showed errors before, and does it still
 
 
 def use(language: str | None = None) -> str:
@@ -105,17 +106,18 @@ def spoken(language: str | None) -> Iterator[None]:
 
 def _below_errors(on: bool) -> None:
     """Have what an error says in the language in use printed below it, or no longer."""
-    if on:
-        sys.excepthook = _told
-    elif sys.excepthook is _told:
-        sys.excepthook = sys.__excepthook__
+    global _hook
+    if on and sys.excepthook is not _told:
+        _hook, sys.excepthook = sys.excepthook, _told
+    elif not on and sys.excepthook is _told:
+        sys.excepthook = _hook
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     if shell is not None:  # a notebook shows errors itself
         shell.set_custom_exc((Exception,) if on else (), _told_in_a_notebook)
 
 
 def _told(kind: type[BaseException], error: BaseException, trace: Any) -> None:
-    sys.__excepthook__(kind, error, trace)
+    _hook(kind, error, trace)
     _say(error)
 
 
