@@ -78,9 +78,7 @@ def write(name: str, text: str) -> None:
     """A page of the site's source."""
     path = SOURCE / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = executed(sources(text, name))
-    if not path.exists() or path.read_text("utf-8") != text:
-        path.write_text(text, "utf-8")
+    path.write_text(executed(sources(text, name)), "utf-8")
 
 
 def prepare() -> None:
@@ -146,7 +144,7 @@ def translations(update: bool) -> None:
     for template in sorted(templates.rglob("*.pot")):
         name = template.relative_to(templates).with_suffix(".po")
         path = DOCS / "locale" / "zh_CN" / "LC_MESSAGES" / name
-        kept = read_po(path.open("rb"), locale="zh_CN") if path.exists() else ()
+        kept = read_po(BytesIO(path.read_bytes()), locale="zh_CN") if path.exists() else ()
         own = {m.id: m.string for m in kept}  # a page may say it otherwise
         found = Catalog("zh_CN")
         for message in read_po(BytesIO(template.read_bytes())):

@@ -1,10 +1,9 @@
 """The table of all ops, from their declarations: a page of the site."""
 
 import inspect
-import re
 
 import numpy as np
-from reference import escaped
+from reference import escaped, signature
 
 from tinygrad_rnn import ops
 
@@ -23,10 +22,6 @@ This page is made from the declarations.
 def row(name):
     """One op: how it is called, what it returns, its method, and what NumPy calls it."""
     f = getattr(ops, name)
-    signature = inspect.signature(getattr(f, "body", f))
-    plain = [p.replace(annotation=p.empty) for p in signature.parameters.values()]
-    given = str(signature.replace(parameters=plain, return_annotation=signature.empty))
-    given = re.sub(r"<class '(?:\w+\.)?(\w+)'>", r"\1", given)
     said = " ".join(escaped((inspect.getdoc(f) or "").split("\n\n")[0]).split())
     method = f.declared.method
     spelled = (
@@ -35,7 +30,7 @@ def row(name):
     theirs = [n for n in (name, *f.declared.numpy) if hasattr(np, n)]
     numpy = ", ".join(f"`np.{n}`" for n in theirs)
     said = said.replace("|", "\\|")
-    return f"| `{name}{given}` | {said} | {', '.join(spelled)} | {numpy} |"
+    return f"| `{name}{signature(f)}` | {said} | {', '.join(spelled)} | {numpy} |"
 
 
 def text():

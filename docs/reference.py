@@ -19,7 +19,6 @@ from tinygrad_rnn.nn.elsewhere import Absent
 
 PLACES = ("nn", "optim", "data", "io", "lab", "transforms", "view")
 PACKAGES = {name: import_module(f"tinygrad_rnn.{name}") for name in PLACES}
-SPECIAL = ("__call__", "__init__")
 
 
 def names() -> dict[str, dict[str, Any]]:
