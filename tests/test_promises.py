@@ -303,3 +303,12 @@ def test_F14_memory_is_flat_over_layers_lengths_masks_hooks_and_rules():
     early, late = map(int, run(FLAT).stdout.split())
     grown = (late - early) * (1 if sys.platform == "darwin" else 1024)
     assert grown < 2**20, f"1,000 steps took {grown} bytes"
+
+
+def test_the_readmes_equations_are_those_of_its_cell():
+    text = (ROOT / "README.md").read_text("utf-8")
+    cell = re.search(r"class MinimalGatedUnit.*?(?=\n\n\n)", text, re.S)[0]
+    names = {"tg": tg, "nn": tg.nn}
+    exec(cell, names)
+    shown = re.search(r"```text\n(MinimalGatedUnit.*?)```", text, re.S)[1]
+    assert str(tg.equations(names["MinimalGatedUnit"](1, 8))).startswith(shown)
