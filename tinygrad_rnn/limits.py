@@ -47,22 +47,21 @@ def one_of(who: str, word: str, given: Any, known: Iterable[Any]) -> Any:
 
 def axis_of(word: str, given: Any, ndim: int) -> int:
     """An axis of so many, counted from 0."""
-    try:
-        if given.__class__ is bool:
-            raise TypeError
-        return normalize_axis_index(given, ndim, word)
-    except TypeError:
-        raise TypeError(f"{word}: expected one axis, a whole number, got {given!r}") from None
+    return _counted(normalize_axis_index, word, given, ndim, "one axis, a whole number")
 
 
 def axes_of(word: str, given: Any, ndim: int) -> tuple[int, ...]:
     """An axis of so many, or several, counted from 0."""
+    return _counted(normalize_axis_tuple, word, given, ndim, "whole numbers of axes")
+
+
+def _counted(count: Any, word: str, given: Any, ndim: int, expected: str) -> Any:
     try:
         if given.__class__ is bool:
             raise TypeError
-        return normalize_axis_tuple(given, ndim, word)
+        return count(given, ndim, word)
     except TypeError:
-        raise TypeError(f"{word}: expected whole numbers of axes, got {given!r}") from None
+        raise TypeError(f"{word}: expected {expected}, got {given!r}") from None
 
 
 def native(given: Any) -> np.dtype | None:
