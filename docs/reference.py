@@ -9,6 +9,7 @@ import doctest
 import inspect
 import json
 import re
+from functools import cached_property
 from importlib import import_module
 from typing import Any
 
@@ -76,28 +77,43 @@ def signature(f: Any) -> str:
     return re.sub(r"<(?:class|function|object) '?(?:[\w.]+\.)?(\w+)[^>]*>", r"\1", text)
 
 
+def is_property(f: Any) -> bool:
+    """Whether it is read without a call."""
+    return isinstance(f, (property, cached_property))
+
+
 def methods(kind: type) -> dict[str, Any]:
-    """The public methods that a class has of its own, and that say what they do."""
+    """The public methods of a class that say what they do; of a base it is not said again."""
+    if not inspect.isclass(kind) or kind is tg.Tensor:  # whose methods have entries of their own
+        return {}
+    bases = [{*vars(base), *inspect.get_annotations(base)} for base in kind.__mro__[1:]]
     return {
         name: f
         for name, f in vars(kind).items()
-        if (inspect.isfunction(f) or isinstance(f, (property, classmethod, staticmethod)))
-        if (not name.startswith("_") or name == "__call__") and inspect.getdoc(f)
-        and not isinstance(f, Absent)
-    }  # fmt: skip
+        if inspect.isfunction(f) or is_property(f) or isinstance(f, (classmethod, staticmethod))
+        if (not name.startswith("_") or name == "__call__") and f.__doc__
+        if not (isinstance(f, Absent) or (is_property(f) and name in set().union(*bases)))
+    }
 
 
 def told(name: str, f: Any) -> str:
-    """Run the example of a public name; what it shows that its docstring does not."""
+    """Run the examples of a public name; what they show that its docstring does not.
+
+    A method is shown in its own docstring or in that of its class.
+    """
     names = {"tg": tg, "np": np}
-    test = doctest.DocTestParser().get_doctest(inspect.getdoc(f) or "", names, name, None, 0)
-    if not test.examples:
-        raise SystemExit(f"tg.{name} is public and has no example in its docstring")
+    text = inspect.getdoc(f) or ""
+    test = doctest.DocTestParser().get_doctest(text, names, name, None, 0)
+    used = " ".join(example.source for example in test.examples)
+    own = {m: g for m, g in methods(f).items() if ">>>" in (g.__doc__ or "")}
+    mute = [m for m in methods(f) if not (m in own or m in re.findall(r"\w+", used + "__call__"))]
+    if not test.examples or mute:
+        raise SystemExit(f"tg.{'.'.join([name, *mute[:1]])} is public and has no example")
     found: list[str] = []
     runner = doctest.DocTestRunner(verbose=False, optionflags=doctest.ELLIPSIS)  # of messages
     with np.printoptions(precision=8, suppress=False, linewidth=75):
         runner.run(test, out=found.append)
-    return "".join(found)
+    return "".join(found + [told(f"{name}.{method}", g) for method, g in own.items()])
 
 
 def entry(name: str, f: Any) -> str:
@@ -106,11 +122,11 @@ def entry(name: str, f: Any) -> str:
     wrong = told(name, f)
     if wrong and "ModuleNotFoundError" not in wrong:
         raise SystemExit(f"the example of tg.{name} is not true:\n{wrong}")
-    kind = "class" if inspect.isclass(f) else "property" if isinstance(f, property) else "function"
+    kind = "class" if inspect.isclass(f) else "property" if is_property(f) else "function"
     parts = [f":::::{{py:{kind}}} tg.{name}{'' if kind == 'property' else signature(f)}\n"]
     parts.append(markdown(text) + "\n")
-    for method, g in methods(f).items() if kind == "class" and f is not tg.Tensor else ():
-        known = "property" if isinstance(g, property) else "method"
+    for method, g in methods(f).items():
+        known = "property" if is_property(g) else "method"
         called = getattr(g, "__func__", g)
         given = "" if known == "property" else signature(called).replace("(self, ", "(", 1)
         given = given.replace("(self)", "()", 1)

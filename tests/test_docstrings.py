@@ -42,3 +42,19 @@ def test_a_package_says_what_is_public(path):
 def test_a_public_name_without_an_example_is_refused_by_the_reference():
     with pytest.raises(SystemExit, match="mute is public and has no example"):
         REFERENCE["entry"]("mute", lambda x: x)
+
+
+def test_what_a_class_says_is_what_users_call_and_every_method_has_an_example():
+    class Quiet(tg.nn.Module):
+        """Says what it does.
+
+        >>> Quiet()
+        """
+
+        def loud(self):
+            """But not how."""
+
+    with pytest.raises(SystemExit, match=r"Quiet.loud is public and has no example"):
+        REFERENCE["told"]("Quiet", Quiet)
+    assert {*REFERENCE["methods"](tg.nn.Cell)} == {"step", "output", "explain", "advance"}
+    assert not REFERENCE["methods"](tg.nn.LSTM), "its base has said it"

@@ -180,4 +180,4 @@ def test_what_is_found_and_what_is_no_part_may_be_kept():
     cell = Own()
     cell.state, cell.links, cell.dtype = ("h", "c"), {"x": ("Wx",)}, np.float64
     cell.step = lambda x, h, c: (h, c)
-    cell.check()
+    cell._check()

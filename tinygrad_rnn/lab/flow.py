@@ -35,8 +35,8 @@ class Verdict:
     and a negative one works against the others.
 
     >>> flow = tg.lab.flow(tg.nn.RNN(3, 4, rng=0), np.ones((30, 1, 3), np.float32))
-    >>> flow.verdict.word
-    'vanishes'
+    >>> flow.verdict.word, flow.verdict.gate
+    ('vanishes', None)
     """
 
     word: str
@@ -75,6 +75,11 @@ class Flow:
     >>> flow = tg.lab.flow(tg.nn.GRU(3, 4, rng=0), np.ones((9, 1, 3), np.float32))
     >>> flow.states, flow.sizes
     (('h',), (4,))
+    >>> flow.norms().shape, flow.spectral().shape, flow.memory(share=0.6)
+    ((9, 9), (9, 9), 4)
+    >>> flow.singular_values.shape, flow.radii.shape
+    ((8, 4), (8,))
+    >>> flow.draw().save("flow.svg")
     """
 
     states: tuple[str, ...]

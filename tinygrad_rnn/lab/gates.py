@@ -43,8 +43,10 @@ class Saturation:
 class Gates:
     """Every gate of a run by name, see `Saturation`.
 
-    >>> list(tg.lab.gates({"z": np.full((9, 2, 4), 0.99)}).gates)
-    ['z']
+    >>> gates = tg.lab.gates({"z": np.full((9, 2, 4), 0.99)})
+    >>> list(gates.gates), gates.dead["z"].tolist()
+    (['z'], [0, 1, 2, 3])
+    >>> gates.draw().save("gates.svg")
     """
 
     gates: dict[str, Saturation]

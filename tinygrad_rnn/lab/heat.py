@@ -26,6 +26,7 @@ class Heat:
     >>> heat = tg.lab.heat((ys * ys).sum())
     >>> bool((np.triu(heat.norms, 1) == 0).all())  # nothing is felt of the future
     True
+    >>> heat.draw(words="tell").save("heat.svg")
     """
 
     parts: np.ndarray

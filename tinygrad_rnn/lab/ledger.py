@@ -55,8 +55,10 @@ class Ledger:
 
     >>> cell = tg.nn.RNN(3, 4, rng=0)
     >>> ys, _ = cell(np.ones((4, 1, 3), np.float32))
-    >>> list(tg.lab.ledger((ys * ys).sum(), cell).names)
-    ['Wh', 'Wx', 'b']
+    >>> ledger = tg.lab.ledger((ys * ys).sum(), cell)
+    >>> ledger.names, ledger.total("Wh").shape, ledger.by_lag("Wh").lags.tolist()
+    (['Wh', 'Wx', 'b'], (4, 4), [0, 1, 2, 3])
+    >>> ledger.draw("Wh").save("ledger.svg")
     """
 
     parts: np.ndarray

@@ -94,12 +94,12 @@ class Bidirectional(Part):
     def begin(self, batch: int) -> tuple[Tensor, ...]:
         return (*self.forward.begin(batch), *self.backward.begin(batch))
 
-    def folded(self, xs: Tensor, state: Sequence[Tensor], way: Way) -> Folded:
+    def _fold(self, xs: Tensor, state: Sequence[Tensor], way: Way) -> Folded:
         cut = len(self.forward.state)
         with scope("forward"):
-            f = self.forward.folded(xs, state[:cut], way)
+            f = self.forward._fold(xs, state[:cut], way)
         with scope("backward"):
-            b = self.backward.folded(xs, state[cut:], way._replace(reverse=not way.reverse))
+            b = self.backward._fold(xs, state[cut:], way._replace(reverse=not way.reverse))
         merged = self._merged
 
         def read(how: str) -> Tensor:

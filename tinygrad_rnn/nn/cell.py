@@ -78,7 +78,7 @@ def _hooked(kind: Any, part: Part, inputs: tuple[Any, ...], words: Any) -> Folde
     """A part with hooks over a sequence: they see it whole, whatever is read of it in the end."""
     xs, state, way = inputs
     given = xs, state = through_hooks(part, True, (xs, tuple(state)))
-    found = kind.folded(part, xs, state, way._replace(last=False))
+    found = kind._fold(part, xs, state, way._replace(last=False))
     ys = found.read("zero")
     new, end = through_hooks(part, False, (ys, found.end), given)
     if new is ys:
@@ -98,8 +98,11 @@ class Part(Module):
     are the features it reads and gives.
 
     >>> cell = tg.nn.LSTM(3, 4, rng=0)
-    >>> isinstance(cell, tg.nn.Part), cell.state, cell.sizes
-    (True, ('h', 'c'), (4, 4))
+    >>> isinstance(cell, tg.nn.Part), cell.state, cell.sizes, cell.outputs
+    (True, ('h', 'c'), (4, 4), 4)
+    >>> [h.shape for h in cell.begin(2)]
+    [(2, 4), (2, 4)]
+    >>> ys, state = cell(np.ones((5, 2, 3), np.float32))
     """
 
     state: tuple[str, ...] = ("h",)
@@ -107,7 +110,7 @@ class Part(Module):
     hidden: int
     dtype: Any = np.float32
     reads: Any = None  # the dtype of its inputs, where that is another
-    _runs_hooks: ClassVar[dict[str, Any]] = {"folded": _hooked}
+    _runs_hooks: ClassVar[dict[str, Any]] = {"_fold": _hooked}
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -128,7 +131,7 @@ class Part(Module):
             begin.append(h)
         return tuple(begin)
 
-    def check(self) -> None:
+    def _check(self) -> None:
         """Refuse a part that cannot be folded."""
         if not hasattr(self, "inputs") or not hasattr(self, "hidden"):
             raise TypeError(f"{type(self).__name__}: set self.inputs and self.hidden in __init__")
@@ -145,7 +148,7 @@ class Part(Module):
             )
         super().__setattr__(name, value)
 
-    def folded(self, xs: Tensor, state: Sequence[Tensor], way: Way) -> Folded:
+    def _fold(self, xs: Tensor, state: Sequence[Tensor], way: Way) -> Folded:
         """This part over xs (T, B, inputs), from the state given."""
         raise NotImplementedError
 
@@ -154,14 +157,14 @@ class Part(Module):
 
         Takes what a call of `Recurrent` takes, and what making one takes; a state is a flat tuple.
         """
-        found = None if how else self.met(xs, state)
+        found = None if how else self._met(xs, state)
         if found is not None:
             return found
         from .recurrent import alone
 
         return alone(self, xs, state, how)
 
-    def met(self, xs: Any, state: Any) -> Any:
+    def _met(self, xs: Any, state: Any) -> Any:
         """What a call gives, straight from the loop; None unless it has had the like before."""
 
 
@@ -195,16 +198,29 @@ class Cell(Part):
         raise NotImplementedError(f"{type(self).__name__} has no step(x, {', '.join(self.state)})")
 
     def output(self, x: Tensor, *state: Tensor) -> Tensor:
-        """What the layer above sees, from x and the new state."""
+        """What the layer above sees, from x and the new state.
+
+        >>> class Shown(tg.nn.RNN):
+        ...     def output(self, x, h):
+        ...         return tg.concat([x, h], axis=-1)
+        ...
+        ...     outputs = property(lambda self: self.inputs + self.hidden)
+        >>> Shown(2, 3, rng=0)(np.ones((5, 1, 2), np.float32))[0].shape
+        (5, 1, 5)
+        """
         return state[0]
 
     def explain(self) -> str:
-        """Its formulas, its weights and the count of its parameters, to print; see `nn.explain`."""
+        """Its formulas, its weights and the count of its parameters, to print; see `nn.explain`.
+
+        >>> print(tg.nn.RNN(2, 3).explain().splitlines()[0])
+        RNN: 2 inputs, 3 hidden units, 18 parameters
+        """
         from .explain import explain
 
         return explain(self)
 
-    def marked(self, new: tuple[Tensor, ...], old: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    def _marked(self, new: tuple[Tensor, ...], old: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """The new state, h̃ and c̃ in pictures, that is to be changed before it is h and c."""
         for name, h in zip(self.state, new, strict=True):
             if h.op is not None and h.name is None and all(h is not x for x in old):
@@ -212,7 +228,13 @@ class Cell(Part):
         return new
 
     def advance(self, x: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
-        """`step`, with its answer as a tuple. Raises ValueError unless that has every state."""
+        """`step`, with its answer as a tuple. Raises ValueError unless that has every state.
+
+        >>> cell = tg.nn.GRU(3, 4, rng=0)
+        >>> (h,) = cell.advance(tg.zeros((2, 3), dtype="float32"), *cell.begin(2))
+        >>> h.shape
+        (2, 4)
+        """
         new: Any = self.step(x, *state)
         if new is None:
             raise TypeError(f"{type(self).__name__}: step returned None: return the new state")
@@ -224,7 +246,7 @@ class Cell(Part):
             )
         return new
 
-    def relinked(self, change: Callable[[str, Any], Any]) -> Cell:
+    def _relinked(self, change: Callable[[str, Any], Any]) -> Cell:
         """A copy in which `change("x" or "h", W)` stands for each weight that reads x or h.
 
         The copy is for use, not for training: its parameters are those of this cell.
@@ -235,7 +257,7 @@ class Cell(Part):
                 twin.__dict__[name] = change(source, getattr(self, name))
         return twin
 
-    def met(self, xs: Any, state: Any) -> Any:
+    def _met(self, xs: Any, state: Any) -> Any:
         known = _known(self, False)
         if known is None or xs.__class__ is not Tensor or xs._array.ndim != 3:
             return None
@@ -246,7 +268,7 @@ class Cell(Part):
         with scope("layer0"):
             return known.called(xs, state)
 
-    def folded(self, xs: Tensor, state: Sequence[Tensor], way: Way) -> Folded:
+    def _fold(self, xs: Tensor, state: Sequence[Tensor], way: Way) -> Folded:
         known = _known(self, way.gates) if way.valid is way.reset is None else None
         found = None if known is None else known.folded(xs, state, way)
         return self._folded(xs, state, way, known) if found is None else found
@@ -282,7 +304,7 @@ class Cell(Part):
                 y = self.output(x, *new)
             has_output = y is not new[0]
             if valid is not None:
-                new = self.marked(new, old)
+                new = self._marked(new, old)
                 new = tuple(where(valid, a, b) for a, b in zip(new, old, strict=False))
             gates = run.shown.values() if way.gates else ()
             return (*new, y, *gates) if has_output else (*new, *gates)
@@ -300,9 +322,9 @@ class Cell(Part):
             known.shown = has_output, shown
         return _sorted(self.state, state, paths, has_output, shown, ends(), way)
 
-    def check(self) -> None:
+    def _check(self) -> None:
         """Refuse a cell that cannot be folded: without sizes, or with a step of other states."""
-        super().check()
+        super()._check()
         function = getattr(self.step, "__func__", self.step)
         own = int(function is not self.step)  # what a method is given first
         if not _takes(function, own + 1 + len(self.state)):
@@ -340,7 +362,7 @@ def check_part(who: str, word: str, part: Any, kind: type[Part] = Cell) -> None:
         hint = "; wrap each cell inside it"
     if not isinstance(part, kind):
         raise TypeError(f"{who}: {word}: expected a Cell, got {type(part).__name__}{hint}")
-    part.check()
+    part._check()
 
 
 class Changing:

@@ -44,7 +44,7 @@ def equations(step: Any, carry: Any = None, xs: Any = None, *, detail: bool = Fa
 
 
 def _of_cell(cell: Cell, detail: bool) -> Equations:
-    cell.check()
+    cell._check()
     title, batch = _title(cell), _unlike(cell.inputs, *cell.sizes)
     draws = any(module.draws for module in cell.modules())
     run, begin = Moment(1), cell.begin(batch)

@@ -55,7 +55,7 @@ def looked_up(cell: Cell, table: Tensor, dtype: Any) -> Iterator[Cell]:
     made_of = [dtype, *vars(cell).values()]
     last, twin = _twins.known.get(cell, ([], cell))
     if len(last) != len(made_of) or not all(map(is_, last, made_of)):
-        twin = cell.relinked(lambda source, W: Looked(W) if source == "x" else W)
+        twin = cell._relinked(lambda source, W: Looked(W) if source == "x" else W)
         twin.__dict__.update(inputs=1, reads=dtype)
         _twins.known[cell] = made_of, twin
     looked = [x for x in vars(twin).values() if isinstance(x, Looked)]
@@ -78,6 +78,11 @@ class LanguageModel(Module):
     >>> logits, state = model(np.zeros((5, 2), np.int64))
     >>> logits.shape
     (5, 2, 30)
+    >>> loss, state = model.loss(np.zeros((5, 2), np.int64), np.ones((5, 2), np.int64))
+    >>> loss.shape
+    ()
+    >>> len(list(model.eval().sample([0, 1], 3, temperature=0.5, rng=0)))
+    3
     """
 
     def __init__(

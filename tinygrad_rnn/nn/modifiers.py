@@ -62,15 +62,23 @@ class Modifier(Cell):
         return self.cell.advance(x, *state)
 
     def inner(self, x: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
-        """The cell's own new state, before this one changes it."""
-        return self.cell.marked(self.cell.advance(x, *state), state)
+        """The cell's own new state, before this one changes it.
+
+        >>> class Slow(tg.nn.Modifier):
+        ...     def step(self, x, *state):
+        ...         new = self.inner(x, *state)
+        ...         return tuple(0.9 * old + 0.1 * h for old, h in zip(state, new))
+        >>> Slow(tg.nn.LSTM(3, 4, rng=0))(np.ones((5, 2, 3), np.float32))[0].shape
+        (5, 2, 4)
+        """
+        return self.cell._marked(self.cell.advance(x, *state), state)
 
     def output(self, x: Tensor, *state: Tensor) -> Tensor:
         return self.cell.output(x, *state)
 
-    def relinked(self, change: Callable[[str, Any], Any]) -> Cell:
+    def _relinked(self, change: Callable[[str, Any], Any]) -> Cell:
         twin = copy(self)
-        twin.__dict__["cell"] = self.cell.relinked(change)
+        twin.__dict__["cell"] = self.cell._relinked(change)
         return twin
 
 
@@ -163,7 +171,7 @@ class VariationalDropout(Drawn):
             return Cut(W, [self._mask(shape, rates[source], source) for _ in several])
 
         left = {k: mask for k, mask in masks.items() if not self.links.get(k)}
-        return self.cell.relinked(change), left
+        return self.cell._relinked(change), left
 
 
 class Cut:
@@ -216,7 +224,7 @@ class DropConnect(Drawn):
             )
 
     def step(self, x: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
-        cell = once(lambda: self.cell.relinked(self._cut)) if self.draws else self.cell
+        cell = once(lambda: self.cell._relinked(self._cut)) if self.draws else self.cell
         return cell.advance(x, *state)
 
     def _cut(self, source: str, W: Any) -> Any:

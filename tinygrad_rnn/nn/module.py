@@ -53,8 +53,19 @@ class Module:
     ...
     ...     def __call__(self, h):
     ...         return tg.softmax(self.linear(h))
-    >>> [(name, x.shape) for name, x in Head().named_parameters()]
+    >>> head = Head()
+    >>> [(name, x.shape) for name, x in head.named_parameters()]
     [('linear.W', (4, 2)), ('linear.b', (2,))]
+    >>> head.modules()[1:], len(head.parameters())
+    ([Linear(W=4×2, b=2)], 2)
+    >>> head.load_state_dict(head.state_dict())  # what was missing, and what was too much
+    ([], [])
+    >>> head(np.ones((3, 4), np.float32)).sum().backward()
+    >>> head.zero_grad()
+    >>> head.linear.W.grad is None
+    True
+    >>> head.eval().training, head.train().training
+    (False, True)
     """
 
     training: bool = True
@@ -157,9 +168,9 @@ class Module:
 
         >>> model = tg.nn.LanguageModel(5, embedding=3, hidden=4, rng=0)
         >>> model.embedding.freeze()
-        Embedding(W=5×3)
+        Embedding(table=5×3)
         >>> [name for name, _ in model.named_parameters()][:2]
-        ['recurrent.cells.0.Wx', 'recurrent.cells.0.Wh']
+        ['recurrent.cells.0.Wh', 'recurrent.cells.0.Wx']
         """
         if on:
             self._frozen += tuple(path for path, _ in self.named_parameters())

@@ -105,7 +105,7 @@ def alone(part: Part, xs: Any, state: Any, how: dict[str, Any]) -> Any:
         for dropout in layer.dropout:
             dropout.training = part.training
     else:
-        part.check()
+        part._check()
     ys, states, *more = run([part], layer, xs, None if state is None else (state,), **how)
     return (ys, states[0], *(found[0] for found in more)) if more else (ys, states[0])
 
@@ -146,7 +146,7 @@ def run(
                 x = how.dropout[k](x)
             if k + 1 == len(parts) and how.readout == "last":
                 way = way._replace(last=True)
-            layers.append(part.folded(x, begin[k], way))
+            layers.append(part._fold(x, begin[k], way))
             if k + 1 < len(parts):
                 x = layers[-1].read("raw")
 

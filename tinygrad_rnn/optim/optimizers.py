@@ -60,10 +60,19 @@ class Optimizer:
     Raises ValueError for no parameters, one given twice, or a number out of range; TypeError for
     what is not a leaf that requires gradients.
 
-    >>> model = tg.nn.Linear(3, 2, rng=0)
-    >>> optimizer = tg.optim.SGD(model, lr=0.1)
-    >>> isinstance(optimizer, tg.optim.Optimizer)
+    >>> class Signs(tg.optim.Optimizer):
+    ...     def update(self, x, g, memory):
+    ...         return x - self.lr * np.sign(g), memory
+    >>> W = tg.tensor([1.0, -1.0], requires_grad=True)
+    >>> optimizer = Signs([W], lr=0.1)
+    >>> (W * W).sum().backward()
+    >>> optimizer.step()
+    >>> W.data.tolist()
+    [0.9, -0.9]
+    >>> optimizer.zero_grad()
+    >>> W.grad is None
     True
+    >>> Signs([W], lr=0.0).load_state_dict(optimizer.state_dict())
     """
 
     lr = Setting()

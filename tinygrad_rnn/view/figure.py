@@ -24,6 +24,9 @@ class Picture:
     >>> picture = tg.view.curve([1.0, 2.0])
     >>> isinstance(picture, tg.view.Picture), picture.svg[:4]
     (True, '<svg')
+    >>> picture.save("curve.svg")
+    >>> picture.render("svg")[:4]
+    b'<svg'
     """
 
     suffixes: tuple[str, ...] = (".svg", *(f".{format}" for format in FORMATS))
@@ -84,8 +87,9 @@ class Figure(Picture):
     steps: how many time steps the graph has, of which `hidden_steps` are folded away.
 
     >>> x = tg.tensor([1.0], requires_grad=True, name="x")
-    >>> isinstance(tg.draw(x * 2.0), tg.view.Figure)
-    True
+    >>> figure = tg.draw(x * 2.0)
+    >>> isinstance(figure, tg.view.Figure), figure.dot[:7], figure.render("dot")[:7]
+    (True, 'digraph', b'digraph')
     """
 
     as_dot = (".dot", ".gv")
