@@ -36,6 +36,33 @@ MEASURED = re.compile(r"[≤≥]?[\d.,]*\d%?(?: ±\d+%)?|[✓✗]|(?<= )\?$")
 CODE = re.compile(r"\]\((?:\.\./)+((?:tinygrad_rnn|tests|examples)(?:/[\w./-]*)?)\)")
 
 
+EXERCISE = re.compile(r"^\{exercise\} (\d\d\.\d)$", re.M)
+
+
+def exercises(text: str) -> str:
+    """A page that shows an exercise of the course where `{exercise} 05.2` stands: what is asked
+    for, and its hints, folded."""
+    from tinygrad_rnn.course import exercise, lessons
+    from tinygrad_rnn.course.words import paragraphs, passages
+
+    def shown(found: re.Match[str]) -> str:
+        lesson, one = exercise(found[1])
+        stub = lessons.text_of(lesson.source(), one.name)
+        words = passages(stub)[0]
+        signature = "\n".join(stub.splitlines()[: words.first])
+        asked = "\n\n".join(paragraphs(words))
+        asked = re.sub(r"^ .*(\n .*)*", lambda code: f"```text\n{code[0]}\n```", asked, flags=re.M)
+        caption = f"`course/{lesson.file}.py` · {found[1]}"
+        parts = [
+            f"### {one.title}",
+            f"```{{code-block}} python\n:caption: {caption}\n\n{signature}\n```",
+        ]
+        hints = (f":::{{dropdown}} Hint {k}\n{hint}\n:::" for k, hint in enumerate(one.hints, 1))
+        return "\n\n".join([*parts, asked, *hints])
+
+    return EXERCISE.sub(shown, text)
+
+
 def executed(text: str) -> str:
     """A page whose Python and shell blocks are cells, which are run."""
     if not RUN.search(text) and "{code-cell}" not in text:
@@ -78,7 +105,7 @@ def write(name: str, text: str) -> None:
     """A page of the site's source."""
     path = SOURCE / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(executed(sources(text, name)), "utf-8")
+    path.write_text(executed(sources(exercises(text), name)), "utf-8")
 
 
 def prepare() -> None:
@@ -139,7 +166,9 @@ def translations(update: bool) -> None:
     sphinx("gettext", templates)
     first = set(json.loads((SOURCE / "first.json").read_text("utf-8")))
     files = sorted((DOCS / "locale" / "zh_CN" / "LC_MESSAGES").rglob("*.po"))
-    every = [m for path in files for m in read_po(BytesIO(path.read_bytes()), locale="zh_CN")]
+    lessons = sorted((ROOT / "tinygrad_rnn" / "locale" / "zh" / "LC_MESSAGES").glob("lesson_*.po"))
+    both = [*lessons, *files]  # what an exercise says is in the catalogue of its lesson
+    every = [m for path in both for m in read_po(BytesIO(path.read_bytes()), locale="zh_CN")]
     known = {m.id: m.string for m in every if m.id and m.string}  # said once for all pages
     for template in sorted(templates.rglob("*.pot")):
         name = template.relative_to(templates).with_suffix(".po")

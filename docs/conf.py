@@ -10,7 +10,10 @@ from typing import Any
 from docutils import nodes
 from latex2mathml.converter import convert
 from sphinx.search.en import SearchEnglish
+from sphinx.util import logging
 
+LESSON = 20  # seconds
+logger = logging.getLogger(__name__)
 ROOT = Path(__file__).resolve().parent.parent  # conf.py is linked into the source: docs/..
 project = "tinygrad_rnn"
 copyright = "the authors of tinygrad_rnn, MIT licence"
@@ -112,11 +115,20 @@ var splitQuery = (query) => {{
         return bool(re.match(f"[{HAN}]", word)) or super().word_filter(word)
 
 
+def timed(app: Any, error: Exception | None) -> None:
+    """Warn of a lesson that takes a learner's patience: its cells may run for 20 seconds."""
+    for name, data in app.env.nb_metadata.items():
+        seconds = data.get("exec_data", {}).get("runtime") or 0
+        if name.startswith("course/") and seconds > LESSON:
+            logger.warning("%s: its cells took %.0f seconds, of %d", name, seconds, LESSON)
+
+
 def setup(app: Any) -> None:
     app.add_search_language(Pairs)
     app.add_html_math_renderer("mathml", (mathml, None), (mathml, None))
     app.connect("doctree-read", commands)
     app.connect("doctree-read", sought)
+    app.connect("build-finished", timed)
 
 
 html_math_renderer = "mathml"

@@ -1,8 +1,9 @@
 """The sentences of the code in other languages: `python docs/words.py` writes what it finds.
 
-`tinygrad_rnn/locale/zh/LC_MESSAGES/tinygrad_rnn.po` has what the command says, and the refusals of
-the error catalogue; what is not translated there yet is added, what the code does not say any more
-is taken out, and the .mo is made from it.
+Of the catalogues in `tinygrad_rnn/locale/zh/LC_MESSAGES/`, `tinygrad_rnn.po` has what the command
+says, and the refusals of the error catalogue, and `lesson_NN.po` the words of a lesson. What is not
+translated there yet is added, what the code does not say any more is taken out, and each .mo is
+made from its .po.
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
 
 from tinygrad_rnn import language
+from tinygrad_rnn.course.words import paragraphs, passages
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "tinygrad_rnn"
-PO = PACKAGE / "locale" / "zh" / "LC_MESSAGES" / "tinygrad_rnn.po"
+CATALOGUES = PACKAGE / "locale" / "zh" / "LC_MESSAGES"
+SPEAKING = ("cli", "course")  # the rooms all of whose sentences are for people to read
 
 
 def template(node: ast.AST) -> str:
@@ -56,7 +59,7 @@ def worth(text: str, least: int = 5) -> bool:
 
 def spoken() -> set[str]:
     """What the command says, and Python's parser of arguments for it: all of it is translated."""
-    own = {word for path in (PACKAGE / "cli").glob("*.py") for word in texts(path)}
+    own = {w for room in SPEAKING for path in (PACKAGE / room).glob("*.py") for w in texts(path)}
     return {text for text in own if worth(text)} | {
         "usage: ", "options", "positional arguments", "show this help message and exit",
         "show program's version number and exit", "%(prog)s: error: %(message)s\n",
@@ -80,9 +83,28 @@ def refusals() -> set[str]:
     return {word for text in shown for word in sentences(language.read(text, patterns))}
 
 
-def kept() -> Catalog:
+def of_lesson(folder: Path) -> set[str]:
+    """The words of a lesson: of its file, its checks, and the kinds of its mistakes."""
+    exercise, checks, mutants = (folder / f"{n}.py" for n in ("exercise", "checks", "mutants"))
+    own = passages(exercise.read_text("utf-8"))
+    found = {text for p in own for text in paragraphs(p) if not text.startswith(" ")}
+    found |= {" ".join(text.split()) for text in texts(checks) if worth(text)}
+    for node in ast.walk(ast.parse(mutants.read_text("utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and "__" in node.name.strip("_"):
+            found.add(" ".join((ast.get_docstring(node) or "").split()))
+    return found - {""}
+
+
+def catalogues() -> dict[str, set[str]]:
+    """What each catalogue is to have, by its name."""
+    lessons = sorted((PACKAGE / "course").glob("lesson_*/"))
+    return {"tinygrad_rnn": spoken() | refusals()} | {p.name: of_lesson(p) for p in lessons}
+
+
+def kept(name: str) -> Catalog:
     """The translations that are there."""
-    return read_po(BytesIO(PO.read_bytes()), locale="zh") if PO.exists() else Catalog("zh")
+    path = CATALOGUES / f"{name}.po"
+    return read_po(BytesIO(path.read_bytes()), locale="zh") if path.exists() else Catalog("zh")
 
 
 def compiled(catalogue: Catalog) -> bytes:
@@ -94,16 +116,19 @@ def compiled(catalogue: Catalog) -> bytes:
 
 
 def main() -> None:
-    found, missing, before = Catalog("zh"), [], kept()
-    for text in sorted(spoken() | refusals()):
-        known = before.get(text)
-        found.add(text, known.string if known else "")
-        missing += [] if known and known.string else [text]
-    PO.parent.mkdir(parents=True, exist_ok=True)
-    with PO.open("wb") as file:
-        write_po(file, found, width=0, omit_header=True)
-    PO.with_suffix(".mo").write_bytes(compiled(kept()))
-    print(f"{len(found)} sentences, {len(missing)} without a translation")
+    count, missing = 0, 0
+    CATALOGUES.mkdir(parents=True, exist_ok=True)
+    for name, wanted in catalogues().items():
+        found, before = Catalog("zh"), kept(name)
+        for text in sorted(wanted):
+            known = before.get(text)
+            found.add(text, known.string if known else "")
+        with (CATALOGUES / f"{name}.po").open("wb") as file:
+            write_po(file, found, width=0, omit_header=True)
+        (CATALOGUES / f"{name}.mo").write_bytes(compiled(kept(name)))
+        left = [m.id for m in found if m.id and not m.string]
+        count, missing = count + len(wanted), missing + len(left)
+        print(f"{name}: {len(wanted)} sentences, {len(left)} without a translation")
     sys.exit(bool(missing))
 
 

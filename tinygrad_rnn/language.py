@@ -40,17 +40,17 @@ def use(language: str | None = None) -> str:
     found = gettext.find(DOMAIN, LOCALE, None if language is None else [language or "en"])
     _sentences.clear()
     _patterns.clear()
-    if found:
-        with open(found, "rb") as file:
+    for path in sorted(Path(found).parent.glob("*.mo")) if found else ():
+        with path.open("rb") as file:
             catalogue: dict[Any, str] = vars(gettext.GNUTranslations(file))["_catalog"]
         _sentences.update({k: v for k, v in catalogue.items() if isinstance(k, str) and k and v})
-        _patterns.update({sentence: pattern(sentence) for sentence in _sentences})
+    _patterns.update({words: pattern(words) for words in _sentences if "{}" in words})
     _below_errors(bool(found))
     return Path(found).parts[-3] if found else "en"
 
 
 def said(text: str) -> str:
-    """A sentence in the language in use; as it is where the catalogue does not have it."""
+    """A sentence in the language in use; as it is where no catalogue has it."""
     return _translated(read(text, _patterns))
 
 
@@ -65,7 +65,9 @@ class Reading(NamedTuple):
 
 def read(text: str, patterns: dict[str, re.Pattern[str]]) -> Reading:
     """Read a text in that way in which most of its characters are those of sentences."""
-    best = Reading(text)
+    best, whole = Reading(text), text.strip()
+    if whole in _sentences or patterns.get(whole):
+        return Reading(text, whole, (), len(whole))
     for sentence, gaps in patterns.items():
         match = gaps.fullmatch(text.strip())
         if match:
@@ -83,7 +85,8 @@ def pattern(sentence: str) -> re.Pattern[str]:
 def _translated(way: Reading) -> str:
     if not way.sentence:
         return way.text
-    words = _sentences[way.sentence].format(*map(_translated, way.parts))
+    words = _sentences[way.sentence]
+    words = words.format(*map(_translated, way.parts)) if way.parts else words
     return way.text.replace(way.text.strip(), SPACE.sub("", words))
 
 

@@ -38,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
     _add_language(top)
     top.add_argument("--version", action="version", version=f"tinygrad-rnn {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_add_train, _add_sample, _add_graph, _add_explain):
+    for add in (_add_train, _add_sample, _add_graph, _add_explain, _add_course):
         add(commands)
     return top
 
@@ -167,6 +167,47 @@ def _add_explain(commands: Commands) -> None:
     explain.add_argument("--steps", **_number("default: all the characters", letter="T"))
     _options(explain, {"cell": "lstm", "layers": 1, "hidden": 3, "seed": 0})
     explain.add_argument("-o", "--output", metavar="FILE", help="default bptt.html")
+
+
+def _add_course(commands: Commands) -> None:
+    course = commands.add_parser(
+        "course",
+        help="learn by thirteen lessons, whose exercises are checked",
+        description="Thirteen lessons with exercises. Without a word more, list them. Files are "
+        "written into the folder course; nothing in it is ever written over.",
+    )
+    words = course.add_subparsers(dest="what", metavar="WORD")
+
+    def add(name: str, words_for_it: str) -> Parser:
+        return words.add_parser(name, help=words_for_it, description=words_for_it + ".")
+
+    start = add("start", "write the file of a lesson")
+    start.add_argument("lesson", nargs="?", metavar="NN", help="default: the first not begun")
+    start.add_argument("--notebook", action="store_true", help="as a Jupyter notebook")
+    for name, words_for_it in (
+        ("check", "check a lesson, and show evidence; exits with 0 only if all is right"),
+        ("watch", "check a lesson again whenever it is saved"),
+    ):
+        check = add(name, words_for_it)
+        saved = "a lesson or its file, default: the one saved last"
+        check.add_argument("lesson", nargs="?", metavar="NN|FILE", help=saved)
+    add("hint", "say how to go on, one step deeper each time").add_argument(
+        "exercise", metavar="NN.K", help="such as 05.2"
+    )
+    solution = add("solution", "print a solution, once the exercise is done")
+    solution.add_argument("exercise", metavar="NN.K", help="such as 05.2")
+    solution.add_argument("--give-up", action="store_true", help="print it although it is not done")
+    reset = add("reset", "begin a lesson anew; what was written is moved aside")
+    reset.add_argument("lesson", metavar="NN", help="such as 05")
+    report = add("report", "write what has been done, for a teacher")
+    report.add_argument(
+        "-o", "--output", default="report.json", metavar="FILE", help="default %(default)s"
+    )
+    report.add_argument(
+        "--name", metavar="NAME", help="whose report it is, default: the name of FILE"
+    )
+    together = add("class", "read the reports of a class, and print them as tables")
+    together.add_argument("folder", metavar="FOLDER", help="where the reports are")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,0 +1,295 @@
+"""The course: every solution passes, every stub and every listed mistake fails its own check."""
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tinygrad_rnn import course, language
+from tinygrad_rnn.cli.main import main
+from tinygrad_rnn.course import grade, lessons
+from tinygrad_rnn.course.folder import as_notebook, code_of
+from tinygrad_rnn.course.judge import Judge, Wrong, call, compare, limit, mistakes_of
+from tinygrad_rnn.course.words import passages, translated, width
+
+NUMBERS = lessons.numbers()
+EXERCISES = [f"{n}.{k}" for n in NUMBERS for k in range(1, len(lessons.lesson(n).exercises) + 1)]
+SECOND = Path(__file__).parent / "second"  # solutions written differently
+
+
+def solved(lesson):
+    return vars(lesson.part("solution"))
+
+
+def mistakes():
+    for number in EXERCISES:
+        lesson, exercise = lessons.exercise(number)
+        for words, made in mistakes_of(lesson.part("mutants"), exercise.name).items():
+            yield pytest.param(number, words, made, id=f"{number}-{made.__name__}")
+
+
+@pytest.mark.parametrize("number", EXERCISES)
+def test_solutions_pass_and_stubs_are_open(number):
+    lesson, exercise = lessons.exercise(number)
+    result = grade.judge(lesson, exercise, solved(lesson)[exercise.name])
+    assert result, result.evidence
+    stub = {}
+    exec(lesson.source(), stub)
+    assert grade.judge(lesson, exercise, stub[exercise.name]).state == "open"
+    assert grade.judge(lesson, exercise, None).state == "open"
+    assert grade.judge(lesson, exercise, lambda *_, **__: None).state == "wrong"
+
+
+@pytest.mark.parametrize("number", [n for n in NUMBERS if lessons.lesson(n).exercises])
+def test_a_second_solution_passes(number):
+    lesson = lessons.lesson(number)
+    path = SECOND / f"lesson_{number}.py"
+    made = grade.names_of(path)
+    for exercise in lesson.exercises:
+        result = grade.judge(lesson, exercise, made[exercise.name])
+        assert result, result.evidence
+        one, other = path.read_text("utf-8"), lesson.source("solution")
+        one, other = (ast.dump(ast.parse(lessons.text_of(t, exercise.name))) for t in (one, other))
+        assert one != other, f"{exercise.name}: the second solution is the first one"
+
+
+@pytest.mark.parametrize(("number", "words", "made"), [*mistakes()])
+def test_every_listed_mistake_fails_and_is_named(number, words, made):
+    lesson, exercise = lessons.exercise(number)
+    result = grade.judge(lesson, exercise, made)
+    assert result.state == "wrong"
+    assert words in result.evidence
+
+
+def test_every_exercise_has_mistakes_of_its_own():
+    for number in EXERCISES:
+        lesson, exercise = lessons.exercise(number)
+        mutants = lesson.part("mutants")
+        own = mistakes_of(mutants, exercise.name)
+        named = [n for n in vars(mutants) if n.startswith(f"{exercise.name}__")]
+        assert len(own) == len(named) >= 2, number
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_lessons_are_in_small_pieces(number):
+    lesson = lessons.lesson(number)
+    for exercise in lesson.exercises:
+        text = lessons.text_of(lesson.source("solution"), exercise.name)
+        assert text and len(text.splitlines()) <= 30, exercise.name
+        assert 1 <= len(exercise.ideas) <= 3 and len(exercise.hints) == 3, exercise.name
+        assert lessons.text_of(lesson.source(), exercise.name), exercise.name
+    assert all(len(line) <= 100 for line in lesson.source().splitlines())
+    assert 1 <= lesson.fast <= max(1, len(lesson.exercises))
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_a_lesson_needs_nothing_of_later_ones(number, tmp_path):
+    """Its file is started, solved and checked while the later lessons cannot be imported."""
+    code = """
+import re, sys
+class Later:
+    def find_spec(self, name, path=None, target=None):
+        found = re.search(r"lesson_(\\d\\d)", name)
+        if found and found[1] > NUMBER:
+            raise ImportError(name)
+NUMBER = sys.argv[1]
+sys.meta_path.insert(0, Later())
+from pathlib import Path
+from tinygrad_rnn import course
+from tinygrad_rnn.course import grade, lessons, own
+lesson = lessons.lesson(NUMBER)
+folder = course.Folder("course")
+path = folder.start(lesson)
+if lesson.exercises:
+    path.write_text(lesson.source("solution"), "utf-8")
+    names = grade.names_of(path)
+    assert all(grade.judged(lesson, names))
+    assert "<svg" in own.page(lesson, names, path.read_text("utf-8"))
+"""
+    child = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code, number],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert child.returncode == 0, child.stderr
+
+
+def test_nothing_of_a_learner_is_written_over(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["course", "start", "01"]) == 0
+    path = Path("course/01_slope.py")
+    path.write_text("mine = 1\n", "utf-8")
+    assert main(["course", "start", "01"]) == 2
+    assert "reset 01" in capsys.readouterr().err and path.read_text("utf-8") == "mine = 1\n"
+    for _ in range(2):
+        assert main(["course", "reset", "01"]) == 0
+    kept = sorted(Path("course").glob("01_slope.py.bak-*"))
+    assert len(kept) == 2 and kept[0].read_text("utf-8") == "mine = 1\n"
+    assert path.read_text("utf-8") == lessons.lesson("01").source()
+
+
+def test_a_file_is_checked_with_evidence_and_exits_with_0_only_if_all_is_right(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    main(["course", "start", "1"])
+    assert main(["course", "check"]) == 1
+    assert capsys.readouterr().out.count("·") == 3
+    path, right = Path("course/01_slope.py"), lessons.lesson("01").source("solution")
+    path.write_text(right.replace("(2 * h)", "(3 * h)"), "utf-8")
+    assert main(["course", "check", "01"]) == 1
+    out = capsys.readouterr().out
+    assert "by rule: 6, yours: 4\n     It is 0.6667 times as large" in out and "hint 01.1" in out
+    path.write_text(right, "utf-8")
+    assert main(["course", "check", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert "✗" not in out and "cancel" in out and "01_slope.html" in out
+    assert "<svg" in Path("course/01_slope.html").read_text("utf-8")
+    assert main(["course"]) == 0
+    assert "01  ✓" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("text", "evidence"),
+    [
+        ("def f(:\n", "in line 1: invalid syntax"),
+        ("import numpy\n\n1 / 0\n", "line 3: ZeroDivisionError"),
+        ("import sys\nsys.exit(3)\n", "line 2: SystemExit"),
+        ("central_difference = 3\n", "expected the function central_difference, got int"),
+        ("def central_difference(f, x):\n    return 0\n", "TypeError"),
+        ("def central_difference(f, x, h):\n    return 1 / 0\n", "in line 2, `return 1 / 0`"),
+        ("def central_difference(f, x, h):\n    return 'six'\n", "yours: str 'six'"),
+    ],
+)
+def test_a_file_that_cannot_be_run_says_where(text, evidence, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("01_mine.py").write_text(text, "utf-8")
+    assert main(["course", "check", "01_mine.py"]) == 1
+    assert evidence in capsys.readouterr().out
+
+
+def test_a_loop_that_never_ends_is_stopped(monkeypatch):
+    monkeypatch.setattr(grade, "limit", lambda: limit(0.2))
+
+    def forever(f, x, h):
+        while True:
+            try:
+                while True:
+                    pass
+            except Exception:
+                pass
+
+    lesson, exercise = lessons.exercise("01.1")
+    assert "never ends" in grade.judge(lesson, exercise, forever).evidence
+
+
+def test_what_is_asked_for_wrongly_is_refused_in_a_sentence(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for words, told in [
+        (["start", "77"], "lesson"), (["check", "01"], "has not been begun"),
+        (["check"], "no lesson has been begun"), (["check", "nothing.py"], "no such file"),
+        (["hint", "01"], "such as 05.2"), (["hint", "01.9"], "has 3 exercises"),
+        (["solution", "01.1"], "is not done yet"), (["reset", "01"], "has not been begun"),
+        (["class", "."], "expected reports"),
+    ]:  # fmt: skip
+        assert main(["course", *words]) == 2, words
+        assert told in capsys.readouterr().err, words
+
+
+def test_hints_go_deeper_and_a_solution_is_shown_when_given_up(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for count in (1, 2, 3, 3):
+        main(["course", "hint", "01.1"])
+        assert len(capsys.readouterr().out.splitlines()) == count
+    assert main(["course", "solution", "01.1", "--give-up"]) == 0
+    assert "def central_difference" in capsys.readouterr().out
+    notes = json.loads(Path("course/progress.json").read_text("utf-8"))["exercises"]["01.1"]
+    assert notes["hints"] == 3 and notes["gave_up"] and not notes["done"]
+
+
+def test_damaged_progress_is_moved_aside(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("course").mkdir()
+    for text in ("{", "[]", '{"course": 1, "exercises": {"01.1": 3}}'):
+        Path("course/progress.json").write_text(text, "utf-8")
+        assert main(["course"]) == 0
+    assert len(list(Path("course").glob("progress.json.bak-*"))) == 3
+
+
+def test_reports_of_a_class(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    right = solved(lessons.lesson("01"))
+    for name, count in (("an", 3), ("bo", 1)):
+        folder = tmp_path / name
+        for k in range(1, count + 1):
+            _, exercise = lessons.exercise(f"01.{k}")
+            assert course.check(f"01.{k}", right[exercise.name], folder=folder)
+        monkeypatch.chdir(folder)
+        assert main(["course", "report", "-o", f"{tmp_path}/{name}.json"]) == 0
+    (tmp_path / "other.json").write_text("{}", "utf-8")
+    capsys.readouterr()
+    assert main(["course", "class", str(tmp_path)]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[1].split()[:2] == ["an", "3/3"] and out[2].split()[:2] == ["bo", "1/3"]
+    assert any("other.json: expected a report" in line for line in out)
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_a_notebook_holds_the_same(number, tmp_path):
+    nbformat = pytest.importorskip("nbformat")
+    lesson = lessons.lesson(number)
+    path = course.Folder(tmp_path).start(lesson, notebook=True)
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    code = code_of(path)
+    for exercise in lesson.exercises:
+        text = lessons.text_of(lesson.source(), exercise.name)
+        assert lessons.text_of(code, exercise.name) == text
+    assert as_notebook(lesson, lesson.source("solution" if lesson.exercises else "exercise"))
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_a_lesson_in_chinese_is_the_same_code(number):
+    language.use("zh")
+    try:
+        lesson = lessons.lesson(number)
+        source, told = lesson.source(), translated(lesson.source())
+        assert [p.text for p in passages(told)] != [p.text for p in passages(source)]
+        bare = [ast.unparse(_bare(ast.parse(text))) for text in (source, told)]
+        assert bare[0] == bare[1]
+        assert all(width(line) <= 100 for line in told.splitlines())
+        for exercise in lesson.exercises:
+            for words in (exercise.title, *exercise.hints, exercise.why):
+                assert language.said(words) != words or words.isascii() is False, words
+    finally:
+        language.use("")
+
+
+def _bare(tree):
+    """Code without its docstrings."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef) and ast.get_docstring(
+            node
+        ):
+            node.body[0] = ast.Pass()
+    return tree
+
+
+def test_evidence_names_the_kind_of_a_mistake():
+    import numpy as np
+
+    right = np.arange(1.0, 7).reshape(2, 3)
+    for wrong, kind in [
+        (-right, "other sign"), (2 * right, "2 times as large"), (right.T, "transposed"),
+        (right[::-1], "reversed"), (0 * right, "0"), (right * np.nan, "finite"),
+        (np.stack([right / 2] * 2), "summed over axis 0"),
+    ]:  # fmt: skip
+        assert kind in compare(right, wrong, 1e-6).kind
+    assert compare({"a": 1.0, "b": right}, (1.0, right), 1e-6) is None
+    assert compare({"a": 1.0, "b": right}, (1.0, -right), 1e-6).place.startswith("b[")
+    with pytest.raises(Wrong, match="changed its argument"):
+        Judge(lambda x: x.fill(0), {}).see("", call(np.ones(2)), 0)

@@ -1,0 +1,145 @@
+"""A learner's folder: the files they fill in, and what they have done so far.
+
+Nothing of theirs is ever written over: a file that is there is refused, or moved aside.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from ..io.atomic import write_text_atomically
+from .lessons import Lesson, text_of
+from .words import passages, translated
+
+PROGRESS = "progress.json"
+KEPT = {"done": False, "tries": 0, "hints": 0, "gave_up": False}  # of each exercise
+
+
+class Folder:
+    """The learner's folder, `course` in the one where they are unless they are in it.
+
+    >>> import tempfile
+    >>> from tinygrad_rnn.course import Folder, lesson
+    >>> folder = Folder(tempfile.mkdtemp())
+    >>> folder.start(lesson("05")).name
+    '05_bptt.py'
+    """
+
+    def __init__(self, path: str | os.PathLike[str] | None = None):
+        here = Path(PROGRESS)
+        self.path = Path(path) if path else Path("." if _is_ours(here) else "course")
+        self.notes: dict[str, dict[str, Any]] = self._read()
+
+    def file(self, lesson: Lesson) -> Path | None:
+        """The learner's file of a lesson, None before it is begun."""
+        found = [self.path / f"{lesson.file}{end}" for end in (".py", ".ipynb")]
+        found = [path for path in found if path.exists()]
+        return max(found, key=lambda path: path.stat().st_mtime) if found else None
+
+    def start(self, lesson: Lesson, notebook: bool = False) -> Path:
+        """Write the file of a lesson. Raises FileExistsError where one is there already."""
+        path = self.path / f"{lesson.file}{'.ipynb' if notebook else '.py'}"
+        if path.exists():
+            raise FileExistsError(
+                f"{path} is there already: go on with it, or have it moved aside by "
+                f"`tinygrad-rnn course reset {lesson.number}`"
+            )
+        text = translated(lesson.source())
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_text_atomically(path, as_notebook(lesson, text) if notebook else text)
+        return path
+
+    def reset(self, lesson: Lesson) -> tuple[Path, Path]:
+        """Move the learner's file to a new name and write it anew; return both paths."""
+        old = self.file(lesson)
+        if old is None:
+            raise FileNotFoundError(f"lesson {lesson.number} has not been begun")
+        kept = old.with_name(f"{old.name}.bak-{datetime.now():%Y%m%d-%H%M%S}")
+        k = 1
+        while kept.exists():
+            kept = kept.with_name(f"{kept.name.split('~')[0]}~{(k := k + 1)}")
+        old.rename(kept)
+        return kept, self.start(lesson, old.suffix == ".ipynb")
+
+    def of(self, number: str) -> dict[str, Any]:
+        """What is noted of an exercise."""
+        return KEPT | self.notes.get(number, {})
+
+    def note(self, number: str, **what: Any) -> None:
+        """Keep what happened to an exercise."""
+        self.notes[number] = self.of(number) | what
+        self.path.mkdir(parents=True, exist_ok=True)
+        text = json.dumps({"course": 1, "exercises": self.notes}, indent=1, sort_keys=True)
+        write_text_atomically(self.path / PROGRESS, text + "\n")
+
+    def _read(self) -> dict[str, dict[str, Any]]:
+        path = self.path / PROGRESS
+        if not path.exists():
+            return {}
+        notes = _noted(path)
+        if notes is None:  # their files are what counts: they are checked again
+            path.rename(path.with_name(f"{PROGRESS}.bak-{datetime.now():%Y%m%d-%H%M%S-%f}"))
+            return {}
+        return notes
+
+
+def _noted(path: Path) -> dict[str, dict[str, Any]] | None:
+    """What is in a file of progress; None if it is damaged, or none of ours."""
+    try:
+        kept = json.loads(path.read_text("utf-8"))
+        notes = kept["exercises"]
+        right = kept["course"] == 1 and all(isinstance(note, dict) for note in notes.values())
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None
+    return notes if right else None
+
+
+def _is_ours(path: Path) -> bool:
+    return path.exists() and _noted(path) is not None
+
+
+def as_notebook(lesson: Lesson, text: str) -> str:
+    """A file of exercises as a Jupyter notebook, with a check below each."""
+    lines = text.splitlines()
+    opening = passages(text)[0]
+    first = min((text.index(text_of(text, e.name)) for e in lesson.exercises), default=len(text))
+    before = "\n".join(text[:first].splitlines()[opening.last + 1 :]).strip()
+    cells: list[Mapping[str, Any]] = [_cell("markdown", "\n".join(lines[: opening.last + 1]))]
+    cells[0] = _cell("markdown", opening.text)
+    cells.append(_cell("code", f"{before}\nfrom tinygrad_rnn import course".strip()))
+    for k, exercise in enumerate(lesson.exercises, 1):
+        check = f'course.check("{lesson.number}.{k}", {exercise.name})'
+        cells += [_cell("code", text_of(text, exercise.name)), _cell("code", check)]
+    if not lesson.exercises:
+        cells = [cells[0], _cell("code", before)]
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    notebook = {"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4}
+    for k, cell in enumerate(cells):
+        cell["id"] = f"cell-{k}"  # type: ignore[index]
+    return json.dumps(notebook | {"nbformat_minor": 5}, indent=1, ensure_ascii=False) + "\n"
+
+
+def _cell(kind: str, text: str) -> dict[str, Any]:
+    made = {"cell_type": kind, "metadata": {}, "source": text}
+    return made | ({"execution_count": None, "outputs": []} if kind == "code" else {})
+
+
+def code_of(path: Path) -> str:
+    """The Python of a learner's file: of a notebook its cells, without commands and checks."""
+    text = path.read_text("utf-8")
+    if path.suffix != ".ipynb":
+        return text
+    try:
+        cells = [c for c in json.loads(text)["cells"] if c["cell_type"] == "code"]
+    except (ValueError, TypeError, KeyError):
+        raise ValueError(f"{path}: expected a Jupyter notebook") from None
+    source = "\n\n".join("".join(cell["source"]) for cell in cells)
+    return "\n".join(
+        "" if line.lstrip().startswith(("%", "!", "course.")) else line
+        for line in source.splitlines()
+    )

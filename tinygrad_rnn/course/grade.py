@@ -1,0 +1,96 @@
+"""An exercise, or a file of them, is judged."""
+
+from __future__ import annotations
+
+import linecache
+import traceback
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .folder import code_of
+from .judge import LIMIT, Judge, Open, Overtime, Wrong, limit, mistakes_of
+from .lessons import Exercise, Lesson
+
+
+@dataclass(frozen=True)
+class Result:
+    """How an exercise stands: "right", "wrong" or "open"; evidence in words if it is wrong.
+
+    A notebook shows it; it is true where it is right.
+
+    >>> from tinygrad_rnn import course
+    >>> bool(course.check("01.1", lambda f, x, h: (f(x + h) - f(x - h)) / (2 * h)))
+    01.1 ...
+    True
+    """
+
+    number: str
+    title: str
+    state: str
+    evidence: str = ""
+
+    def __bool__(self) -> bool:
+        return self.state == "right"
+
+    def __repr__(self) -> str:
+        return f"{self.number}: {self.state}"
+
+
+def judge(lesson: Lesson, exercise: Exercise, made: Any) -> Result:
+    """Judge one thing that a learner made; None is what they have not made."""
+    number = f"{lesson.number}.{lesson.exercises.index(exercise) + 1}"
+    if made is None:
+        return Result(number, exercise.title, "open")
+    if not callable(made):
+        words = f"expected the function {exercise.name}, got {type(made).__name__}"
+        return Result(number, exercise.title, "wrong", words)
+    try:
+        with limit():
+            exercise.check(Judge(made, mistakes_of(lesson.part("mutants"), exercise.name)))
+    except Open:
+        return Result(number, exercise.title, "open")
+    except Wrong as evidence:
+        return Result(number, exercise.title, "wrong", str(evidence))
+    except Overtime:
+        words = f"it has not ended after {LIMIT:.0f} seconds: is there a loop that never ends?"
+        return Result(number, exercise.title, "wrong", words)
+    return Result(number, exercise.title, "right")
+
+
+def names_of(path: Path) -> dict[str, Any]:
+    """Run a learner's file and return what it defines. Raises Wrong where it cannot be run."""
+    try:
+        source = code_of(path)
+    except UnicodeDecodeError:
+        raise Wrong(f"{path} is not written in UTF-8: save it as UTF-8") from None
+    linecache.cache[str(path)] = (len(source), None, source.splitlines(True), str(path))
+    names: dict[str, Any] = {"__name__": path.stem, "__file__": str(path)}
+    try:
+        with limit(3 * LIMIT):
+            exec(compile(source, str(path), "exec"), names)
+    except SyntaxError as error:
+        raise Wrong(f"{path}: in line {error.lineno}: {error.msg}") from None
+    except Overtime:
+        raise Wrong(f"{path} has not ended after {3 * LIMIT:.0f} seconds") from None
+    except NotImplementedError:
+        raise Open from None
+    except (Exception, SystemExit) as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        line = next((f.lineno for f in reversed(frames) if f.filename == str(path)), 0)
+        raise Wrong(f"{path}: in line {line}: {type(error).__name__}: {error}") from error
+    return names
+
+
+def judged(lesson: Lesson, names: Mapping[str, Any]) -> list[Result]:
+    """Judge all that a lesson asks for."""
+    return [judge(lesson, one, names.get(one.name)) for one in lesson.exercises]
+
+
+def picture(lesson: Lesson, names: Mapping[str, Any]) -> Any:
+    """The picture of the learner's own run; None if there is none to make."""
+    with suppress(Wrong, Open, NotImplementedError):
+        return lesson.picture(names) if lesson.picture else None
+    return None

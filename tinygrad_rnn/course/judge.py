@@ -1,0 +1,299 @@
+"""What the learner wrote is run beside a reference; the first difference is shown as evidence.
+
+The kind of a mistake is found in two ways: the known mistakes of the exercise are run on the same
+input, and the two results are compared in the ways in which derivatives usually go wrong.
+"""
+
+from __future__ import annotations
+
+import copy
+import signal
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from inspect import cleandoc
+from typing import Any
+
+import numpy as np
+
+from ..tensor import Tensor
+
+LIMIT = 20.0  # seconds an exercise may take
+Run = Callable[[Any], Any]
+
+
+class Open(Exception):
+    """The exercise has not been begun."""
+
+
+class Wrong(Exception):
+    """What the learner wrote is not right; its lines are the evidence."""
+
+    def __init__(self, *lines: str):
+        super().__init__("\n".join(filter(None, lines)))
+
+
+class Overtime(BaseException):
+    """It took too long; no `except Exception` of the learner's stops it."""
+
+
+def call(*given: Any, **words: Any) -> Run:
+    """Call the learner's function with copies of these, and refuse one that changes them.
+
+    >>> from tinygrad_rnn.course import call
+    >>> call(2.0, 3.0)(lambda x, y: x * y)
+    6.0
+    """
+
+    def run(function: Any) -> Any:
+        mine = copy.deepcopy(given)
+        result = function(*mine, **words)
+        for k, (before, after) in enumerate(zip(given, mine, strict=True)):
+            if isinstance(before, np.ndarray) and not np.array_equal(before, after, equal_nan=True):
+                raise Wrong(f"it changed its argument number {k + 1}: work on a copy")
+        return result
+
+    return run
+
+
+@dataclass
+class Judge:
+    """Compares what the learner made with what is expected, case by case.
+
+    made: the learner's function or class. mistakes: known wrong ones by the words for their kind.
+
+    >>> from tinygrad_rnn.course import Judge, call
+    >>> judge = Judge(lambda x: x * x, {})
+    >>> judge.see("x = 3", call(3.0), 9.0)
+    >>> judge.see("x = 3", call(3.0), -9.0, by="finite differences")
+    Traceback (most recent call last):
+    tinygrad_rnn.course.judge.Wrong: x = 3
+    finite differences: -9, yours: 9
+    Same size, other sign
+    """
+
+    made: Any
+    mistakes: Mapping[str, Any]
+
+    def see(
+        self, what: str, run: Run, expected: Any, by: str = "the reference", tolerance: float = 1e-6
+    ) -> None:
+        """Raise Wrong unless the result is what is expected.
+
+        what: the case, in words. run: what is done with the learner's function, most often
+        `call(*arguments)`. expected: a number, an array, or a tuple or dict of them, whose keys
+        name what a tuple returns. by: who expects it. tolerance: relative to the largest entry.
+        """
+        got = self._run(what, run)
+        difference = compare(expected, got, tolerance)
+        if difference:
+            kind = self._known(run, got) or difference.kind
+            raise Wrong(what, difference.words(by), kind)
+
+    def demand(self, what: str, run: Run, holds: Callable[[Any], bool], words: str) -> None:
+        """Raise Wrong with these words unless the result has a property."""
+        got = self._run(what, run)
+        try:
+            right = bool(holds(got))
+        except Exception:  # a result of another type has no such property
+            right = False
+        if not right:
+            raise Wrong(what, words, self._known(run, got))
+
+    def _run(self, what: str, run: Run) -> Any:
+        try:
+            return run(self.made)
+        except NotImplementedError:
+            raise Open from None
+        except (Wrong, Open):
+            raise
+        except Exception as error:
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            where = next(
+                (f for f in reversed(traceback.extract_tb(error.__traceback__)) if ours(f)), place
+            )
+            line = f"in line {where.lineno}, `{where.line}`" if where.line else ""
+            raise Wrong(what, f"{type(error).__name__}: {error}", line) from error
+
+    def _known(self, run: Run, got: Any) -> str:
+        """The words for the known mistake that has the same result; "" if there is none."""
+        for words, mistake in self.mistakes.items():
+            try:
+                same = compare(run(mistake), got, 1e-9) is None
+            except Exception:  # a mistake may fail where the learner's function does not
+                continue
+            if same:
+                return words
+        return ""
+
+
+def ours(frame: traceback.FrameSummary) -> bool:
+    """Whether a line is the learner's: neither of this package nor of another library."""
+    return not ("tinygrad_rnn" in frame.filename or "site-packages" in frame.filename)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Where two results differ first, and how."""
+
+    place: str
+    expected: str
+    got: str
+    kind: str = ""
+
+    def words(self, by: str) -> str:
+        if self.place:
+            return f"{by}: {self.expected} at {self.place}, yours: {self.got}"
+        return f"{by}: {self.expected}, yours: {self.got}"
+
+
+def compare(expected: Any, got: Any, tolerance: float) -> Difference | None:
+    """The first difference of two results, None if there is none."""
+    for place, one, other in leaves(expected, got, ""):
+        if isinstance(other, Missing):
+            return Difference(place, short(one), str(other))
+        if isinstance(one, str | bytes | bool | type(None)) or callable(one):
+            if one != other:
+                return Difference(place, repr(one), repr(other)[:60])
+            continue
+        found = numbers(place, np.asarray(one), other, tolerance)
+        if found:
+            return found
+    return None
+
+
+class Missing(str):
+    """Words for what is not there."""
+
+
+def leaves(expected: Any, got: Any, place: str) -> Iterator[tuple[str, Any, Any]]:
+    """The numbers and arrays of both, side by side, each with the name of its place."""
+    got = got.data if isinstance(got, Tensor) else got
+    if isinstance(expected, Tensor):
+        expected = expected.data
+    if isinstance(expected, Mapping):
+        names = list(expected)
+        if isinstance(got, tuple | list) and len(got) == len(names):
+            got = dict(zip(names, got, strict=True))
+        for name in names:
+            inner = got[name] if isinstance(got, Mapping) and name in got else Missing("nothing")
+            yield from leaves(expected[name], inner, f"{place}{name}")
+    elif isinstance(expected, tuple | list):
+        if not isinstance(got, tuple | list) or len(got) != len(expected):
+            size = f"{len(got)} of them" if isinstance(got, tuple | list) else type(got).__name__
+            words = f"a {type(expected).__name__} of {len(expected)}"
+            yield place, Missing(words), Missing(size)
+            return
+        for k, (one, other) in enumerate(zip(expected, got, strict=True)):
+            yield from leaves(one, other, f"{place}[{k}]")
+    else:
+        yield place, expected, Missing("None: nothing was returned") if got is None else got
+
+
+def numbers(place: str, one: np.ndarray, given: Any, tolerance: float) -> Difference | None:
+    """The first difference of two arrays, and its kind."""
+    try:
+        other = np.asarray(given)
+        if other.dtype.kind not in "biufc":
+            raise TypeError
+    except (TypeError, ValueError):
+        return Difference(place, short(one), f"{type(given).__name__} {str(given)[:40]!r}")
+    if one.shape != other.shape:
+        return Difference(
+            place, f"shape {one.shape}", f"shape {other.shape}", shaped(one, other, tolerance)
+        )
+    scale = max(float(np.abs(one).max(initial=0)), 1e-300)
+    off = ~(np.abs(other - one) <= tolerance * scale) & ~(np.isnan(one) & np.isnan(other))
+    off &= ~(np.isinf(one) & (one == other))
+    if not off.any():
+        return None
+    worst = np.unravel_index(
+        np.argmax(np.where(off, np.nan_to_num(np.abs(other - one), nan=np.inf), -1)), one.shape
+    )
+    index = f"[{', '.join(map(str, worst))}]" if worst else ""
+    return Difference(
+        place + index, short(one[worst]), short(other[worst]), kind_of(one, other, tolerance)
+    )
+
+
+def short(x: Any) -> str:
+    """A number in few digits, an array by its shape."""
+    if isinstance(x, str):
+        return x
+    x = np.asarray(x)
+    if x.ndim:
+        return f"shape {x.shape}"
+    return f"{x:.6g}" if x.dtype.kind == "f" else str(x)
+
+
+def same(one: np.ndarray, other: np.ndarray, tolerance: float) -> bool:
+    scale = float(np.abs(one).max(initial=0))
+    return one.shape == other.shape and bool((np.abs(other - one) <= tolerance * scale).all())
+
+
+def shaped(one: np.ndarray, other: np.ndarray, tolerance: float) -> str:
+    """In what way a result of another shape is wrong."""
+    if other.ndim == 2 and same(one, other.T, tolerance):
+        return "It is transposed"
+    for axis in range(other.ndim):
+        for keep in (False, True):
+            if same(one, other.sum(axis, keepdims=keep), tolerance):
+                return f"It is right once it is summed over axis {axis}"
+            if same(one, other.mean(axis, keepdims=keep), tolerance):
+                return f"It is right once the mean over axis {axis} is taken"
+    return ""
+
+
+def kind_of(one: np.ndarray, other: np.ndarray, tolerance: float) -> str:
+    """In what way a result of the right shape is wrong."""
+    if not np.isfinite(other).all():
+        return "Not every number of it is finite"
+    if not other.any():
+        return "All of it is 0"
+    if same(one, -other, tolerance):
+        return "Same size, other sign"
+    ratio = float((one * other).sum() / max(float((one * one).sum()), 1e-300))
+    if ratio and same(one * ratio, other, max(tolerance, 1e-9)):
+        return f"It is {ratio:.4g} times as large: a factor"
+    if one.ndim == 2 and same(one, other.T, tolerance):
+        return "It is transposed"
+    if one.ndim and len(one) > 1:
+        if same(one, other[::-1], tolerance):
+            return "The order along the first axis is reversed"
+        if same(one[:-1], other[1:], tolerance):
+            return "It is one place late along the first axis"
+        if same(one[1:], other[:-1], tolerance):
+            return "It is one place early along the first axis"
+    return ""
+
+
+@contextmanager
+def limit(seconds: float = LIMIT) -> Iterator[None]:
+    """Stop what runs after so many seconds, where the system has alarms."""
+    main = threading.current_thread() is threading.main_thread()
+    if not (main and hasattr(signal, "setitimer")):
+        yield
+        return
+
+    def ring(*_: Any) -> None:
+        raise Overtime
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def mistakes_of(module: Any, exercise: str) -> dict[str, Any]:
+    """The known mistakes of an exercise by their kind: `delta__sign` is one of `delta`."""
+    prefix = f"{exercise}__"
+    return {
+        " ".join(cleandoc(made.__doc__).split()): made
+        for name, made in vars(module).items()
+        if name.startswith(prefix)
+    }
