@@ -8,6 +8,8 @@ example and a sentence without its translation are errors.
     --update    write sentences that have no translation yet into docs/locale/, to be filled in;
                 those of which only numbers have changed are
     --only en   one language
+    --pages course/05   only pages whose names begin so, while they are being written; what leads
+                to other pages is not looked at
 """
 
 from __future__ import annotations
@@ -108,29 +110,40 @@ def write(name: str, text: str) -> None:
     path.write_text(executed(sources(exercises(text), name)), "utf-8")
 
 
-def prepare() -> None:
+def prepare(pages: str = "") -> None:
     """Write the source of the site: pages as they are kept, and pages that are made."""
     shutil.rmtree(SOURCE, ignore_errors=True)
     SOURCE.mkdir(parents=True)
     for path in sorted(DOCS.rglob("*.md")):
-        write(path.relative_to(DOCS).as_posix(), path.read_text("utf-8"))
+        name = path.relative_to(DOCS).as_posix()
+        if name.startswith(pages):
+            write(name, path.read_text("utf-8"))
     shutil.rmtree(BUILD / "locale", ignore_errors=True)
     shutil.copytree(DOCS / "locale", BUILD / "locale")
     for name in ("conf.py", "site", "lstm.svg"):
         (SOURCE / name).symlink_to(DOCS / name)
+    if pages:
+        (SOURCE / "first.json").write_text("[]", "utf-8")
+        write("index.md", "# Pages\n\n```{toctree}\n:glob:\n**\n```\n")
+        return
     with TemporaryDirectory() as folder, chdir(folder):  # examples write files
         for maker in ("gallery", "glossary", "ops", "reference"):
             for name, text in runpy.run_path(str(DOCS / f"{maker}.py"))["pages"]().items():
                 write(name, text)
 
 
-def sphinx(builder: str, target: Path, language: str = "en") -> None:
-    """Run Sphinx; a warning is an error."""
+def sphinx(builder: str, target: Path, language: str = "en", *, whole: bool = True) -> None:
+    """Run Sphinx; a warning is an error. whole: all pages are there, and links lead to them."""
     command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", builder]
     folders = ["-d", str(BUILD / "doctrees" / f"{builder}-{language}"), str(SOURCE), str(target)]
     programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     environment = os.environ | {"PATH": programs}  # shell blocks find the command that is tried
     options = ["-D", f"language={language}", *folders]
+    if not whole:
+        options += [
+            "-D",
+            "suppress_warnings=toc,ref.doc,myst.xref_missing,mystnb.unknown_mime_type",
+        ]
     done = subprocess.run([*command, *options], cwd=ROOT, env=environment)
     if done.returncode:
         raise SystemExit(f"the site was not built: {builder} in {language}")
@@ -153,7 +166,7 @@ def renumbered(words: str, known: dict[str, str]) -> str:
     return ""
 
 
-def translations(update: bool) -> None:
+def translations(update: bool, pages: str = "") -> None:
     """Refuse a sentence that has no Chinese; with `update`, write it where it is to be filled in.
 
     Of the reference only the frame and the first sentences are asked for.
@@ -163,7 +176,7 @@ def translations(update: bool) -> None:
 
     templates, missing = BUILD / "gettext", []
     shutil.rmtree(templates, ignore_errors=True)
-    sphinx("gettext", templates)
+    sphinx("gettext", templates, whole=not pages)
     first = set(json.loads((SOURCE / "first.json").read_text("utf-8")))
     files = sorted((DOCS / "locale" / "zh_CN" / "LC_MESSAGES").rglob("*.po"))
     lessons = sorted((ROOT / "tinygrad_rnn" / "locale" / "zh" / "LC_MESSAGES").glob("lesson_*.po"))
@@ -172,6 +185,8 @@ def translations(update: bool) -> None:
     known = {m.id: m.string for m in every if m.id and m.string}  # said once for all pages
     for template in sorted(templates.rglob("*.pot")):
         name = template.relative_to(templates).with_suffix(".po")
+        if not name.as_posix().startswith(pages):
+            continue
         path = DOCS / "locale" / "zh_CN" / "LC_MESSAGES" / name
         kept = read_po(BytesIO(path.read_bytes()), locale="zh_CN") if path.exists() else ()
         own = {m.id: m.string for m in kept}  # a page may say it otherwise
@@ -196,13 +211,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--update", action="store_true", help="list what is to be translated")
     parser.add_argument("--only", choices=LANGUAGES, help="build one language")
+    parser.add_argument("--pages", default="", help="build only pages whose names begin so")
     asked = parser.parse_args()
-    prepare()
+    prepare(asked.pages)
     if asked.update or not asked.only:
-        translations(asked.update)
+        translations(asked.update, asked.pages)
     for folder in [asked.only] if asked.only else LANGUAGES:
         shutil.rmtree(BUILD / folder, ignore_errors=True)
-        sphinx("html", BUILD / folder, LANGUAGES[folder])
+        sphinx("html", BUILD / folder, LANGUAGES[folder], whole=not asked.pages)
     shutil.copy(DOCS / "site" / "choose.html", BUILD / "index.html")
     print(BUILD / "index.html")
 
