@@ -1,14 +1,15 @@
 """The sentences of the code in other languages: `python docs/words.py` writes what it finds.
 
 Of the catalogues in `tinygrad_rnn/locale/zh/LC_MESSAGES/`, `tinygrad_rnn.po` has what the command
-says, and the refusals of the error catalogue, and `lesson_NN.po` the words of a lesson. What is not
-translated there yet is added, what the code does not say any more is taken out, and each .mo is
-made from its .po.
+says, and the refusals of the error catalogue, `page.po` the words of the page of a run, in a
+context of their own, and `lesson_NN.po` those of a lesson. What is not translated there yet is
+added, what the code does not say any more is taken out, and each .mo is made from its .po.
 """
 
 from __future__ import annotations
 
 import ast
+import json
 import re
 import sys
 from datetime import datetime
@@ -98,7 +99,9 @@ def of_lesson(folder: Path) -> set[str]:
 def catalogues() -> dict[str, set[str]]:
     """What each catalogue is to have, by its name."""
     lessons = sorted((PACKAGE / "course").glob("lesson_*/"))
-    return {"tinygrad_rnn": spoken() | refusals()} | {p.name: of_lesson(p) for p in lessons}
+    page = json.loads((PACKAGE / "page" / "words.json").read_text("utf-8"))
+    every = {"tinygrad_rnn": spoken() | refusals(), "page": set(page.values())}
+    return every | {p.name: of_lesson(p) for p in lessons}
 
 
 def kept(name: str) -> Catalog:
@@ -119,10 +122,10 @@ def main() -> None:
     count, missing = 0, 0
     CATALOGUES.mkdir(parents=True, exist_ok=True)
     for name, wanted in catalogues().items():
-        found, before = Catalog("zh"), kept(name)
+        found, before, context = Catalog("zh"), kept(name), name if name == "page" else None
         for text in sorted(wanted):
-            known = before.get(text)
-            found.add(text, known.string if known else "")
+            known = before.get(text, context)
+            found.add(text, known.string if known else "", context=context)
         with (CATALOGUES / f"{name}.po").open("wb") as file:
             write_po(file, found, width=0, omit_header=True)
         (CATALOGUES / f"{name}.mo").write_bytes(compiled(kept(name)))

@@ -56,6 +56,13 @@ def test_the_refusals_that_people_meet_are_said_in_chinese(words, chinese):
     assert len({*told}) >= 60 and len(told) > 0.9 * len(met)
 
 
+def test_a_word_of_the_page_is_not_one_of_a_refusal(words, chinese):
+    """A tensor called "gradient" keeps its name; on the page the word is translated."""
+    assert words["kept"]("page").get("gradient", "page").string == "梯度"
+    assert language.said("gradient") == "gradient"
+    assert "gradient" in language.said("mean: gradient: expected floats, got int64")
+
+
 def test_a_sentence_keeps_its_values_and_what_is_unknown_stays(chinese):
     with pytest.raises(ValueError) as refusal:
         nn.Linear(3, 2)(np.ones((4, 7), np.float32))

@@ -7,6 +7,7 @@ script but its own, which the policy names by its hash.
 from __future__ import annotations
 
 import base64
+import gettext
 import gzip
 import hashlib
 import json
@@ -19,6 +20,7 @@ from string import Template
 from typing import Any
 
 from ..formula.equations import Equations
+from ..language import LOCALE
 from ..view.figure import Figure
 
 _edge_title = re.compile(r'(<g class="edge"[^>]*>)<title>[^<]*</title>')  # they are a tenth of it
@@ -41,7 +43,7 @@ def document(
         levels="".join(_level_button(level) for level in data["levels"]),
         pictures=_pictures(figures),
         equations=_equations(equations),
-        words=_json(json.loads(_file("words.json"))),
+        words=_json(_words()),
         data=_json(data),
         script=script,
     )
@@ -50,6 +52,13 @@ def document(
 @cache
 def _file(name: str) -> str:
     return (files(__package__) / name).read_text("utf-8")
+
+
+def _words() -> dict[str, list[str]]:
+    """What the page says, by its key: in English, and in the Chinese of its catalogue."""
+    chinese = gettext.translation("page", LOCALE, ["zh"]).pgettext
+    english = json.loads(_file("words.json"))
+    return {key: [text, chinese("page", text)] for key, text in english.items()}
 
 
 def _level_button(level: str) -> str:
