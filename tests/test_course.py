@@ -2,6 +2,7 @@
 
 import ast
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -185,6 +186,38 @@ def test_a_loop_that_never_ends_is_stopped(monkeypatch):
 
     lesson, exercise = lessons.exercise("01.1")
     assert "never ends" in grade.judge(lesson, exercise, forever).evidence
+
+
+def test_a_file_that_is_watched_is_checked_when_it_is_saved(tmp_path):
+    command = [sys.executable, "-u", "-m", "tinygrad_rnn", "course"]
+    subprocess.run([*command, "start", "01"], cwd=tmp_path, check=True, capture_output=True)
+    path, right = tmp_path / "course/01_slope.py", lessons.lesson("01").source("solution")
+    child = subprocess.Popen(
+        [*command, "watch"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+    def until(words):
+        for line in child.stdout:
+            if words in line:
+                return
+        raise AssertionError(child.stderr.read())
+
+    until("hint 01.1")
+    path.unlink()
+    path.with_suffix(".new").write_text(right, "utf-8")
+    path.with_suffix(".new").rename(path)
+    until("all is right")
+    child.send_signal(signal.SIGINT)
+    _, errors = child.communicate(timeout=20)
+    assert child.returncode == 130 and not errors
+
+
+def test_the_learners_folder_is_known_from_inside(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    main(["course", "start", "01"])
+    monkeypatch.chdir("course")
+    assert main(["course", "hint", "01.1"]) == 0 and Path("progress.json").exists()
+    assert not Path("course").exists()
 
 
 def test_what_is_asked_for_wrongly_is_refused_in_a_sentence(tmp_path, monkeypatch, capsys):

@@ -75,8 +75,13 @@ def _watch(options: argparse.Namespace) -> None:
     folder, seen = Folder(), None
     print("checking whenever a file is saved; Ctrl-C ends it")
     while True:
-        path, found = _chosen(folder, options.lesson)
-        saved = (path, path.stat().st_mtime_ns)
+        try:
+            path, found = _chosen(folder, options.lesson)
+            saved = (path, path.stat().st_mtime_ns)
+        except FileNotFoundError:  # editors put a new file in the old one's place
+            if seen is None:
+                raise
+            saved = seen
         if saved != seen:
             lessons.check_file(path, found, folder)
             seen = saved

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from ..io.atomic import write_text_atomically
-from .lessons import Lesson, text_of
+from .lessons import Lesson, lesson, numbers, text_of
 from .words import passages, translated
 
 PROGRESS = "progress.json"
+ENDINGS = (".py", ".ipynb")
 KEPT = {"done": False, "tries": 0, "hints": 0, "gave_up": False}  # of each exercise
 
 
@@ -31,13 +32,12 @@ class Folder:
     """
 
     def __init__(self, path: str | os.PathLike[str] | None = None):
-        here = Path(PROGRESS)
-        self.path = Path(path) if path else Path("." if _is_ours(here) else "course")
+        self.path = Path(path) if path else Path("." if _is_ours(Path(".")) else "course")
         self.notes: dict[str, dict[str, Any]] = self._read()
 
     def file(self, lesson: Lesson) -> Path | None:
         """The learner's file of a lesson, None before it is begun."""
-        found = [self.path / f"{lesson.file}{end}" for end in (".py", ".ipynb")]
+        found = [self.path / f"{lesson.file}{end}" for end in ENDINGS]
         found = [path for path in found if path.exists()]
         return max(found, key=lambda path: path.stat().st_mtime) if found else None
 
@@ -100,7 +100,10 @@ def _noted(path: Path) -> dict[str, dict[str, Any]] | None:
 
 
 def _is_ours(path: Path) -> bool:
-    return path.exists() and _noted(path) is not None
+    """Whether a folder holds progress, or a file of a lesson."""
+    files = {lesson(number).file for number in numbers()}
+    begun = any(p.stem in files and p.suffix in ENDINGS for p in path.glob("[0-9][0-9]_*"))
+    return begun or _noted(path / PROGRESS) is not None
 
 
 def as_notebook(lesson: Lesson, text: str) -> str:
