@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from html import escape
+from html import escape, unescape
 from typing import Any
 
 from ..language import said
@@ -26,7 +27,10 @@ def page(lesson: Lesson, names: Mapping[str, Any], source: str, language: str = 
     body = [f"<h1>{escape(title)}</h1>"]
     drawn = picture(lesson, names)
     if drawn is not None:
-        body.append(f"<h2>{said('Your own run')}</h2>\n{drawn.svg}")
+        svg = re.sub(
+            r"(?<=>)[^<>]+(?=</)", lambda words: escape(said(unescape(words[0]))), drawn.svg
+        )
+        body.append(f"<h2>{said('Your own run')}</h2>\n{svg}")
     for k, exercise in enumerate(lesson.exercises, 1):
         body.append(f"<h2>{lesson.number}.{k} {escape(said(exercise.title))}</h2>")
         body.append(f"<p>{escape(said(exercise.why))}</p>")

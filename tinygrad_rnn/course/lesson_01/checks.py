@@ -47,7 +47,7 @@ def partials(judge: Judge) -> None:
 
 def picture(made: Mapping[str, Any]) -> Any:
     """The error of the learner's own formula, by the step."""
-    steps = [10.0**-k for k in range(1, 13)]
+    steps = [10.0**-k for k in range(13)]
     lines = {}
     for dtype in (np.float64, np.float32):
         slopes = [made["central_difference"](np.exp, dtype(1), dtype(h)) for h in steps]
