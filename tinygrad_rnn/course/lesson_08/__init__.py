@@ -1,0 +1,1 @@
+"""Lesson 08: backpropagation through time, cut into windows."""
