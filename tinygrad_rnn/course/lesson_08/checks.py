@@ -203,7 +203,7 @@ def picture(made: Mapping[str, Any]) -> Any:
             return sum(made["truncated"](*given, k1, k2, weight))
 
         whole = total(steps, steps)
-        sizes = range(1, steps)
+        sizes = range(1, steps - 1)  # the first step multiplies W by a state of 0
         away = [np.linalg.norm(total(1, k) - whole) / np.linalg.norm(whole) for k in sizes]
         lines[f"spectral radius {scale}"] = (list(sizes), away)
     return curve(lines, log=True, x_label="k2", y_label="away from the whole gradient")
