@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..nn.hooks import has_hooks
 from ..ops.arithmetic import where
 from ..ops.clipping import _clip_gradient
 from ..ops.shape import _stack, reshape, swapaxes, take
@@ -66,7 +67,7 @@ def path_of(who: str, x: Tensor) -> list[Tensor]:
 def refuse_clipped(who: str, nodes: Iterable[Tensor]) -> None:
     """Refuse a history with a gradient that is clipped or hooked, and so no sum of its parts."""
     for y in nodes:
-        if y.op is _clip_gradient or (y._hooks is not None and y._hooks.functions):
+        if y.op is _clip_gradient or has_hooks(y):
             clipped = y.op is _clip_gradient
             raise ValueError(
                 f"{who}: the gradient {'is clipped' if clipped else f'of {describe(y)} has hooks'} "

@@ -18,7 +18,7 @@ from ..op import Op
 from ..ops import where
 from ..ops.shape import take
 from ..tensor import Tensor, owned, scope
-from .hooks import hooks_of, through_hooks
+from .hooks import INPUTS, OUTPUTS, hooks_of, through_hooks, watched
 from .module import Module
 from .moment import Moment
 
@@ -77,16 +77,17 @@ class Folded(NamedTuple):
 def _hooked(kind: Any, part: Part, inputs: tuple[Any, ...], words: Any) -> Folded:
     """A part with hooks over a sequence: they see it whole, whatever is read of it in the end."""
     xs, state, way = inputs
-    given = xs, state = through_hooks(part, True, (xs, tuple(state)))
-    found = kind._fold(part, xs, state, way._replace(last=False))
+    given, leave = watched(part, through_hooks(part, INPUTS, (xs, tuple(state))))
+    found = kind._fold(part, *given, way._replace(last=False))
     ys = found.read("zero")
-    new, end = through_hooks(part, False, (ys, found.end), given)
+    new, end = leave(through_hooks(part, OUTPUTS, (ys, found.end), given))
     if new is ys:
         return found._replace(end=end)
     if not isinstance(part, Cell):
         raise TypeError(
-            f"a hook of {kind.__name__} returned other outputs, but may only look: each direction "
-            "ends somewhere else. Register it on part.forward and part.backward."
+            f"a hook of {kind.__name__} returned other outputs, or waits for their gradients, but "
+            "may only look: each direction ends somewhere else. Register it on part.forward and "
+            "part.backward."
         )
     return found._replace(read=lambda how: _read(new, how, way), end=end)
 

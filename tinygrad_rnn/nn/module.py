@@ -19,7 +19,7 @@ from ..limits import whole
 from ..refusals import refuse_made
 from ..tensor import Operand, Tensor, foreign, replace, wholly
 from .activations import name_of
-from .hooks import called, register
+from .hooks import GRADIENTS, INPUTS, OUTPUTS, called, register
 
 
 class StateDict(dict[str, np.ndarray]):
@@ -192,7 +192,7 @@ class Module:
         >>> layer(tg.tensor([3.0, 4.0], dtype="float32")).item()
         0.0
         """
-        return register("register_forward_pre_hook", self, hook, True)
+        return register("register_forward_pre_hook", self, hook, INPUTS)
 
     def register_forward_hook(self, hook: Callable[[Any, tuple[Any, ...], Any], Any]) -> Handle:
         """Call `hook(module, inputs, output)` after each call of this module; returns a `Handle`.
@@ -215,7 +215,28 @@ class Module:
         >>> shapes
         [(5, 1, 4), (5, 1, 2)]
         """
-        return register("register_forward_hook", self, hook, False)
+        return register("register_forward_hook", self, hook, OUTPUTS)
+
+    def register_full_backward_hook(self, hook: Callable[[Any, Any, Any], Any]) -> Handle:
+        """Call `hook(module, grad_inputs, grad_outputs)` when a backward pass has come by a call.
+
+        Both are tuples of tensors, like the inputs and the outputs: None for what has no gradient,
+        zeros for what the pass did not reach. A tuple that the hook returns, or one value, takes
+        the place of grad_inputs; None leaves them. Inputs by name are not seen. Where no input has
+        a gradient, the hook is called when those of the outputs are there; where one has, in a pass
+        that leads to it. See `register_forward_hook` for the rest.
+
+        Raises Untraceable where the module is called in a step of a compiled loop, and TypeError
+        for a `Bidirectional`, whose directions have hooks of their own.
+
+        >>> layer = tg.nn.Linear(2, 1, rng=0)
+        >>> handle = layer.register_full_backward_hook(lambda m, gx, gy: abs(gx[0]) * 0.0)
+        >>> x = tg.tensor([[3.0, 4.0]], dtype="float32", requires_grad=True)
+        >>> layer(x).sum().backward()
+        >>> x.grad.numpy(), layer.b.grad.numpy()
+        (array([[0., 0.]], dtype=float32), array([1.], dtype=float32))
+        """
+        return register("register_full_backward_hook", self, hook, GRADIENTS)
 
     def zero_grad(self) -> None:
         """Forget the gradients; `backward()` adds to them otherwise."""
