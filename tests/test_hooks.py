@@ -225,6 +225,34 @@ def test_E12_a_checkpoint_and_a_transform_run_a_hook_once():
     assert not called
 
 
+def test_E12_reverse_transforms_run_the_hooks_of_what_they_are_given_and_forward_ones_refuse():
+    layer, x, f = nn.Linear(1, 1, rng=0, dtype=np.float64), leaf([2.0]), lambda x: (x**3).sum()
+    tr, v = tg.transforms, np.ones(1)
+    with x.register_hook(lambda g: g * 10.0), layer.b.register_hook(lambda g: g * 10.0):
+        slope = tr.grad(f)(x)
+        assert slope.item() == 120.0 == tr.value_and_grad(f)(x)[1].item()
+        assert tg.grad(slope, x).item() == 10 * 120.0  # and once more where x itself is
+        assert tr.grad(lambda d: f(d["x"]))({"x": x})["x"].item() == 120.0
+        assert tr.vjp(f, x)[1](1.0)[0].item() == 120.0
+        assert tr.grad(lambda m: m(x).sum())(layer)["b"].item() == 10.0
+        assert tr.grad(lambda x: tr.grad(f)(x).sum())(x).item() == 120.0  # the outer one alone
+        assert tr.jacobian(lambda x: x[0])(tg.tensor([2.0, 3.0])).data.tolist() == [1.0, 0.0]
+        for refused in (
+            lambda: tr.jvp(f, (x,), (v,)),
+            lambda: tr.linearize(f, x)[1](v),
+            lambda: tr.hvp(f, (x,), (v,)),
+            lambda: tr.hessian(f)(x),
+            lambda: tr.jacobian(lambda x: x * np.ones(3))(x),
+            lambda: tr.jvp(lambda m: m(x), (layer,), (layer.state_dict(),)),
+        ):
+            with pytest.raises(TypeError, match=r"has a hook.*forward mode.*handle\.remove"):
+                refused()
+        with pytest.raises(TypeError, match=r"vmap: .* has a hook"):
+            tr.vmap(lambda z: tr.grad(lambda x: (x * z).sum())(x))(tg.tensor([[1.0], [2.0]]))
+    assert tr.grad(f)(x).item() == 12.0 == tr.jvp(f, (x,), (v,))[1].item()
+    assert tr.vmap(lambda z: tr.grad(lambda x: (x * z).sum())(x))(tg.tensor([[1.0]])).item() == 1.0
+
+
 def test_I06_backward_in_a_hook_of_another_graph():
     x, w = leaf(2.0), leaf(3.0)
 
@@ -551,7 +579,230 @@ def test_E12_what_takes_a_gradient_apart_refuses_hooks():
     tg.lab.ledger((ys * ys).sum(), cell)
 
 
-EXAMPLES = [Handle, nn.Module.register_forward_hook, nn.Module.register_forward_pre_hook]
+# -- of the gradients of modules ------------------------------------------------------------------
+
+
+def gated(layer, x, **words):
+    """What a full backward hook of a layer sees, once a pass; and what takes it away."""
+    seen = []
+
+    def hook(module, gx, gy):
+        assert module is layer
+        seen.append((gx, gy))
+        return words["returns"](gx) if words else None
+
+    return seen, layer.register_full_backward_hook(hook)
+
+
+def test_E12_a_backward_hook_of_a_module_sees_the_gradients_of_a_call():
+    """Of two calls apart, in every kind of pass; what parameters get is as ever."""
+    layer, x, z = made(nn.Linear, 2, 3), leaf([[1.0, 2.0]]), leaf([[3.0, 4.0]])
+    y = layer(x) * layer(z)
+    expected = tg.grad(y.sum(), [x, z, layer.W])
+    seen, handle = gated(layer, x)
+    a, b = layer(x), layer(z)
+    (a * b).sum().backward(retain_graph=True)
+    for ((gx,), (gy,)), y, other in zip(seen, (z, x), (a, b), strict=True):  # the youngest first
+        np.testing.assert_allclose(gy.data, other.data)
+        np.testing.assert_allclose(gx.data, y.grad.data)
+        assert not gx.requires_grad and not gx.data.flags.writeable
+    for w, g in zip((x, z, layer.W), expected, strict=True):
+        np.testing.assert_allclose(w.grad.data, g.data, rtol=1e-15)
+    tg.grad((a * b).sum(), layer.W, retain_graph=True)  # which does not lead to the inputs
+    assert len(seen) == 2
+    assert [*(a * b).sum().backward_steps()] and len(seen) == 4
+    handle.remove()  # which also holds for what was called before
+    (a * b).sum().backward()
+    layer(x).sum().backward()
+    assert len(seen) == 4 and type(layer) is nn.Linear
+
+
+def test_E12_what_a_backward_hook_of_a_module_returns_stands_for_the_gradients_of_its_inputs():
+    layer, x = made(nn.Linear, 2, 3), leaf([[1.0, 2.0]])
+    x_grad, w_grad = tg.grad(layer(x).sum(), [x, layer.W])
+    layer.register_full_backward_hook(lambda m, gx, gy: (gx[0] * 10.0,))
+    layer.register_full_backward_hook(lambda m, gx, gy: gx[0] + gy[0].sum())
+    found = tg.grad(layer(x).sum(), [x, layer.W])
+    np.testing.assert_allclose(found[0].data, x_grad.data * 10 + 3, rtol=1e-15)
+    np.testing.assert_allclose(found[1].data, w_grad.data, rtol=1e-15)
+    found = tg.transforms.grad(lambda x: layer(x).sum())(x)
+    np.testing.assert_allclose(found.data, x_grad.data * 10 + 3, rtol=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("hook", "kind", "words"),
+    [
+        (lambda m, gx, gy: (gy[0],), ValueError, ["Linear", "(1, 3)", "(1, 2)"]),
+        (lambda m, gx, gy: gx * 2, TypeError, ["tuple of 2", "tuple of 1"]),
+        (lambda m, gx, gy: (None,), TypeError, ["NoneType", "shape (1, 2)"]),
+        (lambda m, gx, gy: 1 / 0, ZeroDivisionError, ["division"]),
+    ],
+)
+def test_E12_a_backward_hook_of_a_module_that_raises_leaves_nothing_behind(hook, kind, words):
+    layer, x = made(nn.Linear, 2, 3), leaf([[1.0, 2.0]])
+    seen, _ = gated(layer, x)
+    y = layer(x).sum()
+    bad = layer.register_full_backward_hook(hook)
+    loss = layer(x).sum()
+    with pytest.raises(kind) as error:
+        loss.backward(retain_graph=True)
+    said(error, *words)
+    assert "in a hook of Linear" in error.value.__notes__
+    assert x.grad is layer.W.grad is None and mode.recording and len(seen) == 1
+    bad.remove()
+    loss.backward()
+    y.backward()
+    assert len(seen) == 3
+    np.testing.assert_allclose(seen[1][0][0].data, seen[2][0][0].data)
+    np.testing.assert_allclose(x.grad.data, 2 * seen[1][0][0].data)
+
+
+def test_E12_a_pass_that_comes_by_another_way_than_the_outputs_runs_no_hook():
+    """Nor with what an earlier one left, that ended between outputs and inputs."""
+
+    class Leaks(nn.Module):
+        def __call__(self, x):
+            self.__dict__["inside"] = x * 2.0
+            return x * self.inside
+
+    layer, x = Leaks(), leaf(3.0)
+    seen, _ = gated(layer, x)
+    y, inside = layer(x), layer.inside
+    with inside.register_hook(lambda g: 1 / 0), pytest.raises(ZeroDivisionError):
+        y.backward(retain_graph=True)
+    assert tg.grad(inside, x, retain_graph=True).item() == 2.0 and not seen
+    (y + inside).backward()
+    assert x.grad.item() == 14.0 and [(gx.item(), gy.item()) for (gx,), (gy,) in seen] == [(14, 1)]
+
+
+def test_H03_a_call_with_a_backward_hook_is_freed_when_nobody_holds_it():
+    layer, x = made(nn.Linear, 2, 3), leaf([[1.0, 2.0]])
+    seen, _ = gated(layer, x)
+    gc.collect()
+    gc.disable()
+    try:
+        for create_graph in (False, True):
+            for wrt in (x, layer.W):
+                y = layer(x)
+                tg.grad((y * y).sum(), wrt, create_graph=create_graph)
+                dead = weakref.ref(y)
+                seen.clear()
+                del y
+                assert dead() is None
+    finally:
+        gc.enable()
+
+
+def test_E12_where_no_input_has_a_gradient_a_backward_hook_is_told_of_the_outputs():
+    layer, x = made(nn.Linear, 2, 3), numbers(4, 2)
+    seen, handle = gated(layer, x)
+    with tg.no_grad():
+        layer(x)
+    layer(x).sum().backward()
+    (((gx,), (gy,)),) = seen
+    assert gx is None and gy.shape == (4, 3) and layer.W.grad is not None
+    handle.remove()
+    layer.register_full_backward_hook(lambda m, gx, gy: (gy[0],))
+    with pytest.raises(TypeError, match="for an input that has no gradient, expected None"):
+        layer(x).sum().backward()
+
+
+def test_E12_a_backward_hook_of_a_module_under_create_graph_is_differentiated():
+    class Cube(nn.Module):
+        def __call__(self, x):
+            return x**3
+
+    layer, x = Cube(), leaf(2.0)
+    seen, handle = gated(layer, x, returns=lambda gx: gx[0] * gx[0])
+    slope = tg.grad(layer(x), x, create_graph=True)
+    assert slope.item() == 9 * 2.0**4 and seen[0][0][0].item() == 12.0
+    handle.remove()
+    assert tg.grad(slope, x).item() == 36 * 2.0**3
+    y, tangent = tg.transforms.jvp(layer, (x,), (1.0,))
+    _, handle = gated(layer, x, returns=lambda gx: gx[0] * 10.0)
+    assert (y.item(), tangent.item()) == (8.0, 12.0)
+    assert [t.item() for t in tg.transforms.jvp(layer, (x,), (1.0,))] == [8.0, 12.0]
+    assert tg.transforms.grad(tg.transforms.grad(layer))(2.0).item() == 120.0  # of 30 x²
+    with pytest.raises(tg.Untraceable, match="vmap"):
+        tg.transforms.vmap(tg.transforms.grad(layer))(tg.tensor([1.0, 2.0]))
+    handle.remove()
+    assert tg.transforms.vmap(tg.transforms.grad(layer))(tg.tensor([1.0, 2.0])).data[1] == 12.0
+
+
+@pytest.mark.compiled
+def test_E12_backward_hooks_of_cells_whose_loops_are_compiled():
+    """Alone and in a stack, of all outputs and the last, they see what unrolled steps give."""
+    below, above = made(nn.LSTM, 2, 3), made(nn.GRU, 3, 4)
+    x = leaf(numbers(5, 2, 2).data)
+    for words in ({}, {"readout": "last"}, {"batch_first": True}):
+        layer, found = nn.Recurrent(below, above, **words), []
+        for unroll in (False, True):
+            layer.unroll = unroll
+            seen, handle = gated(below, x, returns=lambda gx: (gx[0] * 2.0, gx[1]))
+            more, other = gated(above, x)
+            ys, (_, (h,)) = layer(x)
+            (ys * ys).sum().backward()
+            (((gx, (begin,)), (gy, (end,))),) = more
+            assert begin is None and not end.data.any() and gx.shape[2] == 3 and gy.shape[2] == 4
+            (((into, states), (back, _)),) = seen
+            assert states == (None, None) and back.data.tobytes() == gx.data.tobytes()
+            found.append([gx.data, gy.data, into.data, x.grad.data, below.Wh.grad.data])
+            x.grad = None
+            layer.zero_grad()
+            handle.remove()
+            other.remove()
+        for a, b in zip(*found, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-12)
+        twice = found[0][2].swapaxes(0, 1) if words.get("batch_first") else found[0][2]
+        np.testing.assert_allclose(found[0][3], 2 * twice, rtol=1e-15)
+    state = leaf(np.ones((2, 3))), leaf(np.ones((2, 3)))
+    seen, handle = gated(below, x)
+    ys, (h, c) = below(x, state)
+    (h * c).sum().backward()
+    (((_, begin), (gy, end)),) = seen
+    assert [s.grad.data.tobytes() for s in state] == [g.data.tobytes() for g in begin]
+    assert end[0].data.tobytes() == c.data.tobytes() and not gy.data.any()
+
+
+def test_E12_where_no_gradient_of_one_call_comes_by_a_backward_hook_is_refused():
+    cell, x = Own(), numbers(3, 1, 2)
+    seen, _ = gated(cell.linear, x)
+    with pytest.raises(tg.Untraceable) as error:
+        cell(x)
+    said(error, "register_full_backward_hook", "Linear", "unroll=True", "cell or the layer around")
+    cell(x, unroll=True)[0].sum().backward()
+    assert len(seen) == 3
+    both = nn.Bidirectional(made(nn.LSTM, 2, 3), made(nn.LSTM, 2, 3))
+    seen, handle = gated(both, x)
+    with pytest.raises(TypeError, match=r"Bidirectional.*gradients.*part\.forward"):
+        both(x)
+    handle.remove()
+    gated(both.forward, x)
+    both(x)
+    layer = made(nn.Linear, 2, 3)
+    with layer.register_full_backward_hook(print), pytest.raises(ValueError) as error:
+        tg.lab.ledger(layer(nn.RNN(2, 2, dtype=np.float64)(x, unroll=True)[0]).sum(), layer)
+    said(error, "ledger", "has hooks", "handle.remove()")
+
+
+def test_E12_tapes_and_pictures_show_what_goes_through_a_backward_hook():
+    layer, x = made(nn.Linear, 2, 3), leaf([[1.0, 2.0]], name="x")
+    seen, _ = gated(layer, x, returns=lambda gx: gx[0] * 10.0)
+    loss = layer(x).sum()
+    tape = tape_of(loss)
+    loss.backward(retain_graph=True)
+    shown = [r for r in tape.records if r.name == "x"]
+    np.testing.assert_allclose(shown[0].grad.flat, x.grad.data.ravel())
+    assert tg.draw(loss).dot.count('label="hooked') == 2
+    assert len(seen) == 2
+
+
+EXAMPLES = [
+    Handle,
+    nn.Module.register_forward_hook,
+    nn.Module.register_forward_pre_hook,
+    nn.Module.register_full_backward_hook,
+]
 
 
 @pytest.mark.parametrize("what", EXAMPLES, ids=lambda what: what.__name__)

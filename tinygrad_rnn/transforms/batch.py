@@ -344,11 +344,6 @@ def lifted(xs: Sequence[Tensor], own: Sequence[Tensor]) -> Iterator[list[Tensor]
     before = {**batch.lifted}
     for x, mine in zip(xs, own, strict=True):
         if x._array.__class__ is not Outline:
-            if x._hooks:
-                raise TypeError(
-                    f"vmap: {describe(x)} has a hook, which is of one gradient, and every example "
-                    "has its own. Remove it, and do the same to what the transform returns."
-                )
             batch.lifted[x] = mine.attrs[batch.key]
     try:
         yield [*map(grounded, xs)]

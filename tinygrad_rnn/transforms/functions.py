@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 
 from ..grad import pullback
+from ..hooks import hooked
+from ..nn.hooks import has_hooks
 from ..ops import reshape, stack
 from ..randomness import noted
-from ..tensor import Tensor, _births, _Switch, detach, mode, owned, recording
+from ..tensor import Tensor, _births, _Switch, describe, detach, mode, owned, recording
 from .batch import Passage, batches, behind, ground, grounded, kept, lifted, own, raised
 from .checkpoint import recalled
 from .containers import built, floats, function, got, leaves, matched
@@ -49,6 +51,11 @@ class Evaluation:
             part = iter(fresh[len(fresh) - len(inside) :])
             args[k] = built(given[k], part, lambda module, _: module)
             self.given += map(behind, inside)
+        for x in filter(has_hooks, self.given if self.keys else ()):
+            raise TypeError(
+                f"vmap: {describe(x)} has a hook, which is of one gradient, and every example has "
+                "its own. Remove it, and do the same to what the transform returns."
+            )
         self.like = [args[k] for k in places]
         if len({*self.xs}) != len(self.xs):
             raise ValueError(f"{who}: the same parameters stand twice in what it differentiates by")
@@ -110,11 +117,19 @@ class Evaluation:
                 until=until, create_graph=keep, retain_graph=keep or again,
             )  # fmt: skip
             with recording(keep):
-                pulled = [as_tensor(found[x] if x in found else nothing(x)) for x in self.ends]
+                pulled = [
+                    as_tensor(hooked(outer, found[x]) if x in found else nothing(x))
+                    for x, outer in zip(self.ends, self.given, strict=True)
+                ]
         return [way.up(x) for x in pulled]
 
     def push(self, vs: Sequence[Tensor | None]) -> list[Tensor]:
         """The tangents of the results; None stands for what does not move."""
+        for x in filter(has_hooks, self.given):
+            raise TypeError(
+                f"{self.who}: {describe(x)} has a hook, which is of a gradient, and there is none "
+                "in forward mode. Remove it (handle.remove()), or take the gradient (grad, vjp)."
+            )
         way = Passage(self.keys)
         with recording(kept()):
             pairs = zip(self.ends, vs, strict=True)
