@@ -79,7 +79,8 @@ def refusals() -> set[str]:
     """What is refused on the page of errors, as the code has it; not what NumPy says there."""
     page = (ROOT / "docs" / "errors.md").read_text("utf-8")
     shown = re.findall(r"^\w+(?:Error|Warning|Diverged|Untraceable|NotFound): (.+)$", page, re.M)
-    every = {word for path in PACKAGE.rglob("*.py") for word in texts(path) if worth(word, 3)}
+    files = [p for p in PACKAGE.rglob("*.py") if not p.parent.name.startswith("lesson_")]
+    every = {word for path in files for word in texts(path) if worth(word, 3)}
     patterns = {word: language.pattern(word) for word in sorted(every)}
     return {word for text in shown for word in sentences(language.read(text, patterns))}
 
