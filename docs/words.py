@@ -26,7 +26,7 @@ from tinygrad_rnn.course.words import paragraphs, passages
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "tinygrad_rnn"
 CATALOGUES = PACKAGE / "locale" / "zh" / "LC_MESSAGES"
-SPEAKING = ("cli", "course")  # the rooms all of whose sentences are for people to read
+SPEAKING = ("cli", "conform", "course")  # the rooms all of whose sentences are for people to read
 
 
 def template(node: ast.AST) -> str:

@@ -47,6 +47,7 @@ FLOORS = [
     {"lab"},
     {"page"},
     {"course"},
+    {"conform"},
     {"cli"},
 ]
 

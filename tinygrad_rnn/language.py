@@ -64,7 +64,11 @@ class Reading(NamedTuple):
 
 
 def read(text: str, patterns: dict[str, re.Pattern[str]]) -> Reading:
-    """Read a text in that way in which most of its characters are those of sentences."""
+    """Read a text in that way in which most of its characters are those of sentences.
+
+    Of two such ways it is that whose outer sentence has more of them.
+    """
+    own = lambda way: len(way.sentence.replace("{}", ""))
     best, whole = Reading(text), text.strip()
     if whole in _sentences or patterns.get(whole):
         return Reading(text, whole, (), len(whole))
@@ -73,7 +77,8 @@ def read(text: str, patterns: dict[str, re.Pattern[str]]) -> Reading:
         if match:
             parts = tuple(read(part, patterns) for part in match.groups())
             known = len(sentence.replace("{}", "")) + sum(part.known for part in parts)
-            best = max(best, Reading(text, sentence, parts, known), key=lambda way: way.known)
+            way = Reading(text, sentence, parts, known)
+            best = max(best, way, key=lambda way: (way.known, own(way)))
     return best
 
 

@@ -38,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
     _add_language(top)
     top.add_argument("--version", action="version", version=f"tinygrad-rnn {__version__}")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_add_train, _add_sample, _add_graph, _add_explain, _add_course):
+    for add in (_add_train, _add_sample, _add_graph, _add_explain, _add_course, _add_conform):
         add(commands)
     return top
 
@@ -208,6 +208,22 @@ def _add_course(commands: Commands) -> None:
     )
     together = add("class", "read the reports of a class, and print them as tables")
     together.add_argument("folder", metavar="FOLDER", help="where the reports are")
+
+
+def _add_conform(commands: Commands) -> None:
+    conform = commands.add_parser(
+        "conform",
+        help="grade an autodiff engine, your own for one, case by case",
+        description="Grade an autodiff engine through an adapter: a file of Python with a function "
+        "value_and_grad(f, arrays) and a namespace ops. Each case says which mistake it finds. "
+        "Ends with 0 if all that the engine offers passed, else with 1.",
+    )
+    words = "the adapter: a file, or FILE:OBJECT for an object in it"
+    conform.add_argument("adapter", metavar="PATH", help=words)
+    conform.add_argument("--json", metavar="FILE", help="write the verdicts as JSON")
+    conform.add_argument("--badge", metavar="FILE", help="write a badge as SVG")
+    words = "seconds for a case, default %(default)s"
+    conform.add_argument("--limit", **_number(words, float, "S"), default=20.0)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
