@@ -1,0 +1,1 @@
+"""Lesson 04: a cell is a line."""
