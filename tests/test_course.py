@@ -322,6 +322,9 @@ def test_evidence_names_the_kind_of_a_mistake():
         (np.stack([right / 2] * 2), "summed over axis 0"),
     ]:  # fmt: skip
         assert kind in compare(right, wrong, 1e-6).kind
+    overflowed = np.array([1.0, np.nan, np.inf])
+    assert compare(overflowed, overflowed.copy(), 1e-9) is None
+    assert compare(overflowed, overflowed + np.eye(3)[0], 1e-9).place == "[0]"
     assert compare({"a": 1.0, "b": right}, (1.0, right), 1e-6) is None
     assert compare({"a": 1.0, "b": right}, (1.0, -right), 1e-6).place.startswith("b[")
     with pytest.raises(Wrong, match="changed its argument"):

@@ -204,14 +204,14 @@ def numbers(place: str, one: np.ndarray, given: Any, tolerance: float) -> Differ
         return Difference(
             place, f"shape {one.shape}", f"shape {other.shape}", shaped(one, other, tolerance)
         )
-    scale = max(float(np.abs(one).max(initial=0)), 1e-300)
-    off = ~(np.abs(other - one) <= tolerance * scale) & ~(np.isnan(one) & np.isnan(other))
-    off &= ~(np.isinf(one) & (one == other))
+    scale = max(float(np.abs(one).max(initial=0, where=np.isfinite(one))), 1e-300)
+    with np.errstate(all="ignore"):  # inf - inf
+        distance = np.abs(other - one)
+    off = ~(distance <= tolerance * scale) & (one != other) & ~(np.isnan(one) & np.isnan(other))
     if not off.any():
         return None
-    worst = np.unravel_index(
-        np.argmax(np.where(off, np.nan_to_num(np.abs(other - one), nan=np.inf), -1)), one.shape
-    )
+    far = np.where(off, np.nan_to_num(distance, nan=np.inf), -1)
+    worst = np.unravel_index(np.argmax(far), one.shape)
     index = f"[{', '.join(map(str, worst))}]" if worst else ""
     return Difference(
         place + index, short(one[worst]), short(other[worst]), kind_of(one, other, tolerance)
