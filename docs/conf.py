@@ -9,6 +9,7 @@ from typing import Any
 
 from docutils import nodes
 from latex2mathml.converter import convert
+from sphinx import addnodes
 from sphinx.search.en import SearchEnglish
 from sphinx.util import logging
 
@@ -76,10 +77,13 @@ SOUGHT = json.loads((ROOT / "docs" / "site" / "sought.json").read_text("utf-8"))
 
 
 def sought(app: Any, document: nodes.document) -> None:
-    """Let a page be found by words that others say for what it says."""
-    words = Pairs({}).split(SOUGHT.get(app.env.docname, ""))
-    if words and app.builder.format == "html":
-        document.append(nodes.meta(name="keywords", content=", ".join(words)))
+    """Let a page be found by words that others say for what it says: by each, and by the whole."""
+    page = app.env.docname
+    if page in SOUGHT and app.builder.format == "html":
+        words = ", ".join(Pairs({}).split(SOUGHT[page]))
+        document.append(nodes.meta(name="keywords", content=words))
+        whole = [("single", entry, "", "main", None) for entry in SOUGHT[page].split(", ")]
+        document.append(addnodes.index(entries=whole))
 
 
 class Pairs(SearchEnglish):
