@@ -151,7 +151,9 @@ def sphinx(builder: str, target: Path, language: str = "en", *, whole: bool = Tr
 
 def spoken(words: str) -> bool:
     """Whether a message holds words, and not only code, numbers and formulas."""
-    bare = re.sub(r"`[^`]*`|\$[^$]*\$|\\[a-zA-Z]+(\{[a-z]+\})?|\]\([^)]*\)|<[^>]*>", "", words)
+    bare = re.sub(
+        r"(\{[\w:]+\})?`[^`]*`|\$[^$]*\$|\\[a-zA-Z]+(\{[a-z]+\})?|\]\([^)]*\)|<[^>]*>", "", words
+    )
     return bool(re.search(r"[A-Za-z][a-z]+", bare))
 
 

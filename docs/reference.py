@@ -135,6 +135,35 @@ def entry(name: str, f: Any) -> str:
     return "\n".join([*parts, ":::::\n"])
 
 
+def groups(page: str, all: dict[str, Any]) -> dict[str, list[str]]:
+    """The names on a page, by the words under which the docstring of its package has them."""
+    body = (inspect.getdoc(PACKAGES[page]) or "").partition("\n\n")[2] if page in PACKAGES else ""
+    _, *parts = re.split(r"(?m)(?:^|(?<=\. ))([A-Z][\w ,']*): ", body)
+    if not parts:
+        return {"": list(all)}
+    found: dict[str, list[str]] = {}
+    for head, text in zip(parts[::2], parts[1::2], strict=True):
+        words = (f"{page}.{word}" for word in re.findall(r"\w+", text))
+        found[head] = [name for name in dict.fromkeys(words) if name in all]
+    if left := all.keys() - {name for names in found.values() for name in names}:
+        raise SystemExit(f"the docstring of tg.{page} does not say what these are for: {left}")
+    return {head: names for head, names in found.items() if names}
+
+
+def first_words(f: Any) -> str:
+    """What a docstring begins with, which is translated."""
+    return escaped((inspect.getdoc(f) or "").split("\n\n")[0].replace("\n", " "))
+
+
+def overview(page: str, all: dict[str, Any]) -> str:
+    """The names of a page, each with what it is, and a link."""
+    lines = []
+    for head, names in groups(page, all).items():
+        lines += [f"```{{rubric}} {head}\n```\n"] if head else []
+        lines += [f"{{py:obj}}`{n} <tg.{n}>`\n: {first_words(all[n])}\n" for n in names]
+    return "\n".join(lines)
+
+
 def title(page: str) -> tuple[str, str]:
     """A page's heading and its first sentence, from the docstring of its package."""
     if page == "tensors":
@@ -150,12 +179,9 @@ def pages() -> dict[str, str]:
     for page, all in names().items():
         head, sentence = title(page)
         body = "\n".join(entry(name, f) for name, f in all.items())
-        made[f"reference/{page}.md"] = f"# {head}\n\n{escaped(sentence)}\n\n{body}"
-        first |= {head, escaped(sentence)}
-        first |= {
-            escaped((inspect.getdoc(f) or "").split("\n\n")[0].replace("\n", " "))
-            for f in all.values()
-        }
+        top = f"# {head}\n\n{escaped(sentence)}\n\n{overview(page, all)}"
+        made[f"reference/{page}.md"] = f"{top}\n{body}"
+        first |= {head, escaped(sentence), *groups(page, all), *map(first_words, all.values())}
     words = "Every public name: how it is called, what it means, shapes, errors, and an example."
     listed = "\n".join(made).replace("reference/", "")
     made["reference/index.md"] = f"# Reference\n\n{words}\n\n```{{toctree}}\n{listed}\n```\n"

@@ -1,4 +1,12 @@
-"""Text as numbers, sequences of different length, data sets, and tests of memory."""
+"""Text as numbers, sequences of different length, data sets, and tests of memory.
+
+Text: read_text, default_text, Vocabulary, streams, windows, TextError.
+Sequences of different length: pad, unpad, mask_of, buckets, padding_share, check_lengths,
+check_mask. Symbols as vectors: one_hot.
+Data sets: sunspots, co2, digits, names, dates, tagged_sentences, tunes.
+Tests of memory: adding, copy_memory, temporal_order and its ORDER_SYMBOLS, parity, reber,
+embedded_reber.
+"""
 
 from ..lengths import check_lengths, check_mask
 from .sequences import buckets, mask_of, one_hot, pad, padding_share, unpad

@@ -2,6 +2,11 @@
 
 Plain NumPy arrays and JSON-able metadata go in and come out. Only `torch`, `keras` and `onnx` know
 layers: they give weights the names and layouts of those frameworks, without them.
+
+Checkpoints: save, load, CheckpointError.
+Other libraries: load_torch, from_torch, to_torch, load_keras, from_keras, to_keras, to_onnx, and
+settings, which are those that a layer needs for such weights.
+Files: arrays, write_atomically, write_text_atomically.
 """
 
 from .atomic import write_atomically, write_text_atomically

@@ -1,7 +1,8 @@
 """Layers are formulas: modules, cells, what changes cells, and what folds them over time.
 
 Cells: RNN, IRNN, LSTM, GRU, MinimalGatedUnit, OutputRecurrent. One of your own is a Cell.
-Folded over time: any cell by a call, a stack by Recurrent, both ways by Bidirectional.
+Folded over time: any cell by a call, a stack by Recurrent, both ways by Bidirectional,
+which is a Part, as a cell is.
 Changed in one respect: Residual, TimeSkip, LearnedState, ClipGradient, Zoneout, DropConnect,
 VariationalDropout, FeedforwardDropout. A change of your own is a Modifier.
 Other layers: Linear, Embedding, Dropout, LayerNorm. A model is a Module that holds its layers.

@@ -1,4 +1,9 @@
-"""Training: what to do with gradients."""
+"""Training: what to do with gradients.
+
+Optimisers: SGD, Adam, AdamW, RMSprop. One of your own is an Optimizer.
+Gradients that are too large: clip_grad_norm, clip_grad_value; Diverged where there is no way on.
+While it trains: cosine for the rate, EarlyStopping, truncated_bptt and the Update it tells of.
+"""
 
 import typing as _typing
 

@@ -1,4 +1,8 @@
-"""Pictures: the graph a tensor remembers, unrolled in time or folded; and a curve of numbers."""
+"""Pictures: the graph a tensor remembers, unrolled in time or folded; and a curve of numbers.
+
+Graphs: draw, diff, memory, masks. Numbers: curve.
+What they give: Figure of a graph, else Picture; GraphvizNotFound where a format needs it.
+"""
 
 from __future__ import annotations
 
