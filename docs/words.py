@@ -29,6 +29,21 @@ CATALOGUES = PACKAGE / "locale" / "zh" / "LC_MESSAGES"
 SPEAKING = ("cli", "conform", "course")  # the rooms all of whose sentences are for people to read
 
 
+OF_OTHERS = {  # what Python and NumPy say in refusals, and how things in a row are said
+    "The detected shape was {} + inhomogeneous part", "{}: int too large to convert to float",
+    "assignment destination is read-only", "output array is read-only",
+    "Unable to allocate {} for an array with shape {} and data type {}",
+    "zero-size array to reduction operation {} which has no identity",
+    "axis: axis {} is out of bounds for array of dimension {}",
+    "cannot reshape array of size {} into shape {}",
+    "operands could not be broadcast together with shapes {}",
+    "index {} is out of bounds for axis {} with size {}", "integer division or modulo by zero",
+    "{}: {}: expected floats of at most 64 bits, integers or bools, got {}. {}",
+    "{}: expected {} <= {} < {}, got values from {} to {}", "{}, a tensor {}",
+    "{}, called at {}, in {}",
+}  # fmt: skip
+
+
 def template(node: ast.AST) -> str:
     """A text of the code with {} for what is filled in; "" if it is none."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
@@ -76,12 +91,12 @@ def sentences(way: language.Reading) -> set[str]:
 
 
 def refusals() -> set[str]:
-    """What is refused on the page of errors, as the code has it; not what NumPy says there."""
+    """What is refused on the page of errors, as the code has it, or Python and NumPy."""
     page = (ROOT / "docs" / "errors.md").read_text("utf-8")
-    shown = re.findall(r"^\w+(?:Error|Warning|Diverged|Untraceable|NotFound): (.+)$", page, re.M)
+    shown = re.findall(r"^[A-Z]\w+: (.+)$", page, re.M)
     files = [p for p in PACKAGE.rglob("*.py") if not p.parent.name.startswith("lesson_")]
     every = {word for path in files for word in texts(path) if worth(word, 3)}
-    patterns = {word: language.pattern(word) for word in sorted(every)}
+    patterns = {word: language.pattern(word) for word in sorted(every | OF_OTHERS)}
     return {word for text in shown for word in sentences(language.read(text, patterns))}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -10,24 +11,44 @@ from importlib import import_module
 from typing import Any, TypeAlias
 
 from .. import __version__
-from ..language import said, spoken
+from ..language import WIDE, said, spoken
 from ..nn.language import CELLS
 from ..optim import Diverged
 from .limits import Settings, option
 from .voice import voices
 
-Parser: TypeAlias = argparse.ArgumentParser
-Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
-
 STOPPED = 130  # what a shell reports of a program ended by Ctrl-C
 
 
-def parser() -> argparse.ArgumentParser:
+class Help(argparse.RawDescriptionHelpFormatter):
+    """Lines as wide as the terminal, also of Chinese, of which a letter takes two columns."""
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        lines = super()._split_lines(re.sub(WIDE, "\\g<0>\0", text), width)
+        return [line.replace("\0", "") for line in lines]
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return text if "\n" in text else "\n".join(self._split_lines(text, width))
+
+
+class Parser(argparse.ArgumentParser):
+    """One whose help reads well in Chinese, too."""
+
+    def __init__(self, **how: Any):
+        super().__init__(**{"formatter_class": Help} | how)
+
+    def format_help(self) -> str:
+        return re.sub(f"(?<={WIDE}):$", "：", super().format_help(), flags=re.M)
+
+
+Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
+
+
+def parser() -> Parser:
     """Every subcommand with its options and defaults."""
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="tinygrad-rnn",
         description="Train a recurrent network on a text, sample from it, draw its graph.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="examples:\n"
         "  tinygrad-rnn train                      learn the text that Python carries\n"
         "  tinygrad-rnn train book.txt --cell gru  learn a text of yours\n"
@@ -44,7 +65,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _add_language(top: Parser) -> None:
-    words = "en or zh (中文), else that of $LANG"
+    words = "en or zh (中文); by default that of $LANG"
     top.add_argument("--lang", metavar="LANGUAGE", help=words)
 
 
@@ -80,18 +101,18 @@ OPTIONS: dict[str, dict[str, Any]] = {  # those that several commands have, or t
     "cell": {"help": "kind of cell", "choices": tuple(CELLS)},
     "hidden": _number("size of the state"),
     "layers": _number("cells stacked"),
-    "embedding": _number("size of a symbol"),
-    "dropout": _number("links dropped, 0 to 1", float, "P"),
-    "batch": _number("sequences side by side"),
-    "window": _number("steps a gradient goes back", letter="T"),
-    "epochs": _number("times through the text"),
+    "embedding": _number("size of the vector of a character"),
+    "dropout": _number("share of the links dropped, 0 to 1", float, "P"),
+    "batch": _number("sequences read side by side"),
+    "window": _number("steps that a gradient goes back", letter="T"),
+    "epochs": _number("how often the text is read"),
     "lr": _number("highest learning rate", float, "X"),
     "seed": _number("same seed, same run", int),
-    "encoding": _number("how TEXT is written", str, "NAME"),
+    "encoding": _number("encoding of TEXT", str, "NAME"),
     "max_bytes": _number("refuse a longer TEXT"),
     "steps": _number("steps in time", letter="T"),
-    "length": _number("characters"),
-    "temperature": _number("0 is the likeliest", float, "X"),
+    "length": _number("characters to write"),
+    "temperature": _number("how daring; 0 always takes the likeliest", float, "X"),
 }
 
 
@@ -106,35 +127,41 @@ def _add_train(commands: Commands) -> None:
     train = commands.add_parser(
         "train",
         help="learn to continue a text, character by character",
-        description="Learn to continue a text, character by character; of a short one, in fewer "
-        "sequences and windows unless they are given. Leaves in the run's folder the checkpoint, "
-        "the best epoch, the loss curve and the drawn graph of a few steps. Ctrl-C saves and ends.",
+        description="Learn to continue a text, character by character. A short one is read in "
+        "fewer sequences and shorter windows, unless you say how many. The run's folder gets the "
+        "checkpoint, the best epoch, the loss curve and the drawn graph of a few steps. Ctrl-C "
+        "saves and ends.",
     )
     text = "a text file (default: Python's own reference)"
     train.add_argument("text", nargs="?", metavar="TEXT", help=text)
     train.add_argument("--resume", metavar="RUN", help="go on with a run where it was left")
-    words = "begin with the weights of another run, on a TEXT of its letters"
+    words = "begin with the weights of another run, which knows all characters of TEXT"
     train.add_argument("--from", dest="source", metavar="RUN", help=words)
     train.add_argument("--out", metavar="FOLDER", help="the run's folder (default: runs/CELL-N)")
     train.add_argument("--quiet", action="store_true", help="no progress bar and no samples")
     usual = asdict(Settings())
     _options(train, {name: usual[name] for name in OPTIONS if name in usual}, kept=True)
-    words = "end after N epochs that were no better on the held-out text (default: go through all)"
+    words = "end after N epochs that were no better on the held-out text (default: never)"
     train.add_argument("--patience", **_number(words))
     words = "default one for each core; the last bits depend on it, so a run keeps its number"
     train.add_argument("--threads", **_number(words))
 
 
 def _add_sample(commands: Commands) -> None:
-    sample = commands.add_parser("sample", help="continue a prompt with a trained model")
+    sample = commands.add_parser(
+        "sample",
+        help="continue a prompt with a trained model",
+        description="Continue a prompt with a model that `tinygrad-rnn train` left in a folder, "
+        "and print both.",
+    )
     sample.add_argument(
         "run",
         metavar="RUN",
         help="a run's folder, of which the best epoch is taken, or a checkpoint file",
     )
-    sample.add_argument("--prompt", default="\n", metavar="S", help="what to begin from")
+    sample.add_argument("--prompt", default="\n", metavar="S", help="text to go on from")
     _options(sample, {"length": 500, "temperature": 0.7})
-    sample.add_argument("--seed", **_number("for the same text again", int))
+    sample.add_argument("--seed", **_number("same seed, same text (default: another one)", int))
 
 
 def _add_graph(commands: Commands) -> None:
@@ -146,7 +173,7 @@ def _add_graph(commands: Commands) -> None:
         "graphviz.",
     )
     _options(graph, {"cell": "lstm", "steps": 4, "layers": 1, "hidden": 8, "batch": 2, "seed": 0})
-    words, output = "default graph.svg", "graph.svg"
+    words, output = "the picture, default graph.svg", "graph.svg"
     graph.add_argument("-o", "--output", default=output, metavar="FILE", help=words)
 
 
@@ -164,9 +191,10 @@ def _add_explain(commands: Commands) -> None:
     explain.add_argument("--text", action="store_true", help="print the backward pass")
     words = "print the equations of its layers"
     explain.add_argument("--equations", action="store_true", help=words)
-    explain.add_argument("--steps", **_number("default: all the characters", letter="T"))
+    words = "steps in time (default: one for each character but the last)"
+    explain.add_argument("--steps", **_number(words, letter="T"))
     _options(explain, {"cell": "lstm", "layers": 1, "hidden": 3, "seed": 0})
-    explain.add_argument("-o", "--output", metavar="FILE", help="default bptt.html")
+    explain.add_argument("-o", "--output", metavar="FILE", help="the page, default bptt.html")
 
 
 def _add_course(commands: Commands) -> None:
@@ -232,7 +260,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns 0 when it went well, 1 when training diverged, 2 when it was refused, 130 when it was
     stopped by Ctrl-C.
     """
-    ahead = argparse.ArgumentParser(add_help=False, exit_on_error=False)
+    ahead = Parser(add_help=False, exit_on_error=False)
     _add_language(ahead)
     with spoken(ahead.parse_known_args(arguments)[0].lang), voices():
         options = _translated(parser()).parse_args(arguments)

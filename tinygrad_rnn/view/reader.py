@@ -87,8 +87,8 @@ class _Reader:
             advice = (
                 "Show fewer steps with draw(..., first=1, last=1), or draw an earlier tensor."
                 if self.places.times
-                else "Build the steps under tg.scope(f't={t}'), so that most can be folded away, "
-                "or draw an earlier tensor."
+                else "Build each step under a tg.scope of its time, as 't=0', so that most can be "
+                "folded away, or draw an earlier tensor."
             )
             raise TooMany(
                 f"draw: this picture would have at least {len(things)} nodes, more than the "
