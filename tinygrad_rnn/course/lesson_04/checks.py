@@ -122,7 +122,7 @@ LESSON = Lesson(
     (
         Exercise(
             "iterate",
-            "A system that goes on by itself",
+            "From state to state",
             ("a state is made from the one before",),
             (
                 "A loop over the steps, and a list that grows.",

@@ -11,6 +11,7 @@ import numpy as np
 from ... import nn
 from ...lab import ledger
 from ...ops import cross_entropy
+from ...tensor import Tensor
 from ...view import curve
 from .. import Exercise, Judge, Lesson, call
 from ..judge import Run, Wrong
@@ -103,20 +104,17 @@ def parted(run: Run, name: str, shape: tuple[int, ...], places: list[Any]) -> Ru
 
     def parts(made: Any) -> Any:
         got = run(made)
-        if np.shape(got) != shape:
-            raise Wrong(f"expected an array of shape {shape}, got {_shape(got)}")
-        return {_name(name, place): got[place] for place in places}
+        found = np.asarray(got.data if isinstance(got, Tensor) else got)
+        if found.shape != shape:
+            words = "nothing" if got is None else found.shape
+            raise Wrong(f"expected an array of shape {shape}, got {words}")
+        return {_name(name, place): found[place] for place in places}
 
     return parts
 
 
 def _name(name: str, place: Any) -> str:
     return f"{name}[{', '.join(map(str, np.atleast_1d(place)))}]"
-
-
-def _shape(got: Any) -> Any:
-    """Its shape, or what else it is."""
-    return np.shape(got) if isinstance(got, np.ndarray) else type(got).__name__
 
 
 def see_parts(
