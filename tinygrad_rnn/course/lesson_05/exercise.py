@@ -10,11 +10,9 @@ so h[t] is the state before step t, and h[t + 1] the one after it. The loss is a
 for each step: L = L[0] + ... + L[T - 1], where L[t] looks at the state h[t + 1] alone. You go
 from the last step back to the first, and get the gradient of L by every weight.
 
-Vectors are rows, and a batch has B of them. The arrays:
-
-    x    (T, B, I)      the inputs
-    h    (T + 1, B, H)  the states; h[0] is the one to begin with
-    own  (T, B, H)      own[t] is the slope of L[t] alone by h[t + 1]; it is given
+Vectors are rows, and a batch has B of them: x is an array (T, B, I), and h an array (T + 1, B, H),
+which begins with the state h[0] before all steps. The array own (T, B, H) is given, too: own[t]
+is the slope of L[t] alone by h[t + 1].
 
 Fill in the five functions. Check them at any time:
 

@@ -101,6 +101,13 @@ def weight_gradients__one_row(x, h, delta):
     return weight_gradients(x[:, :1], h[:, :1], delta[:, :1])
 
 
+def weight_gradients__outer(x, h, delta):
+    """np.outer multiplies every row of the batch with every other: a row belongs to itself alone"""
+    steps = range(len(x))
+    by_Wx = sum(np.outer(x[t], delta[t]) for t in steps)
+    return by_Wx, sum(np.outer(h[t], delta[t]) for t in steps)
+
+
 def weight_gradients__mean_over_time(x, h, delta):
     """It is a mean over time: the loss is a sum over all steps"""
     return tuple(found / len(x) for found in weight_gradients(x, h, delta))
