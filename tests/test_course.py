@@ -326,6 +326,8 @@ def test_evidence_names_the_kind_of_a_mistake():
     assert compare(overflowed, overflowed.copy(), 1e-9) is None
     assert compare(overflowed, overflowed + np.eye(3)[0], 1e-9).place == "[0]"
     assert compare({"a": 1.0, "b": right}, (1.0, right), 1e-6) is None
+    assert compare(np.array([1, np.nan]), [1, np.nan], 1e-6) is None
+    assert compare(np.array([True, False]), [True, True], 1e-6).place == "[1]"
     assert compare({"a": 1.0, "b": right}, (1.0, -right), 1e-6).place.startswith("b[")
     with pytest.raises(Wrong, match="changed its argument"):
         Judge(lambda x: x.fill(0), {}).see("", call(np.ones(2)), 0)
