@@ -170,7 +170,7 @@ def mean_loss(judge: Judge) -> None:
         def run(f: Any, net: Network = net, pairs: Any = pairs) -> Any:
             return f(Watched(net), pairs, tg.tensor(net.h))
 
-        words = f"windows: {count}"
+        words = f"{count} windows in all"
         judge.see(words, run, float(np.mean(losses)), "in numbers alone")
 
         def held(f: Any, net: Network = net, pairs: Any = pairs) -> list[int]:
