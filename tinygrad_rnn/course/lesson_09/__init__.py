@@ -1,0 +1,1 @@
+"""Lesson 09: sequences of many lengths in one batch."""
