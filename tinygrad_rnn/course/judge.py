@@ -158,7 +158,7 @@ def compare(expected: Any, got: Any, tolerance: float) -> Difference | None:
             if one != other:
                 return Difference(place, repr(one), repr(other)[:60])
             continue
-        found = numbers(place, np.asarray(one), other, tolerance)
+        found = numbers(place, np.asarray(one) + 0, other, tolerance)
         if found:
             return found
     return None
@@ -195,7 +195,7 @@ def leaves(expected: Any, got: Any, place: str) -> Iterator[tuple[str, Any, Any]
 def numbers(place: str, one: np.ndarray, given: Any, tolerance: float) -> Difference | None:
     """The first difference of two arrays, and its kind."""
     try:
-        other = np.asarray(given)
+        other = np.asarray(given) + 0  # bools become 0 and 1
         if other.dtype.kind not in "biufc":
             raise TypeError
     except (TypeError, ValueError):
