@@ -1,0 +1,1 @@
+"""Lesson 10: dropout and zoneout in recurrent networks."""
