@@ -51,7 +51,7 @@ def spectral_radius(W):
 def clip(gradients, limit):
     """Gradients, together no longer than the limit, in the same direction: a new dict.
 
-    gradients is a dict of arrays of any shape, such as {"Wh": ..., "b": ...}. Their norm is the
+    gradients is a dict of arrays of any shape, such as `{"Wh": ..., "b": ...}`. Their norm is the
     square root of the sum of all squares of all entries of all of them. If it is above the limit,
     multiply all of them by the one number that brings it to the limit. If not, they stay as
     they are.
@@ -63,7 +63,7 @@ def kinds(factor, steps):
     """What becomes of a float32 gradient of 1 that is multiplied by the factor at every step.
 
     factor is a np.float32 between 0 and 1. Look at the gradient after each of the steps and
-    count: return {"normal": ..., "denormal": ..., "zero": ...}, which add up to the steps.
+    count: return `{"normal": ..., "denormal": ..., "zero": ...}`, which add up to the steps.
 
     The smallest normal number is `np.finfo(np.float32).tiny`. What is smaller, but not 0, is
     denormal. Take care that the gradient stays a np.float32.
