@@ -272,9 +272,9 @@ def scalars():
     yield "neg", two, sums("x, y: -(x * y)"), {"ignored": sums("x, y: -x - k.stop(x) * y")}
     ignored = {"ignored": sums("x, y, z: x / y + k.stop(x / y) * z")}
     yield "div", three, sums("x, y, z: x * z / y"), ignored
-    yield "number_right", two, sums("x, y: 0.75 * x * y - y / 4"), {}
+    yield "number_right", two, sums("x, y: 3 * x * y + y"), {}
     yield "number_left", two, sums("x, y: 8 * y - 3 * x * y"), {}
-    yield "number_over", two, sums("x, y: 2 * y / x"), {}
+    yield "number_over", two, sums("x, y: y / x / 2"), {}
     ignored = {"ignored": sums("x, y: x * x * x + k.stop(x * x * x) * y")}
     yield "power", far(-1.3, 0.7), sums("x, y: x * x * x * y"), ignored
     yield "power_at_zero", far(0.0, 0.7), sums("x, y: x * x * y"), {}
@@ -293,9 +293,9 @@ def scalars():
     for name in ("no_grad", "detach"):
         yield name, two, sums("x, y: k.stop(x * y) * x"), {"through": sums("x, y: x * x * y")}
     yield "paths", far(1.0), sums("x: 2**40 * x"), {}
-    yield "unused", two, sums("x, y: 3 * x + 0 * y"), {}
+    yield "unused", three, sums("x, y, z: x * z + 0 * y"), {}
     yield "deep", far(1.0, 0.5), sums("x, y: y * k.exp(10_000 * k.log(x))"), {}
-    yield "twins", far(1.5, 1.5), sums("x, y: x * y * y"), {}
+    yield "twins", far(1.5, 1.5), sums("x, y: x * y"), {}
     twice = sums("x, y, z: 2 * x * y * z - k.stop(x * y * z)")  # the value once, gradients twice
     yield "backward_twice", three, twice, {}
     yield "in_place", far(1.3), sums("x: x * x * x * x + x * x + x"), {}

@@ -1,6 +1,7 @@
 """The conformance kit: its numbers, engines that are broken in one place, and known engines."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -322,6 +323,17 @@ def test_what_a_case_finds_and_says_is_said_in_chinese():
         )
     finally:
         language.use("")
+
+
+def test_the_page_shows_what_is_printed(tmp_path, capsys):
+    page = (Path(__file__).parent.parent / "docs" / "conform.md").read_text("utf-8")
+    text = "\n".join(re.findall(r"```python\n(.*?)```", page, re.S))
+    assert main(["conform", written(tmp_path, text)]) == 1
+    assert capsys.readouterr().out in re.findall(r"```text\n(.*?)```", page, re.S)
+    assert f"{len(conform.CASES)} cases" in page
+    for expected, words in ((MICROGRAD, "three cases of the {}"), (AUTOGRAD, "one of {}:")):
+        offered = len(expected["passed"].split()) + len(expected["failed"])
+        assert words.format(offered) in page
 
 
 def test_the_kit_loads_no_compiler():

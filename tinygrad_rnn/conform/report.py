@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from html import escape
+from itertools import groupby
 
 from ..language import said
 from .grading import FAILED, NOT_JUDGED, NOT_OFFERED, OUTCOMES, PASSED, Verdict
@@ -55,9 +56,11 @@ class Report:
         return counts[PASSED] > 0 and not counts[FAILED] and not counts[NOT_JUDGED]
 
     def lines(self, verdicts: Iterable[Verdict]) -> Iterator[str]:
-        """The table, line by line, as its verdicts come."""
+        """The table, line by line, as its verdicts come; what is missing for one reason in one."""
         level = 0
-        for v in verdicts:
+        alike = lambda v: (v.level, v.outcome, v.words, v.outcome in (PASSED, FAILED) and v.name)
+        for _, group in groupby(verdicts, alike):
+            v, *others = group
             if not level:
                 yield " " * 4 + said("case              which mistake it finds")
             if v.level != level:
@@ -66,9 +69,12 @@ class Report:
             words = said(v.finds) + (f" ({said(v.words)})" if v.words else "")
             if v.outcome == FAILED:
                 words = said(v.words)
-            elif v.outcome != PASSED:
-                words = said(f"not offered: {v.words}" if v.outcome == NOT_OFFERED
-                             else f"not judged: {v.words}")  # fmt: skip
+            elif v.outcome == NOT_OFFERED:
+                words = said(f"not offered: {v.words}")
+            elif v.outcome == NOT_JUDGED:
+                words = said(f"not judged: {v.words}")
+            if others:
+                words += " " + said(f"(and {len(others)} more, up to `{others[-1].name}`)")
             yield f"  {MARKS[v.outcome]} {v.name:<17} {words}"
             if v.outcome == FAILED:
                 yield " " * 22 + said(f"finds: {v.finds}")
