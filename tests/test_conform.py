@@ -1,5 +1,6 @@
 """The conformance kit: its numbers, engines that are broken in one place, and known engines."""
 
+import doctest
 import json
 import re
 import subprocess
@@ -345,6 +346,12 @@ def test_the_page_shows_what_is_printed(tmp_path, capsys):
     for expected, words in ((MICROGRAD, "three cases of the {}"), (AUTOGRAD, "one of {}:")):
         offered = len(expected["passed"].split()) + len(expected["failed"])
         assert words.format(offered) in page
+
+
+@pytest.mark.parametrize("module", [conform.grading, conform.report])
+def test_examples(module):
+    tried = doctest.testmod(module)
+    assert tried.attempted and not tried.failed
 
 
 def test_the_kit_loads_no_compiler():
