@@ -176,6 +176,8 @@ _FORMS: dict[Op, Any] = {
     ar.neg: lambda read, y, a: times(Number(-1.0), a),
     ar.power: _power,
     ar.astype: _astype,
+    ar.tanh_slope: lambda read, z, y, x: minus(Number(1.0), raised(y, 2)),
+    ar.sigmoid_slope: lambda read, z, y, x: minus(y, raised(y, 2)),
     linear._matmul: _matmul,
     shape.transpose: _moved,
     shape.swapaxes: _moved,

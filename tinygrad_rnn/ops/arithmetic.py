@@ -1,5 +1,6 @@
 """Arithmetic and elementary functions, one element at a time: z = f(x, y) and y = f(x)."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -146,7 +147,38 @@ def sqrt(x: Value) -> Value:
     return np.sqrt(x)
 
 
-@pointwise(lambda g, y, x: g - g * y * y, number=kernels.tanh, compiled=True, method=True)
+def _hill(k: float, top: float) -> Callable[[Value, Value], Value]:
+    """A slope by x alone: what is said of y, an answer near 1, would cancel there."""
+
+    def number(y: Value, x: Value) -> Value:
+        e = kernels.exp(-k * np.abs(x))
+        return top * (e / ((1.0 + e) * (1.0 + e)))
+
+    return number
+
+
+@pointwise(None, lambda g, z, y, x: g * (-2 * tanh(x)) * z, number=_hill(2.0, 4.0), quiet=True)
+def tanh_slope(y: Value, x: Value) -> Value:
+    """1 - y² of y = tanh(x), to the last digits."""
+    return _hill(2.0, 4.0)(y, x)
+
+
+@pointwise(None, lambda g, z, y, x: -g * z * tanh(0.5 * x), number=_hill(1.0, 1.0), quiet=True)
+def sigmoid_slope(y: Value, x: Value) -> Value:
+    """y (1 - y) of y = σ(x), to the last digits."""
+    return _hill(1.0, 1.0)(y, x)
+
+
+def _tanh_rule(g: Value, y: Value, x: Value) -> Value:
+    """What y alone says, in float32; it takes an exponential more to have all digits."""
+    return g - g * y * y if y.dtype.itemsize == 4 else g * tanh_slope(y, x)
+
+
+def _sigmoid_rule(g: Value, y: Value, x: Value) -> Value:
+    return g * (y - y * y) if y.dtype.itemsize == 4 else g * sigmoid_slope(y, x)
+
+
+@pointwise(_tanh_rule, number=kernels.tanh, compiled=True, method=True)
 def tanh(x: Value) -> Value:
     """Return the hyperbolic tangent.
 
@@ -156,9 +188,7 @@ def tanh(x: Value) -> Value:
     return np.tanh(x)
 
 
-@pointwise(
-    lambda g, y, x: g * (y - y * y), number=kernels.sigmoid, compiled=True, sign="σ", method=True
-)
+@pointwise(_sigmoid_rule, number=kernels.sigmoid, compiled=True, sign="σ", method=True)
 def sigmoid(x: Value) -> Value:
     """Return 1 / (1 + e⁻ˣ), without overflow at either end.
 
