@@ -124,9 +124,9 @@ def _rounded(factor: float, steps: int) -> dict[str, int]:
 
 def picture(made: Mapping[str, Any]) -> Any:
     """How large the learner's own products are, over the steps, for three matrices."""
-    h, reads, Wh = network(8, 60)
+    h, reads, Wh = network(16, 60)
     Wh, lines = np.linalg.qr(Wh)[0], {}
-    for radius in (0.7, 1.0, 2.0):
+    for radius in (0.7, 1.0, 2.5):
         hs = states(h, 0.3 * reads, radius * Wh)
         found = [made["far_back"](hs[len(hs) - k :], radius * Wh) for k in range(1, 61)]
         measured = made["spectral_radius"](radius * Wh)

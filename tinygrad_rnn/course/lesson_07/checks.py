@@ -31,7 +31,7 @@ def both(*given: Any) -> Any:
 
     def step(made: Any) -> Any:
         result = run(made)
-        pair = isinstance(result, tuple) and len(result) == 2
+        pair = isinstance(result, tuple | list) and len(result) == 2
         return {"c": result[1], "h": result[0]} if pair else result
 
     return step
