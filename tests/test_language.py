@@ -77,6 +77,16 @@ def test_a_sentence_keeps_its_values_and_what_is_unknown_stays(chinese):
     assert language.said("  wrote a b.svg\n") == "  已写出 a b.svg\n"
 
 
+def test_the_language_may_be_said_after_the_command(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["course", "start", "01", "--lang", "zh"]) == 0
+    assert "已写出" in capsys.readouterr().out
+    for words in (["--lang"], ["course", "--lang"]):
+        with pytest.raises(SystemExit) as ended:
+            main(words)
+        assert ended.value.code == 2 and "expected one argument" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("how", ["--lang", "$LANG"])
 def test_the_command_speaks_chinese_and_leaves_no_trace(how, capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)

@@ -260,10 +260,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns 0 when it went well, 1 when training diverged, 2 when it was refused, 130 when it was
     stopped by Ctrl-C.
     """
-    ahead = Parser(add_help=False, exit_on_error=False)
+    ahead = Parser(add_help=False, exit_on_error=False, allow_abbrev=False)
     _add_language(ahead)
-    with spoken(ahead.parse_known_args(arguments)[0].lang), voices():
-        options = _translated(parser()).parse_args(arguments)
+    try:  # it may stand anywhere, after a subcommand too
+        first, rest = ahead.parse_known_args(arguments)
+    except argparse.ArgumentError as error:
+        parser().error(str(error))
+    with spoken(first.lang), voices():
+        options = _translated(parser()).parse_args(rest)
         try:
             module = import_module(f".{options.command}", __package__)  # loads nothing else
             return getattr(module, options.command)(options)
