@@ -4,7 +4,8 @@
 
 Those that call it, or import it, are its users and not listed; neither are `__all__`, the stub, the
 kernels, which ops call, and the rooms that speak of activations, losses and file formats by the
-names that users give these.
+names that users give these; and those in which learners, or engines of others, have ops of their
+own (the course, the kit that grades an engine).
 """
 
 import re
@@ -14,7 +15,7 @@ import tinygrad_rnn as tg
 from tinygrad_rnn import ops
 
 PACKAGE = Path(tg.__file__).parent
-USERS = {"nn", "io", "cli", "data", "optim", "kernels"}
+USERS = {"nn", "io", "cli", "data", "optim", "kernels", "course", "conform"}
 
 
 def in_python(text):
