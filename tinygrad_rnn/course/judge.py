@@ -110,10 +110,8 @@ class Judge:
         except (Wrong, Open):
             raise
         except Exception as error:
-            place = traceback.extract_tb(error.__traceback__)[-1]
-            where = next(
-                (f for f in reversed(traceback.extract_tb(error.__traceback__)) if ours(f)), place
-            )
+            frames = traceback.extract_tb(error.__traceback__)
+            where = next((f for f in reversed(frames) if ours(f)), frames[-1])
             line = f"in line {where.lineno}, `{where.line}`" if where.line else ""
             raise Wrong(what, f"{type(error).__name__}: {error}", line) from error
 
