@@ -104,6 +104,11 @@ def write__forgetful(step, state, prompt, count, choose):
     return written
 
 
+def write__prompt_too(step, state, prompt, count, choose):
+    """The prompt is returned, too: only what was written is asked for"""
+    return [*prompt, *solution.write(step, state, prompt, count, choose)]
+
+
 def _run(cell, xs, h):
     states = []
     for x in xs:
@@ -126,3 +131,9 @@ def both_ways__last_everywhere(forward, backward, xs, begin):
     """The backward cell's final state stands in every row: each step has its own"""
     back = np.tile(_run(backward, xs[::-1], begin)[-1], (len(xs), 1))
     return np.concatenate([_run(forward, xs, begin), back], axis=1)
+
+
+def both_ways__goes_on(forward, backward, xs, begin):
+    """The backward cell begins where the forward one ended: both begin with the first state"""
+    left = _run(forward, xs, begin)
+    return np.concatenate([left, _run(backward, xs[::-1], left[-1])[::-1]], axis=1)

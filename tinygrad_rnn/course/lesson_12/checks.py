@@ -99,6 +99,8 @@ def speedup(judge: Judge) -> None:
     judge.see("the same, and the first new run compiled for 50 s", call([2.0] * 5, after), 2.0, by)
     slow = call([2.0, 20.0, 2.2], [1.0, 10.0, 1.0])
     judge.see("the machine was ten times as slow during the second pair", slow, 2.0, by)
+    short = call([2.0, 2.0, 0.8], [1.0, 1.0, 1.0])
+    judge.see("the last of the old runs broke off early", short, 2.0, by)
 
 
 def picture(made: Mapping[str, Any]) -> Any:

@@ -42,6 +42,13 @@ def hoisted__not_counted(xs, Wx, Wh, b, h, multiply):
     return solution.hoisted(xs, Wx, Wh, b, h, np.matmul)
 
 
+def hoisted__state_not_counted(xs, Wx, Wh, b, h, multiply):
+    """The product with the state is not done by multiply, so it is not counted"""
+    first = [multiply]  # for the inputs
+    either = lambda a, w: first.pop()(a, w) if first else a @ w
+    return solution.hoisted(xs, Wx, Wh, b, h, either)
+
+
 def hoisted__bias_twice(xs, Wx, Wh, b, h, multiply):
     """The bias is added twice, before the loop and inside it"""
     return solution.hoisted(xs, Wx, Wh, 2 * b, h, multiply)
@@ -114,3 +121,8 @@ def speedup__first(before, after):
 def speedup__apart(before, after):
     """The medians are taken first: so times are compared that were not taken together"""
     return np.median(before) / np.median(after)
+
+
+def speedup__best(before, after):
+    """The best times are compared: they need not come from the same pair"""
+    return min(before) / min(after)
