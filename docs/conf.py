@@ -9,6 +9,7 @@ from typing import Any
 
 from docutils import nodes
 from latex2mathml.converter import convert
+from myst_nb.core import render
 from sphinx import addnodes
 from sphinx.search.en import SearchEnglish
 from sphinx.util import logging
@@ -127,7 +128,21 @@ def timed(app: Any, error: Exception | None) -> None:
             logger.warning("%s: its cells took %.0f seconds, of %d", name, seconds, LESSON)
 
 
+def joined(outputs: list[Any]) -> list[Any]:
+    """What a cell prints, in one piece: myst_nb's own breaks a line where a piece ends."""
+    whole: list[Any] = []
+    for output in outputs:
+        name = output.get("name")
+        begun = [w for w in whole if name and w.get("name") == name]
+        if begun:
+            begun[0]["text"] += output["text"]
+        else:
+            whole.append(output)
+    return whole
+
+
 def setup(app: Any) -> None:
+    render.coalesce_streams = joined
     app.add_search_language(Pairs)
     app.add_html_math_renderer("mathml", (mathml, None), (mathml, None))
     app.connect("doctree-read", commands)
