@@ -38,6 +38,7 @@ MEASURED = re.compile(r"[≤≥]?[\d.,]*\d%?(?: ±\d+%)?|[✓✗]|(?<= )\?$")
 CODE = re.compile(r"\]\((?:\.\./)+((?:tinygrad_rnn|tests|examples)(?:/[\w./-]*)?)\)")
 
 
+BETWEEN = " · "  # words that are translated one by one
 EXERCISE = re.compile(r"^\{exercise\} (\d\d\.\d)$", re.M)
 
 
@@ -62,7 +63,21 @@ def exercises(text: str) -> str:
         hints = (f":::{{dropdown}} Hint {k}\n{hint}\n:::" for k, hint in enumerate(one.hints, 1))
         return "\n\n".join([*parts, asked, *hints])
 
-    return EXERCISE.sub(shown, text)
+    return EXERCISE.sub(shown, text).replace("\n{lessons}\n", f"\n{overview()}\n")
+
+
+def overview() -> str:
+    """A table of the lessons, as they are declared."""
+    from tinygrad_rnn.course import lesson, lessons
+
+    rows = ["| | lesson | minutes | exercises |", "|---|---|--:|---|"]
+    found = [lesson(number) for number in lessons.numbers()]
+    for one in found:
+        page = (DOCS / "course" / f"{one.file}.md").exists()
+        title = f"[{one.title}]({one.file}.md)" if page else one.title
+        asked = BETWEEN.join(exercise.title for exercise in one.exercises)
+        rows.append(f"| {one.number} | {title} | {one.minutes} | {asked} |")
+    return "\n".join([*rows, f"| | | {sum(one.minutes for one in found)} | |"])
 
 
 def executed(text: str) -> str:
@@ -168,6 +183,16 @@ def renumbered(words: str, known: dict[str, str]) -> str:
     return ""
 
 
+def translated(words: str, known: dict[str, str]) -> str:
+    """The translation of a message, of the parts of a row or of a link; "" if there is none."""
+    link = re.fullmatch(r"\[(.+)\]\(([^)]+)\)", words)
+    if link:
+        said = translated(link[1], known)
+        return said and f"[{said}]({link[2]})"
+    parts = [known.get(part, "") for part in words.split(BETWEEN)]
+    return BETWEEN.join(parts) if all(parts) else ""
+
+
 def translations(update: bool, pages: str = "") -> None:
     """Refuse a sentence that has no Chinese; with `update`, write it where it is to be filled in.
 
@@ -196,12 +221,13 @@ def translations(update: bool, pages: str = "") -> None:
         for message in read_po(BytesIO(template.read_bytes())):
             wanted = name.parts[0] != "reference" or message.id in first
             if message.id and spoken(message.id) and name.parts[0] != "code" and wanted:
-                said = own.get(message.id) or known.get(message.id)
+                said = own.get(message.id) or translated(message.id, known)
                 found.add(message.id, said or (renumbered(message.id, known) if update else ""))
         missing += [(name, m.id) for m in found if m.id and not m.string]
-        if update and len(found):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("wb") as file:
+        built = BUILD / path.relative_to(DOCS)  # what is known from elsewhere is shown, too
+        for place in [built, *[path] * update] if len(found) else []:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with place.open("wb") as file:
                 write_po(file, found, width=0, omit_header=True)
     for name, words in [] if update else missing[:40]:
         print(f"{name}: not translated: {words!r}", file=sys.stderr)
