@@ -124,7 +124,7 @@ def timed(app: Any, error: Exception | None) -> None:
     """Warn of a lesson that takes a learner's patience: its cells may run for 20 seconds."""
     for name, data in app.env.nb_metadata.items():
         seconds = data.get("exec_data", {}).get("runtime") or 0
-        if name.startswith("course/") and seconds > LESSON:
+        if re.match(r"course/\d", name) and seconds > LESSON:
             logger.warning("%s: its cells took %.0f seconds, of %d", name, seconds, LESSON)
 
 
