@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -152,6 +153,24 @@ def test_a_file_is_checked_with_evidence_and_exits_with_0_only_if_all_is_right(
     assert "<svg" in Path("course/01_slope.html").read_text("utf-8")
     assert main(["course"]) == 0
     assert "01  ✓" in capsys.readouterr().out
+
+
+def test_a_lesson_without_exercises_is_done_once_its_file_has_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["course", "start", "00"]) == 0
+    path, told = Path("course/00_five_minutes.py"), lessons.lesson("00").source()
+    path.write_text("1 / 0\n", "utf-8")
+    assert main(["course", "check", "00"]) == 1 and main(["course"]) == 0
+    assert "00  ✓" not in capsys.readouterr().out
+    quick = told.replace("ROUNDS = 16", "ROUNDS = 2")  # and nothing is compiled
+    quick = quick.replace("\noptimizer", "\nmodel.recurrent.unroll = True\noptimizer")
+    assert len(quick) > len(told)
+    path.write_text(quick, "utf-8")
+    assert main(["course", "check"]) == 0 and main(["course"]) == 0
+    out = capsys.readouterr().out
+    assert "00  ✓" in out and "start 01" in out
+    made = re.findall(r"wrote (five_minutes\S+)", out)
+    assert len(made) == 3 and all("<svg" in Path(name).read_text("utf-8") for name in made)
 
 
 @pytest.mark.parametrize(

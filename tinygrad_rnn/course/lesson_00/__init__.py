@@ -1,0 +1,1 @@
+"""Lesson 00: train, sample, open the page."""

@@ -1,0 +1,1 @@
+"""Lesson 00 asks for nothing, so nothing can go wrong."""
