@@ -106,6 +106,7 @@ def of_lesson(folder: Path) -> set[str]:
     own = passages(exercise.read_text("utf-8"))
     found = {text for p in own for text in paragraphs(p) if not text.startswith(" ")}
     found |= {" ".join(text.split()) for text in texts(checks) if worth(text)}
+    found |= set(re.findall(r'"([A-Z][a-z]{4,})"', checks.read_text("utf-8")))  # a title
     for node in ast.walk(ast.parse(mutants.read_text("utf-8"))):
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and "__" in node.name.strip("_"):
             found.add(" ".join((ast.get_docstring(node) or "").split()))

@@ -142,10 +142,10 @@ def test_a_file_is_checked_with_evidence_and_exits_with_0_only_if_all_is_right(
     assert main(["course", "check"]) == 1
     assert capsys.readouterr().out.count("·") == 3
     path, right = Path("course/01_slope.py"), lessons.lesson("01").source("solution")
-    path.write_text(right.replace("(2 * h)", "(3 * h)"), "utf-8")
+    path.write_text(right.replace("(2 * h)", "(4 * h)", 1), "utf-8")
     assert main(["course", "check", "01"]) == 1
     out = capsys.readouterr().out
-    assert "by rule: 6, yours: 4\n     It is 0.6667 times as large" in out and "hint 01.1" in out
+    assert "by rule: 6, yours: 3\n     It is 0.5 times as large" in out and "hint 01.1" in out
     path.write_text(right, "utf-8")
     assert main(["course", "check", str(path)]) == 0
     out = capsys.readouterr().out
@@ -239,10 +239,29 @@ def test_the_learners_folder_is_known_from_inside(tmp_path, monkeypatch):
     assert not Path("course").exists()
 
 
+def test_an_earlier_mistake_is_not_held_against_later_exercises(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    right = lessons.lesson("01").source("solution")
+    Path("01_a.py").write_text(right.replace("(2 * h)", "h", 1), "utf-8")
+    assert main(["course", "check", "01_a.py"]) == 1
+    out = capsys.readouterr().out
+    assert "01.1 ✗" in out and "01.2 ✓" in out and "01.3 ✓" in out
+    Path("01_a.py").write_text(right.replace("def partials", "def partial"), "utf-8")
+    assert main(["course", "check", "01_a.py"]) == 1
+    assert "there is no partials in the file" in capsys.readouterr().out
+
+
+def test_a_recursion_limit_that_a_learner_raises_is_put_back():
+    allowed = sys.getrecursionlimit()
+    lesson, exercise = lessons.exercise("01.1")
+    assert not grade.judge(lesson, exercise, lambda *_: sys.setrecursionlimit(allowed + 1))
+    assert sys.getrecursionlimit() == allowed
+
+
 def test_what_is_asked_for_wrongly_is_refused_in_a_sentence(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for words, told in [
-        (["start", "77"], "lesson"), (["check", "01"], "has not been begun"),
+        (["start", "77"], "there is no lesson"), (["check", "01"], "has not been begun"),
         (["check"], "no lesson has been begun"), (["check", "nothing.py"], "no such file"),
         (["hint", "01"], "such as 05.2"), (["hint", "01.9"], "has 3 exercises"),
         (["solution", "01.1"], "is not done yet"), (["reset", "01"], "has not been begun"),

@@ -200,7 +200,7 @@ def test_a_task_takes_no_seed(name):
 def test_only_one_place_makes_generators():
     """What a seed means is said once."""
     made = set()
-    for path in FILES:
+    for path in (p for p in FILES if not p.parent.name.startswith("lesson_")):  # learners' own
         calls = [ast.unparse(x.func) for x in ast.walk(parsed(path)) if isinstance(x, ast.Call)]
         if any(re.match(r"(np\.)?random\.(?!SeedSequence)", call) for call in calls):
             made.add(path.name)

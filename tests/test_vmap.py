@@ -96,6 +96,9 @@ def check_function(f, inputs, differentiable=True):
             agrees(slope(f, floats), axes, *args, tolerance=1e-11)
 
 
+SLOPES = {"tanh_slope": tg.tanh, "sigmoid_slope": tg.sigmoid}
+
+
 @pytest.mark.parametrize("op, inputs, attrs", test_ops.EACH)
 def test_every_op(op, inputs, attrs):
     inputs = [np.asarray(x) for x in inputs]
@@ -105,12 +108,14 @@ def test_every_op(op, inputs, attrs):
         with pytest.raises(tg.Untraceable, match="vmap: the function reads the numbers of"):
             vmap(f, in_axes=(None, 0))(*inputs, examples(mask))
         f = lambda x: op(x, mask, **attrs)
+    if op.name in SLOPES:  # rules call them with the answer beside what it came from
+        inputs, f = inputs[1:], lambda x: op(SLOPES[op.name](x), x)
     check_function(f, inputs, op.name not in (*test_ops.COMPARISONS, *test_ops.PLACES))
 
 
 def test_every_op_of_one_number():
     shapes = (2, 1, 4), (3, 1), (4,)
-    for op in test_declared.SMOOTH:
+    for op in (op for op in test_declared.SMOOTH if op.name not in SLOPES):
         low = 1.2 if op.name == "arccosh" else 0.2
         rng = np.random.default_rng(0)
         xs = [rng.uniform(low, low + 0.6, shape) for shape in shapes[: op.arity]]

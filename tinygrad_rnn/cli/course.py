@@ -29,6 +29,7 @@ def _start(options: argparse.Namespace) -> None:
     number = options.lesson or _after(folder)
     path = folder.start(lesson(number), options.notebook)
     print(f"wrote {path}: fill it in, then `tinygrad-rnn course check {lesson(number).number}`")
+    print(f"read along: docs/course/{path.stem}.md in a copy of the project, or on its site")
 
 
 def _after(folder: Folder) -> str:
@@ -41,6 +42,8 @@ def _after(folder: Folder) -> str:
 
 def _chosen(folder: Folder, asked: str | None) -> tuple[Path, Lesson]:
     """The file that is asked for by a lesson's number or by its path, else the one saved last."""
+    if asked and (exercise := re.fullmatch(r"(\d{1,2})\.\d{1,2}", asked)):
+        asked = exercise[1]  # a lesson is checked as a whole
     if asked and not re.fullmatch(r"\d{1,2}", asked):
         path = Path(asked)
         if not path.exists():
@@ -83,6 +86,7 @@ def _watch(options: argparse.Namespace) -> None:
                 raise
             saved = seen
         if saved != seen:
+            print()
             lessons.check_file(path, found, folder)
             seen = saved
         time.sleep(0.3)
@@ -103,6 +107,7 @@ def _reset(options: argparse.Namespace) -> None:
 
 def _report(options: argparse.Namespace) -> None:
     name = options.name or Path(options.output).stem
+    Path(options.output).parent.mkdir(parents=True, exist_ok=True)
     write_text_atomically(options.output, report(Folder(), name))
     print(f"wrote {options.output}")
 

@@ -207,7 +207,7 @@ def _add_course(commands: Commands) -> None:
     words = course.add_subparsers(dest="what", metavar="WORD")
 
     def add(name: str, words_for_it: str) -> Parser:
-        return words.add_parser(name, help=words_for_it, description=words_for_it + ".")
+        return words.add_parser(name, help=words_for_it, description=words_for_it)
 
     start = add("start", "write the file of a lesson")
     start.add_argument("lesson", nargs="?", metavar="NN", help="default: the first not begun")

@@ -48,7 +48,7 @@ def start(number: str, *, notebook: bool = False, folder: Any = None) -> Path:
 def reset(number: str, *, folder: Any = None) -> Path:
     """Move the file of a lesson to `NAME.bak-DATE` and write it anew."""
     kept, new = Folder(folder).reset(lesson(number))
-    tell(f"what you wrote is in {kept}")
+    tell(f"what you wrote is in {kept}; what was right stays counted")
     return new
 
 
@@ -71,7 +71,7 @@ def check_file(path: Path, found: Lesson, folder: Folder) -> bool:
 
     Says what to do next, and returns whether all is right.
     """
-    tell(f"{found.number} {said(found.title)}: {path}")
+    print(f"{found.number} {said(found.title)} ({path})")
     try:
         names = names_of(path)
     except Wrong as evidence:
@@ -160,5 +160,5 @@ def status(*, folder: Any = None) -> None:
     head = ["", "", "", "", "", said("fast track")]
     for line in table([head, *rows]).splitlines():
         print(line)
-    tell("✓ done, … begun, · open")
+    tell("✓ done, … begun, · open; the fast track is one exercise of each lesson")
     tell(f"what comes next: {after}" if after else "all lessons are done")

@@ -113,7 +113,7 @@ def as_notebook(lesson: Lesson, text: str) -> str:
     first = min((text.index(text_of(text, e.name)) for e in lesson.exercises), default=len(text))
     before = "\n".join(text[:first].splitlines()[opening.last + 1 :]).strip()
     cells: list[Mapping[str, Any]] = [_cell("markdown", "\n".join(lines[: opening.last + 1]))]
-    cells[0] = _cell("markdown", opening.text)
+    cells[0] = _cell("markdown", f"# {opening.text}")
     cells.append(_cell("code", f"{before}\nfrom tinygrad_rnn import course".strip()))
     for k, exercise in enumerate(lesson.exercises, 1):
         check = f'course.check("{lesson.number}.{k}", {exercise.name})'

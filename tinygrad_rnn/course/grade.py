@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import linecache
+import sys
 import traceback
 from collections.abc import Mapping
 from contextlib import suppress
@@ -47,6 +48,7 @@ def judge(lesson: Lesson, exercise: Exercise, made: Any) -> Result:
     if not callable(made):
         words = f"expected the function {exercise.name}, got {type(made).__name__}"
         return Result(number, exercise.title, "wrong", words)
+    allowed = sys.getrecursionlimit()  # a learner may raise it: for the rest of the process too
     try:
         with limit():
             exercise.check(Judge(made, mistakes_of(lesson.part("mutants"), exercise.name)))
@@ -57,6 +59,8 @@ def judge(lesson: Lesson, exercise: Exercise, made: Any) -> Result:
     except Overtime:
         words = f"it has not ended after {LIMIT:.0f} seconds: is there a loop that never ends?"
         return Result(number, exercise.title, "wrong", words)
+    finally:
+        sys.setrecursionlimit(allowed)
     return Result(number, exercise.title, "right")
 
 
@@ -72,7 +76,9 @@ def names_of(path: Path) -> dict[str, Any]:
         with limit(3 * LIMIT):
             exec(compile(source, str(path), "exec"), names)
     except SyntaxError as error:
-        raise Wrong(f"{path}: in line {error.lineno}: {error.msg}") from None
+        wide = "code is written with the half-width signs , ( ) : ; that stand on the keyboard"
+        kind = wide if error.msg.startswith("invalid character") else ""
+        raise Wrong(f"{path}: in line {error.lineno}: {error.msg}", kind) from None
     except Overtime:
         raise Wrong(f"{path} has not ended after {3 * LIMIT:.0f} seconds") from None
     except NotImplementedError:
@@ -84,9 +90,24 @@ def names_of(path: Path) -> dict[str, Any]:
     return names
 
 
-def judged(lesson: Lesson, names: Mapping[str, Any]) -> list[Result]:
-    """Judge all that a lesson asks for."""
-    return [judge(lesson, one, names.get(one.name)) for one in lesson.exercises]
+def judged(lesson: Lesson, names: dict[str, Any]) -> list[Result]:
+    """Judge all that a lesson asks for, each by itself: what is not right yet is lent to the rest.
+
+    names: what the learner's file defines; {} of a file that cannot be run before it is filled in.
+    """
+    found: list[Result] = []
+    solved = vars(lesson.part("solution"))
+    for one in lesson.exercises:
+        if names and one.name not in names:
+            number = f"{lesson.number}.{len(found) + 1}"
+            words = f"there is no {one.name} in the file: has it another name?"
+            result = Result(number, one.title, "wrong", words)
+        else:
+            result = judge(lesson, one, names.get(one.name))
+        if names and not result:
+            names[one.name] = solved[one.name]
+        found.append(result)
+    return found
 
 
 def picture(lesson: Lesson, names: Mapping[str, Any]) -> Any:

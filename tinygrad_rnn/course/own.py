@@ -14,7 +14,7 @@ from .lessons import Lesson, text_of
 STYLE = """
 body { font: 1rem/1.6 system-ui, sans-serif; max-width: 46rem; margin: 2rem auto; padding: 0 1rem;
        color: #1a1a1a; background: #fff }
-pre { background: #8881; padding: .8rem; overflow-x: auto; border-radius: .4rem }
+pre { background: #8881; padding: .8rem; white-space: pre-wrap; border-radius: .4rem }
 h2 { margin-top: 2rem } svg { max-width: 100%; height: auto; background: #fff }
 @media (prefers-color-scheme: dark) { body { color: #ddd; background: #15171a } }
 @media print { h2, pre, svg { break-inside: avoid } }

@@ -22,7 +22,11 @@ def read(path: Path) -> dict[str, Any]:
     """A learner's report. Raises ValueError if the file holds none."""
     try:
         kept = json.loads(path.read_text("utf-8"))
-        if kept["course"] == 1 and all(isinstance(n, dict) for n in kept["exercises"].values()):
+        if (
+            kept["course"] == 1
+            and "name" in kept
+            and all(isinstance(n, dict) for n in kept["exercises"].values())
+        ):
             return {"name": str(kept.get("name") or path.stem), "exercises": kept["exercises"]}
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         pass
@@ -62,9 +66,13 @@ def _hardest(reports: list[dict[str, Any]], asked: list[tuple[str, int]]) -> lis
             tries = sum(int(note.get("tries", 0)) for note in notes) / len(notes)
             hints = sum(int(note.get("hints", 0)) for note in notes) / len(notes)
             done = sum(bool(note.get("done")) for note in notes)
-            rows.append((tries, [number, f"{done}/{len(reports)}", f"{tries:.1f}", f"{hints:.1f}"]))
+            shown = sum(bool(note.get("gave_up")) for note in notes)
+            row = [number, f"{done}/{len(reports)}", f"{tries:.1f}", f"{hints:.1f}", str(shown)]
+            rows.append((tries, row))
     rows.sort(key=lambda row: -row[0])
-    head = [said(words) for words in ("the exercise", "done by", "tries each", "hints each")]
+    head = [
+        said(words) for words in ("the exercise", "done by", "tries each", "hints each", "gave up")
+    ]
     return [head, *(row for _, row in rows[:10])]
 
 

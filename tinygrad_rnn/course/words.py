@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from ..language import said
 
-WIDTH = 96
+WIDTH = 78
 
 
 class Passage(NamedTuple):
@@ -91,6 +91,7 @@ def fold(line: str, room: int) -> list[str]:
         k = next(k for k in range(len(rest), 0, -1) if width(rest[:k]) <= room)
         while k > 1 and (rest[k - 1 : k + 1].isascii() or rest[k] in "，。；：、）！？”"):
             k -= 1  # neither within a word nor before a mark
+        k -= k > 1 and rest[k - 1] in "（“"
         parts.append(rest[:k].rstrip())
         rest = rest[k:].lstrip()
     return [*parts, rest]

@@ -35,5 +35,6 @@ def partials(f, values, h):
     """
     gradient = np.zeros_like(values)
     for k in range(len(values)):
-        raise NotImplementedError(f"the slope by values[{k}]")
+        # The slope by values[k] alone.
+        raise NotImplementedError
     return gradient

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .solution import central_difference
+from .solution import central_difference, partials
 
 
 def central_difference__one_sided(f, x, h):
@@ -18,6 +18,21 @@ def central_difference__half_width(f, x, h):
 def central_difference__sign(f, x, h):
     """The lower point is taken first"""
     return (f(x - h) - f(x + h)) / (2 * h)
+
+
+def central_difference__brackets(f, x, h):
+    """Brackets are missing: the whole difference is divided, by all of 2h"""
+    return f(x + h) - f(x - h) / 2 * h
+
+
+def best_step__error(f, x, slope, steps):
+    """It is the error itself: the step that has it is asked for"""
+    return min(abs(central_difference(f, x, h) - slope) for h in steps)
+
+
+def best_step__place(f, x, slope, steps):
+    """It is the place in the list: the step that stands there is asked for"""
+    return int(np.argmin([abs(central_difference(f, x, h) - slope) for h in steps]))
 
 
 def best_step__smallest(f, x, slope, steps):
@@ -49,6 +64,13 @@ def partials__not_put_back(f, values, h):
         before = f(moved)
         moved[k] += h
         gradient[k] = (f(moved) - before) / h
+    return gradient
+
+
+def partials__first(f, values, h):
+    """Only the first entry is filled: is the return inside of the loop?"""
+    gradient = np.zeros_like(values)
+    gradient[0] = partials(f, values, h)[0]
     return gradient
 
 

@@ -43,7 +43,8 @@ def mul(a, b):
 def tanh(a):
     """The hyperbolic tangent of the node `a`: a new Node with one parent and one slope."""
     y = math.tanh(a.value)
-    raise NotImplementedError(f"a node with the value {y}, and with its slope")
+    # A node with the value y, and with its slope.
+    raise NotImplementedError
 
 
 def order(end):

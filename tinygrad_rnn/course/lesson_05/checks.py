@@ -192,8 +192,9 @@ def booked() -> tuple[Any, Array, Array, Any]:
 
 def by_lag(judge: Judge) -> None:
     """Expected: counted by hand; then the engine's ledger."""
-    table = np.array([[1.0, 0.0], [2.0, 4.0]]).reshape(2, 2, 1, 1)
-    see_lags(judge, "the terms [[1, 0], [2, 4]]", table, np.array([[[5.0]], [[2.0]]]), "by hand")
+    table = np.array([[1.0, 0, 0], [2, 4, 0], [8, 16, 32]]).reshape(3, 3, 1, 1)
+    what, by_hand = "the terms [[1, 0, 0], [2, 4, 0], [8, 16, 32]]", np.array([37.0, 18, 8])
+    see_lags(judge, what, table, by_hand.reshape(3, 1, 1), "by hand")
     *_, book = booked()
     expected = book.by_lag("Wh").sums
     see_lags(judge, "a cell of the engine, T = 3", book.arrays["Wh"], expected, "tg.lab.ledger")
@@ -209,7 +210,7 @@ def picture(made: Mapping[str, Any]) -> Any:
     lines = {"all the way back": remembered(made), "not back in time": remembered(made, cut=True)}
     return curve(
         lines, title="Remember the first of three numbers", x_label="steps of training",
-        y_label="loss",
+        y_label="the loss",
     )  # fmt: skip
 
 

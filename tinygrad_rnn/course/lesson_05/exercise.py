@@ -33,7 +33,8 @@ def delta(own, h, Wh):
     """
     found = np.zeros_like(own)
     for t in reversed(range(len(own))):
-        raise NotImplementedError(f"the slope of L by s[{t}]")
+        # The slope of L by s[t].
+        raise NotImplementedError
     return found
 
 

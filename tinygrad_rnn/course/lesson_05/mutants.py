@@ -71,18 +71,23 @@ def delta__sign(own, h, Wh):
     return found
 
 
+def weight_gradients__other_order(x, h, delta):
+    """They are returned in the other order: first that of Wx"""
+    return weight_gradients(x, h, delta)[::-1]
+
+
 def weight_gradients__after(x, h, delta):
     """The state is the one that the step made: Wh met the one from before the step"""
     return weight_gradients(x, h[1:], delta)
 
 
 def weight_gradients__last_step(x, h, delta):
-    """Only the last step counts: every step adds to the gradient, = is not +="""
+    """Only the last step counts: every step adds to the gradient, and = forgets the others"""
     return weight_gradients(x[-1:], h[-2:], delta[-1:])
 
 
 def weight_gradients__first_step(x, h, delta):
-    """Only the first step counts: every step adds to the gradient, = is not +="""
+    """Only the first step counts: every step adds to the gradient"""
     return weight_gradients(x[:1], h[:2], delta[:1])
 
 
@@ -236,13 +241,22 @@ def by_lag__mean(terms):
 
 
 def by_lag__one_term(terms):
-    """One term of each lag is left: all with the same lag are added, = is not +="""
+    """One term of each lag is left: all with the same lag are added up"""
     return terms[-1, ::-1]
 
 
 def by_lag__reversed(terms):
     """The order is turned round: the first entry is lag 0"""
     return by_lag(terms)[::-1]
+
+
+def by_lag__negative(terms):
+    """The lag is t - k: a negative place counts from the end"""
+    found = np.zeros(terms.shape[1:])
+    for t in range(len(terms)):
+        for k in range(t + 1):
+            found[k - t] += terms[t, k]
+    return found
 
 
 def by_lag__forwards(terms):

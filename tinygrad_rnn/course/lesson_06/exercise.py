@@ -34,7 +34,8 @@ def far_back(hs, Wh):
     # no step yet: a change stays what it is
     product = np.eye(len(Wh))
     for h in hs:
-        raise NotImplementedError(f"the step to {h}")
+        # The step to h.
+        raise NotImplementedError
     return product
 
 

@@ -36,7 +36,8 @@ def hold(step, xs, mask, h):
     """
     states = []
     for t in range(len(xs)):
-        raise NotImplementedError(f"the state after step {t}")
+        # The state after step t.
+        raise NotImplementedError
         states.append(h)
     return np.array(states)
 
