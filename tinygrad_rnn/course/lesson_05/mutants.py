@@ -12,6 +12,20 @@ def delta__own_loss_left_out(own, h, Wh):
     return delta(alone, h, Wh)
 
 
+def delta__minus(own, h, Wh):
+    """What comes back is subtracted: the slopes of both ways add up"""
+    return delta(own, h, -Wh)
+
+
+def delta__own_of_the_next(own, h, Wh):
+    """The next step's own slope came back alone: what comes back is all that it feels"""
+    found = np.zeros_like(own)
+    for t in range(len(own)):
+        later = own[t + 1] @ Wh.T if t + 1 < len(own) else 0
+        found[t] = (own[t] + later) * (1 - h[t + 1] ** 2)
+    return found
+
+
 def delta__cut(own, h, Wh):
     """Nothing came back from the next step: each state is read by the step after it, too"""
     return own * (1 - h[1:] ** 2)
@@ -189,6 +203,14 @@ def terms__all_losses(own, h, Wh):
     """In row t stands what all losses add: L[t] alone is asked for"""
     found = np.einsum("kbi,kbh->kih", h[:-1], delta(own, h, Wh))
     return found * np.tri(len(own))[:, :, None, None]
+
+
+def terms__own_step_missing(own, h, Wh):
+    """The terms k = t are missing: a loss feels its own step, too"""
+    found = terms(own, h, Wh)
+    steps = np.arange(len(own))
+    found[steps, steps] = 0
+    return found
 
 
 def terms__own_step(own, h, Wh):

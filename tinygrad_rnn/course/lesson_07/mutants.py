@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .solution import sigmoid
+from .solution import forget_bias, sigmoid
 
 
 def lstm_step__another_order(x, h, c, Wx, Wh, b):
@@ -27,7 +27,7 @@ def lstm_step__no_tanh(x, h, c, Wx, Wh, b):
 
 
 def lstm_step__sigmoid_candidate(x, h, c, Wx, Wh, b):
-    """σ and tanh: what is written must be able to be negative"""
+    """The candidate has σ: what is written must be able to be negative"""
     f, i, g, o = np.split(sigmoid(x @ Wx + h @ Wh + b), 4, axis=-1)
     c = f * c + i * g
     return o * np.tanh(c), c
@@ -38,6 +38,20 @@ def lstm_step__bare_candidate(x, h, c, Wx, Wh, b):
     f, i, g, o = np.split(x @ Wx + h @ Wh + b, 4, axis=-1)
     c = sigmoid(f) * c + sigmoid(i) * g
     return sigmoid(o) * np.tanh(c), c
+
+
+def lstm_step__bare_gates(x, h, c, Wx, Wh, b):
+    """The gates are as they come out of the sum: a gate lies between 0 and 1"""
+    f, i, g, o = np.split(x @ Wx + h @ Wh + b, 4, axis=-1)
+    c = f * c + i * np.tanh(g)
+    return o * np.tanh(c), c
+
+
+def lstm_step__bare(x, h, c, Wx, Wh, b):
+    """The blocks are as they come out of the sum: each has to go through a function first"""
+    f, i, g, o = np.split(x @ Wx + h @ Wh + b, 4, axis=-1)
+    c = f * c + i * g
+    return o * np.tanh(c), c
 
 
 def lstm_step__swapped(x, h, c, Wx, Wh, b):
@@ -122,6 +136,13 @@ def forget_bias__wrong_gate(hidden, share, steps):
     return np.repeat([0, np.log(f / (1 - f)), 0, 0], hidden)
 
 
+def forget_bias__one_unit(hidden, share, steps):
+    """Only one unit has the bias: the gate has one for each unit"""
+    b = forget_bias(hidden, share, steps)
+    b[1:hidden] = 0
+    return b
+
+
 def forget_bias__every_gate(hidden, share, steps):
     """It is in all blocks: only one gate keeps c"""
     f = share ** (1 / steps)
@@ -193,7 +214,7 @@ def gru_step__swapped(x, h, Wx, Wh, Wn):
 
 
 def gru_step__sigmoid_candidate(x, h, Wx, Wh, Wn):
-    """σ and tanh: what is written must be able to be negative"""
+    """The candidate has σ: what is written must be able to be negative"""
     z, r, n = _gru(x, h, Wx, Wh)
     z = sigmoid(z)
     return (1 - z) * h + z * sigmoid(n + (sigmoid(r) * h) @ Wn)
