@@ -223,9 +223,9 @@ def test_unicode_texts(tmp_path, monkeypatch, capsys):
     (tmp_path / "诗.txt").write_text("床前明月光，疑是地上霜。\r\n" * 40, encoding="utf-8-sig")
     assert main(["train", "诗.txt", *SMALL, "--epochs", "1", "--out", "run"]) == 0
     assert "\ufeff" not in Run.load("run").characters and "\r" not in Run.load("run").characters
+    capsys.readouterr()
     assert main(["sample", "run", "--prompt", "明月", "--length", "5"]) == 0
-    said = capsys.readouterr().out
-    sampled = said[said.rindex("明月") :].removesuffix("\n")
+    sampled = capsys.readouterr().out.removesuffix("\n")
     assert len(sampled) == 2 + 5 and set(sampled) <= set(Run.load("run").characters)
     assert "'x' does not occur" in refusal(capsys, "sample", "run", "--prompt", "x")
     assert "--prompt" in refusal(capsys, "sample", "run", "--prompt", "")
