@@ -211,9 +211,11 @@ def test_a_file_that_is_watched_is_checked_when_it_is_saved(tmp_path):
     command = [sys.executable, "-u", "-m", "tinygrad_rnn", "course"]
     subprocess.run([*command, "start", "01"], cwd=tmp_path, check=True, capture_output=True)
     path, right = tmp_path / "course/01_slope.py", lessons.lesson("01").source("solution")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # not ignored, as behind `&`
     child = subprocess.Popen(
         [*command, "watch"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
+    signal.signal(signal.SIGINT, before)
 
     def until(words):
         for line in child.stdout:
