@@ -101,9 +101,8 @@ def likeness(got: Any, want: Any, known: Mapping[str, Any], tolerance: float) ->
     some = abs(want) > tolerance
     ratios = got[some] / want[some]
     if ratios.size and not got[~some].any() and np.ptp(ratios) <= 1e-6 * abs(ratios).max():
-        told = Fraction(float(ratios[0])).limit_denominator(
-            12
-        )  # of one number only if it is simple
+        told = Fraction(float(ratios[0])).limit_denominator(12)
+        # Two single numbers always have a ratio: it tells something only if it is simple.
         if ratios.size > 1 or abs(told - ratios[0]) < 1e-6 * abs(ratios[0]):
             return f"{ratios[0]:.6g} times as large"
     wrong = int((~(abs(got - want) <= tolerance * max(1.0, abs(want).max()))).sum())

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -81,49 +80,45 @@ class Folder:
         path = self.path / PROGRESS
         if not path.exists():
             return {}
-        notes = _noted(path)
-        if notes is None:  # their files are what counts: they are checked again
+        kept = noted(path)
+        if kept is None:  # their files are what counts: they are checked again
             path.rename(path.with_name(f"{PROGRESS}.bak-{datetime.now():%Y%m%d-%H%M%S-%f}"))
             return {}
-        return notes
+        return kept["exercises"]
 
 
-def _noted(path: Path) -> dict[str, dict[str, Any]] | None:
-    """What is in a file of progress; None if it is damaged, or none of ours."""
+def noted(path: Path) -> dict[str, Any] | None:
+    """What is in a file of progress, or a report; None if it is damaged, or none of ours."""
     try:
         kept = json.loads(path.read_text("utf-8"))
-        notes = kept["exercises"]
-        right = kept["course"] == 1 and all(isinstance(note, dict) for note in notes.values())
+        notes = kept["exercises"].values()
+        right = kept["course"] == 1 and all(isinstance(note, dict) for note in notes)
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
-    return notes if right else None
+    return kept if right else None
 
 
 def _is_ours(path: Path) -> bool:
     """Whether a folder holds progress, or a file of a lesson."""
     files = {lesson(number).file for number in numbers()}
     begun = any(p.stem in files and p.suffix in ENDINGS for p in path.glob("[0-9][0-9]_*"))
-    return begun or _noted(path / PROGRESS) is not None
+    return begun or noted(path / PROGRESS) is not None
 
 
 def as_notebook(lesson: Lesson, text: str) -> str:
     """A file of exercises as a Jupyter notebook, with a check below each."""
-    lines = text.splitlines()
     opening = passages(text)[0]
     first = min((text.index(text_of(text, e.name)) for e in lesson.exercises), default=len(text))
     before = "\n".join(text[:first].splitlines()[opening.last + 1 :]).strip()
-    cells: list[Mapping[str, Any]] = [_cell("markdown", "\n".join(lines[: opening.last + 1]))]
-    cells[0] = _cell("markdown", f"# {opening.text}")
-    cells.append(_cell("code", f"{before}\nfrom tinygrad_rnn import course".strip()))
+    imports = f"{before}\nfrom tinygrad_rnn import course" if lesson.exercises else before
+    cells = [_cell("markdown", f"# {opening.text}"), _cell("code", imports.strip())]
     for k, exercise in enumerate(lesson.exercises, 1):
         check = f'course.check("{lesson.number}.{k}", {exercise.name})'
         cells += [_cell("code", text_of(text, exercise.name)), _cell("code", check)]
-    if not lesson.exercises:
-        cells = [cells[0], _cell("code", before)]
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     notebook = {"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4}
     for k, cell in enumerate(cells):
-        cell["id"] = f"cell-{k}"  # type: ignore[index]
+        cell["id"] = f"cell-{k}"
     return json.dumps(notebook | {"nbformat_minor": 5}, indent=1, ensure_ascii=False) + "\n"
 
 

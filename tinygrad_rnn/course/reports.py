@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..language import said
-from .folder import Folder
+from .folder import Folder, noted
 from .lessons import lesson, numbers
 from .words import padded, width
 
@@ -20,17 +20,10 @@ def report(folder: Folder, name: str) -> str:
 
 def read(path: Path) -> dict[str, Any]:
     """A learner's report. Raises ValueError if the file holds none."""
-    try:
-        kept = json.loads(path.read_text("utf-8"))
-        if (
-            kept["course"] == 1
-            and "name" in kept
-            and all(isinstance(n, dict) for n in kept["exercises"].values())
-        ):
-            return {"name": str(kept.get("name") or path.stem), "exercises": kept["exercises"]}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        pass
-    raise ValueError(f"{path}: expected a report of `tinygrad-rnn course report`")
+    kept = noted(path)
+    if kept is None or "name" not in kept:
+        raise ValueError(f"{path}: expected a report of `tinygrad-rnn course report`")
+    return {"name": str(kept["name"] or path.stem), "exercises": kept["exercises"]}
 
 
 def together(folder: Path) -> tuple[str, list[str]]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import ast
 import re
 import textwrap
-import unicodedata
 from inspect import cleandoc
 from typing import NamedTuple
 
 from ..language import said
+from ..view.text import is_wide
 
 WIDTH = 78
 
@@ -99,7 +99,7 @@ def fold(line: str, room: int) -> list[str]:
 
 def width(text: str) -> int:
     """The columns that a text takes in a terminal."""
-    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
+    return sum(1 + is_wide(letter) for letter in text)
 
 
 def padded(text: str, columns: int) -> str:
