@@ -12,7 +12,7 @@ import pytest
 
 from tinygrad_rnn import course, language
 from tinygrad_rnn.cli.main import main
-from tinygrad_rnn.course import grade, lessons
+from tinygrad_rnn.course import grade, lessons, own
 from tinygrad_rnn.course.folder import as_notebook, code_of
 from tinygrad_rnn.course.judge import Judge, Wrong, call, compare, limit, mistakes_of
 from tinygrad_rnn.course.words import passages, translated, width
@@ -231,6 +231,13 @@ def test_a_file_that_is_watched_is_checked_when_it_is_saved(tmp_path):
     child.send_signal(signal.SIGINT)
     _, errors = child.communicate(timeout=20)
     assert child.returncode == 130 and not errors
+
+
+def test_the_page_of_a_run_says_its_language(tmp_path):
+    lesson = lessons.lesson("01")
+    for language_, tag in (("zh", 'lang="zh"'), ("", 'lang="en"')):
+        language.use(language_)
+        assert tag in own.page(lesson, dict(solved(lesson)), lesson.source("solution"))
 
 
 def test_the_learners_folder_is_known_from_inside(tmp_path, monkeypatch):

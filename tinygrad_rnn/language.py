@@ -20,6 +20,7 @@ DOMAIN, LOCALE = "tinygrad_rnn", Path(__file__).with_name("locale")
 WIDE = "[\u3001-\u9fff\uff00-\uffef]"  # what Chinese is written with, between which no space stands
 SPACE = re.compile(f"(?<={WIDE}) (?={WIDE})")
 _sentences: dict[str, str] = {}  # of the language in use, by the English ones
+_used = ["en"]
 _patterns: dict[str, re.Pattern[str]] = {}  # what recognises them
 _hook: Any = sys.excepthook  # what showed errors before, and does it still
 
@@ -46,7 +47,18 @@ def use(language: str | None = None) -> str:
         _sentences.update({k: v for k, v in catalogue.items() if isinstance(k, str) and k and v})
     _patterns.update({words: pattern(words) for words in _sentences if "{}" in words})
     _below_errors(bool(found))
-    return Path(found).parts[-3] if found else "en"
+    _used[:] = [Path(found).parts[-3] if found else "en"]
+    return used()
+
+
+def used() -> str:
+    """The name of the language in use: "en", "zh".
+
+    >>> from tinygrad_rnn import language
+    >>> language.used()
+    'en'
+    """
+    return _used[0]
 
 
 def said(text: str) -> str:

@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -90,17 +89,13 @@ def check_file(path: Path, found: Lesson, folder: Folder) -> bool:
         folder.note(f"{found.number}.0", done=True)
     else:
         own = path.with_suffix(".html")
-        write_text_atomically(own, page(found, names, code_of(path), _language()))
+        write_text_atomically(own, page(found, names, code_of(path)))
         tell(f"all is right; the reasons and your own run are in {own}")
     following = next((number for number in numbers() if number > found.number), "")
     if following:
         begun = folder.file(lesson(following))
         tell(f"what comes next: {begun or f'tinygrad-rnn course start {following}'}")
     return True
-
-
-def _language() -> str:
-    return os.environ.get("LANGUAGE", "en")[:2] or "en"
 
 
 def _shown(folder: Folder, found: Lesson, one: Exercise, result: Result) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from html import escape, unescape
 from typing import Any
 
-from ..language import said
+from ..language import said, used
 from .grade import picture
 from .lessons import Lesson, text_of
 
@@ -21,7 +21,7 @@ h2 { margin-top: 2rem } svg { max-width: 100%; height: auto; background: #fff }
 """
 
 
-def page(lesson: Lesson, names: Mapping[str, Any], source: str, language: str = "en") -> str:
+def page(lesson: Lesson, names: Mapping[str, Any], source: str) -> str:
     """An HTML page that stands alone."""
     title = f"{lesson.number} {said(lesson.title)}"
     body = [f"<h1>{escape(title)}</h1>"]
@@ -38,4 +38,4 @@ def page(lesson: Lesson, names: Mapping[str, Any], source: str, language: str = 
     head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{STYLE}</style>'
     head += '<meta name="viewport" content="width=device-width">'
     text = "\n".join(body)
-    return f'<!doctype html>\n<html lang="{language}">\n<head>{head}</head>\n{text}\n</html>\n'
+    return f'<!doctype html>\n<html lang="{used()}">\n<head>{head}</head>\n{text}\n</html>\n'
