@@ -634,6 +634,23 @@ print(sum(kernels._loaded[kernels.tanh][x.dtype].stats.cache_hits.values()))
 """
 
 
+IN_A_STEP = """
+import numpy as np, tinygrad_rnn as tg
+w = np.eye(3, dtype=np.float32)
+inner = lambda x, s: tg.tanh(x @ w + s)
+h = tg.scan(lambda x, h: tg.scan(inner, h, x)[0][-1], np.ones((2, 3), np.float32),
+            np.ones((2, 4, 2, 3), np.float32))[0]
+print(h.dtype, bool(np.isfinite(h.data).all()))
+"""
+
+
+@compiled
+def test_the_first_loop_of_a_process_finds_the_routines_that_it_calls(tmp_path):
+    """In a scan in a step the arrays of a product go by other names; then from the cache."""
+    for _ in range(2):
+        assert run(IN_A_STEP, NUMBA_CACHE_DIR=str(tmp_path)) == ["float32", "True"]
+
+
 def kernels_host():
     """What vectors this processor has, and `run` with nothing said would use."""
     from llvmlite.binding import get_host_cpu_features

@@ -14,6 +14,7 @@ from . import numbers, panels, text
 from .spare import Array
 from .spare import spare as lend
 from .waiting import apart
+from .written import KINDS
 
 
 class Uncompilable(Exception):
@@ -38,10 +39,6 @@ def function(source: str, counts: int, arguments: Any, called: Any) -> Any:
     with _lock:
         made = caches.functions.recent(key)
         if made is None:
-            doors = re.findall(rf".*\b(?:{'|'.join(panels.DOORS)})\(.*", source)
-            words = {*re.findall(r"\w+", "\n".join(doors))}
-            for real in {a.dtype for a in arguments if a.dtype.kind == "f" and a.name in words}:
-                panels.load(real)
             made = caches.functions.keep(key, _compiled(source, counts, kinds, called))
         return made
 
@@ -58,6 +55,9 @@ def _by_numba(source: str, counts: int, kinds: Any, called: Any) -> Any:
 
     from . import foreign
 
+    if re.search(rf"\b(?:{'|'.join(panels.DOORS)})\(", source):
+        for dtype in {dtype for dtype, *_ in kinds if dtype in KINDS}:
+            panels.load(dtype)
     try:
         return foreign.function(source, counts, kinds, called)
     except NumbaError as error:

@@ -301,6 +301,13 @@ def load(dtype: Any, name: str = "panels", inner: Any = INNER, outer: Any = OUTE
         return _loaded[name, dtype]
 
 
+def load_called(code: bytes) -> None:
+    """Load the routines that machine code calls: without them it would call what is at 0."""
+    for dtype, real in KINDS.items():
+        if any(symbol(word, real).encode() in code for word in OUTER):
+            load(dtype)
+
+
 def in_parts(engine: Any, name: str, dtype: Any) -> Any:
     """A routine that takes two numbers and a tuple of arrays, for Python and workers to call."""
     made = target.called(engine, symbol(name, KINDS[dtype]), 2, ctypes.py_object)

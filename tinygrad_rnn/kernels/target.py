@@ -81,14 +81,22 @@ def loaded(code: bytes) -> Any:
     return engine
 
 
-def compiled(key: Any, write: Callable[[], Any]) -> Any:
-    """An engine with the code of a module: from disk, or compiled from what `write` makes."""
+def compiled(key: Any, write: Callable[[], Any], before: Callable[[bytes], Any] = len) -> Any:
+    """An engine with the code of a module: from disk, or compiled from what `write` makes.
+
+    `before` is told the machine code before it is loaded: what it calls must be there by then.
+    """
     kept = Kept("machine", key, TARGET.triple, CPU, FEATURES, OPTION)
-    engine = kept.load(loaded)
+
+    def ready(code: bytes) -> Any:
+        before(code)
+        return loaded(code)
+
+    engine = kept.load(ready)
     if engine is None:
         code = object_code(write())
         kept.save(code)
-        engine = loaded(code)
+        engine = ready(code)
     return engine
 
 
