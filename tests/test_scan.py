@@ -1,6 +1,7 @@
 """Scan: a compiled loop is the steps run one by one, in everything that can be asked of it."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -1228,3 +1229,35 @@ def test_a_float32_loop_compiles_routines_of_float32_alone(monkeypatch):
     (path,) = tg.scan(step, np.zeros((5, 3), np.float32), xs)
     path.sum().backward()
     assert asked == {np.dtype(np.float32)} and b.grad.dtype == np.float32
+
+
+@pytest.mark.parametrize("kind", [nn.RNN, nn.LSTM, nn.GRU])
+def test_slopes_of_curves_are_computed_beside_them(kind):
+    """Half of a curve's work is its slope's: the backward loop reads it, and takes no exponential,
+    whichever results get a gradient."""
+    layer = kind(INPUTS, H, dtype=np.float64, rng=0)
+    y = layer(tg.Tensor(numbers(1, 6, B, INPUTS)))[0]
+    while y.op.name != "scan":
+        y = y.inputs[0]
+    program = y.attrs["run"].program
+    count = len(program.step.results)
+    for incoming in [
+        [True] * count,
+        [True] + [False] * (count - 1),
+        [False] * (count - 1) + [True],
+    ]:
+        source = program.backward(tuple(incoming)).source
+        assert not re.search(r"\b(exp|tanh|sigmoid|\w+_slope)\(", source)
+        assert re.search(r"_slope_1_row1\[j\]", source)
+    assert re.search(r"= \w+_slope\(", program.forward.source)
+
+
+def test_what_costs_much_is_not_done_twice():
+    """softplus has the slope sigmoid(x), which the forward pass leaves to the backward pass."""
+    step = lambda x, h: tg.softplus(h + x) * tg.exp(h)
+    source = tg.loops.scan_source(
+        step, tg.Tensor(numbers(0, B, H), True), tg.Tensor(numbers(1, 6, B, H), True)
+    )
+    forward, backward = source.split("def backward(")
+    assert [forward.count(f"= {name}(") for name in ("softplus", "sigmoid", "exp")] == [1, 1, 1]
+    assert not re.search(r"= (softplus|sigmoid|exp)\(", backward)

@@ -22,7 +22,17 @@ import numpy as np
 from numpy import empty
 
 from . import plain
-from .numbers import alike, exp, maximum, minimum, sigmoid, softplus, tanh  # of numbers
+from .numbers import (
+    alike,
+    exp,
+    maximum,
+    minimum,
+    sigmoid,
+    sigmoid_slope,
+    softplus,
+    tanh,
+    tanh_slope,
+)
 from .plain import RULES
 from .spare import Array, spare
 from .waiting import apart
@@ -40,11 +50,13 @@ __all__ = [
     "minimum",
     "scatter_rows",
     "sigmoid",
+    "sigmoid_slope",
     "softmax",
     "softplus",
     "square_sum",
     "swept",
     "tanh",
+    "tanh_slope",
     "update",
 ]
 

@@ -41,6 +41,18 @@ def softplus(x: Any) -> Any:
     return np.logaddexp(x, 0.0)
 
 
+def tanh_slope(y: Any, x: Any) -> Any:
+    """1 - y² of y = tanh(x), by x alone: by y it would cancel where y is near 1."""
+    e = np.exp(-2.0 * abs(x))
+    return 4.0 * (e / ((1.0 + e) * (1.0 + e)))
+
+
+def sigmoid_slope(y: Any, x: Any) -> Any:
+    """y (1 - y) of y = σ(x), by x alone."""
+    e = np.exp(-abs(x))
+    return e / ((1.0 + e) * (1.0 + e))
+
+
 def maximum(x: Any, y: Any) -> Any:
     """The larger of two numbers; NaN if either is."""
     return np.maximum(x, y)

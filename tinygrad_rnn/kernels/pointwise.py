@@ -19,21 +19,25 @@ def library_of(real):
     return library("curves", lambda module: [curves.written(module, n, real) for n in curves.NAMES])
 
 
-def known_as_curve(function):
-    """A function of numbers is, in compiled code, the curve of its name."""
-    type_callable(function)(lambda context: lambda x: x(x) if x in LLVM_REAL else None)
+def known_as_curve(function, count):
+    """A function of numbers is, in compiled code, the curve of its name, at the last of them."""
+
+    def describe(context):
+        alone = lambda x: x(x) if x in LLVM_REAL else None
+        return alone if count == 1 else lambda y, x: x(x, x) if x in LLVM_REAL else None
 
     def write(context, builder, signature, arguments):
         real = LLVM_REAL[signature.return_type]
         context.active_code_library.add_linking_library(library_of(real))
-        return llvm(builder, symbol(function.__name__, real), real, *arguments)
+        return llvm(builder, symbol(function.__name__, real), real, arguments[-1])
 
+    type_callable(function)(describe)
     for real in LLVM_REAL:
-        lower_builtin(function, real)(write)
+        lower_builtin(function, *[real] * count)(write)
 
 
-for _name in curves.NAMES:
-    known_as_curve(getattr(numbers, _name))
+for _name, _count in curves.NAMES.items():
+    known_as_curve(getattr(numbers, _name), _count)
 
 
 def known_as_choice(function, sign):

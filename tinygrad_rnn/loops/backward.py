@@ -91,17 +91,18 @@ class Backward(Draft):
     # -- what it reads of the forward pass ---------------------------------------------------------
 
     def residuals(self) -> list[Tensor]:
-        """What is read of the forward pass and cannot cheaply be recomputed."""
+        """What is read of the forward pass and cannot cheaply be recomputed.
+
+        What costs much and reads no cotangent is computed there too, as the slope of a curve is:
+        beside the curve itself, of which it is half done.
+        """
         step, known = self.step, self.lowering.known
         mine = {known[y]: y for y in step.ops if isinstance(known[y], Node)}
-        loops = {n.inputs[0] for n in mine if isinstance(n, nodes.Part)}
+        ahead = {known[y]: y for y in step.ahead.values() if y in known}
+        mine |= {n: y for n, y in ahead.items() if n.batched and not (n in mine or cheap(n))}
         outputs = [p for p in self.pulled if p is not None]
         there = {known[y] for y in step.results if y in known}
-        stored = {
-            x
-            for n in ordered(outputs) if n not in loops and (n not in mine or n in outputs)
-            for x in (*n.inputs, n) if x in mine and x not in there
-        }  # fmt: skip
+        stored = {n for n in ordered(outputs, mine) if n in mine and n not in there}
         for n in sorted(stored, key=lambda n: -n.born):
             if derivable(n, (stored | there) - {n}):
                 stored.discard(n)

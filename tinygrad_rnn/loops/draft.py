@@ -169,7 +169,7 @@ class Draft:
         """The loop that computes the results of all steps, and keeps the residuals."""
         lowering, places = self.lowering, self.places
         self.place_captured()
-        lowering.tensors(self.step.ops)
+        lowering.tensors([*self.step.ops, *self.step.ahead.values()])
         results = [*self.step.results, *residuals]
         found = [lowering.result(y) for y in results]
         put = [self.place(k, y, n) for k, (y, n) in enumerate(zip(results, found, strict=True))]

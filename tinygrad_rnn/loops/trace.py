@@ -321,6 +321,7 @@ class Step:
         known = dict(zip(made.captured, self.captured, strict=True))
         self.ops, self.around = made.nodes, {**made.around}
         self.pulls = dict[tuple[bool, ...], tuple[list[Any], list[Any], list[Tensor]]]()
+        self.moved: dict[Key, dict[Any, Any]] = {}  # what is known of loops of its tangents
         self.lengths: list[int] = []  # of the scans in it, and of those in them
         for scan in [y.attrs["scan"] for y in self.ops if hasattr(y.op, "steps")]:
             self.lengths += [scan.length, *scan.program.step.lengths]
@@ -328,6 +329,8 @@ class Step:
         for y in self.ops:
             y.inputs = tuple([known.get(x, x) for x in y.inputs])
         self.results = [known.get(x, x) for x in made.results]
+        self.ahead: dict[Key, Tensor] = {}  # what it and derivatives do that reads no cotangent
+        self.once(self.ops)
 
     @property
     def leaves(self) -> list[Tensor]:
@@ -352,12 +355,25 @@ class Step:
         key, arriving, first, count = tuple(incoming), [*incoming], len(self.xs), len(self.carry)
         while key not in self.pulls:
             gs, pulled, nodes = self.pull_from(arriving)
+            same = self.once(nodes)
+            pulled, nodes = [same.get(x, x) for x in pulled], [same.get(y, y) for y in nodes]
+            nodes = [*dict.fromkeys(nodes)]
             back = [p is not None for p in pulled[first : first + count]]
             reached = [on or back[k : k + 1] == [True] for k, on in enumerate(arriving)]
             if reached == arriving:
                 self.pulls[key] = gs, pulled, nodes
             arriving = reached
         return self.pulls[key]
+
+    def once(self, ops: Sequence[Tensor]) -> dict[Tensor, Tensor]:
+        """For each of these that reads no cotangent, and does what was done before, that."""
+        same = {x: x for x in [*self.leaves, *self.ops, *self.ahead.values()]}
+        for y in ops:
+            y.inputs = tuple([same.get(x, x) for x in y.inputs])
+            if y.op.pointwise and y.op.ours and all(x in same or is_written(x) for x in y.inputs):
+                read = [specification(x) if is_written(x) else x for x in y.inputs]
+                same[y] = self.ahead.setdefault((y.op, frozen(y.attrs), *read), y)
+        return same
 
     def fixed(self, ops: Sequence[Tensor]) -> list[Tensor]:
         """What of the derivative depends on captured arrays only, and its numbers."""

@@ -1,6 +1,5 @@
 """Arithmetic and elementary functions, one element at a time: z = f(x, y) and y = f(x)."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -147,26 +146,18 @@ def sqrt(x: Value) -> Value:
     return np.sqrt(x)
 
 
-def _hill(k: float, top: float) -> Callable[[Value, Value], Value]:
-    """A slope by x alone: what is said of y, an answer near 1, would cancel there."""
-
-    def number(y: Value, x: Value) -> Value:
-        e = kernels.exp(-k * np.abs(x))
-        return top * (e / ((1.0 + e) * (1.0 + e)))
-
-    return number
-
-
-@pointwise(None, lambda g, z, y, x: g * (-2 * tanh(x)) * z, number=_hill(2.0, 4.0), quiet=True)
+@pointwise(None, lambda g, z, y, x: -g * z * (2 * tanh(x)), number=kernels.tanh_slope, quiet=True)
 def tanh_slope(y: Value, x: Value) -> Value:
     """1 - y² of y = tanh(x), to the last digits."""
-    return _hill(2.0, 4.0)(y, x)
+    return kernels.tanh_slope(y, x)
 
 
-@pointwise(None, lambda g, z, y, x: -g * z * tanh(0.5 * x), number=_hill(1.0, 1.0), quiet=True)
+@pointwise(
+    None, lambda g, z, y, x: -g * z * tanh(0.5 * x), number=kernels.sigmoid_slope, quiet=True
+)
 def sigmoid_slope(y: Value, x: Value) -> Value:
     """y (1 - y) of y = σ(x), to the last digits."""
-    return _hill(1.0, 1.0)(y, x)
+    return kernels.sigmoid_slope(y, x)
 
 
 def _tanh_rule(g: Value, y: Value, x: Value) -> Value:
