@@ -21,7 +21,7 @@ from test_scan import made  # noqa: F401 (a fixture)
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn, optim
-from tinygrad_rnn.loops import entry
+from tinygrad_rnn.loops import entry, trace
 from tinygrad_rnn.loops.scanned import scanned
 from tinygrad_rnn.ops import shape
 from tinygrad_rnn.tensor import history
@@ -831,3 +831,32 @@ def test_what_a_checkpoint_refuses():
         y.backward()
     with pytest.raises(TypeError, match="checkpoint: f: expected a function"):
         checkpoint(x)
+
+
+@pytest.mark.parametrize("make", [nn.LSTM, nn.RNN, nn.GRU])
+def test_a_tangent_of_a_loop_that_was_met_before_is_not_traced_again(make, monkeypatch):
+    layer = make(3, H, dtype=f64, rng=0)
+    x, v = normal(0, T, B, 3), normal(1, T, B, 3)
+    f = lambda x: layer(x)[0].sum()
+    g = lambda weights: f(x)
+    jvp(f, (x,), (v,))
+    steps, seen = trace.Step.run, []
+    monkeypatch.setattr(trace.Step, "run", lambda *given: seen.append(1) or steps(*given))
+    for _ in range(2):  # with other weights too
+        _, moved = jvp(f, (x,), (v,))
+        u = tg.tensor(x.data, requires_grad=True)
+        whole = tg.grad(f(u), u).data
+        np.testing.assert_allclose(moved.item(), float((whole * v.data).sum()), rtol=1e-12)
+        for w in layer.parameters():
+            w.data = w.data * 1.5
+    assert not seen
+    weights = dict(layer.named_parameters())
+    numbers = {path: w.detach() for path, w in weights.items()}
+    slope = dot([*grad(g)(layer).values()], [*numbers.values()])[0]
+    bend = dot([*hvp(g, (layer,), (numbers,))[0].values()], [*numbers.values()])[0]
+    # What moves may be a weight itself, which then moves as well, or others than the last time.
+    for along, rest in ((weights, slope), (numbers, 0), (weights, slope)):
+        _, moved = jvp(g, (layer,), (along,))
+        np.testing.assert_allclose(moved.item(), slope, rtol=1e-12)
+        _, moved = jvp(lambda w, along=along: jvp(g, (w,), (along,))[1], (layer,), (numbers,))
+        np.testing.assert_allclose(moved.item(), bend + rest, rtol=1e-12)

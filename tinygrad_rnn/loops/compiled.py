@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
 from .. import caches
 from ..kernels import compiles
+from ..op import pick
 from ..ops.shape import check_index
-from ..tensor import Outline, Tensor, _births, mode, recording
+from ..tensor import Outline, Tensor, _births, history, mode, recording, scope
 from .again import Again, Past
 from .entry import NONE, Ends, Known, Steps, last_of, warn
 from .inside import Inner, program_inside, within
@@ -45,16 +47,18 @@ def compiled(
         return found and last_of(found, ends() if ends else NONE, reverse)
     began = next(_births)
     given = _shapes(state, inputs)
+    if known is not None and given in known.programs:
+        there = ends() if ends else NONE
+        met = resumed(known, state, inputs, steps, reverse, every, names, there)
+        if met is not None:
+            return met
     again = partial(_traced, step, inputs, state, names, roots)
     code = [id(getattr(x, "__code__", type(x))) for x in (step, *roots[:1])]
     program, captured = _program((given, *code), again)
     if program is None:
         return None
     if known is not None:
-        places = {c.tensor: c for c in known.changing}
-        if all(x in known.tensors or x in places or is_written(x) for x in captured):
-            known.programs[given] = program, [places.get(x, x) for x in captured]
-            known.resumed = resumed
+        _learn(known, given, program, captured, began)
     _check_repeats(program, captured, began, again)
     told = Told(names, mode.scope, began)
     return _run(
@@ -62,19 +66,43 @@ def compiled(
     )
 
 
+def _learn(
+    known: Known, given: Any, program: Program, captured: Sequence[Tensor], began: int
+) -> None:
+    """Remember how to find what a step captured, if it is what the step is known to depend on, or
+    what the step itself made of that."""
+    slots, made = {c.tensor: k for k, c in enumerate(known.changing)}, []
+    for y in history(captured, {*slots, *known.tensors})[::-1]:
+        if y in slots or y in known.tensors or is_written(y):
+            continue
+        if y.op is None or y.op is pick or y.born < began:
+            return
+        made.append((y.op, [slots.get(x, x) for x in y.inputs], y.attrs, y.scope, y.name))
+        slots[y] = len(slots)
+    known.programs[given] = program, [slots.get(x, x) for x in captured], made
+    known.resumed = resumed
+
+
 def resumed(
-    known: Known, state: Sequence[Tensor], inputs: Sequence[Tensor], reverse: bool, every: Any,
-    names: Any, ends: Ends,
+    known: Known, state: Sequence[Tensor], inputs: Sequence[Tensor], steps: int, reverse: bool,
+    every: Any, names: Any, ends: Ends,
 ) -> list[Tensor] | None:  # fmt: skip
     """The results of a scan whose step has met such shapes before; None where it is to be run."""
     found = known.programs.get(_shapes(state, inputs))
     if found is None or mode.trace or not compiles():
         return None
-    program, places = found
-    captured = [x if x.__class__ is Tensor else x.tensor for x in places]
+    program, places, made = found
+    slots = [x.tensor for x in known.changing]
+    with recording(True):
+        for op, given, attrs, where, name in made:
+            with scope(where) if where else nullcontext():
+                y = op(*[x if x.__class__ is Tensor else slots[x] for x in given], **attrs)
+            y.name = name or y.name
+            slots.append(y)
+    captured = [x if x.__class__ is Tensor else slots[x] for x in places]
     if not program.step.reads(captured):
         return None
-    told, steps = Told(names, mode.scope, next(_births)), len(inputs[0]._array)
+    told = Told(names, mode.scope, next(_births))
     return _run(program, captured, state, inputs, steps, reverse, every, ends, told)
 
 

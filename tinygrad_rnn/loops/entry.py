@@ -131,13 +131,16 @@ class Known:
     """What a step does with inputs of certain shapes, so that it need not be run to be seen.
 
     For a caller who can tell that a step depends on nothing but what it is given, `tensors`, and
-    what `changing` objects have as their `tensor` at each call: a program, and which of these it
-    captures, by the shapes of what the step was given.
+    what `changing` objects have as their `tensor` at each call: in `programs` a program, which of
+    these it captures, and what is made of them before, by the shapes of what the step was given.
     """
 
-    def __init__(self, tensors: Sequence[Tensor], changing: Sequence[Any] = ()) -> None:
+    def __init__(
+        self, tensors: Sequence[Tensor], changing: Sequence[Any] = (),
+        programs: dict[Any, tuple[Any, ...]] | None = None,
+    ) -> None:  # fmt: skip
         self.tensors, self.changing = frozenset(tensors), changing
-        self.programs: dict[Any, tuple[Any, Sequence[Any]]] = {}
+        self.programs = {} if programs is None else programs
         self.resumed: Any = None  # the function of that name in `compiled`, once that is loaded
 
 

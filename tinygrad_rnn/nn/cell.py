@@ -391,7 +391,8 @@ class _Known(Known):
         if ends is None:
             ends = self.ends[way.states, way.last] = _ends(len(state), self.shown[0], way)
         every = None if way.checkpoint is None else interval(way.checkpoint, len(xs))
-        results = self.resumed(self, state, (xs,), way.reverse, every, self.names, ends)
+        steps = len(xs._array)
+        results = self.resumed(self, state, (xs,), steps, way.reverse, every, self.names, ends)
         return results and (results, ends)
 
     def called(self, xs: Tensor, state: Sequence[Tensor]) -> Any:

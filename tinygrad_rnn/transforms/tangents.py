@@ -8,12 +8,13 @@ the tangent. Any other rule is traced without numbers and pulled back through on
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from ..grad import _fitted, _stale, pullback
-from ..loops import Ends, fold
+from ..loops import Ends, Known, fold
 from ..loops.scanned import check_surroundings, scanned
 from ..loops.trace import Step, Trace
 from ..op import Op, Parts, pick, place
@@ -199,12 +200,27 @@ def _of_loop(y: Tensor, found: Tangents) -> Any:
     out = fold(
         both, [*carry, *start], [*xs, *[as_tensor(found[xs[k]]) for k in led]] or None,
         reverse=reverse, length=length, checkpoint=every, names=names, roots=(),
+        known=None if batches() else _known(step, led, captured, fixed),
         ends=lambda: Ends([i for i, k in enumerate(order) if max(k, ~k) in ends]),
     )  # fmt: skip
     tangents = {
         ~k: v if mode.recording else v._array for k, v in zip(order, out, strict=True) if k < 0
     }
     return Parts(tangents)
+
+
+def _known(
+    step: Step, led: Sequence[int], captured: Sequence[Tensor], fixed: dict[Tensor, Tensor]
+) -> Known:
+    """What is known of the loop of a step's tangents: it reads what the step does, and theirs.
+
+    It is a function of the step, of which inputs move, and of which that it reads are the same.
+    """
+    read = [*captured, *fixed.values()]
+    first = {x: k for k, x in enumerate(reversed(read))}
+    key = *led, None, *[x in fixed for x in captured], *map(first.get, read), mode.recording
+    changing = [SimpleNamespace(tensor=x) for x in read]
+    return Known((), changing, step.moved.setdefault(key, {}))
 
 
 def _slopes(
