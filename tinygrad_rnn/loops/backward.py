@@ -23,6 +23,8 @@ from .sums import gathered
 from .trace import Step, detached
 from .where import ROWS, TURNED, Way, fixed, here, offset, straight
 
+MANY = 512  # numbers, added up one by one, at which float32 has lost two digits
+
 
 class Term(NamedTuple):
     """A part of the cotangent of the k-th captured array, to be added up over time.
@@ -265,10 +267,16 @@ class Backward(Draft):
             fixed() if a is None else Way(a, offset("start", int(a == 0 and batched and n != 1)))
             for a, n in zip(term.target, shape, strict=True)
         ]
-        self.schedule.add(Store(term.node, self.part(term.k), ways, "+="))
+        sizes = {word: n for n, word in self.places.sizes.words.items()} | {ROWS: self.batch or 1}
+        left = [n for a, n in enumerate(term.node.shape) if a not in term.target]
+        many = math.prod([sizes.get(n) or int(n) for n in left]) > MANY
+        self.schedule.add(Store(term.node, self.part(term.k, many), ways, "+="))
 
-    def part(self, k: int) -> Place:
-        """Return where a block of steps is added up, which then goes into the total."""
+    def part(self, k: int, many: bool) -> Place:
+        """Return where a block of steps is added up, which then goes into the total.
+
+        In float64 what adds `many` numbers in each step: the block is one step then.
+        """
         if k not in self.parts:
             total, leaf = self.total(k, False), self.lowering.known[self.step.captured[k]]
             argument = self.places.arguments[total]
@@ -280,6 +288,9 @@ class Backward(Draft):
             part, whole = self.parts[k].entry(every), Place(total).entry(every)
             self.schedule.early += looped(leaf.shape, f"{part} = 0")
             self.schedule.late += looped(leaf.shape, f"{whole} += {part}")
+        argument = self.places.arguments[self.parts[k].array]
+        dtype = np.dtype(np.float64) if many else argument.dtype
+        self.places.arguments[argument.name] = argument._replace(dtype=dtype)
         return self.parts[k]
 
     def total(self, k: int, fresh: bool) -> str:
