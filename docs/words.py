@@ -26,7 +26,7 @@ from tinygrad_rnn.course.words import paragraphs, passages
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "tinygrad_rnn"
 CATALOGUES = PACKAGE / "locale" / "zh" / "LC_MESSAGES"
-SPEAKING = ("cli", "conform", "course")  # the rooms all of whose sentences are for people to read
+SPEAKING = ("cli/*", "conform/*", "course/*", "likeness")  # all sentences there are read by people
 
 
 OF_OTHERS = {  # what Python and NumPy say in refusals, and how things in a row are said
@@ -75,7 +75,7 @@ def worth(text: str, least: int = 5) -> bool:
 
 def spoken() -> set[str]:
     """What the command says, and Python's parser of arguments for it: all of it is translated."""
-    own = {w for room in SPEAKING for path in (PACKAGE / room).glob("*.py") for w in texts(path)}
+    own = {w for room in SPEAKING for path in PACKAGE.glob(f"{room}.py") for w in texts(path)}
     return {text for text in own if worth(text)} | {
         "usage: ", "options", "positional arguments", "show this help message and exit",
         "show program's version number and exit", "%(prog)s: error: %(message)s\n",

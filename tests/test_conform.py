@@ -75,12 +75,12 @@ def test_a_known_mistake_is_called_by_its_name(name, words):
     ("got", "words"),
     [
         (lambda g: -g, "same size, other sign"),
-        (lambda g: 0 * g, "nothing arrives"),
+        (lambda g: 0 * g, "all of it is 0"),
         (lambda g: g.T, "transposed"),
         (lambda g: 0.5 * g, "0.5 times as large"),
-        (lambda g: g * np.nan, "not a finite number"),
-        (lambda g: g + np.eye(3), "of 9 numbers 3 differ"),
-        (lambda g: np.stack([g - 1, np.ones((3, 3))]), "not summed over the axes"),
+        (lambda g: g * np.nan, "not every number is finite"),
+        (lambda g: g + np.eye(3), "3 of 9 numbers differ"),
+        (lambda g: np.stack([g - 1, np.ones((3, 3))]), "summed over axis=0"),
         (lambda g: g[:2].T, "a gradient has the shape of its input"),
     ],
 )

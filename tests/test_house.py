@@ -46,6 +46,7 @@ FLOORS = [
     {"view"},
     {"lab"},
     {"page"},
+    {"likeness"},
     {"course"},
     {"conform"},
     {"cli"},

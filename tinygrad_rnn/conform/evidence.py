@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from fractions import Fraction
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..likeness import likeness
 from .engine import Wrong
 
 MISTAKES = {  # whose numbers are stored where a case knows them
@@ -74,50 +74,21 @@ def _same(what: str, got: Any, want: Any, known: Mapping[str, Any]) -> None:
     tolerance = tolerance_of(got)
     if close(got, want, tolerance):
         return
-    looks = likeness(got, want, known, tolerance)
+    looks = _like(got, want, known, tolerance)
     if got.shape != want.shape:
         raise Wrong(f"{what}: expected shape {want.shape}, yours {got.shape}: {looks}")
     off = ~(abs(got - want) <= tolerance * max(1.0, abs(want).max(initial=0.0)))
     place = tuple(map(int, np.argwhere(off)[0]))
     where = f"{what}{list(place)}" if place else what
+    looks = looks or (f"{off.sum()} of {got.size} numbers differ" if place else "another number")
     raise Wrong(f"{where}: expected {want[place]:.6g}, yours {got[place]:.6g}: {looks}")
 
 
-def likeness(got: Any, want: Any, known: Mapping[str, Any], tolerance: float) -> str:
+def _like(got: Any, want: Any, known: Mapping[str, Any], tolerance: float) -> str:
     """Which mistake numbers look like."""
     for words, wrong in known.items():
         if close(got, wrong, tolerance) and not close(wrong, want, tolerance):
             return words
-    if got.shape != want.shape:
-        return _shape(got, want, tolerance)
-    if not np.isfinite(got).all():
-        return "not a finite number"
-    if close(got, -want, tolerance):
-        return "same size, other sign"
-    if not got.any():
-        return "nothing arrives"
-    if got.ndim > 1 and close(got.T, want, tolerance):
-        return "transposed"
-    some = abs(want) > tolerance
-    ratios = got[some] / want[some]
-    if ratios.size and not got[~some].any() and np.ptp(ratios) <= 1e-6 * abs(ratios).max():
-        told = Fraction(float(ratios[0])).limit_denominator(12)
-        # Two single numbers always have a ratio: it tells something only if it is simple.
-        if ratios.size > 1 or abs(told - ratios[0]) < 1e-6 * abs(ratios[0]):
-            return f"{ratios[0]:.6g} times as large"
-    wrong = int((~(abs(got - want) <= tolerance * max(1.0, abs(want).max()))).sum())
-    return f"of {got.size} numbers {wrong} differ" if got.size > 1 else "another number"
-
-
-def _shape(got: Any, want: Any, tolerance: float) -> str:
-    if got.T.shape == want.shape:
-        return "transposed"
-    ahead = got.ndim - want.ndim
-    if ahead >= 0:
-        padded = (1,) * ahead + want.shape
-        axes = tuple(k for k, n in enumerate(padded) if n == 1 and got.shape[k] != 1)
-        axes += tuple(k for k in range(ahead) if k not in axes)
-        summed = got.sum(axis=axes, keepdims=True)
-        if summed.shape == padded and close(summed.reshape(want.shape), want, tolerance):
-            return "not summed over the axes along which it was broadcast"
-    return "a gradient has the shape of its input"
+    found = likeness(got, want, lambda a, b: close(a, b, tolerance))
+    wrong_shape = "a gradient has the shape of its input" if got.shape != want.shape else ""
+    return found or wrong_shape

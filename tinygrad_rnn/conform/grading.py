@@ -48,7 +48,7 @@ def grade(adapter: Any, before: Mapping[str, Verdict] | None = None) -> Iterator
     ...     def value_and_grad(f, arrays):
     ...         return 0.0, [0.0 for _ in arrays]
     >>> next(conform.grade(Adapter)).words
-    'value: expected -0.7, yours 0: nothing arrives'
+    'value: expected -0.7, yours 0: all of it is 0'
     """
     engine, known = Engine(adapter), dict(before or {})
     for case in CASES.values():

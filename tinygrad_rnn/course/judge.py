@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from ..likeness import likeness
 from ..tensor import Tensor
 
 LIMIT = 20.0  # seconds an exercise may take
@@ -74,7 +75,7 @@ class Judge:
     Traceback (most recent call last):
     tinygrad_rnn.course.judge.Wrong: x = 3
     finite differences: -9, yours: 9
-    Same size, other sign
+    same size, other sign
     """
 
     made: Any
@@ -210,10 +211,9 @@ def numbers(place: str, one: np.ndarray, given: Any, tolerance: float) -> Differ
             raise TypeError
     except (TypeError, ValueError):
         return Difference(place, short(one), f"{type(given).__name__} {str(given)[:40]!r}")
+    kind = lambda: likeness(other, one, lambda a, b: near(b, a, max(tolerance, 1e-9)))
     if one.shape != other.shape:
-        return Difference(
-            place, f"shape {one.shape}", f"shape {other.shape}", shaped(one, other, tolerance)
-        )
+        return Difference(place, f"shape {one.shape}", f"shape {other.shape}", kind())
     scale = max(float(np.abs(one).max(initial=0, where=np.isfinite(one))), 1e-300)
     with np.errstate(all="ignore"):  # inf - inf
         distance = np.abs(other - one)
@@ -223,9 +223,13 @@ def numbers(place: str, one: np.ndarray, given: Any, tolerance: float) -> Differ
     far = np.where(off, np.nan_to_num(distance, nan=np.inf), -1)
     worst = np.unravel_index(np.argmax(far), one.shape)
     index = f"[{', '.join(map(str, worst))}]" if worst else ""
-    return Difference(
-        place + index, short(one[worst]), short(other[worst]), kind_of(one, other, tolerance)
-    )
+    return Difference(place + index, short(one[worst]), short(other[worst]), kind())
+
+
+def near(one: np.ndarray, other: np.ndarray, tolerance: float) -> bool:
+    """Whether another array is like one, by the largest entry of that."""
+    scale = float(np.abs(one).max(initial=0))
+    return bool((np.abs(other - one) <= tolerance * scale).all())
 
 
 def short(x: Any) -> str:
@@ -236,48 +240,6 @@ def short(x: Any) -> str:
     if x.ndim:
         return f"shape {x.shape}"
     return f"{x:.6g}" if x.dtype.kind == "f" else str(x)
-
-
-def same(one: np.ndarray, other: np.ndarray, tolerance: float) -> bool:
-    scale = float(np.abs(one).max(initial=0))
-    return one.shape == other.shape and bool((np.abs(other - one) <= tolerance * scale).all())
-
-
-def shaped(one: np.ndarray, other: np.ndarray, tolerance: float) -> str:
-    """In what way a result of another shape is wrong."""
-    if other.ndim == 2 and same(one, other.T, tolerance):
-        return "It is transposed"
-    for axis in range(other.ndim):
-        for keep in (False, True):
-            if same(one, other.sum(axis, keepdims=keep), tolerance):
-                return f"It is right once it is summed over axis {axis}"
-            if same(one, other.mean(axis, keepdims=keep), tolerance):
-                return f"It is right once the mean over axis {axis} is taken"
-    return ""
-
-
-def kind_of(one: np.ndarray, other: np.ndarray, tolerance: float) -> str:
-    """In what way a result of the right shape is wrong."""
-    if not np.isfinite(other).all():
-        return "Not every number of it is finite"
-    if not other.any():
-        return "All of it is 0"
-    if same(one, -other, tolerance):
-        return "Same size, other sign"
-    ratio = float((one * other).sum() / max(float((one * one).sum()), 1e-300))
-    plain = one.size > 1 or any(abs(r - round(r)) < 1e-9 for r in (ratio, 1 / (ratio or 1)))
-    if ratio and plain and same(one * ratio, other, max(tolerance, 1e-9)):
-        return f"It is {ratio:.4g} times as large: a factor"
-    if one.ndim == 2 and same(one, other.T, tolerance):
-        return "It is transposed"
-    if one.ndim and len(one) > 1:
-        if same(one, other[::-1], tolerance):
-            return "The order along the first axis is reversed"
-        if same(one[:-1], other[1:], tolerance):
-            return "It is one place late along the first axis"
-        if same(one[1:], other[:-1], tolerance):
-            return "It is one place early along the first axis"
-    return ""
 
 
 @contextmanager

@@ -7,8 +7,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from ..ops.arithmetic import add
 from ..tensor import Tensor
 from . import nodes, roles
@@ -267,30 +265,23 @@ class Backward(Draft):
             fixed() if a is None else Way(a, offset("start", int(a == 0 and batched and n != 1)))
             for a, n in zip(term.target, shape, strict=True)
         ]
-        sizes = {word: n for n, word in self.places.sizes.words.items()} | {ROWS: self.batch or 1}
         left = [n for a, n in enumerate(term.node.shape) if a not in term.target]
-        many = math.prod([sizes.get(n) or int(n) for n in left]) > MANY
+        many = self.places.sizes.count(left, self.batch or 1) > MANY
         self.schedule.add(Store(term.node, self.part(term.k, many), ways, "+="))
 
     def part(self, k: int, many: bool) -> Place:
-        """Return where a block of steps is added up, which then goes into the total.
-
-        In float64 what adds `many` numbers in each step: the block is one step then.
-        """
+        """Return where a block of steps is added up for the total, of `many` a step in float64."""
         if k not in self.parts:
             total, leaf = self.total(k, False), self.lowering.known[self.step.captured[k]]
-            argument = self.places.arguments[total]
-            alone = not any(t.operands for t in self.terms if t.k == k)
-            if alone and not self.places.inside:
-                self.places.arguments[total] = argument._replace(dtype=np.dtype(np.float64))
+            if not (self.places.inside or any(t.operands for t in self.terms if t.k == k)):
+                self.places.widen(total)
             word = self.places.argument(f"{total}_part", roles.Buffer(False, False), leaf)
             self.parts[k], every = Place(word, "0"), straight(len(leaf.shape))
             part, whole = self.parts[k].entry(every), Place(total).entry(every)
             self.schedule.early += looped(leaf.shape, f"{part} = 0")
             self.schedule.late += looped(leaf.shape, f"{whole} += {part}")
-        argument = self.places.arguments[self.parts[k].array]
-        dtype = np.dtype(np.float64) if many else argument.dtype
-        self.places.arguments[argument.name] = argument._replace(dtype=dtype)
+        if many:
+            self.places.widen(self.parts[k].array)
         return self.parts[k]
 
     def total(self, k: int, fresh: bool) -> str:

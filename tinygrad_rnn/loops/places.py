@@ -78,6 +78,10 @@ class Places:
         self.arguments[word] = Argument(word, role, like.dtype, written, like.shape)
         return word
 
+    def widen(self, word: str) -> None:
+        """Have an argument's numbers in float64, whatever is put there."""
+        self.arguments[word] = self.arguments[word]._replace(dtype=np.dtype(np.float64))
+
     def buffer(self, node: Node) -> Place:
         """Room for what a step computes: of one step, or of a block of them."""
         blocks = node in self.in_blocks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -109,3 +110,8 @@ class Sizes:
 
     def text(self, value: int) -> str:
         return self.words.get(value, str(value))
+
+    def count(self, shape: Sequence[str], rows: int) -> int:
+        """How many numbers there are in a shape in words, if the batch has so many rows."""
+        known = {word: n for n, word in self.words.items()} | {ROWS: rows}
+        return math.prod([known.get(word) or int(word) for word in shape])
