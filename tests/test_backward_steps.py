@@ -91,6 +91,17 @@ def test_tensors_in_between_have_a_gradient_only_where_the_graph_is_kept():
     assert y.grad is None
 
 
+def test_a_step_without_numbers_has_no_steps_to_go_through():
+    w = tg.tensor(2.0, requires_grad=True)
+
+    def step(h):
+        list((h * w).sum().backward_steps())
+        return h * w
+
+    with pytest.raises(TypeError, match=r"the step calls backward_steps\(\) of"):
+        tg.scan(step, np.ones(2), None, length=3)
+
+
 def test_refusals_come_at_the_call():
     with pytest.raises(RuntimeError, match=r"backward_steps: .* does not require gradients"):
         tg.tensor(1.0).backward_steps()

@@ -6,12 +6,13 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tinygrad_rnn import io
-from tinygrad_rnn.cli import train
+from tinygrad_rnn.cli import explain, train
 from tinygrad_rnn.cli.main import main
 from tinygrad_rnn.cli.run import Corpus, Run, Settings
 
@@ -128,8 +129,17 @@ def test_J13_K01_a_run_stopped_by_ctrl_c_and_resumed_ends_in_the_same_bits(
     text, tmp_path, monkeypatch
 ):
     options = [text, "--dropout", "0.2", "--epochs", "2", *SMALL]
-    assert main(["train", *options, "--out", "whole"]) == 0
-    advance = train._Progress.advance
+    advance, told = train._Progress.advance, []
+
+    def counted(progress, characters, run):
+        advance(progress, characters, run)
+        told.append(characters)
+        assert progress.done == sum(told) <= progress.total
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train._Progress, "advance", counted)
+        assert main(["train", *options, "--out", "whole"]) == 0
+    assert told[-1] < told[0]  # what is left at the end of an epoch is a shorter window
 
     def interrupted(progress, characters, run):
         advance(progress, characters, run)
@@ -249,7 +259,8 @@ def test_runs_that_cannot_be_continued(text, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "option, value", [("--lr", "0"), ("--lr", "nan"), ("--dropout", "2"), ("--seed", "-1")]
+    "option, value",
+    [("--lr", "0"), ("--lr", "nan"), ("--lr", "inf"), ("--dropout", "2"), ("--seed", "-1")],
 )
 def test_numbers_out_of_range(text, capsys, option, value):
     assert option in refusal(capsys, "train", text, option, value)
@@ -284,6 +295,17 @@ def test_graph_draws(name, tmp_path, monkeypatch, capsys):
     written = (tmp_path / name).read_text("utf-8")
     assert written.startswith("<svg" if name.endswith("svg") else "digraph") and "t = 1" in written
     assert f"wrote {name}" in capsys.readouterr().out
+
+
+def test_graph_draws_two_sequences_of_eight_units_unless_told(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["graph", "--cell", "rnn", "--steps", "1", "-o", "a.dot"]) == 0
+    assert "2×8" in Path("a.dot").read_text("utf-8")
+
+
+def test_explain_reads_one_character_more_than_there_are_steps():
+    assert explain._signs("abcdef", 2) == "abc" and explain._signs("ab", None) == "ab"
+    assert explain._signs(None, 2) == explain.SIGNS[:3]
 
 
 def test_graph_refuses_what_it_cannot_write(tmp_path, monkeypatch, capsys):

@@ -58,6 +58,8 @@ def test_equal_votes_go_to_the_lowest_class():
     answers = np.eye(4)[[[3, 1], [1, 3], [2, 2], [0, 2]]]  # (members, rows, classes)
     assert Ensemble(*map(Fixed, answers), how="vote")(None).data.tolist() == [0, 2]
     assert Ensemble(*map(Fixed, answers[:2]), how="vote")(None).data.tolist() == [1, 1]
+    deep = Ensemble(*map(Fixed, answers[:, :, None].repeat(3, 2)), how="vote")(None)
+    assert deep.data.tolist() == [[0, 0, 0], [2, 2, 2]]  # at each of three steps
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -1,5 +1,6 @@
 """The printer of formulas: what is printed is true, reads like a textbook, and needs no table."""
 
+import functools
 import random
 import re
 from copy import deepcopy
@@ -482,3 +483,9 @@ def test_a_new_op_and_a_new_composite_are_written_everywhere():
     assert "a_t = h_{t−1} U + centre(silu(x_t))" in str(found)
     assert r"\operatorname{centre}\left(\operatorname{silu}\left(x_{t}\right)\right)" in found.latex
     assert "<mi>centre</mi>" in found.html
+
+
+def test_what_has_no_name_is_called_by_its_type():
+    step = functools.partial(lambda factor, x, h: tg.tanh(factor * x + h), 2.0)
+    title = str(tg.equations(step, np.zeros((1, 3)), np.zeros((4, 1, 3)))).splitlines()[0]
+    assert title.startswith("partial: ")

@@ -305,6 +305,7 @@ def test_a_notebook_gets_the_picture_and_the_page():
     (frame,) = (given for tag, given in Tags(bundle["text/html"]).found if tag == "iframe")
     assert frame["srcdoc"] == page.html and "same-origin" not in frame["sandbox"]
     assert list(page._repr_mimebundle_(include={"text/plain"})) == ["text/plain"]
+    assert list(page._repr_mimebundle_(exclude={"text/html"})) == ["image/svg+xml", "text/plain"]
     done, reached = sum(bool(r.inputs) for r in page.tape.records), len(page.tape.backward)
     size = len(page.html) // 1000
     assert repr(page) == f"page: {done} forward steps, {reached} backward, {size} kB"

@@ -222,6 +222,11 @@ def test_the_picture_of_memory_compares_runs():
     assert figure.svg == memory(runs, title="Memory <of> LSTM & co").svg
 
 
+def test_what_a_span_takes_again_is_said_also_where_bars_are_narrow():
+    figure = memory([*losses(24, 3, checkpoint=2)])
+    assert sum(" + " in word for word in texts(figure)) == 8
+
+
 def test_long_runs_share_bars():
     figure = memory(losses(1000, 1000, checkpoint="sqrt"))
     assert figure.svg.count("<rect") < 400 and "1,000 steps" in " ".join(texts(figure))

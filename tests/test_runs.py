@@ -469,6 +469,10 @@ def test_a_closed_pipe_has_nothing_left_to_say_at_the_end():
     assert not Voice(stream).heard
     with pytest.raises(OSError):
         voice.fileno()
+    voice = Voice(SimpleNamespace(isatty=lambda: True))
+    assert voice.isatty()
+    voice.heard = False
+    assert not voice.isatty()
 
 
 def test_both_streams_are_put_back():

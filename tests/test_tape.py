@@ -37,6 +37,20 @@ def test_a_tape_has_the_arrays_of_the_engine_and_keeps_them():
     assert [r.order for r in tape.backward] == list(range(len(tape.backward)))
 
 
+def test_a_record_of_several_results_says_whether_they_are_pieces():
+    x = tg.tensor(np.arange(6.0), requires_grad=True)
+    best, _ = tg.topk(x, 2)
+    left, _ = tg.split(x, 2)
+    records = {r.call.op: r for r in tape_of((best * left[:2]).sum()).records if r.sizes}
+    assert records["split"].cuts and not any(r.cuts for n, r in records.items() if n != "split")
+
+
+def test_numbers_that_are_not_finite_are_counted_by_kind():
+    x = tg.tensor([np.inf, 1.0, np.nan, -np.inf, np.nan, np.nan], requires_grad=True, name="x")
+    (record,) = [r for r in tape_of((x * 1.0).sum()).records if r.name == "x"]
+    assert (record.value.nan, record.value.infinite, record.value.largest) == (3, 2, 1.0)
+
+
 def test_a_gradient_of_very_many_passes_is_no_part_of_a_tape_and_does_not_remember_them():
     x = tg.tensor(3.0, requires_grad=True)
     for count in range(1, 300):
