@@ -65,6 +65,12 @@ def test_a_run_leaves_a_model_a_curve_and_a_graph(text, cell, capsys, tmp_path):
     assert sampled.startswith("the") and len(sampled) == 24
     main(["sample", str(folder), "--prompt", "the", "--length", "20", "--seed", "1"])
     assert capsys.readouterr().out == sampled
+    likeliest = set()
+    for seed in "123":
+        coldest = ["sample", str(folder), "--length", "20", "--temperature", "0", "--seed", seed]
+        assert main([*coldest, "--prompt", "the"]) == 0
+        likeliest.add(capsys.readouterr().out)
+    assert len(likeliest) == 1
     assert main(["train", text, *SMALL, "--cell", cell, "--epochs", "1"]) == 0
     assert (tmp_path / "runs" / f"{cell}-2").is_dir()
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import weakref
 import xml.etree.ElementTree as ElementTree
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from tinygrad_rnn.view import Figure, GraphvizNotFound, curve, draw
 from tinygrad_rnn.view import render as render_module
 from tinygrad_rnn.view.canvas import MARGIN, Box, Group, Path, Text
 from tinygrad_rnn.view.heat import heat_map
+from tinygrad_rnn.view.paint import badges
 from tinygrad_rnn.view.path import smooth
 
 core = importlib.import_module("tinygrad_rnn.tensor")  # `tg.tensor` is the function
@@ -269,6 +271,12 @@ def test_without_time_steps_depth_runs_to_the_right():
 def test_what_is_squared_has_two_arrows():
     x = parameter("x", 3)
     assert draw(x * x).edges == 2
+
+
+def test_words_at_the_corners_of_a_box_do_not_meet():
+    box = SimpleNamespace(order="12", joins=3, mark="")
+    (_, left, _), (_, right, _) = badges(box)
+    assert (left, right) == (-1, 1)
 
 
 def test_several_outputs_and_a_part_of_a_tuple():
