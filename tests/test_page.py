@@ -20,7 +20,7 @@ from formulas import sum_to
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
 from tinygrad_rnn.cli.main import main
-from tinygrad_rnn.page import document
+from tinygrad_rnn.page import backward, document
 from tinygrad_rnn.tape import Tape, itemised, tape_of
 from tinygrad_rnn.tensor import Outline
 
@@ -250,6 +250,11 @@ def test_the_backward_pass_as_text_is_the_backward_pass():
             assert norm == pytest.approx(np.linalg.norm(step.gradient), rel=0.05)
 
 
+def test_a_line_begins_with_its_first_piece_however_long():
+    start = "x" * (backward.COLUMNS - 2)
+    assert backward._wrapped(start, ["first", "second"])[0] == f"{start}first,"
+
+
 def test_text_fits_with_wide_letters():
     x = tg.tensor([1.0, 2.0], requires_grad=True)
     x.name = "很长的名字" * 5
@@ -311,7 +316,8 @@ def test_a_notebook_gets_the_picture_and_the_page():
     assert repr(page) == f"page: {done} forward steps, {reached} backward, {size} kB"
 
 
-def test_the_command_writes_a_page_or_prints_the_backward_pass(tmp_path, capsys):
+def test_the_command_writes_a_page_or_prints_the_backward_pass(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     path = tmp_path / "bptt.html"
     assert main(["explain", "北京大学", "--cell", "gru", "-o", str(path)]) == 0
     assert "GRU: 北京大 → 京大学" in path.read_text("utf-8")
@@ -323,6 +329,8 @@ def test_the_command_writes_a_page_or_prints_the_backward_pass(tmp_path, capsys)
     assert main(["explain", "--equations", "--cell", "rnn", "--steps", "3"]) == 0
     assert "∂L/∂Wh = Σ_t h_{t−1}ᵀ δa_t\n" in capsys.readouterr().out
     assert main(["explain", "--steps", "9", "short"]) == 2
+    assert not (tmp_path / "bptt.html").exists()
+    assert main(["explain", "ab", "--hidden", "1"]) == 0 and (tmp_path / "bptt.html").exists()
     assert "CHARACTERS: expected at least 10" in capsys.readouterr().err
 
 
