@@ -318,7 +318,7 @@ def test_a_notebook_gets_the_picture_and_the_page():
 
 def test_the_command_writes_a_page_or_prints_the_backward_pass(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    path = tmp_path / "bptt.html"
+    path = tmp_path / "page.html"
     assert main(["explain", "北京大学", "--cell", "gru", "-o", str(path)]) == 0
     assert "GRU: 北京大 → 京大学" in path.read_text("utf-8")
     assert capsys.readouterr().out == f"wrote {path}\n"
