@@ -163,4 +163,18 @@ EQUIVALENT = [
                "width, reads = inner.Wx.shape[-1], inner.Wh.shape[-1]",
                "width, reads = inner.Wx.shape[1], inner.Wh.shape[-1]",
                "A matrix has two axes: the last is the second."),
+    Equivalent("check.py", "_gradients",
+               "def _gradients(ys: Any, weights: Any, xs: Any, create_graph: bool = False)"
+               " -> list[Any]:",
+               "def _gradients(ys: Any, weights: Any, xs: Any, create_graph: bool = True)"
+               " -> list[Any]:",
+               "Of a history that nobody goes through the numbers are the same."),
+    Equivalent("optim/clip.py", "clip_grad_value",
+               "largest = float(np.maximum(largest, size))",
+               "largest = float(np.maximum(size, largest))",
+               "The larger of two, or NaN, in any order."),
+    Equivalent("ops/statistics.py", "_length",
+               "return (max if p > 0 else min)(abs(x), axes, keepdims)",
+               "return (max if p > 1 else min)(abs(x), axes, keepdims)",
+               "p is inf or -inf there."),
 ]  # fmt: skip

@@ -176,5 +176,7 @@ def test_early_stopping_gives_the_best_weights_back():
         (False, 0), (False, 1), (False, 0), (False, 1), (True, 2)
     ]  # fmt: skip
     assert stopping.restore() == 1.0 and np.array_equal(layer.W.data, seen[2][0])
+    never = optim.EarlyStopping(layer, patience=2)
+    assert [never.step(np.nan), never.step(np.nan)] == [False, True]
     with pytest.raises(ValueError, match="patience: expected at least 1, got 0"):
         optim.EarlyStopping(layer, patience=0)

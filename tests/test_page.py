@@ -131,6 +131,15 @@ def test_compiled_loops_are_explained_as_their_steps():
     np.testing.assert_allclose(*sums, rtol=1e-8)
 
 
+def test_numbers_that_a_step_mentions_are_its_own_at_each_step():
+    step = lambda x, h: tg.tanh(0.3 * x + np.array([0.1, 0.7]) * h)
+    x = tg.tensor(np.ones((T, 2)), requires_grad=True)
+    compiled, steps = (
+        tape_of(tg.scan(step, np.zeros(2), x, unroll=u)[0].sum()) for u in (False, True)
+    )
+    assert len(compiled.records) == len(steps.records)
+
+
 def test_a_page_makes_one_recorded_pass_and_one_for_all_parts_of_the_loss(monkeypatch):
     passes = []
 

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import numpy as np
@@ -19,6 +20,7 @@ from tinygrad_rnn.cli.lock import locked
 from tinygrad_rnn.cli.main import main
 from tinygrad_rnn.cli.run import BEST, CHECKPOINT, Corpus, Run, Settings
 from tinygrad_rnn.cli.voice import Voice, voices
+from tinygrad_rnn.view.residuals import kept
 
 TEXT = "the quick brown fox jumps over the lazy dog\n" * 20
 SIZES = {"hidden": 5, "embedding": 3, "batch": 4, "window": 8, "epochs": 2}
@@ -320,6 +322,19 @@ def test_a_container_has_no_more_memory_than_it_is_given(monkeypatch):
     for said, expected in (("4096\n", 4096), (f"{2**62}\n", whole), ("max\n", whole)):
         monkeypatch.setattr(limits.Path, "read_text", lambda self, said=said: said)
         assert limits.memory() == expected
+
+
+@pytest.mark.parametrize("cell", limits.CELLS)
+def test_an_estimate_of_memory_is_near_what_is_kept(cell, monkeypatch):
+    """Refused where there is an eighth of it, and not where there is sixteen times as much."""
+    sizes = {"embedding": 8, "hidden": 16, "layers": 2}
+    model = nn.LanguageModel(5, cell=cell, **sizes, rng=0)
+    loss, _ = model.loss(*np.zeros((2, 100, 4), int))
+    (window,) = kept(loss)
+    for there, refused in ((window.total / 8, True), (16 * window.total, False)):
+        monkeypatch.setattr(limits, "memory", lambda there=there: int(there))
+        with pytest.raises(ValueError, match="memory") if refused else nullcontext():
+            limits.check_memory(5, cell, **sizes, batch=4, steps=100)
 
 
 def test_memory_that_runs_out_is_a_sentence_too(text, capsys, monkeypatch):

@@ -37,6 +37,14 @@ def test_a_tape_has_the_arrays_of_the_engine_and_keeps_them():
     assert [r.order for r in tape.backward] == list(range(len(tape.backward)))
 
 
+def test_what_is_read_many_times_after_the_steps_is_met_once():
+    y = nn.RNN(2, 2, dtype=np.float64, rng=0)(normal(0, 3, 1, 2), unroll=True)[0]
+    for _ in range(60):  # there is a way for each subset of these
+        y = y + y
+    found = parts_of("test", [y.sum()], False).read
+    assert {t: len(ys) for t, ys in found.items()} == {0: 1, 1: 1, 2: 1}
+
+
 def test_a_record_of_several_results_says_whether_they_are_pieces():
     x = tg.tensor(np.arange(6.0), requires_grad=True)
 

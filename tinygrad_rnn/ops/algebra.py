@@ -173,9 +173,7 @@ def einsum(subscripts: str, *operands: Value) -> Value:
     for k, (y, term) in enumerate(rest):
         x, have = _product(x, have, y, term, {*out}.union(*[later for _, later in rest[k + 1 :]]))
     x, have = _summed(x, have, out)
-    new = [c for c in out if c not in have]  # of size 1 in all operands
-    shape = (*x.shape, *[1] * len(new))
-    return _laid(x, [[*have, *new].index(c) for c in out], shape=shape)
+    return _laid(x, [have.index(c) for c in out])
 
 
 def _terms(text: str, ndims: list[int]) -> tuple[list[str], str]:
