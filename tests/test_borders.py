@@ -757,3 +757,16 @@ def test_conversion_keeps_every_option(kind):
                 assert kind == "GRU" and re.search("reset gate|normalised", str(no)), (names, to)
                 continue
             np.testing.assert_allclose(ours(twin), ours(layer), rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("framework", ["torch", "keras", "onnx"])
+def test_hooks_are_exported_to_nobody(framework):
+    layer = nn.Recurrent(nn.LSTM(3, 4, rng=0))
+    handle = layer.cells[0].register_forward_hook(lambda cell, xs, out: None)
+    with pytest.raises(ValueError, match=f"LSTM has hooks, which {framework} would not run"):
+        getattr(tg.io, f"to_{framework}")(layer)
+    with pytest.raises(ValueError, match="has no hooks"):
+        tg.io.settings(framework, layer)
+    getattr(tg.io, f"to_{framework}")(copy.deepcopy(layer))
+    handle.remove()
+    assert tg.io.settings(framework, layer)

@@ -826,3 +826,14 @@ def test_E12_a_tape_shows_the_gradients_that_hooks_make():
     shown = [r for r in tape.records if r.name == "Wh" and r.grad is not None]
     assert len(shown) == 1
     np.testing.assert_allclose(shown[0].grad.flat, cell.Wh.grad.data.ravel(), rtol=1e-12)
+
+
+def test_a_hook_before_a_module_is_held_to_arrays_as_to_tensors():
+    layer = nn.Linear(3, 4, rng=0)
+    for hook, kind in ((lambda m, xs: [xs[0]], TypeError), (lambda m, xs: xs[0][0], ValueError)):
+        with layer.register_forward_pre_hook(hook):
+            for x in (np.ones((2, 3), np.float32), tg.ones((2, 3), np.float32)):
+                with pytest.raises(kind, match="a hook of Linear returned"):
+                    layer(x)
+    with layer.register_forward_pre_hook(lambda m, xs: tg.tensor(xs[0] * 2)):
+        assert layer(np.ones((2, 3), np.float32)).shape == (2, 4)

@@ -7,6 +7,7 @@ import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import data, io, lab, nn, optim
+from tinygrad_rnn.tensor import recording
 
 T, I, H = 4, 2, 3
 ONE = np.ones((T, 1, I), np.float32)
@@ -181,3 +182,92 @@ SAID = {
 def test_what_is_shown_reads(name):
     shown, words = SAID[name]
     assert words in repr(shown())
+
+
+# -- what people write first -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("on", [False, True])
+def test_what_a_cell_returns_is_no_tensor(on):
+    cell, head = nn.GRU(3, 4, rng=0), nn.Linear(4, 2, rng=0)
+    with recording(on):
+        result = cell(np.ones((1, 5, 3), np.float32))
+        for f in (head, tg.softmax, tg.sum, tg.tensor):
+            with pytest.raises(TypeError, match=r"got a tuple of 2 .* take \[0\] of it"):
+                f(result)
+
+
+def test_a_module_with_forward_is_told_what_it_is_called():
+    class Net(nn.Module):
+        def forward(self, x):
+            return x
+
+    with pytest.raises(TypeError, match="Net: a Module is called by its __call__"):
+        Net()
+
+    class Both(Net):
+        def __call__(self, x):
+            return self.forward(x)
+
+    assert Both()(3) == 3
+
+
+def test_masks_have_the_operators_of_masks():
+    x = tg.tensor([1.0, 2.0, 3.0], requires_grad=True)
+    low, high = x < 3, x > 1
+    for ours, theirs in (
+        (low & high, low.data & high.data), (low | False, low.data), (True ^ low, ~low.data),
+        (~low, ~low.data), (low ^ high, low.data ^ high.data),
+    ):  # fmt: skip
+        assert isinstance(ours, tg.Tensor) and np.array_equal(ours.data, theirs)
+    for wrong in (lambda: x & low, lambda: low | 1, lambda: ~x):
+        with pytest.raises(TypeError, match="expected tensors of True and False, got"):
+            wrong()
+    step = lambda h: h + tg.where((h > 0) & ~(h > 2), 1.0, 0.0)
+    same = [tg.scan(step, np.array([-1.0, 1, 5]), None, length=3, unroll=u)[0] for u in (0, 1)]
+    assert np.array_equal(*[y.data for y in same]) and same[0].data[-1].tolist() == [-1, 3, 5]
+
+
+def test_questions_of_numpy_that_take_their_inputs_by_position_alone():
+    x = tg.tensor([1.0], requires_grad=True)
+    assert np.shares_memory(x, x) and np.may_share_memory(x, x)
+    assert np.result_type(x, np.float32) == np.float64
+
+
+@pytest.mark.parametrize("make", [tg.zeros, tg.ones])
+def test_a_shape_in_several_words_is_told_to_be_one(make):
+    with pytest.raises(TypeError, match=rf"{make.__name__}: .* one tuple, \(3, 4\)"):
+        make(3, 4)
+
+
+def test_a_vocabulary_takes_texts_and_numbers_that_it_has():
+    vocabulary = tg.data.Vocabulary("cab")
+    assert repr(vocabulary) == "Vocabulary('abc')" and vocabulary.decode(iter([2, 0])) == "ca"
+    for wrong in (["the", "cat"], None, 3):
+        with pytest.raises(TypeError, match="expected a text"):
+            tg.data.Vocabulary(wrong)
+        with pytest.raises(TypeError, match="expected a text"):
+            vocabulary.encode(wrong)
+    for wrong in ([-1], [3], [0.5]):
+        with pytest.raises(IndexError, match="expected whole numbers from 0 to 2, got"):
+            vocabulary.decode(wrong)
+
+
+def test_streams_of_lists_and_ranges_and_of_no_sequence():
+    for given in ([0, 1, 2, 3, 4], range(5)):
+        assert tg.data.streams(given, 2)[0].tolist() == [[0, 2], [1, 3]]
+    with pytest.raises(ValueError, match=r"one long sequence of numbers, got shape \(2, 2\)"):
+        tg.data.streams([[0, 1], [2, 3]], 1)
+
+
+@pytest.mark.parametrize("temperature", [0, 1.0])
+def test_a_model_of_nan_says_nothing(temperature):
+    model = nn.LanguageModel(3, cell="gru", embedding=2, hidden=3, rng=0)
+    model.output.W.data = model.output.W.data * np.nan
+    with pytest.raises(ValueError, match="sample: a logit is NaN"):
+        next(model.sample([0], 5, temperature=temperature))
+
+
+def test_gates_are_tensors():
+    with pytest.raises(TypeError, match="gates: f: expected a tensor, got int"):
+        nn.gates(f=3)

@@ -524,6 +524,11 @@ def as_array(data: Operand, dtype: Any = None, copy: bool = False) -> np.ndarray
     """The data as a native array of floats, integers or bools, or a refusal that says why."""
     if isinstance(data, Tensor):
         data = seen(data, "copies the numbers of")
+    if isinstance(data, tuple) and any(isinstance(x, Tensor) for x in data):
+        raise TypeError(
+            f"tensor: expected one array, got a tuple of {len(data)} with tensors. A cell or a "
+            "layer returns (ys, state): take [0] of it. tg.stack(xs) makes one tensor of several."
+        )
     if isinstance(data, np.ma.MaskedArray):
         raise TypeError("tensor: got a masked array: its mask would be lost. Use x.filled(value).")
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -134,6 +134,7 @@ class Vocabulary:
     """
 
     def __init__(self, text: str):
+        _check_text("Vocabulary", text)
         self.characters = "".join(sorted(set(text)))
         self._codes = _codes(self.characters)
 
@@ -142,6 +143,7 @@ class Vocabulary:
 
     def encode(self, text: str) -> np.ndarray:
         """The number of each character, int64. Raises TextError naming one that is not known."""
+        _check_text("Vocabulary.encode", text)
         codes = _codes(text)
         index = np.minimum(np.searchsorted(self._codes, codes), max(0, len(self) - 1))
         unknown = self._codes[index] != codes if len(self) else codes == codes
@@ -150,9 +152,23 @@ class Vocabulary:
             raise TextError(f"the character {character!r} does not occur in the training text")
         return index.astype(np.int64)
 
-    def decode(self, index: np.ndarray | Sequence[int] | int) -> str:
-        """The characters of some numbers."""
-        return "".join(self.characters[i] for i in np.asarray(index).reshape(-1))
+    def decode(self, index: np.ndarray | Iterable[int] | int) -> str:
+        """The characters of some numbers, as `sample` yields them. Raises IndexError for others."""
+        numbers = np.array([*index] if isinstance(index, Iterator) else index).reshape(-1)
+        wrong = [i for i in numbers.tolist() if type(i) is not int or not 0 <= i < len(self)]
+        if wrong:
+            most = f"whole numbers from 0 to {len(self) - 1}"
+            raise IndexError(f"Vocabulary.decode: index: expected {most}, got {wrong[0]!r}")
+        return "".join(self.characters[i] for i in numbers)
+
+    def __repr__(self) -> str:
+        return f"Vocabulary({self.characters!r})"
+
+
+def _check_text(who: str, text: object) -> None:
+    if not isinstance(text, str):
+        got = f"expected a text, whose characters are numbered, got {type(text).__name__}"
+        raise TypeError(f"{who}: text: {got}")
 
 
 def _codes(text: str) -> np.ndarray:
@@ -175,6 +191,10 @@ def streams(index: np.ndarray, batch: int) -> tuple[np.ndarray, np.ndarray]:
         raise TypeError(
             "streams: index: expected numbers, got text: encode it, Vocabulary(text).encode(text)"
         )
+    index = np.asanyarray(index)
+    if index.ndim != 1:
+        got = f"shape {index.shape}"
+        raise ValueError(f"streams: index: expected one long sequence of numbers, got {got}")
     length = (len(index) - 1) // batch
     if length < 1:
         raise TextError(

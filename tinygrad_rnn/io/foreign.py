@@ -12,7 +12,8 @@ from ..limits import one_of
 from ..nn import GRU, LSTM, RNN, Bidirectional, Recurrent
 from ..nn.cell import Part
 from ..nn.convert import form_in, form_of, kind_of, rewrite
-from ..nn.module import misfits
+from ..nn.hooks import hooks_of
+from ..nn.module import Module, misfits
 from ..nn.recurrent import MAKING
 from .options import Settings, refuse, said_by
 
@@ -100,6 +101,17 @@ def parts_of(who: str, layer: Any) -> Sequence[Any]:
     if not all(isinstance(part, Part) for part in parts):
         raise TypeError(f"{who}: layer: expected a Recurrent or a cell, got {type(layer).__name__}")
     return parts
+
+
+def copied(who: str, framework: str, layer: Any) -> Any:
+    """A copy to be rewritten, of which nothing is left out."""
+    for module in layer.modules() if isinstance(layer, Module) else ():
+        if hooks_of(module):
+            raise ValueError(
+                f"{who}: {type(module).__name__} has hooks, which {framework} would not run: "
+                "remove them (handle.remove()), or give copy.deepcopy(layer), which has none"
+            )
+    return deepcopy(layer)
 
 
 def cells_of(who: str, framework: str, layer: Any) -> dict[tuple[int, int], Any]:

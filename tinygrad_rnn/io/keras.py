@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -93,7 +92,7 @@ def to_keras(layer: Recurrent | Part) -> list[np.ndarray]:
     >>> [w.shape for w in tg.io.to_keras(tg.nn.LSTM(3, 4, rng=0))]
     [(3, 16), (4, 16), (16,)]
     """
-    cells = foreign.as_in("to_keras", "keras", deepcopy(layer))
+    cells = foreign.as_in("to_keras", "keras", foreign.copied("to_keras", "keras", layer))
     return list(foreign.arrays_of(_places(cells)).values())
 
 

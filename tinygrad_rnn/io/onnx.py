@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
 from typing import Any
 
 import numpy as np
 
 from ..nn.cell import Part
 from ..nn.convert import form_in, rewrite
-from .foreign import BIAS_H, BIAS_X, READ_H, READ_X, Arrays, beside, cells_of, check_alike
+from .foreign import BIAS_H, BIAS_X, READ_H, READ_X, Arrays, beside, cells_of, check_alike, copied
 
 
 def to_onnx(part: Part) -> Arrays:
@@ -28,7 +27,7 @@ def to_onnx(part: Part) -> Arrays:
     >>> {name: array.shape for name, array in node.items()}
     {'W': (1, 16, 3), 'R': (1, 16, 4), 'B': (1, 32)}
     """
-    cells = cells_of("to_onnx", "onnx", deepcopy(part))
+    cells = cells_of("to_onnx", "onnx", copied("to_onnx", "onnx", part))
     check_alike("to_onnx", "onnx", cells)
     stacks = [_stack(cell) for cell in cells.values()]
     likes = {name: array for stack in stacks for name, array in stack.items()}

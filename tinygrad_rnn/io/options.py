@@ -11,6 +11,8 @@ from typing import Any, NamedTuple, TypeAlias
 from ..nn import Bidirectional
 from ..nn.activations import ACTIVATIONS, name_of
 from ..nn.convert import kind_of
+from ..nn.hooks import hooks_of
+from ..nn.module import Module
 
 Settings: TypeAlias = "dict[str, Any]"
 Said: TypeAlias = "Settings | str | Callable[[Any], Settings | None]"
@@ -124,10 +126,14 @@ def _between(x: Any) -> float | None:
     return (rest[0] or None) if not first and len({*rest}) == 1 else None
 
 
+def _hooked(x: Any) -> bool:
+    return isinstance(x, Module) and hooks_of(x) is not None
+
+
 def _changed(x: Any) -> bool:
     """Whether a class of one's own changes what RNN, LSTM or GRU do, and not only its making."""
     kind = kind_of(x)
-    above = type(x).__mro__[: type(x).__mro__.index(kind)] if kind else ()
+    above = type(x).__mro__[_hooked(x) : type(x).__mro__.index(kind)] if kind else ()
     names = {name for one in above for name in vars(one)}
     return any(hasattr(kind, n) for n in names if n == "__call__" or not n.startswith("__"))
 
@@ -181,6 +187,8 @@ OPTIONS = (
            {}, {"reset_after": True}, {"linear_before_reset": 1}),
     Option("`convention=`, `update=`, `forget_bias=`, `dtype=`, `rng=`", lambda x: False,
            {}, {}, {}),
+    Option("hooks (`handle.remove()`, or a `copy.deepcopy`, which has none)", _hooked, NO, NO, NO,
+           "hooks"),
     Option("a subclass of RNN, LSTM or GRU with methods of its own", _changed, NO, NO, NO,
            "methods of one's own"),
 )  # fmt: skip

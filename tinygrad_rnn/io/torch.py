@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from copy import deepcopy
 from reprlib import repr as short
 from typing import Any
 
@@ -90,7 +89,7 @@ def to_torch(layer: Recurrent | Part) -> Arrays:
     >>> sorted(tg.io.to_torch(tg.nn.LSTM(3, 4, rng=0)))
     ['bias_hh_l0', 'bias_ih_l0', 'weight_hh_l0', 'weight_ih_l0']
     """
-    cells = foreign.as_in("to_torch", "torch", deepcopy(layer))
+    cells = foreign.as_in("to_torch", "torch", foreign.copied("to_torch", "torch", layer))
     foreign.check_alike("to_torch", "torch", cells)
     return foreign.arrays_of(_places(cells), turned=True)
 

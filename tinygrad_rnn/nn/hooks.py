@@ -109,17 +109,21 @@ def _check(who: str, old: Any, new: Any) -> None:
             for key in keys:
                 _check(who, old[key], new[key])
             return
+    elif isinstance(old, np.ndarray):  # which the module itself makes a tensor of
+        if isinstance(new, Tensor | np.ndarray) and new.shape == old.shape:
+            return
     elif not isinstance(old, Tensor) or _words(new) == _words(old):
         return
-    raise (ValueError if isinstance(new, Tensor) else TypeError)(
+    raise (ValueError if isinstance(new, Tensor | np.ndarray) else TypeError)(
         f"a hook of {who} returned {_words(new)}, expected {_words(old)} like what it was given, "
         "or None to leave it as it is."
     )
 
 
 def _words(x: Any) -> str:
-    if isinstance(x, Tensor):
-        return f"a tensor of shape {x.shape} and dtype {x.dtype}"
+    if isinstance(x, Tensor | np.ndarray):
+        kind = "a tensor" if isinstance(x, Tensor) else "an array"
+        return f"{kind} of shape {x.shape} and dtype {x.dtype}"
     return type(x).__name__ + (f" of {len(x)}" if isinstance(x, tuple | list | dict) else "")
 
 

@@ -141,6 +141,10 @@ class LanguageModel(Module):
                 with no_grad():
                     logits, state = self(index, state)
                 scores = logits.data[-1, 0].astype(np.float64)
+                if np.isnan(scores).any():
+                    raise ValueError(
+                        "sample: a logit is NaN: the model's weights, or its state, are"
+                    )
                 if temperature:
                     chances = softmax(scores / temperature)
                     p = chances / chances.sum()

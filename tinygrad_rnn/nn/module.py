@@ -79,6 +79,10 @@ class Module:
         refuse_made(cls, given, words)
         if (given or words) and cls.__init__ is object.__init__:
             raise TypeError(f"{cls.__name__}: takes no arguments: write its __init__")
+        if hasattr(cls, "forward") and not any("__call__" in vars(kind) for kind in cls.__mro__):
+            raise TypeError(
+                f"{cls.__name__}: a Module is called by its __call__: that is what to name forward"
+            )
         return super().__new__(cls)
 
     if not TYPE_CHECKING:

@@ -120,6 +120,8 @@ def gates(**tensors: Tensor) -> tuple[Tensor, ...]:
     (5, 2, 4)
     """
     for name, x in tensors.items():
+        if not isinstance(x, Tensor):
+            raise TypeError(f"gates: {name}: expected a tensor, got {type(x).__name__}")
         if x.op is not None and x.name is None:
             x.name = name
     if _here.moment is not None:

@@ -12,6 +12,13 @@ __all__ = [
 ]  # fmt: skip
 
 
+def _check_dtype(who: str, shape: Any, dtype: Any) -> None:
+    if isinstance(dtype, int) and not isinstance(dtype, bool):
+        raise TypeError(
+            f"{who}: dtype: got {dtype}: give the shape as one tuple, ({shape}, {dtype})"
+        )
+
+
 @function()
 def zeros(shape: Any, dtype: Any = float) -> Value:
     """Return a tensor of zeros.
@@ -20,6 +27,7 @@ def zeros(shape: Any, dtype: Any = float) -> Value:
     tensor([[0., 0.],
             [0., 0.]], dtype=float64)
     """
+    _check_dtype("zeros", shape, dtype)
     return full(shape, 0, dtype)
 
 
@@ -30,6 +38,7 @@ def ones(shape: Any, dtype: Any = float) -> Value:
     >>> tg.ones(3, dtype=np.float32)
     tensor([1., 1., 1.], dtype=float32)
     """
+    _check_dtype("ones", shape, dtype)
     return full(shape, 1, dtype)
 
 

@@ -445,9 +445,9 @@ def isfinite(x: Value) -> Value:
     return np.isfinite(x)
 
 
-@pointwise(None, None, sign="∧")
+@pointwise(None, None, sign="∧", method=("__and__",))
 def logical_and(x: Value, y: Value) -> Value:
-    """Return whether both are true; a number is, unless it is 0.
+    """Return whether both are true; a number is, unless it is 0. Of flags also `x & y`.
 
     >>> tg.logical_and(tg.tensor([True, True]), tg.tensor([True, False]))
     tensor([ True, False], dtype=bool)
@@ -455,9 +455,9 @@ def logical_and(x: Value, y: Value) -> Value:
     return np.logical_and(x, y)
 
 
-@pointwise(None, None, sign="∨")
+@pointwise(None, None, sign="∨", method=("__or__",))
 def logical_or(x: Value, y: Value) -> Value:
-    """Return whether one of the two is true, or both; a number is, unless it is 0.
+    """Return whether one of the two is true, or both; a number is, unless it is 0; also `x | y`.
 
     >>> tg.logical_or(tg.tensor([True, False]), tg.tensor([False, False]))
     tensor([ True, False], dtype=bool)
@@ -465,7 +465,7 @@ def logical_or(x: Value, y: Value) -> Value:
     return np.logical_or(x, y)
 
 
-@pointwise(None, None, sign="⊻")
+@pointwise(None, None, sign="⊻", method=("__xor__",))
 def logical_xor(x: Value, y: Value) -> Value:
     """Return whether one of the two is true, and not both; a number is, unless it is 0.
 
@@ -475,9 +475,9 @@ def logical_xor(x: Value, y: Value) -> Value:
     return np.logical_xor(x, y)
 
 
-@pointwise(None, sign="¬")
+@pointwise(None, sign="¬", method=("__invert__",))
 def logical_not(x: Value) -> Value:
-    """Return whether each element is 0 or False.
+    """Return whether each element is 0 or False. Of flags also `~x`.
 
     >>> tg.logical_not(tg.tensor([0.0, 2.0]))
     tensor([ True, False], dtype=bool)

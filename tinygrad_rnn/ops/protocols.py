@@ -2,7 +2,7 @@
 
 from contextlib import suppress
 from functools import cache, partial, reduce
-from inspect import signature
+from inspect import Parameter, signature
 from typing import Any
 
 import numpy as np
@@ -49,9 +49,11 @@ def array_function(x: Tensor, function: Any, types: Any, inputs: Any, options: A
     """`np.sum(tensor, axis=0)`; where NumPy has other positions, its words are taken."""
     if f := table().get(function):
         with suppress(ValueError):  # an old NumPy does not tell the words of all
-            bound = signature(function).bind(*inputs, **options)
-            count = max(1, getattr(f, "arity", 1))
-            if not {"args", "kwargs", "operands"} & bound.arguments.keys():
+            told = signature(function)
+            bound, kinds = told.bind(*inputs, **options), [p.kind for p in told.parameters.values()]
+            alone = sum(kind is Parameter.POSITIONAL_ONLY for kind in kinds)
+            count = max(1, getattr(f, "arity", 1), alone)
+            if not {Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD} & {*kinds}:
                 given = list(bound.arguments.items())
                 inputs, options = [value for _, value in given[:count]], dict(given[count:])
     name = f"{function.__module__}.{function.__name__}".replace("numpy.", "np.", 1)

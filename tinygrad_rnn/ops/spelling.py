@@ -11,6 +11,7 @@ from ..tensor import Outline, Tensor, describe
 from . import protocols, shape
 
 COMPARISONS = {"__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__"}
+FLAGS = {"__and__": "&", "__or__": "|", "__xor__": "^", "__invert__": "~"}
 KNOWN = (Tensor, np.ndarray, np.generic, complex, int, float, list, tuple)
 
 
@@ -21,6 +22,10 @@ def attach(f: Any) -> None:
         inputs = signature(f.body if isinstance(f, Op) else f).parameters
         if name in COMPARISONS:
             _spell(name, f, _compared(f))
+        elif name in FLAGS:
+            _spell(name, f, _of_flags(FLAGS[name], f))
+            if [*inputs] == ["x", "y"]:  # in which order does not matter
+                _spell(f"__r{name[2:]}", f, _of_flags(FLAGS[name], f))
         elif name.startswith("__") and [*inputs] == ["x", "y"]:
             reflected = f"__r{name[2:]}"
             _spell(name, f, _operator(f, reflected))
@@ -41,6 +46,22 @@ def _spell(name: str, f: Any, method: Any) -> None:
 def _compared(f: Any) -> Any:
     """Compare with numbers, arrays, lists, tensors element by element; all else is not equal."""
     return lambda x, y: f(x, y) if isinstance(y, KNOWN) else NotImplemented
+
+
+def _of_flags(sign: str, f: Any) -> Any:
+    """`mask & other`: of numbers NumPy would take the bits, which no op does."""
+
+    def operator(*inputs: Any) -> Any:
+        for x in inputs:
+            dtype = x.dtype if isinstance(x, Tensor) else np.asarray(x).dtype
+            if dtype.kind != "b":
+                raise TypeError(
+                    f"{sign}: expected tensors of True and False, got {dtype}. Whether numbers are "
+                    f"not 0, `x != 0` tells, or {f.__name__} of both; for their bits take x.data."
+                )
+        return f(*inputs)
+
+    return operator
 
 
 def _operator(f: Any, reflected: str) -> Any:
