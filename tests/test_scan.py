@@ -1261,3 +1261,24 @@ def test_what_costs_much_is_not_done_twice():
     forward, backward = source.split("def backward(")
     assert [forward.count(f"= {name}(") for name in ("softplus", "sigmoid", "exp")] == [1, 1, 1]
     assert not re.search(r"= (softplus|sigmoid|exp)\(", backward)
+
+
+@pytest.mark.parametrize(
+    "taken",
+    [
+        lambda u, mask: u[mask], lambda u, mask: u[tg.tensor(mask)], lambda u, mask: u[mask, None],
+        lambda u, mask: u[None][:, mask], lambda u, mask: u[None] [..., mask],
+        lambda u, mask: (u[None] * np.ones((2, 1)))[np.stack([mask, ~mask])],
+    ],
+)  # fmt: skip
+def test_a_mask_from_outside_takes_as_much_in_a_loop(taken):
+    """The shape of what is taken is in the mask's numbers, which are there."""
+    xs, mask = tg.Tensor(numbers(0, 4, 3), True), np.array([True, False, True])
+    step = lambda u, h: tg.tanh(h + u + taken(u, mask).sum())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", tg.ScanWarning)
+        both = [tg.scan(step, np.zeros(3), xs, unroll=u)[0] for u in (False, True)]
+    np.testing.assert_allclose(*[y.data for y in both], rtol=1e-12)
+    np.testing.assert_allclose(*[tg.grad(y.sum(), xs).data for y in both], rtol=1e-12)
+    with pytest.raises(IndexError, match="boolean index did not match"):
+        tg.scan(lambda u, h: h + taken(u, mask[:2]).sum(), np.zeros(3), xs)

@@ -551,3 +551,26 @@ def test_drawing_layers_draw_outside():
     cell.eval()
     xs = normal(0, N, 2, 3)
     agrees(lambda x: cell(x, unroll=True)[0], (0,), xs)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"lengths": [4]}, {"lengths": [0]}, {"lengths": [4], "reverse": True},
+        {"mask": np.array([[1], [1], [0], [1], [0], [1]], bool)},
+        {"lengths": [4], "reset": np.array([[0], [0], [1], [0], [0], [0]], bool)},
+    ],
+)  # fmt: skip
+def test_padding_that_is_the_same_for_all_examples(how):
+    """Per-example gradients of a layer, and the layer in a step of a loop."""
+    layer = nn.LSTM(3, 4, rng=0, dtype=np.float64)
+    X = np.random.default_rng(0).normal(size=(5, 6, 3))
+    f = lambda layer, x: (layer(x[:, None], **how)[0] ** 2).sum()
+    found = vmap(grad(f), in_axes=(None, 0))(layer, X)
+    each = [grad(f)(layer, tg.tensor(x)) for x in X]
+    for path, g in found.items():
+        np.testing.assert_allclose(g.data, np.stack([one[path].data for one in each]), atol=1e-12)
+    for unroll in (False, True):
+        sums = tg.scan(lambda x, s: s + f(layer, x), tg.tensor(0.0), X, unroll=unroll)[0]
+        expected = sum(f(layer, x).item() for x in X)
+        np.testing.assert_allclose(sums[-1].item(), expected, rtol=1e-12)

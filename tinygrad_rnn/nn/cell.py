@@ -15,6 +15,7 @@ import numpy as np
 
 from ..loops import Ends, Known, fold, interval
 from ..op import Op
+from ..ops import sum as sum_
 from ..ops import where
 from ..ops.shape import take
 from ..tensor import Tensor, owned, scope
@@ -525,12 +526,15 @@ def _harmless(
     if not some.any():
         zeros = [Tensor(np.zeros(s.shape, s.dtype)) for s in state]
         return where(way.valid, xs, 0), zeros
-    rows = np.where(some, np.arange(len(some)), some.argmax())
-    first = flags.argmax(0)[rows]
-    at_first = xs.data[turn][first, rows]
-    states = [s.detach()[rows] for s in state]
+    first, every = flags.argmax(0), np.arange(len(some))
+    firsts = np.zeros_like(flags)
+    firsts[first, every] = some
+    at_first = sum_(where(firsts[turn, :, None], xs.detach(), 0), axis=0)
+    states, rows = [s.detach() for s in state], np.where(some, every, some.argmax())
+    if not some.all():
+        at_first, *states = [x[rows] for x in (at_first, *states)]
     if resets is not None:
-        again = np.logical_or.accumulate(resets.data[turn])[first, rows]
+        again = np.logical_or.accumulate(resets.data[turn])[first[rows], rows]
         states = [where(again, b.detach()[rows], s) for b, s in zip(begin, states, strict=True)]
     return where(way.valid, xs, at_first), states
 
