@@ -236,10 +236,13 @@ def entry(op: Op, inputs: Sequence[Tensor], attrs: dict[str, Any]) -> tuple[Any,
 
     The shape rule of an op is its body, run; once for each set of shapes, and of what it reads.
     """
-    shapes = []
+    shapes: list[Any] = []
     for x in inputs:
         a: Any = x._array
         shapes.append(a if a.__class__ in (Outline, tuple) else (a.shape, a.dtype))
+    counted = [*map(is_counted, inputs)] if "index" in attrs else []
+    if True in counted:
+        shapes += [x._array.tobytes() for x, by in zip(inputs, counted, strict=True) if by]
     if op.ours:
         key: Key = (op, *shapes, *attrs.items()) if attrs else (op, *shapes)
     else:
@@ -262,7 +265,8 @@ def surroundings(op: Op) -> Key:
 
 
 def _answer(op: Op, inputs: Sequence[Tensor], attrs: dict[str, Any]) -> Any:
-    blanks = [_blank(x._array) for x in inputs]
+    indexed = "index" in attrs
+    blanks = [x._array if indexed and is_counted(x) else _blank(x._array) for x in inputs]
     try:
         with np.errstate(all="ignore"), kernels.shapes_only():
             out = op.body(*blanks, **attrs)
@@ -271,6 +275,11 @@ def _answer(op: Op, inputs: Sequence[Tensor], attrs: dict[str, Any]) -> Any:
     if out.__class__ is tuple:
         return tuple(_outline_of(part) for part in out)
     return _outline_of(out)
+
+
+def is_counted(x: Tensor) -> bool:
+    """Whether it is a mask with numbers: as an index it takes as many as it has set."""
+    return x._array.__class__ is np.ndarray and x._array.dtype == bool and x._array.ndim > 0
 
 
 def _blank(a: Any) -> Any:

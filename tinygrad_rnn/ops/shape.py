@@ -12,7 +12,7 @@ import numpy as np
 from .. import kernels
 from ..limits import axis_of
 from ..op import function, operand, primitive, variadic
-from ..tensor import Axis, Outline, Tensor, Value, as_array, mode
+from ..tensor import Axis, Outline, Tensor, Value, as_array
 
 __all__ = [
     "broadcast_to", "concat", "embedding", "flip", "reshape", "split", "stack", "sum_to",
@@ -288,8 +288,6 @@ def getitem(x: Value, index: Any) -> Value:
     tensor([3., 1.], dtype=float64)
     """
     plain, arrays = parsed(index)
-    if mode.trace is not None:
-        plain, arrays = _counted(x, plain, arrays)
     return take(x, *arrays, index=plain)
 
 
@@ -308,28 +306,6 @@ def parsed(index: Any) -> tuple[tuple[Any, ...], list[Value]]:
             plain.append(ARRAY)
             arrays.append(_places(i))
     return tuple(plain), arrays
-
-
-def _counted(x: Tensor, plain: Any, arrays: list[Value]) -> tuple[Any, list[Value]]:
-    """An index in a step, which has no numbers: a mask from outside as the places where it is set.
-
-    How many these are says the shape of what is taken.
-    """
-    known: list[Any] = [getattr(a, "_array", a) for a in arrays]
-    masks = [a.__class__ is not Outline and a.dtype == bool and a.ndim > 0 for a in known]
-    if not any(masks):
-        return plain, arrays
-    blanks = [np.zeros(a.shape, a.dtype) if a.__class__ is Outline else a for a in known]
-    np.broadcast_to(False, x.shape)[_index(plain, blanks)]  # NumPy's own refusals
-    into: list[Any] = []
-    found: list[Value] = []
-    left = iter(zip(arrays, known, masks, strict=True))
-    for i in plain:
-        array, numbers, mask = next(left) if isinstance(i, str) else (None, None, False)
-        places: Any = np.nonzero(numbers) if mask else (array,)
-        into += [i] * len(places)
-        found += [] if array is None else places
-    return tuple(into), found
 
 
 def _places(i: Any) -> Value:
