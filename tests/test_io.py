@@ -7,13 +7,13 @@ import json
 import os
 import pickle
 import random
+import re
 import signal
 import stat
 import subprocess
 import sys
 import tracemalloc
 import unicodedata
-from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -141,6 +141,7 @@ def test_J16_the_official_library_reads_ours(tmp_path):
     assert_same(official.load_file(path), ARRAYS)
     with safetensors.safe_open(path, "np") as file:
         facts = file.metadata()
+    assert re.fullmatch('"[0-9a-f]{32}"', facts.pop("tinygrad_rnn_sum"))
     assert {name: json.loads(text) for name, text in facts.items()} == {
         **{"cell": "LSTM", "sizes": [2, 3], "名": "值"},
         "tinygrad_rnn_format": 1,
@@ -521,27 +522,23 @@ def test_J01_every_truncation(tmp_path):
 
 
 def test_J01_byte_flips(tmp_path):
-    """A damaged file is an error or has the same shapes (there is no checksum over the numbers)."""
+    """A damaged file is an error, wherever the damage is."""
     dice = random.Random(20)
     path = tmp_path / "a"
     save(path, ARRAYS, METADATA)
     whole = path.read_bytes()
-    shapes = Counter(array.shape for array in ARRAYS.values())
-    outcomes = Counter()
-    for _ in range(4000):
+    refused = 0
+    for _ in range(2000):
         damaged = bytearray(whole)
         for _ in range(dice.choice([1, 1, 1, 2, 8])):
             place = dice.randrange(dice.choice([8, 8 + 60, len(whole)]))
             damaged[place] = dice.choice([damaged[place] ^ 1 << dice.randrange(8), *b'[]{}",09\\'])
         path.write_bytes(damaged)
-        try:
-            arrays, _ = load(path)
-        except CheckpointError:
-            outcomes["refused"] += 1
-        else:
-            outcomes["read"] += 1
-            assert Counter(array.shape for array in arrays.values()) == shapes
-    assert min(outcomes["refused"], outcomes["read"]) > 100, outcomes
+        if damaged != whole:
+            with pytest.raises(CheckpointError):
+                load(path)
+            refused += 1
+    assert refused > 1500
 
 
 def test_J01_random_bytes(tmp_path):

@@ -19,6 +19,7 @@ from .header import (
     assemble,
     check_header,
     check_names,
+    check_sum,
     metadata_as_text,
 )
 
@@ -181,6 +182,7 @@ def _read(file: BinaryIO) -> tuple[list[Any], dict[str, Any]]:
     blob = file.read(size)
     if len(blob) != size or not blob.startswith(start):
         raise ValueError("it changed while it was read; try again")
+    check_sum(start[8:], memoryview(blob)[8 + length :])
     return deserialize(blob), metadata
 
 

@@ -3,6 +3,7 @@
 The reasons are plain ValueErrors; `load` puts the file's name before them.
 """
 
+import hashlib
 import json
 import math
 import re
@@ -23,6 +24,7 @@ MAX_AXES = 64  # NumPy's own limit
 VERSION = 1
 VERSION_KEY = "tinygrad_rnn_format"
 CONVENTIONS_KEY = "tinygrad_rnn_conventions"
+SUM_KEY = "tinygrad_rnn_sum"  # of all other bytes of the file
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 DTYPES = {
@@ -74,7 +76,7 @@ def metadata_as_text(metadata: Mapping[str, Any], conventions: Any = None) -> di
     Raises ValueError naming the value that JSON cannot carry there and back.
     """
     check_names("metadata", metadata)
-    for name in {VERSION_KEY, CONVENTIONS_KEY} & metadata.keys():
+    for name in {VERSION_KEY, CONVENTIONS_KEY, SUM_KEY} & metadata.keys():
         raise ValueError(f"save(metadata): the name {name!r} is taken; choose another name")
     if conventions:
         metadata = {**metadata, CONVENTIONS_KEY: conventions}
@@ -117,13 +119,33 @@ def assemble(blob: bytes, metadata: Mapping[str, str]) -> bytes:
     (safetensors#584), so the same checkpoint would have other bytes every time.
     """
     begin = 8 + int.from_bytes(blob[:8], "little")
-    entries = {"__metadata__": dict(metadata)} | json.loads(blob[8:begin])
+    texts = dict(metadata)
+    entries = {"__metadata__": texts} | json.loads(blob[8:begin])
+    texts[SUM_KEY] = _sum(entries, memoryview(blob)[begin:])
     header = _as_json(entries).encode("utf-8")
     header += b" " * (-len(header) % 8)
     if len(header) > MAX_HEADER:
         limit = f"expected at most {MAX_HEADER} bytes of names and metadata, got {len(header)}"
         raise ValueError(f"save(arrays, metadata): {limit}; store large things as arrays")
     return b"".join([len(header).to_bytes(8, "little"), header, memoryview(blob)[begin:]])
+
+
+def check_sum(header: bytes, numbers: memoryview) -> None:
+    """Raise ValueError if a file of ours is not what was written; others have no sum."""
+    entries = json.loads(header)
+    texts = entries.get("__metadata__", {})
+    said = texts.pop(SUM_KEY, "")
+    if (said or VERSION_KEY in texts) and said != _sum(entries, numbers):
+        raise ValueError(
+            "it is damaged: its bytes do not have the sum that was written with them (another "
+            f"program that changes such a file has to leave out {SUM_KEY} and {VERSION_KEY})"
+        )
+
+
+def _sum(entries: dict[str, Any], numbers: memoryview) -> str:
+    found = hashlib.blake2b(_as_json(entries).encode("utf-8"), digest_size=16)
+    found.update(numbers)
+    return _as_json(found.hexdigest())
 
 
 def _as_json(value: Any) -> str:
@@ -134,6 +156,7 @@ def _read_metadata(texts: Any) -> dict[str, Any]:
     """Our own values are JSON; those of another writer stay the strings they are."""
     if type(texts) is not dict or not all(type(text) is str for text in texts.values()):
         raise ValueError("its metadata is not a mapping from str to str")
+    texts.pop(SUM_KEY, None)
     if VERSION_KEY not in texts:
         return texts
     version = parse_json(texts.pop(VERSION_KEY))
