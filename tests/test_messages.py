@@ -236,7 +236,7 @@ def test_questions_of_numpy_that_take_their_inputs_by_position_alone():
 
 @pytest.mark.parametrize("make", [tg.zeros, tg.ones])
 def test_a_shape_in_several_words_is_told_to_be_one(make):
-    with pytest.raises(TypeError, match=rf"{make.__name__}: .* one tuple, \(3, 4\)"):
+    with pytest.raises(TypeError, match=r"dtype: got 4: .* one tuple, \(3, 4\)"):
         make(3, 4)
 
 

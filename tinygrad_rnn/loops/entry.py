@@ -79,7 +79,8 @@ def scan(
     """The same as `unroll`, in one compiled loop that is one op in the graph.
 
     `step(*x, *carry)`, the inputs first, returns the new carry, and after it any outputs. It is run
-    once at every call, on tensors without numbers, and must do the same at every t: it may read
+    once at every call (a new one more often, to see whether it always does the same), on tensors
+    without numbers, and must do the same at every t: it may read
     tensors from outside, which get their gradients, but not branch on numbers (`tg.where`), draw
     random ones (give them as xs), or change anything but to log its tensors. `checkpoint` keeps
     only every n-th carry for the backward pass, "sqrt" every √T-th, and recomputes the rest.

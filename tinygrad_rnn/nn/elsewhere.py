@@ -22,6 +22,12 @@ NOTHING = "nothing in its place: there are no devices"
 ROWS = (
     ("", "`torch.tensor([1.0])` is float32",
      "`tg.tensor([1.0])` is float64, as in NumPy; give `dtype=np.float32`"),
+    ("", "`x.repeat(2, 1)` lays copies side by side",
+     "`tg.tile(x, (2, 1))`; `x.repeat(2, 1)` is NumPy's, each row twice"),
+    ("", "`torch.norm(x, 1)` of a matrix adds up all its numbers",
+     "`tg.norm(x.ravel(), 1)`; `tg.norm(x, 1)` is NumPy's, the largest sum of a column"),
+    ("", "`cross_entropy(logits, p)` of chances p",
+     "`-(p * tg.log_softmax(logits)).sum(-1).mean()`"),
     ("x.", "view view_as", "`x.reshape(...)`"),
     ("x.", "flatten", "`x.ravel()`"),
     ("x.", "permute", "`x.transpose(1, 0, 2)`; of two axes `tg.swapaxes(x, 0, 1)`"),

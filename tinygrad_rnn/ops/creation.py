@@ -12,13 +12,6 @@ __all__ = [
 ]  # fmt: skip
 
 
-def _check_dtype(who: str, shape: Any, dtype: Any) -> None:
-    if isinstance(dtype, int) and not isinstance(dtype, bool):
-        raise TypeError(
-            f"{who}: dtype: got {dtype}: give the shape as one tuple, ({shape}, {dtype})"
-        )
-
-
 @function()
 def zeros(shape: Any, dtype: Any = float) -> Value:
     """Return a tensor of zeros.
@@ -27,7 +20,6 @@ def zeros(shape: Any, dtype: Any = float) -> Value:
     tensor([[0., 0.],
             [0., 0.]], dtype=float64)
     """
-    _check_dtype("zeros", shape, dtype)
     return full(shape, 0, dtype)
 
 
@@ -38,7 +30,6 @@ def ones(shape: Any, dtype: Any = float) -> Value:
     >>> tg.ones(3, dtype=np.float32)
     tensor([1., 1., 1.], dtype=float32)
     """
-    _check_dtype("ones", shape, dtype)
     return full(shape, 1, dtype)
 
 
@@ -49,6 +40,8 @@ def full(shape: Any, fill_value: Any, dtype: Any = None) -> Value:
     >>> tg.full((2,), 0.5)
     tensor([0.5, 0.5], dtype=float64)
     """
+    if isinstance(dtype, int):
+        raise TypeError(f"dtype: got {dtype}: give the shape as one tuple, ({shape}, {dtype})")
     return owned(as_array(np.full(shape, fill_value, dtype)))
 
 

@@ -145,7 +145,8 @@ def _classified(
     scores, target = as_tensor(who, word, scores), as_tensor(who, "target", target)
     check_reduction(who, reduction)
     if not scores.ndim or target.shape != scores.shape[:-1]:
-        one_hot = " One-hot? Use target.data.argmax(-1)." if target.shape == scores.shape else ""
+        hint = " One-hot? Use target.data.argmax(-1); of chances p, -(p * log_softmax(x)).sum(-1)."
+        one_hot = hint * (target.shape == scores.shape)
         raise ValueError(
             f"{who}: target: expected shape {scores.shape[:-1]} for logits of shape "
             f"{scores.shape} (class last), got {target.shape}."
