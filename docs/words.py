@@ -26,7 +26,8 @@ from tinygrad_rnn.course.words import paragraphs, passages
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "tinygrad_rnn"
 CATALOGUES = PACKAGE / "locale" / "zh" / "LC_MESSAGES"
-SPEAKING = ("cli/*", "conform/*", "course/*", "likeness")  # all sentences there are read by people
+# Where all sentences are read by people.
+SPEAKING = ("cli/*", "conform/*", "course/*", "data/text", "io/atomic", "likeness")
 
 
 OF_OTHERS = {  # what Python and NumPy say in refusals, and how things in a row are said

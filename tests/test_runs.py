@@ -19,7 +19,7 @@ from tinygrad_rnn.cli import limits, lock, train
 from tinygrad_rnn.cli.lock import locked
 from tinygrad_rnn.cli.main import main
 from tinygrad_rnn.cli.run import BEST, CHECKPOINT, Corpus, Run, Settings
-from tinygrad_rnn.cli.voice import Voice, voices
+from tinygrad_rnn.cli.voice import Voice, harmless, voices
 from tinygrad_rnn.view.residuals import kept
 
 TEXT = "the quick brown fox jumps over the lazy dog\n" * 20
@@ -488,6 +488,11 @@ def test_a_closed_pipe_has_nothing_left_to_say_at_the_end():
     assert voice.isatty()
     voice.heard = False
     assert not voice.isatty()
+
+
+def test_words_of_others_do_not_steer_a_terminal():
+    assert harmless("a\x1b[31m\x07\u202e\tb\n\r") == "a\ufffd[31m\ufffd\ufffd\tb\n\ufffd"
+    assert harmless("明月 é 👩\u200d🚀") == "明月 é 👩\u200d🚀"
 
 
 def test_both_streams_are_put_back():

@@ -8,6 +8,7 @@ import sys
 from .. import data
 from .limits import check, option
 from .run import BEST, Run
+from .voice import harmless
 
 
 def sample(options: argparse.Namespace) -> int:
@@ -28,6 +29,7 @@ def sample(options: argparse.Namespace) -> int:
     for symbol in symbols:
         if not getattr(sys.stdout, "heard", True):  # `| head` has seen enough
             break
-        print(run.characters[symbol], end="", flush=True)
+        letter = run.characters[symbol]
+        print(harmless(letter) if sys.stdout.isatty() else letter, end="", flush=True)
     print()
     return 0

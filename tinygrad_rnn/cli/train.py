@@ -28,6 +28,7 @@ from .limits import check, check_memory, option
 from .lock import locked
 from .main import STOPPED
 from .run import BEST, CHECKPOINT, CURVE, GRAPH, Corpus, Run, Settings, fresh_folder
+from .voice import harmless
 
 Say: TypeAlias = Callable[[str], None]
 
@@ -288,7 +289,7 @@ def _report(run: Run, corpus: Corpus) -> str:
     known = set(PROMPT) <= set(run.characters)
     prompt = vocabulary.encode(PROMPT) if known else corpus.held_out[:20]
     symbols = run.model.eval().sample(prompt, 240, temperature=0.7, rng=rng)
-    text = vocabulary.decode([*prompt, *symbols])
+    text = harmless(vocabulary.decode([*prompt, *symbols]))
     quoted = "\n".join(f"    {line}".rstrip() for line in text.splitlines())
     return (
         f"epoch {run.epoch}/{run.settings.epochs}: {run.judged[-1][1]:.3f} bits per character "

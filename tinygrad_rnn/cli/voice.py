@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
 from ..language import said
+
+# Controls but a tab and a newline, and marks that turn the direction of what follows.
+_STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def harmless(text: str) -> str:
+    """A text of others' for a terminal: what would steer it shows as \ufffd."""
+    return _STEERING.sub("\ufffd", text)
 
 
 class Voice:
