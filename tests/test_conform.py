@@ -268,8 +268,25 @@ def written(tmp_path, text):
 def test_a_file_without_an_adapter_is_refused(text, words, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.setattr(sys, "modules", {**sys.modules})
-    with pytest.raises(ValueError, match=re.escape(words)):
-        Engine(load(written(tmp_path, text), "engine"))
+    monkeypatch.chdir(tmp_path)
+    for path in (written(tmp_path, text), "mine.py"):
+        with pytest.raises(ValueError, match=re.escape(words)):
+            Engine(load(path, "engine"))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--limit", "nan"], "--limit: expected a positive number, got nan"),
+        (["--limit", "0"], "--limit: expected a positive number, got 0.0"),
+        (["--badge", "a.png"], "--badge: expected the name of an .svg file, got 'a.png'"),
+        (["--json", "nowhere/a.json"], "there is no folder for nowhere/a.json: make it first"),
+    ],
+)
+def test_what_cannot_be_written_is_said_before_the_grading(options, words, tmp_path, capsys):
+    assert main(["conform", written(tmp_path, SMALL.format(what="pass")), *options]) == 2
+    out, err = capsys.readouterr()
+    assert not out and words in err
 
 
 @pytest.mark.parametrize(

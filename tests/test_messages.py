@@ -240,6 +240,11 @@ def test_a_shape_in_several_words_is_told_to_be_one(make):
         make(3, 4)
 
 
+def test_a_slice_of_parts_is_refused():
+    with pytest.raises(TypeError, match="expected whole numbers in a slice, got slice"):
+        tg.ones(3)[0.5:2]
+
+
 def test_a_vocabulary_takes_texts_and_numbers_that_it_has():
     vocabulary = tg.data.Vocabulary("cab")
     assert repr(vocabulary) == "Vocabulary('abc')" and vocabulary.decode(iter([2, 0])) == "ca"

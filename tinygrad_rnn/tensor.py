@@ -577,7 +577,8 @@ def history(outputs: Iterable[Tensor], until: Collection[Tensor] = ()) -> list[T
                 f"the history of {describe(y)} was freed: backward() or tg.grad() went through "
                 "it before. Give retain_graph=True the first time; or, if this is a state "
                 "carried from one sequence to the next, carry x.detach() (of a tuple, "
-                "tg.detach(state))."
+                "tg.detach(state)); a weight is computed in every pass, or made a leaf: "
+                "tg.tensor(array, requires_grad=True)."
             )
         for x in y.inputs:
             if x not in known:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..conform import Report
 from ..conform.apart import graded
+from .limits import check, option
 
 
 def conform(options: argparse.Namespace) -> int:
@@ -14,6 +15,12 @@ def conform(options: argparse.Namespace) -> int:
 
     Returns 0 if all that the engine offers passed, else 1.
     """
+    check({"limit": options.limit}, option)
+    if options.badge and not options.badge.endswith(".svg"):
+        raise ValueError(f"--badge: expected the name of an .svg file, got {options.badge!r}")
+    for file in filter(None, (options.json, options.badge)):
+        if not Path(file).resolve().parent.is_dir():  # before the grading, which takes a while
+            raise ValueError(f"there is no folder for {file}: make it first")
     path, name = options.adapter, ""
     if not Path(path).exists():
         path, _, name = options.adapter.rpartition(":")

@@ -74,6 +74,7 @@ RULES: dict[str, Rule] = {
     "dropout": _number("a number from 0 to 1", lambda x: 0 <= x <= 1),
     "lr": _number("a positive number", lambda x: 0 < x < math.inf),
     "temperature": _number("0 or more", lambda x: x >= 0),
+    "limit": _number("a positive number", lambda x: 0 < x < math.inf),
 }
 
 

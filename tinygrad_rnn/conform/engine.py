@@ -140,7 +140,8 @@ def load(path: str, name: str = "") -> Any:
     try:
         spec.loader.exec_module(found)
     except (Exception, SystemExit) as error:
-        lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == path]
+        ours, frames = Path(path).resolve(), traceback.extract_tb(error.__traceback__)
+        lines = [f.lineno for f in frames if Path(f.filename).resolve() == ours]
         line = error.lineno if isinstance(error, SyntaxError) else (lines or [0])[-1]
         raise ValueError(f"conform: {path}: line {line}: {told(error)}") from error
     for part in filter(None, name.split(".")):

@@ -299,7 +299,10 @@ def parsed(index: Any) -> tuple[tuple[Any, ...], list[Value]]:
         whole = isinstance(i, WHOLE) and type(i) is not bool
         if isinstance(i, slice):
             ends = (i.start, i.stop, i.step)
-            plain.append(slice(*[None if k is None else operator.index(k) for k in ends]))
+            try:
+                plain.append(slice(*[None if k is None else operator.index(k) for k in ends]))
+            except TypeError:
+                raise TypeError(f"an index: expected whole numbers in a slice, got {i}") from None
         elif whole or i is None or i is Ellipsis:
             plain.append(i)
         else:
