@@ -108,6 +108,17 @@ def test_every_op_of_whole_numbers_is_the_same_in_a_loop(dtype):
         assert a.dtype == b.dtype
 
 
+@pytest.mark.parametrize("dtype", [np.int8, np.int64, np.float32, np.float64])
+def test_a_quotient_by_minus_one_is_wrapped_as_numpys(dtype):
+    low = np.iinfo(dtype).min if np.dtype(dtype).kind == "i" else -np.inf
+    x, y = np.array([low, low, -5, 5, 0, 7], dtype), np.array([-1, 1, -1, -1, -1, -2], dtype)
+    step = lambda y, x: (x, x // y, x % y)
+    ours, theirs = (tg.scan(step, [x], [y[None]], unroll=unroll) for unroll in (False, True))
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(a.data, b.data)
+        np.testing.assert_array_equal(np.signbit(a.data), np.signbit(b.data))
+
+
 def allowed(op, arrays):
     with np.errstate(all="ignore"):
         try:

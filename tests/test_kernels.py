@@ -4,8 +4,10 @@ import math
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -640,6 +642,54 @@ def test_who_waits_for_the_compiler_lets_others_work():
     before = time.thread_time()
     assert waiting.apart(lambda: time.sleep(0.4) or 7) == 7
     assert time.thread_time() - before < 0.2
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no alarms there")
+def test_what_is_being_compiled_is_waited_for_and_not_begun_again():
+    """Ctrl-C ends the wait alone."""
+    begun, go = [], threading.Event()
+
+    def work():
+        begun.append(1)
+        go.wait(20)
+        return 7
+
+    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        waiting.apart(work, alike="a text")
+    threading.Timer(0.3, go.set).start()
+    assert waiting.apart(work, alike="a text") == 7 and begun == [1]
+    assert waiting.apart(work, alike="a text") == 7 and begun == [1, 1]
+
+
+FORKED = """
+import os, threading, time
+from tinygrad_rnn import caches
+from tinygrad_rnn.kernels import generated, panels
+locks, there = (generated._lock, panels.lock, caches.lock), threading.Event()
+
+def hold():
+    for lock in locks:
+        lock.acquire()
+    there.set()
+    time.sleep(0.5)
+    for lock in locks:
+        lock.release()
+
+threading.Thread(target=hold).start()
+there.wait()
+child = os.fork()
+if child == 0:
+    os._exit(sum(not lock.acquire(timeout=2) for lock in locks))
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@compiled
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks there")
+def test_a_fork_while_another_thread_compiles_leaves_no_lock_behind():
+    assert run(FORKED) == ["0"]
 
 
 IN_A_STEP = """

@@ -1263,6 +1263,20 @@ def test_what_costs_much_is_not_done_twice():
     assert not re.search(r"= (softplus|sigmoid|exp)\(", backward)
 
 
+@pytest.mark.parametrize("length", [2**60, 2**63 - 1, 10**30])
+@pytest.mark.compiled
+def test_more_steps_than_any_memory_holds_are_refused(length):
+    with pytest.raises(MemoryError, match="steps are too many for any memory"):
+        tg.scan(lambda h: h * 2, np.zeros(2), None, length=length)
+
+
+def test_two_threads_agree_on_what_they_remember():
+    """Who comes second takes what the first has left: a trace goes by which object that is."""
+    cache = caches.Cache(2)
+    assert [cache.agree("a", x) for x in (1, 2)] == [1, 1] and cache.agree("b", None) is None
+    assert cache.agree("c", 3) == 3 and [*cache] == ["b", "c"]
+
+
 @pytest.mark.parametrize(
     "taken",
     [

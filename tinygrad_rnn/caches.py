@@ -11,16 +11,19 @@ Answer = TypeVar("Answer")
 _forget: list[Callable[[], None]] = []  # how the answers of functions are forgotten
 
 
+lock = threading.RLock()  # of all caches: what they do takes no time
+
+
 class Cache(dict[Any, Any]):
     """A dictionary of at most so many things: what was not used for longest goes first."""
 
     def __init__(self, most: int):
         super().__init__()
-        self.most, self.lock = most, threading.RLock()
+        self.most = most
 
     def recent(self, key: Any) -> Any:
         """What is known, or None; it will be the last to go."""
-        with self.lock:
+        with lock:
             value = self.pop(key, None)
             if value is not None:
                 self[key] = value
@@ -28,11 +31,17 @@ class Cache(dict[Any, Any]):
 
     def keep(self, key: Any, value: Answer) -> Answer:
         """Remember one more thing, and return it."""
-        with self.lock:
+        with lock:
             self[key] = value
             while len(self) > self.most:
                 del self[next(iter(self))]
         return value
+
+    def agree(self, key: Any, value: Answer) -> Answer:
+        """Remember it, unless another thread was sooner; return what is remembered."""
+        with lock:
+            known: Answer = self.get(key, value)
+            return known if key in self else self.keep(key, value)
 
 
 def remembered(most: int) -> Callable[[Callable[..., Answer]], Callable[..., Answer]]:

@@ -13,7 +13,7 @@ from .. import caches
 from . import numbers, panels, text
 from .spare import Array
 from .spare import spare as lend
-from .waiting import apart
+from .waiting import apart, over_a_fork
 from .written import KINDS
 
 
@@ -22,6 +22,7 @@ class Uncompilable(Exception):
 
 
 _lock = threading.Lock()
+over_a_fork(_lock, panels.lock, caches.lock)
 
 
 def function(source: str, counts: int, arguments: Any, called: Any) -> Any:

@@ -279,7 +279,7 @@ OUTER: dict[str, Any] = {
 }  # fmt: skip
 
 _loaded: dict[Any, Any] = {}  # kept: code that is freed is gone
-_lock = threading.Lock()
+lock = threading.Lock()
 
 
 def load(dtype: Any, name: str = "panels", inner: Any = INNER, outer: Any = OUTER) -> Any:
@@ -292,7 +292,7 @@ def load(dtype: Any, name: str = "panels", inner: Any = INNER, outer: Any = OUTE
             write(module, symbol(word, real), real, body, word in outer)
         return module
 
-    with _lock:
+    with lock:
         if (name, dtype) not in _loaded:
             made = _loaded[name, dtype] = target.compiled(symbol(name, real), written)
             for word in outer:

@@ -60,7 +60,7 @@ def module(name: str) -> Any:
 
 def object_code(written: Any) -> bytes:
     """A module's machine code."""
-    return apart(_object_code, str(written))
+    return apart(_object_code, text := str(written), alike=text)
 
 
 def _object_code(text: str) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -10,37 +11,68 @@ from contextvars import copy_context
 from typing import Any, TypeVar
 
 PATIENCE = 2.0  # seconds
+LONG = 60.0  # the same, after which a fork waits no more
 
 Answer = TypeVar("Answer")
 
 
-def apart(work: Callable[..., Answer], *given: Any) -> Answer:
+_running: dict[Any, tuple[threading.Event, dict[str, Any]]] = {}  # by what is worked on
+
+
+def apart(work: Callable[..., Answer], *given: Any, alike: Any = None) -> Answer:
     """What `work(*given)` returns or raises; Ctrl-C ends the wait for it at once.
 
     LLVM does not hear Ctrl-C for seconds, and loses one that comes while it calls Python. So it
     works on another thread, which ends what it has begun, also if nobody waits for it any more.
+    Who asks for the same meanwhile, as `alike` says, waits for that.
     """
     found: dict[str, Any] = {}
+    over = threading.Event()  # a thread whose join a signal ends may call itself stopped
 
     def done() -> None:
         try:
+            if alike is not None:
+                _running[alike] = over, found
             found["answer"] = work(*given)
         except BaseException as raised:
             found["raised"] = raised
+        finally:
+            _running.pop(alike, None)
+            over.set()
 
     thread = threading.Thread(target=copy_context().run, args=(done,))
     try:
         if threading.current_thread() is threading.main_thread():
-            thread.start()
-            while thread.is_alive():
-                thread.join(0.1)  # a signal just before it would be heard after it
-    except RuntimeError:  # an interpreter that is leaving begins no thread
+            if alike in _running:
+                over, found = _running[alike]
+            else:
+                thread.start()
+            while not over.wait(0.1):  # a signal just before it would be heard after it
+                pass
+    except (RuntimeError, KeyError):  # an interpreter that is leaving begins no thread
         pass
     if not found:
         done()
     if "raised" in found:
         raise found.pop("raised")
     return found["answer"]  # type: ignore[no-any-return]
+
+
+def over_a_fork(*locks: Any) -> None:
+    """Let a fork wait until nobody holds these, nor compiles: no thread of a child would let go."""
+    held: list[Any] = []
+
+    def before() -> None:
+        for over, _ in [*_running.values()]:
+            over.wait(LONG)
+        held[:] = [lock for lock in locks if lock.acquire(timeout=LONG)]
+
+    def after() -> None:
+        while held:
+            held.pop().release()
+
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(before=before, after_in_parent=after, after_in_child=after)
 
 
 @contextmanager

@@ -140,7 +140,7 @@ def _inside(
     around, made = mode.trace, _traced(step, inputs, state, names, roots)
     read, key = (*inputs, *state, *made.captured), ("inside", made.key())
     # The same object for all that do the same.
-    program = caches.programs.recent(key) or caches.programs.keep(key, program_inside(made))
+    program = caches.programs.recent(key) or caches.programs.agree(key, program_inside(made))
     if program.__class__ is not Program or all([x._array.__class__ is not Outline for x in read]):
         return None
     inner = Inner(program, steps, reverse, tuple(names))

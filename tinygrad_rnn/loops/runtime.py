@@ -96,7 +96,10 @@ class Run:
                 steps = (self.length if k in whole else span) + (k < len(self.carry))
                 rooms.append(spare.maker((steps, *y._array.shape), y._array.dtype))
             known.keep((self.length, span, whole), rooms)
-        return [make() for make in rooms]
+        try:
+            return [make() for make in rooms]
+        except (ValueError, OverflowError) as error:  # NumPy's, of sizes beyond any address
+            raise MemoryError(f"scan: {self.length:,} steps are too many for any memory") from error
 
     def stretch(
         self, work: Work, low: int, high: int, made: Sequence[Array], carry: Sequence[Array]

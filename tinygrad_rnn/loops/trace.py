@@ -227,7 +227,7 @@ def outline(shape: tuple[int, ...], dtype: np.dtype) -> Outline:
     """The outline of that shape and dtype: always the same one, so that it can be in a key."""
     known: Outline | None = caches.outlines.get((shape, dtype))
     if known is None:
-        known = caches.outlines.keep((shape, dtype), Outline(shape, dtype))
+        known = caches.outlines.agree((shape, dtype), Outline(shape, dtype))
     return known
 
 
@@ -252,7 +252,7 @@ def entry(op: Op, inputs: Sequence[Tensor], attrs: dict[str, Any]) -> tuple[Any,
     except TypeError:  # an index with slices in it has no hash
         key = (key[0], *shapes, "attrs", frozen(attrs))
         found = caches.answers.get(key)
-    return found or caches.answers.keep(key, (_answer(op, inputs, attrs), (op.name, object())))
+    return found or caches.answers.agree(key, (_answer(op, inputs, attrs), (op.name, object())))
 
 
 def surroundings(op: Op) -> Key:

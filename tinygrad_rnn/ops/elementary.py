@@ -171,7 +171,12 @@ def round(x: Value, decimals: int = 0) -> Value:
     return astype(rint(x * power) / power if decimals > 0 else rint(x / power) * power, x.dtype)
 
 
-@pointwise(None, None, sign="//", method=("__floordiv__",), quiet=True)
+def _quotient(x: Value, y: Value) -> Value:
+    """The quotient by -1 is what has no room among whole numbers: it is -x, wrapped as NumPy's."""
+    return -x if y == -1 and x == x // 1 else x // y
+
+
+@pointwise(None, None, sign="//", number=_quotient, method=("__floordiv__",), quiet=True)
 def floor_divide(x: Value, y: Value) -> Value:
     """Return the largest whole number that is not above x / y, `x // y`; no gradient passes.
 
