@@ -240,6 +240,16 @@ def test_a_shape_in_several_words_is_told_to_be_one(make):
         make(3, 4)
 
 
+def test_an_op_of_ones_own_that_fails_is_named():
+    @tg.pointwise(lambda g, y, x: g)
+    def looked_up(x):
+        return {}["word"]
+
+    with pytest.raises(KeyError) as caught:
+        looked_up(tg.ones(3))
+    assert "in the op looked_up" in caught.value.__notes__
+
+
 def test_a_slice_of_parts_is_refused():
     with pytest.raises(TypeError, match="expected whole numbers in a slice, got slice"):
         tg.ones(3)[0.5:2]

@@ -112,6 +112,9 @@ class Op:
             out = self.body(*arrays, **attrs) if self.trusted else self._guarded(arrays, attrs)
         except (ValueError, TypeError, IndexError, AttributeError) as error:
             raise self._refusal(error, inputs, attrs) from error
+        except Exception as error:
+            error.add_note(f"in the op {self.name}")
+            raise
         if type(out) is tuple:
             return self.several(tuple([np.asarray(part) for part in out]), inputs, attrs)
         return self._remember(out, inputs, attrs)
