@@ -24,7 +24,7 @@ import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import data, nn, optim
-from tinygrad_rnn.tensor import history, mode, owned, recording, replace
+from tinygrad_rnn.tensor import _Switch, history, mode, owned, recording, replace
 
 T, B, I, H = 5, 3, 2, 4
 
@@ -3092,3 +3092,38 @@ def test_G08_P74_a_learning_rate_of_zero_changes_no_bit(make, gradient):
         x.grad = np.full(4, gradient)
         optimizer.step()
     same(x.data, before)
+
+
+def test_K01_what_a_block_did_not_put_back_is_put_back_by_those_around():
+    """Ctrl-C may come just when a block ends, before it has done anything."""
+    usual = {name: value for name, value in vars(mode).items() if name != "before"}
+    inner, outer = _Switch(trace="a trace", recording=False), tg.scope("outer")
+    outer.__enter__()
+    inner.__enter__()
+    tg.scope("inner").__enter__()
+    assert mode.scope == "outer/inner" and not mode.recording
+    outer.__exit__()
+    assert {name: vars(mode)[name] for name in usual} == usual and not mode.before
+    inner.__exit__()  # of a block that is not open
+    assert {name: vars(mode)[name] for name in usual} == usual and not mode.before
+    with inner, inner, tg.no_grad():
+        pass
+    assert {name: vars(mode)[name] for name in usual} == usual and not mode.before
+
+
+def test_K01_a_trace_that_ctrl_c_ends_is_over(monkeypatch):
+    leave = _Switch.__exit__
+
+    def late(block, *error):
+        if "trace" in block.switches:
+            raise KeyboardInterrupt
+        leave(block, *error)
+
+    step, before = lambda h: tg.tanh(h), list(mode.before)
+    with monkeypatch.context() as patch:
+        patch.setattr(_Switch, "__exit__", late)
+        with pytest.raises(KeyboardInterrupt):
+            tg.scan(step, np.ones(2), None, length=2)
+    assert mode.trace is None and mode.scope == ""
+    del mode.before[len(before) :]
+    assert tg.scan(step, np.ones(2), None, length=2)[0].shape == (2, 2)

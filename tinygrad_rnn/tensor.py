@@ -40,24 +40,52 @@ class Mode(threading.local):
     def __init__(self) -> None:
         self.recording, self.anomaly, self.scope, self.within = True, False, "", False
         self.trace: Any = None  # the list that is being made of a step's ops, see loops/trace.py
-        self.before: list[Any] = []  # what the blocks that are open will put back, last first
+        self.before: list[Any] = []  # the blocks that are open, and what each will put back
 
 
 mode = Mode()
 
 
-class _Switch(ContextDecorator):
-    """Set a switch of this thread for a while; nests, and is put back on an exception too."""
+class _Block:
+    """A block in which something is on in this thread; it is put back on an exception too.
+
+    At its end all is as it was at its beginning, whatever the blocks within have put back: Ctrl-C
+    may come just when one of them ends.
+    """
+
+    __slots__ = ()
+
+    def changed(self) -> dict[str, Any]:
+        """What is on in it."""
+        raise NotImplementedError
+
+    def __enter__(self) -> None:
+        here = mode.__dict__
+        try:
+            here["before"].append((self, here.copy()))
+            here.update(self.changed())
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        here = mode.__dict__
+        before = here["before"]
+        if any([block is self for block, _ in before]):
+            block = None
+            while block is not self:
+                block, state = before.pop()
+                here.update(state)
+
+
+class _Switch(_Block, ContextDecorator):
+    """Set a switch of this thread for a while; nests."""
 
     def __init__(self, **switches: Any):
         self.switches = switches
 
-    def __enter__(self) -> None:
-        mode.before.append({name: getattr(mode, name) for name in self.switches})
-        mode.__dict__.update(self.switches)
-
-    def __exit__(self, *_: object) -> None:
-        mode.__dict__.update(mode.before.pop())
+    def changed(self) -> dict[str, Any]:
+        return self.switches
 
     def __call__(self, function: Any) -> Any:
         for kind in ("generator", "coroutine", "asyncgen"):
@@ -102,7 +130,7 @@ def detect_anomaly() -> _Switch:
     return _Switch(anomaly=True)
 
 
-class scope:
+class scope(_Block):
     """Name the part of the model that ops in this block belong to; scopes nest with a slash.
 
     The core carries the string and does not understand it. Pictures do: `t=3` is a time step.
@@ -118,13 +146,9 @@ class scope:
     def __init__(self, name: str):
         self.name = name
 
-    def __enter__(self) -> None:
+    def changed(self) -> dict[str, Any]:
         before = mode.scope
-        mode.before.append(before)
-        mode.scope = f"{before}/{self.name}" if before else self.name
-
-    def __exit__(self, *_: object) -> None:
-        mode.scope = mode.before.pop()
+        return {"scope": f"{before}/{self.name}" if before else self.name}
 
 
 # -- the noun ---------------------------------------------------------------------------------

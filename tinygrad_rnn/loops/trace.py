@@ -463,8 +463,12 @@ def trace(
         for leaf in made.leaves[len(xs) :]:
             leaf.tracked = leaf._array.dtype.kind == "f"
     reach, before = Reach(*roots) if roots else None, unnamed()
-    with made.on():
-        new = step(*made.leaves)
+    around = {**mode.__dict__}
+    try:
+        with made.on():
+            new = step(*made.leaves)
+    finally:
+        mode.__dict__.update(around)  # Ctrl-C may come just when the block ends
     drawn = "draws numbers without an rng" if unnamed() != before else None
     if changed := drawn or (reach and reach.changed()):
         raise impure(changed)

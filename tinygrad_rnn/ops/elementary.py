@@ -171,9 +171,8 @@ def round(x: Value, decimals: int = 0) -> Value:
     return astype(rint(x * power) / power if decimals > 0 else rint(x / power) * power, x.dtype)
 
 
-def _quotient(x: Value, y: Value) -> Value:
-    """The quotient by -1 is what has no room among whole numbers: it is -x, wrapped as NumPy's."""
-    return -x if y == -1 and x == x // 1 else x // y
+# The least whole number by -1 has no room among whole numbers: it is -x, wrapped as NumPy's.
+_quotient = lambda x, y: -x if y == -1 and x == x // 1 else x // y
 
 
 @pointwise(None, None, sign="//", number=_quotient, method=("__floordiv__",), quiet=True)

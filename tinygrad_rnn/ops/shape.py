@@ -299,10 +299,9 @@ def parsed(index: Any) -> tuple[tuple[Any, ...], list[Value]]:
         whole = isinstance(i, WHOLE) and type(i) is not bool
         if isinstance(i, slice):
             ends = (i.start, i.stop, i.step)
-            try:
-                plain.append(slice(*[None if k is None else operator.index(k) for k in ends]))
-            except TypeError:
-                raise TypeError(f"an index: expected whole numbers in a slice, got {i}") from None
+            if not all(k is None or hasattr(k, "__index__") for k in ends):
+                raise TypeError(f"an index: expected whole numbers in a slice, got {i}")
+            plain.append(slice(*[None if k is None else operator.index(k) for k in ends]))
         elif whole or i is None or i is Ellipsis:
             plain.append(i)
         else:
