@@ -40,8 +40,7 @@ class Cache(dict[Any, Any]):
     def agree(self, key: Any, value: Answer) -> Answer:
         """Remember it, unless another thread was sooner; return what is remembered."""
         with lock:
-            known: Answer = self.get(key, value)
-            return known if key in self else self.keep(key, value)
+            return self[key] if key in self else self.keep(key, value)
 
 
 def remembered(most: int) -> Callable[[Callable[..., Answer]], Callable[..., Answer]]:

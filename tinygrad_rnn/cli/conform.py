@@ -18,8 +18,8 @@ def conform(options: argparse.Namespace) -> int:
     check({"limit": options.limit}, option)
     if options.badge and not options.badge.endswith(".svg"):
         raise ValueError(f"--badge: expected the name of an .svg file, got {options.badge!r}")
-    for file in filter(None, (options.json, options.badge)):
-        if not Path(file).resolve().parent.is_dir():  # before the grading, which takes a while
+    for file in (options.json, options.badge):  # before the grading, which takes a while
+        if file and not Path(file).resolve().parent.is_dir():
             raise ValueError(f"there is no folder for {file}: make it first")
     path, name = options.adapter, ""
     if not Path(path).exists():

@@ -41,7 +41,7 @@ def apart(work: Callable[..., Answer], *given: Any, alike: Any = None) -> Answer
             over.set()
 
     thread = threading.Thread(target=copy_context().run, args=(done,))
-    try:
+    with suppress(RuntimeError, KeyError):  # an interpreter that is leaving begins no thread
         if threading.current_thread() is threading.main_thread():
             if alike in _running:
                 over, found = _running[alike]
@@ -49,8 +49,6 @@ def apart(work: Callable[..., Answer], *given: Any, alike: Any = None) -> Answer
                 thread.start()
             while not over.wait(0.1):  # a signal just before it would be heard after it
                 pass
-    except (RuntimeError, KeyError):  # an interpreter that is leaving begins no thread
-        pass
     if not found:
         done()
     if "raised" in found:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -11,7 +10,7 @@ from .. import caches
 from ..kernels import compiles
 from ..op import pick
 from ..ops.shape import check_index
-from ..tensor import Outline, Tensor, _births, history, mode, recording, scope
+from ..tensor import Outline, Tensor, _births, _Switch, history, mode, recording
 from .again import Again, Past
 from .entry import NONE, Ends, Known, Steps, last_of, warn
 from .inside import Inner, program_inside, within
@@ -92,18 +91,22 @@ def resumed(
     if found is None or mode.trace or not compiles():
         return None
     program, places, made = found
-    slots = [x.tensor for x in known.changing]
-    with recording(True):
-        for op, given, attrs, where, name in made:
-            with scope(where) if where else nullcontext():
-                y = op(*[x if x.__class__ is Tensor else slots[x] for x in given], **attrs)
-            y.name = name or y.name
-            slots.append(y)
-    captured = [x if x.__class__ is Tensor else slots[x] for x in places]
+    captured = _found(known, places, made)
     if not program.step.reads(captured):
         return None
     told = Told(names, mode.scope, next(_births))
     return _run(program, captured, state, inputs, steps, reverse, every, ends, told)
+
+
+def _found(known: Known, places: Sequence[Any], made: Sequence[Any]) -> list[Tensor]:
+    """What a step captures, at places of what it depends on and of what is made of that first."""
+    slots = [x.tensor for x in known.changing]
+    for op, given, attrs, where, name in made:
+        with _Switch(recording=True, scope=where):
+            y = op(*[x if x.__class__ is Tensor else slots[x] for x in given], **attrs)
+        y.name = name or y.name
+        slots.append(y)
+    return [x if x.__class__ is Tensor else slots[x] for x in places]
 
 
 def _run(

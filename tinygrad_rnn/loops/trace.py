@@ -240,9 +240,8 @@ def entry(op: Op, inputs: Sequence[Tensor], attrs: dict[str, Any]) -> tuple[Any,
     for x in inputs:
         a: Any = x._array
         shapes.append(a if a.__class__ in (Outline, tuple) else (a.shape, a.dtype))
-    counted = [*map(is_counted, inputs)] if "index" in attrs else []
-    if True in counted:
-        shapes += [x._array.tobytes() for x, by in zip(inputs, counted, strict=True) if by]
+    if "index" in attrs:
+        shapes += [x._array.tobytes() for x in inputs if is_counted(x)]
     if op.ours:
         key: Key = (op, *shapes, *attrs.items()) if attrs else (op, *shapes)
     else:
