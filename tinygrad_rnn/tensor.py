@@ -59,23 +59,26 @@ class _Block:
         """What is on in it."""
         raise NotImplementedError
 
+    # Python looks for a Ctrl-C when a function begins, after a call, and where a loop turns, and
+    # at nothing else: what is changed here is changed at once, or not at all.
+
     def __enter__(self) -> None:
-        here = mode.__dict__
-        try:
-            here["before"].append((self, here.copy()))
-            here.update(self.changed())
-        except BaseException:
-            self.__exit__()
-            raise
+        here, changed = mode.__dict__, self.changed()
+        state = here.copy()
+        here["before"] += [(self, state)]
+        here |= changed
 
     def __exit__(self, *_: object) -> None:
         here = mode.__dict__
         before = here["before"]
-        if any([block is self for block, _ in before]):
-            block = None
-            while block is not self:
-                block, state = before.pop()
-                here.update(state)
+        if before and before[-1][0] is not self:  # of blocks within that did not end
+            if not any([block is self for block, _ in before]):
+                return
+            while before[-1][0] is not self:
+                del before[-1]
+        if before:
+            here |= before[-1][1]
+            del before[-1]
 
 
 class _Switch(_Block, ContextDecorator):
