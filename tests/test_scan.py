@@ -17,7 +17,7 @@ import pytest
 import tinygrad_rnn as tg
 from tinygrad_rnn import caches, kernels, nn
 from tinygrad_rnn.kernels import panels
-from tinygrad_rnn.loops import compiled, runtime
+from tinygrad_rnn.loops import compiled, entry, runtime
 from tinygrad_rnn.loops.trace import Step, trace
 from tinygrad_rnn.op import pointwise
 from tinygrad_rnn.tensor import recording
@@ -1296,3 +1296,16 @@ def test_a_mask_from_outside_takes_as_much_in_a_loop(taken):
     np.testing.assert_allclose(*[tg.grad(y.sum(), xs).data for y in both], rtol=1e-12)
     with pytest.raises(IndexError, match="boolean index did not match"):
         tg.scan(lambda u, h: h + taken(u, mask[:2]).sum(), np.zeros(3), xs)
+
+
+def test_what_a_step_captured_of_a_spent_history_is_not_learnt():
+    """Nor is its history walked, which may be long."""
+    x = tg.Tensor(numbers(0, 3), True)
+    y = x * x
+    y.sum().backward()
+    known = entry.Known([x])
+    compiled._learn(known, "shapes", None, [y], y.born + 1)
+    assert not known.programs
+    z = x * 2.0
+    compiled._learn(known, "shapes", "a program", [z, x], z.born)
+    assert known.programs["shapes"][:2] == ("a program", [0, x])

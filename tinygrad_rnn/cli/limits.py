@@ -72,9 +72,8 @@ RULES: dict[str, Rule] = {
     "encoding": ("the name of an encoding", lambda x: type(x) is str),
     "cell": (f"one of {', '.join(CELLS)}", lambda x: type(x) is str and x in CELLS),
     "dropout": _number("a number from 0 to 1", lambda x: 0 <= x <= 1),
-    "lr": _number("a positive number", lambda x: 0 < x < math.inf),
+    **dict.fromkeys(("lr", "limit"), _number("a positive number", lambda x: 0 < x < math.inf)),
     "temperature": _number("0 or more", lambda x: x >= 0),
-    "limit": _number("a positive number", lambda x: 0 < x < math.inf),
 }
 
 

@@ -10,7 +10,7 @@ from .. import caches
 from ..kernels import compiles
 from ..op import pick
 from ..ops.shape import check_index
-from ..tensor import Outline, Tensor, _births, _Switch, history, mode, recording
+from ..tensor import Outline, Tensor, _births, _Switch, mode, recording
 from .again import Again, Past
 from .entry import NONE, Ends, Known, Steps, last_of, warn
 from .inside import Inner, program_inside, within
@@ -41,16 +41,14 @@ def compiled(
     `roots` are what may change something when the step is run: they are looked at before and after.
     `known`, if given, remembers what the step does. In a step that is traced they are of an op.
     """
+    ends = ends or (lambda: NONE)
     if mode.trace is not None:
         found = _inside(step, state, inputs, steps, reverse, names, roots)
-        return found and last_of(found, ends() if ends else NONE, reverse)
+        return found and last_of(found, ends(), reverse)
     began = next(_births)
     given = _shapes(state, inputs)
-    if known is not None and given in known.programs:
-        there = ends() if ends else NONE
-        met = resumed(known, state, inputs, steps, reverse, every, names, there)
-        if met is not None:
-            return met
+    if known and (met := resumed(known, state, inputs, steps, reverse, every, names, ends())):
+        return met
     again = partial(_traced, step, inputs, state, names, roots)
     code = [id(getattr(x, "__code__", type(x))) for x in (step, *roots[:1])]
     program, captured = _program((given, *code), again)
@@ -60,9 +58,7 @@ def compiled(
         _learn(known, given, program, captured, began)
     _check_repeats(program, captured, began, again)
     told = Told(names, mode.scope, began)
-    return _run(
-        program, captured, state, inputs, steps, reverse, every, ends() if ends else NONE, told
-    )
+    return _run(program, captured, state, inputs, steps, reverse, every, ends(), told)
 
 
 def _learn(
@@ -71,11 +67,16 @@ def _learn(
     """Remember how to find what a step captured, if it is what the step is known to depend on, or
     what the step itself made of that."""
     slots, made = {c.tensor: k for k, c in enumerate(known.changing)}, []
-    for y in history(captured, {*slots, *known.tensors})[::-1]:
-        if y in slots or y in known.tensors or is_written(y):
+    found, left = set[Tensor](), [*captured]
+    while left:
+        y = left.pop()
+        if y in slots or y in known.tensors or y in found or is_written(y):
             continue
         if y.op is None or y.op is pick or y.born < began:
             return
+        found.add(y)
+        left += y.inputs
+    for y in sorted(found, key=lambda y: y.born):
         made.append((y.op, [slots.get(x, x) for x in y.inputs], y.attrs, y.scope, y.name))
         slots[y] = len(slots)
     known.programs[given] = program, [slots.get(x, x) for x in captured], made

@@ -241,7 +241,7 @@ def entry(op: Op, inputs: Sequence[Tensor], attrs: dict[str, Any]) -> tuple[Any,
         a: Any = x._array
         shapes.append(a if a.__class__ in (Outline, tuple) else (a.shape, a.dtype))
     if "index" in attrs:
-        shapes += [x._array.tobytes() for x in inputs if is_counted(x)]
+        shapes += [x._array.tobytes() for x in inputs if is_counted(x._array)]
     if op.ours:
         key: Key = (op, *shapes, *attrs.items()) if attrs else (op, *shapes)
     else:
@@ -264,8 +264,7 @@ def surroundings(op: Op) -> Key:
 
 
 def _answer(op: Op, inputs: Sequence[Tensor], attrs: dict[str, Any]) -> Any:
-    indexed = "index" in attrs
-    blanks = [x._array if indexed and is_counted(x) else _blank(x._array) for x in inputs]
+    blanks = [_blank(x._array, "index" in attrs) for x in inputs]
     try:
         with np.errstate(all="ignore"), kernels.shapes_only():
             out = op.body(*blanks, **attrs)
@@ -276,15 +275,15 @@ def _answer(op: Op, inputs: Sequence[Tensor], attrs: dict[str, Any]) -> Any:
     return _outline_of(out)
 
 
-def is_counted(x: Tensor) -> bool:
+def is_counted(a: Any) -> bool:
     """Whether it is a mask with numbers: as an index it takes as many as it has set."""
-    return x._array.__class__ is np.ndarray and x._array.dtype == bool and x._array.ndim > 0
+    return a.__class__ is np.ndarray and a.dtype == bool and a.ndim > 0
 
 
-def _blank(a: Any) -> Any:
+def _blank(a: Any, index: bool = False) -> Any:
     if a.__class__ is tuple:
         return tuple(_blank(part) for part in a)
-    return np.zeros(a.shape, a.dtype)
+    return a if index and is_counted(a) else np.zeros(a.shape, a.dtype)
 
 
 def _outline_of(out: Any) -> Outline:
@@ -364,8 +363,8 @@ class Step:
         while key not in self.pulls:
             gs, pulled, nodes = self.pull_from(arriving)
             same = self.once(nodes)
-            pulled, nodes = [same.get(x, x) for x in pulled], [same.get(y, y) for y in nodes]
-            nodes = [*dict.fromkeys(nodes)]
+            pulled = [same.get(x, x) for x in pulled]
+            nodes = [*{same.get(y, y): None for y in nodes}]
             back = [p is not None for p in pulled[first : first + count]]
             reached = [on or back[k : k + 1] == [True] for k, on in enumerate(arriving)]
             if reached == arriving:

@@ -18,7 +18,7 @@ from ..op import Op
 from ..ops import sum as sum_
 from ..ops import where
 from ..ops.shape import take
-from ..tensor import Tensor, mode, owned
+from ..tensor import Tensor, owned, scope
 from .hooks import INPUTS, OUTPUTS, hooks_of, through_hooks, watched
 from .module import Module
 from .moment import Moment
@@ -267,12 +267,8 @@ class Cell(Part):
             state = self.begin(xs._array.shape[1])
         elif state.__class__ is not tuple or not all([s.__class__ is Tensor for s in state]):
             return None
-        around = mode.scope
-        try:  # as `with scope` does, but no Ctrl-C comes between its end and what it puts back
-            mode.scope = f"{around}/layer0" if around else "layer0"
+        with scope("layer0"):
             return known.called(xs, state)
-        finally:
-            mode.scope = around
 
     def _fold(self, xs: Tensor, state: Sequence[Tensor], way: Way) -> Folded:
         known = _known(self, way.gates) if way.valid is way.reset is None else None

@@ -81,7 +81,7 @@ class Module:
             raise TypeError(f"{cls.__name__}: takes no arguments: write its __init__")
         if hasattr(cls, "forward") and not any("__call__" in vars(kind) for kind in cls.__mro__):
             raise TypeError(
-                f"{cls.__name__}: a Module is called by its __call__: that is what to name forward"
+                f"{cls.__name__}: a Module is called by its __call__: rename its method forward"
             )
         return super().__new__(cls)
 

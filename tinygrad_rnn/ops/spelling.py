@@ -56,8 +56,8 @@ def _of_flags(sign: str, f: Any) -> Any:
             dtype = x.dtype if isinstance(x, Tensor) else np.asarray(x).dtype
             if dtype.kind != "b":
                 raise TypeError(
-                    f"{sign}: expected tensors of True and False, got {dtype}. Whether numbers are "
-                    f"not 0, `x != 0` tells, or {f.__name__} of both; for their bits take x.data."
+                    f"{sign}: expected tensors of True and False, got {dtype}. tg.{f.__name__} "
+                    "takes numbers as whether they are not 0; for their bits take x.data."
                 )
         return f(*inputs)
 
