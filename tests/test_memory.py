@@ -106,6 +106,8 @@ def taken(monkeypatch, run):
     """
     run()
     monkeypatch.setattr(runtime, "spare", Spare())
+    exactly = lambda size: memoryview(bytearray(size))  # and no large piece to cut it from
+    monkeypatch.setattr(sys.modules[Spare.__module__], "_fresh", exactly)
     for program in caches.programs.values():
         getattr(program, "rooms", {}).clear()  # one that cannot be compiled has none
     tracemalloc.start()

@@ -4,6 +4,8 @@ import copy
 import math
 import pickle
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from test_kernels import compiled, layouts
 
 from tinygrad_rnn import kernels, optim, tensor
 from tinygrad_rnn.kernels import plain
-from tinygrad_rnn.kernels.spare import PATIENCE, SMALL, Spare
+from tinygrad_rnn.kernels.spare import PATIENCE, PIECE, SMALL, Spare
 from tinygrad_rnn.ops.shape import add_up
 from tinygrad_rnn.optim.clip import euclidean
 
@@ -231,6 +233,17 @@ def test_spare_memory_is_given_back():
     for _ in range(PATIENCE * 2):
         spare((SMALL, 2), np.float32)
     assert idle() == {SMALL * 8} and len(spare.lent) == 1
+
+
+def test_fresh_memory_is_cut_for_one_at_a_time():
+    """Also when many threads ask for it at once; a vector straddles no two cache lines."""
+    spare, sizes = Spare(), [SMALL, 3 * SMALL, PIECE // 4, PIECE // 4 + 1, 20 * SMALL, 2 * PIECE]
+    with ThreadPoolExecutor(8) as threads:
+        got = threads.map(lambda k: spare((sizes[k % len(sizes)],), np.uint8), range(120))
+        arrays = sorted(got, key=lambda x: x.ctypes.data)
+    ends = [(x.ctypes.data, x.ctypes.data + x.nbytes) for x in arrays]
+    assert all(stop <= start for (_, stop), (start, _) in pairwise(ends))
+    assert not any(start % 64 for start, _ in ends)
 
 
 def test_I10_nothing_of_python_runs_where_an_interrupt_would_be_lost():

@@ -12,6 +12,7 @@ import numpy as np
 from goals import Ratio
 
 SAMPLE = 0.01  # seconds: what is quicker is called more often in a round, and the mean is taken
+BRIEF = 0.1  # seconds: the first call after a pause, which finds no cache filled, is not counted
 PAUSE = 0.02  # between samples: threads of the library before may still be spinning
 QUIET = 0.05  # of the machine: when other programs use more, a ratio is in doubt
 LIMIT = 60.0  # seconds: no row takes longer, whatever number of rounds it has had
@@ -96,7 +97,7 @@ def paired(builders, effort, agree=(), within=1e-2):
         except Exception as error:
             result.errors[name] = said(error)
             continue
-        runs[name], calls[name] = run, max(1, round(SAMPLE / once))
+        runs[name], calls[name] = run, (max(1, round(SAMPLE / once)), once < BRIEF)
     wanted = answer = None
     names = list(runs)
     result.times = {name: [] for name in names}
@@ -110,7 +111,7 @@ def paired(builders, effort, agree=(), within=1e-2):
         turn = count % len(names)
         for name in names[turn:] + names[:turn]:
             time.sleep(PAUSE)
-            result.times[name].append(_sample(runs[name], calls[name]))
+            result.times[name].append(_sample(runs[name], *calls[name]))
         count += 1
     if names and before is not None:
         result.others = _use(before, spent)
@@ -149,9 +150,12 @@ def _others():
     return ticks / os.sysconf("SC_CLK_TCK") - sum(os.times()[:4])  # ours, and of our children
 
 
-def _sample(run, calls):
+def _sample(run, calls, brief=False):
+    """Seconds of one call, the mean; if they are `brief`, after one that is not counted."""
     if hasattr(run, "seconds"):
         return run.seconds(calls)
+    if brief:
+        run()
     start = time.perf_counter()
     for _ in range(calls):
         run()

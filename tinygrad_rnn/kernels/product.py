@@ -8,10 +8,12 @@ tiles, so that a row's answer does not depend on its batch mates.
 from llvmlite import ir
 
 from .target import HOST, VECTOR_BYTES
-from .written import I32, I64, REALS, fma, loop, room
+from .written import I8, I32, I64, REALS, fma, llvm, loop, room
 
 REGISTERS = 32 if HOST & {"avx512f", "neon", "fp-armv8"} else 16  # of vectors
 HIGH = (REGISTERS - 3) // 2  # rows of a tile that is two vectors wide
+AHEAD = 16  # numbers of depth before a tile needs them, it asks for those of B
+FETCHING = 4  # rows above which there is time to ask: lower tiles do little but read
 
 
 class Block:
@@ -41,6 +43,11 @@ class Block:
         value = self.builder.load(self.pointer(source, self.real))
         value.align = 1
         self.builder.store(value, self.pointer(target, self.real)).align = 1
+
+    def fetch(self, address):
+        """Have a cache line brought near; an address that nobody has does no harm."""
+        place = self.pointer(address, I8)
+        llvm(self.builder, "llvm.prefetch.p0", ir.VoidType(), place, I32(0), I32(3), I32(1))
 
     def offset(self, address, vectors):
         return self.builder.add(address, ir.Constant(I64, vectors * VECTOR_BYTES))
@@ -91,6 +98,8 @@ def sum_up(block, height, width, a, a_row, a_k, b, b_k, b_next, c, c_row, depth,
         down, along = builder.mul(k, b_k), builder.mul(k, a_k)
         columns = [block.offset(builder.add(pairs[v], down), v % 2) for v in range(width)]
         rows = [builder.add(line, along) for line in lines]
+        for column in columns[:: max(1, 64 // VECTOR_BYTES)] if height > FETCHING else ():
+            block.fetch(builder.add(column, block.times(b_k, AHEAD)))
 
         def add(r, v, x, column):
             builder.store(fma(builder, x, column, builder.load(sums[r, v])), sums[r, v])

@@ -8,6 +8,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from itertools import count
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -15,6 +16,9 @@ import numpy as np
 Array: TypeAlias = np.ndarray[Any, Any]
 SMALL = 1 << 14  # bytes; below it fresh memory is cheap
 LARGE = 1 << 28  # bytes; above it, memory is too much to keep
+PAGE = 1 << 21  # bytes: in small pages, a new search is made for each 4 kB of every array
+PIECE = 1 << 24  # bytes of which arrays are cut
+APART = 4096 + 64  # bytes between two: rows that are read together do not share a place in a cache
 PATIENCE = 1000  # requests after which memory that nobody asked for again is given back
 
 
@@ -65,7 +69,7 @@ class Spare:
         except IndexError:
             memory = None
         if memory is None:
-            memory = _aligned(size)
+            memory = _fresh(size)
         # the base of every view of it is this array, since a memoryview is none
         whole = np.frombuffer(memory, dtype, math.prod(shape))
         self.lent[id(memory)] = lent = Lent(whole, idle.append)
@@ -90,10 +94,29 @@ class Spare:
         return Spare, ()
 
 
-def _aligned(size: int) -> memoryview:
+_pieces = count()
+_left: deque[memoryview] = deque(maxlen=1)  # of the last large piece, what nobody has yet
+
+
+def _fresh(size: int) -> memoryview:
     """Fresh memory that begins where a vector does not straddle two cache lines."""
-    memory = np.empty(size + 64, np.uint8)
-    skip = -memory.__array_interface__["data"][0] % 64
+    if size > PIECE // 4:
+        return _paged(size)
+    try:
+        left = _left.pop()  # one step, which no other thread comes between
+    except IndexError:
+        left = memoryview(b"")
+    if len(left) < size + APART:
+        left = _paged(PIECE)
+    _left.append(left[size + APART :])
+    return left[APART : size + APART]
+
+
+def _paged(size: int) -> memoryview:
+    """Fresh memory in large pages: NumPy asks the system for them, if it has any."""
+    apart = APART * (next(_pieces) % 32)
+    memory = np.empty(size + PAGE + apart, np.uint8)
+    skip = -memory.__array_interface__["data"][0] % PAGE + apart
     return memory[skip : skip + size].data
 
 
