@@ -10,7 +10,7 @@ from . import denormals, panels, target
 from .objects import array, by_worker, matrix
 from .panels import DEPTH, LINE, NEAR, TILES, strip_of, under_panels_of, upwards
 from .product import HIGH, dots
-from .spare import Array
+from .spare import Array, spare
 from .target import VECTOR_BYTES
 from .threads import Call, get_num_threads, together
 from .written import KINDS, symbol
@@ -177,7 +177,7 @@ def kernel(dtype: np.dtype[Any]) -> Any:
         if wanted:
             large = out.size * x.shape[1] >= LARGE
             parts = get_num_threads() if large else 1
-            rooms = [np.empty(wanted, np.uint8) for _ in range(parts)]
+            rooms = [spare((wanted,), np.uint8) for _ in range(parts)]
             together([Call(part, k, parts, (x, y, out, rooms[k])) for k in range(parts)])
             if wanted <= KEPT:
                 near.room = rooms[0]
