@@ -1,5 +1,6 @@
 """Scan: a compiled loop is the steps run one by one, in everything that can be asked of it."""
 
+import itertools
 import os
 import re
 import signal
@@ -1184,6 +1185,27 @@ def test_shapes_are_learnt_without_a_compiled_kernel(monkeypatch):
     step = lambda h: tg.sigmoid(tg.softmax(h @ made) + tg.logsumexp(h)[:, None])
     assert "multiply(" in tg.loops.scan_source(step, numbers(0, 13, 11), None, length=2)
     assert not any(np.dtype(np.float64) in table for table in kernels._loaded.values())
+
+
+@pytest.mark.compiled
+def test_rows_that_products_read_do_not_crowd_one_place_of_a_cache():
+    """The gates' cotangents would be 4,096 bytes a row here: one panel more keeps rows apart."""
+    from tinygrad_rnn.kernels import panels
+
+    for columns, dtype in itertools.product((1, 5, 512, 1000, 1024), (np.float32, np.float64)):
+        wide = panels.padded(columns, dtype)
+        assert columns <= wide <= columns + 2 * panels.width(dtype)
+        assert wide % panels.width(dtype) == 0 != wide * np.dtype(dtype).itemsize % 4096
+    cell = nn.LSTM(3, 128, dtype=np.float64, rng=0)
+    xs = weight(1, 5, 9, 3)
+    wanted = [xs, *cell.parameters()]
+
+    def gradients(unroll):
+        ys, _ = nn.Recurrent(cell, unroll=unroll)(xs)
+        return [x.data for x in tg.grad((ys * ys).sum(), wanted)]
+
+    for found, expected in zip(gradients(False), gradients(True), strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-12 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("kind", [nn.RNN, nn.LSTM, nn.GRU])

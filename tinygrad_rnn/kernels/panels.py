@@ -50,6 +50,12 @@ def packed_size(depth: int, columns: int, dtype: Any) -> int:
     return -(-columns // wide) * wide * depth
 
 
+def padded(columns: int, dtype: Any) -> int:
+    """How wide rows are best that products write and read: whole panels, and not crowded."""
+    wide, item = packed_size(1, columns, dtype), int(np.dtype(dtype).itemsize)
+    return wide + (wide * item % CROWDED == 0) * width(dtype)
+
+
 def gather_size(rows: int, columns: int, dtype: Any) -> int:
     """How many numbers of scratch `gather` needs for a sum of (rows, columns)."""
     spare = 64 // int(np.dtype(dtype).itemsize)

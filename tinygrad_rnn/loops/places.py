@@ -85,7 +85,8 @@ class Places:
     def buffer(self, node: Node) -> Place:
         """Room for what a step computes: of one step, or of a block of them."""
         blocks = node in self.in_blocks
-        padded = isinstance(node, nodes.Product) and node.shape[0] == ROWS
+        kinds = (nodes.Product, *((nodes.Pointwise, nodes.Join) if blocks else ()))
+        padded = isinstance(node, kinds) and node.shape[:1] == (ROWS,) and len(node.shape) == 2
         wish = node.name or self.names.numbered(f"{node.stem}_")
         role = roles.Buffer(padded, blocks)
         name = self.argument(wish, role, node)

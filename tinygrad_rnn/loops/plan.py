@@ -147,7 +147,7 @@ class Plan:
 
     def layout(self, kinds: Kinds, rows: int, block: int) -> Iterator[Callable[[], Array]]:
         """What makes each such array, in the order of roles."""
-        from ..kernels.panels import gather_size, packed_size
+        from ..kernels.panels import gather_size, packed_size, padded
 
         for k, role in [pair for kind in kinds for pair in self.roles[kind]]:
             a, shape = self.arguments[k], self.shapes[k].copy()
@@ -162,7 +162,7 @@ class Plan:
                 shape = shape or [1]
             else:
                 if role.padded:
-                    shape[-1] = packed_size(1, shape[-1], a.dtype)
+                    shape[-1] = padded(shape[-1], a.dtype)
                 shape = [block if isinstance(role, Buffer) and role.blocks else 1, *shape]
             fresh = isinstance(role, Total) and rows and role.fresh
             zero = isinstance(role, Carried | Total) and not fresh
