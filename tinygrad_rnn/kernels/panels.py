@@ -275,7 +275,7 @@ def gather_all(
 
 INNER: dict[str, Any] = {
     "strip": strip_of(TILES, lambda item: (None, item, LINE)),
-    "strip_packed": strip_of(TILES[: min(HIGH, 8)], lambda item: (item, LINE, LINE)),
+    "strip_packed": strip_of(TILES[: min(HIGH, 11)], lambda item: (item, LINE, LINE)),
     "under_panels": under_panels_of("strip"),
     "interleave": interleave,
 }
