@@ -31,7 +31,7 @@ def test_gradbench_is_answered_line_by_line(monkeypatch, capsys):
         capsys,
         {"kind": "start", "eval": "hello"},
         {"kind": "define", "module": "hello"},
-        {"kind": "define", "module": "kmeans"},
+        {"kind": "define", "module": "ht"},
         square,
         square | {"function": "double"},
         square | lse,
@@ -40,7 +40,7 @@ def test_gradbench_is_answered_line_by_line(monkeypatch, capsys):
     )
     assert start == {"id": 0, "tool": "tinygrad-rnn"}
     assert known == {"id": 1, "success": True}
-    assert not unknown["success"] and "kmeans" in unknown["error"] and "ode" in unknown["error"]
+    assert not unknown["success"] and "ht" in unknown["error"] and "ode" in unknown["error"]
     assert (nine["output"], six["output"], half["output"]) == (9.0, 6.0, math.log(2))
     assert [len(reply["timings"]) for reply in (nine, six, half)] == [1, 1, 3]
     assert all(t["name"] == "evaluate" and t["nanoseconds"] > 0 for t in half["timings"])
@@ -154,3 +154,18 @@ def test_gradbench_gets_the_values_and_the_derivatives_it_asks_for(module):
     assert got.keys() == wanted.keys()
     for name, array in wanted.items():
         np.testing.assert_allclose(got[name], array, rtol=1e-11, atol=1e-12)
+
+
+def test_gradbench_gets_a_step_of_newtons_towards_the_means():
+    """Of a centroid with m points it is what it misses of their mean: 2 m (c - mean) over 2 m."""
+    points = np.random.default_rng(1).normal(size=(40, 3))
+    centroids = points[:4] + 0.1
+    given = {"points": points.tolist(), "centroids": centroids.tolist()} | SMALL
+    ask = {"id": 1, "kind": "evaluate", "module": "kmeans", "input": given}
+    cost, step = (tool.response(ask | {"function": name}) for name in ("cost", "dir"))
+    squares = [[sum((p - c) ** 2) for c in centroids] for p in points]
+    nearest = np.array([row.index(min(row)) for row in squares])
+    np.testing.assert_allclose(cost["output"], sum(map(min, squares)), rtol=1e-12)
+    means = np.array([points[nearest == k].mean(axis=0) for k in range(4)])
+    np.testing.assert_allclose(step["output"], centroids - means, rtol=1e-10, atol=1e-12)
+    assert [len(reply["timings"]) for reply in (cost, step)] == [2, 2]

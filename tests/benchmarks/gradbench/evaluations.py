@@ -1,7 +1,8 @@
 """What GradBench evaluates, in this library: each value is written out, each derivative derived.
 
 Definitions are those of its `evals/*/README.md`. A module is built from its input: the variables,
-and the function of them whose value, and whose gradient of the (last) value, are asked for.
+and the function of them whose value is asked for, and a derivative: the gradient of the (last)
+value, or a step of Newton's.
 """
 
 import math
@@ -95,6 +96,17 @@ def gmm(given):
     return {name: given[name] for name in ("alpha", "mu", "q", "l")}, posterior
 
 
+def kmeans(given):
+    """The sum of each point's squared distance from the nearest of some centroids."""
+    points = np.asarray(given["points"], float)[:, None]
+
+    def cost(centroids):
+        apart = points - centroids  # (n, k, d)
+        return (apart * apart).sum(axis=-1).min(axis=-1).sum()
+
+    return {"centroids": given["centroids"]}, cost
+
+
 def log_gamma(a, d):
     """The logarithm of the multivariate gamma function of dimension d."""
     return d * (d - 1) / 4 * math.log(math.pi) + sum(math.lgamma(a - j / 2) for j in range(d))
@@ -112,13 +124,28 @@ def named(gradients):
     return {name: g.tolist() for name, g in gradients.items()}
 
 
+def gradient(value, **leaves):
+    """The gradient of the last value there is by each of the variables."""
+    output = value(**leaves)
+    last = output[-1] if output.ndim else output
+    return [g.data for g in tg.grad(last, [*leaves.values()])]
+
+
+def newton(value, **leaves):
+    """The gradient over the Hessian, which is diagonal: its product with ones, in one pass."""
+    (x,) = leaves.values()
+    first, second = tg.transforms.jvp(tg.transforms.grad(value), (x,), (np.ones(x.shape),))
+    return [(first / second).data]
+
+
 class Module(NamedTuple):
-    """The names of the two functions, what they are built by, and how gradients are answered."""
+    """The names of the two functions, what they are built by, and how the second is answered."""
 
     value: str
-    gradient: str
+    derived: str
     build: Callable
     answer: Callable = alone
+    derive: Callable = gradient
 
 
 MODULES = {
@@ -128,27 +155,23 @@ MODULES = {
     "ode": Module("primal", "gradient", ode),
     "gmm": Module("objective", "jacobian", gmm, named),
     "lstm": Module("objective", "jacobian", lstm, joined),
+    "kmeans": Module("cost", "dir", kmeans, derive=newton),
 }
 
 
 def prepared(module, function, given):
     """A run of one function on an input, and what makes JSON of its output."""
     known = MODULES[module]
-    if function not in (known.value, known.gradient):
-        names = f"{known.value!r} or {known.gradient!r}"
+    if function not in (known.value, known.derived):
+        names = f"{known.value!r} or {known.derived!r}"
         raise ValueError(f"function: expected {names} of module {module!r}, got {function!r}")
     variables, value = known.build(given)
-    derived = function == known.gradient
+    derived = function == known.derived
     leaves = {
         name: tg.tensor(np.asarray(x, float), requires_grad=derived)
         for name, x in variables.items()
     }
     if not derived:
         return lambda: value(**leaves), lambda output: output.data.tolist()
-
-    def run():
-        output = value(**leaves)
-        last = output[-1] if output.ndim else output
-        return [g.data for g in tg.grad(last, [*leaves.values()])]
-
-    return run, lambda gradients: known.answer(dict(zip(leaves, gradients, strict=True)))
+    run = lambda: known.derive(value, **leaves)
+    return run, lambda found: known.answer(dict(zip(leaves, found, strict=True)))
