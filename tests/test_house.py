@@ -28,7 +28,13 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # A file may import from floors below its own; inside one folder, files share the room.
 FLOORS = [
-    {"methods", "caches", "limits", "language"},  # a stub; what is remembered, allowed, said
+    {
+        "methods",
+        "caches",
+        "limits",
+        "language",
+        "quiet",
+    },  # a stub; what is remembered, allowed, said
     {"tensor", "kernels"},
     {"refusals", "randomness", "lengths"},
     {"op"},

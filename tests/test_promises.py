@@ -247,7 +247,7 @@ def test_P84_interrupted_at_any_moment_the_library_goes_on():
         work(model, optimizer, how)
     signal.signal(signal.SIGALRM, signal.default_int_handler)
     random.seed(0)
-    caught = 0
+    caught, warned = 0, np.geterr()
     for k in range(100):
         tg.set_num_threads(1 + k % 2)
         try:
@@ -256,6 +256,7 @@ def test_P84_interrupted_at_any_moment_the_library_goes_on():
                 work(model, optimizer, ways[k % 3])
         except KeyboardInterrupt:
             caught += 1
+        assert np.geterr() == warned
         assert all(np.isfinite(x.data).all() for x in model.parameters())
     again = nn.LSTM(8, 32, rng=0)
     assert work(again, optim.Adam(again), {}) == expected and caught == 100

@@ -13,6 +13,7 @@ import numpy as np
 from .hooks import hooked
 from .op import Parts, has_nan, place
 from .ops import astype, sum_to
+from .quiet import quiet
 from .tensor import (
     Operand,
     Tensor,
@@ -74,7 +75,7 @@ class Cotangents:
         return self.sums.get(x)
 
 
-@np.errstate(all="ignore")
+@quiet
 def pullback(
     outputs: Sequence[Tensor], cotangents: Sequence[Any], wrt: Sequence[Tensor] | None = None, *,
     until: Collection[Tensor] = (), create_graph: bool = False, retain_graph: bool = True,

@@ -13,6 +13,7 @@ from typing import Any, cast
 import numpy as np
 
 from . import kernels
+from .quiet import quietly
 from .refusals import F, refuse_words
 from .tensor import (
     _NONE,
@@ -134,8 +135,7 @@ class Op:
                 break
         if self.trusted:
             return self.body(*inputs, **attrs)
-        with np.errstate(all="ignore"):
-            return self.body(*inputs, **attrs)
+        return quietly(self.body, inputs, attrs)
 
     def _as_arrays(self, inputs: Sequence[Any]) -> list[Any]:
         """Inputs as arrays; Python numbers stay such where another input is an array."""
@@ -169,12 +169,11 @@ class Op:
         """Run a body that may warn, or that is not ours and may do and return anything."""
         if not self.ours:
             _freeze(*arrays)
-        with np.errstate(all="ignore"):
-            out = self.body(*arrays, **attrs)
-            if self.ours:  # of narrow integers NumPy would make float16
-                halves = out.dtype.char == "e"
-                wide = [a.astype(np.float32) for a in arrays] if halves else arrays
-                return self.body(*wide, **attrs) if halves else out
+        out = quietly(self.body, arrays, attrs)
+        if self.ours:  # of narrow integers NumPy would make float16
+            if out.dtype.char != "e":
+                return out
+            return quietly(self.body, [a.astype(np.float32) for a in arrays], attrs)
         parts = [as_array(part) for part in (out if out.__class__ is tuple else (out,))]
         parts = [part if part.flags.owndata else part.copy() for part in parts]
         _freeze(*parts)  # an op that keeps its buffer must not write to it again

@@ -14,8 +14,9 @@ INTRODUCTION = """\
 
 The same work in this library, in PyTorch and in JAX, in turn within one process: ratios are medians
 over rounds, and say at their head which is over which. Each library pauses before its turn, and
-what takes less than a tenth of a second is called once before it counts. The whole page is made by one command, on
-the machine that it names; such machines are shared, so compare within a row, not between rows.
+what takes less than a tenth of a second is called once before it counts. The whole page is made by
+one command, on the machine that it names; such machines are shared, so compare within a row, not
+between rows.
 
 ```console
 pip install '.[bench]' && python tests/benchmarks/scan.py --markdown docs/performance.md
@@ -27,15 +28,15 @@ is compiled and measured too. What is not installed is a dash, and its goals are
 What makes the loops fast: weights are packed once and multiplied by a kernel that is written for
 the vector units; what does not wait for the state is done for a block of steps at once, before the
 loop or after it; a step's pointwise arithmetic is one pass over each row; the batch is cut into
-rows for each core, which never wait for each other within a sequence; and memory, in large
-pages, is used again. None of it knows an LSTM from a cell of your own.
+rows for each core, which never wait for each other within a sequence; and memory, in large pages,
+is used again. None of it knows an LSTM from a cell of your own.
 
 What limits them: of a small call, what is Python and not in the loops, since a step of your own is
 run again on tensors without numbers, to be sure that it is still the same; of a large layer with a
 small batch, the weights, which every core reads at every step (that each reads half of them, for
 the rows of both, which wait for each other twice a step, took 1.03 of the time on an Intel of 2 MB
-a core, and was left out); of a new process, the compiler,
-whose work is kept on disk for the next."""
+a core, and was left out); of a new process, the compiler, whose work is kept on disk for the
+next."""
 
 CHAPTERS = {
     "What one waits for": ("first", "startup", "small"),

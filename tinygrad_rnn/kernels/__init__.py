@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy import empty
 
+from ..quiet import quiet
 from . import plain
 from .numbers import (
     alike,
@@ -146,7 +147,7 @@ def _compiler(name: str) -> Any:
 
 def _plain(name: Any) -> Callable[..., Any]:
     if name in _plains:
-        return plain.quiet(lambda x, out: np.copyto(out, _plains[name](x)))
+        return quiet(lambda x, out: np.copyto(out, _plains[name](x)))
     return plain.kernel(name)
 
 

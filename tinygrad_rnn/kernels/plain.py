@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from ..quiet import quiet
 from .spare import Array
 
 Number: TypeAlias = Any  # or an array of them
@@ -70,16 +71,6 @@ def square_sum(x: Array, out: Array) -> None:
 
 def column_sums(x: Array, out: Array) -> None:
     out[:] = x.sum(axis=0, dtype=np.float64)
-
-
-def quiet(function: Callable[..., None]) -> Callable[..., None]:
-    """`function` without NumPy's warnings: overflow to inf and NaN in, NaN out are answers here."""
-
-    def call(*arguments: Any) -> None:
-        with np.errstate(all="ignore"):
-            function(*arguments)
-
-    return call
 
 
 # -- rules of optimisers, of numbers or of arrays: new weights and memory of old ones ------------

@@ -16,6 +16,7 @@ import numpy as np
 from ..caches import Cache
 from ..kernels.numbers import Called
 from ..kernels.spare import spare
+from ..quiet import quiet
 from ..tensor import Tensor, history
 from .nodes import Unsupported
 from .roles import Argument, Buffer, Carried, Fixed, Packed, Scratch, Tall, Timed, Total
@@ -122,6 +123,7 @@ class Plan:
             held[i] = captured[j]
         return held
 
+    @quiet
     def made_of(self, tensors: Sequence[Tensor], captured: Sequence[Array]) -> Held:
         """What is held of these arrays."""
         from ..kernels import generated
@@ -129,11 +131,9 @@ class Plan:
         made: dict[Tensor, Any] = dict(zip(tensors, captured, strict=True))
         place = {x: j for j, x in enumerate(tensors)}
         fixed, packed = [[role.of for _, role in self.roles[kind]] for kind in (Fixed, Packed)]
-        with np.errstate(all="ignore"):
-            for y in history([*fixed, *packed, *self.numbers], made)[::-1]:
-                if y not in made:
-                    given = [made[x] for x in y.inputs]
-                    made[y] = y.op.body(*given, **y.attrs) if y.op else y._array
+        for y in history([*fixed, *packed, *self.numbers], made)[::-1]:
+            if y not in made:
+                made[y] = y.op.body(*[made[x] for x in y.inputs], **y.attrs) if y.op else y._array
         numbers = [np.asarray(made[x]).item() for x in self.numbers]
         arguments: list[Any] = [np.array(numbers, np.float64)]
         same = []

@@ -10,6 +10,7 @@ import numpy as np
 from ..grad import pullback
 from ..op import Op, pick
 from ..ops import reshape
+from ..quiet import quiet
 from ..tensor import Outline, Tensor, _Switch, mode, owned, recording
 from .entry import last_of, unroll, warn
 from .nodes import Unsupported
@@ -34,9 +35,8 @@ class Scan(Op):
         check_surroundings(run.program.step)
         try:
             asked = [x.tracked if wanted is None else x in wanted for x in y.inputs]
-            found: list[Any] = run.backward(
-                [g.get(i) for i in range(len(run.program.step.results))], asked
-            )
+            gs = [g.get(i) for i in range(len(run.program.step.results))]
+            found: list[Any] = run.backward(gs, asked)
             if not (mode.anomaly and doubtful(found)):
                 return found
         except Unsupported as reason:
@@ -44,10 +44,10 @@ class Scan(Op):
         return pull_unrolled(g, y, expand)
 
 
+@quiet
 def doubtful(arrays: Sequence[Any]) -> bool:
     """Whether there may be a NaN in one of these: their sum is NaN then."""
-    with np.errstate(all="ignore"):
-        return any([a is not None and a.dtype.kind == "f" and np.isnan(a.sum()) for a in arrays])
+    return any([a is not None and a.dtype.kind == "f" and np.isnan(a.sum()) for a in arrays])
 
 
 def check_surroundings(step: Step) -> None:

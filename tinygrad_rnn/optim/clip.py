@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import kernels
 from ..limits import number
+from ..quiet import quiet
 from ..tensor import Tensor, owned
 
 
@@ -95,6 +96,7 @@ def _with_gradients(who: str, parameters: Iterable[Tensor] | Any) -> list[Tensor
 SAFE = 1e-280  # a sum of squares above it has lost no digits to squares too small for a float64
 
 
+@quiet
 def euclidean(arrays: list[np.ndarray]) -> float:
     """The Euclidean norm of arrays together, also where their squares would overflow.
 
@@ -106,7 +108,6 @@ def euclidean(arrays: list[np.ndarray]) -> float:
     largest = float(np.max([np.abs(a).max(initial=0) for a in arrays], initial=0))
     if largest == 0 or not math.isfinite(largest):
         return largest
-    with np.errstate(all="ignore"):
-        return largest * math.sqrt(
-            sum(float(np.square(a / largest, dtype=np.float64).sum()) for a in arrays)
-        )
+    return largest * math.sqrt(
+        sum(float(np.square(a / largest, dtype=np.float64).sum()) for a in arrays)
+    )

@@ -12,6 +12,7 @@ import numpy as np
 from .. import kernels
 from ..kernels.spare import spare
 from ..limits import number
+from ..quiet import quiet
 from ..refusals import refuse_made
 from ..tensor import Tensor, describe, replace, wholly
 
@@ -97,11 +98,7 @@ class Optimizer:
 
     def step(self) -> None:
         """Change every parameter that has a gradient, or on an error or Ctrl-C perhaps none."""
-        new, steps = {}, self.steps + 1
-        with np.errstate(all="ignore"):
-            for name, x in self.parameters.items():
-                if x.grad is not None:
-                    new[name] = self._updated(name, x, x.grad)
+        new, steps = self._every_update(), self.steps + 1
 
         def change() -> None:
             for name, (array, memory) in new.items():
@@ -110,6 +107,11 @@ class Optimizer:
             self.steps = steps
 
         wholly(change)
+
+    @quiet
+    def _every_update(self) -> dict[str, tuple[np.ndarray, Memory]]:
+        leaves = self.parameters.items()
+        return {name: self._updated(name, x, x.grad) for name, x in leaves if x.grad is not None}
 
     def _ruled(
         self, rule: str, settings: tuple[float, ...], x: np.ndarray, *rest: np.ndarray

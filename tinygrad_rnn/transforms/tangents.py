@@ -19,12 +19,14 @@ from ..loops.scanned import check_surroundings, scanned
 from ..loops.trace import Step, Trace
 from ..op import Op, Parts, pick, place
 from ..ops import astype, broadcast_to, where
+from ..quiet import quiet
 from ..tensor import Tensor, Untraceable, history, mode, owned, recording
 from .batch import batches, ground, grounded, own, raised
 
 Tangents = dict[Tensor, Any]  # arrays; tensors while history is being recorded; of tuples, Parts
 
 
+@quiet
 def pushed(
     outputs: Sequence[Tensor], seeds: dict[Tensor, Tensor], until: Collection[Tensor] = ()
 ) -> list[Tensor]:
@@ -34,19 +36,18 @@ def pushed(
     """
     found: Tangents = {x: v if mode.recording else v._array for x, v in seeds.items()}
     ends = {*seeds, *until}
-    with np.errstate(all="ignore"):
-        for y in reversed(history(outputs, ends)):
-            if y in ends or y.op is None or found.keys().isdisjoint(y.inputs):
-                continue
-            refuse_changed([y])
-            try:
-                moved = _tangent(y, found)
-            except Exception as error:
-                error.add_note(f"while pushing a tangent forward through {y.op.name}{place(y)}")
-                raise
-            if moved is not None:
-                found[y] = moved
-        return [as_tensor(found[y] if y in found else nothing(y)) for y in outputs]
+    for y in reversed(history(outputs, ends)):
+        if y in ends or y.op is None or found.keys().isdisjoint(y.inputs):
+            continue
+        refuse_changed([y])
+        try:
+            moved = _tangent(y, found)
+        except Exception as error:
+            error.add_note(f"while pushing a tangent forward through {y.op.name}{place(y)}")
+            raise
+        if moved is not None:
+            found[y] = moved
+    return [as_tensor(found[y] if y in found else nothing(y)) for y in outputs]
 
 
 def refuse_changed(nodes: Iterable[Tensor]) -> None:
