@@ -771,7 +771,8 @@ def test_I08_a_second_process_finds_a_kernel_unless_any_file_has_changed(tmp_pat
     copy = tmp_path / "tinygrad_rnn" / "kernels"
     shutil.copytree(ROOT / "tinygrad_rnn" / "kernels", copy, ignore=lambda *_: ["__pycache__"])
     (tmp_path / "tinygrad_rnn" / "__init__.py").write_text("")
-    shutil.copy(ROOT / "tinygrad_rnn" / "limits.py", copy.parent)
+    for below in ("limits.py", "quiet.py"):
+        shutil.copy(ROOT / "tinygrad_rnn" / below, copy.parent)
     here = f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
     hits = [run(here + TWICE, NUMBA_CACHE_DIR=str(tmp_path / "kept")) for _ in range(2)]
     (copy / "plain.py").write_text((copy / "plain.py").read_text() + "# changed\n")
