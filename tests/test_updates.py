@@ -2,10 +2,12 @@
 
 import copy
 import math
+import mmap
 import pickle
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -244,6 +246,22 @@ def test_fresh_memory_is_cut_for_one_at_a_time():
     ends = [(x.ctypes.data, x.ctypes.data + x.nbytes) for x in arrays]
     assert all(stop <= start for (_, stop), (start, _) in pairwise(ends))
     assert not any(start % 64 for start, _ in ends)
+
+
+@pytest.mark.skipif(not hasattr(mmap, "MADV_HUGEPAGE"), reason="memory is in pieces on Linux alone")
+def test_a_small_array_that_somebody_keeps_does_not_keep_what_lay_beside_it():
+    def resident():
+        return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
+
+    spare, kept = Spare(), []
+    for k in range(8):  # a piece or two each
+        some = [spare((2**20 + k * 2**18,), np.uint8) for _ in range(6)]
+        kept += [spare((SMALL + k,), np.uint8), *[x.fill(1) for x in some]]
+        del some
+    before = resident()
+    for _ in range(PATIENCE * 2):
+        spare((SMALL, 2), np.uint8)
+    assert before - resident() > 30 * 2**20
 
 
 def test_I10_nothing_of_python_runs_where_an_interrupt_would_be_lost():

@@ -86,7 +86,7 @@ def paired(builders, effort, agree=(), within=1e-2):
     the largest number. One that does not, or that raises, is left out. A run that has a method
     `seconds(calls)` times itself.
     """
-    result, runs, calls, wanted = Result(), {}, {}, None
+    result, runs, calls, wanted, least = Result(), {}, {}, None, math.inf
     for name, build in builders.items():
         try:
             run = build()
@@ -97,7 +97,7 @@ def paired(builders, effort, agree=(), within=1e-2):
         except Exception as error:
             result.errors[name] = said(error)
             continue
-        runs[name], calls[name] = run, (max(1, round(SAMPLE / once)), once < BRIEF)
+        runs[name], calls[name], least = run, max(1, round(SAMPLE / once)), min(least, once)
     wanted = answer = None
     names = list(runs)
     result.times = {name: [] for name in names}
@@ -111,7 +111,7 @@ def paired(builders, effort, agree=(), within=1e-2):
         turn = count % len(names)
         for name in names[turn:] + names[:turn]:
             time.sleep(PAUSE)
-            result.times[name].append(_sample(runs[name], *calls[name]))
+            result.times[name].append(_sample(runs[name], calls[name], least < BRIEF))
         count += 1
     if names and before is not None:
         result.others = _use(before, spent)

@@ -13,10 +13,10 @@ INTRODUCTION = """\
 # How fast it is
 
 The same work in this library, in PyTorch and in JAX, in turn within one process: ratios are medians
-over rounds, and say at their head which is over which. Each library pauses before its turn, and
-what takes less than a tenth of a second is called once before it counts. The whole page is made by
-one command, on the machine that it names; such machines are shared, so compare within a row, not
-between rows.
+over rounds, and say at their head which is over which. Each library pauses before its turn, and is
+called once before it counts, unless a call takes all of them a tenth of a second. The whole page is
+made by one command, on the machine that it names; such machines are shared, so compare within a
+row, not between rows.
 
 ```console
 pip install '.[bench]' && python tests/benchmarks/scan.py --markdown docs/performance.md
@@ -33,10 +33,9 @@ is used again. None of it knows an LSTM from a cell of your own.
 
 What limits them: of a small call, what is Python and not in the loops, since a step of your own is
 run again on tensors without numbers, to be sure that it is still the same; of a large layer with a
-small batch, the weights, which every core reads at every step (that each reads half of them, for
-the rows of both, which wait for each other twice a step, took 1.03 of the time on an Intel of 2 MB
-a core, and was left out); of a new process, the compiler, whose work is kept on disk for the
-next."""
+small batch, the weights, which every core reads at every step (to split them between two cores,
+which then wait for each other twice a step, was tried, and took 1.03 of the time on this kind of
+Intel); of a new process, the compiler, whose work is kept on disk for the next."""
 
 CHAPTERS = {
     "What one waits for": ("first", "startup", "small"),

@@ -12,7 +12,7 @@ from .written import I8, I32, I64, REALS, fma, llvm, loop, room
 
 REGISTERS = 32 if HOST & {"avx512f", "neon", "fp-armv8"} else 16  # of vectors
 HIGH = (REGISTERS - 3) // 2  # rows of a tile that is two vectors wide
-AHEAD = 16  # numbers of depth before a tile needs them, it asks for those of B
+AHEAD = 16  # how many steps of k ahead a tile asks for the numbers of B that it will read
 FETCHING = 4  # rows above which there is time to ask: lower tiles do little but read
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
+import mmap
 import weakref
 from collections import defaultdict, deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from itertools import count
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -16,7 +16,7 @@ import numpy as np
 Array: TypeAlias = np.ndarray[Any, Any]
 SMALL = 1 << 14  # bytes; below it fresh memory is cheap
 LARGE = 1 << 28  # bytes; above it, memory is too much to keep
-PAGE = 1 << 21  # bytes: in small pages, a new search is made for each 4 kB of every array
+PAGE = 1 << 21  # bytes of a large page, of which the processor keeps in mind where they are
 PIECE = 1 << 24  # bytes of which arrays are cut
 APART = 4096 + 64  # bytes between two: rows that are read together do not share a place in a cache
 PATIENCE = 1000  # requests after which memory that nobody asked for again is given back
@@ -88,36 +88,57 @@ class Spare:
         for entries in list(self.idle.values()):
             with suppress(IndexError):  # another thread was sooner
                 while entries and entries[0].when <= early:
-                    self.lent.pop(id(entries.popleft().memory), None)
+                    memory = entries.popleft().memory
+                    self.lent.pop(id(memory), None)
+                    _given_back(memory)  # type: ignore[arg-type]
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Spare, ()
 
 
-_pieces = count()
-_left: deque[memoryview] = deque(maxlen=1)  # of the last large piece, what nobody has yet
+_left: deque[memoryview] = deque(maxlen=1)  # of the last piece, what nobody has yet
 
 
 def _fresh(size: int) -> memoryview:
-    """Fresh memory that begins where a vector does not straddle two cache lines."""
-    if size > PIECE // 4:
-        return _paged(size)
+    """Fresh memory that begins where a vector does not straddle two cache lines.
+
+    If it is so large that NumPy asks for large pages, its own; else a slice of a piece in such.
+    """
+    if size > PIECE // 4 or not hasattr(mmap, "MADV_HUGEPAGE"):
+        return _alone(size)
     try:
         left = _left.pop()  # one step, which no other thread comes between
     except IndexError:
         left = memoryview(b"")
     if len(left) < size + APART:
-        left = _paged(PIECE)
+        try:
+            piece = mmap.mmap(-1, PIECE + PAGE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+            piece.madvise(mmap.MADV_HUGEPAGE)
+        except OSError:  # there is no room for so much, or there are no such pages
+            return _alone(size)
+        left = memoryview(piece)[-_address(piece) % PAGE :]
     _left.append(left[size + APART :])
     return left[APART : size + APART]
 
 
-def _paged(size: int) -> memoryview:
-    """Fresh memory in large pages: NumPy asks the system for them, if it has any."""
-    apart = APART * (next(_pieces) % 32)
-    memory = np.empty(size + PAGE + apart, np.uint8)
-    skip = -memory.__array_interface__["data"][0] % PAGE + apart
+def _alone(size: int) -> memoryview:
+    memory = np.empty(size + 64, np.uint8)
+    skip = -_address(memory) % 64
     return memory[skip : skip + size].data
+
+
+def _address(memory: Any) -> int:
+    place: int = np.frombuffer(memory, np.uint8).__array_interface__["data"][0]
+    return place
+
+
+def _given_back(memory: memoryview) -> None:
+    """Let the system have what is in a slice: others of its piece may live on."""
+    piece, small = memory.obj, mmap.PAGESIZE
+    if isinstance(piece, mmap.mmap):
+        start = _address(memory) - _address(piece)
+        first, last = -(-start // small) * small, (start + len(memory)) // small * small
+        piece.madvise(mmap.MADV_DONTNEED, first, last - first)
 
 
 spare = Spare()

@@ -119,7 +119,7 @@ class Places:
         return isinstance(role, roles.Timed) and role.kind == "x"
 
     def is_padded(self, place: Place) -> bool:
-        """Whether an array has rows as wide as whole panels, so that products fill it quickly."""
+        """Whether an array has rows that are wider than what is in them, see `panels.padded`."""
         role = self.arguments[place.array].role
         return isinstance(role, roles.Buffer | roles.Carried) and role.padded
 

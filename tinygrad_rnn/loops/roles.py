@@ -41,7 +41,7 @@ class Timed:
 class Buffer:
     """Room for what a step computes, or in `blocks` for each of a block of steps.
 
-    `padded` rows are as wide as whole panels, so that products fill them quickly.
+    `padded` rows are wider than what is in them, as products read and write them quickly.
     """
 
     padded: bool
