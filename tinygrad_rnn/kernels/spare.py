@@ -9,6 +9,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from itertools import count
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -96,6 +97,7 @@ class Spare:
         return Spare, ()
 
 
+_turns = count()
 _left: deque[memoryview] = deque(maxlen=1)  # of the last piece, what nobody has yet
 
 
@@ -122,8 +124,11 @@ def _fresh(size: int) -> memoryview:
 
 
 def _alone(size: int) -> memoryview:
-    memory = np.empty(size + 64, np.uint8)
-    skip = -_address(memory) % 64
+    """Memory of its own; if it is large, from where a large page begins, and apart from others."""
+    large = size > PIECE // 4
+    grain, apart = (PAGE, APART * (next(_turns) % 32)) if large else (64, 0)
+    memory = np.empty(size + grain + apart, np.uint8)
+    skip = -_address(memory) % grain + apart
     return memory[skip : skip + size].data
 
 
