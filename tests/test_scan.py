@@ -1132,7 +1132,9 @@ def test_H04_a_million_steps_and_their_memory():
         ys.sum().backward()
         return U.grad.data
     run(xs[:10], None), run(xs[:10], "sqrt")
-    import tracemalloc
+    import sys, tracemalloc
+    exactly = lambda size: memoryview(bytearray(size))  # no piece of memory, which is not traced
+    sys.modules["tinygrad_rnn.kernels.spare"]._fresh = exactly
     tracemalloc.start()
     peaks = []
     for checkpoint in ("sqrt", None):
