@@ -3094,6 +3094,18 @@ def test_G08_P74_a_learning_rate_of_zero_changes_no_bit(make, gradient):
     same(x.data, before)
 
 
+def test_a_block_that_nothing_can_end_ends_when_the_next_begins():
+    """As one is whose end a Ctrl-C has cut off; one that somebody holds may be ended still."""
+    block = tg.no_grad()
+    block.__enter__()
+    with tg.scope("in it"):
+        assert mode.scope == "in it" and not mode.recording
+    del block
+    with tg.scope("after it"):
+        assert mode.scope == "after it" and mode.recording
+    assert not mode.scope and mode.recording and not mode.before
+
+
 def test_K01_what_a_block_did_not_put_back_is_put_back_by_those_around():
     """Ctrl-C may come just when a block ends, before it has done anything."""
     usual = {name: value for name, value in vars(mode).items() if name != "before"}

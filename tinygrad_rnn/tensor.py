@@ -46,6 +46,9 @@ class Mode(threading.local):
 mode = Mode()
 
 
+HELD_HERE = 2  # references to a block of which only the list of them knows: its own, and a call's
+
+
 class _Block:
     """A block in which something is on in this thread; it is put back on an exception too.
 
@@ -63,8 +66,12 @@ class _Block:
     # at nothing else: what is changed here is changed at once, or not at all.
 
     def __enter__(self) -> None:
-        here, changed = mode.__dict__, self.changed()
-        state = here.copy()
+        here = mode.__dict__
+        before = here["before"]
+        while before and sys.getrefcount(before[-1][0]) == HELD_HERE:  # by no `with` any longer
+            here |= before[-1][1]
+            del before[-1]
+        changed, state = self.changed(), here.copy()
         here["before"] += [(self, state)]
         here |= changed
 
