@@ -28,13 +28,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # A file may import from floors below its own; inside one folder, files share the room.
 FLOORS = [
-    {
-        "methods",
-        "caches",
-        "limits",
-        "language",
-        "quiet",
-    },  # a stub; what is remembered, allowed, said
+    # a stub; what is remembered, allowed, said; NumPy's warnings
+    {"methods", "caches", "limits", "language", "quiet"},
     {"tensor", "kernels"},
     {"refusals", "randomness", "lengths"},
     {"op"},
