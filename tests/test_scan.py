@@ -1192,8 +1192,6 @@ def test_shapes_are_learnt_without_a_compiled_kernel(monkeypatch):
 @pytest.mark.compiled
 def test_rows_that_products_read_do_not_crowd_one_place_of_a_cache():
     """The gates' cotangents would be 4,096 bytes a row here: one panel more keeps rows apart."""
-    from tinygrad_rnn.kernels import panels
-
     for columns, dtype in itertools.product((1, 5, 512, 1000, 1024), (np.float32, np.float64)):
         wide = panels.padded(columns, dtype)
         assert columns <= wide <= columns + 2 * panels.width(dtype)

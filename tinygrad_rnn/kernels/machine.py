@@ -21,3 +21,4 @@ def cache_size(level: int, usual: int, folder: str = FOLDER) -> int:
 
 
 SECOND = cache_size(2, 512 << 10)
+CROWDED = 4096  # bytes: rows so far apart, or a multiple, share one place in the first cache

@@ -14,7 +14,7 @@ import numpy as np
 from llvmlite import binding, ir
 
 from . import target
-from .machine import SECOND
+from .machine import CROWDED, SECOND
 from .objects import array, by_worker, matrix
 from .product import HIGH, REGISTERS, Block, copy_all, sum_up
 from .target import VECTOR_BYTES
@@ -27,7 +27,6 @@ LINE = 2 * VECTOR_BYTES  # bytes of one row of a panel
 DEPTH = 512
 NEAR = SECOND // 2  # bytes of x that stay in the second cache while the panels go by
 STACK = 1 << 17  # bytes of rows that are copied at a time
-CROWDED = 4096  # bytes: rows so far apart, or a multiple, share one place in the first cache
 WAYS = 8  # rows that fit there
 COPY_FROM = 64  # columns from which it pays to copy rows that do
 PACK_FROM = 1 << 15  # numbers from which a thread packs some

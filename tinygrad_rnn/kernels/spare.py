@@ -14,12 +14,14 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from .machine import CROWDED
+
 Array: TypeAlias = np.ndarray[Any, Any]
 SMALL = 1 << 14  # bytes; below it fresh memory is cheap
 LARGE = 1 << 28  # bytes; above it, memory is too much to keep
 PAGE = 1 << 21  # bytes of a large page, of which the processor keeps in mind where they are
 PIECE = 1 << 24  # bytes of which arrays are cut
-APART = 4096 + 64  # bytes between two: rows that are read together do not share a place in a cache
+APART = CROWDED + 64  # bytes between two, so that rows that are read together are not crowded
 PATIENCE = 1000  # requests after which memory that nobody asked for again is given back
 
 
@@ -133,8 +135,7 @@ def _alone(size: int) -> memoryview:
 
 
 def _address(memory: Any) -> int:
-    place: int = np.frombuffer(memory, np.uint8).__array_interface__["data"][0]
-    return place
+    return int(np.frombuffer(memory, np.uint8).__array_interface__["data"][0])
 
 
 def _given_back(memory: memoryview) -> None:
