@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-
 import numpy as np
 
 from .packages import carried
@@ -23,6 +21,8 @@ def digits() -> tuple[np.ndarray, np.ndarray]:
     >>> images.shape, labels[:4].tolist()
     ((1797, 8, 8), [0, 1, 2, 3])
     """
+    import gzip  # here alone
+
     with gzip.open(carried("data.digits", "sklearn", "datasets/data/digits.csv.gz")) as file:
         table = np.loadtxt(file, delimiter=",", dtype=np.float32)
     return (table[:, :-1] / 16).reshape(-1, 8, 8), table[:, -1].astype(np.int64)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..formula.equations import Equations, derived
-from ..formula.program import traced
-from ..formula.rules import blank
 from ..randomness import repeated
 from ..tensor import Tensor
 from .cell import Cell
 from .moment import Moment
+
+if TYPE_CHECKING:  # what writes formulas is imported when one is asked for
+    from ..formula.equations import Equations
 
 
 def equations(step: Any, carry: Any = None, xs: Any = None, *, detail: bool = False) -> Equations:
@@ -44,6 +44,10 @@ def equations(step: Any, carry: Any = None, xs: Any = None, *, detail: bool = Fa
 
 
 def _of_cell(cell: Cell, detail: bool) -> Equations:
+    from ..formula.equations import derived
+    from ..formula.program import traced
+    from ..formula.rules import blank
+
     cell._check()
     title, batch = _title(cell), _unlike(cell.inputs, *cell.sizes)
     draws = any(module.draws for module in cell.modules())
@@ -73,6 +77,9 @@ def _of_cell(cell: Cell, detail: bool) -> Equations:
 
 
 def _of_step(step: Any, carry: Any, xs: Any, detail: bool) -> Equations:
+    from ..formula.equations import derived
+    from ..formula.program import traced
+
     state, inputs = _tensors(carry), [] if xs is None else _tensors(xs)
     slices = [_at_one_time(x) for x in inputs]
     for x, word in zip(slices, _letters("x", len(slices)), strict=True):
@@ -99,6 +106,8 @@ def _letters(letter: str, count: int) -> list[str]:
 
 def _at_one_time(x: Tensor) -> Tensor:
     """What a step sees of a sequence: a mask waits for no gradient, a weight for each step does."""
+    from ..formula.rules import blank
+
     y = blank(x.shape[1:], x.dtype, x.name or next((z.name for z in x.inputs if z.name), None))
     y.tracked = x.tracked or (x.op is None and not x.attrs and x.dtype.kind == "f")
     return y

@@ -19,14 +19,13 @@ def attach(f: Any) -> None:
     """Give tensors the methods and operators that an op, or a function of ops, declares."""
     names = f.declared.method if hasattr(f, "declared") else ()
     for name in (f.__name__,) if names is True else names or ():
-        inputs = signature(f.body if isinstance(f, Op) else f).parameters
         if name in COMPARISONS:
             _spell(name, f, _compared(f))
         elif name in FLAGS:
             _spell(name, f, _of_flags(FLAGS[name], f))
-            if [*inputs] == ["x", "y"]:  # in which order does not matter
+            if _takes_two(f):  # in which order does not matter
                 _spell(f"__r{name[2:]}", f, _of_flags(FLAGS[name], f))
-        elif name.startswith("__") and [*inputs] == ["x", "y"]:
+        elif name.startswith("__") and _takes_two(f):
             reflected = f"__r{name[2:]}"
             _spell(name, f, _operator(f, reflected))
             _spell(reflected, f, lambda x, y: f(y, x))
@@ -35,6 +34,10 @@ def attach(f: Any) -> None:
             _spell(name, f, lambda x, *inputs, **words: f(x, *inputs, **words))
         else:
             setattr(Tensor, name, f)
+
+
+def _takes_two(f: Any) -> bool:
+    return [*signature(f.body if isinstance(f, Op) else f).parameters] == ["x", "y"]
 
 
 def _spell(name: str, f: Any, method: Any) -> None:
