@@ -85,7 +85,7 @@ def test_I08_two_damaged_files_are_one_warning(place):
 
 def test_I08_a_loop_whose_file_is_damaged_is_compiled_again(place, monkeypatch):
     compiles, real = [], target.object_code
-    monkeypatch.setattr(target, "object_code", lambda it: compiles.append(1) or real(it))
+    monkeypatch.setattr(target, "object_code", lambda *it: compiles.append(1) or real(*it))
 
     def loop(text):
         before = len(compiles)

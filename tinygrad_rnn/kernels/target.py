@@ -21,6 +21,9 @@ binding.initialize_native_asmprinter()
 # through rows of 14 float64 numbers takes 0.7 of the time.
 OPTION = "-epilogue-vectorization-minimum-VF=4"
 binding.set_option("", OPTION)
+# The passes for what is written instruction by instruction, as tiles are: the others find nothing
+# to do there, and would take ten times as long.
+BY_HAND = ("sroa", "simplify_cfg", "instruction_combine")
 TARGET = binding.Target.from_default_triple()
 CPU = os.environ.get("NUMBA_CPU_NAME") or binding.get_host_cpu_name()
 
@@ -58,17 +61,25 @@ def module(name: str) -> Any:
     return made
 
 
-def object_code(written: Any) -> bytes:
-    """A module's machine code."""
-    return apart(_object_code, text := str(written), alike=text)
+def object_code(written: Any, by_hand: bool) -> bytes:
+    """A module's machine code, after a few passes over what is written by hand, or after all."""
+    return apart(_object_code, text := str(written), by_hand, alike=text)
 
 
-def _object_code(text: str) -> bytes:
+def _object_code(text: str, by_hand: bool) -> bytes:
     options = binding.create_pipeline_tuning_options(speed_level=2)
     options.loop_vectorization = True
     passes = binding.create_pass_builder(_MACHINE, options)
     parsed = binding.parse_assembly(text)
-    passes.getModulePassManager().run(parsed, passes)
+    if by_hand:
+        few = binding.create_new_function_pass_manager()
+        for name in BY_HAND:
+            getattr(few, f"add_{name}_pass")()
+        for function in parsed.functions:
+            if not function.is_declaration:
+                few.run(function, passes)
+    else:
+        passes.getModulePassManager().run(parsed, passes)
     code: bytes = _MACHINE.emit_object(parsed)
     return code
 
@@ -81,7 +92,9 @@ def loaded(code: bytes) -> Any:
     return engine
 
 
-def compiled(key: Any, write: Callable[[], Any], before: Callable[[bytes], Any] = len) -> Any:
+def compiled(
+    key: Any, write: Callable[[], Any], before: Callable[[bytes], Any] = len, by_hand: bool = True
+) -> Any:
     """An engine with the code of a module: from disk, or compiled from what `write` makes.
 
     `before` is told the machine code before it is loaded: what it calls must be there by then.
@@ -94,7 +107,7 @@ def compiled(key: Any, write: Callable[[], Any], before: Callable[[bytes], Any] 
 
     engine = kept.load(ready)
     if engine is None:
-        code = object_code(write())
+        code = object_code(write(), by_hand)
         kept.save(code)
         engine = ready(code)
     return engine

@@ -339,7 +339,7 @@ def function(source: str, counts: int, kinds: Any, called: Any) -> Any:
     known = [(word, str(c.dtype), numbers.identity(c.function)) for word, c in called.items()]
     key = (source, counts, [(dtype.str, ndim) for dtype, ndim in kinds], known)
     write = lambda: written(source, counts, kinds, called)
-    engine = target.compiled(key, write, panels.load_called)
+    engine = target.compiled(key, write, panels.load_called, by_hand=False)
     made = target.called(engine, "run", counts, ctypes.py_object)
     made.apart = engine.get_function_address("apart")  # see `threads.Call`
     return made
