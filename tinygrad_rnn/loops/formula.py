@@ -21,7 +21,7 @@ OPERATORS = {
     operator.le: "<=", operator.gt: ">", operator.ge: ">=", operator.eq: "==", operator.ne: "!=",
     operator.and_: "&", operator.or_: "|", operator.xor: "^",
 }  # fmt: skip
-DEAR = {"/", "//", "%", "**"}
+DEAR = {"//", "%", "**"}  # a division takes less than its result does to memory and back
 
 
 class Word:
