@@ -23,9 +23,9 @@ def attach(f: Any) -> None:
             _spell(name, f, _compared(f))
         elif name in FLAGS:
             _spell(name, f, _of_flags(FLAGS[name], f))
-            if _takes_two(f):  # in which order does not matter
+            if name != "__invert__":  # of two, in which order does not matter
                 _spell(f"__r{name[2:]}", f, _of_flags(FLAGS[name], f))
-        elif name.startswith("__") and _takes_two(f):
+        elif name.startswith("__") and [*signature(getattr(f, "body", f)).parameters] == ["x", "y"]:
             reflected = f"__r{name[2:]}"
             _spell(name, f, _operator(f, reflected))
             _spell(reflected, f, lambda x, y: f(y, x))
@@ -34,10 +34,6 @@ def attach(f: Any) -> None:
             _spell(name, f, lambda x, *inputs, **words: f(x, *inputs, **words))
         else:
             setattr(Tensor, name, f)
-
-
-def _takes_two(f: Any) -> bool:
-    return [*signature(f.body if isinstance(f, Op) else f).parameters] == ["x", "y"]
 
 
 def _spell(name: str, f: Any, method: Any) -> None:
