@@ -85,6 +85,9 @@ def test_the_language_may_be_said_after_the_command(capsys, tmp_path, monkeypatc
         with pytest.raises(SystemExit) as ended:
             main(words)
         assert ended.value.code == 2 and "expected one argument" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["train", "--lang", "de"])
+    assert "expected en or zh, got 'de'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("how", ["--lang", "$LANG"])

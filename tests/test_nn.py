@@ -402,6 +402,9 @@ def test_modules_and_optimizers_show_what_they_are():
     cells = "LSTM(Wh=3×12, Wx=2×12, b=12), GRU(Wh=4×8, Wx=3×12, Wn=4×4)"
     assert repr(layer) == f"Recurrent(cells=[{cells}], dropout=[Dropout(0), Dropout(0)])"
     assert repr(tg.optim.Adam(layer, lr=0.01)) == "Adam(lr=0.01, 6 parameters, 0 steps done)"
+    layer.heads = {"tone": nn.Linear(4, 1), "rate": 0.5}
+    assert repr(layer).endswith(", heads={tone=Linear(W=4×1, b=1)})")
+    assert repr(tg.optim.Update(0.5, 2.0, layer)) == "Update(loss=0.5, norm=2)"
 
 
 def test_J06_a_state_of_another_dtype_is_refused():

@@ -342,6 +342,12 @@ def test_memory_that_runs_out_is_a_sentence_too(text, capsys, monkeypatch):
     assert "does not fit in memory: Unable to allocate" in refusal(capsys, "train", text)
 
 
+def test_a_text_too_short_for_one_stream_is_not_to_be_cut_into_fewer(tmp_path, capsys):
+    (short := tmp_path / "short.txt").write_text("ab")
+    told = refusal(capsys, "train", str(short), "--batch", "1")
+    assert "2 characters, and at least 20 are needed" in told and "--batch" not in told
+
+
 def test_a_batch_beyond_every_text_is_refused_at_once(text, capsys):
     assert "streams of two steps need 2222222223" in refusal(
         capsys, "train", text, "--batch", "1000000000"

@@ -66,7 +66,13 @@ def parser() -> Parser:
 
 def _add_language(top: Parser) -> None:
     words = "en or zh (中文); by default that of $LANG"
-    top.add_argument("--lang", metavar="LANGUAGE", help=words)
+    top.add_argument("--lang", metavar="LANGUAGE", help=words, type=_language)
+
+
+def _language(name: str) -> str:
+    if name[:2] not in ("en", "zh"):
+        raise argparse.ArgumentTypeError(f"expected en or zh, got {name!r}")
+    return name
 
 
 def _translated(command: Parser) -> Parser:

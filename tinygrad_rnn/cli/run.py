@@ -45,9 +45,12 @@ class Corpus:
         cut = len(index) - len(index) // 10
         least = max(20, 20 * settings.batch // 9 + 1)  # over two steps a stream to train on
         if len(index) < least:
+            found = f"{name} is too short: {len(text)} characters"
+            if least == 20:
+                raise data.TextError(f"{found}, and at least 20 are needed. Give a longer text.")
             raise data.TextError(
-                f"{name} is too short: {len(text)} characters, while {settings.batch} streams of "
-                f"two steps need {least}. Give a longer text or a smaller --batch."
+                f"{found}, while {settings.batch} streams of two steps need {least}. Give a longer "
+                "text or a smaller --batch."
             )
         digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
         return cls(vocabulary, index[:cut], index[cut:], digest)

@@ -369,6 +369,9 @@ def _shown(x: Any) -> str:
         return "×".join(map(str, x.shape)) or "1"
     if isinstance(x, Module):
         return repr(x)
+    if isinstance(x, dict):
+        named = [f"{name}={_shown(part)}" for name, part in x.items() if _shown(part)]
+        return f"{{{', '.join(named)}}}" if named else ""
     inside = [_shown(part) for part in x] if isinstance(x, list | tuple) else []
     return f"[{', '.join(inside)}]" if any(inside) else ""
 

@@ -23,6 +23,9 @@ class Update(NamedTuple):
     norm: float
     state: Any
 
+    def __repr__(self) -> str:
+        return f"Update(loss={self.loss:.6g}, norm={self.norm:.6g})"
+
 
 def truncated_bptt(
     forward: Callable[[Any, Any, Any], tuple[Tensor, Any]],
