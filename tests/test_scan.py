@@ -1331,3 +1331,57 @@ def test_what_a_step_captured_of_a_spent_history_is_not_learnt():
     z = x * 2.0
     compiled._learn(known, "shapes", "a program", [z, x], z.born)
     assert known.programs["shapes"][:2] == ("a program", [0, x])
+
+
+def flags(x):
+    return tg.astype(x, dtype=bool)
+
+
+def of_whole_numbers(x, y, k):
+    """Quotients, choices and casts of whole numbers: compiled code has kinds of its own."""
+    return (
+        *(x // y, x // 17, x // -24, x // 3, 100 // y, k // y, x // k),
+        *(tg.maximum(x > 0, x), tg.maximum(x > 0, 2), tg.minimum(x, k * 3), tg.maximum(k, y)),
+        *(flags(x) * 1, flags(x * 0.3) * 0.5, flags(x) == True, 1.0 - flags(x), flags(k) + 0.5),  # noqa: E712
+        *(flags(x).sum(axis=1), flags(x * 0.3).mean(axis=1), tg.concat([flags(x), x], axis=1)),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("by", ["LLVM", "Numba"])
+def test_whole_numbers_and_flags_of_a_loop_are_numpys(by):
+    low, high = -(2**63), 2**63 - 1
+    x = np.array([[[-7, -1, 7, -25, 0, 24, low, high, low, 5, -5, 1]]])
+    y = np.array([[[2, 2, 2, 24, 5, 0, -1, -1, 0, -3, -3, 1]]])
+    k = np.array([[[1, -7, 3, -128, 127, 5, -1, -128, 100, 2, -2, -3]]], np.int8)
+    more = (lambda h: h % 2.0) if by == "Numba" else (lambda h: h * 2.0)  # `%` goes by Numba
+    step = lambda x, y, k, h: (more(h), *of_whole_numbers(x, y, k))
+    with np.errstate(all="ignore"):
+        found, expected = (
+            tg.scan(step, np.ones((1, 1)), (x, y, k), unroll=unroll)[1:] for unroll in (False, True)
+        )
+        np.testing.assert_array_equal(expected[0].data, x // y)
+    for n, (a, b) in enumerate(zip(found, expected, strict=True)):
+        np.testing.assert_array_equal(a.data, b.data, str(n), strict=True)
+
+
+def test_a_quotient_of_floats_in_a_loop_is_numpys():
+    x = np.array([[[-7.5, -1, 7.25, 0, np.inf, np.nan, 3, -3, 1e300]]])
+    y = np.array([[[2, 2, 0.3, 0, 2, 1, -1, 0, 1e-300]]])
+    step = lambda x, y, h: (h, x // y, x // 0.3, 1 // x, x // -1, tg.floor_divide(x, y))
+    with np.errstate(all="ignore"):
+        found, expected = (
+            tg.scan(step, np.ones((1, 1)), (x, y), unroll=unroll)[1:] for unroll in (False, True)
+        )
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(a.data, b.data, strict=True)
+
+
+@pytest.mark.parametrize("unroll", [False, True])
+def test_what_no_gradient_reaches_is_refused_compiled_or_not(unroll):
+    w, v = (tg.tensor(float(n), requires_grad=True) for n in (2, 3))
+    step = lambda x, h, g: (h * w + x, g * v + x)
+    _, b = tg.scan(step, (tg.tensor(0.0), tg.tensor(0.0)), tg.tensor([1.0, 2.0]), unroll=unroll)
+    words = "was not used" if unroll else "no gradient of sum .* reaches"
+    with pytest.raises(RuntimeError, match=words):
+        tg.grad(b.sum(), [w, v], retain_graph=True)
+    assert tg.grad(b.sum(), [w, v], allow_unused=True)[0] is None

@@ -196,7 +196,7 @@ class Text(ast.NodeTransformer):
         return self.called("_kept", ast.Constant(node.id)) if kept else node
 
     def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
-        if isinstance(node.op, ast.FloorDiv | ast.Mod):  # which differ below zero, and at it
+        if isinstance(node.op, ast.Mod):
             raise Unknown(ast.dump(node.op))
         return self.generic_visit(node)
 

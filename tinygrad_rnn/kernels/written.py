@@ -189,8 +189,21 @@ class Number:
         return self.constant(other) / self if self.is_real else other / self.to(F64)
 
     def __floordiv__(self, other: Any) -> Number:
-        """The quotient of two whole numbers that are not negative."""
-        return self.made(self.builder.sdiv, other)
+        """The quotient of whole numbers, rounded down as NumPy's; by 0 it is 0."""
+        x, y = self.beside(other)
+        if x.is_real:
+            raise NotImplementedError("a quotient of floats that is rounded down")
+        zero, minus = y == 0, y == -1  # by these the instruction itself may end the process
+        by = (zero | minus).choose(1, y)
+        quotient = x.made(x.builder.sdiv, by)
+        below = x < quotient * by  # it is rounded towards 0
+        up = (by < 0).choose(x > quotient * by, below)
+        answer: Number = zero.choose(0, minus.choose(-x, up.choose(quotient - 1, quotient)))
+        return answer
+
+    def __rfloordiv__(self, other: Any) -> Number:
+        quotient: Number = self.beside(other)[1] // self
+        return quotient
 
     def __and__(self, other: Any) -> Number:
         return self.made(self.builder.and_, other)

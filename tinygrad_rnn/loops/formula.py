@@ -21,6 +21,7 @@ OPERATORS = {
     operator.le: "<=", operator.gt: ">", operator.ge: ">=", operator.eq: "==", operator.ne: "!=",
     operator.and_: "&", operator.or_: "|", operator.xor: "^",
 }  # fmt: skip
+COMPARISONS = {"<", "<=", ">", ">=", "==", "!="}
 DEAR = {"//", "%", "**"}  # a division takes less than its result does to memory and back
 
 
@@ -99,20 +100,24 @@ def formula(places: Places, node: Pointwise, inputs: list[str]) -> str:
     real = dtype.kind == "f"
     company = [k for k, counts in enumerate(op.company(len(inputs))) if counts]
     kind = dtype if real else np.result_type(*[node.inputs[k].dtype for k in company])
+    values = [x.value if isinstance(x, Written) else None for x in node.inputs]
     for k in company:
         if real and node.inputs[k].dtype != dtype:
             inputs[k] = f"{KINDS[dtype]}({inputs[k]})"
-    values = [x.value if isinstance(x, Written) else None for x in node.inputs]
     word = spelled(op, [Word(x, "", v) for x, v in zip(inputs, values, strict=True)])
     if word is not None:
         line = word.text
     else:
         source = node.source if node.source is not None and node.source.op is op else None
         attrs = {} if source is None else source.attrs
+        for k in company:  # a function of numbers is compiled for one kind
+            if not real and node.inputs[k].dtype != kind:
+                inputs[k] = f"{KINDS[kind]}({inputs[k]})"
         words = [*inputs, *(f"{name}={constant(value, kind)}" for name, value in attrs.items())]
         line = f"{places.called_name(op, kind)}({', '.join(words)})"
     whole = all(node.inputs[k].dtype == dtype for k in company) and dtype == np.int64
-    asked = dtype.kind == "b" and all(node.inputs[k].dtype.kind != "b" for k in company)
+    compared = word is not None and word.sign in COMPARISONS
+    asked = compared and all(node.inputs[k].dtype.kind != "b" for k in company)
     cast = not op.ours or not (real or whole or asked)
     return f"{KINDS[dtype]}({line})" if cast else line
 
