@@ -1221,3 +1221,104 @@ def test_C09_a_merge_without_a_derivative_in_the_padding_reaches_nothing(above):
         slopes = gradients(y, [xs, *layer.parameters(), *flat(state)])
     close(y.data[:3, 0, 0], xs.data[:3, 0, 0] + 1 / xs.data[:3, 0, 0])
     assert all(np.isfinite(plain(g)).all() for g in slopes) and not plain(slopes[0])[3].any()
+
+
+# -- states, outputs and gates that are no rows of numbers ----------------------------------------
+
+
+class Fast(nn.Cell):
+    """Fast weights: each row has a matrix of its own, and there are as many rows as columns."""
+
+    state, inputs, hidden, dtype = ("h", "S"), H, H, F8
+
+    def begin(self, batch):
+        return tg.zeros((batch, H)), tg.zeros((batch, H, H))
+
+    def step(self, x, h, S):
+        S = 0.9 * S + x[:, :, None] * x[:, None]
+        nn.gates(one=tg.sigmoid(x.sum(axis=1)), every=S * 2)
+        return tg.tanh(x + (S @ h[:, :, None])[:, :, 0]), S
+
+
+@pytest.mark.parametrize("unroll", [False, True])
+@pytest.mark.parametrize("rows", [H, T, 2])
+def test_C09_a_state_of_matrices_sees_no_padding(rows, unroll):
+    xs, own, cell = normal(T, rows, H), np.arange(rows) % T + 1, Fast()
+    ys, end, gates = cell(xs, lengths=own, return_gates=True, unroll=unroll)
+    for b, n in enumerate(own):
+        y, (h, S), alone = cell(xs[:n, b : b + 1], return_gates=True)
+        each(close, (ys[:n, b], end[0][b], end[1][b]), (y[:, 0], h[0], S[0]))
+        for name, gate in gates.items():
+            close(gate[:n, b], alone[name][:, 0])
+            assert not plain(gate)[n:, b].any()
+
+
+def test_a_state_of_matrices_begins_again_and_is_given_back():
+    xs, cell, again = normal(T, H, H), Fast(), RESETS[:, :H]
+    _, end = cell(xs, reset=again)
+    for b in range(H):
+        state = None
+        for t in range(T):
+            _, state = cell(xs[t : t + 1, b : b + 1], None if again[t, b] else state)
+        each(close, (end[0][b], end[1][b]), (state[0][0], state[1][0]))
+    whole, first = cell(xs, end)[0], (end[0][0], end[1][0])
+    close(cell(xs[:, 0], first)[0], whole[:, 0])
+
+
+OUTPUTS = {
+    "a matrix": lambda cell, x, h: h[:, :, None] * h[:, None],
+    "a number": lambda cell, x, h: h.sum(axis=1),
+    "flags": lambda cell, x, h: h > 0,
+    "whole numbers": lambda cell, x, h: tg.astype(h * 10, dtype=np.int64),
+}
+
+
+@pytest.mark.parametrize("kind", OUTPUTS)
+def test_outputs_of_any_shape_are_read_row_by_row(kind):
+    class Shown(nn.RNN):
+        output = OUTPUTS[kind]
+
+    cell, xs, own = Shown(H, H, rng=0, dtype=F8), normal(T, T, H), np.array([3, 1, 5, 2, 4])
+    reads = {"last": lambda y: y[-1], "max": lambda y: y.max(0), "mean": lambda y: y.mean(0),
+             "sum": lambda y: y.sum(0)}  # fmt: skip
+    with uncompiled():
+        whole = plain(cell(xs)[0])
+        held = plain(cell(xs, lengths=own, pad="hold")[0])
+        rows = [plain(cell(xs[:n, b : b + 1])[0])[:, 0] for b, n in enumerate(own)]
+        for b, n in enumerate(own):
+            close(held[:n, b], rows[b])
+            close(held[n:, b], np.repeat(rows[b][-1:], T - n, axis=0))
+        for readout, read in reads.items():
+            each(close, plain(cell(xs, readout=readout)[0]), read(whole))
+            found = plain(cell(xs, lengths=own, readout=readout)[0])
+            each(close, found, np.stack([read(row) for row in rows]))
+
+
+def test_what_has_no_batch_in_front_is_refused_where_rows_differ():
+    class Alone(nn.RNN):
+        output = lambda cell, x, h: h.sum()
+
+    cell, xs = Alone(I, H, rng=0, dtype=F8), normal(T, B, I)
+    with uncompiled():
+        for how in ({}, {"batch_first": True}):
+            assert cell(np.swapaxes(xs, 0, 1) if how else xs, **how)[0].shape == (T,)
+        with refused(ValueError, "have the batch, 4, in front, got shape ()"):
+            cell(xs, lengths=LENGTHS)
+
+
+def test_a_state_that_counts_is_given_back():
+    class Count(nn.RNN):
+        state = ("h", "n")
+
+        def begin(self, batch):
+            return super().begin(batch)[0], tg.tensor(np.zeros((batch, 1), np.int64))
+
+        def step(self, x, h, n):
+            return super().step(x, h), n + 1
+
+    cell, xs = Count(I, H, rng=0, dtype=F8), normal(T, B, I)
+    _, (h, n) = cell(xs)
+    same(cell(xs, (h, n))[1][1], np.full((B, 1), 2 * T))
+    same(cell(xs, (h, [[k] for k in range(B)]))[1][1], np.arange(T, T + B)[:, None])
+    with refused(TypeError, "n: expected int64, as begin() gives, got float64"):
+        cell(xs, (h, tg.zeros((B, 1))))

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ..ops import concat, where
+from ..ops import concat
 from ..tensor import Tensor, scope
-from .cell import Cell, Folded, Part, Way, check_apart, check_part
+from .cell import Cell, Folded, Part, Way, check_apart, check_part, masked
 
 MERGES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "concat": lambda f, b: concat([f, b], axis=-1),
@@ -109,8 +109,9 @@ class Bidirectional(Part):
             if how == "raw" or not callable(self.merge) or (way.valid is None and len(xs)):
                 return y
             # A function may make something of nothing: 0 where neither has read anything.
-            valid = np.zeros((0, 1, 1), bool) if way.valid is None else way.valid.data
-            return where(valid if how == "zero" else valid.any(0), y, 0)
+            none = np.zeros((*xs.shape[:2], 1), bool)
+            valid = none if way.valid is None else way.valid.data
+            return masked(valid if how == "zero" else valid.any(0), y)
 
         return Folded(
             read,

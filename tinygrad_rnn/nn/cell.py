@@ -297,17 +297,19 @@ class Cell(Part):
             valid = next(flag) if way.valid is not None else None
             if way.reset is not None:
                 again = next(flag)
-                old = tuple(where(again, b, s) for b, s in zip(begin, old, strict=True))
+                old = tuple(where(over(again, s), b, s) for b, s in zip(begin, old, strict=True))
             seen = old
             if valid is not None:
-                seen = tuple(where(valid, s, h) for s, h in zip(old, harmless, strict=True))
+                pairs = zip(old, harmless, strict=True)
+                seen = tuple(where(over(valid, s), s, h) for s, h in pairs)
             with run.at(given[:count]):
                 new = self.advance(x, *seen)
                 y = self.output(x, *new)
             has_output = y is not new[0]
             if valid is not None:
                 new = self._marked(new, old)
-                new = tuple(where(valid, a, b) for a, b in zip(new, old, strict=False))
+                pairs = zip(new, old, strict=True)
+                new = tuple(where(over(valid, a), a, b) for a, b in pairs)
             gates = run.shown.values() if way.gates else ()
             return (*new, y, *gates) if has_output else (*new, *gates)
 
@@ -322,7 +324,8 @@ class Cell(Part):
         shown = list(run.shown) if way.gates else []
         if known is not None and len(xs):
             known.shown = has_output, shown
-        return _sorted(self.state, state, paths, has_output, shown, ends(), way)
+        only = ends() if len(xs) else frozenset()  # of no steps there is no last one
+        return _sorted(self.state, state, paths, has_output, shown, only, way)
 
     def _check(self) -> None:
         """Refuse a cell that cannot be folded: without sizes, or with a step of other states."""
@@ -513,7 +516,7 @@ def _takes(function: Any, count: int) -> bool:
 def _harmless(
     xs: Tensor, state: Sequence[Tensor], begin: Sequence[Tensor], way: Way, resets: Tensor | None
 ) -> tuple[Tensor, list[Tensor]]:
-    """What a step reads where it does not count: xs refilled there, and the states (B, size).
+    """What a step reads where it does not count: xs refilled there, and the states.
 
     It has to be finite there, or its derivative, of which nothing is to be left, would be NaN
     (0 · inf). What a step can do once it can do again: each row does its first step that counts,
@@ -535,7 +538,8 @@ def _harmless(
         at_first, *states = [x[rows] for x in (at_first, *states)]
     if resets is not None:
         again = np.logical_or.accumulate(resets.data[turn])[first[rows], rows]
-        states = [where(again, b.detach()[rows], s) for b, s in zip(begin, states, strict=True)]
+        pairs = zip(begin, states, strict=True)
+        states = [where(over(again, s), b.detach()[rows], s) for b, s in pairs]
     return where(way.valid, xs, at_first), states
 
 
@@ -557,9 +561,10 @@ def _sorted(
     end = _last(states, state, ends, FIRST if way.reverse else LAST) if len(ys) else tuple(state)
     gates = dict(zip(shown, paths[count + has_output :])) if shown else {}  # noqa: B905 (one each)
     if way.valid is not None:
-        gates = {name: where(way.valid, gate, 0) for name, gate in gates.items()}
+        gates = {name: masked(way.valid, gate) for name, gate in gates.items()}
     paths_by_name = dict(zip(names, states, strict=True)) if way.states else {}
-    return Folded(lambda how: _read(ys, how, way), end, paths_by_name, gates)
+    alone = count * has_output in ends
+    return Folded(lambda how: _read(ys, how, way, alone), end, paths_by_name, gates)
 
 
 FIRST, LAST = (0,), (-1,)
@@ -578,13 +583,32 @@ def _last(
     return tuple(found)
 
 
-def _read(ys: Tensor, how: str, way: Way) -> Tensor:
+def over(flags: Any, y: Tensor) -> Any:
+    """Flags (..., B, 1) with as many axes as `y` has, whose first are the same but for the last.
+
+    Raises ValueError where `y` has no batch there.
+    """
+    lead = flags.shape[:-1]
+    if y.shape[: len(lead)] != lead:
+        raise ValueError(
+            "Recurrent: with lengths, a mask or resets each state, output and gate is expected to "
+            f"have the batch, {lead[-1]}, in front, got shape {y.shape[len(lead) - 1 :]}"
+        )
+    return flags if y.ndim == flags.ndim else flags.reshape(lead + (1,) * (y.ndim - len(lead)))
+
+
+def masked(flags: Any, y: Tensor) -> Tensor:
+    """The numbers of rows, and 0 in those of which the flags say no."""
+    return where(over(flags, y), y, np.zeros((), y.dtype))
+
+
+def _read(ys: Tensor, how: str, way: Way, alone: bool = False) -> Tensor:
     """The outputs as they are, with gaps of 0, or of the one before, or the last alone."""
-    if ys.ndim == 2:  # it is the last alone, kept where nothing is read
-        return ys if way.valid is None else where(way.valid.data.any(0), ys, 0)
+    if alone:  # kept where nothing is read
+        return ys if way.valid is None else masked(way.valid.data.any(0), ys)
     if how in ("raw", "zero"):
-        return ys if how == "raw" or way.valid is None else where(way.valid, ys, 0)
-    steps, batch, _ = ys.shape
+        return ys if how == "raw" or way.valid is None else masked(way.valid, ys)
+    steps = len(ys)
     if how == "last" and not steps:
         return Tensor(np.zeros(ys.shape[1:], ys.dtype))
     if way.valid is None:
@@ -594,5 +618,6 @@ def _read(ys: Tensor, how: str, way: Way) -> Tensor:
     some = np.where(way.valid.data[turn, :, 0], np.arange(steps)[:, None], -1)
     latest = np.maximum.accumulate(some, axis=0)
     latest = latest[-1] if how == "last" else latest[turn]
-    read = ys[order[latest], np.broadcast_to(np.arange(batch), latest.shape)]
-    return where((latest >= 0)[..., None], read, 0)
+    over(way.valid, ys)  # refuses outputs without a batch
+    read = ys[order[latest], np.broadcast_to(np.arange(latest.shape[-1]), latest.shape)]
+    return masked((latest >= 0)[..., None], read)

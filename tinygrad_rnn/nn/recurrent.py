@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from ..lengths import check_lengths, check_mask
+from ..lengths import check_lengths, check_mask, plain
 from ..limits import one_of
 from ..ops import concat, stack, swapaxes, where
 from ..ops import max as max_
@@ -18,7 +18,7 @@ from ..ops import sum as sum_
 from ..randomness import Random, given
 from ..refusals import worded
 from ..tensor import Operand, Tensor, scope
-from .cell import Folded, Part, Way, check_apart, check_part
+from .cell import Folded, Part, Way, check_apart, check_part, masked, over
 from .layers import Dropout
 from .module import Module, as_floats
 
@@ -151,6 +151,8 @@ def run(
                 x = layers[-1].read("raw")
 
     def whole(y: Tensor) -> Tensor:
+        if y.ndim < 2:  # a number for each step
+            return y
         return y[:, 0] if single else swapaxes(y, axis1=0, axis2=1) if swap else y
 
     ys: Any = _read_out(layers[-1], how, valid)
@@ -172,13 +174,15 @@ def _read_out(layer: Folded, how: Any, valid: Tensor | None) -> Tensor:
     if how.readout == "max" and len(ys):
         if valid is None:
             return max_(ys, axis=0)
-        most = max_(where(valid, ys, np.asarray(-np.inf, ys.dtype)), axis=0)
-        return where(valid.data.any(0), most, 0)
+        least = False if ys.dtype.kind == "b" else -np.inf
+        least = np.iinfo(ys.dtype).min if ys.dtype.kind in "iu" else least
+        most = max_(where(over(valid, ys), ys, np.asarray(least, ys.dtype)), axis=0)
+        return masked(valid.data.any(0), most)
     total = sum_(ys, axis=0)
     if how.readout != "mean":
         return total
-    count = len(ys) if valid is None else valid.data.sum(0)
-    return total / np.maximum(count, 1).astype(ys.dtype)
+    count: Any = len(ys) if valid is None else over(valid.data.sum(0), total)
+    return total / np.maximum(count, 1).astype(total.dtype)
 
 
 # -- what is given --------------------------------------------------------------------------------
@@ -213,12 +217,13 @@ def _check_states(
 def check_state(
     part: Part, state: Any, batch: int, single: bool = False, how: Any = PLAIN, k: int = 0
 ) -> tuple[Tensor, ...]:
-    """The state of the k-th part as tensors (batch, size), or a refusal."""
-    wanted = [(size,) if single else (batch, size) for size in part.sizes]
+    """The state of the k-th part as tensors, each like that of `begin`, or a refusal."""
+    begin = part.begin(batch)
+    wanted = [h.shape[1:] if single else h.shape for h in begin]
     given = state if isinstance(state, tuple | list) else ()
     tensors = [
-        as_floats("Recurrent", name, s, part.dtype)
-        for name, s in zip(part.state, given, strict=False)
+        _like(name, s, part.dtype if h.dtype.kind == "f" else h.dtype)
+        for name, s, h in zip(part.state, given, begin, strict=False)
     ]
     what = ""
     kind: type[Exception] = ValueError
@@ -234,7 +239,17 @@ def check_state(
             f"batch of {batch}, got {got}. A state has no time axis, and comes from a sequence of "
             f"the same batch size (batch_first={how.batch_first})."
         )
-    return tuple(s.reshape(1, -1) if single else s for s in tensors)
+    return tuple(s.reshape(1, *s.shape) if single else s for s in tensors)
+
+
+def _like(name: str, s: Any, dtype: Any) -> Tensor:
+    """A state as a tensor of a dtype, which need not be one of floats."""
+    if np.dtype(dtype).kind == "f":
+        return as_floats("Recurrent", name, s, dtype)
+    s = s if isinstance(s, Tensor) else Tensor(plain("Recurrent", name, s))
+    if s.dtype != dtype:
+        raise TypeError(f"Recurrent: {name}: expected {dtype}, as begin() gives, got {s.dtype}")
+    return s
 
 
 def _check_cells(cells: Sequence[Any]) -> None:
