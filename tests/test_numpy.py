@@ -454,3 +454,12 @@ def test_a_block_does_not_decorate_what_runs_later(block):
         with pytest.raises(TypeError, match=f"{f.__name__} is a {f.__name__}.*inside it"):
             block()(f)
     assert asyncio.run(coroutine()) is None
+
+
+def test_narrow_integers_keep_their_size_and_digits():
+    half = np.full(3, 0.5)
+    found = tg.power(tg.tensor(np.array([63, 100, 2], np.int8)), half)
+    np.testing.assert_array_equal(found.data, np.sqrt([63.0, 100.0, 2.0]))
+    for given in (np.array([127, -128], np.int8), np.array([255, 0], np.uint8)):
+        wide = given.astype(np.float64)
+        np.testing.assert_array_equal(tg.softsign(given), wide / (1 + np.abs(wide)), strict=True)

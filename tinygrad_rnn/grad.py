@@ -358,8 +358,8 @@ def grad(
     alone. `gradient` is what arrives at `y`, as for `backward`. `create_graph` gives gradients a
     history, so that they can be differentiated again; `retain_graph` (by default as
     `create_graph`) keeps the graph of `y`: without, what lies between `y` and `xs` is freed, and
-    what `xs` came from stays. Raises RuntimeError when one of `xs` was not used, unless
-    `allow_unused`: then its gradient is None.
+    what `xs` came from stays. Raises RuntimeError when one of `xs` was not used, or no gradient
+    reaches it, unless `allow_unused`: then its gradient is None.
 
     >>> x = tg.tensor(3.0, requires_grad=True)
     >>> slope = tg.grad(x ** 3, x, create_graph=True)
@@ -381,6 +381,13 @@ def grad(
     start = [seed if create_graph else seed._array]
     found = pullback([y], start, wrt, create_graph=create_graph, retain_graph=keep)
     out = [_tensor(found[x]) if x in found and x.tracked else None for x in wrt]
+    missing = [describe(x) for x, g in zip(wrt, out, strict=True) if g is None]
+    if missing and not allow_unused:
+        raise RuntimeError(
+            f"grad: no gradient of {describe(y)} reaches {missing[0]}: what lies between passes "
+            "none, as sign and round, or it is another result of a loop that used it. Pass "
+            "allow_unused=True to get None for it."
+        )
     return out[0] if isinstance(xs, Tensor) else out
 
 

@@ -78,7 +78,7 @@ def softsign(x: Value) -> Value:
     >>> tg.softsign(tg.tensor([-1.0, 3.0]))
     tensor([-0.5 ,  0.75], dtype=float64)
     """
-    return x / (1 + np.abs(x))
+    return x / (1.0 + np.abs(1.0 * x))  # |-128| and 1 + 255 have no room in a byte
 
 
 @function(1)

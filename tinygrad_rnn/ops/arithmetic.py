@@ -100,7 +100,8 @@ def power(x: Value, y: Value) -> Value:
     tensor([4., 9.], dtype=float64)
     """
     z = x**y
-    return np.where(y == 0.5, np.sqrt(x), z) if np.ndim(y) and z.dtype.kind == "f" else z
+    rooted = np.ndim(y) and z.dtype.kind == "f"
+    return np.where(y == 0.5, np.sqrt(x, dtype=z.dtype), z) if rooted else z
 
 
 @pointwise(lambda g, y, x: -g, sign="−x", numpy=("negative",), method=("__neg__",))

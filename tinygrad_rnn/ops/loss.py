@@ -137,7 +137,7 @@ def flags_of(who: str, mask: Operand, shape: tuple[int, ...]) -> Value:
         raise TypeError(
             f"{who}: mask: expected bools, True where it counts, got {mask.dtype}. Use mask > 0."
         )
-    if not mask.ndim or mask.shape != shape[: mask.ndim]:
+    if (shape and not mask.ndim) or mask.shape != shape[: mask.ndim]:
         raise ValueError(
             f"{who}: mask: expected shape {shape} like the target, or its first axes, got "
             f"{mask.shape}." + guess("mask", mask.shape, shape[: mask.ndim])
