@@ -183,8 +183,8 @@ def test_texts_that_cannot_be_learnt(text, tmp_path, capsys):
     assert "there is no text at nowhere.txt" in refusal(capsys, "train", "nowhere.txt")
     (tmp_path / "empty.txt").write_text("")
     assert "empty.txt is empty" in refusal(capsys, "train", "empty.txt")
-    (tmp_path / "short.txt").write_text("abc" * 10)
-    assert "too short: 30 characters" in refusal(capsys, "train", "short.txt")
+    (tmp_path / "short.txt").write_text("abc" * 6)
+    assert "too short: 18 characters, and at least 20" in refusal(capsys, "train", "short.txt")
     (tmp_path / "latin.txt").write_bytes(b"caf\xe9 " * 1000)
     message = refusal(capsys, "train", "latin.txt")
     assert "not UTF-8 (byte 3 is 0xe9)" in message and "iconv" in message

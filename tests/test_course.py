@@ -291,13 +291,34 @@ def test_hints_go_deeper_and_a_solution_is_shown_when_given_up(tmp_path, monkeyp
     assert notes["hints"] == 3 and notes["gave_up"] and not notes["done"]
 
 
+def test_an_exercise_goes_by_one_number(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for number in ("01.1", "1.1"):
+        main(["course", "hint", number])
+    assert "2/3 " in capsys.readouterr().out
+    assert main(["course", "solution", "1.1", "--give-up"]) == 0
+    notes = json.loads(Path("course/progress.json").read_text("utf-8"))["exercises"]
+    assert notes.keys() == {"01.1"} and notes["01.1"]["gave_up"]
+
+
+@pytest.mark.parametrize("leave", ["exit()", "raise SystemExit", "raise GeneratorExit"])
+def test_who_leaves_in_the_middle_has_not_passed(leave, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    text = lessons.lesson("01").source().replace("raise NotImplementedError", leave)
+    Path("01_mine.py").write_text("\ufeff" + text, "utf-8")  # as Windows saves it
+    assert main(["course", "check", "01_mine.py"]) == 1
+    assert f"`{leave}`" in capsys.readouterr().out
+
+
 def test_damaged_progress_is_moved_aside(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("course").mkdir()
-    for text in ("{", "[]", '{"course": 1, "exercises": {"01.1": 3}}'):
+    notes = ['{"hints": null}', '{"tries": "b"}', '{"tries": 1e999}', '{"tries": -1}', "3"]
+    kept = [f'{{"course": 1, "exercises": {{"01.1": {note}}}}}' for note in notes]
+    for text in ("{", "[]", "[" * 100_000, *kept):
         Path("course/progress.json").write_text(text, "utf-8")
-        assert main(["course"]) == 0
-    assert len(list(Path("course").glob("progress.json.bak-*"))) == 3
+        assert main(["course", "hint", "01.1"]) == 0
+    assert len(list(Path("course").glob("progress.json.bak-*"))) == 8
 
 
 def test_reports_of_a_class(tmp_path, monkeypatch, capsys):
@@ -311,11 +332,16 @@ def test_reports_of_a_class(tmp_path, monkeypatch, capsys):
         monkeypatch.chdir(folder)
         assert main(["course", "report", "-o", f"{tmp_path}/{name}.json"]) == 0
     (tmp_path / "other.json").write_text("{}", "utf-8")
+    steering = {"course": 1, "name": "cy\x1b[31m", "exercises": {}}
+    (tmp_path / "steering.json").write_text(json.dumps(steering), "utf-8")
     capsys.readouterr()
     assert main(["course", "class", str(tmp_path)]) == 0
     out = capsys.readouterr().out.splitlines()
     assert out[1].split()[:2] == ["an", "3/3"] and out[2].split()[:2] == ["bo", "1/3"]
     assert any("other.json: expected a report" in line for line in out)
+    assert out[3].split()[0] == "cy\ufffd[31m"
+    assert main(["course", "class", f"{tmp_path}/nowhere"]) == 2
+    assert "expected a folder with reports" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("number", NUMBERS)

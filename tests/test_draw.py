@@ -881,7 +881,7 @@ def test_L01_a_missing_program_is_an_error_that_lists_the_cures(monkeypatch, tmp
         "choco",
         "conda",
         "TINYGRAD_RNN_DOT",
-        "figure.dot",
+        "or as .dot",
     ):
         assert cure in str(caught.value)
     figure.save(tmp_path / "x.svg")
@@ -907,7 +907,7 @@ def test_L01_a_program_that_fails_is_quoted(monkeypatch, tmp_path):
     "what, words",
     [
         (b"no program at all", "could not be started .*Exec format.*apt install graphviz"),
-        (b"#!/nowhere/sh\n", "could not be started .*No such file.*figure.dot"),
+        (b"#!/nowhere/sh\n", "could not be started .*No such file.*or as .dot"),
         (b"#!/bin/sh\nkill -11 $$\n", "failed with code -11; it said: nothing"),
         (b"#!/bin/sh\nexit 0\n", "failed with code 0; it said: nothing"),  # nor wrote anything
         (b"#!/bin/sh\nprintf '\\377 bad' >&2; exit 1\n", "it said: \ufffd bad.*needs no program"),

@@ -348,6 +348,34 @@ def test_a_text_too_short_for_one_stream_is_not_to_be_cut_into_fewer(tmp_path, c
     assert "2 characters, and at least 20 are needed" in told and "--batch" not in told
 
 
+def test_a_text_of_some_lines_is_read_in_few_streams(tmp_path, steps_one_by_one):
+    (short := tmp_path / "short.txt").write_text("abcdefghij" * 3)
+    run = tmp_path / "run"
+    assert main(["train", str(short), "--hidden", "2", "--epochs", "1", "--out", str(run)]) == 0
+    assert Run.load(run).settings.batch == 4
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a path is text")
+def test_a_path_that_no_file_of_a_run_can_hold_is_refused_at_once(text, tmp_path, capsys):
+    name = os.fsdecode(b"caf\xe9.txt")
+    (tmp_path / name).write_text(TEXT)
+    assert "a byte that is no UTF-8" in refusal(capsys, "train", name)
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("option", ["--resume", "--from", "--out"])
+def test_an_empty_path_is_not_taken_for_none(option, capsys, text):
+    with pytest.raises(SystemExit):
+        main(["train", text, option, ""])
+    assert f"argument {option}: expected a path, got ''" in capsys.readouterr().err
+
+
+def test_more_threads_than_memory_holds_are_refused(text, capsys):
+    assert "1 to 1024" in refusal(capsys, "train", text, "--threads", "100000")
+    with pytest.raises(ValueError, match="1 to 1024"):
+        tg.set_num_threads(10**9)
+
+
 def test_a_batch_beyond_every_text_is_refused_at_once(text, capsys):
     assert "streams of two steps need 2222222223" in refusal(
         capsys, "train", text, "--batch", "1000000000"
@@ -496,6 +524,14 @@ def test_a_closed_pipe_has_nothing_left_to_say_at_the_end():
     assert not voice.isatty()
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no full device")
+def test_an_output_that_is_cut_off_by_a_full_disk_is_no_success(capsys, monkeypatch):
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        assert main(["explain", "ab", "--hidden", "1", "--text"]) == 2
+    assert "the output is not whole: No space left on device" in capsys.readouterr().err
+
+
 def test_words_of_others_do_not_steer_a_terminal():
     assert harmless("a\x1b[31m\x07\u202e\tb\n\r") == "a\ufffd[31m\ufffd\ufffd\tb\n\ufffd"
     assert harmless("明月 é 👩\u200d🚀") == "明月 é 👩\u200d🚀"
@@ -630,6 +666,29 @@ def test_a_finished_run_makes_the_pictures_that_are_missing(
     assert "has finished its 2 epochs" in refusal(capsys, "train", "--resume", "run")
 
 
+def test_a_run_is_not_thrown_back_to_its_best_epoch(text, tmp_path, capsys, steps_one_by_one):
+    assert main(["train", text, *SMALL, "--out", "run"]) == 0
+    whole = (tmp_path / "run" / CHECKPOINT).read_bytes()
+    capsys.readouterr()
+    told = refusal(capsys, "train", "--resume", f"run/{BEST}", "--epochs", "3")
+    assert "--resume run, or begin a new run with --from run/best.safetensors" in told
+    assert (tmp_path / "run" / CHECKPOINT).read_bytes() == whole
+    for name in (BEST, "graph.svg"):
+        (tmp_path / "run" / name).unlink()
+    assert main(["train", "--resume", "run"]) == 0
+    out = capsys.readouterr().out
+    assert BEST not in out and f"run/{CHECKPOINT}   the model" in out
+
+
+def test_a_text_that_is_learnt_by_heart_has_not_diverged(
+    text, capsys, monkeypatch, steps_one_by_one
+):
+    costs = iter([3.0, 99.0])
+    monkeypatch.setattr(train, "judge", lambda run, index: next(costs))
+    assert main(["train", text, *SMALL, "--out", "run"]) == 0
+    assert "3.000 after epoch 1, which is the one kept; it learns" in capsys.readouterr().out
+
+
 def test_a_new_run_may_begin_with_the_weights_of_another(saved, tmp_path, capsys, steps_one_by_one):
     folder = str(saved("settings", "epochs", 2))
     (tmp_path / "b.txt").write_text("the lazy dog jumps\n" * 40)
@@ -641,6 +700,9 @@ def test_a_new_run_may_begin_with_the_weights_of_another(saved, tmp_path, capsys
     assert run.characters == source.characters and run.settings.hidden == 5
     for name, array in source.model.state_dict().items():
         np.testing.assert_allclose(run.model.state_dict()[name], array, atol=1e-6)
+    assert main(["train", "--resume", "b", "--epochs", "2"]) == 0  # in the letters of the source
+    bits = Run.load("b").bits
+    np.testing.assert_allclose(bits[len(bits) // 2 :], bits[: len(bits) // 2], atol=1e-3)
     (tmp_path / "c.txt").write_text("ABC " * 100)
     capsys.readouterr()
     assert "'A' does not occur" in refusal(capsys, "train", "c.txt", "--from", folder)

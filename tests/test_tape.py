@@ -7,7 +7,7 @@ import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import kernels, nn
-from tinygrad_rnn.tape import tape_of
+from tinygrad_rnn.tape import document, tape_of
 from tinygrad_rnn.tape.itemised import Bundle, batched, parts_of
 
 pullback = sys.modules["tinygrad_rnn.grad"].pullback  # `tg.grad` is the function
@@ -142,3 +142,10 @@ def test_a_matrix_against_a_stack_is_its_product_with_each(shapes):
     for at in np.ndindex(lead):
         one = (np.broadcast_to(z, lead + z.shape[-2:])[at] for z in (x, y))
         np.testing.assert_array_equal(found[at], kernels.matmul(*one))
+
+
+def test_a_number_that_is_rounded_twice_is_rounded_right():
+    for v in [0.051753, -0.76554, 0.0040845, *np.random.default_rng(0).normal(size=2000).tolist()]:
+        for digits in (4, 6):
+            short = document.rounded(v, digits)
+            assert f"{short:.3g} {short:.2g}" == f"{v:.3g} {v:.2g}"

@@ -12,6 +12,7 @@ from ..course import Folder, Lesson, lesson
 from ..course.lessons import numbers
 from ..course.reports import report, together
 from ..io.atomic import write_text_atomically
+from .voice import harmless
 
 
 def course(options: argparse.Namespace) -> int:
@@ -115,4 +116,4 @@ def _report(options: argparse.Namespace) -> None:
 def _class(options: argparse.Namespace) -> None:
     words, refused = together(Path(options.folder))
     for line in [*words.splitlines(), *refused]:
-        print(line)
+        print(harmless(line))

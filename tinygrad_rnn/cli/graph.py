@@ -32,7 +32,7 @@ def graph(options: argparse.Namespace) -> int:
     x, y = rng.integers(0, symbols, (2, options.steps, options.batch))
     loss, _ = model.loss(x, y)
     loss.backward(retain_graph=True)
-    steps = f"{options.steps} step{'s' * (options.steps > 1)}"
+    steps = f"{options.steps:,} step{'s' * (options.steps > 1)}"
     title = f"{options.cell.upper()}, unrolled over {steps}"
     try:
         draw(loss, title=title).save(options.output)

@@ -13,6 +13,7 @@ from reprlib import repr as short
 from typing import Any, TypeAlias
 
 from ..data.text import MAX_BYTES
+from ..kernels.threads import MOST
 from ..nn.language import CELLS
 
 
@@ -65,7 +66,8 @@ def _perhaps(rule: Rule) -> Rule:
 _SIZES = ("hidden", "layers", "embedding", "batch", "window", "epochs", "max_bytes", "length")
 RULES: dict[str, Rule] = {
     **dict.fromkeys(_SIZES, _from(1)),
-    **dict.fromkeys(("steps", "threads", "patience"), _perhaps(_from(1))),
+    **dict.fromkeys(("steps", "patience"), _perhaps(_from(1))),
+    "threads": _perhaps(("a whole number from 1 to 1024", lambda x: x in range(1, MOST + 1))),
     **dict.fromkeys(("epoch", "done"), _from(0)),
     "seed": _from(0),
     "text": _perhaps(("the path of a file", lambda x: type(x) is str and x != "")),
@@ -73,7 +75,7 @@ RULES: dict[str, Rule] = {
     "cell": (f"one of {', '.join(CELLS)}", lambda x: type(x) is str and x in CELLS),
     "dropout": _number("a number from 0 to 1", lambda x: 0 <= x <= 1),
     **dict.fromkeys(("lr", "limit"), _number("a positive number", lambda x: 0 < x < math.inf)),
-    "temperature": _number("0 or more", lambda x: x >= 0),
+    "temperature": _number("0 or more", lambda x: 0 <= x < math.inf),
 }
 
 

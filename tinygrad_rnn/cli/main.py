@@ -37,6 +37,11 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **how: Any):
         super().__init__(**{"formatter_class": Help} | how)
 
+    def add_argument(self, *names: Any, **how: Any) -> Any:
+        """A path is no empty text, whatever it is the path of."""
+        path = {"type": _path} if how.get("metavar") in ("RUN", "FILE", "FOLDER") else {}
+        return super().add_argument(*names, **path | how)
+
     def format_help(self) -> str:
         return re.sub(f"(?<={WIDE}):$", "：", super().format_help(), flags=re.M)
 
@@ -97,6 +102,12 @@ def _count(word: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(said(f"expected at least 1, got {number}"))
     return number
+
+
+def _path(word: str) -> str:
+    if not word:
+        raise argparse.ArgumentTypeError(said("expected a path, got ''"))
+    return word
 
 
 def _number(words: str, kind: Callable[[str], Any] = _count, letter: str = "N") -> dict[str, Any]:
@@ -272,25 +283,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
         first, rest = ahead.parse_known_args(arguments)
     except argparse.ArgumentError as error:
         parser().error(str(error))
-    with spoken(first.lang), voices():
-        options = _translated(parser()).parse_args(rest)
-        try:
-            module = import_module(f".{options.command}", __package__)  # loads nothing else
-            return getattr(module, options.command)(options)
-        except KeyboardInterrupt:
-            return STOPPED
-        except Diverged as error:
-            print(f"tinygrad-rnn: training diverged: {error}", file=sys.stderr)
-            return 1
-        except MemoryError as error:
-            print(f"tinygrad-rnn: it does not fit in memory: {error}", file=sys.stderr)
-            return 2
-        except (ValueError, OSError) as error:
-            words = str(error)
-            if isinstance(error, OSError) and error.strerror and error.filename:
-                words = f"{error.filename}: {error.strerror}"
-            print(f"tinygrad-rnn: {words}", file=sys.stderr)
-            return 2
+    with spoken(first.lang), voices() as output:
+        code = _obeyed(_translated(parser()).parse_args(rest))
+        output.flush()
+        if output.lost:
+            print(f"tinygrad-rnn: the output is not whole: {output.lost}", file=sys.stderr)
+        return code or 2 * bool(output.lost)
+
+
+def _obeyed(options: argparse.Namespace) -> int:
+    """Do what a command says, and return how it went."""
+    try:
+        module = import_module(f".{options.command}", __package__)  # loads nothing else
+        return int(getattr(module, options.command)(options))
+    except KeyboardInterrupt:
+        return STOPPED
+    except Diverged as error:
+        print(f"tinygrad-rnn: training diverged: {error}", file=sys.stderr)
+        return 1
+    except MemoryError as error:
+        print(f"tinygrad-rnn: it does not fit in memory: {error}", file=sys.stderr)
+        return 2
+    except (ValueError, OSError) as error:
+        words = str(error)
+        if isinstance(error, OSError) and error.strerror and error.filename:
+            words = f"{error.filename}: {error.strerror}"
+        print(f"tinygrad-rnn: {words}", file=sys.stderr)
+        return 2
 
 
 if __name__ == "__main__":

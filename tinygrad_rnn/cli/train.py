@@ -85,13 +85,21 @@ def _begin(options: argparse.Namespace, held: ExitStack) -> tuple[Run, Corpus]:
     check(given, option)
     if options.resume:
         folder = Path(options.resume)
-        folder = folder.parent if folder.is_file() else folder
+        if folder.is_file():
+            file, folder = folder, folder.parent
+            if file.name != CHECKPOINT and (folder / CHECKPOINT).exists():
+                raise ValueError(
+                    f"--resume: {file} is not where the run in {folder} stands, and to go on from "
+                    f"it would lose what came after. Give --resume {shlex.quote(str(folder))}, or "
+                    f"begin a new run with --from {shlex.quote(str(file))}."
+                )
         if folder.is_dir():  # or `load` says that there is none
             held.enter_context(locked(folder, "--resume"))
         return _resume(options, given)
     source = _source(options.source, given)
     settings = Settings(**given)
-    corpus = Corpus.of(settings, data.Vocabulary(source.characters) if source else None)
+    least = replace(settings, batch=given.get("batch", LEAST))  # it may be fitted to the text
+    corpus = Corpus.of(least, data.Vocabulary(source.characters) if source else None)
     settings = _placed(_fitted(settings, given, corpus))
     if options.out is not None:
         _check_folder(Path(options.out))
@@ -120,13 +128,14 @@ def _source(path: str | None, given: dict[str, object]) -> Run | None:
 
 
 UPDATES = 100  # an epoch of a short text should have as many: fewer are noise
+LEAST = 4  # streams that a short text is read in
 
 
 def _fitted(settings: Settings, given: dict[str, object], corpus: Corpus) -> Settings:
     """Fit the batch and the window to a short text, unless they were asked for."""
     count = len(corpus.training) // UPDATES
     if "batch" not in given:
-        fit = max(4, count // settings.window)
+        fit = max(LEAST, count // settings.window)
         settings = replace(settings, batch=min(settings.batch, fit))
     if "window" not in given:
         fit = max(16, count // settings.batch)
@@ -143,6 +152,11 @@ def _check_size(settings: Settings, corpus: Corpus) -> None:
 def _placed(settings: Settings) -> Settings:
     """Add the text's whole path and the number of threads: it can be resumed from anywhere."""
     text = settings.text and str(Path(settings.text).absolute())
+    if text and text != text.encode(errors="replace").decode():
+        raise ValueError(
+            f"TEXT: {harmless(text)}: a run keeps this path, in which there is a byte that is no "
+            "UTF-8. Rename it, or read a copy of it elsewhere."
+        )
     return replace(settings, text=text, threads=settings.threads or get_num_threads())
 
 
@@ -167,7 +181,7 @@ def _resume(options: argparse.Namespace, given: dict[str, object]) -> tuple[Run,
     run = Run.load(options.resume)
     run.settings = replace(run.settings, **given)  # type: ignore[arg-type]
     try:
-        corpus = Corpus.of(run.settings)
+        corpus = Corpus.of(run.settings, data.Vocabulary(run.characters))
     except data.TextError as error:
         command = f"tinygrad-rnn train TEXT --resume {shlex.quote(options.resume)}"
         raise data.TextError(f"--resume: {error}. Say where it is now: {command}") from None
@@ -257,7 +271,9 @@ def _epochs(run: Run, corpus: Corpus, say: Say, stopped: list[int], *, quiet: bo
                     yield
             run.epoch, run.done, run.state = run.epoch + 1, 0, None
             run.judged.append((len(run.bits), judge(run, corpus.held_out)))
-            if not run.judged[-1][1] < 2 * math.log2(len(run.characters) + 1):
+            learnt = sum(run.bits[-corpus.windows(s) :]) / corpus.windows(s)
+            limit = 2 * math.log2(len(run.characters) + 1)
+            if not (run.judged[-1][1] < limit or learnt < limit / 2):  # or it knows it by heart
                 raise optim.Diverged(
                     f"{run.judged[-1][1]:.3g} bits per character on the held-out text is far worse "
                     "than guessing. Try a smaller learning rate."
@@ -425,14 +441,19 @@ def _quoted(run: Run) -> str:
 
 def _conclude(run: Run) -> None:
     bits, best = run.judged[-1][1], ""
+    kept = (run.folder / BEST).exists()  # a copy of the checkpoint alone has lost it
     if run.best < run.epoch:
-        best = f"; {run.judged[run.best - 1][1]:.3f} after epoch {run.best}, which is the one kept"
+        least = run.judged[run.best - 1][1]
+        which = "which is the one kept" if kept else "which is not in the folder any more"
+        best = f"; {least:.3f} after epoch {run.best}, {which}"
+        if bits > 1.5 * least:
+            best += "; it learns the text by heart: --patience and --dropout help"
     early = f", and the last {run.epoch - run.best} epochs were no better"
+    model = f"{run.folder / BEST}         " if kept else f"{run.folder / CHECKPOINT}   "
     print(
         f"done: {bits:.3f} bits per character on the held-out text{best}"
         f"{early * (run.epoch < run.settings.epochs)}\n"
-        f"  {run.folder / BEST}         the model; continue a text with: "
-        f"tinygrad-rnn sample {_quoted(run)}\n"
+        f"  {model}the model; continue a text with: tinygrad-rnn sample {_quoted(run)}\n"
         f"  {run.folder / CHECKPOINT}   where it stands; go on with: "
         f"tinygrad-rnn train --resume {_quoted(run)}\n"
         f"  {run.folder / CURVE}                 the loss curve\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import sys
@@ -20,16 +21,20 @@ def harmless(text: str) -> str:
     return _STEERING.sub("\ufffd", text)
 
 
+FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
+
+
 class Voice:
     """A stream in whose place silence comes once it cannot be written to.
 
     That is so behind `| head -1`, when the terminal has gone, on a full disk, and from the start
-    for a stream that was closed (Python then has None). `heard` says whether anybody listens.
+    for a stream that was closed (Python then has None). `heard` says whether anybody listens, and
+    `lost` what a disk said that took no more.
     """
 
     def __init__(self, stream: Any):
         self.heard = stream is not None and not getattr(stream, "closed", False)
-        self.stream = stream
+        self.stream, self.lost = stream, ""
         if self.heard and hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal that lacks a letter shows a stand-in
 
@@ -56,19 +61,21 @@ class Voice:
             return
         try:
             getattr(self.stream, how)(*what)
-        except OSError:
+        except OSError as error:
             self.heard = False
+            if error.errno in FULL:
+                self.lost = str(error.strerror)
             with suppress(OSError, ValueError, AttributeError):  # what is left in the buffer
                 os.dup2(os.open(os.devnull, os.O_WRONLY), self.stream.fileno())
 
 
 @contextmanager
-def voices() -> Iterator[None]:
-    """Both standard streams as voices."""
+def voices() -> Iterator[Voice]:
+    """Both standard streams as voices; yields what stands for that of the output."""
     before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = Voice(before[0]), Voice(before[1])
+    output = sys.stdout, sys.stderr = Voice(before[0]), Voice(before[1])
     try:
-        yield
+        yield output[0]
     finally:
         for stream in (sys.stdout, sys.stderr):
             stream.flush()

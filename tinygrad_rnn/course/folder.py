@@ -92,10 +92,16 @@ def noted(path: Path) -> dict[str, Any] | None:
     try:
         kept = json.loads(path.read_text("utf-8"))
         notes = kept["exercises"].values()
-        right = kept["course"] == 1 and all(isinstance(note, dict) for note in notes)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        right = kept["course"] == 1 and all(map(_is_note, notes))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
     return kept if right else None
+
+
+def _is_note(note: Any) -> bool:
+    """Whether it says of an exercise what we do, in numbers that somebody may have counted."""
+    known = [(note.get(name, usual), usual) for name, usual in KEPT.items()]
+    return all(type(given) is type(usual) and 0 <= given < 10**6 for given, usual in known)
 
 
 def _is_ours(path: Path) -> bool:
@@ -129,7 +135,7 @@ def _cell(kind: str, text: str) -> dict[str, Any]:
 
 def code_of(path: Path) -> str:
     """The Python of a learner's file: of a notebook its cells, without commands and checks."""
-    text = path.read_text("utf-8")
+    text = path.read_text("utf-8-sig")  # with what Windows puts in front, or without
     if path.suffix != ".ipynb":
         return text
     try:

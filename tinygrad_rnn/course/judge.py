@@ -111,9 +111,9 @@ class Judge:
             return run(self.made)
         except NotImplementedError:
             raise Open from None
-        except (Wrong, Open):
+        except (Wrong, Open, Overtime, KeyboardInterrupt):
             raise
-        except Exception as error:
+        except BaseException as error:  # exit() too
             frames = traceback.extract_tb(error.__traceback__)
             lines = [f"in line {f.lineno}, `{f.line}`" for f in frames if ours(f) and f.line]
             line = lines[-1] if lines else ""

@@ -28,6 +28,8 @@ def read(path: Path) -> dict[str, Any]:
 
 def together(folder: Path) -> tuple[str, list[str]]:
     """A table of all reports in a folder, and what could not be read."""
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: expected a folder with reports")
     reports, refused = [], []
     for path in sorted(folder.glob("*.json")):
         try:

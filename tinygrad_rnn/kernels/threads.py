@@ -20,6 +20,7 @@ from ..limits import whole
 
 __all__ = ["Call", "get_num_threads", "set_num_threads", "shared", "together"]
 
+MOST = 1024  # threads: each has memory of its own
 NAP = 5e-5  # seconds between two looks at a worker that takes longer than we do
 
 
@@ -39,7 +40,7 @@ _count = _cores()
 def set_num_threads(n: Any) -> None:
     """Run compiled loops and large products on n threads from now on.
 
-    Raises TypeError where n is no int, ValueError where it is below 1.
+    Raises TypeError where n is no int, ValueError where it is below 1 or above 1,024.
 
     >>> before = tg.get_num_threads()
     >>> tg.set_num_threads(1)
@@ -48,7 +49,7 @@ def set_num_threads(n: Any) -> None:
     >>> tg.set_num_threads(before)
     """
     global _count
-    _count = whole("set_num_threads", "n", n, 1)
+    _count = whole("set_num_threads", "n", n, 1, MOST)
 
 
 def get_num_threads() -> int:

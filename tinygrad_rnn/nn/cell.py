@@ -297,19 +297,17 @@ class Cell(Part):
             valid = next(flag) if way.valid is not None else None
             if way.reset is not None:
                 again = next(flag)
-                old = tuple(where(over(again, s), b, s) for b, s in zip(begin, old, strict=True))
+                old = either(again, begin, old)
             seen = old
             if valid is not None:
-                pairs = zip(old, harmless, strict=True)
-                seen = tuple(where(over(valid, s), s, h) for s, h in pairs)
+                seen = either(valid, old, harmless)
             with run.at(given[:count]):
                 new = self.advance(x, *seen)
                 y = self.output(x, *new)
             has_output = y is not new[0]
             if valid is not None:
                 new = self._marked(new, old)
-                pairs = zip(new, old, strict=True)
-                new = tuple(where(over(valid, a), a, b) for a, b in pairs)
+                new = either(valid, new, old)
             gates = run.shown.values() if way.gates else ()
             return (*new, y, *gates) if has_output else (*new, *gates)
 
@@ -538,8 +536,7 @@ def _harmless(
         at_first, *states = [x[rows] for x in (at_first, *states)]
     if resets is not None:
         again = np.logical_or.accumulate(resets.data[turn])[first[rows], rows]
-        pairs = zip(begin, states, strict=True)
-        states = [where(over(again, s), b.detach()[rows], s) for b, s in pairs]
+        states = [*either(again, [b.detach()[rows] for b in begin], states)]
     return where(way.valid, xs, at_first), states
 
 
@@ -595,6 +592,11 @@ def over(flags: Any, y: Tensor) -> Any:
             f"have the batch, {lead[-1]}, in front, got shape {y.shape[len(lead) - 1 :]}"
         )
     return flags if y.ndim == flags.ndim else flags.reshape(lead + (1,) * (y.ndim - len(lead)))
+
+
+def either(flags: Any, some: Sequence[Tensor], others: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """The rows of some where the flags say so, and of others elsewhere."""
+    return tuple([where(over(flags, x), x, y) for x, y in zip(some, others, strict=True)])
 
 
 def masked(flags: Any, y: Tensor) -> Tensor:

@@ -40,7 +40,10 @@ def rounded(v: Any, digits: int = 6) -> Any:
     if not isinstance(v, float):
         return v
     if math.isfinite(v):
-        return float(f"{v:.{digits}g}") + 0.0  # without the sign of -0, which scripts lose
+        short = float(f"{v:.{digits}g}")
+        if any(f"{short:.{k}g}" != f"{v:.{k}g}" for k in (2, 3)):  # as pages round it again
+            short = v
+        return short + 0.0  # without the sign of -0, which scripts lose
     return "NaN" if math.isnan(v) else "Infinity" if v > 0 else "-Infinity"
 
 

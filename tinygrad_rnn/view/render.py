@@ -51,8 +51,8 @@ def render(dot: str, format: str) -> bytes:
     if done.returncode or not done.stdout:
         said = done.stderr.decode(errors="replace").strip()[-2000:] or "nothing"
         raise RuntimeError(
-            f"draw: {painter} failed with code {done.returncode}; it said: {said}. "
-            "The DOT text is in figure.dot; an .svg needs no program."
+            f"draw: {painter} failed with code {done.returncode}; it said: {said}. Save the "
+            "picture as .svg, which needs no program, or as .dot, which is what it was given."
         )
     return done.stdout
 
@@ -85,8 +85,8 @@ def _has_library() -> bool:
 def _not_found(format: str, why: str) -> GraphvizNotFound:
     return GraphvizNotFound(
         f"draw: {why}; graphviz is needed for {format}. Either save the picture as .svg, which "
-        'needs no program; or install graphviz: pip install "pygraphviz>=2.0", apt install '
-        "graphviz (Debian, Ubuntu), brew install graphviz (macOS), choco install graphviz "
+        'needs no program, or as .dot; or install graphviz: pip install "pygraphviz>=2.0", apt '
+        "install graphviz (Debian, Ubuntu), brew install graphviz (macOS), choco install graphviz "
         "(Windows), conda install -c conda-forge graphviz; or set "
-        f"{PROGRAM} to the path of its dot. The DOT text is in figure.dot."
+        f"{PROGRAM} to the path of its dot."
     )
