@@ -298,16 +298,13 @@ class Cell(Part):
             if way.reset is not None:
                 again = next(flag)
                 old = either(again, begin, old)
-            seen = old
-            if valid is not None:
-                seen = either(valid, old, harmless)
+            seen = old if valid is None else either(valid, old, harmless)
             with run.at(given[:count]):
                 new = self.advance(x, *seen)
                 y = self.output(x, *new)
             has_output = y is not new[0]
             if valid is not None:
-                new = self._marked(new, old)
-                new = either(valid, new, old)
+                new = either(valid, self._marked(new, old), old)
             gates = run.shown.values() if way.gates else ()
             return (*new, y, *gates) if has_output else (*new, *gates)
 

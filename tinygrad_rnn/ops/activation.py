@@ -69,9 +69,7 @@ def log_sigmoid(x: Value) -> Value:
     return -softplus(-x)
 
 
-@pointwise(
-    lambda g, y, x: g / (1 + abs(x)) ** 2, number=lambda x: x / (1.0 + np.abs(x)), quiet=True
-)
+@pointwise(lambda g, y, x: g / (1 + abs(x)) ** 2, quiet=True)
 def softsign(x: Value) -> Value:
     """Return x / (1 + |x|); derivative at most 1, at 0. It is NaN at ±inf.
 
