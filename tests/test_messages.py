@@ -275,12 +275,19 @@ def test_streams_of_lists_and_ranges_and_of_no_sequence():
         tg.data.streams([[0, 1], [2, 3]], 1)
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
 @pytest.mark.parametrize("temperature", [0, 1.0])
-def test_a_model_of_nan_says_nothing(temperature):
+def test_a_model_of_nan_says_nothing(temperature, bad):
     model = nn.LanguageModel(3, cell="gru", embedding=2, hidden=3, rng=0)
-    model.output.W.data = model.output.W.data * np.nan
-    with pytest.raises(ValueError, match="sample: a logit is NaN"):
+    model.output.b.data = np.full_like(model.output.b.data, bad)
+    with pytest.raises(ValueError, match="sample: a logit is NaN or infinite"):
         next(model.sample([0], 5, temperature=temperature))
+
+
+def test_a_temperature_next_to_0_takes_the_likeliest():
+    model = nn.LanguageModel(3, cell="gru", embedding=2, hidden=3, rng=0)
+    coldest, cold = (list(model.sample([0], 5, temperature=t)) for t in (0, 1e-310))
+    assert coldest == cold
 
 
 def test_gates_are_tensors():

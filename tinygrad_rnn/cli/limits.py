@@ -70,7 +70,9 @@ RULES: dict[str, Rule] = {
     "threads": _perhaps(("a whole number from 1 to 1024", lambda x: x in range(1, MOST + 1))),
     **dict.fromkeys(("epoch", "done"), _from(0)),
     "seed": _from(0),
-    "text": _perhaps(("the path of a file", lambda x: type(x) is str and x != "")),
+    "text": _perhaps(
+        ("the path of a file", lambda x: type(x) is str and x != "" and "\0" not in x)
+    ),
     "encoding": ("the name of an encoding", lambda x: type(x) is str),
     "cell": (f"one of {', '.join(CELLS)}", lambda x: type(x) is str and x in CELLS),
     "dropout": _number("a number from 0 to 1", lambda x: 0 <= x <= 1),

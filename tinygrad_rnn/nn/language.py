@@ -141,12 +141,14 @@ class LanguageModel(Module):
                 with no_grad():
                     logits, state = self(index, state)
                 scores = logits.data[-1, 0].astype(np.float64)
-                if np.isnan(scores).any():
+                if not np.isfinite(scores).all():
                     raise ValueError(
-                        "sample: a logit is NaN: the model's weights, or its state, are"
+                        "sample: a logit is NaN or infinite: the model's weights, or its state, are"
                     )
-                if temperature:
-                    chances = softmax(scores / temperature)
+                with np.errstate(over="ignore"):
+                    scaled = scores / (temperature or 1.0)
+                if temperature and np.isfinite(scaled).all():  # or it is next to 0
+                    chances = softmax(scaled)
                     p = chances / chances.sum()
                     symbol = int(generator(self, rng).choice(len(p), p=p))
                 else:
