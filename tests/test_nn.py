@@ -5,6 +5,7 @@ import threading
 import numpy as np
 import pytest
 import references as by_hand
+from plain_loops import uncompiled
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
@@ -533,3 +534,41 @@ def test_what_is_frozen_gets_no_gradient_until_it_is_trained_again():
     assert layer(xs)[0].requires_grad is False
     layer.freeze(False)
     assert moved() == every.keys()
+
+
+def test_what_was_frozen_from_outside_can_be_trained_again_by_itself():
+    layer = nn.Recurrent(nn.LSTM(3, 4, rng=0), nn.LSTM(4, 4, rng=1)).freeze()
+    layer.cells[1].freeze(False)
+    assert [name for name, _ in layer.named_parameters()] == [
+        f"cells.1.{n}" for n in ("Wh", "Wx", "b")
+    ]
+    assert len(layer.freeze(False).parameters()) == 6
+    two = nn.convert(nn.LSTM(3, 4).freeze(), "torch").freeze(False)
+    assert [name for name, _ in two.named_parameters()] == ["Wh", "Wx", "b", "bh"]
+    assert len(nn.convert(two.freeze(), "textbook").freeze(False).parameters()) == 3
+    line = nn.Linear(3, 2).freeze()
+    line.b = None
+    assert len(line.freeze(False).parameters()) == 1
+
+
+def test_cells_that_share_a_weight_are_not_laid_out_anew_twice():
+    a, b = nn.LSTM(4, 4, rng=0), nn.LSTM(4, 4, rng=1)
+    b.Wx = a.Wx
+    layer = nn.Recurrent(a, b)
+    for move in (lambda: nn.convert(layer, "torch"), lambda: tg.io.to_torch(layer),
+                 lambda: tg.io.to_onnx(nn.Bidirectional(a, b))):  # fmt: skip
+        with pytest.raises(ValueError, match="shares Wx with another cell"):
+            move()
+    twice, xs = nn.Recurrent(a, a, share=True), np.ones((3, 2, 4), np.float32)
+    with uncompiled():
+        found, expected = (of(xs)[0].data for of in (nn.convert(twice, "keras"), twice))
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_an_ensemble_is_called_like_a_member():
+    members = [nn.Recurrent(nn.RNN(2, 3, rng=n)) for n in (0, 1)]
+    xs, lengths = np.ones((5, 2, 2), np.float32), [5, 2]
+    with uncompiled():
+        found = nn.Ensemble(*members, output=lambda r: r[0])(xs, lengths=lengths)
+        expected = [member(xs, lengths=lengths)[0].data for member in members]
+    np.testing.assert_allclose(found.data, np.mean(expected, axis=0), rtol=1e-6)

@@ -463,3 +463,55 @@ def test_narrow_integers_keep_their_size_and_digits():
     for given in (np.array([127, -128], np.int8), np.array([255, 0], np.uint8)):
         wide = given.astype(np.float64)
         np.testing.assert_array_equal(tg.softsign(given), wide / (1 + np.abs(wide)), strict=True)
+
+
+@pytest.mark.parametrize("mode", ["mean", "maximum", "minimum", "median", "linear_ramp", "empty"])
+def test_padding_by_what_is_no_element_is_refused(mode):
+    for pad in (tg.pad, np.pad):
+        with pytest.raises(ValueError, match="pad: mode: expected one of"):
+            pad(tg.tensor([1.0, 5.0, 2.0]), 1, mode=mode)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: tg.full((2,), 0.5, dtype=np.int64),
+        lambda: tg.full_like(tg.tensor([1, 2]), np.nan),
+        lambda: tg.full((1,), 300.0, dtype=np.uint8),
+        lambda: tg.linspace(0, 1, 5, dtype=int),
+        lambda: tg.arange(0, 2, 0.5, dtype=int),
+    ],
+)
+def test_numbers_that_are_made_fit_their_dtype(make):
+    with pytest.raises(ValueError, match=r"expected numbers that u?int\d+ holds"):
+        make()
+    assert tg.linspace(0, 10, 6, dtype=int).data.tolist() == [0, 2, 4, 6, 8, 10]
+    assert tg.linspace(0, 3, 31, dtype="float32").dtype == np.float32
+
+
+def test_flags_stay_flags():
+    flags = tg.tensor(np.ones((2, 2), bool))
+    put = tg.index_put(flags[0], [0, 0], [True, False])
+    for found, expected in ((put, [False, True]), (tg.tril(flags), [[1, 0], [1, 1]]),
+                            (tg.triu(flags), [[1, 1], [0, 1]])):  # fmt: skip
+        np.testing.assert_array_equal(found.data, np.array(expected, bool), strict=True)
+
+
+@pytest.mark.parametrize("order", [0.5, 1.5, 2.5])
+def test_norms_of_broken_order_have_no_slope_at_0(order):
+    x = tg.tensor([3.0, 0.0], requires_grad=True)
+    slope = tg.grad(tg.norm(x, order), x, create_graph=True)
+    np.testing.assert_allclose(slope.data, [1, 0], rtol=1e-14, atol=0)
+    np.testing.assert_allclose(tg.grad(slope.sum(), x).data, 0, atol=1e-15)
+    z = tg.tensor([0.0, 0.0], requires_grad=True)
+    np.testing.assert_array_equal(tg.grad(tg.norm(z, order), z).data, [0, 0])
+
+
+def test_a_query_to_which_infinity_is_added_everywhere_sees_nothing():
+    given = np.random.default_rng(0).normal(size=(3, 2, 3))
+    q, k, v = [tg.tensor(x, requires_grad=True) for x in given]
+    added, seen = np.array([[0.0, -np.inf], [-np.inf, -np.inf]]), np.array([[1, 0], [0, 0]], bool)
+    both = [tg.attention(q, k, v, mask=mask) for mask in (added, seen)]
+    np.testing.assert_array_equal(both[0].data, both[1].data)
+    for a, b in zip(*(tg.grad(y.sum(), [q, k, v]) for y in both), strict=True):
+        np.testing.assert_array_equal(a.data, b.data)

@@ -11,6 +11,7 @@ import threading
 import types
 import warnings
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -1385,3 +1386,23 @@ def test_what_no_gradient_reaches_is_refused_compiled_or_not(unroll):
     with pytest.raises(RuntimeError, match=words):
         tg.grad(b.sum(), [w, v], retain_graph=True)
     assert tg.grad(b.sum(), [w, v], allow_unused=True)[0] is None
+
+
+def test_a_cell_whose_first_call_fails_can_be_called_again():
+    xs, cell = np.ones((4, 2, 3), np.float32), nn.LSTM(3, 5, rng=0)
+    bad = xs.copy()
+    bad[2] = np.inf
+    with pytest.raises(RuntimeError, match="NaN"), tg.detect_anomaly():
+        cell(bad)
+    expected = nn.LSTM(3, 5, rng=0)(xs)[0].data
+    for _ in range(3):
+        np.testing.assert_array_equal(cell(xs)[0].data, expected)
+
+
+def test_a_cell_is_first_called_by_several_threads():
+    xs = np.ones((500, 4, 3), np.float32)
+    for _ in range(5):
+        cell = nn.LSTM(3, 16, rng=0)
+        with ThreadPoolExecutor(4) as pool:
+            found = [y.data for y, _ in pool.map(cell, [xs] * 4)]
+        assert all(np.array_equal(found[0], y) for y in found)

@@ -11,7 +11,7 @@ import numpy as np
 from ..limits import one_of
 from ..nn import GRU, LSTM, RNN, Bidirectional, Recurrent
 from ..nn.cell import Part
-from ..nn.convert import form_in, form_of, kind_of, rewrite
+from ..nn.convert import form_in, form_of, kind_of, rewrite, rewrite_all
 from ..nn.hooks import hooks_of
 from ..nn.module import Module, misfits
 from ..nn.recurrent import MAKING
@@ -54,10 +54,11 @@ def arrays_of(places: Iterable[Place], turned: bool = False) -> Arrays:
 
 def as_in(who: str, framework: str, layer: Any) -> dict[tuple[int, int], Any]:
     """The cells of a layer, see `cells_of`, rewritten in place as the framework has them."""
-    cells = cells_of(who, framework, layer)
+    cells, forms = cells_of(who, framework, layer), []
     for cell in cells.values():
         before = getattr(cell, "reset", "") == "before"  # of these only Keras has it
-        rewrite(cell, form_in(cell, "keras_reset_before" if before else framework))
+        forms.append(form_in(cell, "keras_reset_before" if before else framework))
+    rewrite_all(who, [*cells.values()], forms)
     return cells
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..nn.cell import Part
-from ..nn.convert import form_in, rewrite
+from ..nn.convert import form_in, rewrite_all
 from .foreign import BIAS_H, BIAS_X, READ_H, READ_X, Arrays, beside, cells_of, check_alike, copied
 
 
@@ -29,6 +29,8 @@ def to_onnx(part: Part) -> Arrays:
     """
     cells = cells_of("to_onnx", "onnx", copied("to_onnx", "onnx", part))
     check_alike("to_onnx", "onnx", cells)
+    every = [*cells.values()]
+    rewrite_all("to_onnx", every, [form_in(x, "onnx", getattr(x, "reset", None)) for x in every])
     stacks = [_stack(cell) for cell in cells.values()]
     likes = {name: array for stack in stacks for name, array in stack.items()}
     return {
@@ -39,7 +41,6 @@ def to_onnx(part: Part) -> Arrays:
 
 def _stack(cell: Any) -> Arrays:
     """What a node has of one direction."""
-    rewrite(cell, form_in(cell, "onnx", getattr(cell, "reset", None)))
     found = {}
     for name, parts in (("W", READ_X), ("R", READ_H), ("B", BIAS_X + BIAS_H)):
         array = beside(cell, parts)

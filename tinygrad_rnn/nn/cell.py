@@ -384,7 +384,7 @@ class _Known(Known):
     def resume(self, xs: Tensor, state: Sequence[Tensor], way: Way) -> Any:
         """What a fold returns, straight from its loop, and of what it is only the last; None if it
         has met no such shapes yet."""
-        if self.resumed is None or way.unroll or not xs._array.shape[0]:
+        if self.shown is None or self.resumed is None or way.unroll or not xs._array.shape[0]:
             return None
         ends = self.ends.get((way.states, way.last))
         if ends is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import deepcopy
 from typing import Any, NamedTuple, TypeVar
 
@@ -64,9 +65,27 @@ def convert(cell: Made, to: str, *, reset: str | None = None, update: str | None
             f"convert: {type(cell).__name__} has no conventions: expected an RNN, LSTM or GRU, or "
             "a module with one inside"
         )
-    for module in found:
-        rewrite(module, form_in(module, to, reset, update))
+    forms = [form_in(module, to, reset, update) for module in found]
+    rewrite_all("convert", found, forms)
     return twin
+
+
+def rewrite_all(who: str, cells: Sequence[Any], forms: Sequence[Form]) -> None:
+    """Write cells in other forms, in place. Raises ValueError for a weight that two of them share:
+    it would be laid out anew for each."""
+    wanted, seen = dict(zip(cells, forms, strict=True)), set[Tensor]()
+    anew = any(form != form_of(cell) for cell, form in wanted.items())
+    for cell in wanted if anew else ():
+        own = cell._leaves()
+        for name in [name for name, x in own.items() if x in seen]:
+            raise ValueError(
+                f"{who}: {type(cell).__name__} shares {name} with another cell, and it would be "
+                f"laid out anew for each: give it one of its own, cell.{name} = tg.tensor(cell."
+                f"{name}.data, requires_grad=True)"
+            )
+        seen |= {*own.values()}
+    for cell, form in wanted.items():
+        rewrite(cell, form)
 
 
 def kind_of(module: Any) -> type | None:
@@ -121,6 +140,7 @@ def _move_bias(cell: Any, name: str, form: Form) -> None:
     if bias is None and name in form.biases:
         zeros = np.zeros_like(cell.b.data[place])
         setattr(cell, name, Tensor(zeros, requires_grad=cell.b.requires_grad, name=name))
+        cell._frozen += (name,) * ("b" in cell._frozen)
     elif bias is not None and name not in form.biases:
         if bias.data.any():
             _check_addable(cell, name, form)

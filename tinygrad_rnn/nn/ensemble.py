@@ -38,8 +38,9 @@ class Ensemble(Module):
             _check("Ensemble", how, f"model {k}", model)
         self.models, self.how, self.output = list(models), how, output
 
-    def __call__(self, *inputs: Any) -> Tensor:
-        return _joined("Ensemble", (model(*inputs) for model in self.models), self.how, self.output)
+    def __call__(self, *inputs: Any, **words: Any) -> Tensor:
+        results = (model(*inputs, **words) for model in self.models)
+        return _joined("Ensemble", results, self.how, self.output)
 
 
 def monte_carlo(

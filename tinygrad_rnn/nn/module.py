@@ -72,7 +72,7 @@ class Module:
     draws: bool = False  # whether it asks for what `nn.each_step` draws, when used in a step
     # Attributes that change what the weights mean, or the function, and not the shapes.
     _conventions: ClassVar[tuple[str, ...]] = ()
-    _frozen: tuple[str, ...] = ()  # the paths of the parameters that `freeze` stopped
+    _frozen: tuple[str, ...] = ()  # the paths of its own parameters that `freeze` stopped
     _runs_hooks: ClassVar[dict[str, Any]] = {"__call__": called}  # which methods, and how
 
     def __new__(cls, *given: Any, **words: Any) -> Self:
@@ -176,13 +176,14 @@ class Module:
         >>> [name for name, _ in model.named_parameters()][:2]
         ['recurrent.cells.0.Wh', 'recurrent.cells.0.Wx']
         """
-        if on:
-            self._frozen += tuple(path for path, _ in self.named_parameters())
-        for module in [self] if on else self.modules():
-            leaves = module._leaves()
-            for path in module._frozen:
-                leaves[path].requires_grad = not on
-            module._frozen = module._frozen if on else ()
+        every = {module: _own(module) for module in self.modules()}
+        for module, own in every.items():
+            trained = [path for path, x in own.items() if x.requires_grad]
+            turned = [path for path in module._frozen if path in own]
+            module._frozen = (*module._frozen, *trained) if on else ()
+            every[module] = {path: own[path] for path in (trained if on else turned)}
+        for x in [x for own in every.values() for x in own.values()]:  # one may be of several
+            x.requires_grad = not on
         return self
 
     def register_forward_pre_hook(self, hook: Callable[[Any, tuple[Any, ...]], Any]) -> Handle:
@@ -408,6 +409,13 @@ def _gather(x: Any, found: dict[Tensor, None], seen: set[int]) -> bool:
         elif isinstance(part, Module | list | tuple | dict):
             apart = _gather(part, found, seen) and apart
     return apart
+
+
+def _own(module: Module) -> dict[str, Tensor]:
+    """The leaves of a module that are in no module within."""
+    parts = [part._leaves() for part in module.modules() if part is not module]
+    within = {x for leaves in parts for x in leaves.values()}
+    return {path: x for path, x in module._leaves().items() if x not in within}
 
 
 def count_parameters(module: Module) -> int:

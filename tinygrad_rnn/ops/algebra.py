@@ -116,7 +116,7 @@ def tril(x: Value, k: int = 0) -> Value:
     tensor([[1., 0.],
             [3., 4.]], dtype=float64)
     """
-    return where(np.tril(np.ones(x.shape[-2:], bool), k), x, 0)
+    return where(np.tril(np.ones(x.shape[-2:], bool), k), x, np.zeros((), x.dtype))
 
 
 @function(1)
@@ -127,7 +127,7 @@ def triu(x: Value, k: int = 0) -> Value:
     tensor([[1., 2.],
             [0., 4.]], dtype=float64)
     """
-    return where(np.tril(np.ones(x.shape[-2:], bool), k - 1), 0, x)
+    return where(np.tril(np.ones(x.shape[-2:], bool), k - 1), np.zeros((), x.dtype), x)
 
 
 # -- sums of products over named axes --------------------------------------------------------------

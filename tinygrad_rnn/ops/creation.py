@@ -42,7 +42,8 @@ def full(shape: Any, fill_value: Any, dtype: Any = None) -> Value:
     """
     if isinstance(dtype, int):
         raise TypeError(f"dtype: got {dtype}: give the shape as one tuple, ({shape}, {dtype})")
-    return owned(as_array(np.full(shape, fill_value, dtype)))
+    one = as_array(fill_value) if dtype is None else as_array(fill_value, dtype)
+    return owned(np.full(shape, one, one.dtype))
 
 
 @function()
@@ -93,7 +94,7 @@ def arange(*range_: Any, dtype: Any = None) -> Value:
     >>> tg.arange(1, 7, 2)
     tensor([1, 3, 5], dtype=int64)
     """
-    return owned(as_array(np.arange(*range_, dtype=dtype)))
+    return owned(_in(dtype, lambda dtype: np.arange(*range_, dtype=dtype)))
 
 
 @function()
@@ -106,4 +107,12 @@ def linspace(
     tensor([0.  , 0.25, 0.5 , 0.75, 1.  ], dtype=float64)
     """
     ends = np.asarray(start), np.asarray(stop)
-    return owned(as_array(np.linspace(*ends, num, endpoint, dtype=dtype)))
+    return owned(_in(dtype, lambda dtype: np.linspace(*ends, num, endpoint, dtype=dtype)))
+
+
+def _in(dtype: Any, make: Any) -> Any:
+    """Numbers in a dtype: of whole ones, those that NumPy would cut a fraction off are refused."""
+    if dtype is None or np.dtype(dtype).kind not in "iu":
+        return as_array(make(dtype))
+    made = make(None)
+    return as_array(np.where(np.abs(made - np.rint(made)) < 1e-9, np.rint(made), made), dtype)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ..limits import axes_of, axis_of, whole
+from ..limits import axes_of, axis_of, one_of, whole
 from ..op import function, operand
 from ..tensor import Axis, Value, as_array, every
 from .arithmetic import add, astype, equal, where
@@ -179,14 +179,15 @@ def pad(x: Value, pad_width: Any, mode: Any = "constant", constant_values: Any =
     """Return x with more elements before and after, along each axis.
 
     `pad_width` is a number, a pair (before, after), or a pair for each axis. mode: "constant",
-    with `constant_values` in the same forms, or one that `np.pad` makes of the elements of x,
-    such as "edge", "reflect", "symmetric" or "wrap".
+    with `constant_values` in the same forms, or "edge", "reflect", "symmetric" or "wrap", as
+    `np.pad` has them.
 
     >>> tg.pad(tg.tensor([1.0, 2.0]), (1, 2))
     tensor([0., 1., 2., 0., 0.], dtype=float64)
     >>> tg.pad(tg.tensor([1.0, 2.0, 3.0]), 2, mode="reflect")
     tensor([3., 2., 1., 2., 3., 2., 1.], dtype=float64)
     """
+    one_of("pad", "mode", mode, ("constant", "edge", "reflect", "symmetric", "wrap"))
     widths = np.broadcast_to(pad_width, (x.ndim, 2)).tolist()
     values = np.broadcast_to(constant_values, (x.ndim, 2)).tolist()
     for k, (pair, value) in enumerate(zip(widths, values, strict=True)):
@@ -308,7 +309,7 @@ def index_put(x: Value, index: Any, values: Value, accumulate: bool = False) -> 
     last[places] = order
     counts = last[places] == order
     if not counts.all():
-        values = where(counts, values, 0)
+        values = where(counts, values, np.zeros((), x.dtype))
     there = put(values, *arrays, index=plain, shape=x.shape)
     return where(last.reshape(x.shape) < 0, x, there)
 

@@ -7,7 +7,7 @@ import numpy as np
 from ..limits import whole
 from ..op import function, operand
 from ..tensor import Value
-from .arithmetic import where
+from .arithmetic import greater, where
 from .linear import matmul
 from .reduce import softmax
 from .shape import concat, reshape, stack, swapaxes
@@ -107,8 +107,9 @@ def attention(
     scores = scores * (usual if scale is None else scale)
     sees = np.tril(np.ones(scores.shape[-2:], bool)) if causal else None
     if mask is not None and mask.dtype.kind != "b":
-        scores = scores + mask
-    elif mask is not None:
+        there = greater(mask, -np.inf)  # a query may see nothing at all
+        scores, mask = scores + where(there, mask, 0), there
+    if mask is not None:
         sees = mask if sees is None else where(sees, mask, False)
     if sees is None:
         return matmul(softmax(scores), value)

@@ -120,7 +120,10 @@ def _length(x: Value, p: float, axes: Any, keepdims: bool) -> Value:
         return (max if p > 0 else min)(abs(x), axes, keepdims)
     if p == 0:
         return sum(astype(not_equal(x, 0), dtype=x.dtype), axes, keepdims)
-    return _root(sum(power(abs(x), p), axes, keepdims), p)
+    x, zero = abs(x), equal(x, 0)
+    if p % 1:  # at 0 the slope of such a power, or that of a slope, is infinite
+        return _root(sum(where(zero, 0, power(where(zero, 1, x), p)), axes, keepdims), p)
+    return _root(sum(power(x, p), axes, keepdims), p)
 
 
 # -- products and running sums --------------------------------------------------------------------
