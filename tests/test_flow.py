@@ -265,6 +265,18 @@ def test_S16_bounds_hold_from_above():
     assert lab.flow(CELLS["GRU"](), XS).bounds == {}
 
 
+def test_S16_bounds_are_of_the_step_that_is_done_and_of_the_steepest_slope():
+    class Twice(nn.RNN):
+        def step(self, x, h):
+            return 2 * super().step(x, h)
+
+    zeros = np.zeros((4, 1, 2), np.float32)
+    assert lab.flow(Twice(2, 2, rng=0), zeros).bounds == {}
+    cell = nn.RNN(2, 1, activation=tg.selu, rng=0)  # steepest next to 0, from below
+    rate = lab.flow(cell, zeros).bounds["max f' · σ(W)"]
+    assert rate == pytest.approx(1.7580993 * abs(cell.Wh.data.item()))
+
+
 STEPS = {
     "LSTM": lambda x, s, w: np.concatenate(
         [a[1] for a in lstm(x, s[:, :H], s[:, H:], w["Wx"], w["Wh"], w["b"])[:2]], 1

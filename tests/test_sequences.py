@@ -1306,19 +1306,36 @@ def test_what_has_no_batch_in_front_is_refused_where_rows_differ():
             cell(xs, lengths=LENGTHS)
 
 
+class Count(nn.RNN):
+    """One that counts its steps."""
+
+    state = ("h", "n")
+
+    def begin(self, batch):
+        return super().begin(batch)[0], tg.tensor(np.zeros((batch, 1), np.int64))
+
+    def step(self, x, h, n):
+        return super().step(x, h), n + 1
+
+
 def test_a_state_that_counts_is_given_back():
-    class Count(nn.RNN):
-        state = ("h", "n")
-
-        def begin(self, batch):
-            return super().begin(batch)[0], tg.tensor(np.zeros((batch, 1), np.int64))
-
-        def step(self, x, h, n):
-            return super().step(x, h), n + 1
-
     cell, xs = Count(I, H, rng=0, dtype=F8), normal(T, B, I)
     _, (h, n) = cell(xs)
     same(cell(xs, (h, n))[1][1], np.full((B, 1), 2 * T))
     same(cell(xs, (h, [[k] for k in range(B)]))[1][1], np.arange(T, T + B)[:, None])
     with refused(TypeError, "n: expected int64, as begin() gives, got float64"):
         cell(xs, (h, tg.zeros((B, 1))))
+
+
+def test_what_is_around_a_cell_takes_its_states_as_they_are():
+    xs = normal(T, H, H)
+    with uncompiled():
+        learned = nn.LearnedState(Fast())
+        assert [x.shape for x in learned.start.values()] == [(H,), (H, H)]
+        each(close, learned(xs)[1], Fast()(xs)[1])
+        assert nn.TimeSkip(Fast(), 3)(xs)[1][2].shape == (H, H)
+        counted = nn.LearnedState(Count(I, H, rng=0, dtype=F8))
+        assert [*counted.start] == ["h"]
+        same(counted(normal(T, B, I))[1][1], np.full((B, 1), T))
+        tg.lab.assert_agree(Count(I, H, rng=0, dtype=F8))
+    assert str(tg.equations(Fast())).startswith("Fast: x (B, 3), h (B, 3), S (B, 3, 3)\n")

@@ -199,6 +199,8 @@ def flow(
             *_, states, gates = run(xs, state, **asked)
     paths, doors, steps = _read(states, gates or {})
     whole("flow", "row", row, 0, paths[0][0].shape[0] - 1, ", a row of the batch")
+    if wrong := [path[0].shape for path in paths if path[0].ndim != 2]:
+        raise ValueError(f"flow: expected states (B, size), got one of shape {wrong[0]}")
     sizes = tuple(path[0].shape[1] for path in paths)
     chain = _Chain(paths, doors, row)
     end = largest(np.stack(chain.products))
@@ -208,9 +210,9 @@ def flow(
 
 def _bounds(cell: Any) -> dict[str, float]:
     """(max f' · σ_max(W))^(t-k) holds from above; ρ(W)^(t-k) is what the linear system tends to."""
-    if not isinstance(cell, RNN) or cell.untied is not None:
+    if getattr(type(cell), "step", None) is not RNN.step or cell.untied is not None:
         return {}
-    x = Tensor(np.linspace(-8, 8, 4001), requires_grad=True)
+    x = Tensor(np.append(np.linspace(-8, 8, 4001), [-1e-30, 1e-30]), requires_grad=True)
     with recording(True):
         steepest = float(np.abs(grad(cell.activation(x).sum(), x).data).max())
     W = cell.Wh.data.astype(np.float64)

@@ -94,17 +94,19 @@ def rtrl_steps(
                 raise ValueError(f"rtrl: xs: expected (T, B, {cell.inputs}), a step is {x.shape}")
             if not t:
                 begin = cell.begin(len(x)) if state is None else check_state(cell, state, len(x))
-                h, J = _leaves(cell, begin), _derivatives(begin, wanted)
+                h, J = _leaves(cell, begin), _derivatives(_moving(begin), wanted)
             with Moment(1).at(()):
                 new = cell.advance(x, *h)
-                by_state, by_weight = np.split(_derivatives(new, [*h, *wanted]), [len(J)], axis=1)
+                slopes = _derivatives(_moving(new), [*_moving(h), *wanted])
+                by_state, by_weight = np.split(slopes, [len(J)], axis=1)
                 h, J = _leaves(cell, new), by_state @ J + by_weight
                 y = cell.output(x, *h)
             cost = 0 * y.sum() if (cost := loss(y, t)) is None else cost
             if not isinstance(cost, Tensor) or cost.size != 1 or not cost.tracked:
                 expected = f"expected one number computed from y at step {t}, or None, {got(cost)}"
                 raise ValueError(f"rtrl: loss: {expected}")
-            by_state, by_weight = np.split(_derivatives([cost], [*h, *wanted]), [len(J)], axis=1)
+            slopes = _derivatives([cost], [*_moving(h), *wanted])
+            by_state, by_weight = np.split(slopes, [len(J)], axis=1)
         found = _parts((by_state @ J + by_weight)[0], wanted), _parts(J, wanted)
         gradients, influence = (dict(zip(named.values(), a, strict=True)) for a in found)
         yield cost.item(), gradients, influence
@@ -129,10 +131,15 @@ def _checked(cell: Cell, loss: Any, weights: Any) -> dict[Tensor, str]:
 
 def _leaves(cell: Cell, states: Sequence[Tensor]) -> list[Tensor]:
     """States without their past, for which the influence stands."""
-    leaves = [Tensor(s.data, requires_grad=True) for s in states]
+    leaves = [Tensor(s.data, requires_grad=s.dtype.kind == "f") for s in states]
     for name, h in zip(cell.state, leaves, strict=True):
-        h.name, h.attrs = name, {"carried": True}
+        h.name, h.attrs = name, {"carried": True} if h.requires_grad else {}
     return leaves
+
+
+def _moving(states: Sequence[Tensor]) -> list[Tensor]:
+    """Those that a small change of a weight may move: no whole numbers."""
+    return [s for s in states if s.dtype.kind == "f"]
 
 
 def _derivatives(outputs: Sequence[Tensor], wrt: Sequence[Tensor]) -> np.ndarray:

@@ -136,7 +136,8 @@ def _title(cell: Cell) -> str:
         words += f" of {type(inner).__name__}"
     batch = "B"
     parts = [f"x ({batch}, {cell.inputs})"]
-    parts += [f"{n} ({batch}, {k})" for n, k in zip(cell.state, cell.sizes, strict=True)]
+    for name, h in zip(cell.state, cell.begin(1), strict=True):
+        parts.append(f"{name} ({', '.join(map(str, (batch, *h.shape[1:])))})")
     return f"{words}: {', '.join(parts)}"
 
 

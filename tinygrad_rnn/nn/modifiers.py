@@ -336,9 +336,10 @@ class TimeSkip(Modifier):
         return (*self.cell.sizes, *[self.cell.sizes[0]] * (self.k - 1))
 
     def begin(self, batch: int) -> tuple[Tensor, ...]:
-        zeros = np.zeros((batch, self.sizes[0]), self.dtype)
-        older = [Tensor(zeros, name=f"{name} begin") for name in self.state[len(self.cell.state) :]]
-        return (*self.cell.begin(batch), *older)
+        begin = self.cell.begin(batch)
+        zeros = np.zeros(begin[0].shape, begin[0].dtype)
+        older = [Tensor(zeros, name=f"{name} begin") for name in self.state[len(begin) :]]
+        return (*begin, *older)
 
     def step(self, x: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         count = len(self.cell.state)
@@ -353,6 +354,8 @@ class TimeSkip(Modifier):
 class LearnedState(Modifier):
     """A cell whose state before the first step is trained: the same for every row, 0 at first.
 
+    What a cell of your own begins with is what it is at first; whole numbers stay that.
+
     >>> cell = tg.nn.LearnedState(tg.nn.GRU(3, 4, rng=0))
     >>> [name for name, _ in cell.named_parameters()]
     ['cell.Wh', 'cell.Wx', 'cell.Wn', 'start.h']
@@ -361,12 +364,15 @@ class LearnedState(Modifier):
     def __init__(self, cell: Cell):
         super().__init__(cell)
         self.start = {
-            name: parameter(np.zeros(size, cell.dtype), f"{name}0")
-            for name, size in zip(cell.state, cell.sizes, strict=True)
+            name: parameter(h.data[0].copy(), f"{name}0")
+            for name, h in zip(cell.state, cell.begin(1), strict=True)
+            if h.dtype.kind == "f"
         }
 
     def begin(self, batch: int) -> tuple[Tensor, ...]:
-        return tuple(broadcast_to(h, shape=(batch, *h.shape)) for h in self.start.values())
+        given = zip(self.cell.state, self.cell.begin(batch), strict=True)
+        trained = [(self.start.get(name), h) for name, h in given]
+        return tuple([h if s is None else broadcast_to(s, shape=h.shape) for s, h in trained])
 
 
 class ClipGradient(Modifier):

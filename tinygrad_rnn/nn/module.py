@@ -176,13 +176,13 @@ class Module:
         >>> [name for name, _ in model.named_parameters()][:2]
         ['recurrent.cells.0.Wh', 'recurrent.cells.0.Wx']
         """
-        every = {module: _own(module) for module in self.modules()}
-        for module, own in every.items():
-            trained = [path for path, x in own.items() if x.requires_grad]
-            turned = [path for path in module._frozen if path in own]
-            module._frozen = (*module._frozen, *trained) if on else ()
-            every[module] = {path: own[path] for path in (trained if on else turned)}
-        for x in [x for own in every.values() for x in own.values()]:  # one may be of several
+        turned: list[Tensor] = []
+        for module in self.modules():
+            own = _own(module)
+            paths = [p for p, x in own.items() if x.requires_grad] if on else module._frozen
+            module._frozen = (*module._frozen, *paths) if on else ()
+            turned += [own[path] for path in paths if path in own]
+        for x in turned:  # when all are found: one may be of several modules
             x.requires_grad = not on
         return self
 

@@ -42,7 +42,7 @@ class Recurrent(Module):
     `unroll` records every step, for looking at. `share`: one and the same cell may stand in several
     places, with one set of weights.
 
-    Raises ValueError for shapes that do not fit and TypeError for inputs that are not floats.
+    Raises ValueError for shapes that do not fit and TypeError for tensors of another dtype.
 
     >>> layer = tg.nn.Recurrent(tg.nn.LSTM(3, 8, rng=0), tg.nn.GRU(8, 4, rng=1), readout="last")
     >>> y, state = layer(np.ones((5, 2, 3), np.float32), lengths=[5, 2])

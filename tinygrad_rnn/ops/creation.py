@@ -115,4 +115,6 @@ def _in(dtype: Any, make: Any) -> Any:
     if dtype is None or np.dtype(dtype).kind not in "iu":
         return as_array(make(dtype))
     made = make(None)
-    return as_array(np.where(np.abs(made - np.rint(made)) < 1e-9, np.rint(made), made), dtype)
+    whole = np.rint(made)
+    close = np.abs(made - whole) < 1e-9
+    return as_array(np.where(close, whole, made), dtype)
