@@ -177,8 +177,7 @@ class Module:
         ['recurrent.cells.0.Wh', 'recurrent.cells.0.Wx']
         """
         turned: list[Tensor] = []
-        for module in self.modules():
-            own = _own(module)
+        for module, own in [(module, _own(module)) for module in self.modules()]:
             paths = [p for p, x in own.items() if x.requires_grad] if on else module._frozen
             module._frozen = (*module._frozen, *paths) if on else ()
             turned += [own[path] for path in paths if path in own]

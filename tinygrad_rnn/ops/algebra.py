@@ -116,7 +116,8 @@ def tril(x: Value, k: int = 0) -> Value:
     tensor([[1., 0.],
             [3., 4.]], dtype=float64)
     """
-    return where(np.tril(np.ones(x.shape[-2:], bool), k), x, np.zeros((), x.dtype))
+    below = np.tril(np.ones(x.shape[-2:], bool), k)
+    return where(below, x, np.zeros((), x.dtype))
 
 
 @function(1)
