@@ -1411,9 +1411,47 @@ def test_a_cell_is_first_called_by_several_threads():
 @pytest.mark.compiled
 @pytest.mark.parametrize("hidden", [4, 33])
 def test_the_sums_of_a_row_do_not_depend_on_its_batch_mates(hidden):
-    """To the bit: a loop of one row is another text, whose sums are added in the same order."""
+    """A loop of one row is another text, whose sums are interleaved alike."""
     cell = nn.LSTM(5, hidden, norm="ba2016", dtype=np.float64, rng=1)
     a, b, c = np.random.default_rng(0).normal(size=(3, 6, 5))
     (three, _), (alone, _) = cell([a, b, c]), cell(a)
     np.testing.assert_array_equal(three[0].data, alone.data)
     np.testing.assert_array_equal(cell([c, a])[0][1].data, alone.data)
+
+
+def test_whole_numbers_in_a_loop_have_room():
+    """Softmax of bytes, and rounding of what no float holds."""
+    x = np.array([[-100, 100, 3]], np.int8)
+    large = np.array([[2**53 + 1, 2**63 - 1, -5]])
+
+    def step(x, y, h):
+        softs = tg.softmax(x), tg.log_softmax(x), tg.logsumexp(x), tg.softmax(x > 0)
+        return (h, *softs, tg.floor(y), tg.trunc(y) * y, tg.ceil(y) + 1)
+
+    with np.errstate(over="ignore"):
+        found, expected = (tg.scan(step, np.zeros(1), (x, large), unroll=u) for u in (False, True))
+    for a, b in zip(found[1:], expected[1:], strict=True):
+        np.testing.assert_allclose(a.data, b.data, rtol=1e-15)
+        assert a.dtype == b.dtype
+
+
+def test_an_op_of_ones_own_on_bytes_runs_where_they_wrap():
+    @pointwise(None)
+    def third(x):
+        return (x + x + x) / 3
+
+    x = np.array([100, -3], np.int8)
+    with pytest.warns(tg.ScanWarning, match="third, an op of your own, of whole numbers"):
+        found = tg.scan(lambda x, h: (h, third(x)), np.zeros(()), x)[1]
+    np.testing.assert_array_equal(found.data, third(x))
+
+
+def test_a_sum_that_llvm_does_not_vectorise_says_nothing(tmp_path):
+    code = (
+        "import numpy as np, tinygrad_rnn as tg\n"
+        "step = lambda x, h: (h, tg.sum(tg.sinh(x) * 0.77))\n"
+        "tg.scan(step, np.zeros(1), np.ones((3, 9, 5)))"
+    )
+    there = os.environ | {"XDG_CACHE_HOME": str(tmp_path), "NUMBA_CACHE_DIR": ""}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=there)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -269,6 +269,8 @@ LIBRARYS = (np.log1p, np.expm1, np.tan, np.arcsin, np.arccos, np.arctan, np.sinh
 
 def _asked(name, x):
     """What a function of LLVM's says of a number."""
+    if not x.is_real and name in ("floor", "ceil", "trunc"):
+        return x
     return (x if x.is_real else x.to(F64)).asked(name)
 
 

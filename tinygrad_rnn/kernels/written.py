@@ -76,8 +76,8 @@ def loop(builder: Any, start: Any, stop: Any, step: Any, plain: bool = False) ->
     builder.store(builder.add(index, step, flags=("nsw",)), at)
     back = builder.branch(head)
     told: list[Any] = [("llvm.loop.unroll.disable",)] if plain else []
-    if builder.sums:  # in which order it adds depends on how long it is, and on nothing around it
-        told += [("llvm.loop.vectorize.width", I32(8)), ("llvm.loop.interleave.count", I32(2))]
+    if builder.sums:  # in which order it adds should not depend on what is around it
+        told += [("llvm.loop.interleave.count", I32(2))]
     if told:
         module = builder.module
         facts = [module.add_metadata([ir.MetaDataString(module, word), *x]) for word, *x in told]

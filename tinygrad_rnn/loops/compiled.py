@@ -47,6 +47,10 @@ def compiled(
         return found and last_of(found, ends(), reverse)
     began = next(_births)
     given = _shapes(state, inputs)
+    if known and known.resumes:
+        met = resumed(known, state, inputs, steps, reverse, every, names, ends())
+        if met:
+            return met
     again = partial(_traced, step, inputs, state, names, roots)
     code = [id(getattr(x, "__code__", type(x))) for x in (step, *roots[:1])]
     program, captured = _program((given, *code), again)

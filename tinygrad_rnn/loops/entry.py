@@ -136,6 +136,8 @@ class Known:
     these it captures, and what is made of them before, by the shapes of what the step was given.
     """
 
+    resumes = True  # by whoever folds the step
+
     def __init__(
         self, tensors: Sequence[Tensor], changing: Sequence[Any] = (),
         programs: dict[Any, tuple[Any, ...]] | None = None,

@@ -97,6 +97,10 @@ def formula(places: Places, node: Pointwise, inputs: list[str]) -> str:
     op, dtype = node.op, node.dtype
     if dtype not in KINDS or any(x.dtype not in KINDS for x in node.inputs):
         raise Unsupported(f"{op.name} of {dtype}")
+    dtypes = {x.dtype for x in node.inputs}
+    whole = any(d.kind in "iu" for d in dtypes) or all(d.kind == "b" for d in dtypes)
+    if whole and not op.ours and dtypes | {dtype} != {np.dtype(np.int64)}:  # NumPy wraps them
+        raise Unsupported(f"{op.name}, an op of your own, of whole numbers,")
     real = dtype.kind == "f"
     company = [k for k, counts in enumerate(op.company(len(inputs))) if counts]
     kind = dtype if real else np.result_type(*[node.inputs[k].dtype for k in company])

@@ -374,6 +374,8 @@ class Changing:
 class _Known(Known):
     """What a cell does, and how its results are told apart: whether it has an output, and gates."""
 
+    resumes = False  # `resume` does it: what is not told apart yet has to be traced again
+
     def __init__(self, cell: Cell):
         self.names, self.attributes = cell.state, _attributes(cell)
         changing = [x for x in self.attributes if isinstance(x, Changing)]

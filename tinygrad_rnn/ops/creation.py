@@ -42,7 +42,7 @@ def full(shape: Any, fill_value: Any, dtype: Any = None) -> Value:
     """
     if isinstance(dtype, int):
         raise TypeError(f"dtype: got {dtype}: give the shape as one tuple, ({shape}, {dtype})")
-    one = as_array(fill_value) if dtype is None else as_array(fill_value, dtype)
+    one = as_array(np.asarray(fill_value), dtype)
     return owned(np.full(shape, one, one.dtype))
 
 

@@ -98,7 +98,13 @@ def _along(kernel: Callable[..., Any], x: Value, axis: Axis) -> Value:
     return y if y.ndim == len(rest) else np.moveaxis(y.reshape(moved.shape), ends, axes)
 
 
+def _real(x: Value) -> Value:
+    """Differences of whole numbers may be too large for their dtype, and flags have none."""
+    return x if x.dtype.kind == "f" else astype(x, dtype=np.float64)
+
+
 def _softmax(x: Value, axis: Axis) -> Value:
+    x = _real(x)
     e = exp(x - max(x, axis=axis, keepdims=True))
     return e / sum(e, axis=axis, keepdims=True)
 
@@ -118,6 +124,7 @@ def softmax(x: Value, axis: Axis = -1) -> Value:
 
 
 def _log_softmax(x: Value, axis: Axis) -> Value:
+    x = _real(x)
     low = x - max(x, axis=axis, keepdims=True)
     return low - log(sum(exp(low), axis=axis, keepdims=True))
 
@@ -138,6 +145,7 @@ def log_softmax(x: Value, axis: Axis = -1) -> Value:
 
 
 def _logsumexp(x: Value, axis: Axis, keepdims: bool) -> Value:
+    x = _real(x)
     top = max(x, axis=axis, keepdims=True)
     top = where(equal(abs(top), np.inf), 0, top)  # inf - inf would be NaN
     y = top + log(sum(exp(x - top), axis=axis, keepdims=True))
