@@ -1408,17 +1408,6 @@ def test_a_cell_is_first_called_by_several_threads():
         assert all(np.array_equal(found[0], y) for y in found)
 
 
-@pytest.mark.compiled
-@pytest.mark.parametrize("hidden", [4, 33])
-def test_the_sums_of_a_row_do_not_depend_on_its_batch_mates(hidden):
-    """A loop of one row is another text, whose sums are interleaved alike."""
-    cell = nn.LSTM(5, hidden, norm="ba2016", dtype=np.float64, rng=1)
-    a, b, c = np.random.default_rng(0).normal(size=(3, 6, 5))
-    (three, _), (alone, _) = cell([a, b, c]), cell(a)
-    np.testing.assert_array_equal(three[0].data, alone.data)
-    np.testing.assert_array_equal(cell([c, a])[0][1].data, alone.data)
-
-
 def test_whole_numbers_in_a_loop_have_room():
     """Softmax of bytes, and rounding of what no float holds."""
     x = np.array([[-100, 100, 3]], np.int8)

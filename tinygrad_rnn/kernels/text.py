@@ -209,7 +209,6 @@ def words(builder: Any) -> dict[str, Any]:
 
     def plus(total: Number, x: Number) -> Number:
         """total + x, where LLVM may add in any order: the only way a sum vectorises."""
-        builder.sums = True
         return total.made(lambda a, b: builder.fadd(a, b, flags=("reassoc",)), x)
 
     def cast(dtype: np.dtype[Any], x: Any) -> Number:

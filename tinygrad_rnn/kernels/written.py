@@ -71,20 +71,15 @@ def loop(builder: Any, start: Any, stop: Any, step: Any, plain: bool = False) ->
     index = builder.load(at)
     builder.cbranch(builder.icmp_signed("<", index, stop), body, end)
     builder.position_at_end(body)
-    builder.sums = False
     yield index
     builder.store(builder.add(index, step, flags=("nsw",)), at)
     back = builder.branch(head)
-    told: list[Any] = [("llvm.loop.unroll.disable",)] if plain else []
-    if builder.sums:  # in which order it adds should not depend on what is around it
-        told += [("llvm.loop.interleave.count", I32(2))]
-    if told:
+    if plain:
         module = builder.module
-        facts = [module.add_metadata([ir.MetaDataString(module, word), *x]) for word, *x in told]
+        off = module.add_metadata([ir.MetaDataString(module, "llvm.loop.unroll.disable")])
         name = ir.values.MDValue(module, (), str(len(module.metadata)))
-        name.operands = name, *facts  # a loop's own name begins with itself
+        name.operands = name, off  # a loop's own name begins with itself
         back.set_metadata("llvm.loop", name)
-    builder.sums = False
     builder.position_at_end(end)
 
 
