@@ -487,6 +487,7 @@ def test_numbers_that_are_made_fit_their_dtype(make):
         make()
     assert tg.linspace(0, 10, 6, dtype=int).data.tolist() == [0, 2, 4, 6, 8, 10]
     assert tg.linspace(0, 3, 31, dtype="float32").dtype == np.float32
+    assert tg.arange(2**60 + 1, 2**60 + 3, dtype="int64").data.tolist() == [2**60 + 1, 2**60 + 2]
 
 
 def test_flags_stay_flags():

@@ -115,6 +115,6 @@ def _in(dtype: Any, make: Any) -> Any:
     if dtype is None or np.dtype(dtype).kind not in "iu":
         return as_array(make(dtype))
     made = make(None)
-    whole = np.rint(made)
+    whole = np.rint(made) if made.dtype.kind == "f" else made  # large ones are no floats
     close = np.abs(made - whole) < 1e-9
     return as_array(np.where(close, whole, made), dtype)
