@@ -372,6 +372,9 @@ def test_an_empty_path_is_not_taken_for_none(option, capsys, text):
 
 def test_more_threads_than_memory_holds_are_refused(text, capsys):
     assert "1 to 1024" in refusal(capsys, "train", text, "--threads", "100000")
+    for wrong in (True, 2.0, 0, limits.MOST + 1):  # as a run's file may have them
+        with pytest.raises(ValueError, match="a whole number from 1 to 1024"):
+            limits.check({"threads": wrong}, "its {}".format)
     with pytest.raises(ValueError, match="1 to 1024"):
         tg.set_num_threads(10**9)
 

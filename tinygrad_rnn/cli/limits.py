@@ -67,7 +67,9 @@ _SIZES = ("hidden", "layers", "embedding", "batch", "window", "epochs", "max_byt
 RULES: dict[str, Rule] = {
     **dict.fromkeys(_SIZES, _from(1)),
     **dict.fromkeys(("steps", "patience"), _perhaps(_from(1))),
-    "threads": _perhaps(("a whole number from 1 to 1024", lambda x: x in range(1, MOST + 1))),
+    "threads": _perhaps(
+        ("a whole number from 1 to 1024", lambda x: type(x) is int and 0 < x <= MOST)
+    ),
     **dict.fromkeys(("epoch", "done"), _from(0)),
     "seed": _from(0),
     "text": _perhaps(
