@@ -177,6 +177,8 @@ def test_early_stopping_gives_the_best_weights_back():
     ]  # fmt: skip
     assert stopping.restore() == 1.0 and np.array_equal(layer.W.data, seen[2][0])
     never = optim.EarlyStopping(layer, patience=2)
-    assert [never.step(np.nan), never.step(np.nan)] == [False, True]
+    assert [never.step(np.nan), never.step(-np.inf)] == [False, True]
+    with pytest.raises(RuntimeError, match="saw no finite cost"):
+        never.restore()
     with pytest.raises(ValueError, match="patience: expected at least 1, got 0"):
         optim.EarlyStopping(layer, patience=0)

@@ -319,7 +319,8 @@ def one_hot(index: Value, num_classes: int = -1, dtype: Any = np.int64) -> Value
     """Return 1 at the place that each number of `index` names along a new last axis, 0 elsewhere.
 
     PyTorch's: `num_classes` is its size, by default as large as is needed. Raises ValueError for
-    numbers outside 0 <= index < num_classes.
+    numbers outside 0 <= index < num_classes; in the step of a scan, which is compiled before there
+    are numbers to look at, such a number gives zeros only.
 
     >>> tg.one_hot([2, 0], 3)
     array([[0, 0, 1],

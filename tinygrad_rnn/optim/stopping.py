@@ -31,10 +31,10 @@ class EarlyStopping:
     def step(self, cost: float) -> bool:
         """Take in the cost of the weights as they are; True when it is time to stop.
 
-        A NaN is no better than anything.
+        What is not finite is no better than anything.
         """
         self.since += 1
-        if float(cost) < self.best:
+        if -math.inf < float(cost) < self.best:
             self.best, self.since = float(cost), 0
             self._state = self.model.state_dict()
         return self.since >= self.patience
@@ -45,6 +45,6 @@ class EarlyStopping:
         Raises RuntimeError where no cost was finite.
         """
         if self._state is None:
-            raise RuntimeError("EarlyStopping.restore: no weights were kept: step(cost) saw none")
+            raise RuntimeError("EarlyStopping.restore: no weights were kept: step saw no finite cost")
         self.model.load_state_dict(self._state)
         return self.best
