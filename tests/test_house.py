@@ -149,12 +149,15 @@ def code_lines(path):
         tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT,
         tokenize.ENCODING, tokenize.ENDMARKER,
     }  # fmt: skip
-    lines, count, begins = set(), 0, True
+    first, last = [getattr(tokenize, f"FSTRING_{end}", None) for end in ("START", "END")]
+    lines, count, begins, inside = set(), 0, True, 0
     for token in tokens:
         text = token.type == tokenize.STRING and begins
+        inside -= token.type == last  # since Python 3.12 an f-string is many tokens: here it is one
         if token.type not in skip and not text:
             lines |= set(range(token.start[0], token.end[0] + 1))
-            count += 1
+            count += not inside and token.type != last
+        inside += token.type == first
         if token.type in (tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT):
             begins = True
         elif token.type not in (tokenize.NL, tokenize.COMMENT, tokenize.ENCODING):

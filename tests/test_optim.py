@@ -166,7 +166,7 @@ def test_G12_a_nan_in_the_data_is_said_to_be_there(name):
 def test_early_stopping_gives_the_best_weights_back():
     layer = nn.Linear(2, 1, rng=0)
     stopping = optim.EarlyStopping(layer, patience=2)
-    with pytest.raises(RuntimeError, match="no weights were kept"):
+    with pytest.raises(RuntimeError, match="no weights kept"):
         stopping.restore()
     seen = []
     for cost in (2.0, np.nan, 1.0, 1.0, np.inf):

@@ -45,6 +45,6 @@ class EarlyStopping:
         Raises RuntimeError where no cost was finite.
         """
         if self._state is None:
-            raise RuntimeError("EarlyStopping.restore: no weights were kept: step saw no finite cost")
+            raise RuntimeError("EarlyStopping.restore: no weights kept: step saw no finite cost")
         self.model.load_state_dict(self._state)
         return self.best

@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 from functools import cache
+from math import fsum
 
 import numpy as np
 
@@ -19,7 +20,7 @@ def width(text: str, size: float) -> float:
 
     The widest of them is DejaVu Sans Bold, whose widths these are.
     """
-    return size * sum(map(_em, text))
+    return size * fsum(map(_em, text))
 
 
 _widths = {
