@@ -116,9 +116,12 @@ def built(kind, names):
 
 def able(names, who):
     """What goes together only in part: who can say these options of one layer."""
+    both = any(name in MERGES for name in names)
+    if "pad='hold'" in names and both and "readout='last'" not in names:
+        return set()
     if "reverse=True" in names:
         return who & ({"onnx"} if "readout='last'" not in names else SOME) - (
-            SOME if any(name in MERGES for name in names) else set()
+            SOME if both else set()
         )
     return who
 
@@ -390,6 +393,30 @@ def test_a_subclass_that_computes_something_else_is_refused():
         with pytest.raises(ValueError, match=f"{framework}'s LSTM has no methods of one's own"):
             call(Own(I, H))
         assert call(Made(H))
+        cell, doubled = nn.LSTM(I, H), type("Doubled", (nn.Recurrent,), {"__call__": 0})
+        cell.output = lambda x, h, c: c
+        for layer in (cell, doubled(nn.LSTM(I, H))):
+            for give in (call, lambda x, name=framework: io.settings(name, x)):
+                with pytest.raises(ValueError, match="has no methods of one's own"):
+                    give(layer)
+
+
+def test_what_is_behind_the_end_is_said_as_keras_means_it():
+    """There zero_output_for_mask speaks of the last output too, and Bidirectional sets it."""
+    make = lambda **how: nn.Recurrent(nn.LSTM(I, H), **how)
+    (every,), (last,) = (io.settings("keras", make(readout=r)) for r in ("all", "last"))
+    assert every["zero_output_for_mask"] is True and "zero_output_for_mask" not in last
+    both = lambda **how: nn.Recurrent(nn.Bidirectional(nn.LSTM(I, H), nn.LSTM(I, H)), **how)
+    with pytest.raises(ValueError, match="no pad='hold' around a Bidirectional"):
+        io.settings("keras", both(pad="hold"))
+    assert io.settings("keras", both(pad="hold", readout="last"))
+
+
+def test_sizes_are_such_as_torch_takes():
+    (found,) = io.settings("torch", nn.LSTM(np.int64(I), np.int64(H), convention="torch"))
+    assert all(type(found[name]) is int for name in ("input_size", "hidden_size"))
+    with pytest.raises(ValueError, match="no projection= to as many or more"):
+        io.settings("torch", nn.LSTM(I, H, projection=H))
 
 
 def test_layers_of_which_the_framework_has_stacks():

@@ -430,3 +430,13 @@ def test_tunes():
         assert set(fields) <= set("TRMLK") and "K" in fields and "\n\n" not in tune
         assert len(tune.split("\n")) > len(fields), "a tune without notes"
     assert found[0].startswith("T:The Enchanted Valley\nM:2/4\nL:1/16\nK:Gm\nG3-A (Bcd=e) | f4")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32-be"])
+def test_a_mark_of_the_order_of_bytes_is_no_letter(tmp_path, encoding):
+    path = tmp_path / "text.txt"
+    path.write_bytes("\ufeffto be".encode(encoding.removesuffix("-sig")))
+    assert data.read_text(path, encoding=encoding) == "to be"
+    path.write_bytes("\ufeff".encode(encoding.removesuffix("-sig")))
+    with pytest.raises(data.TextError, match="is empty"):
+        data.read_text(path, encoding=encoding)

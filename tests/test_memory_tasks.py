@@ -53,7 +53,7 @@ def test_a_constant_answer_to_adding_has_an_error_of_a_sixth():
 # --- temporal order, copying, parity --------------------------------------------------------------
 
 
-@pytest.mark.parametrize("steps", [10, 57, 100])
+@pytest.mark.parametrize("steps", [10, 19, 57, 100])
 def test_temporal_order_is_told_by_two_symbols(steps):
     symbols, classes = data.temporal_order(generator(), steps, 500)
     assert symbols.dtype == classes.dtype == np.int64
@@ -65,9 +65,8 @@ def test_temporal_order_is_told_by_two_symbols(steps):
         assert ["XX", "XY", "YX", "YY"][answer] == x + y
         places.add((1 + len(noise), 2 + len(noise) + len(between)))
     first, second = map(np.array, zip(*places, strict=True))
-    tenth = steps // 10
-    assert (first.min(), first.max()) == (tenth, 2 * tenth)
-    assert (second.min(), second.max()) == (5 * tenth, 6 * tenth)
+    assert (first.min(), first.max()) == (steps // 10, 2 * steps // 10)
+    assert (second.min(), second.max()) == (5 * steps // 10, 6 * steps // 10)
 
 
 def test_the_four_orders_and_the_noise_are_equally_likely():

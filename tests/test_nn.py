@@ -360,6 +360,19 @@ def test_J05_one_error_lists_every_misfit_and_nothing_is_loaded():
     assert all(np.array_equal(cell.state_dict()[p], a) for p, a in before.items())
 
 
+def test_J05_numbers_that_a_parameter_does_not_hold_are_refused():
+    module = nn.Linear(2, 1)
+    module.count = tg.tensor(np.int32(0))
+    large = module.state_dict() | {"W": np.full((2, 1), 1e300), "count": np.array(2**40 + 7)}
+    with pytest.raises(ValueError, match="'W' has 1e.300, which float32 does not hold.*'count'"):
+        module.load_state_dict(large)
+    module.load_state_dict(module.state_dict() | {"W": np.array([[np.inf], [np.nan]])})
+    with pytest.raises(ValueError, match="weight_ih_l0' has 1e.300"):
+        cell = nn.RNN(2, 3, bias=2)
+        state = tg.io.to_torch(cell) | {"weight_ih_l0": np.full((3, 2), 1e300)}
+        tg.io.load_torch(cell, state)
+
+
 def test_J05_not_strict_loads_what_there_is_and_says_what_there_is_not():
     cell = nn.LSTM(2, 3, rng=0)
     found = {"b": np.arange(12.0), "x": np.ones(1)}
@@ -376,7 +389,7 @@ def test_modules_nest_in_lists_and_dicts_share_and_even_contain_themselves():
 
     names = [name for name, _ in Odd().named_parameters()]
     assert names == ["one.W", "one.b", "more.0.W", "more.0.b", "more.1.deep.W", "more.1.deep.b"]
-    assert not any(m.training for m in Odd().eval().modules())
+    assert not any(m.training for m in Odd().eval().modules()) and "me=..." in repr(Odd())
 
 
 def test_a_parameter_is_not_replaced_by_what_is_none():
@@ -551,14 +564,27 @@ def test_what_was_frozen_from_outside_can_be_trained_again_by_itself():
     assert len(line.freeze(False).parameters()) == 1
 
 
-def test_cells_that_share_a_weight_are_not_laid_out_anew_twice():
+def test_a_weight_that_stands_in_two_places_is_not_laid_out_anew_twice():
     a, b = nn.LSTM(4, 4, rng=0), nn.LSTM(4, 4, rng=1)
     b.Wx = a.Wx
-    layer = nn.Recurrent(a, b)
+    layer, tied = nn.Recurrent(a, b), nn.LSTM(4, 4)
+    tied.Wh = tied.Wx
+    both = nn.LanguageModel(5, embedding=4, hidden=4)
+    both.other = nn.Linear(4, 16)
+    both.other.W = both.recurrent.cells[0].Wx
     for move in (lambda: nn.convert(layer, "torch"), lambda: tg.io.to_torch(layer),
-                 lambda: tg.io.to_onnx(nn.Bidirectional(a, b))):  # fmt: skip
-        with pytest.raises(ValueError, match="shares Wx with another cell"):
+                 lambda: tg.io.to_onnx(nn.Bidirectional(a, b)), lambda: tg.io.to_torch(tied),
+                 lambda: nn.convert(both, "torch")):  # fmt: skip
+        with pytest.raises(ValueError, match=r"the W[hx] of this LSTM stands in 2 places"):
             move()
+    plain = nn.Recurrent(nn.RNN(4, 4, bias=2), nn.RNN(4, 4, bias=2))
+    plain.cells[1].Wh = plain.cells[0].Wh  # nothing of these is laid out otherwise
+    state = tg.io.to_torch(plain)
+    tg.io.load_torch(plain, state)
+    before = plain.state_dict()
+    with pytest.raises(ValueError, match="weight_hh_l1 gives other numbers to a weight that"):
+        tg.io.load_torch(plain, state | {"weight_hh_l1": state["weight_hh_l1"] + 1})
+    assert all(np.array_equal(x, before[name]) for name, x in plain.state_dict().items())
     twice, xs = nn.Recurrent(a, a, share=True), np.ones((3, 2, 4), np.float32)
     with uncompiled():
         found, expected = (of(xs)[0].data for of in (nn.convert(twice, "keras"), twice))

@@ -870,6 +870,9 @@ WRONG = {
         ValueError, "read the same", "2 inputs", "and 1 of"),
     "cells of other precision": (
         lambda: nn.Bidirectional(rnn(), nn.RNN(I, H)), ValueError, "float64", "float32"),
+    "cells of other precision in a stack": (
+        lambda: nn.Recurrent(rnn(), nn.RNN(H, H)),
+        ValueError, "of one dtype", "float64 for cell 0", "float32 for cell 1"),
     "no such merge": (
         lambda: nn.Bidirectional(rnn(), rnn(), merge="ave"),
         ValueError, "merge", "'mean'", "'ave'"),

@@ -75,6 +75,15 @@ def native(given: Any) -> np.dtype | None:
     return np.dtype(np.float32 if dtype.char == "e" else dtype.type)  # the one that NumPy gives
 
 
+def lost(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """The numbers of an array that would be others in a dtype, or infinite in one of floats."""
+    with np.errstate(all="ignore"):
+        cast = array.astype(dtype)
+        return array[
+            np.isfinite(array) & ~np.isfinite(cast) if dtype.kind == "f" else cast != array
+        ]
+
+
 OTHERWISE = {  # by kind of dtype
     None: "A function without a return gives None.",
     "U": "Text is encoded: tg.data.Vocabulary(text).encode(text).",

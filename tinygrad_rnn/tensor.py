@@ -576,12 +576,9 @@ def as_array(data: Operand, dtype: Any = None, copy: bool = False) -> np.ndarray
     if wanted is None:
         raise TypeError(f"tensor: {limits.strange(array.dtype, data)}")
     wanted = wanted if dtype is None else as_dtype(dtype)
-    if wanted.kind in "iu" and array.dtype != wanted:
-        with np.errstate(all="ignore"):
-            lost = array[array.astype(wanted) != array]
-        if lost.size:
-            hint = f"expected numbers that {wanted} holds, got {lost.flat[0]}"
-            raise ValueError(f"tensor: {hint}. Give another dtype, or round the numbers.")
+    if wanted.kind in "iu" and array.dtype != wanted and (lost := limits.lost(array, wanted)).size:
+        hint = f"expected numbers that {wanted} holds, got {lost.flat[0]}"
+        raise ValueError(f"tensor: {hint}. Give another dtype, or round the numbers.")
     if copy or type(array) is not np.ndarray or array.dtype != wanted:
         return np.array(array, dtype=wanted, order="C", subok=False)
     return array

@@ -62,9 +62,9 @@ def temporal_order(rng: Dice, steps: int, batch: int) -> tuple[np.ndarray, np.nd
     symbols = rng.integers(a, d + 1, size=(steps, batch))
     symbols[0], symbols[-1] = ORDER_SYMBOLS.index("E"), ORDER_SYMBOLS.index("B")
     classes = rng.integers(4, size=batch)
-    tenth, rows = steps // 10, np.arange(batch)
-    for begin, which in ((tenth, classes // 2), (5 * tenth, classes % 2)):
-        symbols[rng.integers(begin, begin + tenth + 1, size=batch), rows] = x + which
+    for tenths, which in ((1, classes // 2), (5, classes % 2)):
+        begin, end = [n * steps // 10 for n in (tenths, tenths + 1)]
+        symbols[rng.integers(begin, end + 1, size=batch), np.arange(batch)] = x + which
     return symbols, classes
 
 

@@ -68,7 +68,7 @@ def read_text(
     path = Path(path)
     decoder = _decoder(encoding)
     try:
-        text = "".join(_decoded(path, decoder, encoding, max_bytes))
+        text = "".join(_decoded(path, decoder, encoding, max_bytes)).removeprefix("\ufeff")
     except FileNotFoundError:
         raise TextError(f"there is no text at {path}") from None
     except IsADirectoryError:
@@ -83,8 +83,7 @@ def read_text(
 def _decoder(encoding: str) -> codecs.IncrementalDecoder:
     try:
         "a".encode(encoding)  # refuses what is no encoding of texts, as hex is
-        name = codecs.lookup(encoding).name
-        return codecs.getincrementaldecoder("utf-8-sig" if name == "utf-8" else name)()
+        return codecs.getincrementaldecoder(encoding)()
     except (LookupError, ValueError) as error:
         raise ValueError(
             f"--encoding: expected a name such as utf-8, utf-16, latin-1 or gb18030: {error}"

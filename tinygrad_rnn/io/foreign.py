@@ -58,7 +58,7 @@ def as_in(who: str, framework: str, layer: Any) -> dict[tuple[int, int], Any]:
     for cell in cells.values():
         before = getattr(cell, "reset", "") == "before"  # of these only Keras has it
         forms.append(form_in(cell, "keras_reset_before" if before else framework))
-    rewrite_all(who, [*cells.values()], forms)
+    rewrite_all(who, layer, [*cells.values()], forms)
     return cells
 
 
@@ -71,7 +71,7 @@ def load(
     forms = [form_of(cell) for cell in cells_of(who, framework, twin).values()]
     cells = as_in(who, framework, twin)
     found = [*places(cells)]
-    arrays = fitting(who, arrays_of(found, turned), given(cells), hint)
+    arrays, loaded = fitting(who, arrays_of(found, turned), given(cells), hint), dict[Any, Any]()
     for place in found:
         if place.name not in arrays:
             continue
@@ -81,8 +81,13 @@ def load(
             start = 0
             for x in _own(place.cell, names):
                 end = start + x.shape[-1]
-                x.data = row[..., start:end].astype(x.dtype)
-                start = end
+                part = row[..., start:end].astype(x.dtype)
+                if not np.array_equal(loaded.setdefault(x, part), part, equal_nan=True):
+                    raise ValueError(
+                        f"{who}: nothing was loaded: {place.name} gives other numbers to a weight "
+                        "that stands in another place, too"
+                    )
+                x.data, start = part, end
     for cell, form in zip(cells.values(), forms, strict=True):
         rewrite(cell, form)
     layer.load_state_dict(twin.state_dict())
@@ -166,8 +171,9 @@ def settings(framework: str, layer: Recurrent | Part) -> list[Settings]:
     first, count = cells[0, 0], len(parts)
     if framework != "keras":
         check_alike("settings", framework, cells)
-        sizes = {"input_size": first.inputs, "hidden_size": first.hidden, "num_layers": count}
-        usual = {"hidden_size": first.hidden, "direction": "forward"}
+        read, hidden = int(first.inputs), int(first.hidden)
+        sizes = {"input_size": read, "hidden_size": hidden, "num_layers": count}
+        usual = {"hidden_size": hidden, "direction": "forward"}
         said = said_by(framework, *dict.fromkeys([layer, *parts, *cells.values()]))
         return [(sizes if framework == "torch" else usual) | said]
     made = []
@@ -176,7 +182,7 @@ def settings(framework: str, layer: Recurrent | Part) -> list[Settings]:
         check_alike("settings", framework, own)
         said = said_by(framework, *dict.fromkeys([layer, part, *own.values()]))
         more = {"return_sequences": True} if k < count - 1 or layer is part else {}
-        made.append({"units": own[k, 0].hidden, **said, **more})
+        made.append({"units": int(own[k, 0].hidden), **said, **more})
     return made
 
 

@@ -27,10 +27,10 @@ def to_onnx(part: Part) -> Arrays:
     >>> {name: array.shape for name, array in node.items()}
     {'W': (1, 16, 3), 'R': (1, 16, 4), 'B': (1, 32)}
     """
-    cells = cells_of("to_onnx", "onnx", copied("to_onnx", "onnx", part))
+    cells = cells_of("to_onnx", "onnx", part := copied("to_onnx", "onnx", part))
     check_alike("to_onnx", "onnx", cells)
-    every = [*cells.values()]
-    rewrite_all("to_onnx", every, [form_in(x, "onnx", getattr(x, "reset", None)) for x in every])
+    forms = [form_in(cell, "onnx", getattr(cell, "reset", None)) for cell in cells.values()]
+    rewrite_all("to_onnx", part, [*cells.values()], forms)
     stacks = [_stack(cell) for cell in cells.values()]
     likes = {name: array for stack in stacks for name, array in stack.items()}
     return {

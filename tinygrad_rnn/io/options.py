@@ -5,10 +5,11 @@ One table: what is refused, what `settings` answers and what docs/conventions.md
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
-from ..nn import Bidirectional
+from ..nn import Bidirectional, Recurrent
 from ..nn.activations import ACTIVATIONS, name_of
 from ..nn.convert import kind_of
 from ..nn.hooks import hooks_of
@@ -126,15 +127,32 @@ def _between(x: Any) -> float | None:
     return (rest[0] or None) if not first and len({*rest}) == 1 else None
 
 
+def _padded(pad: str, both: bool, last: bool) -> Callable[[Any], bool]:
+    def of(x: Any) -> bool:
+        if getattr(x, "pad", None) != pad:
+            return False
+        around = any(isinstance(cell, Bidirectional) for cell in x.cells)
+        return (around and pad == "hold") == both and (x.readout == "last") == last
+
+    return of
+
+
+def _projected(x: Any, less: bool) -> int | None:
+    to = getattr(x, "projection", None)
+    return to if to and (to < x.hidden) == less else None
+
+
 def _hooked(x: Any) -> bool:
     return isinstance(x, Module) and hooks_of(x) is not None
 
 
 def _changed(x: Any) -> bool:
-    """Whether a class of one's own changes what RNN, LSTM or GRU do, and not only its making."""
-    kind = kind_of(x)
+    """Whether a class of one's own changes what a class here does, and not only its making; or a
+    method that is set on the object itself."""
+    kind = kind_of(x) or next((c for c in (Recurrent, Bidirectional) if isinstance(x, c)), None)
     above = type(x).__mro__[_hooked(x) : type(x).__mro__.index(kind)] if kind else ()
     names = {name for one in above for name in vars(one)}
+    names |= {name for name in vars(x) if inspect.isroutine(getattr(kind, name, None))}
     return any(hasattr(kind, n) for n in names if n == "__call__" or not n.startswith("__"))
 
 
@@ -150,8 +168,12 @@ OPTIONS = (
     Option("`readout='last'`", _is("readout", "last"), {}, {"return_sequences": False}, {}),
     *(Option(f"`readout={how!r}`", _is("readout", how), NO, NO, NO)
       for how in ("mean", "sum", "max")),
-    Option("`pad='zero'`", _is("pad", "zero"), {}, {"zero_output_for_mask": True}, {}),
-    Option("`pad='hold'`", _is("pad", "hold"), NO, {}, NO),
+    Option("`pad='zero'`", _padded("zero", False, False), {}, {"zero_output_for_mask": True}, {}),
+    Option("`pad='zero'`, `readout='last'`", _padded("zero", False, True), {}, {}, {}),
+    Option("`pad='hold'`", _padded("hold", False, False), NO, {}, NO),
+    Option("`pad='hold'` around a Bidirectional", _padded("hold", True, False), NO, NO, NO),
+    Option("`pad='hold'`, `readout='last'`", lambda x: _is("pad", "hold")(x) and x.readout == "last",
+           NO, {}, NO),
     Option("`reverse=True`", _reversed(False, False), NO, _OUTSIDE, {"direction": "reverse"}),
     Option("`reverse=True` of one cell, `readout='last'`", _reversed(False, True),
            NO, {"go_backwards": True}, {"direction": "reverse"}),
@@ -161,7 +183,7 @@ OPTIONS = (
     Option("`dropout=` else", lambda x: any(_dropped(x)) and not _between(x), NO, NO, NO,
            "dropout before its first cell or of several rates"),
     Option("`checkpoint=`, `unroll=`", lambda x: False, {}, {}, {}),
-    Option("`share=True`", lambda x: False, NO, NO, {}),  # refused where cells are told apart
+    Option("`share=True`", lambda x: False, NO, NO, NO),  # refused where cells are told apart
     # of a Bidirectional
     Option("`merge='concat'`", _is("merge", "concat"),
            {"bidirectional": True}, {"merge_mode": "concat"}, {"direction": "bidirectional"}),
@@ -175,7 +197,9 @@ OPTIONS = (
     Option("`bias=False`", lambda x: hasattr(x, "Wx") and x.b is None,
            {"bias": False}, {"use_bias": False}, {}),
     Option("`peepholes=True`", _value("P"), NO, NO, {}, "peepholes"),
-    Option("`projection=`", _value("projection"), {"proj_size": ...}, NO, NO, "projection"),
+    Option("`projection=`", lambda x: _projected(x, True), {"proj_size": ...}, NO, NO,
+           "projection"),
+    Option("`projection=` to as many or more", lambda x: _projected(x, False), NO, NO, NO),
     Option("`coupled=True`", _is("coupled", True), NO, NO, {"input_forget": 1}, "coupled gates"),
     Option("`norm=`", _value("norm"), NO, NO, NO, "norm"),
     Option("`clip=`", _value("clip"), NO, NO, {"clip": ...}, "clip"),
@@ -189,7 +213,7 @@ OPTIONS = (
            {}, {}, {}),
     Option("hooks (`handle.remove()`, or a `copy.deepcopy`, which has none)", _hooked, NO, NO, NO,
            "hooks"),
-    Option("a subclass of RNN, LSTM or GRU with methods of its own", _changed, NO, NO, NO,
+    Option("methods of one's own, in a subclass or set on it", _changed, NO, NO, NO,
            "methods of one's own"),
 )  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from copy import deepcopy
 from typing import Any, NamedTuple, TypeVar
@@ -13,7 +14,7 @@ from ..tensor import Tensor
 from .activations import hard_sigmoid, hard_sigmoid_keras
 from .cells import GRU, LSTM, RNN
 from .conventions import CONVENTIONS, convention_of
-from .module import Module
+from .module import Module, _walk
 
 Made = TypeVar("Made", bound=Module)
 
@@ -66,25 +67,24 @@ def convert(cell: Made, to: str, *, reset: str | None = None, update: str | None
             "a module with one inside"
         )
     forms = [form_in(module, to, reset, update) for module in found]
-    rewrite_all("convert", found, forms)
+    rewrite_all("convert", twin, found, forms)
     return twin
 
 
-def rewrite_all(who: str, cells: Sequence[Any], forms: Sequence[Form]) -> None:
-    """Write cells in other forms, in place. Raises ValueError for a weight that two of them share:
-    it would be laid out anew for each."""
-    wanted, seen = dict(zip(cells, forms, strict=True)), set[Tensor]()
-    anew = any(form != form_of(cell) for cell, form in wanted.items())
-    for cell in wanted if anew else ():
-        own = cell._leaves()
-        for name in [name for name, x in own.items() if x in seen]:
-            raise ValueError(
-                f"{who}: {type(cell).__name__} shares {name} with another cell, and it would be "
-                f"laid out anew for each: give it one of its own, cell.{name} = tg.tensor(cell."
-                f"{name}.data, requires_grad=True)"
-            )
-        seen |= {*own.values()}
-    for cell, form in wanted.items():
+def rewrite_all(who: str, whole: Module, cells: Sequence[Any], forms: Sequence[Form]) -> None:
+    """Write cells of a module in other forms, in place. Raises ValueError for a weight that stands
+    in two places: it would be laid out anew in both."""
+    places = Counter(x for _, x in _walk(whole, "") if isinstance(x, Tensor))
+    for cell, form in zip(cells, forms, strict=True):
+        anew = form[1:] != form_of(cell)[1:]  # not only by another name
+        for name, x in cell._leaves().items() if anew else ():
+            if places[x] > 1:
+                raise ValueError(
+                    f"{who}: the {name} of this {type(cell).__name__} stands in {places[x]} "
+                    f"places, and would be laid out anew in each: give the cell one of its own, "
+                    f"cell.{name} = tg.tensor(cell.{name}.data, requires_grad=True)"
+                )
+    for cell, form in zip(cells, forms, strict=True):
         rewrite(cell, form)
 
 

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Set, ValuesView
 from functools import lru_cache
 from itertools import starmap
+from reprlib import recursive_repr
 from reprlib import repr as short
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -15,7 +16,7 @@ import numpy as np
 
 from ..hooks import Handle
 from ..lengths import plain
-from ..limits import whole
+from ..limits import lost, whole
 from ..refusals import refuse_made
 from ..tensor import Operand, Tensor, foreign, replace, wholly
 from .activations import name_of
@@ -123,6 +124,7 @@ class Module:
                 "Keep them in a list, a tuple, or the values of a dict."
             )
 
+    @recursive_repr()
     def __repr__(self) -> str:
         parts = [f"{k}={_shown(v)}" for k, v in vars(self).items() if _shown(v)]
         return f"{type(self).__name__}({', '.join(parts)})"
@@ -306,6 +308,8 @@ def misfits(
             wrong.append(f"{name!r} is {array.dtype}{list(array.shape)}, expected {wanted}")
         elif isinstance(array, np.ma.MaskedArray):
             wrong.append(f"{name!r} is a masked array, whose mask would be lost: fill it")
+        elif (bad := lost(array, like.dtype)).size:
+            wrong.append(f"{name!r} has {bad.flat[0]}, which {like.dtype} does not hold")
     return wrong
 
 

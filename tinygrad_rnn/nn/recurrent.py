@@ -263,6 +263,11 @@ def _check_cells(cells: Sequence[Any]) -> None:
                 f"Recurrent: cell {k + 1} expects {above.inputs} inputs, but cell {k} gives "
                 f"{below.outputs}"
             )
+        if above.dtype != below.dtype:
+            raise ValueError(
+                f"Recurrent: expected cells of one dtype, got {below.dtype} for cell {k} and "
+                f"{above.dtype} for cell {k + 1}"
+            )
 
 
 # -- lengths, masks and lists --------------------------------------------------------------------
