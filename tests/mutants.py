@@ -93,7 +93,7 @@ MUTANTS = [
     Mutant("what a checkpoint reads in two ways", "transforms/checkpoint.py", "Checkpoint.pull",
            r"until=set\(y\.inputs\),", ""),
     Mutant("what is picked stands in front", "transforms/batch.py", "_indexed",
-           r"before = picks\[0\] if together else 0", "before = 0"),
+           r"before = first if together else 0", "before = 0"),
     Mutant("all axes in their own order", "transforms/batch.py", "_along",
            r"-1 if op is transpose else 1", "1"),
     Mutant("weights of one example for all", "transforms/batch.py", "lifted",

@@ -374,6 +374,23 @@ def test_logits_are_no_probabilities():
         assert tg.binary_cross_entropy(logits, [1, 0], mask=[False, True]).item() == math.log(2)
 
 
+@pytest.mark.parametrize("name, a, b, expected", [
+    ("l1_loss", 1, 2, 1), ("huber_loss", 1, 2, 0.5), ("mean_squared_error", 20, 0, 400),
+    ("binary_cross_entropy_with_logits", 3, 1, math.log1p(math.exp(-3))),
+])  # fmt: skip
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int64])
+def test_losses_of_whole_numbers_are_those_of_floats(name, a, b, expected, dtype):
+    found = getattr(tg, name)(tg.tensor(dtype([a])), tg.tensor(dtype([b]))).item()
+    assert found == pytest.approx(expected, rel=1e-15)
+
+
+@pytest.mark.parametrize("delta, dtype", [(np.inf, np.float64), (1e39, np.float32)])
+def test_a_huber_loss_without_a_limit_is_a_square(delta, dtype):
+    x = tg.tensor(dtype([3, -1]), requires_grad=True)
+    loss = tg.huber_loss(x, np.zeros(2, dtype), delta=delta)
+    assert loss.item() == 2.5 and tg.grad(loss, x).data.tolist() == [1.5, -0.5]
+
+
 def test_a_single_target_has_a_single_flag():
     found = [tg.cross_entropy(np.zeros(3), 1, mask=np.array(flag)).item() for flag in (True, False)]
     np.testing.assert_allclose(found, [np.log(3), 0])

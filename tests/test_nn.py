@@ -364,10 +364,10 @@ def test_J05_numbers_that_a_parameter_does_not_hold_are_refused():
     module = nn.Linear(2, 1)
     module.count = tg.tensor(np.int32(0))
     large = module.state_dict() | {"W": np.full((2, 1), 1e300), "count": np.array(2**40 + 7)}
-    with pytest.raises(ValueError, match="'W' has 1e.300, which float32 does not hold.*'count'"):
+    with pytest.raises(ValueError, match=r"'W' has 1e.300, which float32 does not hold.*'count'"):
         module.load_state_dict(large)
     module.load_state_dict(module.state_dict() | {"W": np.array([[np.inf], [np.nan]])})
-    with pytest.raises(ValueError, match="weight_ih_l0' has 1e.300"):
+    with pytest.raises(ValueError, match=r"weight_ih_l0' has 1e.300"):
         cell = nn.RNN(2, 3, bias=2)
         state = tg.io.to_torch(cell) | {"weight_ih_l0": np.full((3, 2), 1e300)}
         tg.io.load_torch(cell, state)

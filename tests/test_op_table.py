@@ -458,3 +458,26 @@ def test_views_and_joins_of_the_table_are_compiled():
         tg.grad(ys.sum(), [xs, h, W]), tg.grad(same.sum(), [xs, h, W]), strict=True
     ):
         agree(one, other.data)
+
+
+def test_numbers_that_no_tensor_has_are_refused_in_plain_arrays():
+    for f, count in ((tg.exp, 1), (tg.add, 2), (tg.softmax, 1), (tg.relu, 1)):
+        with pytest.raises(TypeError, match="at most 64 bits"):
+            f(*[np.ones(2, np.longdouble)] * count)
+    for f in (tg.exp2, tg.sqrt, tg.sin):  # for which NumPy would take float16
+        x = np.array([20], np.uint8)
+        agree(f(x), f(tg.tensor(x)).data)
+    with pytest.raises(TypeError, match="repeats: expected a whole number"):
+        tg.repeat([1.0], 2.9)
+
+
+def test_second_slopes_at_the_edge():
+    """By x first or by y first; where 1 / x is infinite, x⁰ is constant."""
+    f, hessian = tg.power, tg.transforms.hessian
+    for x, y in ((2.0, 0.0), (0.5, 0.0), (3.0, 1.0), (0.0, 0.0), (1e-300, 0.0)):
+        (_, xy), (yx, _) = [[part.item() for part in row] for row in hessian(f, (0, 1))(x, y)]
+        expected = x ** (y - 1) * (y * math.log(x) + 1) if x > 1e-200 else None
+        assert math.isfinite(yx) and (not expected or xy == yx == pytest.approx(expected))
+    assert not np.any(
+        [[part.item() for part in row] for row in hessian(tg.hypot, (0, 1))(0.0, 0.0)]
+    )

@@ -296,3 +296,12 @@ def test_in_a_compiled_loop_they_are_what_they_are_unrolled(as_python):
         found.append([y.data for y in (path, *slopes, *curves)])
     for a, b in zip(*found, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-13)
+
+
+def test_a_mean_of_whole_numbers_has_room_for_their_sum():
+    times = np.array([1_700_000_000_000_000_000 + k for k in range(6)])
+    for x in (times, times.astype(np.uint64) * 5, np.array([-120, -120], np.int8), times > 0):
+        assert tg.mean(tg.tensor(x)).item() == tg.mean(x) == np.mean(x)
+        assert tg.var(tg.tensor(x)).item() == np.var(x)
+    assert not tg.layer_norm(tg.tensor(times)).data.any()
+    np.testing.assert_allclose(tg.rms_norm(tg.tensor([3, 4])).data, [0.6 * 2**0.5, 0.8 * 2**0.5])

@@ -133,11 +133,15 @@ def test_indices_of_all_kinds():
     """Where NumPy puts what it picks depends on what stands beside it."""
     x = normal(0, 3, 4, 5, 2)
     a, b = np.array([2, 0, -1]), np.array([[1], [3]])
+    apart = np.s_[:, [2, 0, 1], :, ..., 1]  # what stands for no axes keeps them apart, too
     forms = [
         lambda x, a, b: x[a], lambda x, a, b: x[:, a], lambda x, a, b: x[:, :, a, 1],
         lambda x, a, b: x[a, :, a], lambda x, a, b: x[..., b * 0 + 1], lambda x, a, b: x[:, b, a],
         lambda x, a, b: x[1, :, a], lambda x, a, b: x[None, :, a], lambda x, a, b: x[:, None, a, b],
         lambda x, a, b: x[a, None, b], lambda x, a, b: x[:, 1:3, a, ::-1],
+        lambda x, a, b: x[:, :, a, ..., 1], lambda x, a, b: x[:, a, ..., a, 1],
+        lambda x, a, b: x[0, a, :, ..., a * 0], lambda x, a, b: x[:, 0, :, ..., a * 0 + 1],
+        lambda x, a, b: tg.index_put(x, apart, x[apart] * 2),
         lambda x, a, b: tg.embedding(x, tg.abs(a)),
         lambda x, a, b: tg.take_along_axis(x, a[:, None, None, None], 0),
     ]  # fmt: skip
@@ -515,6 +519,22 @@ REFUSED = {
     "draws": (lambda: vmap(drawn)(np.ones(2)), "vmap: the function draws random numbers"),
     "draws its own": (lambda: vmap(lambda x: x * rng.normal())(np.ones(2)), "draws random numbers"),
     "drops": (lambda: vmap(nn.Dropout(0.5, rng=0))(np.ones((2, 3))), "draws random numbers"),
+    "draws what is given": (
+        lambda: vmap(lambda r, x: x * r.random(), (None, 0))(np.random.default_rng(0), np.ones(2)),
+        "draws random numbers",
+    ),
+    "draws what is given by name": (
+        lambda: vmap(lambda x, r: x * r.random())(np.ones(2), r=np.random.default_rng(0)),
+        "draws random numbers",
+    ),
+    "drops what is given by name": (
+        lambda: vmap(lambda x, f: f(x))(np.ones((2, 3)), f=nn.Dropout(0.5, rng=0)),
+        "draws random numbers",
+    ),
+    "drops in a list": (
+        lambda: vmap(lambda f, x: f[0](x), ([None], 0))([nn.Dropout(0.5, rng=0)], np.ones((2, 3))),
+        "draws random numbers",
+    ),
     "drops in a step": (
         lambda: vmap(nn.VariationalDropout(nn.RNN(2, 2, rng=0), inputs=0.5, state=0.5, rng=0))(
             np.ones((2, 4, 2), np.float32)
@@ -574,3 +594,26 @@ def test_padding_that_is_the_same_for_all_examples(how):
         sums = tg.scan(lambda x, s: s + f(layer, x), tg.tensor(0.0), X, unroll=unroll)[0]
         expected = sum(f(layer, x).item() for x in X)
         np.testing.assert_allclose(sums[-1].item(), expected, rtol=1e-12)
+
+
+def test_a_clipped_gradient_is_that_of_each_example():
+    """Of what is the same for all, too, which gets the sum of them."""
+    w, xs = np.ones(3), np.full((4, 3), 10.0)
+    f = lambda w, x: (tg.clip_gradient(w, norm=1.0) * x).sum()
+    found = grad(lambda w: vmap(f, (None, 0))(w, xs).sum())(w)
+    np.testing.assert_allclose(found.data, 4 / 3**0.5, rtol=1e-12)
+    agrees(grad(f), (None, 0), tg.tensor(w), tg.tensor(xs))
+    step = lambda x, h: tg.tanh(vmap(f, (None, 0))(h, x).sum() * x[0])
+    scans = []
+    for unroll in (False, True):
+        h = tg.tensor(w, requires_grad=True)
+        (ys,) = tg.scan(step, h, normal(0, 3, 4, 3), unroll=unroll)
+        scans.append(tg.grad(ys.sum(), h).data)
+    np.testing.assert_allclose(*scans, rtol=1e-12)
+
+
+def test_a_mask_of_each_example_beside_one_target_for_all():
+    logits, flags = normal(0, 3, 2, 4), tg.tensor(np.array([[1, 0], [1, 1], [0, 0]], bool))
+    f = lambda x, mask: tg.cross_entropy(x, np.array([0, 3]), mask=mask)
+    agrees(f, (0, 0), logits, flags)
+    agrees(lambda x: tg.argsort(x, None), (0,), normal(0, 3))

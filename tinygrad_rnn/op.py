@@ -28,6 +28,10 @@ from .tensor import (
     owned,
 )
 
+KNOWN = (
+    "?bBhHiIlLqQefd"  # kinds of numbers: float16 is computed with as float32, longer are refused
+)
+
 
 @dataclass(frozen=True)
 class Declared:
@@ -128,14 +132,14 @@ class Op:
     def _plainly(self, inputs: Sequence[Any], attrs: dict[str, Any]) -> Any:
         """The op as a function of NumPy's: arrays in, array out. One tensor makes all tensors."""
         for x in inputs:
-            if type(x) is not np.ndarray or x.dtype.kind not in "biuf":
+            if type(x) is not np.ndarray or x.dtype.char not in KNOWN:
                 if Tensor in map(type, inputs):
                     return self(*self._as_tensors(inputs), **attrs)
                 inputs = self._as_arrays(inputs)
                 break
         if self.trusted:
             return self.body(*inputs, **attrs)
-        return quietly(self.body, inputs, attrs)
+        return self._guarded(inputs, attrs) if self.ours else quietly(self.body, inputs, attrs)
 
     def _as_arrays(self, inputs: Sequence[Any]) -> list[Any]:
         """Inputs as arrays; Python numbers stay such where another input is an array."""
@@ -173,7 +177,7 @@ class Op:
         if self.ours:  # of narrow integers NumPy would make float16
             if out.dtype.char != "e":
                 return out
-            return quietly(self.body, [a.astype(np.float32) for a in arrays], attrs)
+            return quietly(self.body, [np.asarray(a, np.float32) for a in arrays], attrs)
         parts = [as_array(part) for part in (out if out.__class__ is tuple else (out,))]
         parts = [part if part.flags.owndata else part.copy() for part in parts]
         _freeze(*parts)  # an op that keeps its buffer must not write to it again
@@ -445,7 +449,7 @@ def _freeze(*arrays: Any) -> None:
 def _plain(x: Any) -> Any:
     """An input of an op among arrays; a Python number stays one, and takes its company's dtype."""
     typed = type(x) is np.ndarray or isinstance(x, np.generic)
-    return x if (x.dtype.kind in "biuf" if typed else isinstance(x, float | int)) else as_array(x)
+    return x if (x.dtype.char in KNOWN if typed else isinstance(x, float | int)) else as_array(x)
 
 
 # -- looking for NaN --------------------------------------------------------------------------

@@ -127,12 +127,11 @@ def _between(x: Any) -> float | None:
     return (rest[0] or None) if not first and len({*rest}) == 1 else None
 
 
-def _padded(pad: str, both: bool, last: bool) -> Callable[[Any], bool]:
+def _padded(pad: str, last: bool, both: bool | None = None) -> Callable[[Any], bool]:
     def of(x: Any) -> bool:
-        if getattr(x, "pad", None) != pad:
+        if getattr(x, "pad", None) != pad or (x.readout == "last") != last:
             return False
-        around = any(isinstance(cell, Bidirectional) for cell in x.cells)
-        return (around and pad == "hold") == both and (x.readout == "last") == last
+        return both in (None, any(isinstance(cell, Bidirectional) for cell in x.cells))
 
     return of
 
@@ -168,12 +167,11 @@ OPTIONS = (
     Option("`readout='last'`", _is("readout", "last"), {}, {"return_sequences": False}, {}),
     *(Option(f"`readout={how!r}`", _is("readout", how), NO, NO, NO)
       for how in ("mean", "sum", "max")),
-    Option("`pad='zero'`", _padded("zero", False, False), {}, {"zero_output_for_mask": True}, {}),
-    Option("`pad='zero'`, `readout='last'`", _padded("zero", False, True), {}, {}, {}),
+    Option("`pad='zero'`", _padded("zero", False), {}, {"zero_output_for_mask": True}, {}),
+    Option("`pad='zero'`, `readout='last'`", _padded("zero", True), {}, {}, {}),
     Option("`pad='hold'`", _padded("hold", False, False), NO, {}, NO),
-    Option("`pad='hold'` around a Bidirectional", _padded("hold", True, False), NO, NO, NO),
-    Option("`pad='hold'`, `readout='last'`", lambda x: _is("pad", "hold")(x) and x.readout == "last",
-           NO, {}, NO),
+    Option("`pad='hold'` around a Bidirectional", _padded("hold", False, True), NO, NO, NO),
+    Option("`pad='hold'`, `readout='last'`", _padded("hold", True), NO, {}, NO),
     Option("`reverse=True`", _reversed(False, False), NO, _OUTSIDE, {"direction": "reverse"}),
     Option("`reverse=True` of one cell, `readout='last'`", _reversed(False, True),
            NO, {"go_backwards": True}, {"direction": "reverse"}),

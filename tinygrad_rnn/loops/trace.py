@@ -62,9 +62,15 @@ class Call(NamedTuple):
 class Blank:
     """What is said of the tensors in a step, which have no numbers yet."""
 
-    def fixed(self, x: Tensor) -> bool:
-        """Whether it is the same at all steps."""
-        return x._array.__class__ is not Outline
+    def each(self, x: Tensor) -> Tensor:
+        """It, refused if it is the same at all steps: its gradient would be that of all of them."""
+        if x._array.__class__ is Outline:
+            return x
+        raise Untraceable(
+            "clip_gradient: x is the same at every step of the scan, so that it has one gradient, "
+            "for all steps. Clip what the step computes, or clip x before the scan; or run the "
+            "steps one by one with unroll=True."
+        )
 
     def every(self, x: Tensor) -> None:
         """Its numbers."""

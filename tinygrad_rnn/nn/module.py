@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections import deque
+from collections import UserList, deque
 from collections.abc import Callable, Iterator, Mapping, Set, ValuesView
 from functools import lru_cache
 from itertools import starmap
@@ -135,8 +135,7 @@ class Module:
 
     def _leaves(self) -> dict[str, Tensor]:
         """The parameters, and the tensors that are kept but not (or no longer) trained."""
-        found: dict[str, Tensor] = {}
-        seen: set[Tensor] = set()
+        found, seen = dict[str, Tensor](), set[Tensor]()
         for path, x in _walk(self, ""):
             if isinstance(x, Tensor) and x.op is None and x not in seen:
                 seen.add(x)
@@ -364,7 +363,7 @@ def _held(x: Any, found: bool = True, depth: int = 8) -> Iterator[tuple[Any, boo
             yield from _held(part, found and isinstance(x, list | tuple), depth - 1)
 
 
-_HOLDS = (list, tuple, Set, ValuesView, deque)
+_HOLDS = (list, tuple, Set, ValuesView, deque, UserList)
 
 
 def _shown(x: Any) -> str:

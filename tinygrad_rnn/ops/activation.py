@@ -12,7 +12,7 @@ from .. import kernels
 from ..limits import one_of
 from ..op import function, pointwise
 from ..tensor import Value
-from .arithmetic import abs, maximum, minimum, sigmoid, softplus, tanh, where
+from .arithmetic import abs, maximum, minimum, real, sigmoid, softplus, tanh, where
 from .elementary import expm1, ndtr
 
 __all__ = [
@@ -66,7 +66,7 @@ def log_sigmoid(x: Value) -> Value:
     >>> tg.log_sigmoid(tg.tensor([-1000.0, 0.0]))
     tensor([-1.00000000e+03, -6.93147181e-01], dtype=float64)
     """
-    return -softplus(-x)
+    return -softplus(-real(x))
 
 
 @pointwise(lambda g, y, x: g / (1 + abs(x)) ** 2, quiet=True)

@@ -172,7 +172,8 @@ def einsum(subscripts: str, *operands: Value) -> Value:
     sizes = _sizes(subscripts, terms, [x.shape for x in xs])
     (x, have), *rest = (_plain(x, term, sizes) for x, term in zip(xs, terms, strict=True))
     for k, (y, term) in enumerate(rest):
-        x, have = _product(x, have, y, term, {*out}.union(*[later for _, later in rest[k + 1 :]]))
+        wanted = {*out}.union(*[later for _, later in rest[k + 1 :]])
+        x, have = _product(x, have, y, term, wanted)
     x, have = _summed(x, have, out)
     return _laid(x, [have.index(c) for c in out])
 
@@ -225,7 +226,8 @@ def _plain(x: Value, term: str, sizes: dict[str, int]) -> Any:
         while labels.count(c) > 1:
             i = labels.index(c)
             k = labels.index(c, i + 1)
-            x, labels = diagonal(x, 0, i, k), [*labels[:i], *labels[i + 1 : k], *labels[k + 1 :], c]
+            x = diagonal(x, 0, i, k)
+            labels = [*labels[:i], *labels[i + 1 : k], *labels[k + 1 :], c]
     return x, labels
 
 
@@ -233,17 +235,22 @@ def _product(x: Value, a: Any, y: Value, b: Any, kept: Any) -> tuple[Value, Any]
     """The product of x with labels a and y with labels b, summed over what is not kept."""
     x, a = _summed(x, a, {*kept, *b})
     y, b = _summed(y, b, {*kept, *a})
-    size = {**dict(zip(a, x.shape, strict=True)), **dict(zip(b, y.shape, strict=True))}
+    size = dict(zip(a, x.shape, strict=True))
+    size |= dict(zip(b, y.shape, strict=True))
     lead, over = ([c for c in a if c in b and (c in kept) == on] for on in (True, False))
-    left, right = [c for c in a if c not in b], [c for c in b if c not in a]
+    left = [c for c in a if c not in b]
+    right = [c for c in b if c not in a]
     x = _laid(x, [a.index(c) for c in [*lead, *left, *over]])
     y = _laid(y, [b.index(c) for c in [*lead, *over, *right]])
     n, m, k, p = (tuple([size[c] for c in labels]) for labels in (lead, left, over, right))
     if over:
-        x, y = _laid(x, shape=(*n, prod(m), prod(k))), _laid(y, shape=(*n, prod(k), prod(p)))
+        x = _laid(x, shape=(*n, prod(m), prod(k)))
+        y = _laid(y, shape=(*n, prod(k), prod(p)))
         z = _laid(matmul(x, y), shape=(*n, *m, *p))
     else:
-        z = mul(_laid(x, shape=(*n, *m, *[1] * len(p))), _laid(y, shape=(*n, *[1] * len(m), *p)))
+        x = _laid(x, shape=(*n, *m, *[1] * len(p)))
+        y = _laid(y, shape=(*n, *[1] * len(m), *p))
+        z = mul(x, y)
     return z, [*lead, *left, *right]
 
 

@@ -78,12 +78,17 @@ def _powers_in_a_loop(build: Any, z: Value, inputs: Any) -> Value:
     return build.pointwise(z, inputs)
 
 
+def _sloped(x: Value, y: Value) -> Value:
+    """The exponent, but 1 where x⁰ would have 0 times infinity for a slope."""
+    return where(less_equal(abs(x), 1.2e-38), where(equal(y, 0), 1, y), y)
+
+
 def _power(x: Value, y: Value) -> Value:
     return x * x if y == 2 else np.sqrt(x) if y == 0.5 else x**y
 
 
 @pointwise(
-    lambda g, z, x, y: g * y * power(x, where(equal(y, 0), 1, y) - 1),
+    lambda g, z, x, y: g * y * power(x, _sloped(x, y) - 1),
     lambda g, z, x, y: g * where(equal(x, 0), 0, z * log(where(equal(x, 0), 1, x))),
     number=_power,
     loop=_powers_in_a_loop,
@@ -307,6 +312,11 @@ def astype(x: Value, dtype: Any) -> Value:
     tensor([ 1, -1], dtype=int64)
     """
     return np.asarray(x).astype(as_dtype(dtype))
+
+
+def real(x: Value) -> Value:
+    """As floats: sums and differences of whole numbers may be too large for their dtype."""
+    return x if x.dtype.kind == "f" else astype(x, dtype=np.float64)
 
 
 # -- comparisons: True or False, no derivative ---------------------------------------------------

@@ -4,7 +4,7 @@ from typing import Any
 
 from ..limits import number
 from ..op import function, primitive
-from ..tensor import Tensor, Untraceable, Value, mode
+from ..tensor import Tensor, Value, mode
 from . import reduce
 from .arithmetic import abs, maximum, minimum, sqrt
 
@@ -63,10 +63,6 @@ def clip_gradient(x: Value, *, norm: float | None = None, value: float | None = 
     number("clip_gradient", word, limit, "(0, inf)", hint=". Without a limit, leave it out.")
     if norm is not None and not x.ndim:
         raise ValueError("clip_gradient: norm: x has no axis to measure along. Use value=...")
-    if mode.trace is not None and isinstance(x, Tensor) and mode.trace.fixed(x):
-        raise Untraceable(
-            "clip_gradient: x is the same at every step of the scan, so that it has one gradient, "
-            "for all steps. Clip what the step computes, or clip x before the scan; or run the "
-            "steps one by one with unroll=True."
-        )
+    if mode.trace is not None and isinstance(x, Tensor):
+        x = mode.trace.each(x)
     return _clip_gradient(x, **asked | {word: float(limit)})

@@ -95,7 +95,7 @@ def reciprocal(x: Value) -> Value:
 
 def _part(x: Value, z: Value) -> Value:
     zero = equal(z, 0)
-    return x / where(zero, 1, z)
+    return where(zero, 0, x / where(zero, 1, z))
 
 
 @pointwise(

@@ -8,7 +8,7 @@ from ..lengths import plain
 from ..limits import number, one_of
 from ..op import function
 from ..tensor import Operand, Tensor, Untraceable, Value, every
-from .arithmetic import abs, astype, less_equal, maximum, where
+from .arithmetic import abs, astype, less_equal, maximum, real, where
 from .reduce import mean
 from .reduce import sum as total
 from .shape import reshape
@@ -72,9 +72,10 @@ def huber_loss(
     number("huber_loss", "delta", delta, "(0, inf]")
     error = x - y
     size = abs(error)
+    delta = min(delta, float(np.finfo(error.dtype).max))  # 0 times infinity is NaN, too
     near = less_equal(size, delta)
     inner = where(near, error, 0)  # else an infinite error would have 0 times infinity for a slope
-    losses = inner * inner * 0.5 + where(near, 0, delta * (size - 0.5 * delta))
+    losses = inner * inner * 0.5 + delta * (where(near, 0.5 * delta, size) - 0.5 * delta)
     return reduced(losses, flags, reduction)
 
 
@@ -124,6 +125,7 @@ def pair(
         raise ValueError(
             f"{who}: target: expected shape {x.shape} like the prediction, got {y.shape}.{hint}"
         )
+    x = real(x)
     if mask is None:
         return x, y, None
     flags = flags_of(who, mask, y.shape)  # first of all: the derivative of what follows could be

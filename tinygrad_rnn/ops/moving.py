@@ -114,10 +114,9 @@ def repeat(x: Value, repeats: Any, axis: int | None = None) -> Value:
     before, n, after = x.shape[:k], x.shape[k], x.shape[k + 1 :]
     if np.ndim(repeats):
         return _taken(x, np.repeat(np.arange(n), repeats), k)
-    wide = broadcast_to(
-        reshape(x, shape=(*before, n, 1, *after)), (*before, n, int(repeats), *after)
-    )
-    return reshape(wide, shape=(*before, n * int(repeats), *after))
+    times = whole("repeat", "repeats", repeats)
+    wide = broadcast_to(reshape(x, shape=(*before, n, 1, *after)), (*before, n, times, *after))
+    return reshape(wide, shape=(*before, n * times, *after))
 
 
 @function(1)

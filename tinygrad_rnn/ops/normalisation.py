@@ -4,7 +4,7 @@ import numpy as np
 
 from ..op import function
 from ..tensor import Axis, Value
-from .arithmetic import sqrt
+from .arithmetic import real, sqrt
 from .reduce import mean
 
 __all__ = ["layer_norm", "rms_norm"]
@@ -20,6 +20,7 @@ def rms_norm(x: Value, weight: Value = None, axis: Axis = -1, eps: float | None 
     >>> tg.rms_norm(tg.tensor([3.0, 4.0]), eps=0.0).numpy() * 12.5**0.5
     array([3., 4.])
     """
+    x = real(x)
     eps = float(np.finfo(x.dtype).eps) if eps is None else eps
     y = x / sqrt(mean(x * x, axis, keepdims=True) + eps)
     return y if weight is None else y * weight

@@ -9,7 +9,7 @@ import numpy as np
 from .. import kernels, limits
 from ..op import function, primitive
 from ..tensor import Axis, Tensor, Value
-from .arithmetic import abs, astype, div, equal, exp, log, where
+from .arithmetic import abs, astype, div, equal, exp, log, real, where
 from .shape import add_up, broadcast_to, reshape
 
 __all__ = ["log_softmax", "logsumexp", "max", "mean", "min", "softmax", "sum"]
@@ -52,7 +52,7 @@ def mean(x: Value, axis: Axis = None, keepdims: bool = False) -> Value:
     >>> tg.mean(tg.tensor([[1.0, 2.0], [3.0, 4.0]]), axis=1).numpy()
     array([1.5, 3.5])
     """
-    total = sum(x, axis=axis, keepdims=keepdims)
+    total = sum(real(x), axis=axis, keepdims=keepdims)
     count = math.prod(x.shape[k] for k in axes_of(x, axis))
     return div(total, count)
 
@@ -98,13 +98,8 @@ def _along(kernel: Callable[..., Any], x: Value, axis: Axis) -> Value:
     return y if y.ndim == len(rest) else np.moveaxis(y.reshape(moved.shape), ends, axes)
 
 
-def _real(x: Value) -> Value:
-    """Differences of whole numbers may be too large for their dtype, and flags have none."""
-    return x if x.dtype.kind == "f" else astype(x, dtype=np.float64)
-
-
 def _softmax(x: Value, axis: Axis) -> Value:
-    x = _real(x)
+    x = real(x)
     e = exp(x - max(x, axis=axis, keepdims=True))
     return e / sum(e, axis=axis, keepdims=True)
 
@@ -124,7 +119,7 @@ def softmax(x: Value, axis: Axis = -1) -> Value:
 
 
 def _log_softmax(x: Value, axis: Axis) -> Value:
-    x = _real(x)
+    x = real(x)
     low = x - max(x, axis=axis, keepdims=True)
     return low - log(sum(exp(low), axis=axis, keepdims=True))
 
@@ -145,7 +140,7 @@ def log_softmax(x: Value, axis: Axis = -1) -> Value:
 
 
 def _logsumexp(x: Value, axis: Axis, keepdims: bool) -> Value:
-    x = _real(x)
+    x = real(x)
     top = max(x, axis=axis, keepdims=True)
     top = where(equal(abs(top), np.inf), 0, top)  # inf - inf would be NaN
     y = top + log(sum(exp(x - top), axis=axis, keepdims=True))

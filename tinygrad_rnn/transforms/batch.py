@@ -155,10 +155,12 @@ class Batch:
         with self.outside():
             return x.detach() if whole is None else self.one(whole.detach())
 
-    def fixed(self, x: Tensor) -> bool:
-        """Whether this is the same at all steps of the scan that this is in."""
-        whole = self.whole(x)
-        return self.outer is not None and self.outer.fixed(x if whole is None else whole)
+    def each(self, x: Tensor) -> Tensor:
+        """What every example has of its own, so that its gradient is that of one."""
+        whole = self.spread(x)
+        if self.outer is not None:
+            whole = self.outer.each(whole)
+        return x if self.whole(x) is not None else self.one(whole)
 
     def every(self, x: Tensor) -> Any:
         """The numbers of all examples; None in a step of a scan."""
@@ -404,7 +406,7 @@ def _along(op: Op, ndim: int, given: Sequence[Tensor], attrs: dict[str, Any]) ->
         value = attrs[name]
         if value is None:
             if op is argsort:
-                given, value = [reshape(given[0], shape=(len(given[0]), -1))], 0
+                given, value, count = [reshape(given[0], shape=(len(given[0]), -1))], 0, 1
             else:
                 value = tuple(range(count))[:: -1 if op is transpose else 1]
         whole = isinstance(value, int | np.integer)
@@ -448,16 +450,17 @@ def _indexed(
 ) -> Any:
     """`take` and `put`: the examples are one more axis, or one more array of places."""
     x, arrays = inputs[0], inputs[1:]
-    index = _spelt(attrs["index"], x.ndim if op is take else len(attrs["shape"]))
+    index = attrs["index"] if attrs["index"].__class__ is tuple else (attrs["index"],)
+    spelt = _spelt(index, x.ndim if op is take else len(attrs["shape"]))
     more = {} if op is take else {"shape": (batch.size, *attrs["shape"])}
     if not arrays:
-        return op(wholes[0], index=(slice(None), *index), **more)
+        return op(wholes[0], index=(slice(None), *spelt), **more)
     most = max([a.ndim for a in arrays])  # axes of what is picked
     pairs = zip(arrays, wholes[1:], strict=True)
     given = [a if whole is None else _wide(whole, most) for a, whole in pairs]
-    picks = [k for k, i in enumerate(index) if i is not None and i.__class__ is not slice]
+    picks, first = _picks(index), _picks(spelt)[0]  # an ellipsis of no axes keeps them apart, too
     together = picks == list(range(picks[0], picks[-1] + 1))
-    before = picks[0] if together else 0  # axes in front of them: NumPy puts apart ones first
+    before = first if together else 0  # axes in front of them: NumPy puts apart ones first
     if wholes[0] is None and op is take:
         y = take(x, *given, index=index)  # of what is one for all
         return _cycled(y, 0, before, 1)
@@ -476,9 +479,14 @@ def _cycled(x: Tensor, start: int, count: int, more: int) -> Tensor:
     return transpose(x, axes=(*ends[0], *rest, *first, *ends[1]))
 
 
-def _spelt(index: Any, ndim: int) -> tuple[Any, ...]:
+def _picks(index: Sequence[Any]) -> list[int]:
+    """Where an index picks places by number, as one array or each."""
+    free = (type(None), type(...), slice)
+    return [k for k, i in enumerate(index) if i.__class__ not in free]
+
+
+def _spelt(index: tuple[Any, ...], ndim: int) -> tuple[Any, ...]:
     """An index that says something of every axis."""
-    index = index if index.__class__ is tuple else (index,)
     given = [k for k, i in enumerate(index) if i is Ellipsis] or [len(index)]
     count = sum([i is not None and i is not Ellipsis for i in index])
     return (*index[: given[0]], *[slice(None)] * (ndim - count), *index[given[0] + 1 :])

@@ -68,8 +68,10 @@ def _done(f: Callable[..., Any], args: Any, words: Any, in_axes: Any, out_axes: 
     batch = Batch(_size(places, given), mode.trace)
     pairs = zip(given, places, strict=True)
     ones = [x if axis is None else batch.one(x) for x, (*_, axis) in pairs]
-    args = built(args, iter(ones), lambda module, _: module)
-    reach = Reach(f, unwrap(f), *[x for x in args if isinstance(x, Module)], **WORLD)
+    modules: list[Module] = []
+    args = built(args, iter(ones), lambda module, _: modules.append(module) or module)
+    others = [x for x in ones if not isinstance(x, Tensor)]
+    reach = Reach(f, unwrap(f), *modules, *others, *words.values(), **WORLD)
     before = unnamed()
     with batch.on():
         out = f(*args, **words)
