@@ -2,6 +2,7 @@
 
 import doctest
 import json
+import os
 import re
 import subprocess
 import sys
@@ -129,6 +130,18 @@ def test_an_engine_that_hangs_loses_one_case(tmp_path):
     assert (failed.name, failed.words) == (HANGING, "gives no answer within 2 seconds")
     assert next(found).outcome == "passed"  # it goes on
     found.close()
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks there")
+def test_what_an_engine_has_begun_is_not_waited_for(tmp_path):
+    path = tmp_path / "forking.py"
+    text = (
+        "import os, time\nif not os.fork():\n    time.sleep(100)\n    os._exit(0)\ntime.sleep(100)"
+    )
+    path.write_text(text, "utf-8")
+    with pytest.raises(ValueError, match="its import gives no answer"):
+        next(graded(str(path), "engine", 0.5))
 
 
 @pytest.mark.parametrize("after", [False, True])

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from traceback import FrameSummary
 
 import pytest
 
@@ -14,7 +15,16 @@ from tinygrad_rnn import course, language
 from tinygrad_rnn.cli.main import main
 from tinygrad_rnn.course import grade, lessons, own
 from tinygrad_rnn.course.folder import as_notebook, code_of
-from tinygrad_rnn.course.judge import Judge, Wrong, call, compare, limit, mistakes_of
+from tinygrad_rnn.course.judge import (
+    Judge,
+    Overtime,
+    Wrong,
+    call,
+    compare,
+    limit,
+    mistakes_of,
+    ours,
+)
 from tinygrad_rnn.course.words import passages, translated, width
 
 NUMBERS = lessons.numbers()
@@ -267,6 +277,60 @@ def test_a_recursion_limit_that_a_learner_raises_is_put_back():
     assert sys.getrecursionlimit() == allowed
 
 
+def test_a_limit_in_another_ends_neither():
+    import time
+
+    with pytest.raises(Overtime), limit(0.3):
+        with pytest.raises(Overtime), limit(0.05):
+            time.sleep(5)
+        with limit(60):
+            pass
+        time.sleep(5)
+
+
+def test_a_whole_number_too_large_for_an_array_is_evidence():
+    for size in (100, 10**4):
+        assert compare(1.0, 10**size, 1e-6).got.startswith("int of ")
+
+
+def test_lines_of_python_are_no_learners():
+    frames = [
+        FrameSummary(name, 1, "f") for name in ("/home/me/01_a.py", re.__file__, "<frozen x>")
+    ]
+    frames.append(FrameSummary(f"{Path(course.__file__).parent.parent}_course/01_a.py", 1, "f"))
+    assert [ours(frame) for frame in frames] == [True, False, False, True]
+
+
+def test_an_answer_is_judged_as_it_runs(tmp_path):
+    """Not with what the judge itself imports from the future."""
+    path = tmp_path / "01_mine.py"
+    path.write_text("def f(x: Undefined): pass\n", "utf-8")
+    with pytest.raises(Wrong, match="NameError"):
+        grade.names_of(path)
+
+
+def test_two_programs_may_note_in_one_folder(tmp_path):
+    one, other = course.Folder(tmp_path), course.Folder(tmp_path)
+    one.note("01.1", done=True)
+    other.note("01.2", hints=2)
+    one.note("02.1", tries=1)
+    assert one.notes == other.notes and [*one.notes] == ["01.1", "01.2", "02.1"]
+    assert other.of("01.1")["done"] and one.of("01.2")["hints"] == 2
+
+
+def test_a_cell_of_a_notebook_is_python_without_commands(tmp_path):
+    path, code = tmp_path / "01_a.ipynb", lambda text: {"cell_type": "code", "source": [text]}
+    asked = 'course.check(\n    "01.1",\n    f,\n)\n\nx = ("a %g"\n    % 3)\n'
+    cells = [code("%matplotlib inline\n!ls\ny = 1"), code(asked)]
+    path.write_text(json.dumps({"cells": cells}), "utf-8")
+    names = grade.names_of(path)
+    assert names["x"] == "a 3" and names["y"] == 1
+    for broken in ({"cells": [{"cell_type": "code"}]}, {"cells": [{"source": ""}]}, []):
+        path.write_text(json.dumps(broken), "utf-8")
+        with pytest.raises(ValueError, match="expected a Jupyter notebook"):
+            code_of(path)
+
+
 def test_what_is_asked_for_wrongly_is_refused_in_a_sentence(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for words, told in [
@@ -332,14 +396,14 @@ def test_reports_of_a_class(tmp_path, monkeypatch, capsys):
         monkeypatch.chdir(folder)
         assert main(["course", "report", "-o", f"{tmp_path}/{name}.json"]) == 0
     (tmp_path / "other.json").write_text("{}", "utf-8")
-    steering = {"course": 1, "name": "cy\x1b[31m", "exercises": {}}
+    steering = {"course": 1, "name": "cy\x1b[31m\n0/3", "exercises": {}}
     (tmp_path / "steering.json").write_text(json.dumps(steering), "utf-8")
     capsys.readouterr()
     assert main(["course", "class", str(tmp_path)]) == 0
     out = capsys.readouterr().out.splitlines()
     assert out[1].split()[:2] == ["an", "3/3"] and out[2].split()[:2] == ["bo", "1/3"]
     assert any("other.json: expected a report" in line for line in out)
-    assert out[3].split()[0] == "cy\ufffd[31m"
+    assert out[3].split()[:2] == ["cy\ufffd[31m", "0/3"] and len(out[3].split()) > 5
     assert main(["course", "class", f"{tmp_path}/nowhere"]) == 2
     assert "expected a folder with reports" in capsys.readouterr().err
 

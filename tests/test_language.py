@@ -75,6 +75,21 @@ def test_a_sentence_keeps_its_values_and_what_is_unknown_stays(chinese):
     assert not re.search("[a-z]+ [a-z]+", language.said(str(refusal.value)))
     assert language.said("colourless green ideas") == "colourless green ideas"
     assert language.said("  wrote a b.svg\n") == "  已写出 a b.svg\n"
+    assert "我的/跑 一.svg" in language.said("wrote 我的/跑 一.svg")
+
+
+@pytest.mark.timeout(60)
+def test_what_can_be_read_in_many_ways_is_read_in_the_end(chinese):
+    assert language.said("a" + ", but b, default c, a tensor d" * 20)
+
+
+@pytest.mark.parametrize("name, word", [
+    *((name, "已写出") for name in ("zh", "zh-CN", "zh-Hans", "zh_CN.UTF-8")), ("en_GB", "wrote"),
+])  # fmt: skip
+def test_a_language_is_written_as_anywhere(name, word, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["--lang", name, "course", "start", "01"]) == 0
+    assert word in capsys.readouterr().out
 
 
 def test_the_language_may_be_said_after_the_command(capsys, tmp_path, monkeypatch):
@@ -86,8 +101,8 @@ def test_the_language_may_be_said_after_the_command(capsys, tmp_path, monkeypatc
             main(words)
         assert ended.value.code == 2 and "expected one argument" in capsys.readouterr().err
     with pytest.raises(SystemExit):
-        main(["train", "--lang", "de"])
-    assert "expected en or zh, got 'de'" in capsys.readouterr().err
+        main(["train", "--lang", "zhuang"])
+    assert "expected en or zh, got 'zhuang'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("how", ["--lang", "$LANG"])

@@ -13,12 +13,15 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 DOMAIN, LOCALE = "tinygrad_rnn", Path(__file__).with_name("locale")
 WIDE = "[\u3001-\u9fff\uff00-\uffef]"  # what Chinese is written with, between which no space stands
 SPACE = re.compile(f"(?<={WIDE}) (?={WIDE})")
+GIVEN = "\ue000"  # a space in what is filled in, which stays
+DEEP = 4  # sentences that are filled into each other
 _sentences: dict[str, str] = {}  # of the language in use, by the English ones
 _used = ["en"]
 _patterns: dict[str, re.Pattern[str]] = {}  # what recognises them
@@ -63,7 +66,7 @@ def used() -> str:
 
 def said(text: str) -> str:
     """A sentence in the language in use; as it is where no catalogue has it."""
-    return _translated(read(text, _patterns))
+    return _translated(read(text, _patterns)).replace(GIVEN, " ")
 
 
 class Reading(NamedTuple):
@@ -81,17 +84,22 @@ def read(text: str, patterns: dict[str, re.Pattern[str]]) -> Reading:
     Of two such ways it is that whose outer sentence has more of them.
     """
     own = lambda way: len(way.sentence.replace("{}", ""))
-    best, whole = Reading(text), text.strip()
-    if whole in _sentences or patterns.get(whole):
-        return Reading(text, whole, (), len(whole))
-    for sentence, gaps in patterns.items():
-        match = gaps.fullmatch(text.strip())
-        if match:
-            parts = tuple(read(part, patterns) for part in match.groups())
-            known = len(sentence.replace("{}", "")) + sum(part.known for part in parts)
-            way = Reading(text, sentence, parts, known)
-            best = max(best, way, key=lambda way: (way.known, own(way)))
-    return best
+
+    @cache
+    def way_of(text: str, deep: int) -> Reading:
+        best, whole = Reading(text), text.strip()
+        if whole in _sentences or patterns.get(whole):
+            return Reading(text, whole, (), len(whole))
+        for sentence, gaps in patterns.items() if deep else ():
+            match = gaps.fullmatch(whole)
+            if match:
+                parts = tuple(way_of(part, deep - 1) for part in match.groups())
+                known = len(sentence.replace("{}", "")) + sum(part.known for part in parts)
+                way = Reading(text, sentence, parts, known)
+                best = max(best, way, key=lambda way: (way.known, own(way)))
+        return best
+
+    return way_of(text, DEEP)
 
 
 def pattern(sentence: str) -> re.Pattern[str]:
@@ -101,7 +109,7 @@ def pattern(sentence: str) -> re.Pattern[str]:
 
 def _translated(way: Reading) -> str:
     if not way.sentence:
-        return way.text
+        return way.text.replace(" ", GIVEN)
     words = _sentences[way.sentence]
     words = words.format(*map(_translated, way.parts)) if way.parts else words
     return way.text.replace(way.text.strip(), SPACE.sub("", words))

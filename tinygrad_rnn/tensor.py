@@ -28,7 +28,7 @@ else:
     Methods = object
 
 _births = itertools.count(1)
-_package = os.path.dirname(os.path.abspath(__file__))
+_package = os.path.join(os.path.dirname(os.path.abspath(__file__)), "")
 
 
 # -- what each thread has switched on ---------------------------------------------------------

@@ -88,7 +88,10 @@ def _watch(options: argparse.Namespace) -> None:
             saved = seen
         if saved != seen:
             print()
-            lessons.check_file(path, found, folder)
+            try:
+                lessons.check_file(path, found, folder)
+            except ValueError as error:  # it may be half saved
+                print(error)
             seen = saved
         time.sleep(0.3)
 

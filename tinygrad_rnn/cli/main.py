@@ -75,9 +75,10 @@ def _add_language(top: Parser) -> None:
 
 
 def _language(name: str) -> str:
-    if name[:2] not in ("en", "zh"):
+    """Such as $LANG has it, "zh_CN.UTF-8", or a page: "zh-Hans"."""
+    if not re.fullmatch(r"(en|zh)([-_.@].*)?", name):
         raise argparse.ArgumentTypeError(f"expected en or zh, got {name!r}")
-    return name
+    return name.replace("-", "_")
 
 
 def _translated(command: Parser) -> Parser:

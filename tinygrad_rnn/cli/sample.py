@@ -25,11 +25,13 @@ def sample(options: argparse.Namespace) -> int:
     begin, length = vocabulary.encode(prompt), options.length
     how = {"temperature": options.temperature, "rng": options.seed}
     symbols = run.model.eval().sample(begin, length, **how)
-    print(prompt.lstrip("\n"), end="", flush=True)
+    write = getattr(sys.stdout, "verbatim", sys.stdout.write)
+    write(prompt.lstrip("\n"))
     for symbol in symbols:
         if not getattr(sys.stdout, "heard", True):  # `| head` has seen enough
             break
         letter = run.characters[symbol]
-        print(harmless(letter) if sys.stdout.isatty() else letter, end="", flush=True)
+        write(harmless(letter) if sys.stdout.isatty() else letter)
+        sys.stdout.flush()
     print()
     return 0

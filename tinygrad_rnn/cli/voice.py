@@ -45,6 +45,10 @@ class Voice:
         self._try("write", said(text))
         return len(text)
 
+    def verbatim(self, text: str) -> None:
+        """Write what is no message, but what was asked for."""
+        self._try("write", text)
+
     def flush(self) -> None:
         self._try("flush")
 

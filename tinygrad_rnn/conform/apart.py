@@ -92,6 +92,8 @@ class _Child:
 
     def __exit__(self, *_: object) -> None:
         self.process.kill()
+        with suppress(ProcessLookupError, AttributeError):  # what it began holds the pipe, too
+            os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
         self.reader.join()
 

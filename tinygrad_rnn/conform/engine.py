@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -13,7 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 Function: TypeAlias = Callable[..., Any]
-HERE = str(Path(__file__).parent)
+HERE = f"{Path(__file__).parent}{os.sep}"
 BESIDE = ("grad", "no_grad", "jvp")  # looked for at the adapter, all others in its ops
 
 

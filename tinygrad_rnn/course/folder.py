@@ -5,6 +5,7 @@ Nothing of theirs is ever written over: a file that is there is refused, or move
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 from datetime import datetime
@@ -32,7 +33,11 @@ class Folder:
 
     def __init__(self, path: str | os.PathLike[str] | None = None):
         self.path = Path(path) if path else Path("." if _is_ours(Path(".")) else "course")
-        self.notes: dict[str, dict[str, Any]] = self._read()
+
+    @property
+    def notes(self) -> dict[str, dict[str, Any]]:
+        """What is noted now: another program may have the folder open, too."""
+        return self._read()
 
     def file(self, lesson: Lesson) -> Path | None:
         """The learner's file of a lesson, None before it is begun."""
@@ -71,9 +76,9 @@ class Folder:
 
     def note(self, number: str, **what: Any) -> None:
         """Keep what happened to an exercise."""
-        self.notes[number] = self.of(number) | what
+        notes = self.notes | {number: self.of(number) | what}
         self.path.mkdir(parents=True, exist_ok=True)
-        text = json.dumps({"course": 1, "exercises": self.notes}, indent=1, sort_keys=True)
+        text = json.dumps({"course": 1, "exercises": notes}, indent=1, sort_keys=True)
         write_text_atomically(self.path / PROGRESS, text + "\n")
 
     def _read(self) -> dict[str, dict[str, Any]]:
@@ -140,10 +145,25 @@ def code_of(path: Path) -> str:
         return text
     try:
         cells = [c for c in json.loads(text)["cells"] if c["cell_type"] == "code"]
+        return "\n\n".join(_without_commands("".join(cell["source"])) for cell in cells)
     except (ValueError, TypeError, KeyError):
         raise ValueError(f"{path}: expected a Jupyter notebook") from None
-    source = "\n\n".join("".join(cell["source"]) for cell in cells)
-    return "\n".join(
-        "" if line.lstrip().startswith(("%", "!", "course.")) else line
-        for line in source.splitlines()
-    )
+
+
+def _without_commands(cell: str) -> str:
+    """A cell without the lines that are Jupyter's own, and without calls of the course."""
+    lines = cell.splitlines()
+    if not (tree := _parsed(lines)):  # what is Python may begin a line with % too
+        lines = ["" if line.lstrip().startswith(("%", "!")) else line for line in lines]
+        tree = _parsed(lines)
+    for part in tree.body if tree else ():
+        if isinstance(part, ast.Expr) and ast.unparse(part).startswith("course."):
+            lines[part.lineno - 1 : part.end_lineno] = [""] * (part.end_lineno - part.lineno + 1)
+    return "\n".join(lines)
+
+
+def _parsed(lines: list[str]) -> ast.Module | None:
+    try:
+        return ast.parse("\n".join(lines))
+    except SyntaxError:  # said where it is run
+        return None

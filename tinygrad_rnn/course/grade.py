@@ -74,7 +74,7 @@ def names_of(path: Path) -> dict[str, Any]:
     names: dict[str, Any] = {"__name__": path.stem, "__file__": str(path)}
     try:
         with limit(3 * LIMIT):
-            exec(compile(source, str(path), "exec"), names)
+            exec(compile(source, str(path), "exec", dont_inherit=True), names)
     except SyntaxError as error:
         wide = "code is written with the half-width signs , ( ) : ; that stand on the keyboard"
         kind = wide if error.msg.startswith("invalid character") else ""

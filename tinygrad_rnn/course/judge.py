@@ -7,8 +7,11 @@ input, and the two results are compared in the ways in which derivatives usually
 from __future__ import annotations
 
 import copy
+import os
 import signal
+import sysconfig
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,7 +26,8 @@ from ..likeness import likeness
 from ..tensor import Tensor
 
 LIMIT = 20.0  # seconds an exercise may take
-PACKAGE = str(Path(__file__).parent.parent)
+# Where lines are no learner's: this package, Python and its libraries.
+FOLDERS = (str(Path(__file__).parent.parent), *map(sysconfig.get_path, ("stdlib", "purelib")))
 Run = Callable[[Any], Any]
 
 
@@ -133,7 +137,8 @@ class Judge:
 
 def ours(frame: traceback.FrameSummary) -> bool:
     """Whether a line is the learner's: neither of this package nor of another library."""
-    return not ("site-packages" in frame.filename or frame.filename.startswith(PACKAGE))
+    other = frame.filename.startswith(("<frozen ", *(f"{path}{os.sep}" for path in FOLDERS)))
+    return not (other or "site-packages" in frame.filename)
 
 
 @dataclass(frozen=True)
@@ -206,11 +211,13 @@ def _kind(got: Any) -> str:
 def numbers(place: str, one: np.ndarray, given: Any, tolerance: float) -> Difference | None:
     """The first difference of two arrays, and its kind."""
     try:
-        other = np.asarray(given) + 0  # bools become 0 and 1
+        other = np.asarray(np.asarray(given) + 0)  # bools become 0 and 1
         if other.dtype.kind not in "biufc":
             raise TypeError
     except (TypeError, ValueError):
-        return Difference(place, short(one), f"{type(given).__name__} {str(given)[:40]!r}")
+        large = isinstance(given, int)  # of so many digits Python may print none
+        words = f"of {given.bit_length()} bits" if large else f"{str(given)[:40]!r}"
+        return Difference(place, short(one), f"{type(given).__name__} {words}")
     kind = lambda: likeness(other, one, lambda a, b: near(b, a, max(tolerance, 1e-9)))
     if one.shape != other.shape:
         return Difference(place, f"shape {one.shape}", f"shape {other.shape}", kind())
@@ -253,13 +260,16 @@ def limit(seconds: float = LIMIT) -> Iterator[None]:
     def ring(*_: Any) -> None:
         raise Overtime
 
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    before, began = signal.signal(signal.SIGALRM, ring), time.monotonic()
+    left, _ = signal.getitimer(signal.ITIMER_REAL)  # of a limit around this one
+    signal.setitimer(signal.ITIMER_REAL, min(seconds, left or seconds))
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+        if left:
+            signal.setitimer(signal.ITIMER_REAL, max(left - (time.monotonic() - began), 1e-3))
 
 
 def mistakes_of(module: Any, exercise: str) -> dict[str, Any]:

@@ -23,7 +23,8 @@ def read(path: Path) -> dict[str, Any]:
     kept = noted(path)
     if kept is None or "name" not in kept:
         raise ValueError(f"{path}: expected a report of `tinygrad-rnn course report`")
-    return {"name": str(kept["name"] or path.stem), "exercises": kept["exercises"]}
+    name = " ".join(str(kept["name"]).split())  # on one line
+    return {"name": name or path.stem, "exercises": kept["exercises"]}
 
 
 def together(folder: Path) -> tuple[str, list[str]]:
