@@ -93,13 +93,13 @@ def test_J13_resuming_continues_bit_for_bit(text, tmp_path):
     (tmp_path / "parts").mkdir()
     run = Run.new(tmp_path / "parts", settings, corpus)
     seen = []
-    for _ in train._epochs(run, corpus, print, seen, quiet=True):
+    for _ in train._epochs(run, corpus, seen, quiet=True):
         pass
     assert not seen and run.epoch == 2
     # The same again, stopped after every window and continued from the file.
     run = Run.new(tmp_path / "parts", settings, corpus)
     while run.epoch < 2:
-        for _ in train._epochs(run, corpus, print, ["stop"], quiet=True):
+        for _ in train._epochs(run, corpus, ["stop"], quiet=True):
             pass
         run.save()
         run = Run.load(tmp_path / "parts")

@@ -60,12 +60,15 @@ def test_a_run_keeps_its_best_epoch_and_ends_when_no_better_one_comes(text, caps
     words = [f"--{name}={size}" for name, size in (SIZES | {"epochs": 6}).items()]
     assert main(["train", text, *words, "--patience", "2", "--out", "run", "--quiet"]) == 0
     said = capsys.readouterr().out
-    assert "2.000 after epoch 2" in said and "the last 2 epochs were no better" in said
+    assert "2.000 after epoch 2" in said and "and no epoch after it was better" in said
     last, best = Run.load("run"), Run.load("run", BEST)
     assert (last.epoch, last.best, best.epoch) == (4, 2, 2) and last.over
     assert len(best.bits) == len(last.bits) // 2
     assert not np.array_equal(best.model.output.W.data, last.model.output.W.data)
-    assert "--patience 4" in refusal(capsys, "train", "--resume", "run")
+    over = refusal(capsys, "train", "--resume", "run")
+    assert "none better since epoch 2. Give more: --patience 4" in over
+    both = refusal(capsys, "train", "--resume", "run", "--epochs", "4")
+    assert both.endswith("Give more: --epochs 8 --patience 4")
     assert main(["train", "--resume", "run", "--patience", "4", "--quiet"]) == 0
     assert [bits for _, bits in Run.load("run").judged] == [3.0, 2.0, 2.5, 2.25, 2.75, 1.5]
     assert Run.load("run", BEST).epoch == 6
@@ -115,7 +118,7 @@ def test_an_epoch_drops_out_clips_and_begins_without_a_state(text, tmp_path):
     run, corpus = new(tmp_path / "run", dropout=0.3)
     other, _ = new(tmp_path / "other", dropout=0.3)
     louder(run.model), louder(other.model)
-    list(train._epochs(run, corpus, print, [], quiet=True))
+    list(train._epochs(run, corpus, [], quiet=True))
     model, expected, norms = other.model, [], []
     total = 2 * math.ceil((len(corpus.training) - 1) // 4 / 8)
     for _ in range(2):
@@ -146,7 +149,7 @@ def test_progress_goes_on_where_the_session_before_ended(text, tmp_path, monkeyp
     run, corpus = new(tmp_path / "run", epochs=3)
     run.epoch, run.done, skipped = 2, 1, []
     monkeypatch.setattr(train._Progress, "skip", lambda self, count: skipped.append(count))
-    list(train._epochs(run, corpus, print, [1], quiet=True))
+    list(train._epochs(run, corpus, [1], quiet=True))
     assert skipped == [2 * 4 * ((len(corpus.training) - 1) // 4) + 4 * 8]
 
 
@@ -168,10 +171,10 @@ def stopped(tmp_path_factory):
     folder = tmp_path_factory.mktemp("stopped")
     (folder / "text.txt").write_text(TEXT, encoding="utf-8")
     run, corpus = new(folder, text=str(folder / "text.txt"), dropout=0.1)
-    for _ in train._epochs(run, corpus, print, [], quiet=True):
+    for _ in train._epochs(run, corpus, [], quiet=True):
         if run.epoch == 1:  # on a slow machine it wants to be saved before
             break
-    list(train._epochs(run, corpus, print, [1], quiet=True))
+    list(train._epochs(run, corpus, [1], quiet=True))
     assert (run.epoch, run.done) == (1, 1)
     run.save()
     return folder / CHECKPOINT
@@ -708,7 +711,8 @@ def test_a_new_run_may_begin_with_the_weights_of_another(saved, tmp_path, capsys
     np.testing.assert_allclose(bits[len(bits) // 2 :], bits[: len(bits) // 2], atol=1e-3)
     (tmp_path / "c.txt").write_text("ABC " * 100)
     capsys.readouterr()
-    assert "'A' does not occur" in refusal(capsys, "train", "c.txt", "--from", folder)
+    said = refusal(capsys, "train", "c.txt", "--from", folder)
+    assert "'A' does not occur in the training text of that run" in said
     assert "--hidden is theirs" in refusal(
         capsys, "train", "b.txt", "--from", folder, "--hidden", "9"
     )

@@ -387,6 +387,8 @@ def grad(
             f"grad: no gradient of {describe(y)} reaches {missing[0]}: what lies between passes "
             "none, as sign and round, or it is another result of a loop that used it. Pass "
             "allow_unused=True to get None for it."
+            + " Compute the result anew first: this pass has freed its graph."
+            * (not keep)
         )
     return out[0] if isinstance(xs, Tensor) else out
 

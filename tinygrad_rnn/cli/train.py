@@ -9,12 +9,11 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
 
@@ -30,8 +29,6 @@ from .main import STOPPED
 from .run import BEST, CHECKPOINT, CURVE, GRAPH, Corpus, Run, Settings, fresh_folder
 from .voice import harmless
 
-Say: TypeAlias = Callable[[str], None]
-
 PROMPT = "The "  # what samples begin with, in a text that has these letters
 SAVE_EVERY = 20.0  # seconds; what a power cut can cost
 
@@ -45,11 +42,11 @@ def train(options: argparse.Namespace) -> int:
 
 
 def _learn(run: Run, corpus: Corpus, *, quiet: bool) -> int:
-    say = _nothing if quiet else partial(print, flush=True)
-    _introduce(run, corpus, say)
+    if not quiet:
+        _introduce(run, corpus)
     run.save()  # a folder that cannot be written to is found out now, not after an epoch
     with _interruption() as stopped:
-        for _ in _epochs(run, corpus, say, stopped, quiet=quiet):
+        for _ in _epochs(run, corpus, stopped, quiet=quiet):
             run.save()
             _draw_curve(run)
     run.save()
@@ -78,8 +75,9 @@ def _threads(count: int) -> Iterator[None]:
 
 def _begin(options: argparse.Namespace, held: ExitStack) -> tuple[Run, Corpus]:
     """The run and its text, in a folder that is locked for as long as `held` holds it."""
-    said = {name: getattr(options, name) for name in asdict(Settings())}
-    given = {name: value for name, value in said.items() if value is not None}
+    given = {
+        name: value for name in asdict(Settings()) if (value := getattr(options, name)) is not None
+    }
     if given.get("text") == "":
         raise ValueError("TEXT is empty; leave it out to learn Python's own reference")
     check(given, option)
@@ -99,7 +97,12 @@ def _begin(options: argparse.Namespace, held: ExitStack) -> tuple[Run, Corpus]:
     source = _source(options.source, given)
     settings = Settings(**given)
     least = replace(settings, batch=given.get("batch", LEAST))  # it may be fitted to the text
-    corpus = Corpus.of(least, data.Vocabulary(source.characters) if source else None)
+    try:
+        corpus = Corpus.of(least, data.Vocabulary(source.characters) if source else None)
+    except data.TextError as error:
+        if not source:
+            raise
+        raise data.TextError(f"--from {options.source}: {error} of that run") from None
     settings = _placed(_fitted(settings, given, corpus))
     if options.out is not None:
         _check_folder(Path(options.out))
@@ -201,27 +204,30 @@ def _resume(options: argparse.Namespace, given: dict[str, object]) -> tuple[Run,
     _check_size(run.settings, corpus)
     whole = all((run.folder / name).exists() for name in (CURVE, GRAPH))
     if run.over and whole:
-        early = run.epoch < run.settings.epochs
-        more = f"--patience {2 * (run.epoch - run.best)}" if early else f"--epochs {2 * run.epoch}"
+        since = run.epoch - run.best
+        early = run.settings.patience is not None and since >= run.settings.patience
+        more = [f"--epochs {2 * run.epoch}"] * (run.epoch >= run.settings.epochs)
+        more += [f"--patience {2 * since}"] * early
         raise ValueError(
             f"--resume: {run.folder} has finished its {run.epoch} epochs"
-            f"{f', the last {run.epoch - run.best} of them no better' * early}. Give more: {more}"
+            f"{f', none better since epoch {run.best}' * early}. Give more: {' '.join(more)}"
         )
     return run, corpus
 
 
-def _introduce(run: Run, corpus: Corpus, say: Say) -> None:
+def _introduce(run: Run, corpus: Corpus) -> None:
     s = run.settings
     count = sum(x.size for x in run.model.parameters())
     source = s.text or "Python's language reference (pydoc_data.topics)"
-    say(
+    print(
         f"text      {source}: {len(corpus.training) + len(corpus.held_out):,} characters, "
         f"{len(run.characters)} different; the last {len(corpus.held_out):,} are held out\n"
         f"model     {s.cell} {s.embedding} → {' → '.join([str(s.hidden)] * s.layers)}, "
         f"{count:,} parameters\n"
         f"training  {s.epochs} epochs of {s.batch} streams, {s.window} steps a window"
         f"{_why(s)}; threads: {s.threads}{_where(s)}\n"
-        f"folder    {run.folder}"
+        f"folder    {run.folder}",
+        flush=True,
     )
 
 
@@ -239,14 +245,10 @@ def _where(s: Settings) -> str:
     return words if (s.threads or 1) > cores else ""
 
 
-def _nothing(text: str) -> None:
-    """What --quiet says."""
-
-
 # -- learning ---------------------------------------------------------------------------------
 
 
-def _epochs(run: Run, corpus: Corpus, say: Say, stopped: list[int], *, quiet: bool) -> Iterator:
+def _epochs(run: Run, corpus: Corpus, stopped: list[int], *, quiet: bool) -> Iterator:
     """Learn; yields where it is good to save, and ends early once `stopped` holds something."""
     s = run.settings
     steps, total = corpus.steps(s), corpus.windows(s) * s.epochs
@@ -448,7 +450,7 @@ def _conclude(run: Run) -> None:
         best = f"; {least:.3f} after epoch {run.best}, {which}"
         if bits > 1.5 * least:
             best += "; it learns the text by heart: --patience and --dropout help"
-    early = f", and the last {run.epoch - run.best} epochs were no better"
+    early = ", and no epoch after it was better"
     model = f"{run.folder / BEST}         " if kept else f"{run.folder / CHECKPOINT}   "
     print(
         f"done: {bits:.3f} bits per character on the held-out text{best}"

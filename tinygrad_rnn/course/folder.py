@@ -158,7 +158,8 @@ def _without_commands(cell: str) -> str:
         tree = _parsed(lines)
     for part in tree.body if tree else ():
         if isinstance(part, ast.Expr) and ast.unparse(part).startswith("course."):
-            lines[part.lineno - 1 : part.end_lineno] = [""] * (part.end_lineno - part.lineno + 1)
+            for k in range(part.lineno - 1, part.end_lineno or part.lineno):
+                lines[k] = ""
     return "\n".join(lines)
 
 

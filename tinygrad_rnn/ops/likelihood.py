@@ -160,8 +160,8 @@ def _classified(
     if mask is not None:
         counted = where(flags_of(who, mask, target.shape), counted, False)
     try:
-        classes, count = np.broadcast_arrays(seen, everything(who, "mask", counted))
-        check_index("target", classes[count], scores.shape[-1], ValueError)
+        every, flags = np.broadcast_arrays(seen, everything(who, "mask", counted))
+        check_index("target", every[flags], scores.shape[-1], ValueError)
     except ValueError as error:
         raise ValueError(f"{who}: {error} (or ignore_index={ignore_index})") from None
     classes = as_tensor(who, "", where(counted, indices.astype(np.int64), ignore_index).reshape(-1))

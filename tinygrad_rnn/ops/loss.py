@@ -125,7 +125,7 @@ def pair(
         raise ValueError(
             f"{who}: target: expected shape {x.shape} like the prediction, got {y.shape}.{hint}"
         )
-    x = real(x)
+    x = as_tensor(who, "prediction", real(x))
     if mask is None:
         return x, y, None
     flags = flags_of(who, mask, y.shape)  # first of all: the derivative of what follows could be

@@ -68,10 +68,14 @@ def _done(f: Callable[..., Any], args: Any, words: Any, in_axes: Any, out_axes: 
     batch = Batch(_size(places, given), mode.trace)
     pairs = zip(given, places, strict=True)
     ones = [x if axis is None else batch.one(x) for x, (*_, axis) in pairs]
-    modules: list[Module] = []
-    args = built(args, iter(ones), lambda module, _: modules.append(module) or module)
-    others = [x for x in ones if not isinstance(x, Tensor)]
-    reach = Reach(f, unwrap(f), *modules, *others, *words.values(), **WORLD)
+    met: list[Any] = [x for x in ones if not isinstance(x, Tensor)]
+
+    def itself(module: Module, _: Any) -> Module:
+        met.append(module)
+        return module
+
+    args = built(args, iter(ones), itself)
+    reach = Reach(f, unwrap(f), *met, *words.values(), **WORLD)
     before = unnamed()
     with batch.on():
         out = f(*args, **words)
