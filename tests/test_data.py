@@ -158,6 +158,9 @@ def test_pad_mixes_types_as_numpy_does():
         ([np.ones(2, "u1")], 256, ValueError, "value.*uint8.*256"),
         ([np.ones(2, "i8")], 0.5, ValueError, "value.*int64.*0.5"),
         ([np.ones(2, "i8")], np.nan, ValueError, "value.*int64.*nan"),
+        ([np.ones(2, "f4")], 1e300, ValueError, "value.*float32.*1e"),
+        ([np.ones(2, "f4")], 1j, TypeError, "value: expected a number, got 1j"),
+        ([np.ones(2, "f4")], [1, 2], TypeError, "value: expected a number"),
     ],
 )
 def test_pad_refuses(sequences, value, error, message):
@@ -201,6 +204,11 @@ def test_buckets_spare_padding_and_come_in_no_order():
     assert longest != sorted(longest) and longest != sorted(longest, reverse=True)
     assert 0 < data.padding_share(lengths, batches) < 0.08
     assert data.padding_share(lengths, np.arange(1000).reshape(-1, 20)) > 0.4
+
+
+def test_a_masked_sequence_is_no_stream():
+    with pytest.raises(TypeError, match="streams: index: got a masked array"):
+        next(data.windows(np.ma.masked_array(np.arange(7), np.arange(7) == 2), 2, 3))
 
 
 def test_padding_share_counts_steps():

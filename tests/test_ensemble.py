@@ -49,6 +49,8 @@ def test_mean_and_vote_may_disagree():
     np.testing.assert_allclose(mean.data, np.mean(members, 0), rtol=1e-15)
     assert mean.data.argmax(-1).tolist() == [2] and vote.data.tolist() == [0]
     assert vote.shape == (1,) and vote.dtype.kind == "i"
+    with pytest.raises(ValueError, match="stack"):  # nobody votes twice
+        Ensemble(Fixed([[0.4, 0.6]]), Fixed([[0.4, 0.6]] * 2), how="vote")(None)
     model = Fixed(*members)
     assert monte_carlo(model, None, 3, how="vote").data.tolist() == [0] and model.calls == 3
     np.testing.assert_allclose(monte_carlo(model, None, 3).data, mean.data)

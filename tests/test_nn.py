@@ -373,6 +373,15 @@ def test_J05_numbers_that_a_parameter_does_not_hold_are_refused():
         tg.io.load_torch(cell, state)
 
 
+def test_J05_what_a_module_is_made_with_can_be_kept(tmp_path):
+    cell = nn.RNN(2, 3, clip=np.inf, rng=0)
+    for module in (cell, nn.Recurrent(cell, reverse=np.True_, batch_first=1)):
+        tg.io.save(tmp_path / "x.safetensors", module.state_dict())
+        module.load_state_dict(tg.io.load(tmp_path / "x.safetensors")[0])
+    with pytest.raises(ValueError, match="clip="):
+        nn.RNN(2, 3, clip=1.0).load_state_dict(cell.state_dict())
+
+
 def test_J05_not_strict_loads_what_there_is_and_says_what_there_is_not():
     cell = nn.LSTM(2, 3, rng=0)
     found = {"b": np.arange(12.0), "x": np.ones(1)}

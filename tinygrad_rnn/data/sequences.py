@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..lengths import check_lengths, plain
-from ..limits import whole
+from ..limits import lost, whole
 from ..ops.shape import check_index
 from ..randomness import Random, generator
 
@@ -38,9 +38,10 @@ def pad(sequences: Iterable[Any], value: float = 0.0) -> tuple[np.ndarray, np.nd
                 f"pad: sequence {b}: expected a shape like {filled[0].shape}, of any length, got "
                 f"{x.shape}"
             )
-    with np.errstate(invalid="ignore"):
-        if dtype.kind != "f" and np.asarray(value).astype(dtype) != value:
-            raise ValueError(f"pad: value: expected one that {dtype} can hold, got {value!r}")
+    if not isinstance(value, int | float | np.integer | np.floating | np.bool_):
+        raise TypeError(f"pad: value: expected a number, got {value!r}")
+    if lost(np.asarray(float(value) if dtype.kind == "f" else value), dtype).size:
+        raise ValueError(f"pad: value: expected one that {dtype} can hold, got {value!r}")
     lengths = np.array([len(x) for x in arrays], np.int64)
     padded = np.full((lengths.max(), len(arrays), *rest), value, dtype)
     for b, x in enumerate(arrays):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..lengths import plain
 from ..limits import whole
 
 if TYPE_CHECKING:  # at run time it is imported where it is needed: that takes a while
@@ -194,6 +195,7 @@ def streams(index: np.ndarray, batch: int) -> tuple[np.ndarray, np.ndarray]:
     if index.ndim != 1:
         got = f"shape {index.shape}"
         raise ValueError(f"streams: index: expected one long sequence of numbers, got {got}")
+    plain("streams", "index", index[:0])  # all of it would be read from a disk
     length = (len(index) - 1) // batch
     if length < 1:
         raise TextError(

@@ -78,10 +78,11 @@ def _joined(who: str, results: Iterable[Any], how: str, output: Output | None) -
                 f"{who}: output: expected one tensor with an axis of classes or features, got "
                 f"{got}. Of a model that returns (ys, state), take output=lambda result: result[0]."
             )
+    together = stack(answers)
     if how != "vote":
-        return mean(stack(answers), 0) if how == "mean" else stack(answers)
-    votes = sum(y.data.argmax(-1)[..., None] == np.arange(y.shape[-1]) for y in answers)
-    return Tensor(np.argmax(votes, -1))  # the first of the largest
+        return mean(together, 0) if how == "mean" else together
+    votes = together.data.argmax(-1)[..., None] == np.arange(together.shape[-1])
+    return Tensor(np.argmax(votes.sum(0), -1))  # the first of the largest
 
 
 def _check(who: str, how: str, word: str, model: Any) -> None:

@@ -7,6 +7,7 @@ from collections import UserList, deque
 from collections.abc import Callable, Iterator, Mapping, Set, ValuesView
 from functools import lru_cache
 from itertools import starmap
+from math import isfinite
 from reprlib import recursive_repr
 from reprlib import repr as short
 from types import MappingProxyType
@@ -334,6 +335,10 @@ def _plain(value: Any) -> Any:
     """A setting as JSON would give it back; functions by their names here, if they have one."""
     if callable(value):
         return name_of(value) or "a function of its own"
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    if isinstance(value, float) and not isfinite(value):
+        return str(value)
     return [_plain(x) for x in value] if isinstance(value, list | tuple) else value
 
 

@@ -72,7 +72,8 @@ class Recurrent(Module):
             )
         rng = given(self, rng)
         self.cells: list[Any] = list(cells)
-        self.batch_first, self.readout, self.pad, self.reverse = batch_first, readout, pad, reverse
+        self.batch_first, self.reverse = bool(batch_first), bool(reverse)
+        self.readout, self.pad = readout, pad
         self.checkpoint, self.unroll = checkpoint, unroll
         self.dropout = [Dropout(p, rng=rng) for p in rates]
 
