@@ -68,7 +68,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(_SIZES, _from(1)),
     **dict.fromkeys(("steps", "patience"), _perhaps(_from(1))),
     "threads": _perhaps(
-        ("a whole number from 1 to 1024", lambda x: type(x) is int and 0 < x <= MOST)
+        (f"a whole number from 1 to {MOST}", lambda x: type(x) is int and 0 < x <= MOST)
     ),
     **dict.fromkeys(("epoch", "done"), _from(0)),
     "seed": _from(0),

@@ -113,15 +113,10 @@ def _shown(folder: Folder, found: Lesson, one: Exercise, result: Result) -> None
             folder.note(result.number, done=before["done"] or bool(result), tries=tries)
 
 
-def _whole(found: Lesson, one: Exercise) -> str:
-    """The number by which an exercise is kept: 05.2, also if somebody wrote 5.2."""
-    return f"{found.number}.{found.exercises.index(one) + 1}"
-
-
 def hint(number: str, *, folder: Any = None) -> None:
     """Print the hints of an exercise, one more each time."""
     found, one = exercise(number)
-    number, kept = _whole(found, one), Folder(folder)
+    number, kept = found.number_of(one), Folder(folder)
     count = min(kept.of(number)["hints"] + 1, len(one.hints))
     for k, words in enumerate(one.hints[:count], 1):
         print(f"{k}/{len(one.hints)} {said(words)}")
@@ -131,7 +126,7 @@ def hint(number: str, *, folder: Any = None) -> None:
 def solution(number: str, *, give_up: bool = False, folder: Any = None) -> None:
     """Print a solution, once the exercise is done or given up. Raises ValueError before."""
     found, one = exercise(number)
-    number, kept = _whole(found, one), Folder(folder)
+    number, kept = found.number_of(one), Folder(folder)
     if not (kept.of(number)["done"] or give_up):
         raise ValueError(
             f"{number} is not done yet: `tinygrad-rnn course hint {number}` leads further, "

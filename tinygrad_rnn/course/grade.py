@@ -42,7 +42,7 @@ class Result:
 
 def judge(lesson: Lesson, exercise: Exercise, made: Any) -> Result:
     """Judge one thing that a learner made; None is what they have not made."""
-    number = f"{lesson.number}.{lesson.exercises.index(exercise) + 1}"
+    number = lesson.number_of(exercise)
     if made is None:
         return Result(number, exercise.title, "open")
     if not callable(made):
@@ -99,9 +99,8 @@ def judged(lesson: Lesson, names: dict[str, Any]) -> list[Result]:
     solved = vars(lesson.part("solution"))
     for one in lesson.exercises:
         if names and one.name not in names:
-            number = f"{lesson.number}.{len(found) + 1}"
             words = f"there is no {one.name} in the file: has it another name?"
-            result = Result(number, one.title, "wrong", words)
+            result = Result(lesson.number_of(one), one.title, "wrong", words)
         else:
             result = judge(lesson, one, names.get(one.name))
         if names and not result:

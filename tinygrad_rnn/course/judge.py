@@ -16,6 +16,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from inspect import cleandoc, signature
 from pathlib import Path
 from typing import Any
@@ -198,7 +199,7 @@ def leaves(expected: Any, got: Any, place: str) -> Iterator[tuple[str, Any, Any]
         for k, (one, other) in enumerate(zip(expected, got, strict=True)):
             yield from leaves(one, other, f"{place}[{k}]")
     else:
-        yield place, expected, Missing("None: nothing was returned") if got is None else got
+        yield place, expected, Missing(_kind(got)) if got is None else got
 
 
 def _kind(got: Any) -> str:
@@ -218,7 +219,7 @@ def numbers(place: str, one: np.ndarray, given: Any, tolerance: float) -> Differ
         large = isinstance(given, int)  # of so many digits Python may print none
         words = f"of {given.bit_length()} bits" if large else f"{str(given)[:40]!r}"
         return Difference(place, short(one), f"{type(given).__name__} {words}")
-    kind = lambda: likeness(other, one, lambda a, b: near(b, a, max(tolerance, 1e-9)))
+    kind = lambda: likeness(other, one, partial(near, tolerance=max(tolerance, 1e-9)))
     if one.shape != other.shape:
         return Difference(place, f"shape {one.shape}", f"shape {other.shape}", kind())
     scale = max(float(np.abs(one).max(initial=0, where=np.isfinite(one))), 1e-300)
@@ -233,7 +234,7 @@ def numbers(place: str, one: np.ndarray, given: Any, tolerance: float) -> Differ
     return Difference(place + index, short(one[worst]), short(other[worst]), kind())
 
 
-def near(one: np.ndarray, other: np.ndarray, tolerance: float) -> bool:
+def near(other: np.ndarray, one: np.ndarray, tolerance: float) -> bool:
     """Whether another array is like one, by the largest entry of that."""
     scale = float(np.abs(one).max(initial=0))
     return bool((np.abs(other - one) <= tolerance * scale).all())

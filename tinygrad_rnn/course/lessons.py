@@ -60,6 +60,10 @@ class Lesson:
         """The name of the learner's file, without its ending."""
         return f"{self.number}_{self.name}"
 
+    def number_of(self, exercise: Exercise) -> str:
+        """The number by which an exercise is kept: 05.2."""
+        return f"{self.number}.{self.exercises.index(exercise) + 1}"
+
     def part(self, name: str) -> ModuleType:
         """The lesson's `solution` or `mutants`."""
         return import_module(f".lesson_{self.number}.{name}", __package__)
