@@ -157,8 +157,11 @@ def test_the_smoothed_curve_is_a_mean():
     """It neither begins at the first value nor lags behind a constant."""
     assert train.smoothed([3.0] * 5) == pytest.approx([3.0] * 5)
     a, b, c = 5.0, 3.0, 2.0
-    weights = np.array([0.97**2, 0.97, 1])
+    weights = np.array([1, 13 / 3, (13 / 3) ** 2])  # of three, the last counts most
     assert train.smoothed([a, b, c])[-1] == pytest.approx(np.average([a, b, c], weights=weights))
+    many = np.random.default_rng(0).normal(size=1000)
+    weights = 0.97 ** np.arange(1000)[::-1]
+    assert train.smoothed(many)[-1] == pytest.approx(np.average(many, weights=weights))
     assert train.smoothed([]) == []
 
 

@@ -788,6 +788,8 @@ def test_the_order_of_jax_is_refused():
         for step in (lambda carry, x: carry + x, lambda h, x: h + x, lambda h, c, x: h + c):
             with pytest.raises(TypeError, match=r"the inputs first, step\(\*x, \*carry\)"):
                 run(step, h1, numbers(1, T, B, H))
+    with pytest.raises(TypeError, match=r"Turned\.step: the step is called with the inputs first"):
+        type("Turned", (nn.Cell,), {"step": lambda self, h, x: h + x})
     (y,) = tg.unroll(lambda s: s * 0.5, h1, None, length=2)
     np.testing.assert_allclose(y.data[1], h1 / 4)
 

@@ -41,7 +41,10 @@ class Corpus:
         if name is not None:
             text = data.read_text(name, encoding=settings.encoding, max_bytes=settings.max_bytes)
         vocabulary = vocabulary or data.Vocabulary(text)
-        index = vocabulary.encode(text)
+        try:
+            index = vocabulary.encode(text)
+        except data.TextError as error:  # the letters are those of another text
+            raise data.TextError(f"{name or 'the default text'}: {error} of that run") from None
         cut = len(index) - len(index) // 10
         least = max(20, 20 * settings.batch // 9 + 1)  # over two steps a stream to train on
         if len(index) < least:

@@ -97,12 +97,7 @@ def _begin(options: argparse.Namespace, held: ExitStack) -> tuple[Run, Corpus]:
     source = _source(options.source, given)
     settings = Settings(**given)
     least = replace(settings, batch=given.get("batch", LEAST))  # it may be fitted to the text
-    try:
-        corpus = Corpus.of(least, data.Vocabulary(source.characters) if source else None)
-    except data.TextError as error:
-        if not source:
-            raise
-        raise data.TextError(f"--from {options.source}: {error} of that run") from None
+    corpus = Corpus.of(least, data.Vocabulary(source.characters) if source else None)
     settings = _placed(_fitted(settings, given, corpus))
     if options.out is not None:
         _check_folder(Path(options.out))
@@ -359,7 +354,8 @@ class _Progress:
         self.bar = tqdm(total=total, unit=" char", unit_scale=True, disable=off, **how)
         self.logs = logging_redirect_tqdm() if self.terminal else nullcontext()
         self.total, self.done, self.at_start = total, 0, 0
-        self.began = self.spoke = time.monotonic()
+        self.began: float | None = None  # once the first window is learnt: before, it compiles
+        self.spoke = time.monotonic()
 
     def __enter__(self) -> _Progress:
         self.logs.__enter__()
@@ -377,12 +373,14 @@ class _Progress:
     def advance(self, characters: int, run: Run) -> None:
         """Count so many characters more that were trained on."""
         self.done += characters
+        if self.began is None:
+            self.at_start, self.began = self.done, time.monotonic()
         recent = run.bits[-50:]
         bits = sum(recent) / len(recent)
         if self.terminal:
             self.bar.set_description_str(said(f"{bits:.3f} bits/char, "), refresh=False)
             self.bar.update(characters)
-        elif not self.quiet and time.monotonic() - self.spoke > 10:
+        elif not self.quiet and self.done > self.at_start and time.monotonic() - self.spoke > 10:
             self.spoke = time.monotonic()
             rate = (self.done - self.at_start) / (self.spoke - self.began)
             left = (self.total - self.done) / rate
@@ -402,11 +400,13 @@ class _Progress:
 
 
 def smoothed(values: Sequence[float]) -> list[float]:
-    """Each value's mean with those before it, which weigh 0.97 as much for each step back."""
+    """Each value's mean with those before it, which weigh less for each step back: 0.97 as much,
+    or of few values less, so that the mean does not lag."""
+    keep = min(0.97, 1 - 1 / (1 + len(values) / 10))
     smooth, total = [], 0.0
     for k, value in enumerate(values, 1):
-        total = 0.97 * total + 0.03 * value
-        smooth.append(total / (1 - 0.97**k))
+        total = keep * total + (1 - keep) * value
+        smooth.append(total / (1 - keep**k))
     return smooth
 
 

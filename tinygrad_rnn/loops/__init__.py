@@ -4,6 +4,7 @@ from .entry import (
     Ends,
     Known,
     ScanWarning,
+    check_order,
     fold,
     interval,
     last_of,
@@ -13,6 +14,6 @@ from .entry import (
 )
 
 __all__ = [
-    "Ends", "Known", "ScanWarning", "fold", "interval", "last_of", "scan",
+    "Ends", "Known", "ScanWarning", "check_order", "fold", "interval", "last_of", "scan",
     "scan_source", "unroll",
 ]  # fmt: skip

@@ -44,7 +44,7 @@ def unroll(
     array([1., 3., 6.])
     """
     state, inputs, steps = _given("unroll", carry, xs, length)
-    _check_order("unroll", step, inputs)
+    check_order("unroll", step, inputs)
     slices = [_slices(x) for x in inputs]
     path: list[tuple[Tensor, ...]] = []
     for t in range(steps)[:: -1 if reverse else 1]:
@@ -96,7 +96,7 @@ def scan(
     >>> h.numpy(), tg.grad(h[-1], w).item()
     (array([1.  , 0.5 , 0.25]), 1.0)
     """
-    _check_order("scan", step, xs is not None)
+    check_order("scan", step, xs is not None)
     return fold(
         step, carry, xs, reverse=reverse, length=length, checkpoint=checkpoint, unrolled=unroll
     )
@@ -242,13 +242,13 @@ def _given(who: str, carry: Any, xs: Any, length: int | None) -> Any:
     return state, inputs, sizes[0]
 
 
-def _check_order(who: str, step: Steps, reads: Any) -> None:
+def check_order(who: str, step: Steps, reads: Any, bound: bool = False) -> None:
     """Refuse a step that names its state before its input: with equal shapes nothing else tells."""
     if not callable(step):
         raise TypeError(f"{who}: step: expected a function of (*x, *carry), got {short(step)}")
     code = getattr(step, "__code__", None)
     names = [] if code is None else code.co_varnames[: code.co_argcount]
-    names = names[hasattr(step, "__self__") :]
+    names = names[bound or hasattr(step, "__self__") :]
     if reads and names[:1] and names[0] in STATES and INPUTS & {*names[1:]}:
         raise TypeError(
             f"{who}: the step is called with the inputs first, step(*x, *carry), and this one "

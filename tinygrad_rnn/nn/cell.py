@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from ..loops import Ends, Known, fold, interval
+from ..loops import Ends, Known, check_order, fold, interval
 from ..op import Op
 from ..ops import sum as sum_
 from ..ops import where
@@ -194,6 +194,11 @@ class Cell(Part):
 
     links: Mapping[str, tuple[str, ...]] = MappingProxyType({})
     _changes = 0  # how often what the formula gives is changed before it is the new state
+
+    def __init_subclass__(cls, **words: Any) -> None:
+        super().__init_subclass__(**words)
+        if callable(step := vars(cls).get("step")):
+            check_order(f"{cls.__name__}.step", step, reads=True, bound=True)
 
     def step(self, x: Tensor, *state: Tensor) -> Tensor | tuple[Tensor, ...]:
         """The state after seeing x (B, inputs), each state (B, its size)."""
