@@ -1204,6 +1204,24 @@ def test_a_single_point_and_a_flat_line_stand_in_the_chart(y):
     assert len(lines_of(curve({"a": ([1, 2], [y, y])}))) == 1
 
 
+@pytest.mark.parametrize("line", [
+    [0.000512, 0.000518], ([1_000_000, 1_010_000, 1_020_000], [1, 2, 3]), [1e6, 1.05e6],
+    [0, 1e-300], [1e15, 1e15 + 8],
+])  # fmt: skip
+def test_no_two_ticks_are_the_same(line):
+    texts = re.findall(r'text-anchor="(\w+)"[^>]*>([^<]+)</text>', tg.view.curve(line).svg)
+    assert texts
+    for side in ("middle", "end"):
+        ticks = [text for anchor, text in texts if anchor == side]
+        assert len({*ticks}) == len(ticks)
+
+
+def test_the_step_of_a_slice_is_shown():
+    x = tg.tensor(np.eye(3), requires_grad=True)
+    svg = tg.draw((x[::2] * x[::-2]).sum()).svg
+    assert "index=(::2)" in svg and "index=(::-2)" in svg
+
+
 def test_the_ticks_of_a_curve_are_round():
     from tinygrad_rnn.view.chart import round_ticks
 

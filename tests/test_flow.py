@@ -647,3 +647,11 @@ def test_the_gate_is_the_first_that_is_named_of_what_is_made_of_it():
     xs[1, 0] = [0.0, 1.0, 1.0]
     found = lab.provenance(Three()(xs, unroll=True)[0].sum())
     assert (found.gate, found.op, found.kind) == ("o", "log", "Inf")
+
+
+def test_S16_the_steepest_slope_may_be_far_from_0():
+    """That of softplus is 1 at infinity: a bound of less would be broken after 400 steps."""
+    cell = nn.RNN(1, 1, activation="softplus", dtype=np.float64, rng=0)
+    cell.Wh.data = cell.Wx.data = np.ones((1, 1))
+    found = lab.flow(cell, np.full((400, 1, 1), 30.0))
+    assert found.end[0] <= found.bounds["max f' · σ(W)"] ** 399 * (1 + 1e-12)

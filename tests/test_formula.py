@@ -489,3 +489,76 @@ def test_what_has_no_name_is_called_by_its_type():
     step = functools.partial(lambda factor, x, h: tg.tanh(factor * x + h), 2.0)
     title = str(tg.equations(step, np.zeros((1, 3)), np.zeros((4, 1, 3)))).splitlines()[0]
     assert title.startswith("partial: ")
+
+
+def own_step(step):
+    """The equations of a step of x and h, (4, 3) each."""
+    return tg.equations(step, np.ones((4, 3)), np.ones((2, 4, 3)))
+
+
+def own_weight(name):
+    return tg.tensor(numbers(0, 3, 3), requires_grad=True, name=name)
+
+
+def test_powers_of_powers_are_told_apart():
+    steps = [
+        lambda x, h: h + x.detach() ** (x.detach() ** 2.5),
+        lambda x, h: h + (x.detach() ** x.detach()) ** 2.5,
+        lambda x, h: h + (x.detach() ** 1.5) ** 2,
+        lambda x, h: h + (x.detach() ** 2) @ tg.transpose(h**2) @ h,
+    ]
+    lines = [own_step(step).lines("forward")[-1].replace("detached(x_t)", "x") for step in steps]
+    assert lines[:3] == [
+        "h_t = h_{t−1} + x^(x^2.5)", "h_t = h_{t−1} + (x^x)^2.5", "h_t = h_{t−1} + (x^1.5)²",
+    ]  # fmt: skip
+    assert lines[3].endswith("(h_{t−1}²)ᵀ h_{t−1}")
+
+
+def test_names_that_look_alike_are_told_apart():
+    a, b, c = map(own_weight, ("layer 0", "layer/0", "x_t"))
+    lines = own_step(lambda x, h: tg.tanh(h @ a + x @ b + h @ c)).lines("sums")
+    assert [line.split(" = ")[0] for line in lines] == ["∂L/∂layer_0", "∂L/∂layer_0'", "∂L/∂x_t'"]
+    k, q, m, n = map(own_weight, "kqml")  # no letter of a gate is left
+    assert len(own_step(lambda x, h: tg.tanh(h @ k + x @ q + h @ m + x @ n)).lines("sums")) == 4
+
+
+@pytest.mark.parametrize("value, text, latex", [
+    (-np.inf, "−∞", r"-\infty"), (np.inf, "∞", r"\infty"), (np.nan, "NaN", r"\mathrm{NaN}"),
+])  # fmt: skip
+def test_constants_without_a_value(value, text, latex):
+    made = own_step(lambda x, h: tg.where(x > 0, h, value))
+    assert f"[x_t > 0 ? h_{{t−1}} : {text}]" in str(made) and f"{latex} & " in made.latex
+
+
+def test_the_largest_float_is_drawn_and_explained():
+    q = tg.tensor(np.ones((1, 3, 4)), requires_grad=True)
+    loss = tg.attention(q, q, q, causal=True).sum()  # where -1.8e308 stands for what is not seen
+    assert tg.draw(loss).svg and tg.explain(loss).html
+
+
+@pytest.mark.timeout(60)
+def test_a_state_that_is_changed_many_times_in_a_step():
+    W = own_weight("W")
+
+    def step(x, h):
+        for _ in range(14):
+            h = h + 0.1 * (tg.tanh(h @ W + x) - h)
+        return h
+
+    assert own_step(step).lines("sums")
+
+
+def test_weights_without_a_name_go_by_their_attributes():
+    class Own(nn.Cell):
+        def __init__(self):
+            self.inputs = self.hidden = 3
+            self.A = tg.tensor(numbers(0, 3, 3).astype("f4"), requires_grad=True)
+            self.W = tg.tensor(numbers(1, 3, 3).astype("f4"), requires_grad=True)
+
+        def step(self, x, h):
+            return tg.tanh(x @ self.A + h @ self.W)
+
+    cell = Own()
+    found = tg.explain((cell(np.ones((3, 1, 3), np.float32))[0] ** 2).sum()).equations["layer0"]
+    assert found.lines("sums") == tg.equations(cell).lines("sums")
+    assert (cell.A.name, cell.W.name) == ("A", "W")

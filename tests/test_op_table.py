@@ -481,3 +481,12 @@ def test_second_slopes_at_the_edge():
     assert not np.any(
         [[part.item() for part in row] for row in hessian(tg.hypot, (0, 1))(0.0, 0.0)]
     )
+
+
+@pytest.mark.parametrize("args, words, message", [
+    ([[1, 2]], {}, "expected floats in one of them"), ([[0.5]], {"order": 0}, "at least 1, got 0"),
+    ([[0.5]], {"step": 0}, "step: expected a number in"), ([[0.5]], {"order": "2"}, "whole number"),
+])  # fmt: skip
+def test_a_check_of_nothing_is_refused(args, words, message):
+    with pytest.raises((TypeError, ValueError), match=f"check_grads: .*{message}"):
+        tg.check_grads(lambda x: x * x.detach(), args, **words)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .grad import grad
+from .limits import number, whole
 from .randomness import Random, generator
 from .tensor import Operand, Tensor
 
@@ -38,6 +39,10 @@ def check_grads(
     rng = generator("check_grads", rng)
     arrays = [a.data if isinstance(a, Tensor) else np.asarray(a) for a in args]
     arrays = [a.astype(np.float64) if a.dtype.kind == "f" else a for a in arrays]
+    if not any(a.dtype.kind == "f" for a in arrays):
+        raise TypeError("check_grads: args: expected floats in one of them: all others are fixed")
+    whole("check_grads", "order", order, 1)
+    number("check_grads", "step", step, "(0, inf)")
     name = getattr(f, "__name__", repr(f))
     for degree in range(1, order + 1):
         _check_slope(f, arrays, f"{name}: derivative {degree}", step, tolerance, rng)

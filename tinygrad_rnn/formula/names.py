@@ -13,6 +13,7 @@ from ..tensor import Tensor
 from .program import Program, is_split, origin
 from .read import Reader
 from .term import Call, Sum, Symbol, symbols, with_block
+from .write import one_word
 
 LETTERS = "auvwpqsdezr"
 
@@ -54,10 +55,10 @@ class Names:
     # -- names -------------------------------------------------------------------------------------
 
     def take(self, name: str) -> str:
-        """The name, or a longer one if it is taken."""
-        while (name, "") in self.used:
+        """The name, or a longer one if it is taken, or would be read as one at a time."""
+        while (one_word(name), "") in self.used or name.endswith("_t"):
             name += "'"
-        self.used.add((name, ""))
+        self.used.add((one_word(name), ""))
         return name
 
     def fresh(self, *others: str) -> str:

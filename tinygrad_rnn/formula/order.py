@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, count
 
 from .term import Symbol, Term, symbols, with_block
 
@@ -44,7 +45,7 @@ def grouped(lines: Sequence[Line], letters: str = "kqml") -> list[Line]:
     """Lines that differ by a block alone as one, where they can stand at one place."""
     known = [x for line in lines for y in (*line.left, line.right) for x in symbols(y)]
     used = {word for x in known for word in (x.name, x.block)}
-    each = next(c for c in letters if c not in used)
+    each = next(c for c in chain(letters, (f"k{n}" for n in count(1))) if c not in used)
     groups: defaultdict[tuple[Term, Term], list[Line]] = defaultdict(list)
     for line in lines:
         block = line.left[0].block if len(line.left) == 1 else ""

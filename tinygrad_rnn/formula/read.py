@@ -77,7 +77,7 @@ class Reader:
 def constant(array: Any) -> Term:
     """A number, or an array of one number."""
     flat = np.asarray(array).reshape(-1)
-    if flat.size and (flat == flat[0]).all():
+    if flat.size and ((flat == flat[0]) | ((flat != flat) & (flat[0] != flat[0]))).all():
         one = Number(float(flat[0]))
         return Call(shape.broadcast_to, (one,), (("shape", array.shape),)) if array.ndim else one
     raise ValueError("a constant array has no name")

@@ -89,7 +89,8 @@ class Form(Text):
         return (SAME, ANY) if whole else super().form(x)
 
     def number(self, value: float) -> str:
-        return digits(float(f"{value:.3g}"))
+        short = float(f"{value:.3g}")
+        return digits(short if np.isfinite(short) else value)
 
     def operator(self, sign: str) -> str:
         return sign.replace(" ⊙ ", "·")

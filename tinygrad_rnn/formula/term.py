@@ -30,7 +30,10 @@ class Term:
     def __eq__(self, other: object) -> bool:
         if self is other or type(self) is not type(other):
             return self is other
-        return self._hash == other._hash and self.parts() == other.parts()
+        if self._hash != other._hash or self.parts() != other.parts():
+            return False
+        vars(other).update(vars(self))  # the next time, their parts are the same objects
+        return True
 
     def parts(self) -> tuple[Any, ...]:
         """What it is made of, to be compared."""

@@ -19,7 +19,8 @@ from ..ops import arithmetic as ar
 from ..ops import linear, reduce, shape
 from .term import Call, Number, Product, Sum, Symbol, Term
 
-ANY, SUM, RATIO, PRODUCT, TOTAL, MATRIX, ATOM = range(7)  # how tightly a formula holds together
+# How tightly a formula holds together.
+ANY, SUM, RATIO, PRODUCT, TOTAL, MATRIX, POWER, ATOM = range(8)
 COMPARISONS = (ar.less, ar.less_equal, ar.greater, ar.greater_equal, ar.equal, ar.not_equal)
 
 
@@ -101,15 +102,15 @@ class Text:
         op, attrs = x.op, dict(x.attrs)
         to = lambda least: [self(z, least) for z in x.inputs]
         if op is linear._matmul:
-            return self.BESIDE.format(self(x.inputs[0], MATRIX), self(x.inputs[1], ATOM)), MATRIX
+            return self.BESIDE.format(self(x.inputs[0], MATRIX), self(x.inputs[1], POWER)), MATRIX
         if op is shape.transpose and attrs["axes"] is None:
             return self.TURNED.format(*to(ATOM)), ATOM
         if op is reduce.sum and "over" in attrs:
-            return self.total(attrs["over"], *to(ATOM)), TOTAL
+            return self.total(attrs["over"], *to(POWER)), TOTAL
         if op is ar.where:
             return self.WHERE.format(*to(ANY)), ATOM
         if op is ar.power:
-            return self.power(*to(ATOM)), ATOM
+            return self.power(*to(ATOM)), POWER
         if op in COMPARISONS:
             return self.operator(f" {op.declared.sign} ").join(to(SUM)), ANY
         condition = op is ar.astype and isinstance(z := x.inputs[0], Call) and z.op in COMPARISONS
@@ -120,7 +121,7 @@ class Text:
             return self.INDEXED.format(*to(ATOM), self.escaped(index)), ATOM
         name = word(op)
         if len(x.inputs) == 2 and op.pointwise and not name[0].isalpha():  # somebody's own sign
-            return self.BRACKET.format(self.operator(f" {name} ").join(to(ATOM))), ATOM
+            return self.BRACKET.format(self.operator(f" {name} ").join(to(POWER))), ATOM
         if op in (ar.sqrt, ar.abs):
             return (self.ROOT if op is ar.sqrt else self.SIZE).format(*to(ANY)), ATOM
         settings = [self.SETTING.format(self.escaped(s)) for s in self.settings(op, attrs)]
@@ -147,7 +148,7 @@ class Text:
         block = f"[{x.block}]" * bool(x.block)
         at = self.time(x.at)
         time = f"_{{{at}}}" if len(at) > 1 else "_" * bool(at) + at
-        return re.sub(r"[^\w.\u0300-\u036f'-]+", "_", x.name) + time + block  # as one word
+        return one_word(x.name) + time + block
 
     def time(self, at: int | None) -> str:
         if at is None or self.first:
@@ -174,8 +175,15 @@ class Text:
 SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
+def one_word(name: str) -> str:
+    """A name as it stands in a line of words."""
+    return re.sub(r"[^\w.\u0300-\u036f'-]+", "_", name)
+
+
 def digits(value: float) -> str:
     """A number with the fewest digits that tell it from others of its dtype, whole ones as such."""
+    if not np.isfinite(value):
+        return "NaN" if np.isnan(value) else "∞" if value > 0 else "−∞"
     if value == round(value) and abs(value) < 1e15:
         return f"{value:.0f}".replace("-", "−")
     with np.errstate(over="ignore"):  # beyond its range it is infinite, which is another number
@@ -247,7 +255,8 @@ class Latex(Text):
 
     def digits(self, words: str) -> str:
         """A number, or a time."""
-        return words.replace("−", "-")
+        words = words.replace("−", "-").replace("∞", SIGNS["∞"])
+        return words.replace("NaN", r"\mathrm{NaN}")
 
     def power(self, base: str, exponent: str) -> str:
         return self.POWER.format(base, exponent)
@@ -256,7 +265,7 @@ class Latex(Text):
         return super().total(over if len(over) == 1 else self.WORD.format(over), words)
 
     def operator(self, sign: str) -> str:
-        return re.sub(r"[⊙≤≥≠−…]", lambda found: SIGNS[found[0]], sign)
+        return re.sub(r"[⊙≤≥≠−…∨∧¬⊻]", lambda found: SIGNS[found[0]], sign)
 
     def function(self, name: str) -> str:
         whole = len(name) > 1
@@ -278,6 +287,7 @@ WORDS = r"""σ \sigma, δ \delta, ∂ \partial, Σ \sum, α \alpha, β \beta, γ
 √ \surd"""
 GREEK: dict[str, str] = dict(map(str.split, WORDS.split(",")))
 SIGNS = {"⊙": r"\odot", "≤": r"\le", "≥": r"\ge", "≠": r"\ne", "−": "-", "…": r"\dots"}
+SIGNS |= {"∞": r"\infty", "∨": r"\lor", "∧": r"\land", "¬": r"\lnot", "⊻": r"\veebar"}
 TILDE = "\u0303"
 ACCENTS = {TILDE: r"\tilde", "\u0302": r"\hat", "\u0304": r"\bar", "\u0307": r"\dot"}
 

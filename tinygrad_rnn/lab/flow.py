@@ -212,7 +212,8 @@ def _bounds(cell: Any) -> dict[str, float]:
     """(max f' · σ_max(W))^(t-k) holds from above; ρ(W)^(t-k) is what the linear system tends to."""
     if getattr(type(cell), "step", None) is not RNN.step or cell.untied is not None:
         return {}
-    x = Tensor(np.append(np.linspace(-8, 8, 4001), [-1e-30, 1e-30]), requires_grad=True)
+    far = np.geomspace(1e-30, 1e4, 400)  # where softplus is steepest
+    x = Tensor(np.concatenate([np.linspace(-8, 8, 4001), far, -far]), requires_grad=True)
     with recording(True):
         steepest = float(np.abs(grad(cell.activation(x).sum(), x).data).max())
     W = cell.Wh.data.astype(np.float64)

@@ -510,10 +510,12 @@ def results_of(t: int, before: Sequence[Tensor], new: Any) -> tuple[Tensor, ...]
         )
     for k, (old, y) in enumerate(zip(before, found, strict=False)):
         if old._array.shape != y._array.shape or old._array.dtype != y._array.dtype:
+            hint = "Give the first one the dtype of the inputs, or use astype."
+            if old._array.shape != y._array.shape:
+                hint = "What a cell or a step returns first is the new state, as wide as the old."
             raise TypeError(
                 f"scan: step t={t} turned state {k} from {old.dtype}{list(old.shape)} into "
-                f"{y.dtype}{list(y.shape)}. A state keeps its shape and dtype; give the first "
-                "one the dtype of the inputs (or use astype)."
+                f"{y.dtype}{list(y.shape)}. A state keeps its shape and dtype. {hint}"
             )
     return found
 

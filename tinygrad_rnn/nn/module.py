@@ -105,9 +105,9 @@ class Module:
                 f"{type(self).__name__}.{name} is a parameter. Give it new values by "
                 f"module.{name}.data = ..., or a new tensor with requires_grad=True, or None."
             )
-        for x in vars(value).values() if isinstance(value, Module) else ():
-            if isinstance(x, Tensor) and x.name and "." not in x.name:
-                x.name = f"{name}.{x.name}"  # so that pictures tell two layers' W apart
+        if parameter and value.name is None:
+            value.name = name  # as equations and pictures are to call it
+        _tell_apart(value, name)
         super().__setattr__(name, value)
 
     def _check_place(self, name: str, value: Any) -> None:
@@ -369,6 +369,13 @@ def _held(x: Any, found: bool = True, depth: int = 8) -> Iterator[tuple[Any, boo
 
 
 _HOLDS = (list, tuple, Set, ValuesView, deque, UserList)
+
+
+def _tell_apart(part: Any, name: str) -> None:
+    """Name the weights of a layer after it, so that pictures tell two layers' W apart."""
+    for x in vars(part).values() if isinstance(part, Module) else ():
+        if isinstance(x, Tensor) and x.name and "." not in x.name:
+            x.name = f"{name}.{x.name}"
 
 
 def _shown(x: Any) -> str:

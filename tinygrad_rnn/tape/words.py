@@ -48,8 +48,8 @@ def _printable(letter: str) -> str:
     return "\ufffd" if unicodedata.category(letter) in _unprintable else letter
 
 
-def number(value: float) -> str:
-    """A number in a few characters: 0.25, 12.5, 1.2e-3, NaN, ∞."""
+def number(value: float, decimals: int = 1) -> str:
+    """A number in a few characters: 0.25, 12.5, 1.2e-3, NaN, ∞. decimals: of one with a power."""
     if np.isnan(value):
         return "NaN"
     if np.isinf(value):
@@ -59,7 +59,7 @@ def number(value: float) -> str:
         return f"{value:.3g}"
     if 1000 <= size < 1e6:
         return f"{value:.0f}"
-    mantissa, exponent = f"{value:.1e}".split("e")
+    mantissa, exponent = f"{value:.{decimals}e}".split("e")
     return f"{mantissa}e{int(exponent)}"
 
 
@@ -89,7 +89,8 @@ def _value(value: Any) -> str:
         inside = ", ".join(_value(part) for part in value[:6])
         return f"({inside}{', …' if len(value) > 6 else ''})"
     if isinstance(value, slice):
-        return ":".join("" if v is None else _value(v) for v in (value.start, value.stop))
+        ends = [value.start, value.stop, value.step][: 2 + (value.step is not None)]
+        return ":".join("" if v is None else _value(v) for v in ends)
     if value is None or isinstance(value, bool | int | float | str | np.generic | np.dtype):
         return literal(value, 40)
     return literal(getattr(value, "__name__", type(value).__name__), 40)

@@ -218,7 +218,8 @@ def _labels(ticks: list[float]) -> list[str]:
     step = ticks[1] - ticks[0] if len(ticks) > 1 else 1.0
     largest = max(map(abs, ticks), default=0.0)
     if largest >= 1e6 or (largest and largest < 1e-3):
-        return [number(tick) for tick in ticks]
+        texts = ([number(tick, k) for tick in ticks] for k in range(1, 17))
+        return next((text for text in texts if len({*text}) == len(ticks)), [*map(str, ticks)])
     decimals = max(0, -math.floor(math.log10(step) + 1e-9))
     comma = "," if largest >= 10_000 else ""  # years have none
     return [f"{tick:{comma}.{decimals}f}" for tick in ticks]
