@@ -562,3 +562,13 @@ def test_weights_without_a_name_go_by_their_attributes():
     found = tg.explain((cell(np.ones((3, 1, 3), np.float32))[0] ** 2).sum()).equations["layer0"]
     assert found.lines("sums") == tg.equations(cell).lines("sums")
     assert (cell.A.name, cell.W.name) == ("A", "W")
+
+
+def test_a_formula_that_is_too_long_is_refused():
+    def step(x, h):
+        for _ in range(2000):
+            x = tg.sin(x)
+        return x + h
+
+    with pytest.raises(ValueError, match="equations: too many ops in a row"):
+        own_step(step)

@@ -140,8 +140,11 @@ def derived(
         reads = range(count, count + outputs) if outputs else [0]
     if batch and batch not in _other_sizes(program):
         batch = -batch
-    made = Derivation(program, every, dict(weights), reads, detail, batch)
-    sections = made.sections()
+    try:
+        made = Derivation(program, every, dict(weights), reads, detail, batch)
+        sections = made.sections()
+    except RecursionError:
+        raise ValueError("equations: too many ops in a row for one formula") from None
     if any(x.tracked for x in begin):
         sections["start"], trained = _start(begin, made, dict(weights), batch)
         sections["first"] += trained
