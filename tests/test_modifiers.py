@@ -858,3 +858,30 @@ def test_refusals(case):
     act, kind, *words = REFUSALS[case]
     with refused(kind, *words):
         act()
+
+
+def test_zoneout_of_a_state_of_whole_numbers_is_refused_in_training_too():
+    class Counting(nn.Cell):
+        state, sizes = ("h", "n"), property(lambda self: (2, 1))
+
+        def __init__(self):
+            self.inputs = self.hidden = 2
+
+        def begin(self, batch):
+            return tg.zeros((batch, 2), dtype="float32"), tg.zeros((batch, 1), dtype="int64")
+
+        def step(self, x, h, n):
+            return x + h, n + 1
+
+    for training in (True, False):
+        cell = nn.Zoneout(Counting(), n=0.5, rng=0).train(training)
+        with pytest.raises(TypeError, match="Zoneout: n: expected a state of floats, got int64"):
+            cell(np.ones((4, 3, 2), np.float32))
+
+
+def test_a_prompt_is_one_row_of_symbols():
+    model = nn.LanguageModel(5, embedding=2, hidden=3, rng=0)
+    with pytest.raises(
+        ValueError, match=r"sample: prompt: expected symbols in a row, got \(2, 2\)"
+    ):
+        model.sample(np.array([[1, 2], [3, 4]]), 2)

@@ -1444,3 +1444,19 @@ def test_a_sum_that_llvm_does_not_vectorise_says_nothing(tmp_path):
     there = os.environ | {"XDG_CACHE_HOME": str(tmp_path), "NUMBA_CACHE_DIR": ""}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=there)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.compiled
+def test_whole_numbers_of_every_width_in_a_compiled_loop():
+    """A sum over nothing, and casts of floats that have no room: by LLVM, not as plain Python."""
+    xs = np.array([[-7.0, -1.0, -100.0, 3.0], [300.7, -40000.9, 7e4, 2e9]])
+    kinds = [np.bool_, np.int8, np.uint8, np.int16, np.uint16, np.int32, np.uint32, np.int64]
+
+    def step(x, h):
+        casts = [tg.astype(x, dtype=kind) for kind in kinds]
+        return (h, *casts, *[tg.sum_to(y, shape=x.shape) for y in casts])
+
+    with np.errstate(invalid="ignore"):
+        scans = [tg.scan(step, tg.tensor(0.0), xs, unroll=unroll) for unroll in (False, True)]
+    for found, expected in zip(*scans, strict=True):
+        assert found.dtype == expected.dtype and np.array_equal(found.data, expected.data)

@@ -74,8 +74,6 @@ def stored(x: Number, dtype: np.dtype[Any]) -> Any:
     kind = item(dtype)
     if dtype.kind == "b":
         return x.builder.zext(x.to(I1).value, kind)
-    if dtype.kind == "u" and x.is_real:
-        return x.builder.fptoui(x.value, kind)
     return x.to(kind).value
 
 

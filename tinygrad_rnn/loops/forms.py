@@ -131,7 +131,7 @@ class Builder(Lowering):
         x, extra = inputs[0], len(inputs[0].shape) - len(shape)
         ones = {k + extra for k, n in enumerate(shape) if n == 1 and x.shape[k + extra] != "1"}
         axes = sorted({*range(extra), *ones})
-        return self.without(self.reduced(y, x, axes, "+="), range(extra)) if axes else x
+        return self.without(self.reduced(y, x, axes, "+="), range(extra))
 
     def reduced(self, y: Tensor, x: Node, axes: Sequence[int], how: str) -> Node:
         """All over axes, which are kept as 1, joined as `how` says."""

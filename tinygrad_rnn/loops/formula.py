@@ -123,6 +123,8 @@ def formula(places: Places, node: Pointwise, inputs: list[str]) -> str:
     compared = word is not None and word.sign in COMPARISONS
     asked = compared and all(node.inputs[k].dtype.kind != "b" for k in company)
     cast = not op.ours or not (real or whole or asked)
+    if cast and dtype in WIDER and any(x.dtype.kind == "f" for x in node.inputs):
+        line = f"{WIDER[dtype]}({line})"
     return f"{KINDS[dtype]}({line})" if cast else line
 
 
@@ -144,6 +146,11 @@ def literal(value: Any, dtype: np.dtype) -> str:
 
 REALS = {np.dtype(np.float32): "f32", np.dtype(np.float64): "f64"}
 WHOLE = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+# By way of what a float that has no room is made whole, so that the rest wraps as in NumPy.
+WIDER: dict[Any, str] = {
+    np.dtype(n): "np.int64" if n == "uint32" else "np.int32"
+    for n in ("int8", "int16", "uint8", "uint16", "uint32")
+}
 KINDS: dict[Any, str] = {
     **REALS,
     **{np.dtype(n): f"np.{n}" for n in WHOLE},

@@ -131,6 +131,8 @@ class LanguageModel(Module):
         """
         if not len(prompt):
             raise ValueError("sample: prompt: expected at least one symbol to begin from")
+        if np.ndim(prompt) != 1:
+            raise ValueError(f"sample: prompt: expected symbols in a row, got {np.shape(prompt)}")
         number("sample", "temperature", temperature, "[0, inf)")
         whole("sample", "length", length)
         rng = given(self, rng)

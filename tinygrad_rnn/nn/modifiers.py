@@ -266,6 +266,8 @@ class Zoneout(Drawn):
         p = self.rates.get(name, 0.0)
         if not p:
             return new
+        if old.dtype.kind != "f":  # in use it is a mean of both
+            raise TypeError(f"Zoneout: {name}: expected a state of floats, got {old.dtype}")
         if not self.training:
             return p * old + (1 - p) * new
 
