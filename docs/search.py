@@ -14,6 +14,8 @@ ASKED = {
     "howto/weights": ("load PyTorch LSTM weights", "加载 PyTorch 权重"),
     "howto/lengths": ("lengths", "mask", "padding", "长度", "掩码", "填充"),
     "howto/cell": ("custom cell", "自定义单元"),
+    "howto/op": ("custom op", "自定义算子"),
+    "howto/resume": ("resume training", "继续训练"),
     "howto/validation": (
         *("early stopping", "validation loss", "keep best model"),
         *("早停", "验证损失", "最佳模型"),

@@ -28,9 +28,7 @@ from .tensor import (
     owned,
 )
 
-KNOWN = (
-    "?bBhHiIlLqQefd"  # kinds of numbers: float16 is computed with as float32, longer are refused
-)
+KNOWN = "?bBhHiIlLqQefd"  # kinds of numbers: float16 becomes float32, longer ones are refused
 
 
 @dataclass(frozen=True)
