@@ -490,3 +490,21 @@ def test_second_slopes_at_the_edge():
 def test_a_check_of_nothing_is_refused(args, words, message):
     with pytest.raises((TypeError, ValueError), match=f"check_grads: .*{message}"):
         tg.check_grads(lambda x: x * x.detach(), args, **words)
+
+
+@pytest.mark.parametrize("rules, body", [
+    ([lambda g, x: g], lambda x: x), ([lambda g, y, a, b: g, lambda g, y, b: g], lambda a, b: a),
+    ([lambda g, y, x: g], lambda x, axis=0: x),
+])  # fmt: skip
+def test_a_derivative_that_cannot_be_called_is_refused_where_it_is_declared(rules, body):
+    for declare in (tg.pointwise, tg.primitive):
+        with pytest.raises(
+            TypeError, match=r"derivative of input \d: expected a function of \(g, y, "
+        ):
+            declare(*rules)(body)
+    assert declare(None)(lambda x: x) and declare(np.add)(lambda x: x)
+
+
+def test_an_optimiser_of_modules_says_how_to_give_their_parameters():
+    with pytest.raises(TypeError, match=r"got Linear: give its parameters\(\)"):
+        tg.optim.SGD([tg.nn.Linear(2, 2)], lr=0.1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial, update_wrapper, wraps
 from operator import attrgetter
@@ -84,6 +85,8 @@ class Op:
         self.attributes = dict.fromkeys([p.name for p in rest])
         self.count = None if rest or not self.ours else len(rules)
         self.defaults = {p.name: p.default for p in rest if p.default is not p.empty}
+        if not self.ours and not variadic:
+            _check_rules(self, [p.name for p in parameters[: self.arity]])
 
     def __repr__(self) -> str:
         return f"<op {self.name}>"
@@ -293,6 +296,21 @@ class Op:
             return tuple([x if type(x) is Tensor else owned(np.array(x, dtype)) for x in kept])
         except (TypeError, ValueError, OverflowError) as error:
             raise type(error)(f"{self.name}: {str(error).removeprefix('tensor: ')}") from None
+
+
+def _check_rules(op: Op, inputs: Sequence[str]) -> None:
+    """Refuse derivatives that could not be called as they will be."""
+    for k, rule in enumerate(op.rules):
+        with suppress(ValueError):  # one in C may have no signature
+            found = inspect.signature(rule) if callable(rule) else None
+            try:
+                _ = found and found.bind("g", "y", *inputs, **op.attributes)
+            except TypeError:
+                wanted = ", ".join(["g", "y", *inputs, *[f"{name}=" for name in op.attributes]])
+                raise TypeError(
+                    f"{op.name}: the derivative of input {k}: expected a function of ({wanted}), "
+                    f"of what arrives, the answer and all inputs, got one of {found}"
+                ) from None
 
 
 def pointwise(*rules: Any, **declared: Any) -> Callable[..., Op]:

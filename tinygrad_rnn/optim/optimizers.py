@@ -334,6 +334,7 @@ def _named(parameters: Parameters, who: str) -> dict[str, Tensor]:
     for name, x in named.items():
         if not isinstance(x, Tensor) or x.op is not None or not x.requires_grad:
             got = describe(x) if isinstance(x, Tensor) else type(x).__name__
+            got += ": give its parameters()" * hasattr(x, "parameters")
             raise TypeError(
                 f"{who}: parameter {name!r}: expected a leaf with requires_grad=True, got {got}"
             )
