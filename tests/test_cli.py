@@ -334,3 +334,13 @@ def test_a_terminal_without_the_letters(text):
     process = started("train", text, "--epochs", "1", *SMALL[:-1], env=environment)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0 and not err and "?" in out
+
+
+@pytest.mark.parametrize("words, message", [
+    (["sample", "x", "--seed", "1.5"], "--seed: expected a whole number, got '1.5'"),
+    (["train", "--lr", "x"], "--lr: expected a number, got 'x'"),
+])  # fmt: skip
+def test_what_is_no_number_is_refused_in_a_sentence(words, message, capsys):
+    with pytest.raises(SystemExit):
+        main(words)
+    assert message in capsys.readouterr().err

@@ -32,7 +32,7 @@ def check_grads(
     >>> tg.check_grads(lambda x, y: tg.tanh(x) / y, [[0.5, -1.0], [2.0, 3.0]])
     >>> tg.check_grads(lambda x: x * x.detach(), [[0.5]], order=1)
     Traceback (most recent call last):
-    AssertionError: <lambda>: derivative 1: numerically ..., got ...
+    AssertionError: <lambda>: derivative of order 1: numerically ..., got ...
     """
     if not isinstance(args, list | tuple):
         raise TypeError(f"check_grads: args: expected a list of arrays, got {type(args).__name__}")
@@ -45,7 +45,7 @@ def check_grads(
     number("check_grads", "step", step, "(0, inf)")
     name = getattr(f, "__name__", repr(f))
     for degree in range(1, order + 1):
-        _check_slope(f, arrays, f"{name}: derivative {degree}", step, tolerance, rng)
+        _check_slope(f, arrays, f"{name}: derivative of order {degree}", step, tolerance, rng)
         f = _gradient_of(f, rng)
 
 

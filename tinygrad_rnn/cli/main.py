@@ -95,11 +95,22 @@ def _translated(command: Parser) -> Parser:
     return command
 
 
-def _count(word: str) -> int:
+def _whole(word: str) -> int:
     try:
-        number = int(word)
+        return int(word)
     except ValueError:
         raise argparse.ArgumentTypeError(said(f"expected a whole number, got {word!r}")) from None
+
+
+def _real(word: str) -> float:
+    try:
+        return float(word)
+    except ValueError:
+        raise argparse.ArgumentTypeError(said(f"expected a number, got {word!r}")) from None
+
+
+def _count(word: str) -> int:
+    number = _whole(word)
     if number < 1:
         raise argparse.ArgumentTypeError(said(f"expected at least 1, got {number}"))
     return number
@@ -120,17 +131,17 @@ OPTIONS: dict[str, dict[str, Any]] = {  # those that several commands have, or t
     "hidden": _number("size of the state"),
     "layers": _number("cells stacked"),
     "embedding": _number("size of the vector of a character"),
-    "dropout": _number("share of the links dropped, 0 to 1", float, "P"),
+    "dropout": _number("share of the links dropped, 0 to 1", _real, "P"),
     "batch": _number("sequences read side by side"),
     "window": _number("steps that a gradient goes back", letter="T"),
     "epochs": _number("how often the text is read"),
-    "lr": _number("highest learning rate", float, "X"),
-    "seed": _number("same seed, same run", int),
+    "lr": _number("highest learning rate", _real, "X"),
+    "seed": _number("same seed, same run", _whole),
     "encoding": _number("encoding of TEXT", str, "NAME"),
     "max_bytes": _number("refuse a longer TEXT"),
     "steps": _number("steps in time", letter="T"),
     "length": _number("characters to write"),
-    "temperature": _number("how daring; 0 always takes the likeliest", float, "X"),
+    "temperature": _number("how daring; 0 always takes the likeliest", _real, "X"),
 }
 
 
@@ -179,7 +190,7 @@ def _add_sample(commands: Commands) -> None:
     )
     sample.add_argument("--prompt", default="\n", metavar="S", help="text to go on from")
     _options(sample, {"length": 500, "temperature": 0.7})
-    sample.add_argument("--seed", **_number("same seed, same text (default: another one)", int))
+    sample.add_argument("--seed", **_number("same seed, same text (default: another one)", _whole))
 
 
 def _add_graph(commands: Commands) -> None:
@@ -269,7 +280,7 @@ def _add_conform(commands: Commands) -> None:
     conform.add_argument("--json", metavar="FILE", help="write the verdicts as JSON")
     conform.add_argument("--badge", metavar="FILE", help="write a badge as SVG")
     words = "seconds for a case, default %(default)s"
-    conform.add_argument("--limit", **_number(words, float, "S"), default=20.0)
+    conform.add_argument("--limit", **_number(words, _real, "S"), default=20.0)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
