@@ -1460,3 +1460,20 @@ def test_whole_numbers_of_every_width_in_a_compiled_loop():
         scans = [tg.scan(step, tg.tensor(0.0), xs, unroll=unroll) for unroll in (False, True)]
     for found, expected in zip(*scans, strict=True):
         assert found.dtype == expected.dtype and np.array_equal(found.data, expected.data)
+
+
+LARGE, SIGNED = np.array([[2**63 + 5, 3, 2**64 - 1]], np.uint64), np.array([[-1, 3, 2**62]])
+
+
+@pytest.mark.parametrize("step, x", [
+    (lambda u, x, h: (h, tg.less(x, u), tg.equal(u, x)), SIGNED),
+    (lambda u, x, h: (h, tg.remainder(x, u)), SIGNED > 0),
+    (lambda u, x, h: (h, tg.astype(x, dtype=np.uint64) + u), np.array([[-3.5, 2.0, 7.0]])),
+])  # fmt: skip
+def test_uint64_beside_others_runs_step_by_step(step, x):
+    """Compiled, it would be a float, or have a sign."""
+    given = tg.tensor(0.0), [tg.tensor(LARGE), tg.tensor(x)]
+    with pytest.warns(tg.ScanWarning, match="of uint64 and others has no compiled form"):
+        found = tg.scan(step, *given)
+    for a, b in zip(found, tg.scan(step, *given, unroll=True), strict=True):
+        assert a.dtype == b.dtype and np.array_equal(a.data, b.data)

@@ -109,6 +109,9 @@ def formula(places: Places, node: Pointwise, inputs: list[str]) -> str:
         if real and node.inputs[k].dtype != dtype:
             inputs[k] = f"{KINDS[dtype]}({inputs[k]})"
     word = spelled(op, [Word(x, "", v) for x, v in zip(inputs, values, strict=True)])
+    sign = "" if word is None else word.sign
+    if LARGEST in dtypes | {dtype} and _is_wrong(dtypes, dtype, sign):
+        raise Unsupported(f"{op.name} of uint64 and others")
     if word is not None:
         line = word.text
     else:
@@ -120,12 +123,19 @@ def formula(places: Places, node: Pointwise, inputs: list[str]) -> str:
         words = [*inputs, *(f"{name}={constant(value, kind)}" for name, value in attrs.items())]
         line = f"{places.called_name(op, kind)}({', '.join(words)})"
     whole = all(node.inputs[k].dtype == dtype for k in company) and dtype == np.int64
-    compared = word is not None and word.sign in COMPARISONS
+    compared = sign in COMPARISONS
     asked = compared and all(node.inputs[k].dtype.kind != "b" for k in company)
     cast = not op.ours or not (real or whole or asked)
     if cast and dtype in WIDER and any(x.dtype.kind == "f" for x in node.inputs):
         line = f"{WIDER[dtype]}({line})"
     return f"{KINDS[dtype]}({line})" if cast else line
+
+
+def _is_wrong(dtypes: set[np.dtype], dtype: np.dtype, sign: str) -> bool:
+    """Whether Numba would take uint64 for a float or a signed number, as NumPy does not."""
+    signed, real = (any(d.kind == kind for d in dtypes) for kind in "if")
+    compared, rest = sign in COMPARISONS and signed, sign == "%" and len(dtypes) > 1
+    return compared or rest or (dtype == LARGEST and real)
 
 
 def constant(value: Any, dtype: np.dtype) -> str:
@@ -146,6 +156,7 @@ def literal(value: Any, dtype: np.dtype) -> str:
 
 REALS = {np.dtype(np.float32): "f32", np.dtype(np.float64): "f64"}
 WHOLE = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+LARGEST = np.dtype(np.uint64)
 # By way of what a float that has no room is made whole, so that the rest wraps as in NumPy.
 WIDER: dict[Any, str] = {
     np.dtype(n): "np.int64" if n == "uint32" else "np.int32"
