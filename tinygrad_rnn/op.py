@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial, update_wrapper, wraps
 from operator import attrgetter
@@ -14,6 +13,7 @@ from typing import Any, cast
 import numpy as np
 
 from . import kernels
+from .limits import native
 from .quiet import quietly
 from .refusals import F, refuse_words
 from .tensor import (
@@ -29,7 +29,8 @@ from .tensor import (
     owned,
 )
 
-KNOWN = "?bBhHiIlLqQefd"  # kinds of numbers: float16 becomes float32, longer ones are refused
+# The kinds of numbers that a tensor has, or that become one that it has, by their letters.
+KNOWN = frozenset([letter for letter in np.typecodes["All"] if native(letter)])
 
 
 @dataclass(frozen=True)
@@ -85,8 +86,7 @@ class Op:
         self.attributes = dict.fromkeys([p.name for p in rest])
         self.count = None if rest or not self.ours else len(rules)
         self.defaults = {p.name: p.default for p in rest if p.default is not p.empty}
-        if not self.ours and not variadic:
-            _check_rules(self, [p.name for p in parameters[: self.arity]])
+        _check_rules(self, [p.name for p in parameters[: self.arity]])
 
     def __repr__(self) -> str:
         return f"<op {self.name}>"
@@ -299,18 +299,19 @@ class Op:
 
 
 def _check_rules(op: Op, inputs: Sequence[str]) -> None:
-    """Refuse derivatives that could not be called as they will be."""
-    for k, rule in enumerate(op.rules):
-        with suppress(ValueError):  # one in C may have no signature
-            found = inspect.signature(rule) if callable(rule) else None
-            try:
-                _ = found and found.bind("g", "y", *inputs, **op.attributes)
-            except TypeError:
-                wanted = ", ".join(["g", "y", *inputs, *[f"{name}=" for name in op.attributes]])
-                raise TypeError(
-                    f"{op.name}: the derivative of input {k}: expected a function of ({wanted}), "
-                    f"of what arrives, the answer and all inputs, got one of {found}"
-                ) from None
+    """Refuse derivatives of somebody else's op that could not be called as they will be."""
+    for k, rule in enumerate(() if op.ours or op.arity < 0 else op.rules):
+        try:
+            found = inspect.signature(rule)  # type: ignore[arg-type]
+        except (TypeError, ValueError):  # no function, or one in C that does not tell
+            continue
+        try:
+            found.bind("g", "y", *inputs, **op.attributes)
+        except TypeError:
+            wanted = ", ".join(["g", "y", *inputs, *[f"{name}=" for name in op.attributes]])
+            words = f"{op.name}: the derivative of input {k}: expected a function of ({wanted}), "
+            words += f"of what arrives, the answer and all inputs, got one of {found}"
+            raise TypeError(words) from None
 
 
 def pointwise(*rules: Any, **declared: Any) -> Callable[..., Op]:

@@ -37,7 +37,15 @@ class Folder:
     @property
     def notes(self) -> dict[str, dict[str, Any]]:
         """What is noted now: another program may have the folder open, too."""
-        return self._read()
+        path = self.path / PROGRESS
+        if not path.exists():
+            return {}
+        kept = noted(path)
+        if kept is None:  # their files are what counts: they are checked again
+            path.rename(path.with_name(f"{PROGRESS}.bak-{datetime.now():%Y%m%d-%H%M%S-%f}"))
+            return {}
+        exercises: dict[str, dict[str, Any]] = kept["exercises"]
+        return exercises
 
     def file(self, lesson: Lesson) -> Path | None:
         """The learner's file of a lesson, None before it is begun."""
@@ -80,16 +88,6 @@ class Folder:
         self.path.mkdir(parents=True, exist_ok=True)
         text = json.dumps({"course": 1, "exercises": notes}, indent=1, sort_keys=True)
         write_text_atomically(self.path / PROGRESS, text + "\n")
-
-    def _read(self) -> dict[str, dict[str, Any]]:
-        path = self.path / PROGRESS
-        if not path.exists():
-            return {}
-        kept = noted(path)
-        if kept is None:  # their files are what counts: they are checked again
-            path.rename(path.with_name(f"{PROGRESS}.bak-{datetime.now():%Y%m%d-%H%M%S-%f}"))
-            return {}
-        return kept["exercises"]
 
 
 def noted(path: Path) -> dict[str, Any] | None:

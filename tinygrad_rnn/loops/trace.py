@@ -62,14 +62,14 @@ class Call(NamedTuple):
 class Blank:
     """What is said of the tensors in a step, which have no numbers yet."""
 
-    def each(self, x: Tensor) -> Tensor:
+    def each(self, who: str, x: Tensor) -> Tensor:
         """It, refused if it is the same at all steps: its gradient would be that of all of them."""
         if x._array.__class__ is Outline:
             return x
         raise Untraceable(
-            "clip_gradient: x is the same at every step of the scan, so that it has one gradient, "
-            "for all steps. Clip what the step computes, or clip x before the scan; or run the "
-            "steps one by one with unroll=True."
+            f"{who}: x is the same at every step of the scan, so that it has one gradient, for all "
+            "steps. Clip what the step computes, or clip x before the scan; or run the steps one "
+            "by one with unroll=True."
         )
 
     def every(self, x: Tensor) -> None:

@@ -63,6 +63,6 @@ def clip_gradient(x: Value, *, norm: float | None = None, value: float | None = 
     number("clip_gradient", word, limit, "(0, inf)", hint=". Without a limit, leave it out.")
     if norm is not None and not x.ndim:
         raise ValueError("clip_gradient: norm: x has no axis to measure along. Use value=...")
-    if mode.trace is not None and isinstance(x, Tensor):
-        x = mode.trace.each(x)
+    if mode.trace and isinstance(x, Tensor):
+        x = mode.trace.each("clip_gradient", x)
     return _clip_gradient(x, **asked | {word: float(limit)})

@@ -155,11 +155,11 @@ class Batch:
         with self.outside():
             return x.detach() if whole is None else self.one(whole.detach())
 
-    def each(self, x: Tensor) -> Tensor:
+    def each(self, who: str, x: Tensor) -> Tensor:
         """What every example has of its own, so that its gradient is that of one."""
         whole = self.spread(x)
         if self.outer is not None:
-            whole = self.outer.each(whole)
+            whole = self.outer.each(who, whole)
         return x if self.whole(x) is not None else self.one(whole)
 
     def every(self, x: Tensor) -> Any:
