@@ -437,6 +437,24 @@ def test_J06_a_state_of_another_dtype_is_refused():
         nn.GRU(2, 3, dtype=np.int32)
 
 
+def test_a_cell_of_ones_own_has_the_dtype_of_its_weights():
+    class Own(nn.Cell):
+        def __init__(self, *dtypes):
+            self.inputs, self.hidden = 2, 3
+            self.lines = [nn.Linear(2, 3, dtype=dtype) for dtype in dtypes]
+
+        def step(self, x, h):
+            return sum([line(x) for line in self.lines], 0 * h)
+
+    assert Own(np.float64).dtype == Own(np.float64).begin(1)[0].dtype == np.float64
+    assert Own().dtype == Own(np.float64, np.float32).dtype == np.float32
+    cell = Own(np.float64)
+    assert cell(np.ones((4, 1, 2)))[0].dtype == np.float64
+    cell.dtype = np.float32
+    with pytest.raises(TypeError, match="xs: expected floats, float32"):
+        cell(tg.tensor(np.ones((4, 1, 2))))
+
+
 def test_parameters_of_layers_within_are_named_after_them():
     class Two(nn.Module):
         def __init__(self):

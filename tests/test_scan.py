@@ -1477,3 +1477,22 @@ def test_uint64_beside_others_runs_step_by_step(step, x):
         found = tg.scan(step, *given)
     for a, b in zip(found, tg.scan(step, *given, unroll=True), strict=True):
         assert a.dtype == b.dtype and np.array_equal(a.data, b.data)
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize("norm", ["ba2016", "per_gate"])
+def test_a_row_of_a_normalised_cell_does_not_depend_on_its_batch_mates(norm):
+    """To the bit, its gradients too: rows of a batch of one do not need each other either."""
+    cell = nn.LSTM(5, 7, norm=norm, dtype=np.float64, rng=1)
+    xs = np.random.default_rng(0).normal(size=(3, 4, 5))
+
+    def found(rows):
+        x = tg.tensor(rows, requires_grad=True)
+        ys, _ = cell(x)
+        (ys * ys).sum().backward()
+        return ys.data, x.grad.data
+
+    among = found(xs)
+    for k in range(4):
+        for one, other in zip(found(xs[:, k : k + 1]), among, strict=True):
+            np.testing.assert_array_equal(one[:, 0], other[:, k])

@@ -47,7 +47,7 @@ def compiled(
         return found and last_of(found, ends(), reverse)
     began = next(_births)
     given = _shapes(state, inputs)
-    if known and known.resumes:
+    if known and not known.ours:
         met = resumed(known, state, inputs, steps, reverse, every, names, ends())
         if met:
             return met
@@ -74,11 +74,11 @@ def _learn(
         y = left.pop()
         if y in slots or y in known.tensors or y in found or is_written(y):
             continue
-        if y.op is None or y.op is pick or y.born < began:
+        if y.op is pick or y.born < began or (y.op is None and not known.ours):
             return
         found.add(y)
         left += y.inputs
-    for y in sorted(found, key=lambda y: y.born):
+    for y in sorted([y for y in found if y.op], key=lambda y: y.born):
         made.append((y.op, [slots.get(x, x) for x in y.inputs], y.attrs, y.scope, y.name))
         slots[y] = len(slots)
     known.programs[given] = program, [slots.get(x, x) for x in captured], made

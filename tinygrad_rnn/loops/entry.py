@@ -136,7 +136,7 @@ class Known:
     these it captures, and what is made of them before, by the shapes of what the step was given.
     """
 
-    resumes = True  # by whoever folds the step
+    ours = False  # a step of the library: it always makes the same numbers; who folds it resumes
 
     def __init__(
         self, tensors: Sequence[Tensor], changing: Sequence[Any] = (),

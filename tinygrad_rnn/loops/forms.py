@@ -128,10 +128,10 @@ class Builder(Lowering):
 
     def summed_to(self, y: Tensor, inputs: list[Node], shape: Any) -> Node:
         """The sum over what broadcasting would have repeated."""
-        x, extra = inputs[0], len(inputs[0].shape) - len(shape)
-        ones = {k + extra for k, n in enumerate(shape) if n == 1 and x.shape[k + extra] != "1"}
+        sizes, extra = y.inputs[0].shape, y.inputs[0].ndim - len(shape)  # a batch may be one row
+        ones = {k + extra for k, n in enumerate(shape) if n == 1 and sizes[k + extra] != 1}
         axes = sorted({*range(extra), *ones})
-        return self.without(self.reduced(y, x, axes, "+="), range(extra))
+        return self.without(self.reduced(y, inputs[0], axes, "+="), range(extra))
 
     def reduced(self, y: Tensor, x: Node, axes: Sequence[int], how: str) -> Node:
         """All over axes, which are kept as 1, joined as `how` says."""

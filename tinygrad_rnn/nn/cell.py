@@ -110,9 +110,20 @@ class Part(Module):
     state: tuple[str, ...] = ("h",)
     inputs: int
     hidden: int
-    dtype: Any = np.float32
     reads: Any = None  # the dtype of its inputs, where that is another
     _runs_hooks: ClassVar[dict[str, Any]] = {"_fold": _hooked}
+
+    @property
+    def dtype(self) -> Any:
+        """Of its floats: what was set, else that of its weights, and float32 where they differ."""
+        if "dtype" in vars(self):
+            return vars(self)["dtype"]
+        kinds = {x.dtype for x in self.parameters()}
+        return kinds.pop() if len(kinds) == 1 else np.float32
+
+    @dtype.setter
+    def dtype(self, dtype: Any) -> None:
+        vars(self)["dtype"] = dtype
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -379,10 +390,11 @@ class Changing:
 class _Known(Known):
     """What a cell does, and how its results are told apart: whether it has an output, and gates."""
 
-    resumes = False  # `resume` does it: what is not told apart yet has to be traced again
+    ours = True  # `resume` does it: what is not told apart yet has to be traced again
 
     def __init__(self, cell: Cell):
-        self.names, self.attributes = cell.state, _attributes(cell)
+        self.names, self.holders = cell.state, _holders(cell)
+        self.attributes = _attributes(self.holders)
         changing = [x for x in self.attributes if isinstance(x, Changing)]
         super().__init__([x for x in self.attributes if isinstance(x, Tensor)], changing)
         self.shown: Any = None
@@ -430,26 +442,49 @@ def _known(cell: Cell, gates: bool) -> _Known | None:
     known = _cells.get(cell)
     if known is None:
         known = _cells.setdefault(cell, {})
-    last, now = known.get(gates), _attributes(cell)
+    last = known.get(gates)
+    now = [] if last is None else _attributes(last.holders)
     if last is None or len(now) != len(last.attributes) or not all(map(is_, now, last.attributes)):
         known.clear()
-        if not _is_ours(cell.__class__) or cell.draws or not all(map(_is_fixed, now)):
+        last = _Known(cell) if _is_fixed(cell) else None
+        if last is None or not all(map(_is_fixed, last.attributes)):
             return None
-        last = known[gates] = _Known(cell)
+        known[gates] = last
     return last
 
 
-def _attributes(cell: Cell) -> tuple[Any, ...]:
-    return (cell.__class__.step, *vars(cell).values())
+def _holders(cell: Cell) -> list[Any]:
+    """A cell, and in it the modules, dicts and lists: all that holds what its step may read."""
+    found: list[Any] = [cell]
+    for x in found:  # of which there are more while they are looked at
+        held = vars(x) if isinstance(x, Module) else x
+        inside = held.values() if isinstance(held, dict) else held
+        found += [y for y in inside if isinstance(y, _HOLDERS) and all([y is not z for z in found])]
+    return found
+
+
+def _attributes(holders: Sequence[Any]) -> list[Any]:
+    """What they do and hold, each behind itself, so that what moves to another is noticed."""
+    found: list[Any] = []
+    for x in holders:
+        found.append(x)
+        if isinstance(x, Module):
+            kind, x = x.__class__, vars(x)
+            found += [kind, kind.__call__, getattr(kind, "step", None)]
+        found += [*x, *x.values()] if isinstance(x, dict) else x
+    return found
 
 
 def _is_fixed(value: Any) -> bool:
     """Whether an attribute means the same as long as it is the same object."""
     if value.__class__ is tuple:
-        return all(map(_is_fixed, value))
-    if value.__class__ in _PLAIN or isinstance(value, np.dtype | Changing):
+        return all(map(_is_fixed, value)) and not any([isinstance(x, _HOLDERS) for x in value])
+    if isinstance(value, Module):  # what it holds is looked at, too
+        return _is_ours(value.__class__) and not value.draws
+    still = np.dtype | np.random.Generator | Changing  # of a generator, nothing is drawn
+    if value.__class__ in _PLAIN or value.__class__ in _HOLDERS or isinstance(value, still):
         return True
-    return callable(value) and not isinstance(value, Module) and _is_ours(value)
+    return callable(value) and _is_ours(value)
 
 
 def _inside(cell: Cell) -> list[Module]:
@@ -478,6 +513,7 @@ def _foreign(modules: Sequence[Module]) -> list[Any]:
     return found
 
 
+_HOLDERS = (Module, dict, list)
 _PLAIN = {Tensor, bool, int, float, str, type(None), type(np.dtype(np.float32))}
 
 
