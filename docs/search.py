@@ -11,6 +11,7 @@ from pathlib import Path
 
 BUILD = Path(__file__).resolve().parent.parent / "build" / "site"
 ASKED = {
+    "howto/pytorch": ("coming from PyTorch", "从 PyTorch 来"),
     "howto/weights": ("load PyTorch LSTM weights", "加载 PyTorch 权重"),
     "howto/lengths": ("lengths", "mask", "padding", "长度", "掩码", "填充"),
     "howto/cell": ("custom cell", "自定义单元"),

@@ -556,6 +556,80 @@ def torch_cell_state():
     return {name: rng.normal(size=shape) for name, shape in shapes.items()}
 
 
+class Tagger(nn.Module):
+    """What people bring: a table, a stack in both directions, a norm, heads, a tensor, a cell."""
+
+    def __init__(self):
+        lstm = lambda inputs: nn.LSTM(inputs, H, convention="torch")
+        both = [nn.Bidirectional(lstm(k), lstm(k)) for k in (I, 2 * H)]
+        self.embed, self.rnn = nn.Embedding(9, I), nn.Recurrent(*both, readout="mean")
+        self.norm, self.scale = nn.LayerNorm(2 * H), tg.tensor(np.ones(2, np.float32))
+        self.heads = {"tone": nn.Linear(2 * H, 2), "rate": nn.Linear(2 * H, 1, bias=False)}
+        self.step = nn.GRU(I, H, convention="torch")
+
+
+def torch_state():
+    """Its arrays in torch's names, written down from torch's manual."""
+    sizes = {"embed.weight": (9, I), "norm.weight": (2 * H,), "norm.bias": (2 * H,), "scale": (2,),
+             "heads.tone.weight": (2, 2 * H), "heads.tone.bias": (2,),
+             "heads.rate.weight": (1, 2 * H),
+             "step.weight_ih": (3 * H, I), "step.weight_hh": (3 * H, H),
+             "step.bias_ih": (3 * H,), "step.bias_hh": (3 * H,)}  # fmt: skip
+    for end, reads in (("l0", I), ("l1", 2 * H)):
+        for way in (end, f"{end}_reverse"):
+            sizes |= {f"rnn.weight_ih_{way}": (4 * H, reads), f"rnn.weight_hh_{way}": (4 * H, H),
+                      f"rnn.bias_ih_{way}": (4 * H,), f"rnn.bias_hh_{way}": (4 * H,)}  # fmt: skip
+    rng = np.random.default_rng(3)
+    return {name: rng.normal(size=shape).astype(np.float32) for name, shape in sizes.items()}
+
+
+def test_weights_of_a_whole_torch_module_come_and_leave():
+    model, state = Tagger(), torch_state()
+    io.load_torch(model, {f"model.{name}": x for name, x in state.items()}, prefix="model.")
+    assert np.array_equal(model.heads["tone"].W.data, state["heads.tone.weight"].T)
+    assert np.array_equal(model.embed.table.data, state["embed.weight"])
+    assert np.array_equal(model.norm.shift.data, state["norm.bias"])
+    rnn = {name[4:]: x for name, x in state.items() if name.startswith("rnn.")}
+    xs = XS.astype(np.float32)
+    mean = nn.Recurrent(*io.from_torch(rnn).cells, readout="mean")
+    assert np.array_equal(model.rnn(xs)[0].data, mean(xs)[0].data)
+    back = {re.sub("(step.*)_l0", r"\1", name): x for name, x in io.to_torch(model).items()}
+    assert back.keys() == state.keys()
+    assert all(np.array_equal(x, state[name]) for name, x in back.items())
+    head = nn.Linear(2 * H, 2)
+    io.load_torch(head, state, prefix="heads.tone.")
+    assert np.array_equal(head.W.data, model.heads["tone"].W.data)
+
+
+@pytest.mark.parametrize(("change", "words"), [
+    (lambda s: s.pop("norm.weight"), r"missing 'norm\.weight'"),
+    (lambda s: s.update(more=s["scale"]), "unexpected 'more'"),
+    (lambda s: s.update(scale2=s["scale"]), "unexpected 'scale2'"),
+    (lambda s: s.update({"rnn.bias_ih_l2": s["scale"]}), r"unexpected 'rnn\.bias_ih_l2'"),
+    (lambda s: s.update({"heads.tone.weight": s["heads.tone.weight"].T}), r"\[8, 2\], expected"),
+    (lambda s: s.update(scale=np.array([1e300, 0.0])), "float32 does not hold"),
+])  # fmt: skip
+def test_of_a_torch_module_that_does_not_fit_nothing_is_loaded(change, words):
+    model, state = Tagger(), torch_state()
+    before = model.state_dict()
+    change(state)
+    with pytest.raises(ValueError, match=f"load_torch: nothing was loaded: .*{words}"):
+        io.load_torch(model, state)
+    assert all(np.array_equal(x, before[name]) for name, x in model.state_dict().items())
+
+
+def test_what_torch_has_not_is_not_in_a_module_for_it():
+    model, state = Tagger(), torch_state()
+    model.heads["rate"].W = model.heads["tone"].W
+    with pytest.raises(ValueError, match="stands in another place, too"):
+        io.load_torch(model, state | {"heads.rate.weight": state["heads.tone.weight"] + 1})
+    with pytest.raises(ValueError, match="no LayerNorm of several blocks"):
+        io.to_torch(nn.LayerNorm(4, blocks=2))
+    model.step = nn.Residual(nn.GRU(H, H))
+    with pytest.raises(ValueError, match="torch has no Residual"):
+        io.to_torch(model)
+
+
 def test_a_torch_lstm_cell_has_no_layers_in_its_names():
     state = torch_cell_state()
     plain = {f"{name}_l0": x for name, x in state.items()}

@@ -554,8 +554,10 @@ def test_frameworks_refuse_other_layers():
     for call in (io.to_torch, io.to_keras):
         with pytest.raises(ValueError, match="one cell stands in it twice"):
             call(nn.Recurrent(tied, tied, share=True))
-        with pytest.raises(TypeError, match="expected a Recurrent or a cell, got Linear"):
-            call(nn.Linear(I, H))
+        with pytest.raises(TypeError, match="expected a Recurrent or a cell, got list"):
+            call([tied])
+    with pytest.raises(TypeError, match="expected a Recurrent or a cell, got Linear"):
+        io.to_keras(nn.Linear(I, H))
 
 
 # -- Keras ---------------------------------------------------------------------------------------

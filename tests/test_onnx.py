@@ -1,6 +1,8 @@
 """Recurrent layers of the ONNX standard: formulas in NumPy against onnxruntime, on one grid."""
 
 import functools
+import re
+from pathlib import Path
 
 import numpy as np
 import onnx_models as models
@@ -20,6 +22,20 @@ def runtime():
     """onnxruntime, where it is installed."""
     pytest.importorskip("onnx", reason="onnx builds the models that onnxruntime runs")
     return pytest.importorskip("onnxruntime", reason="onnxruntime is what to compare with")
+
+
+def test_a_model_is_put_together_as_the_how_to_page_says(runtime, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page = Path(__file__).parents[1] / "docs/howto/weights.md"
+    (text,) = [
+        t for t in re.findall(r"```py\n(.*?)```", page.read_text("utf-8"), re.S) if "onnx" in t
+    ]
+    names = {"np": np, "tg": tg, "nn": nn}
+    exec(text, names)
+    xs = np.random.default_rng(0).normal(size=(9, 3, 3)).astype(np.float32)
+    (found,) = runtime.InferenceSession("model.onnx").run(None, {"x": xs})
+    ys, _ = nn.Recurrent(*names["cells"])(xs)
+    np.testing.assert_allclose(found, names["head"](ys[-1]).data, atol=1e-6)
 
 
 def apart(ours, theirs):

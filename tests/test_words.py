@@ -181,3 +181,65 @@ def test_what_is_found_and_what_is_no_part_may_be_kept():
     cell.state, cell.links, cell.dtype = ("h", "c"), {"x": ("Wx",)}, np.float64
     cell.step = lambda x, h, c: (h, c)
     cell._check()
+
+
+# -- the how-to page for those who come from PyTorch -----------------------------------------------
+
+FROM_TORCH = PAGE.with_name("howto") / "pytorch.md"
+INDICES = np.random.default_rng(0).integers(0, 3, (7, 4))
+XS = np.random.default_rng(1).normal(size=(7, 4, 3)).astype(np.float32)
+STATE = np.random.default_rng(2).normal(size=(2, 4, 5)).astype(np.float32)
+
+
+def tables(section):
+    """The tables of a section without their heads: of each row, the code in each column."""
+    text = FROM_TORCH.read_text("utf-8").split(f"## {section}\n")[1].split("\n## ")[0]
+    for table in re.findall(r"\|---.*\n((?:\|.*\n?)+)", text):
+        lines = [line.strip("| ").split(" | ") for line in table.splitlines()]
+        yield [[re.findall("`([^`]+)`", column) for column in line] for line in lines]
+
+
+def here():
+    """What the code of the page's right columns speaks of, as the page says."""
+    own = nn.Recurrent(*[nn.LSTM(k, 5, convention="torch", rng=k) for k in (3, 5)])
+    names = {"np": np, "tg": tg, "nn": nn, "optim": optim, "data": tg.data}
+    names |= {"transforms": tg.transforms, "x": tg.tensor(XS), "i": INDICES, "layer": own}
+    names |= {"cell": nn.LSTM(3, 5, convention="torch"), "h": STATE[0], "c": STATE[1]}
+    names |= {"embedding": nn.Embedding(9, 5), "bias": 0.5, "ys": tg.zeros((7, 4, 5), np.float32)}
+    return names | {"optimizer": optim.SGD(own, lr=0.1)}
+
+
+def plain_numbers(found):
+    """Of tensors of either library, and tuples of them."""
+    if isinstance(found, tuple | list):
+        return [plain_numbers(y) for y in found]
+    found = found.detach() if hasattr(found, "detach") else found
+    return np.asarray(found.data if isinstance(found, tg.Tensor) else found)
+
+
+(MEANING,), (SPELLED, OTHERWISE) = map(
+    tables, ["The same word, another meaning", "Spelled otherwise"]
+)
+PAIRS = [(there, here) for (there,), (here,), *_ in MEANING + SPELLED]
+
+
+def test_what_is_written_for_those_who_come_from_pytorch_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = here()
+    for code in [code for _, code in PAIRS] + [code for *_, row in OTHERWISE for code in row]:
+        exec(code, names)
+    assert len(PAIRS) > 30 and len(OTHERWISE) > 14
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+def test_what_is_written_for_those_who_come_from_pytorch_computes_the_same():
+    torch = pytest.importorskip("torch", reason="torch is what to compare with")
+    names, lstm, lstm_cell = here(), torch.nn.LSTM(3, 5, 2), torch.nn.LSTMCell(3, 5)
+    tg.io.load_torch(names["layer"], lstm.state_dict())
+    tg.io.load_torch(names["cell"], lstm_cell.state_dict())
+    theirs = {"torch": torch, "F": torch.nn.functional, "lstm": lstm, "lstm_cell": lstm_cell}
+    theirs |= {name: torch.tensor(names[name]) for name in "ihc"} | {"x": torch.tensor(XS)}
+    for there, ours in PAIRS:
+        found = [plain_numbers(eval(*pair)) for pair in ((there, theirs), (ours, names))]
+        for one, other in zip(*[y if isinstance(y, list) else [y] for y in found], strict=True):
+            np.testing.assert_allclose(one, other, atol=2e-6, err_msg=there)

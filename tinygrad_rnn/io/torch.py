@@ -1,16 +1,20 @@
-"""Weights of torch.nn.RNN, LSTM and GRU in torch's own names and layouts, without torch."""
+"""Weights in torch's own names and layouts, without torch: of its RNN, LSTM and GRU, its Linear,
+Embedding and LayerNorm, and modules of these."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from reprlib import repr as short
 from typing import Any
 
 import numpy as np
 
-from ..nn import RNN, Bidirectional, Recurrent
+from ..nn import RNN, Bidirectional, Embedding, LayerNorm, Linear, Recurrent
 from ..nn.cell import Part
+from ..nn.module import Module, _walk
+from ..tensor import Tensor
 from . import foreign
 from .foreign import BIAS_H, BIAS_X, READ_H, READ_X, Arrays, Place
 
@@ -18,6 +22,11 @@ from .foreign import BIAS_H, BIAS_X, READ_H, READ_X, Arrays, Place
 NAMES = {
     **{"weight_ih": READ_X, "weight_hh": READ_H, "bias_ih": BIAS_X, "bias_hh": BIAS_H},
     "weight_hr": ("Wr",),
+}
+LINES: dict[type, dict[str, str]] = {
+    Linear: {"W": "weight", "b": "bias"},  # and W the other way round
+    Embedding: {"table": "weight"},
+    LayerNorm: {"gain": "weight", "shift": "bias"},
 }
 _NAME = re.compile(rf"({'|'.join(NAMES)})_l(\d+)(_reverse)?")
 _NORMED = re.compile(r"parametrizations\.(.+)\.original([01])|(.+)_([gv])")
@@ -60,12 +69,14 @@ def from_torch(state: Mapping[str, Any], *, prefix: str = "", **how: Any) -> Rec
     return layer
 
 
-def load_torch(layer: Recurrent | Part, state: Mapping[str, Any], *, prefix: str = "") -> None:
-    """Put the weights of a torch.nn.RNN, LSTM or GRU into a layer, all of them or none.
+def load_torch(layer: Module, state: Mapping[str, Any], *, prefix: str = "") -> None:
+    """Put the weights of a torch module into one of ours, all of them or none.
 
     layer: a Recurrent, or one of its cells or Bidirectionals, of the same sizes, in any convention:
-    the weights are converted, as by `nn.convert`, and cast to its dtype. state, prefix: as in
-    `from_torch`.
+    the weights are converted, as by `nn.convert`, and cast to its dtype. Also a Linear, Embedding
+    or LayerNorm, and a module of all these and of tensors, each by the name that it has there too;
+    what is done around their cells, such as a readout, is then the modules' own business. state,
+    prefix: as in `from_torch`.
 
     Raises ValueError that lists all that is missing, unexpected or of another shape, or says what
     the layer has and torch has not: peepholes, a reset gate before the product, modifiers, ...
@@ -75,28 +86,96 @@ def load_torch(layer: Recurrent | Part, state: Mapping[str, Any], *, prefix: str
     >>> bool((cell.Wx == tg.nn.RNN(3, 4, bias=2, rng=1).Wx).data.all())
     True
     """
-    _load("load_torch", layer, _without(prefix, "load_torch", state))
+    given = _without(prefix, "load_torch", state)
+    if isinstance(layer, Recurrent | Part) or not isinstance(layer, Module):
+        _load("load_torch", layer, given)
+        return
+    twin, loaded = deepcopy(layer), dict[Tensor, np.ndarray]()
+    parts = _parts(twin)
+    starts = tuple([path for path, part in parts.items() if not isinstance(part, Tensor)])
+    own = {path: _without(prefix + path, "load_torch", state) for path in starts}
+    given = {name: x for name, x in given.items() if not name.startswith(starts)}
+    given |= {path + name: x for path, part in own.items() for name, x in part.items()}
+    foreign.fitting("load_torch", _arrays("load_torch", twin), given, HINT)
+    for path, part in parts.items():
+        if isinstance(part, Recurrent | Part):
+            _load("load_torch", part, own[path])
+        else:
+            for name, x, turned in _lines(part):
+                array = np.asarray(given[path + name], x.dtype)
+                x.data = array.T if turned else array
+        for x in [part] if isinstance(part, Tensor) else part._leaves().values():
+            if not np.array_equal(loaded.setdefault(x, x.data), x.data, equal_nan=True):
+                raise ValueError(
+                    f"load_torch: nothing was loaded: {path} gives other numbers to a weight that "
+                    "stands in another place, too"
+                )
+    layer.load_state_dict(twin.state_dict())
 
 
-def to_torch(layer: Recurrent | Part) -> Arrays:
-    """The weights of a layer with the names and layouts of a torch.nn.RNN, LSTM or GRU.
+def to_torch(layer: Module) -> Arrays:
+    """The weights of a layer or module with the names and layouts of torch's.
 
-    layer: as in `load_torch`, its cells alike, as those of one torch module are. The module takes
-    `{name: torch.from_numpy(array) for ...}` as its state_dict.
+    layer: as in `load_torch`, cells of one layer alike, as those of one torch module are. The
+    module takes `{name: torch.from_numpy(array) for ...}` as its state_dict.
 
     Raises ValueError for what torch cannot say.
 
     >>> sorted(tg.io.to_torch(tg.nn.LSTM(3, 4, rng=0)))
     ['bias_hh_l0', 'bias_ih_l0', 'weight_hh_l0', 'weight_ih_l0']
     """
-    cells = foreign.as_in("to_torch", "torch", foreign.copied("to_torch", "torch", layer))
-    foreign.check_alike("to_torch", "torch", cells)
-    return foreign.arrays_of(_places(cells), turned=True)
+    return _arrays("to_torch", layer)
+
+
+HINT = "; of what belongs to other modules, drop it, or give the start of names, prefix='lstm.'"
 
 
 def _load(who: str, layer: Any, given: Mapping[str, Any]) -> None:
-    hint = "; of what belongs to other modules, drop it, or give the start of names, prefix='lstm.'"
-    foreign.load(who, "torch", layer, lambda _: given, _places, True, hint)
+    foreign.load(who, "torch", layer, lambda _: given, _places, True, HINT)
+
+
+def _parts(module: Any) -> dict[str, Any]:
+    """By the start of their names what torch has, too: layers, and tensors that are in none."""
+    found: dict[str, Any] = {}
+    inside: tuple[str, ...] = ()
+    for path, x in _walk(module, ""):
+        start = f"{path}." if path else ""
+        if path.startswith(inside):
+            continue
+        if isinstance(x, Tensor):
+            found[path] = x
+        elif isinstance(x, (Recurrent, Part, *LINES)):
+            inside = (*inside, start)
+            found[start] = Recurrent(*x.cells, share=True) if isinstance(x, Recurrent) else x
+    return found
+
+
+def _lines(x: Any) -> Iterator[tuple[str, Tensor, bool]]:
+    """The tensors of what has no steps, by torch's names, and whether there they are turned."""
+    if isinstance(x, Tensor):
+        yield "", x, False
+        return
+    if getattr(x, "blocks", 1) > 1:
+        raise ValueError("torch has no LayerNorm of several blocks: make one for each")
+    for kind, names in LINES.items():
+        for ours, theirs in names.items() if isinstance(x, kind) else ():
+            if getattr(x, ours) is not None:
+                yield theirs, getattr(x, ours), ours == "W"
+
+
+def _arrays(who: str, layer: Any) -> Arrays:
+    if isinstance(layer, Recurrent | Part) or not isinstance(layer, Module):
+        cells = foreign.as_in(who, "torch", foreign.copied(who, "torch", layer))
+        foreign.check_alike(who, "torch", cells)
+        return foreign.arrays_of(_places(cells), turned=True)
+    found: Arrays = {}
+    for path, part in _parts(layer).items():
+        if isinstance(part, Recurrent | Part):
+            found |= {path + name: x for name, x in _arrays(who, part).items()}
+        else:
+            for name, x, turned in _lines(part):
+                found[path + name] = np.array(x.data.T if turned else x.data, order="C")
+    return found
 
 
 def _places(cells: Mapping[tuple[int, int], Any]) -> Iterator[Place]:

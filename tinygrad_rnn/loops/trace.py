@@ -510,7 +510,7 @@ def results_of(t: int, before: Sequence[Tensor], new: Any) -> tuple[Tensor, ...]
         )
     for k, (old, y) in enumerate(zip(before, found, strict=False)):
         if old._array.shape != y._array.shape or old._array.dtype != y._array.dtype:
-            hint = "Give the first one the dtype of the inputs, or use astype."
+            hint = "Give states, inputs and weights one dtype, or use astype."
             if old._array.shape != y._array.shape:
                 hint = "What a cell or a step returns first is the new state, as wide as the old."
             raise TypeError(
@@ -538,8 +538,8 @@ def check_repeatable(first: Trace, again: Callable[[], Trace], tries: int = TRIE
 def impure(what: str) -> Untraceable:
     return Untraceable(
         f"scan: the step {what}. It is run once, and a compiled loop would repeat what it did "
-        "then. Draw random numbers for all steps and give them as xs (one more array, sliced with "
-        "the others), carry what changes as a state, or run the steps one by one with unroll=True."
+        "then. Draw random numbers for all steps and give them as xs (one more array; in a cell "
+        "nn.each_step does it), carry what changes as a state, or run the steps with unroll=True."
     )
 
 

@@ -115,7 +115,11 @@ class Part(Module):
 
     @property
     def dtype(self) -> Any:
-        """Of its floats: what was set, else that of its weights, and float32 where they differ."""
+        """Of its floats: what was set, else that of its weights, and float32 where they differ.
+
+        >>> tg.nn.GRU(3, 4, dtype=np.float64).dtype
+        dtype('float64')
+        """
         if "dtype" in vars(self):
             return vars(self)["dtype"]
         kinds = {x.dtype for x in self.parameters()}

@@ -238,7 +238,7 @@ def check_state(
         raise kind(
             f"Recurrent: state of cell {k}: expected {what}({names}) of shapes {wanted}, for a "
             f"batch of {batch}, got {got}. A state has no time axis, and comes from a sequence of "
-            f"the same batch size (batch_first={how.batch_first})."
+            f"the same batch size (batch_first={how.batch_first}). One step is cell.step(x, *state)"
         )
     return tuple(s.reshape(1, *s.shape) if single else s for s in tensors)
 

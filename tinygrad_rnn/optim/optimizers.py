@@ -328,13 +328,14 @@ def _named(parameters: Parameters, who: str) -> dict[str, Tensor]:
         named = {" ".join([str(k), *_own_name(x)]): x for k, x in enumerate(parameters)}
     if not named:
         raise ValueError(
-            f"{who}: parameters: got none. A generator is used up by its first reader: pass "
-            "module.parameters() itself."
+            f"{who}: parameters: got none: tensors with requires_grad=True are wanted. A generator "
+            "is used up by its first reader: pass module.parameters() itself."
         )
     for name, x in named.items():
         if not isinstance(x, Tensor) or x.op is not None or not x.requires_grad:
             got = describe(x) if isinstance(x, Tensor) else type(x).__name__
             got += ": give its parameters()" * hasattr(x, "parameters")
+            got += ": each group has an optimiser of its own" * isinstance(x, dict)
             raise TypeError(
                 f"{who}: parameter {name!r}: expected a leaf with requires_grad=True, got {got}"
             )
