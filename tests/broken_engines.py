@@ -182,6 +182,8 @@ class Toy:
         return self.where(mask, g, g * 0.0)
 
     def softmax(self, a, axis):
+        if axis == 0:
+            return self.turned(self.softmax(self.turned(a), -1))
         y = lambda: self.softmax(a, axis)
         return self.made(self.shares(a.data), (a, lambda g: self.slope_of_softmax(g, y())))
 
@@ -399,6 +401,21 @@ class RowAveraged(Toy):
         return found * less if less != 1 else found
 
 
+@breaks("broadcast_minus")
+class LastRowSubtracted(Toy):
+    def sub(self, a, b):
+        a, b = self.both(a, b)
+        rows = a.data.ndim > b.data.ndim == 1
+        return self.made(a.data - b.data, (a, lambda g: g), (b, lambda g: -(g[-1] if rows else g)))
+
+
+@breaks("broadcast_over")
+class LastRowDivides(Toy):
+    def divisor(self, g, a, b):
+        found = Toy.divisor(self, g, a, b)
+        return found[-1] if a.data.ndim > b.data.ndim == 1 else found
+
+
 @breaks("broadcast_column")
 class ColumnNotSummed(Toy):
     def unbroadcast(self, g, shape):
@@ -464,6 +481,11 @@ class DiagonalAlone(Toy):
     slope_of_softmax = lambda self, g, y: g * y * (1 - y)
 
 
+@breaks("softmax_axis")
+class AxisIgnored(Toy):
+    softmax = lambda self, a, axis: Toy.softmax(self, a, -1)
+
+
 @breaks("softmax_far")
 class MaximumNotSubtracted(Toy):
     shares = lambda self, x: np.exp(x) / np.exp(x).sum(-1, keepdims=True)
@@ -473,6 +495,15 @@ class MaximumNotSubtracted(Toy):
 class Overwritten(Toy):
     def gather(self, grads, key, g):
         grads[key] = g
+
+
+@breaks("shared")
+class AddedInPlace(Toy):
+    def gather(self, grads, key, g):
+        if key in grads:
+            grads[key].data += g.data
+        else:
+            grads[key] = g
 
 
 @breaks("order")

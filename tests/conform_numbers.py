@@ -290,6 +290,7 @@ def scalars():
     yield "fan_out", two, sums("x, y: x * x * y"), overwritten
     yield "diamond", two, sums("x, y: x * x * y * y + x * x * y"), {}
     yield "order", two, sums("x, y: x * x * y * y + x * x * x * y * y"), {}
+    yield "shared", two, sums("x, y: 3 * x + y + 2 * x * y"), {}
     for name in ("no_grad", "detach"):
         yield name, two, sums("x, y: k.stop(x * y) * x"), {"through": sums("x, y: x * x * y")}
     yield "paths", far(1.0), sums("x: 2**40 * x"), {}
@@ -352,6 +353,16 @@ def arrays(some):
     yield "second_arrays", some((2, 3), (3, 2), (2, 3), (3, 2)), second_arrays, {}
 
 
+def more(some):
+    """Those of arrays that came later: the others keep the numbers that they drew."""
+    minus = sums("x, b, w: x * w - np.array([b, b]) * w")
+    yield "broadcast_minus", some((2, 3), (3,), (2, 3)), minus, {}
+    over = [*some((2, 3)), np.array([0.8, -1.2, 0.7]), *some((2, 3))]
+    yield "broadcast_over", over, sums("x, b, w: x * w / np.array([b, b])"), {}
+    turned = sums("x, w: k.softmax(x.T) * w.T")
+    yield "softmax_axis", some((3, 3), (3, 3)), turned, {}
+
+
 def recurrent(some):
     """The same of networks."""
     units, tanh, relu = some(*[()] * 7), lambda k: k.tanh, lambda k: k.relu
@@ -388,7 +399,7 @@ def formulas():
     """All of them."""
     rng = np.random.default_rng(0)
     some = lambda *shapes: draw(rng, *shapes)
-    return [*scalars(), *arrays(some), *recurrent(some)]
+    return [*scalars(), *arrays(some), *recurrent(some), *more(some)]
 
 
 def product(k, a, b, w):

@@ -173,7 +173,7 @@ def test_a_gru_of_an_engine_is_judged_by_its_own_convention(order, after):
 # -- known engines --------------------------------------------------------------------------------
 
 SCALARS = "identity mul after_error add sub neg div number_right number_left number_over power"
-GRAPH = "fan_out diamond order paths unused again twins in_place aliases leak"
+GRAPH = "fan_out diamond order shared paths unused again twins in_place aliases leak"
 
 MICROGRAD = {  # by its engine.py: what passes, and of the rest why
     "passed": f"{SCALARS} power_at_zero relu {GRAPH} changed_later unit_relu",
@@ -202,6 +202,7 @@ MICROGRAD = {  # by its engine.py: what passes, and of the rest why
 AUTOGRAD = {
     "passed": f"{SCALARS} power_at_zero power_of exp log sqrt tanh tanh_far sum elementwise "
     "elementwise_tanh mean sum_axis sum_last broadcast_number broadcast_row broadcast_column "
+    "broadcast_minus broadcast_over "
     "broadcast_both matmul matmul_oblong matmul_vector vector_matmul matmul_stack transpose "
     f"reshape index cut gather concatenate stack max where layout {GRAPH} deep detach cycles "
     "unit_rnn unit_truncation rnn rnn_last stacked lengths padding truncation cut_exact "
@@ -317,6 +318,56 @@ def test_without_an_adapter_there_is_one_sentence(text, words, tmp_path, capsys)
     assert main(["conform", path, "--limit", limit]) == 2
     out, err = capsys.readouterr()
     assert not out and err.count("\n") == 1 and "conform: " in err and words in err
+
+
+def test_an_engine_that_an_error_leaves_spoilt_loses_that_case_only(tmp_path):
+    """What comes after is judged in a new process."""
+    toy = Path(__file__).with_name("broken_engines.py").read_text("utf-8")
+    ends = "finally:\n            self.recording = "
+    text = toy.replace(f"{ends}True", f"{ends}not sys.exc_info()[0]") + "\nimport sys\n"
+    assert text.count(ends) == toy.count(f"{ends}True") == 1
+    found = list(graded(written(tmp_path, f"{text}engine = Toy()\n"), "engine"))
+    assert [v.name for v in found if v.outcome == "failed"] == ["no_grad_ends"]
+
+
+def test_an_engine_of_float32_has_as_many_digits_as_its_gradients():
+    class Single(broken_engines.Toy):
+        def value_and_grad(self, f, arrays, times=1):
+            value, found = broken_engines.Toy.value_and_grad(self, f, arrays, times)
+            return float(np.float32(value)), [g.astype(np.float32) for g in found]
+
+    class Singles(Single):
+        def value_and_grad(self, f, arrays, times=1):
+            value, found = Single.value_and_grad(self, f, arrays, times)
+            return np.float32(value), found
+
+    for kind in (Single, Singles):
+        failed = {v.name: v.words for v in verdicts(kind()).values() if v.outcome == "failed"}
+        assert not failed
+
+
+def test_an_op_that_forgot_to_return_has_failed(tmp_path):
+    text = SMALL.format(what="Value(self.x * other.x)")
+    mul = next(v for v in graded(written(tmp_path, text)) if v.name == "mul")
+    assert mul.outcome == "failed" and "an op returned None: TypeError" in mul.words
+
+
+def test_an_engine_that_writes_into_what_it_was_given_has_failed():
+    class Writes(broken_engines.Toy):
+        def value_and_grad(self, f, arrays, times=1):
+            found = broken_engines.Toy.value_and_grad(self, f, arrays, times)
+            for array in arrays:
+                array += 1
+            return found
+
+    found = verdicts(Writes())
+    assert [v.name for v in found.values() if v.outcome == "failed"] == ["again"]
+    assert conform.evidence.stored()["mul"].inputs[0] == -0.62
+
+
+def test_numbers_that_look_alike_are_shown_apart():
+    with pytest.raises(Wrong, match=r"expected 1, yours 1\.0000001: "):
+        compare((np.array(1.0000001), []), conform.evidence.Numbers([], np.array(1.0)))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals have no names there")

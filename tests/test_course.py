@@ -6,9 +6,11 @@ import re
 import signal
 import subprocess
 import sys
+from inspect import isfunction
 from pathlib import Path
 from traceback import FrameSummary
 
+import numpy as np
 import pytest
 
 from tinygrad_rnn import course, language
@@ -53,6 +55,109 @@ def test_solutions_pass_and_stubs_are_open(number):
     assert grade.judge(lesson, exercise, stub[exercise.name]).state == "open"
     assert grade.judge(lesson, exercise, None).state == "open"
     assert grade.judge(lesson, exercise, lambda *_, **__: None).state == "wrong"
+
+
+@pytest.mark.parametrize("number", EXERCISES)
+def test_what_returns_nothing_is_told_so(number):
+    """And no error of the checks themselves."""
+    lesson, exercise = lessons.exercise(number)
+    made = solved(lesson)[exercise.name]
+    if isfunction(made):
+        evidence = grade.judge(lesson, exercise, lambda *given, **words: None).evidence
+        assert "Error" not in evidence, evidence
+
+
+def softmax_less(least):
+    def softmax(x):
+        e = np.exp(x - least(x))
+        return e / e.sum(-1, keepdims=True)
+
+    return softmax
+
+
+def clip_in_place(gradients, limit):
+    norm = np.sqrt(sum((g * g).sum() for g in gradients.values()))
+    for g in gradients.values():
+        g *= min(1.0, limit / max(norm, 1e-9))
+    return gradients
+
+
+def padding_lost(xs, lengths):
+    turned = np.zeros_like(xs)
+    for b, n in enumerate(lengths):
+        turned[:n, b] = xs[:n, b][::-1]
+    return turned
+
+
+def drawn_at_the_left(scores, temperature, u):
+    e = np.exp((scores - scores.max()) / temperature)
+    return int(np.searchsorted(np.cumsum(e) / e.sum(), u))
+
+
+PASSED_ONCE = [  # and ought not to
+    ("03.3", softmax_less(lambda x: x.min(-1, keepdims=True))),
+    ("03.3", softmax_less(lambda x: x.mean(-1, keepdims=True))),
+    ("03.3", softmax_less(lambda x: x[..., :1])),
+    ("06.4", clip_in_place),
+    ("09.3", padding_lost),
+    ("11.3", drawn_at_the_left),
+    ("12.5", lambda before, after: sorted(np.divide(before, after))[len(before) // 2]),
+]
+
+
+@pytest.mark.parametrize(("number", "made"), PASSED_ONCE)
+def test_what_is_wrong_in_one_case_alone_does_not_pass(number, made):
+    lesson, exercise = lessons.exercise(number)
+    assert grade.judge(lesson, exercise, made).state == "wrong"
+
+
+def test_only_the_exercise_itself_says_that_it_is_open():
+    """Not an error of that kind that comes with words, as of a memoryview."""
+    lesson, exercise = lessons.exercise("01.1")
+    for made in (lambda f, x, h: memoryview(np.ones((2, 2)))[0], lambda f, x, h: 1 / 0):
+        assert grade.judge(lesson, exercise, made).state == "wrong"
+
+
+def test_a_mistake_is_not_named_where_it_would_be_right():
+    lesson, exercise = lessons.exercise("09.1")
+    as_lists = lambda lengths, steps: [[bool(t < n) for n in lengths] for t in range(steps)]
+    evidence = grade.judge(lesson, exercise, as_lists).evidence
+    assert "an array of bools is asked for" in evidence and "One step too many" not in evidence
+
+
+def test_a_file_with_dataclasses_runs(tmp_path):
+    path = tmp_path / "02_tape.py"
+    text = "from __future__ import annotations\nfrom dataclasses import dataclass\n"
+    text += "@dataclass\nclass Node:\n    value: float\nnode = Node(2.0)\n"
+    path.write_text(text, "utf-8")
+    assert grade.names_of(path)["node"].value == 2.0 and "02_tape" not in sys.modules
+
+
+def test_progress_is_kept_beside_the_file_that_is_checked(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "away").mkdir()
+    course.start("01", folder="away/course")
+    assert main(["course", "check", "away/course/01_slope.py"]) == 1
+    assert not Path("course").exists()
+    assert "course hint 01.1" in capsys.readouterr().out
+
+
+def test_where_nothing_can_be_written_the_course_goes_on(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    path = course.start("01")
+    path.write_text(lessons.lesson("01").source("solution"), "utf-8")
+
+    def refused(path, text):
+        raise PermissionError(f"{path}: Permission denied")
+
+    monkeypatch.setattr(course, "write_text_atomically", refused)
+    monkeypatch.setattr(course.folder, "write_text_atomically", refused)
+    assert main(["course", "check", "01"]) == 0
+    assert (
+        main(["course", "hint", "02.1"]) == main(["course", "solution", "02.1", "--give-up"]) == 0
+    )
+    out = capsys.readouterr().out
+    assert "no page of your own run was written: course/01_slope.html" in out and "def " in out
 
 
 @pytest.mark.parametrize("number", [n for n in NUMBERS if lessons.lesson(n).exercises])

@@ -9,6 +9,7 @@ from references import gru, lstm
 import tinygrad_rnn as tg
 from tinygrad_rnn import lab, nn
 from tinygrad_rnn.grad import pullback
+from tinygrad_rnn.tape import tape_of
 from tinygrad_rnn.view.heat import heat_map
 from tinygrad_rnn.view.look import place_of, shade
 
@@ -470,6 +471,58 @@ def test_heat_of_another_state_both_ways_and_short_rows():
     assert lab.heat(squares(both(XS, unroll=True)[0])).norms.all()
     short = lab.heat(squares(CELLS["GRU"]()(XS[:, :1], lengths=[3], unroll=True)[0], 0.0))
     assert not short.norms[3:].any() and short.norms[2, :3].all()
+
+
+@pytest.mark.parametrize("unroll", [False, True])
+def test_heat_of_inputs_with_the_batch_in_front_though_there_are_as_many_rows_as_steps(unroll):
+    cell, xs = CELLS["RNN"](), np.random.default_rng(0).normal(size=(4, 4, XS.shape[2]))
+    usual, turned = (tg.tensor(a, requires_grad=True) for a in (xs, xs.swapaxes(0, 1)))
+    expected = lab.heat(squares(cell(usual, unroll=unroll)[0], 0.0), inputs=usual)
+    ys, _ = cell(turned, unroll=unroll, batch_first=True)
+    np.testing.assert_allclose(lab.heat(squares(ys, 0.0), inputs=turned).inputs, expected.inputs)
+    assert not np.triu(expected.inputs, 1).any()
+
+
+def test_losses_of_some_steps_are_at_those_steps():
+    cell = CELLS["RNN"]()
+    ys, _ = cell(XS, unroll=True)
+    losses = [(ys[t] ** 2).sum() for t in (4, 2)]
+    for found in (lab.heat(losses), lab.ledger(losses, cell.Wh)):
+        assert found.parts.tolist() == [4, 2]
+    lags = lab.ledger(losses, cell.Wh).by_lag()
+    assert lags.lags[-1] == 4 and not lags.norms[lags.lags < 0].any()
+    assert lab.heat([losses[0] + losses[1], losses[1]]).parts.tolist() == [0, 1]
+
+
+def test_states_and_gates_of_another_run_are_refused():
+    cell = CELLS["LSTM"]()
+    asked = {"unroll": True, "return_states": True, "return_gates": True}
+    (ys, *_, states, _), (*_, others, gates) = cell(XS, **asked), cell(XS, **asked)
+    with pytest.raises(ValueError, match="heat: states: the loss depends on none of"):
+        lab.heat(squares(ys), states=others["h"])
+    with pytest.raises(ValueError, match="flow: gates: expected those of the same run"):
+        lab.flow(states, gates=gates)
+    assert lab.flow(others, gates=gates).verdict
+
+
+def test_a_flow_through_nan_is_no_explosion():
+    xs = np.array(XS)
+    xs[3, 0] = np.nan
+    with pytest.raises(ValueError, match=r"flow: the step t=3 has NaN .*provenance"):
+        lab.flow(CELLS["RNN"](), xs)
+
+
+@pytest.mark.parametrize("kind", [nn.RNN, nn.LSTM])
+def test_what_was_recorded_of_other_weights_is_refused(kind):
+    """A compiled loop is done again from the values that there are now."""
+    cell = kind(3, 2, dtype=np.float64, rng=0)
+    loss = (cell(np.ones((4, 1, 3)))[0] ** 2).sum()
+    cell.Wh.data = cell.Wh.data * 2
+    for look in (tape_of, tg.explain, lab.provenance, lambda y: tg.draw(y, overlay="backward"),
+                 lambda y: tape_of(y, backward=False)):  # fmt: skip
+        with pytest.raises(RuntimeError, match="was given new values"):
+            look(loss)
+    assert tg.draw(loss).svg and tape_of(loss, values=False, backward=False).records
 
 
 def test_refusals_of_heat():

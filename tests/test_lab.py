@@ -152,3 +152,14 @@ def test_the_layer_taught_by_targets_is_all_steps_at_once(unroll):
     cell.source = "output"
     free = cell(XS, unroll=True)[0]
     assert lab.teacher_forcing_parts([(y * y).sum() for y in free], cell).count == 1
+
+
+def test_one_weight_may_be_given_by_itself():
+    W = tg.tensor([[2.0], [3.0]], requires_grad=True)
+    losses = [(W * float(k)).sum() for k in range(1, 4)]
+    for weights in (W, [W]):
+        assert lab.teacher_forcing_parts(losses, weights).count == 3
+        assert len(lab.independent_parts(losses, without=weights)) == 3
+    assert len(lab.independent_parts(losses[0], without=[])) == 1
+    with pytest.raises(TypeError, match="weights: expected a tensor"):
+        lab.teacher_forcing_parts(losses, "W")

@@ -311,3 +311,10 @@ def test_what_older_steps_left_is_refused():
 
     with pytest.raises(ValueError, match="reads h of another step"):
         lab.rtrl(Secret(I, H, dtype=F8), XS, squares)
+
+
+def test_a_batch_of_another_size_is_refused():
+    steps = lab.rtrl_steps(RNN, [XS[0], XS[1, :1]], squares)
+    next(steps)
+    with pytest.raises(ValueError, match=r"rtrl: xs: expected .* a step is \(1, 2\)"):
+        next(steps)

@@ -41,8 +41,9 @@ def _after(folder: Folder) -> str:
     raise ValueError("all lessons have been begun; say which one to start")
 
 
-def _chosen(folder: Folder, asked: str | None) -> tuple[Path, Lesson]:
+def _chosen(asked: str | None) -> tuple[Path, Lesson, Folder]:
     """The file that is asked for by a lesson's number or by its path, else the one saved last."""
+    folder = Folder()
     if asked and (exercise := re.fullmatch(r"(\d{1,2})\.\d{1,2}", asked)):
         asked = exercise[1]  # a lesson is checked as a whole
     if asked and not re.fullmatch(r"\d{1,2}", asked):
@@ -51,7 +52,7 @@ def _chosen(folder: Folder, asked: str | None) -> tuple[Path, Lesson]:
             raise FileNotFoundError(f"{path}: there is no such file")
         if not re.match(r"\d\d_", path.name):
             raise ValueError(f"{path}: expected a file of the course, such as 05_bptt.py")
-        return path, lesson(path.name[:2])
+        return path, lesson(path.name[:2]), Folder(path.parent)
     if asked:
         found = lesson(asked)
         begun = folder.file(found)
@@ -60,27 +61,27 @@ def _chosen(folder: Folder, asked: str | None) -> tuple[Path, Lesson]:
                 f"lesson {found.number} has not been begun: "
                 f"`tinygrad-rnn course start {found.number}`"
             )
-        return begun, found
+        return begun, found, folder
     files = [(folder.file(lesson(n)), lesson(n)) for n in numbers()]
     saved = [(path, found) for path, found in files if path]
     if not saved:
         raise FileNotFoundError("no lesson has been begun: `tinygrad-rnn course start`")
-    return max(saved, key=lambda one: one[0].stat().st_mtime)
+    path, found = max(saved, key=lambda one: one[0].stat().st_mtime)
+    return path, found, folder
 
 
 def _check(options: argparse.Namespace) -> int:
-    folder = Folder()
-    path, found = _chosen(folder, options.lesson)
+    path, found, folder = _chosen(options.lesson)
     return 0 if lessons.check_file(path, found, folder) else 1
 
 
 def _watch(options: argparse.Namespace) -> None:
     """Check a file whenever it is saved, until Ctrl-C."""
-    folder, seen = Folder(), None
+    seen = None
     print("checking whenever a file is saved; Ctrl-C ends it")
     while True:
         try:
-            path, found = _chosen(folder, options.lesson)
+            path, found, folder = _chosen(options.lesson)
             saved = (path, path.stat().st_mtime_ns)
         except FileNotFoundError:  # editors put a new file in the old one's place
             if seen is None:

@@ -18,7 +18,7 @@ from subprocess import PIPE, Popen
 from threading import Thread
 from typing import Any
 
-from .cases import CASES
+from .cases import CASES, STOPPING
 from .engine import Engine, load
 from .grading import FAILED, Verdict, grade, verdict
 
@@ -48,8 +48,10 @@ def graded(path: str, name: str = "", limit: float = LIMIT) -> Iterator[Verdict]
                 else:
                     case = next(c for c in CASES.values() if c.name not in known)
                     known[case.name] = verdict(case, FAILED, found)
-                yield list(known.values())[-1]
-                if not isinstance(found, dict):
+                last = list(known.values())[-1]
+                yield last
+                spoilt = last.outcome == FAILED and last.name in STOPPING
+                if spoilt or not isinstance(found, dict):
                     break
 
 

@@ -41,6 +41,7 @@ class Stop(Exception):
 
 
 CASES: dict[str, Case] = {}
+STOPPING = ("after_error", "no_grad_ends")  # an engine that fails these is not itself any longer
 
 
 def check(level: int, name: str, needs: str, finds: str) -> Callable[[Function], Function]:
@@ -136,6 +137,12 @@ for row in (
     ("broadcast_row", "elementwise,add",
      "a row added to a matrix, a bias: its gradient is not summed over rows",
      lambda k, x, b, w: k.sum((x + b) * w)),
+    ("broadcast_minus", "broadcast_row,sub",
+     "a row subtracted from a matrix: its gradient is not summed over rows",
+     lambda k, x, b, w: k.sum((x - b) * w)),
+    ("broadcast_over", "broadcast_row,div",
+     "a matrix divided by a row: its gradient is not summed over rows",
+     lambda k, x, b, w: k.sum(x / b * w)),
     ("broadcast_column", "elementwise",
      "a column times a matrix: its gradient is not summed over an axis of size 1",
      lambda k, c, x, w: k.sum(c * x * w)),
@@ -168,6 +175,8 @@ for row in (
      lambda k, x, y, w: k.sum(k.where(MASK, x, y) * w)),
     ("softmax", "elementwise", "softmax: its Jacobian is a full matrix, not a diagonal",
      lambda k, x, w: k.sum(k.softmax(x, axis=-1) * w)),
+    ("softmax_axis", "softmax", "softmax over axis 0 is computed over another axis",
+     lambda k, x, w: k.sum(k.softmax(x, axis=0) * w)),
     ("softmax_far", "softmax", "softmax of large numbers overflows: no maximum is subtracted",
      lambda k, x, w: k.sum(k.softmax(x, axis=-1) * w)),
     ("log_softmax", "elementwise", "log_softmax: its rule, and the logarithm of 0",

@@ -64,14 +64,15 @@ def tolerance_of(*arrays: Any) -> float:
 def compare(found: tuple[Any, Sequence[Any]], want: Numbers) -> None:
     """Raise Wrong, with evidence, where a value or a gradient is not what is stored."""
     value, gradients = found
-    _same("value", value.reshape(()) if value.size == 1 else value, want.value, {})
+    tolerance = tolerance_of(value, *gradients)
+    value = value.reshape(()) if value.size == 1 else value
+    _same("value", value, want.value, {}, tolerance)
     for n, (g, w) in enumerate(zip(gradients, want.gradients, strict=True)):
         known = {MISTAKES[k]: wrong[n] for k, wrong in want.mistakes.items()}
-        _same(f"gradient of input {n}", g, w, known)
+        _same(f"gradient of input {n}", g, w, known, tolerance)
 
 
-def _same(what: str, got: Any, want: Any, known: Mapping[str, Any]) -> None:
-    tolerance = tolerance_of(got)
+def _same(what: str, got: Any, want: Any, known: Mapping[str, Any], tolerance: float) -> None:
     if close(got, want, tolerance):
         return
     looks = _like(got, want, known, tolerance)
@@ -81,7 +82,9 @@ def _same(what: str, got: Any, want: Any, known: Mapping[str, Any]) -> None:
     place = tuple(map(int, np.argwhere(off)[0]))
     where = f"{what}{list(place)}" if place else what
     looks = looks or (f"{off.sum()} of {got.size} numbers differ" if place else "another number")
-    raise Wrong(f"{where}: expected {want[place]:.6g}, yours {got[place]:.6g}: {looks}")
+    pairs = [(f"{want[place]:.{d}g}", f"{got[place]:.{d}g}") for d in (6, 9, 17)]
+    expected, yours = next((pair for pair in pairs if pair[0] != pair[1]), pairs[0])
+    raise Wrong(f"{where}: expected {expected}, yours {yours}: {looks}")
 
 
 def _like(got: Any, want: Any, known: Mapping[str, Any], tolerance: float) -> str:

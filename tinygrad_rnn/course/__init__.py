@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -89,8 +88,11 @@ def check_file(path: Path, found: Lesson, folder: Folder) -> bool:
         folder.note(f"{found.number}.0", done=True)
     else:
         own = path.with_suffix(".html")
-        write_text_atomically(own, page(found, names, code_of(path)))
-        tell(f"all is right; the reasons and your own run are in {own}")
+        try:
+            write_text_atomically(own, page(found, names, code_of(path)))
+            tell(f"all is right; the reasons and your own run are in {own}")
+        except OSError as error:
+            tell(f"all is right; no page of your own run was written: {error}")
     following = next((number for number in numbers() if number > found.number), "")
     if following:
         begun = folder.file(lesson(following))
@@ -109,8 +111,7 @@ def _shown(folder: Folder, found: Lesson, one: Exercise, result: Result) -> None
         tell(f"     {one.why}")
     if result.state != "open":
         tries = before["tries"] + (not before["done"])
-        with suppress(OSError):  # where nothing can be kept, the evidence still counts
-            folder.note(result.number, done=before["done"] or bool(result), tries=tries)
+        folder.note(result.number, done=before["done"] or bool(result), tries=tries)
 
 
 def hint(number: str, *, folder: Any = None) -> None:

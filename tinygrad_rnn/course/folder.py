@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,8 @@ class Folder:
             return {}
         kept = noted(path)
         if kept is None:  # their files are what counts: they are checked again
-            path.rename(path.with_name(f"{PROGRESS}.bak-{datetime.now():%Y%m%d-%H%M%S-%f}"))
+            with suppress(OSError):
+                path.rename(path.with_name(f"{PROGRESS}.bak-{datetime.now():%Y%m%d-%H%M%S-%f}"))
             return {}
         exercises: dict[str, dict[str, Any]] = kept["exercises"]
         return exercises
@@ -83,11 +85,12 @@ class Folder:
         return KEPT | self.notes.get(number, {})
 
     def note(self, number: str, **what: Any) -> None:
-        """Keep what happened to an exercise."""
+        """Keep what happened to an exercise, where anything can be kept."""
         notes = self.notes | {number: self.of(number) | what}
-        self.path.mkdir(parents=True, exist_ok=True)
         text = json.dumps({"course": 1, "exercises": notes}, indent=1, sort_keys=True)
-        write_text_atomically(self.path / PROGRESS, text + "\n")
+        with suppress(OSError):
+            self.path.mkdir(parents=True, exist_ok=True)
+            write_text_atomically(self.path / PROGRESS, text + "\n")
 
 
 def noted(path: Path) -> dict[str, Any] | None:

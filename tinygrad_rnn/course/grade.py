@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from .folder import code_of
-from .judge import LIMIT, Judge, Open, Overtime, Wrong, limit, mistakes_of
+from .judge import LIMIT, Judge, Open, Overtime, Wrong, is_open, limit, mistakes_of
 from .lessons import Exercise, Lesson
 
 
@@ -71,7 +72,9 @@ def names_of(path: Path) -> dict[str, Any]:
     except UnicodeDecodeError:
         raise Wrong(f"{path} is not written in UTF-8: save it as UTF-8") from None
     linecache.cache[str(path)] = (len(source), None, source.splitlines(True), str(path))
-    names: dict[str, Any] = {"__name__": path.stem, "__file__": str(path)}
+    module = sys.modules[path.stem] = ModuleType(path.stem)  # dataclasses look for it there
+    names = vars(module)
+    names["__file__"] = str(path)
     try:
         with limit(3 * LIMIT):
             exec(compile(source, str(path), "exec", dont_inherit=True), names)
@@ -81,12 +84,14 @@ def names_of(path: Path) -> dict[str, Any]:
         raise Wrong(f"{path}: in line {error.lineno}: {error.msg}", kind) from None
     except Overtime:
         raise Wrong(f"{path} has not ended after {3 * LIMIT:.0f} seconds") from None
-    except NotImplementedError:
-        raise Open from None
     except (Exception, SystemExit) as error:
+        if is_open(error):
+            raise Open from None
         frames = traceback.extract_tb(error.__traceback__)
         line = next((f.lineno for f in reversed(frames) if f.filename == str(path)), 0)
         raise Wrong(f"{path}: in line {line}: {type(error).__name__}: {error}") from error
+    finally:
+        del sys.modules[path.stem]
     return names
 
 

@@ -15,7 +15,7 @@ from ..limits import whole
 from ..nn.cell import Part
 from ..nn.cells import RNN
 from ..tape.words import number, step_of
-from ..tensor import Tensor, recording
+from ..tensor import Tensor, history, recording
 from .jacobian import Step
 from .steps import path_of, recorded
 from .table import table
@@ -203,6 +203,11 @@ def flow(
         raise ValueError(f"flow: expected states (B, size), got one of shape {wrong[0]}")
     sizes = tuple(path[0].shape[1] for path in paths)
     chain = _Chain(paths, doors, row)
+    if (broken := np.isnan(chain.jacobians).any((1, 2))).any():
+        raise ValueError(
+            f"flow: the step t={steps[1 + broken.argmax()]} has NaN for a derivative: "
+            "tg.lab.provenance(loss) finds where it comes from"
+        )
     end = largest(np.stack(chain.products))
     verdict = _verdict(end, steps, chain)
     return Flow(tuple(states), sizes, steps, chain.jacobians, end, bounds, verdict)
@@ -238,6 +243,9 @@ def _read(states: Mapping[str, Tensor], gates: Mapping[str, Tensor]) -> Any:
     if paths[0][0].born > paths[0][-1].born:
         steps = steps[::-1]
     names = [name for name, x in gates.items() if x.tracked]
+    ran = set(history([h for path in paths for h in path]))
+    if doors and not any(door in ran for path in doors for door in path):
+        raise ValueError(f"flow: gates: expected those of the same run as the states, got {names}")
     in_order: Any = lambda path: [path[t] for t in steps]
     return [in_order(p) for p in paths], dict(zip(names, map(in_order, doors), strict=True)), steps
 

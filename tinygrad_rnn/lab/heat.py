@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..ops.shape import swapaxes
 from ..tape.itemised import Bundle, Itemised
 from ..tensor import Tensor, describe
 from .steps import in_parts, path_of
@@ -73,7 +74,8 @@ def heat(
 
     loss: one number, cut by the steps t whose output it reads; or a list of numbers, one for each
     t. states: whose, one of those that return_states=True gives, or ys; by default what the loss
-    reads of each step. inputs: a tensor (T, ...) that was folded over and has a gradient, as
+    reads of each step. inputs: a tensor (T, ...), or with batch_first (B, T, ...), that was folded
+    over and has a gradient, as
     embedded text has, or xs made with requires_grad=True: then also ‖∂L(t)/∂x(k)‖, which shows what
     of a text a prediction is connected with.
 
@@ -89,17 +91,20 @@ def heat(
     of = parts.read
     if states is not None:
         of = {t: [h] for t, h in enumerate(path_of("heat", rest.pop(0)))}
+        if set(parts.nodes).isdisjoint([h for (h,) in of.values()]):
+            raise ValueError(f"heat: states: the loss depends on none of {describe(states)}")
     x = None if inputs is None else rest[0]
     if x is not None and all(x is not y for y in parts.nodes):
         raise ValueError(f"heat: inputs: the loss does not depend on {describe(x)} by any step")
-    if x is not None and (not x.ndim or len(x) != len(of)):
+    turned = any(y.op is swapaxes and y.inputs[0] is x for y in parts.nodes)  # the batch is first
+    if x is not None and (x.ndim <= turned or x.shape[turned] != len(of)):
         raise ValueError(
             f"heat: inputs: expected one for each of {len(of)} steps in front, got {describe(x)}"
         )
-    return _measured(parts, of, x)
+    return _measured(parts, of, x, 1 + turned)
 
 
-def _measured(parts: Itemised, of: dict[int, list[Tensor]], x: Tensor | None) -> Heat:
+def _measured(parts: Itemised, of: dict[int, list[Tensor]], x: Tensor | None, axis: int) -> Heat:
     steps = sorted(of)
     column = {h: j for j, t in enumerate(steps) for h in of[t]}
     norms = np.zeros((len(parts.labels), len(steps)))
@@ -110,7 +115,7 @@ def _measured(parts: Itemised, of: dict[int, list[Tensor]], x: Tensor | None) ->
             norms[rows] = np.hypot(norms[rows], g.norms())
         if y is x:
             own = g.parts >= 0
-            for j in range(len(steps)):
-                felt[g.parts[own], j] = Bundle(g.parts[own], g.arrays[own, j]).norms()
+            for j, of_step in enumerate(np.moveaxis(g.arrays[own], axis, 0)):
+                felt[g.parts[own], j] = Bundle(g.parts[own], of_step).norms()
     times = np.array(parts.labels), np.array(steps)
     return Heat(*times, norms, None if x is None else felt)

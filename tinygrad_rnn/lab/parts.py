@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from reprlib import repr as shortened
 from typing import Any
 
-from ..op import pick
 from ..ops.arithmetic import add, div, mul, neg
 from ..ops.reduce import sum as sum_op
-from ..ops.shape import _concat, _stack, reshape, take, unstack
+from ..ops.shape import _concat, _stack, reshape
+from ..tape.itemised import sources
 from ..tensor import Tensor, history
-from .steps import refuse_unrecorded
+from .steps import named_weights, refuse_unrecorded
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,9 @@ class Decoupling:
     __repr__ = __str__
 
 
-def independent_parts(outputs: Sequence[Tensor], without: Iterable[Tensor]) -> list[list[Tensor]]:
+def independent_parts(
+    outputs: Tensor | Sequence[Tensor], without: Tensor | Iterable[Tensor]
+) -> list[list[Tensor]]:
     """The connected parts of what some outputs came from, the tensors `without` left out.
 
     Two tensors are connected where one was made from the other. Only what a gradient passes
@@ -55,7 +57,8 @@ def independent_parts(outputs: Sequence[Tensor], without: Iterable[Tensor]) -> l
     >>> len(tg.lab.independent_parts([a, b], without=[W]))
     2
     """
-    left_out = set(without)
+    outputs = [outputs] if isinstance(outputs, Tensor) else list(outputs)
+    left_out = {without} if isinstance(without, Tensor) else set(without)
     before = history(outputs, left_out)  # refuses a graph that was freed
     reached, new = set(), list(outputs)
     while new:
@@ -73,22 +76,6 @@ def independent_parts(outputs: Sequence[Tensor], without: Iterable[Tensor]) -> l
     for x in known:
         parts[_root(parent, x)].append(x)
     return list(parts.values())
-
-
-def sources(y: Tensor) -> Sequence[Tensor]:
-    """What y was made from; where it is one slice of a stack, that which was stacked there."""
-    if y.op is None:
-        return ()
-    stacked: Any = y.inputs[0] if y.inputs else None
-    place: Any = None
-    if y.op is take and len(y.inputs) == 1:
-        place = y.attrs["index"][0]
-    elif y.op is pick and stacked.op is unstack:
-        stacked, place = stacked.inputs[0], y.attrs["i"]
-    joined = stacked is not None and stacked.op is _stack
-    if joined and isinstance(place, int) and not stacked.attrs["axis"]:
-        return (stacked.inputs[place],)
-    return y.inputs
 
 
 def _root(parent: dict[Tensor, Tensor], x: Tensor) -> Tensor:
@@ -124,8 +111,7 @@ def teacher_forcing_parts(losses: Tensor | Sequence[Tensor], weights: Any) -> De
     if not given:
         raise ValueError("teacher_forcing_parts: losses: expected at least one tensor")
     refuse_unrecorded("teacher_forcing_parts", given)
-    shared = set(weights.parameters() if hasattr(weights, "parameters") else weights)
-    found = independent_parts(given, shared)
+    found = independent_parts(given, named_weights("teacher_forcing_parts", weights))
     place = {x: k for k, part in enumerate(found) for x in part}
     members: list[list[int]] = [[] for _ in found]
     for k, loss in enumerate(given):

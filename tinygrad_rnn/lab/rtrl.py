@@ -17,7 +17,8 @@ from ..randomness import generator
 from ..tape.itemised import Bundle, batched
 from ..tensor import Tensor, history, no_grad, recording, replace
 from ..transforms.functions import got, grad
-from .steps import named_weights, refuse_changed, refuse_clipped
+from ..transforms.tangents import refuse_changed
+from .steps import named_weights, refuse_clipped
 from .table import table
 
 Loss = Callable[[Tensor, int], Tensor | None]
@@ -90,7 +91,8 @@ def rtrl_steps(
     for t, given in enumerate(xs):
         with recording(True):
             x = as_floats("rtrl", "xs", given, cell.dtype)
-            if x.ndim != 2 or x.shape[1] != cell.inputs:
+            batch = x.shape[0] if not t else h[0].shape[0]
+            if x.ndim != 2 or x.shape != (batch, cell.inputs):
                 raise ValueError(f"rtrl: xs: expected (T, B, {cell.inputs}), a step is {x.shape}")
             if not t:
                 begin = cell.begin(len(x)) if state is None else check_state(cell, state, len(x))

@@ -397,8 +397,8 @@ class _Known(Known):
     ours = True  # `resume` does it: what is not told apart yet has to be traced again
 
     def __init__(self, cell: Cell):
-        self.names, self.holders = cell.state, _holders(cell)
-        self.attributes = _attributes(self.holders)
+        self.names, self.inside = cell.state, _holders(cell)[1:]  # the cell itself is not kept
+        self.attributes = _attributes([cell, *self.inside])
         changing = [x for x in self.attributes if isinstance(x, Changing)]
         super().__init__([x for x in self.attributes if isinstance(x, Tensor)], changing)
         self.shown: Any = None
@@ -447,11 +447,11 @@ def _known(cell: Cell, gates: bool) -> _Known | None:
     if known is None:
         known = _cells.setdefault(cell, {})
     last = known.get(gates)
-    now = [] if last is None else _attributes(last.holders)
+    now = [] if last is None else _attributes([cell, *last.inside])
     if last is None or len(now) != len(last.attributes) or not all(map(is_, now, last.attributes)):
         known.clear()
         last = _Known(cell) if _is_fixed(cell) else None
-        if last is None or not all(map(_is_fixed, last.attributes)):
+        if last is None or not all([x is not cell and _is_fixed(x) for x in last.attributes]):
             return None
         known[gates] = last
     return last
@@ -468,10 +468,10 @@ def _holders(cell: Cell) -> list[Any]:
 
 
 def _attributes(holders: Sequence[Any]) -> list[Any]:
-    """What they do and hold, each behind itself, so that what moves to another is noticed."""
+    """What they do and hold, each behind a mark, so that what moves to another is noticed."""
     found: list[Any] = []
     for x in holders:
-        found.append(x)
+        found.append(_MARK)
         if isinstance(x, Module):
             kind, x = x.__class__, vars(x)
             found += [kind, kind.__call__, getattr(kind, "step", None)]
@@ -517,7 +517,7 @@ def _foreign(modules: Sequence[Module]) -> list[Any]:
     return found
 
 
-_HOLDERS = (Module, dict, list)
+_HOLDERS, _MARK = (Module, dict, list), float("nan")  # no other attribute is this very NaN
 _PLAIN = {Tensor, bool, int, float, str, type(None), type(np.dtype(np.float32))}
 
 

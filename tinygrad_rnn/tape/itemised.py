@@ -18,6 +18,7 @@ import numpy as np
 from ..grad import _fitted, _leading_to
 from ..op import Parts, pick
 from ..ops.linear import _matmul
+from ..ops.shape import _stack, take, unstack
 from ..tensor import Tensor, describe, history, recording
 from .words import step_of
 
@@ -112,11 +113,33 @@ def parts_of(who: str, losses: Sequence[Tensor], several: bool) -> Itemised:
         (y, Bundle(np.array([k if several else ABOVE]), np.ones((1, *y.shape), y.dtype)))
         for k, y in enumerate(losses)
     ]
-    labels = range(len(losses)) if several else sorted(read)
+    labels: Sequence[int] = range(len(losses)) if several else sorted(read)
+    if several:  # each at the step that it reads, if that is one, and of its own
+        own = [
+            {step[1] for y in _frontier([x], sources) if (step := step_of(y.scope))} for x in losses
+        ]
+        if all(len(steps) == 1 for steps in own) and len(set().union(*own)) == len(own):
+            labels = [min(steps) for steps in own]
     return Itemised(tuple(labels), tuple(starts), dict(sorted(read.items())))
 
 
-def _frontier(losses: Sequence[Tensor]) -> list[Tensor]:
+def sources(y: Tensor) -> Sequence[Tensor]:
+    """What y was made from; where it is one slice of a stack, that which was stacked there."""
+    if y.op is None:
+        return ()
+    stacked: Any = y.inputs[0] if y.inputs else None
+    place: Any = None
+    if y.op is take and len(y.inputs) == 1:
+        place = y.attrs["index"][0]
+    elif y.op is pick and stacked.op is unstack:
+        stacked, place = stacked.inputs[0], y.attrs["i"]
+    joined = stacked is not None and stacked.op is _stack
+    if joined and isinstance(place, int) and not stacked.attrs["axis"]:
+        return (stacked.inputs[place],)
+    return y.inputs
+
+
+def _frontier(losses: Sequence[Tensor], behind: Any = lambda y: y.inputs) -> list[Tensor]:
     """What of the steps is read from outside: the first of them that a backward pass comes to."""
     met, known, new = [], set(), list(losses)
     while new:
@@ -127,7 +150,7 @@ def _frontier(losses: Sequence[Tensor]) -> list[Tensor]:
         if step_of(y.scope):
             met.append(y)
         else:
-            new += y.inputs
+            new += behind(y)
     return met
 
 

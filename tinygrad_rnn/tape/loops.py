@@ -13,6 +13,7 @@ import numpy as np
 from ..loops.scanned import expand, scanned
 from ..op import Op, pick
 from ..tensor import Outline, Tensor, _births, _Switch, history
+from ..transforms.tangents import refuse_changed
 from .words import literal
 
 
@@ -24,9 +25,12 @@ def with_steps(
     Leaves, and what is older than the first scan, are the tensors themselves; what is younger is
     copied, so that the graph stays as it is. Without `values` only numbers of no dimension, which a
     picture tells, are computed. most: of a longer scan record only so many steps, the first it
-    does; the second answer tells, by the scope of each such scan, how many it has.
+    does; the second answer tells, by the scope of each such scan, how many it has. Raises
+    RuntimeError where `values` would mix old and new: those of a leaf changed since.
     """
     order = history(outputs)[::-1]
+    if values:
+        refuse_changed(order)
     lengths: dict[str, int] = {}
     first = next((k for k, y in enumerate(order) if y.op is scanned), None)
     if first is None:

@@ -34,7 +34,8 @@ def tape_of(
     with `retain_graph=True`, has left, and none that another loss had a part in. most: of each
     compiled loop record no more than so many steps, the first it does; not with backward.
 
-    Raises RuntimeError for a graph that `backward()` has freed, ValueError for a backward pass from
+    Raises RuntimeError for a graph that `backward()` has freed, or whose weights have other values
+    since (unless it is without values and backward pass), ValueError for a backward pass from
     several outputs.
     """
     outputs = [outputs] if isinstance(outputs, Tensor) else list(outputs)

@@ -55,9 +55,9 @@ def number(value: float, decimals: int = 1) -> str:
     if np.isinf(value):
         return "∞" if value > 0 else "-∞"
     size = abs(value)
-    if size == 0 or 0.01 <= size < 1000:
+    if size == 0 or 0.01 <= size < 999.5:
         return f"{value:.3g}"
-    if 1000 <= size < 1e6:
+    if 999.5 <= size < 1e6:
         return f"{value:.0f}"
     mantissa, exponent = f"{value:.{decimals}e}".split("e")
     return f"{mantissa}e{int(exponent)}"

@@ -90,6 +90,8 @@ def softmax(judge: Judge) -> None:
         [1000.0, 1001.0],
         [-1000.0, -1001.0],
         [[1000.0, 1001.0], [0.0, 1.0]],
+        [0.0, 2000.0],
+        [2000.0, 0.0],
     ):
         x = np.array(rows)
         expected = [[float(p) for p in exactly(row)] for row in np.atleast_2d(x)]

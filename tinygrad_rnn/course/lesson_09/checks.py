@@ -76,12 +76,12 @@ def hold(judge: Judge) -> None:
 def reverse_inside(judge: Judge) -> None:
     """Expected: a list of Python, reversed."""
     for words, lengths in BATCHES:
-        xs, sequences = padded(lengths, 2, 0.0, seed=1)
+        xs, sequences = padded(lengths, 2, 7.0, seed=1)
         rest = len(xs)
         expected = {}
         for b, sequence in enumerate(sequences):
             turned = list(reversed(sequence.tolist()))
-            expected[f"sequence {b}"] = np.array(turned + [[0.0, 0.0]] * (rest - len(turned)))
+            expected[f"sequence {b}"] = np.array(turned + [[7.0, 7.0]] * (rest - len(turned)))
 
         def run(f: Any, xs: Any = xs, lengths: Any = lengths) -> Any:
             return list(np.swapaxes(call(xs, np.array(lengths))(f), 0, 1))

@@ -62,6 +62,8 @@ def draw(judge: Judge) -> None:
     see("temperature 1/2: pieces of 1/6, 4/6, 1/6", logits, 0.5, 0, 1, 1, 1, 1, 2)
     see("temperature 100: pieces of nearly 1/3 each", logits, 100.0, 0, 0, 0, 2, 2, 2)
     see("temperature 1/2, and all scores larger by 1000", logits + 1000, 0.5, 0, 1, 1, 1, 1, 2)
+    far = np.array([-2000.0, 0.0])
+    judge.see("u = 0, and symbol 0 has the probability 0", call(far, 1.0, 0.0), 1, by)
 
 
 def machine(symbol: int, state: int) -> tuple[np.ndarray, int]:

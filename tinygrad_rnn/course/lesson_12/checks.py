@@ -101,6 +101,8 @@ def speedup(judge: Judge) -> None:
     judge.see("the machine was ten times as slow during the second pair", slow, 2.0, by)
     short = call([2.0, 2.0, 0.8], [1.0, 1.0, 1.0])
     judge.see("the last of the old runs broke off early", short, 2.0, by)
+    four = call([2.0, 3.0, 5.0, 9.0], [1.0] * 4)
+    judge.see("of four ratios, 2, 3, 5 and 9, the middle is between two", four, 4.0, by)
 
 
 def picture(made: Mapping[str, Any]) -> Any:
