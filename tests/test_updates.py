@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from test_kernels import compiled, layouts
 
+import tinygrad_rnn as tg
 from tinygrad_rnn import kernels, optim, tensor
 from tinygrad_rnn.kernels import plain
 from tinygrad_rnn.kernels.spare import PATIENCE, PIECE, SMALL, Spare
@@ -166,12 +167,53 @@ def test_column_sums_agree_with_numpy_and_keep_nan():
 
 
 @pytest.mark.parametrize("keepdims", [False, True])
-@pytest.mark.parametrize("shape, axis", [((300_000, 3), 0), ((3000, 100, 3), (0, 1))])
+@pytest.mark.parametrize("shape, axis", [((300_000, 3), (0,)), ((3000, 100, 3), (0, 1))])
 def test_a_tall_float32_sum_keeps_its_digits(shape, axis, keepdims):
     x = np.full(shape, 0.1, np.float32)
     found = add_up(x, axis, keepdims)
     assert found.shape == x.sum(axis=axis, keepdims=keepdims).shape
     np.testing.assert_allclose(found, 300_000 * np.float64(np.float32(0.1)), rtol=1e-7)
+
+
+@dtypes
+@pytest.mark.parametrize("seed", range(60))
+def test_sums_of_rows_by_any_axes_in_any_memory_depend_on_these_rows_alone(seed, dtype):
+    """To the bit, be they alone or among others; and each keeps its digits."""
+    rng = np.random.default_rng(seed)
+    ndim = int(rng.integers(2, 5))
+    shape = rng.integers(1, 3000 if ndim == 2 and seed % 3 == 0 else 9, ndim)
+    order = rng.permutation(ndim)
+    x = rng.normal(size=shape[order]).astype(dtype).transpose(np.argsort(order))
+    x = x[tuple([slice(None, None, int(k)) for k in rng.choice([1, 2, -1], ndim)])]
+    axis = tuple(rng.permutation(ndim)[: rng.integers(1, ndim)].tolist())
+    whole, exact = add_up(x, axis, True), x.astype(np.longdouble).sum(axis, keepdims=True)
+    room = {np.float32: 1e-6, np.float64: 1e-15}[dtype] * abs(x).astype(float).sum(
+        axis, keepdims=True
+    )
+    assert whole.dtype == dtype and np.all(abs(whole - exact) <= room)
+    assert np.array_equal(add_up(x, axis), whole.squeeze(axis))
+    for k in {*range(ndim)} - {*axis}:
+        for size in (1, 2):
+            some = (slice(None),) * k + (slice(0, size),)
+            assert np.array_equal(add_up(x[some], axis, True), whole[some])
+
+
+def test_a_float32_sum_across_memory_keeps_its_digits():
+    x = np.full((300_000, 4), 0.1, np.float32)
+    for found in (add_up(x.T, (1,)), tg.mean(x.T, 1) * 300_000, add_up(x[:, ::2], None) / 2):
+        np.testing.assert_allclose(found, 30_000, rtol=1e-6)
+
+
+@pytest.mark.compiled
+def test_layers_on_many_rows_are_those_on_few():
+    xs = np.random.default_rng(0).normal(size=(40, 64, 32)).astype(np.float32)
+    layer, x = tg.nn.LayerNorm(32), tg.tensor(xs, requires_grad=True)
+    one = tg.tensor(xs[:, :1], requires_grad=True)
+    for f in (layer, tg.softmax, tg.log_softmax, lambda x: tg.norm(x, axis=-1)):
+        many, alone = f(x), f(one)
+        assert np.array_equal(many.data[:, :1], alone.data)
+        slopes = [tg.grad((y * y).sum(), z).data for y, z in ((many, x), (alone, one))]
+        assert np.array_equal(slopes[0][:, :1], slopes[1])
 
 
 @dtypes

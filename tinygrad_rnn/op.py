@@ -30,7 +30,7 @@ from .tensor import (
 )
 
 # The kinds of numbers that a tensor has, or that become one that it has, by their letters.
-KNOWN = frozenset([letter for letter in np.typecodes["All"] if native(letter)])
+KNOWN = frozenset([letter for letter in np.typecodes["All"] if native(letter) == letter])
 
 
 @dataclass(frozen=True)

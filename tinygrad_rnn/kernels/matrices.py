@@ -8,8 +8,8 @@ import numpy as np
 
 from . import denormals, panels, target
 from .objects import array, by_worker, matrix
-from .panels import DEPTH, LINE, NEAR, TILES, strip_of, under_panels_of, upwards
-from .product import HIGH, dots
+from .panels import LINE, NEAR, TILES, strip_of, under_panels_of, upwards
+from .product import DEPTH, HIGH, dots
 from .spare import Array, spare
 from .target import VECTOR_BYTES
 from .threads import Call, get_num_threads, together

@@ -16,15 +16,12 @@ from llvmlite import binding, ir
 from . import target
 from .machine import CROWDED, SECOND
 from .objects import array, by_worker, matrix
-from .product import HIGH, REGISTERS, Block, copy_all, sum_up
+from .product import DEPTH, HIGH, REGISTERS, Block, copy_all, sum_up
 from .target import VECTOR_BYTES
 from .threads import shared
 from .written import I64, KINDS, llvm, symbol, write
 
 LINE = 2 * VECTOR_BYTES  # bytes of one row of a panel
-# k is split into blocks of so many: a panel streams in from the second cache as fast as it is used,
-# and each block more reads and writes all of C once more.
-DEPTH = 512
 NEAR = SECOND // 2  # bytes of x that stay in the second cache while the panels go by
 STACK = 1 << 17  # bytes of rows that are copied at a time
 WAYS = 8  # rows that fit there

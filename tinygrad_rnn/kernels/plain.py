@@ -81,13 +81,13 @@ def adam(
 ) -> tuple[Number, Number, Number]:
     first, rest, second, rest_squared, keep, size, scale, eps = settings
     m = first * m + rest * g
-    v = second * v + rest_squared * (g * g)
+    v = second * v + rest_squared * g * g  # in this order it has room for g of 1e20
     return keep * x - size * m / (scale * np.sqrt(v) + eps), m, v
 
 
 def rmsprop(settings: Any, x: Number, g: Number, s: Number) -> tuple[Number, Number]:
     decay, rest, size, eps = settings
-    s = decay * s + rest * (g * g)
+    s = decay * s + rest * g * g
     return x - size * g / (np.sqrt(s) + eps), s
 
 

@@ -11,6 +11,9 @@ from .target import HOST, VECTOR_BYTES
 from .written import I8, I32, I64, REALS, fma, llvm, loop, room
 
 REGISTERS = 32 if HOST & {"avx512f", "neon", "fp-armv8"} else 16  # of vectors
+# k is split into blocks of so many: a panel streams in from the second cache as fast as it is used,
+# and each block more reads and writes all of C once more.
+DEPTH = 512
 HIGH = (REGISTERS - 3) // 2  # rows of a tile that is two vectors wide
 AHEAD = 16  # how many steps of k ahead a tile asks for the numbers of B that it will read
 FETCHING = 4  # rows above which there is time to ask: lower tiles do little but read
@@ -128,14 +131,18 @@ def dots(w, a, a_k, b, b_col, c, squares):
     A vector holds one k of every column after `squares` squares of B are transposed on the way.
     """
     block, builder = Block(w.builder, w.real), w.builder
-    total = room(builder, block.vector)
-    builder.store(ir.Constant(block.vector, None), total)
-    with w.loop(0, squares) as i:
-        first = i * block.lanes
-        a_at, b_at = a + first * a_k, b + first * w.item
-        for k, column in enumerate(block.turned(b_at.value, b_col.value)):
-            x = block.broadcast((a_at + a_k * k).value)
-            builder.store(fma(builder, x, column, builder.load(total)), total)
+    total, part = room(builder, block.vector), room(builder, block.vector)
+    nothing, deep = ir.Constant(block.vector, [-0.0] * block.lanes), DEPTH // block.lanes
+    builder.store(nothing, total)  # the first block as it is, as everywhere
+    with w.loop(0, squares.least(1), deep) as start:
+        builder.store(ir.Constant(block.vector, None), part)
+        with w.loop(start, (start + deep).most(squares)) as i:
+            first = i * block.lanes
+            a_at, b_at = a + first * a_k, b + first * w.item
+            for k, column in enumerate(block.turned(b_at.value, b_col.value)):
+                x = block.broadcast((a_at + a_k * k).value)
+                builder.store(fma(builder, x, column, builder.load(part)), part)
+        builder.store(builder.fadd(builder.load(total), builder.load(part)), total)
     block.store(builder.load(total), c.value)
 
 

@@ -28,11 +28,11 @@ def apart(work: Callable[..., Answer], *given: Any, alike: Any = None) -> Answer
     """
     found: dict[str, Any] = {}
     over = threading.Event()  # a thread whose join a signal ends may call itself stopped
+    alike = over if alike is None else alike
 
     def done() -> None:
         try:
-            if alike is not None:
-                _running[alike] = over, found
+            _running[alike] = over, found
             found["answer"] = work(*given)
         except BaseException as raised:
             found["raised"] = raised
@@ -71,6 +71,9 @@ def over_a_fork(*locks: Any) -> None:
 
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(before=before, after_in_parent=after, after_in_child=after)
+
+
+over_a_fork()
 
 
 @contextmanager

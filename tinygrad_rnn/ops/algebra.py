@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..limits import axes_of, whole
 from ..op import function, operand
 from ..tensor import Value
 from .arithmetic import mul, where
@@ -144,11 +145,14 @@ def tensordot(a: Value, b: Value, axes: Any = 2) -> Value:
     >>> tg.tensordot(tg.tensor([[1.0, 2.0], [3.0, 4.0]]), [1.0, 10.0], axes=1)
     tensor([21., 43.], dtype=float64)
     """
-    if isinstance(axes, int | np.integer):
-        axes = range(a.ndim - axes, a.ndim), range(axes)
-    pairs = list(zip(*[np.atleast_1d(k).tolist() for k in axes], strict=True))
+    if not isinstance(axes, tuple | list):
+        count = whole("tensordot", "axes", axes, 0, min(a.ndim, b.ndim))
+        axes = range(a.ndim - count, a.ndim), range(count)
+    first, second = axes
+    first = axes_of("tensordot: axes", first, a.ndim)
+    second = axes_of("tensordot: axes", second, b.ndim)
     left, right = list(range(a.ndim)), list(range(a.ndim, a.ndim + b.ndim))
-    for i, k in pairs:
+    for i, k in zip(first, second, strict=True):
         if a.shape[i] != b.shape[k]:
             raise ValueError(f"tensordot: {a.shape} and {b.shape} differ along axes {i} and {k}")
         right[k] = left[i]

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
+from ..limits import whole
 from ..op import function, pointwise
 from ..tensor import Value
 from .arithmetic import astype, equal, exp, sqrt, where
@@ -165,6 +166,7 @@ def round(x: Value, decimals: int = 0) -> Value:
     >>> tg.round(tg.tensor([2.345, 2.5]), 1)
     tensor([2.3, 2.5], dtype=float64)
     """
+    decimals = whole("round", "decimals", decimals, -300, 300)
     power = 10.0 ** abs(decimals)
     if not decimals or (x.dtype.kind != "f" and decimals > 0):
         return rint(x) if x.dtype.kind == "f" else x

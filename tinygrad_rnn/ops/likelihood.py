@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
-from ..limits import number
+from ..limits import number, whole
 from ..op import function, primitive
 from ..tensor import Operand, Tensor, Value
 from . import reduce
@@ -144,6 +144,7 @@ def _classified(
     word = "logits" if who == "cross_entropy" else "log_probs"
     scores, target = as_tensor(who, word, scores), as_tensor(who, "target", target)
     check_reduction(who, reduction)
+    whole(who, "ignore_index", ignore_index, -(2**63), 2**63 - 1)
     if not scores.ndim or target.shape != scores.shape[:-1]:
         hint = " One-hot? Use target.data.argmax(-1); of chances p, -(p * log_softmax(x)).sum(-1)."
         one_hot = hint * (target.shape == scores.shape)
@@ -188,10 +189,10 @@ def _classes_reduced(
 ) -> Tensor:
     if reduction == "none":
         return losses.reshape(shape)
-    whole = maximum(counted.sum(), 1).astype(losses.dtype)
+    count = maximum(counted.sum(), 1).astype(losses.dtype)
     if share is not None and reduction == MEAN:
-        whole = where(equal(total := share.sum(), 0), 1, total)
-    return losses.sum() / whole if reduction == MEAN else losses.sum()
+        count = where(equal(total := share.sum(), 0), 1, total)
+    return losses.sum() / count if reduction == MEAN else losses.sum()
 
 
 # -- chances of yes, and whole distributions ------------------------------------------------------

@@ -151,7 +151,7 @@ def roll(x: Value, shift: Any, axis: Axis = None) -> Value:
         return reshape(roll(ravel(x), shift, 0), shape=x.shape)
     for s, k in np.broadcast(shift, axis):
         k = axis_of("roll: axis", int(k), x.ndim)
-        by = -int(s) % max(x.shape[k], 1)
+        by = -whole("roll", "shift", s, -(2**62)) % max(x.shape[k], 1)
         if by:
             before = (slice(None),) * k
             x = concat(
@@ -188,11 +188,9 @@ def pad(x: Value, pad_width: Any, mode: Any = "constant", constant_values: Any =
     """
     one_of("pad", "mode", mode, ("constant", "edge", "reflect", "symmetric", "wrap"))
     widths = np.broadcast_to(pad_width, (x.ndim, 2)).tolist()
-    values = np.broadcast_to(constant_values, (x.ndim, 2)).tolist()
+    values = np.broadcast_to(as_array(constant_values, x.dtype), (x.ndim, 2)).tolist()
     for k, (pair, value) in enumerate(zip(widths, values, strict=True)):
-        if any(n < 0 for n in pair):
-            raise ValueError(f"pad: pad_width: expected no negative numbers, got {pad_width}")
-        if not any(pair):
+        if not any([whole("pad", "pad_width", n) for n in pair]):
             continue
         if mode == "constant":
             ends = [np.full((*x.shape[:k], n, *x.shape[k + 1 :]), v, x.dtype)
@@ -326,7 +324,7 @@ def one_hot(index: Value, num_classes: int = -1, dtype: Any = np.int64) -> Value
            [1, 0, 0]])
     """
     index = operand(index) if np.size(index) else as_array(index, np.int64)
-    if num_classes < 0:
+    if whole("one_hot", "num_classes", num_classes, -1) < 0:
         num_classes = int(as_array(index).max(initial=-1)) + 1
     if (numbers := every(index)) is not None:
         check_index("one_hot: index", numbers, num_classes, ValueError)

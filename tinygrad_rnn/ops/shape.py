@@ -96,24 +96,25 @@ _added: Any = np.add.reduce
 
 
 def add_up(x: Value, axis: Any, keepdims: bool = False) -> Value:
-    """A sum that keeps its digits: NumPy adds pairwise along the last axis only."""
-    if axis is None and x.flags.c_contiguous:
+    """A sum that keeps its digits, and of each row is the same whatever stands beside it.
+
+    NumPy adds pairwise only along what is in one piece, and in another order where a row is alone.
+    """
+    if axis is None or len(axis) == x.ndim:
         total = _added(x.ravel())
         return total.reshape((1,) * x.ndim) if keepdims else total
-    if axis in (0, (0,)) and x.ndim > 1:  # of each column by itself, whatever stands beside it
-        count = prod(x.shape[1:])
-        columns = x if x.ndim == 2 else x.reshape(len(x), count)
-        if count == 1:  # which NumPy would add up in another order
-            columns = columns.repeat(2, axis=1)
-        wide = len(x) > 1024 and x.dtype == np.float32
-        sums = kernels.column_sums(columns) if wide else _added(columns, 0)
-        return sums[:count].reshape((1,) * keepdims + x.shape[1:])
-    if x.dtype == np.float32 and x.ndim > 1 and x.size > 1024 * max(1, x.shape[-1]):
-        if axis == tuple(range(x.ndim - 1)):
-            sums = kernels.column_sums(x.reshape(-1, x.shape[-1]))
-            return sums.reshape((1,) * (x.ndim - 1) + sums.shape) if keepdims else sums
-        return _added(x, axis, dtype=np.float64, keepdims=keepdims).astype(np.float32)
-    return _added(x, axis, keepdims=keepdims)
+    if not axis or (axis == (x.ndim - 1,) and x.flags.c_contiguous):
+        return _added(x, axis, keepdims=keepdims)
+    rest = [k for k in range(x.ndim) if k not in axis]
+    shape = [x.shape[k] for k in rest]
+    if x.dtype == np.float32 and max(axis) < rest[0]:
+        count = prod(x.shape[: rest[0]])
+        columns = x.reshape(count, prod(shape))
+        total = kernels.column_sums(columns).reshape(shape)
+    else:
+        rows = np.ascontiguousarray(x.transpose(*rest, *sorted(axis)))
+        total = _added(rows, tuple(range(len(rest), x.ndim)))
+    return np.expand_dims(total, axis) if keepdims else total
 
 
 @primitive(lambda g, y, x, axis: flip(g, axis=axis), loop="flipped")
@@ -350,4 +351,5 @@ def check_index(
         raise TypeError(f"{word}: expected integers, got dtype {index.dtype}")
     if index.size and (index.min() < low or index.max() >= size):
         ends = f"{index.min()} to {index.max()}"
-        raise error(f"{word}: expected {low} <= {word} < {size}, got values from {ends}")
+        name = word.split(": ")[-1]
+        raise error(f"{word}: expected {low} <= {name} < {size}, got values from {ends}")

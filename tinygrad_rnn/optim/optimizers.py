@@ -148,6 +148,9 @@ class Optimizer:
 
     def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
         """Remember again; raises ValueError, changing nothing, when names or shapes differ."""
+        if not isinstance(state, Mapping):
+            kind, who = type(state).__name__, type(self).__name__
+            raise TypeError(f"{who}: state: expected arrays by name, got {kind}")
         memory: dict[str, Memory] = {name: {} for name in self.parameters}
         wrong = [f"missing {key!r}" for key in ("steps", "lr") if key not in state]
         for key, array in state.items():
@@ -324,6 +327,9 @@ def _named(parameters: Parameters, who: str) -> dict[str, Tensor]:
         named = dict(parameters)
     elif isinstance(parameters, Tensor):
         raise TypeError(f"{who}: parameters: expected a module or a list, got one tensor")
+    elif not isinstance(parameters, Iterable):
+        kind = type(parameters).__name__
+        raise TypeError(f"{who}: parameters: expected a module or a list of tensors, got {kind}")
     else:
         named = {" ".join([str(k), *_own_name(x)]): x for k, x in enumerate(parameters)}
     if not named:
