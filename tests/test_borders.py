@@ -5,6 +5,7 @@ import inspect
 import json
 import pickle
 import re
+import threading
 import zipfile
 from itertools import combinations
 from pathlib import Path
@@ -616,6 +617,46 @@ def test_of_a_torch_module_that_does_not_fit_nothing_is_loaded(change, words):
     with pytest.raises(ValueError, match=f"load_torch: nothing was loaded: .*{words}"):
         io.load_torch(model, state)
     assert all(np.array_equal(x, before[name]) for name, x in model.state_dict().items())
+
+
+class Adapted(nn.Linear):
+    def __init__(self):
+        super().__init__(3, 3)
+        self.more = tg.tensor(np.ones(3, np.float32), requires_grad=True)
+
+
+class Headed(nn.Recurrent):
+    def __init__(self):
+        super().__init__(nn.RNN(2, 3, bias=2))
+        self.head = nn.Linear(3, 1)
+
+
+@pytest.mark.parametrize("held", [
+    Adapted, Headed, lambda: {"a": nn.Linear(2, 2), "a.b": nn.Linear(2, 2)},
+])  # fmt: skip
+def test_no_tensor_of_a_module_is_left_out(held):
+    model = nn.Module()
+    model.part = held()
+    for call in (lambda: io.to_torch(model), lambda: io.load_torch(model, {})):
+        with pytest.raises(ValueError, match="torch has no place for"):
+            call()
+
+
+def test_what_is_no_weight_of_a_module_does_not_matter():
+    """A result that is kept, a lock, and names that torch gives to weights of cells."""
+    model = nn.Module()
+    model.weight_ih, model.gate_g, model.gate_v = [
+        tg.tensor(np.full(2, k, np.float32), requires_grad=True) for k in range(3)
+    ]
+    state = io.to_torch(model)
+    assert [*state] == ["weight_ih", "gate_g", "gate_v"]
+    model.last, model.lock = model.gate_g * 2.0, threading.Lock()
+    io.load_torch(model, {name: x + 1 for name, x in state.items()})
+    assert model.weight_ih.data.tolist() == [1, 1] and model.gate_v.data.tolist() == [3, 3]
+    model.layer = nn.Linear(1, 1)
+    model.layer.register_forward_hook(lambda module, given, found: None)
+    with pytest.raises(ValueError, match="Linear has hooks"):
+        io.to_torch(model)
 
 
 def test_what_torch_has_not_is_not_in_a_module_for_it():

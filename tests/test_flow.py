@@ -483,10 +483,17 @@ def test_heat_of_inputs_with_the_batch_in_front_though_there_are_as_many_rows_as
     assert not np.triu(expected.inputs, 1).any()
 
 
+def test_heat_of_inputs_that_are_read_in_two_ways_has_time_in_front():
+    cell, x = CELLS["RNN"](), tg.tensor(normal(0, 3, 3, I), requires_grad=True)
+    twice = tg.swapaxes(tg.swapaxes(x, 1, 2) * 1.0, 1, 2)
+    ys, _ = cell(x + twice, unroll=True)
+    assert not np.triu(lab.heat(squares(ys, 0.0), inputs=x).inputs, 1).any()
+
+
 def test_losses_of_some_steps_are_at_those_steps():
     cell = CELLS["RNN"]()
     ys, _ = cell(XS, unroll=True)
-    losses = [(ys[t] ** 2).sum() for t in (4, 2)]
+    losses = [(ys[t] ** 2).sum() for t in (4, np.int64(2))]
     for found in (lab.heat(losses), lab.ledger(losses, cell.Wh)):
         assert found.parts.tolist() == [4, 2]
     lags = lab.ledger(losses, cell.Wh).by_lag()

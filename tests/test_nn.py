@@ -450,6 +450,7 @@ def test_a_cell_of_ones_own_has_the_dtype_of_its_weights():
     assert Own().dtype == Own(np.float64, np.float32).dtype == np.float32
     cell = Own(np.float64)
     assert cell(np.ones((4, 1, 2)))[0].dtype == np.float64
+    assert cell.freeze().dtype == np.float64  # weights that are not trained are weights, too
     cell.dtype = np.float32
     with pytest.raises(TypeError, match="xs: expected floats, float32"):
         cell(tg.tensor(np.ones((4, 1, 2))))

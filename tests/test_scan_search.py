@@ -7,6 +7,7 @@ import builtins
 import contextlib
 import copy
 import functools
+import gc
 import inspect
 import itertools
 import random
@@ -16,6 +17,7 @@ import threading
 import time
 import types
 import warnings
+import weakref
 from collections import defaultdict, deque
 
 import numpy as np
@@ -917,6 +919,43 @@ def test_M04_M09_a_cell_that_is_changed_between_two_calls_does_what_it_then_says
         assert len(got) == len(expected)
         for one, other in zip(got, expected, strict=True):
             np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-13)
+
+
+FROZEN = {
+    **LIBRARY, **AROUND,
+    "Residual of peepholes": lambda: tg.nn.Residual(tg.nn.LSTM(peepholes=True, **_sizes(3))),
+    "ClipGradient": lambda: tg.nn.ClipGradient(tg.nn.LSTM(peepholes=True, **_sizes()), value=1.0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", FROZEN)
+def test_M04_frozen_weights_that_are_given_new_numbers_count(kind, as_python):
+    """No piece of one is taken for a constant of the step, and each may be trained again."""
+    cell, xs = FROZEN[kind]().freeze(), tg.tensor(np.random.default_rng(1).normal(size=(4, 2, 3)))
+    for k in range(3):
+        for found in (cell(xs)[0], cell(xs)[0]):
+            np.testing.assert_allclose(found.data, cell(xs, unroll=True)[0].data, rtol=1e-12)
+        cell.load_state_dict({name: a * 0.9 + k for name, a in cell.state_dict().items()})
+    for x in cell._leaves().values():
+        x.requires_grad = True
+        for how in ({}, {"unroll": True}):
+            assert tg.grad((cell(xs, **how)[0] ** 2).sum(), x, allow_unused=True) is not None or (
+                kind == "TimeSkip"
+            )
+        x.requires_grad = False
+
+
+def test_M04_a_patched_output_and_a_bound_method_are_noticed(monkeypatch, as_python):
+    cell, xs = tg.nn.Residual(tg.nn.GRU(**_sizes(3))), np.ones((3, 2, 3))
+    cell(xs), cell(xs)
+    monkeypatch.setattr(tg.nn.Residual, "output", lambda self, x, *state: 2.0 * state[0])
+    np.testing.assert_allclose(cell(xs)[0].data, cell(xs, unroll=True)[0].data, rtol=1e-12)
+    cell = tg.nn.GRU(**_sizes())
+    cell.shortcut, gone = cell.advance, weakref.ref(cell)
+    cell(xs), cell(xs)
+    del cell
+    gc.collect()
+    assert gone() is None
 
 
 # -- what a step did the last time -----------------------------------------------------------------

@@ -17,6 +17,7 @@ def whole(
     kind: str = "a whole number",
 ) -> int:  # fmt: skip
     """A whole number of at least `least` and, for the reason `why`, at most `most`, as an int."""
+    given = given[()] if isinstance(given, np.ndarray) and not given.ndim else given
     if isinstance(given, bool) or not isinstance(given, int | np.integer):
         raise TypeError(f"{who}: {word}: expected {kind}, got {given!r} ({type(given).__name__})")
     if given < least or (most is not None and given > most):
@@ -29,6 +30,7 @@ def number(
     who: str, word: str, given: Any, limits: str, kind: str = "a number", hint: str = ""
 ) -> float:
     """A number of an interval as it is written, such as "[0, inf)", as a float; never NaN."""
+    given = given[()] if isinstance(given, np.ndarray) and not given.ndim else given
     if isinstance(given, bool) or not isinstance(given, int | float | np.integer | np.floating):
         raise TypeError(f"{who}: {word}: expected {kind} in {limits}, got {given!r}")
     low, high = map(float, limits[1:-1].split(","))

@@ -96,7 +96,7 @@ class Engine:
                 last = traceback.extract_tb(error.__traceback__)[-1].filename
                 if isinstance(error, TypeError) and not last.startswith(HERE):
                     raise
-                if "NoneType" in str(error):
+                if "NoneType" in str(error) and "callable" not in str(error):
                     raise Wrong(f"an op returned None: {told(error)}") from error
                 self.lacking = NotOffered(told(error))
                 raise self.lacking from error

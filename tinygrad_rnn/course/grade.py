@@ -91,7 +91,7 @@ def names_of(path: Path) -> dict[str, Any]:
         line = next((f.lineno for f in reversed(frames) if f.filename == str(path)), 0)
         raise Wrong(f"{path}: in line {line}: {type(error).__name__}: {error}") from error
     finally:
-        del sys.modules[path.stem]
+        sys.modules.pop(path.stem, None)  # it may have done so itself
     return names
 
 

@@ -111,13 +111,17 @@ def parts_of(who: str, layer: Any) -> Sequence[Any]:
 
 def copied(who: str, framework: str, layer: Any) -> Any:
     """A copy to be rewritten, of which nothing is left out."""
+    refuse_hooks(who, framework, layer)
+    return deepcopy(layer)
+
+
+def refuse_hooks(who: str, framework: str, layer: Any) -> None:
     for module in layer.modules() if isinstance(layer, Module) else ():
         if hooks_of(module):
             raise ValueError(
                 f"{who}: {type(module).__name__} has hooks, which {framework} would not run: "
                 "remove them (handle.remove()), or give copy.deepcopy(layer), which has none"
             )
-    return deepcopy(layer)
 
 
 def cells_of(who: str, framework: str, layer: Any) -> dict[tuple[int, int], Any]:

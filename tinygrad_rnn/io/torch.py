@@ -4,8 +4,10 @@ Embedding and LayerNorm, and modules of these."""
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
+from itertools import starmap
 from reprlib import repr as short
 from typing import Any
 
@@ -14,7 +16,7 @@ import numpy as np
 from ..nn import RNN, Bidirectional, Embedding, LayerNorm, Linear, Recurrent
 from ..nn.cell import Part
 from ..nn.module import Module, _walk
-from ..tensor import Tensor
+from ..tensor import Tensor, replace, wholly
 from . import foreign
 from .foreign import BIAS_H, BIAS_X, READ_H, READ_X, Arrays, Place
 
@@ -86,38 +88,46 @@ def load_torch(layer: Module, state: Mapping[str, Any], *, prefix: str = "") -> 
     >>> bool((cell.Wx == tg.nn.RNN(3, 4, bias=2, rng=1).Wx).data.all())
     True
     """
-    given = _without(prefix, "load_torch", state)
     if isinstance(layer, Recurrent | Part) or not isinstance(layer, Module):
-        _load("load_torch", layer, given)
+        _load("load_torch", layer, _without(prefix, "load_torch", state))
         return
-    twin, loaded = deepcopy(layer), dict[Tensor, np.ndarray]()
-    parts = _parts(twin)
+    parts, new = _parts("load_torch", layer), dict[Tensor, np.ndarray]()
     starts = tuple([path for path, part in parts.items() if not isinstance(part, Tensor)])
-    own = {path: _without(prefix + path, "load_torch", state) for path in starts}
-    given = {name: x for name, x in given.items() if not name.startswith(starts)}
-    given |= {path + name: x for path, part in own.items() for name, x in part.items()}
-    foreign.fitting("load_torch", _arrays("load_torch", twin), given, HINT)
+    plain = _stripped(prefix, "load_torch", state)
+    given = {name: x for name, x in plain.items() if not name.startswith(starts)}
+    for start in starts:
+        part = _without(prefix + start, "load_torch", state)
+        given |= {start + name: x for name, x in part.items()}
+    foreign.fitting("load_torch", _arrays("load_torch", layer), given, HINT)
     for path, part in parts.items():
         if isinstance(part, Recurrent | Part):
-            _load("load_torch", part, own[path])
+            twin = deepcopy(part)
+            own = {name[len(path) :]: x for name, x in given.items() if name.startswith(path)}
+            _load("load_torch", twin, own)
+            made = [x.data for x in twin._leaves().values()]
+            found = [*zip(part._leaves().values(), made, strict=True)]
         else:
-            for name, x, turned in _lines(part):
-                array = np.asarray(given[path + name], x.dtype)
-                x.data = array.T if turned else array
-        for x in [part] if isinstance(part, Tensor) else part._leaves().values():
-            if not np.array_equal(loaded.setdefault(x, x.data), x.data, equal_nan=True):
+            arrays = [
+                (np.asarray(given[path + name]), x, turned) for name, x, turned in _lines(part)
+            ]
+            found = [
+                (x, (a.T if turned else a).astype(x.dtype, order="C")) for a, x, turned in arrays
+            ]
+        for x, array in found:
+            if not np.array_equal(new.setdefault(x, array), array, equal_nan=True):
                 raise ValueError(
                     f"load_torch: nothing was loaded: {path} gives other numbers to a weight that "
                     "stands in another place, too"
                 )
-    layer.load_state_dict(twin.state_dict())
+    wholly(lambda: deque(starmap(replace, new.items()), 0))
 
 
 def to_torch(layer: Module) -> Arrays:
     """The weights of a layer or module with the names and layouts of torch's.
 
     layer: as in `load_torch`, cells of one layer alike, as those of one torch module are. The
-    module takes `{name: torch.from_numpy(array) for ...}` as its state_dict.
+    module takes `{name: torch.from_numpy(array) for ...}` as its state_dict; of an LSTMCell without
+    the _l0 at their ends.
 
     Raises ValueError for what torch cannot say.
 
@@ -134,7 +144,7 @@ def _load(who: str, layer: Any, given: Mapping[str, Any]) -> None:
     foreign.load(who, "torch", layer, lambda _: given, _places, True, HINT)
 
 
-def _parts(module: Any) -> dict[str, Any]:
+def _parts(who: str, module: Module) -> dict[str, Any]:
     """By the start of their names what torch has, too: layers, and tensors that are in none."""
     found: dict[str, Any] = {}
     inside: tuple[str, ...] = ()
@@ -142,12 +152,24 @@ def _parts(module: Any) -> dict[str, Any]:
         start = f"{path}." if path else ""
         if path.startswith(inside):
             continue
-        if isinstance(x, Tensor):
+        if isinstance(x, Tensor) and x.op is None:
             found[path] = x
         elif isinstance(x, (Recurrent, Part, *LINES)):
             inside = (*inside, start)
             found[start] = Recurrent(*x.cells, share=True) if isinstance(x, Recurrent) else x
+    known = {x for part in found.values() for x in _leaves(part)}
+    if left := [path for path, x in module._leaves().items() if x not in known]:
+        raise ValueError(f"{who}: torch has no place for {left}, tensors of one's own in a layer")
+    foreign.refuse_hooks(who, "torch", module)
     return found
+
+
+def _leaves(part: Any) -> Any:
+    if isinstance(part, Tensor):
+        return [part]
+    if isinstance(part, Recurrent | Part):
+        return part._leaves().values()
+    return [x for _, x, _ in _lines(part)]
 
 
 def _lines(x: Any) -> Iterator[tuple[str, Tensor, bool]]:
@@ -169,7 +191,7 @@ def _arrays(who: str, layer: Any) -> Arrays:
         foreign.check_alike(who, "torch", cells)
         return foreign.arrays_of(_places(cells), turned=True)
     found: Arrays = {}
-    for path, part in _parts(layer).items():
+    for path, part in _parts(who, layer).items():
         if isinstance(part, Recurrent | Part):
             found |= {path + name: x for name, x in _arrays(who, part).items()}
         else:
@@ -184,7 +206,7 @@ def _places(cells: Mapping[tuple[int, int], Any]) -> Iterator[Place]:
             yield Place(f"{name}_l{k}{'_reverse' * backward}", cell, (weights,))
 
 
-def _without(prefix: str, who: str, state: Any) -> dict[str, Any]:
+def _stripped(prefix: str, who: str, state: Any) -> dict[str, Any]:
     if not isinstance(state, Mapping) or not all(isinstance(name, str) for name in state):
         raise TypeError(
             f"{who}: state: expected arrays by name, got {type(state).__name__} {short(state)}; "
@@ -192,9 +214,12 @@ def _without(prefix: str, who: str, state: Any) -> dict[str, Any]:
         )
     if prefix and any(name.startswith(prefix + ".") for name in state):
         raise ValueError(f"{who}: prefix: expected it with its dot, {prefix + '.'!r}")
-    n = len(prefix)
-    given = {name[n:]: array for name, array in state.items() if name.startswith(prefix)}
-    given = _undone_weight_norm(given)
+    return {name[len(prefix) :]: x for name, x in state.items() if name.startswith(prefix)}
+
+
+def _without(prefix: str, who: str, state: Any) -> dict[str, Any]:
+    """The arrays of a layer, without what stands before their names, by the names of torch's."""
+    given = _undone_weight_norm(_stripped(prefix, who, state))
     if not any(map(_NAME.fullmatch, given)):  # a cell of torch's has no layers to count
         given = {name + "_l0" * (name in NAMES): array for name, array in given.items()}
     return given

@@ -96,12 +96,18 @@ def heat(
     x = None if inputs is None else rest[0]
     if x is not None and all(x is not y for y in parts.nodes):
         raise ValueError(f"heat: inputs: the loss does not depend on {describe(x)} by any step")
-    turned = any(y.op is swapaxes and y.inputs[0] is x for y in parts.nodes)  # the batch is first
+    readers = [y for y in parts.nodes if any(x is given for given in y.inputs)]
+    turned = bool(readers) and all(map(_turns, readers))  # the batch is first
     if x is not None and (x.ndim <= turned or x.shape[turned] != len(of)):
         raise ValueError(
             f"heat: inputs: expected one for each of {len(of)} steps in front, got {describe(x)}"
         )
     return _measured(parts, of, x, 1 + turned)
+
+
+def _turns(y: Tensor) -> bool:
+    """Whether it puts time before the batch."""
+    return y.op is swapaxes and {k % y.ndim for k in y.attrs.values()} == {0, 1}
 
 
 def _measured(parts: Itemised, of: dict[int, list[Tensor]], x: Tensor | None, axis: int) -> Heat:

@@ -74,7 +74,7 @@ def _learn(
         y = left.pop()
         if y in slots or y in known.tensors or y in found or is_written(y):
             continue
-        if y.op is pick or y.born < began or (y.op is None and not known.ours):
+        if y.op is pick or y.born < began or (y.op is None and (y.ndim or not known.ours)):
             return
         found.add(y)
         left += y.inputs

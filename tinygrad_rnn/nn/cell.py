@@ -122,7 +122,7 @@ class Part(Module):
         """
         if "dtype" in vars(self):
             return vars(self)["dtype"]
-        kinds = {x.dtype for x in self.parameters()}
+        kinds = {x.dtype for x in self._leaves().values() if x.dtype.kind == "f"}
         return kinds.pop() if len(kinds) == 1 else np.float32
 
     @dtype.setter
@@ -396,8 +396,8 @@ class _Known(Known):
 
     ours = True  # `resume` does it: what is not told apart yet has to be traced again
 
-    def __init__(self, cell: Cell):
-        self.names, self.inside = cell.state, _holders(cell)[1:]  # the cell itself is not kept
+    def __init__(self, cell: Cell, inside: list[Any]):
+        self.names, self.inside = cell.state, inside  # the cell itself is not kept
         self.attributes = _attributes([cell, *self.inside])
         changing = [x for x in self.attributes if isinstance(x, Changing)]
         super().__init__([x for x in self.attributes if isinstance(x, Tensor)], changing)
@@ -450,20 +450,24 @@ def _known(cell: Cell, gates: bool) -> _Known | None:
     now = [] if last is None else _attributes([cell, *last.inside])
     if last is None or len(now) != len(last.attributes) or not all(map(is_, now, last.attributes)):
         known.clear()
-        last = _Known(cell) if _is_fixed(cell) else None
-        if last is None or not all([x is not cell and _is_fixed(x) for x in last.attributes]):
+        holders = _holders(cell) if _is_fixed(cell) else None
+        if holders is None:
             return None
-        known[gates] = last
+        last = known[gates] = _Known(cell, holders[1:])
     return last
 
 
-def _holders(cell: Cell) -> list[Any]:
-    """A cell, and in it the modules, dicts and lists: all that holds what its step may read."""
+def _holders(cell: Cell) -> list[Any] | None:
+    """A cell, and in it the modules, dicts and lists: all that holds what its step may read; None
+    where something of that may change unseen."""
     found: list[Any] = [cell]
     for x in found:  # of which there are more while they are looked at
         held = vars(x) if isinstance(x, Module) else x
-        inside = held.values() if isinstance(held, dict) else held
-        found += [y for y in inside if isinstance(y, _HOLDERS) and all([y is not z for z in found])]
+        for y in held.values() if isinstance(held, dict) else held:
+            if y is cell or not _is_fixed(y):
+                return None
+            if isinstance(y, _HOLDERS) and all([y is not z for z in found]):
+                found.append(y)
     return found
 
 
@@ -474,7 +478,7 @@ def _attributes(holders: Sequence[Any]) -> list[Any]:
         found.append(_MARK)
         if isinstance(x, Module):
             kind, x = x.__class__, vars(x)
-            found += [kind, kind.__call__, getattr(kind, "step", None)]
+            found += [kind, *[getattr(kind, name, None) for name in _DONE]]
         found += [*x, *x.values()] if isinstance(x, dict) else x
     return found
 
@@ -488,7 +492,7 @@ def _is_fixed(value: Any) -> bool:
     still = np.dtype | np.random.Generator | Changing  # of a generator, nothing is drawn
     if value.__class__ in _PLAIN or value.__class__ in _HOLDERS or isinstance(value, still):
         return True
-    return callable(value) and _is_ours(value)
+    return callable(value) and _is_ours(value) and not hasattr(value, "__self__")
 
 
 def _inside(cell: Cell) -> list[Module]:
@@ -517,6 +521,7 @@ def _foreign(modules: Sequence[Module]) -> list[Any]:
     return found
 
 
+_DONE = ("__call__", "step", "advance", "output")  # by a module
 _HOLDERS, _MARK = (Module, dict, list), float("nan")  # no other attribute is this very NaN
 _PLAIN = {Tensor, bool, int, float, str, type(None), type(np.dtype(np.float32))}
 

@@ -145,13 +145,15 @@ def tensordot(a: Value, b: Value, axes: Any = 2) -> Value:
     >>> tg.tensordot(tg.tensor([[1.0, 2.0], [3.0, 4.0]]), [1.0, 10.0], axes=1)
     tensor([21., 43.], dtype=float64)
     """
+    axes = axes.tolist() if isinstance(axes, np.ndarray) else axes
     if not isinstance(axes, tuple | list):
         count = whole("tensordot", "axes", axes, 0, min(a.ndim, b.ndim))
         axes = range(a.ndim - count, a.ndim), range(count)
     first, second = axes
     first = axes_of("tensordot: axes", first, a.ndim)
     second = axes_of("tensordot: axes", second, b.ndim)
-    left, right = list(range(a.ndim)), list(range(a.ndim, a.ndim + b.ndim))
+    left = list(range(a.ndim))
+    right = list(range(a.ndim, a.ndim + b.ndim))
     for i, k in zip(first, second, strict=True):
         if a.shape[i] != b.shape[k]:
             raise ValueError(f"tensordot: {a.shape} and {b.shape} differ along axes {i} and {k}")

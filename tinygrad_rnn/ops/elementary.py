@@ -166,7 +166,7 @@ def round(x: Value, decimals: int = 0) -> Value:
     >>> tg.round(tg.tensor([2.345, 2.5]), 1)
     tensor([2.3, 2.5], dtype=float64)
     """
-    decimals = whole("round", "decimals", decimals, -300, 300)
+    decimals = whole("round", "decimals", decimals, -308, 308)
     power = 10.0 ** abs(decimals)
     if not decimals or (x.dtype.kind != "f" and decimals > 0):
         return rint(x) if x.dtype.kind == "f" else x

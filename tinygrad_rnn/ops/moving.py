@@ -7,7 +7,7 @@ import numpy as np
 
 from ..limits import axes_of, axis_of, one_of, whole
 from ..op import function, operand
-from ..tensor import Axis, Value, as_array, every
+from ..tensor import Axis, Tensor, Value, as_array, every
 from .arithmetic import add, astype, equal, where
 from .shape import (
     ARRAY,
@@ -188,12 +188,14 @@ def pad(x: Value, pad_width: Any, mode: Any = "constant", constant_values: Any =
     """
     one_of("pad", "mode", mode, ("constant", "edge", "reflect", "symmetric", "wrap"))
     widths = np.broadcast_to(pad_width, (x.ndim, 2)).tolist()
-    values = np.broadcast_to(as_array(constant_values, x.dtype), (x.ndim, 2)).tolist()
+    if isinstance(constant_values, Tensor):
+        raise TypeError("pad: constant_values: expected numbers, got a tensor. Use tg.concat")
+    values = np.broadcast_to(constant_values, (x.ndim, 2)).tolist()
     for k, (pair, value) in enumerate(zip(widths, values, strict=True)):
         if not any([whole("pad", "pad_width", n) for n in pair]):
             continue
         if mode == "constant":
-            ends = [np.full((*x.shape[:k], n, *x.shape[k + 1 :]), v, x.dtype)
+            ends = [as_array(np.full((*x.shape[:k], n, *x.shape[k + 1 :]), v), x.dtype)
                     for n, v in zip(pair, value, strict=True)]  # fmt: skip
             x = concat([ends[0], x, ends[1]], k)
         else:

@@ -103,14 +103,23 @@ def add_up(x: Value, axis: Any, keepdims: bool = False) -> Value:
     if axis is None or len(axis) == x.ndim:
         total = _added(x.ravel())
         return total.reshape((1,) * x.ndim) if keepdims else total
-    if not axis or (axis == (x.ndim - 1,) and x.flags.c_contiguous):
+    exact = not axis or x.dtype.kind != "f"
+    if exact or (axis == (x.ndim - 1,) and x.flags.c_contiguous):
         return _added(x, axis, keepdims=keepdims)
     rest = [k for k in range(x.ndim) if k not in axis]
     shape = [x.shape[k] for k in rest]
-    if x.dtype == np.float32 and max(axis) < rest[0]:
-        count = prod(x.shape[: rest[0]])
-        columns = x.reshape(count, prod(shape))
-        total = kernels.column_sums(columns).reshape(shape)
+    first, end = min(axis), max(axis) + 1
+    before = prod(x.shape[:first])
+    here = prod(x.shape[first:end])
+    after = prod(x.shape[end:])
+    together = end - first == len(axis) and end < x.ndim
+    if together and x.dtype == np.float32 and here > 8 and not first:
+        total = kernels.column_sums(x.reshape(here, after)).reshape(shape)
+    elif together and (x.dtype == np.float64 or here <= 8):
+        blocks = np.ascontiguousarray(x).reshape(before, here, after)
+        if after == 1:  # which would be added pairwise
+            blocks = blocks.repeat(2, axis=2)
+        total = _added(blocks, 1)[:, :after].reshape(shape)
     else:
         rows = np.ascontiguousarray(x.transpose(*rest, *sorted(axis)))
         total = _added(rows, tuple(range(len(rest), x.ndim)))

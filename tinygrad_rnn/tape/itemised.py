@@ -134,7 +134,7 @@ def sources(y: Tensor) -> Sequence[Tensor]:
     elif y.op is pick and stacked.op is unstack:
         stacked, place = stacked.inputs[0], y.attrs["i"]
     joined = stacked is not None and stacked.op is _stack
-    if joined and isinstance(place, int) and not stacked.attrs["axis"]:
+    if joined and isinstance(place, int | np.integer) and not stacked.attrs["axis"]:
         return (stacked.inputs[place],)
     return y.inputs
 
