@@ -147,18 +147,24 @@ def test_J13_K01_a_run_stopped_by_ctrl_c_and_resumed_ends_in_the_same_bits(
         assert main(["train", *options, "--out", "whole"]) == 0
     assert told[-1] < told[0]  # what is left at the end of an epoch is a shorter window
 
-    def interrupted(progress, characters, run):
-        advance(progress, characters, run)
-        if (run.epoch, run.done) == (1, 7):  # in the middle of an epoch
-            signal.raise_signal(signal.SIGINT)
+    run = Run.load(tmp_path / "whole")
+    for name, at in {
+        "middle": (1, 7),
+        "end": (0, Corpus.of(run.settings).windows(run.settings)),
+    }.items():
 
-    with monkeypatch.context() as patch:
-        patch.setattr(train._Progress, "advance", interrupted)
-        assert main(["train", *options, "--out", "parts"]) == 130
-    done = Run.load(tmp_path / "parts")
-    assert (done.epoch, done.done) == (1, 7)
-    assert main(["train", "--resume", "parts", "--quiet"]) == 0
-    same_checkpoint("whole/checkpoint.safetensors", "parts/checkpoint.safetensors")
+        def interrupted(progress, characters, run, at=at):
+            advance(progress, characters, run)
+            if (run.epoch, run.done) == at:
+                signal.raise_signal(signal.SIGINT)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(train._Progress, "advance", interrupted)
+            assert main(["train", *options, "--out", name]) == 130
+        done = Run.load(tmp_path / name)
+        assert (done.epoch, done.done) == at
+        assert main(["train", "--resume", name, "--quiet"]) == 0
+        same_checkpoint("whole/checkpoint.safetensors", f"{name}/checkpoint.safetensors")
 
 
 def test_J08_a_killed_run_keeps_its_last_checkpoint(text, tmp_path):

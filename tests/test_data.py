@@ -448,3 +448,14 @@ def test_a_mark_of_the_order_of_bytes_is_no_letter(tmp_path, encoding):
     path.write_bytes("\ufeff".encode(encoding.removesuffix("-sig")))
     with pytest.raises(data.TextError, match="is empty"):
         data.read_text(path, encoding=encoding)
+
+
+def test_padding_of_very_long_sequences_is_counted_without_wrapping():
+    assert tg.data.padding_share([2**62, 2**62], [np.array([0, 1])]) == 0.0
+
+
+def test_halves_of_characters_are_refused_where_the_text_is_read(tmp_path):
+    path = tmp_path / "halves.txt"
+    path.write_text("abc\\ud800abc" * 20, "utf-8")
+    with pytest.raises(tg.data.TextError, match="halves of characters"):
+        tg.data.read_text(path, encoding="unicode_escape")

@@ -148,3 +148,9 @@ def test_all_of_them_are_there_for_a_spread():
     found = Ensemble(*models, how="all")(None)
     assert found.data.tolist() == [[1.0, 2.0], [3.0, 6.0]]
     assert monte_carlo(models[0], None, 3, how="all").shape == (3, 2)
+
+
+def test_a_vote_of_nan_is_refused():
+    model = nn.Ensemble(nn.Linear(2, 3), nn.Linear(2, 3), how="vote", output=lambda y: y * np.nan)
+    with pytest.raises(ValueError, match="Ensemble: a vote of NaN"):
+        model(np.ones((4, 2), np.float32))

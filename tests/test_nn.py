@@ -1,5 +1,6 @@
 """Each layer equals its formula in plain NumPy, and its gradients the sums of BPTT, to 1e-12."""
 
+import copy
 import threading
 
 import numpy as np
@@ -626,3 +627,22 @@ def test_an_ensemble_is_called_like_a_member():
         found = nn.Ensemble(*members, output=lambda r: r[0])(xs, lengths=lengths)
         expected = [member(xs, lengths=lengths)[0].data for member in members]
     np.testing.assert_allclose(found.data, np.mean(expected, axis=0), rtol=1e-6)
+
+
+def test_copies_of_a_state_know_what_its_numbers_mean():
+    state, other = nn.LSTM(2, 3).state_dict(), nn.LSTM(2, 3, convention="keras")
+    for copied in (state.copy(), state | {}, copy.copy(state)):
+        with pytest.raises(ValueError, match="order"):
+            other.load_state_dict(copied)
+    assert nn.LSTM(2, 3).load_state_dict(state | {}) == ([], [])
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize("readout", ["sum", "mean"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_sums_over_time_do_not_depend_on_how_long_others_are(readout, dtype):
+    layer = nn.Recurrent(nn.RNN(3, 5, rng=0, dtype=dtype), readout=readout)
+    rng = np.random.default_rng(0)
+    for length, longer in rng.integers(1, 40, (30, 2)):
+        x, z = (rng.normal(size=(n, 3)).astype(dtype) for n in (length, length + longer))
+        assert np.array_equal(layer([x])[0].data[0], layer([x, z])[0].data[0])

@@ -182,3 +182,31 @@ def test_early_stopping_gives_the_best_weights_back():
         never.restore()
     with pytest.raises(ValueError, match="patience: expected at least 1, got 0"):
         optim.EarlyStopping(layer, patience=0)
+
+
+def test_a_frozen_weight_is_left_alone_whatever_gradient_it_had():
+    layer = tg.nn.Linear(2, 1, rng=0)
+    optimizer = optim.SGD(layer, lr=0.1)
+    layer(np.ones((1, 2), np.float32)).sum().backward()
+    before = layer.freeze().W.data
+    layer.zero_grad()
+    optimizer.step()
+    assert layer.W.data is before or np.array_equal(layer.W.data, before)
+
+
+def test_a_tensor_that_is_given_twice_is_clipped_once():
+    w = tg.tensor([3.0, 4.0], requires_grad=True)
+    (w * w / 2).sum().backward()
+    assert optim.clip_grad_norm([w, w], 1.0) == 5.0 and np.allclose(w.grad.data, [0.6, 0.8])
+
+
+@pytest.mark.parametrize(("answer", "words"), [
+    (lambda loss, state: (state, loss), r"got \(tuple, \.\.\.\)"),
+    (lambda loss, state: (1.5, state), r"got \(float, \.\.\.\)"),
+    (lambda loss, state: loss, "got Tensor"),
+])  # fmt: skip
+def test_what_a_forward_function_returns_begins_with_the_loss(answer, words):
+    w = tg.tensor([1.0], requires_grad=True)
+    forward = lambda x, y, state: answer((w * x).sum(), (w,))
+    with pytest.raises(TypeError, match=rf"truncated_bptt: .* \(loss, state\), {words}"):
+        list(optim.truncated_bptt(forward, [(1.0, 1.0)], optim.SGD([w], lr=0.1)))

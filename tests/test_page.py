@@ -747,6 +747,20 @@ def test_names_mean_nothing_on_the_page(browser, tmp_path):
     seen.close()
 
 
+def test_numbers_without_room_and_cells_of_the_strip_chosen_by_enter(open_page):
+    seen = open_page("rnn", "#k=0")
+    given = [0, 0.25, -0.3, 0.996, -0.996, 9.94, 9.96, -9.97, 12, 0.004]
+    script = (Path(tg.__file__).parent / "page/numbers.js").read_text("utf-8")
+    (function,) = re.findall(r"^function briefest.*?^}", script, re.M | re.S)
+    found = seen.tab.evaluate(f"(() => {{ {function} return {given}.map(briefest); }})()")
+    assert found == ["0", ".25", "−.30", "1.0", "−1.0", "9.9", "10", "−10", "12", "0"]
+    cell = seen.tab.locator("#strip td[tabindex='0']").first
+    cell.focus()
+    before = seen.ask("explained.state.node")
+    seen.tab.keyboard.press("Enter")
+    assert seen.ask("explained.state.node") != before
+
+
 def test_what_is_not_finite_is_loud(browser, tmp_path):
     x = tg.tensor([0.0, 4.0], requires_grad=True)
     tg.explain((tg.sqrt(x) * 0.5).sum()).save(tmp_path / "page.html")

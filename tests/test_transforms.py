@@ -861,3 +861,29 @@ def test_a_tangent_of_a_loop_that_was_met_before_is_not_traced_again(make, monke
         np.testing.assert_allclose(moved.item(), slope, rtol=1e-12)
         _, moved = jvp(lambda w, along=along: jvp(g, (w,), (along,))[1], (layer,), (numbers,))
         np.testing.assert_allclose(moved.item(), bend + rest, rtol=1e-12)
+
+
+def test_second_derivatives_of_what_changes_its_gradients_are_refused():
+    """By hooks or by clipping, also in the steps of a loop: it is the slope of no function."""
+    x = np.random.default_rng(0).normal(size=(4, 2, 3))
+    line, clipped = nn.Linear(3, 3, dtype=f64), nn.ClipGradient(nn.GRU(3, 3, dtype=f64), norm=0.1)
+    handle = line.register_full_backward_hook(lambda module, inputs, outputs: None)
+    clip = lambda x: tg.clip_gradient(x * x, value=1.0).sum()
+    cases = [(lambda x: (line(tg.sin(x)) ** 3).sum(), "changed by hooks"), (clip, "clipped"),
+             (lambda x: (clipped(x)[0] ** 2).sum(), "clipped")]  # fmt: skip
+    for f, words in cases:
+        for call in (
+            lambda f=f: tg.transforms.hvp(f, (x,), (x,)),
+            lambda f=f: tg.transforms.hessian(f)(x),
+        ):
+            with pytest.raises(ValueError, match=f"a gradient is {words} in the backward pass"):
+                call()
+        assert tg.transforms.jvp(tg.transforms.grad(f), (x,), (x,))[1].shape == x.shape
+    handle.remove()
+    assert tg.transforms.hvp(cases[0][0], (x,), (x,))[0].shape == x.shape
+
+
+def test_layers_of_no_examples():
+    for cell in (nn.GRU(3, 2, dtype=f64), nn.LSTM(3, 2, dtype=f64)):
+        found = tg.transforms.vmap(lambda x, cell=cell: cell(x)[0])(np.zeros((0, 5, 3)))
+        assert found.shape == (0, 5, 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from itertools import cycle, islice
 
 import numpy as np
@@ -29,10 +30,11 @@ def explain(options: argparse.Namespace) -> int:
     output = options.output or ("" if options.text or options.equations else "bptt.html")
     if output:
         page.save(output)
+    write = getattr(sys.stdout, "verbatim", sys.stdout.write)  # both have their language already
     if options.text:
-        print(page.text, end="")
+        write(page.text)
     if options.equations:
-        print("\n".join(map(str, page.equations.values())), end="")
+        write("\n".join(map(str, page.equations.values())))
     if output:
         print(f"wrote {output}")
     return 0

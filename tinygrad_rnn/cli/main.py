@@ -289,6 +289,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns 0 when it went well, 1 when training diverged, 2 when it was refused, 130 when it was
     stopped by Ctrl-C.
     """
+    try:
+        return _heard(arguments)
+    except KeyboardInterrupt:  # before there is anything to stop
+        return STOPPED
+
+
+def _heard(arguments: Sequence[str] | None) -> int:
+    """Say how a command went, in the language that it was given in."""
     ahead = Parser(add_help=False, exit_on_error=False, allow_abbrev=False)
     _add_language(ahead)
     try:  # it may stand anywhere, after a subcommand too

@@ -181,17 +181,15 @@ def _resume(options: argparse.Namespace, given: dict[str, object]) -> tuple[Run,
     try:
         corpus = Corpus.of(run.settings, data.Vocabulary(run.characters))
     except data.TextError as error:
+        if " occur " in str(error):  # it was read, and a letter does not
+            raise _changed(run, options.resume) from None
         command = f"tinygrad-rnn train TEXT --resume {shlex.quote(options.resume)}"
         raise data.TextError(f"--resume: {error}. Say where it is now: {command}") from None
     run.settings = _placed(run.settings)
     if corpus.digest != run.digest:
-        raise ValueError(
-            f"--resume: {run.settings.text or 'the default text'} is not the text that "
-            f"{run.folder} was learning: it has changed. Give the old one, or begin a new run "
-            f"with --from {shlex.quote(options.resume)}."
-        )
+        raise _changed(run, options.resume)
     an_epoch = corpus.windows(run.settings)
-    if run.done >= an_epoch or len(run.bits) != run.epoch * an_epoch + run.done:
+    if run.done > an_epoch or len(run.bits) != run.epoch * an_epoch + run.done:
         raise ValueError(
             f"--resume: {run.folder} was trained on {len(run.bits)} windows, which are not "
             f"{run.epoch} epochs of {an_epoch} and {run.done}: its file was changed"
@@ -208,6 +206,14 @@ def _resume(options: argparse.Namespace, given: dict[str, object]) -> tuple[Run,
             f"{f', none better since epoch {run.best}' * early}. Give more: {' '.join(more)}"
         )
     return run, corpus
+
+
+def _changed(run: Run, resume: str) -> ValueError:
+    return ValueError(
+        f"--resume: {run.settings.text or 'the default text'} is not the text that "
+        f"{run.folder} was learning: it has changed. Give the old one, or begin a new run "
+        f"with --from {shlex.quote(resume)}."
+    )
 
 
 def _introduce(run: Run, corpus: Corpus) -> None:

@@ -108,7 +108,7 @@ def padding_share(lengths: Any, batches: Iterable[np.ndarray]) -> float:
     lengths = check_lengths("padding_share", lengths)
     chosen = [lengths[index] for index in batches if len(index)]
     padded = sum(len(x) * int(x.max()) for x in chosen)
-    return 1 - sum(int(x.sum()) for x in chosen) / padded if padded else 0.0
+    return 1 - sum(sum(x.tolist()) for x in chosen) / padded if padded else 0.0
 
 
 def one_hot(index: Any, classes: int, dtype: Any = np.float32) -> np.ndarray:

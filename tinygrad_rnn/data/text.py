@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
@@ -117,6 +118,8 @@ def _decoded(
                     "--encoding utf-16, latin-1 or gb18030 (encoding= in Python), or convert it "
                     "with iconv"
                 ) from None
+            if re.search("[\ud800-\udfff]", text):
+                raise TextError(f"{path} holds halves of characters (surrogates): no --encoding")
             if "\0" in text:
                 raise TextError(
                     f"{path} holds NUL characters: it is a binary file, not a text, or one in an "

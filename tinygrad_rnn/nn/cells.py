@@ -439,7 +439,7 @@ class OutputRecurrent(Cell):
                 f"{self.width}), got {xs.shape} and {targets.shape}"
             )
         batch = xs.shape[1]
-        state = self.begin(batch) if state is None else tuple(state)
+        state = self.begin(batch) if state is None else state
         (begin,) = check_state(self, state, batch)
         if unrolled:
             with scope("layer0"):

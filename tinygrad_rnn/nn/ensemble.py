@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..limits import one_of
+from ..op import has_nan
 from ..ops import mean, stack
 from ..tensor import Tensor, no_grad
 from .module import Module, positive
@@ -81,6 +82,10 @@ def _joined(who: str, results: Iterable[Any], how: str, output: Output | None) -
     together = stack(answers)
     if how != "vote":
         return mean(together, 0) if how == "mean" else together
+    if has_nan(together.data):
+        raise ValueError(
+            "Ensemble: a vote of NaN is none: tg.detect_anomaly() finds where it is from"
+        )
     votes = together.data.argmax(-1)[..., None] == np.arange(together.shape[-1])
     return Tensor(np.argmax(votes.sum(0), -1))  # the first of the largest
 

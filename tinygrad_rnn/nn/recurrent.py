@@ -179,7 +179,8 @@ def _read_out(layer: Folded, how: Any, valid: Tensor | None) -> Tensor:
         least = np.iinfo(ys.dtype).min if ys.dtype.kind in "iu" else least
         most = max_(where(over(valid, ys), ys, np.asarray(least, ys.dtype)), axis=0)
         return masked(valid.data.any(0), most)
-    total = sum_(ys, axis=0)
+    wide = ys.dtype == np.float32  # in float64 one by one, zeros behind the end do not count
+    total = sum_(ys.astype(np.float64), axis=0).astype(np.float32) if wide else sum_(ys, axis=0)
     if how.readout != "mean":
         return total
     count: Any = len(ys) if valid is None else over(valid.data.sum(0), total)

@@ -94,7 +94,7 @@ def _with_gradients(who: str, parameters: Iterable[Tensor] | Any) -> list[Tensor
     if odd := [x for x in given if not isinstance(x, Tensor)]:
         kind = type(odd[0]).__name__
         raise TypeError(f"{who}: parameters: expected a module or a list of tensors, got {kind}")
-    return [x for x in given if x.grad is not None]
+    return [x for x in dict.fromkeys(given) if x.grad is not None]
 
 
 SAFE = 1e-280  # a sum of squares above it has lost no digits to squares too small for a float64

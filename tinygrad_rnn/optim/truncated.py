@@ -60,10 +60,11 @@ def truncated_bptt(
         )
     for x, y in windows:
         answer: Any = forward(x, y, state)
-        if not isinstance(answer, tuple | list) or len(answer) != 2:
-            raise TypeError(
-                f"truncated_bptt: forward must return (loss, state), got {type(answer).__name__}"
-            )
+        pair = isinstance(answer, tuple | list) and len(answer) == 2
+        if not pair or not isinstance(answer[0], Tensor):
+            kind = type(answer).__name__
+            got = f"({type(answer[0]).__name__}, ...)" if pair else kind
+            raise TypeError(f"truncated_bptt: forward must return (loss, state), got {got}")
         loss, state = answer
         optimizer.zero_grad()
         loss.backward()

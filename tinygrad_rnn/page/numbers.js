@@ -47,8 +47,8 @@ function decadeOf(most) {
 
 /** A number where there is no room: .25, −.3, 12. */
 function briefest(v) {
-  const text = v === 0 ? "0" : v.toFixed(Math.abs(v) < 1 ? 2 : Math.abs(v) < 10 ? 1 : 0);
-  return (Number(text) === 0 ? "0" : text).replace("0.", ".").replace("-", "−");
+  const text = v.toFixed(Math.abs(v) < 0.995 ? 2 : Math.abs(v) < 9.95 ? 1 : 0);
+  return (Number(text) === 0 ? "0" : text).replace(/^(-?)0\./, "$1.").replace("-", "−");
 }
 
 const shapeWords = (r) =>

@@ -47,6 +47,7 @@ class Strip {
   cell(id, to, l2) {
     if (id === undefined) return make("td", { class: "none" });
     const cell = make("td", { tabindex: this.dense ? "-1" : "0", on: () => this.choose(id) });
+    cell.addEventListener("keydown", (event) => event.key === "Enter" && this.choose(id));
     for (const event of ["pointerenter", "focus"])
       cell.addEventListener(event, () => this.light(id, to));
     for (const event of ["pointerleave", "blur"])

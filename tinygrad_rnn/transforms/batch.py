@@ -387,10 +387,10 @@ def _even(
     if op is _matmul and wholes[0] is not None and inputs[0].ndim == inputs[1].ndim == 2:
         same = inputs[1] if wholes[1] is None else batch.alike(inputs[1])
         if same is not None and len(inputs[0]) == 1:  # one row of each example
-            rows = reshape(wholes[0], shape=(batch.size, -1))
+            rows = reshape(wholes[0], shape=(batch.size, inputs[0].shape[1]))
             more = [] if wholes[1] is None else [wholes[1]]
             z = _matmul_alike(rows, same, *more) if more else _matmul(rows, same)
-            return reshape(z, shape=(batch.size, 1, -1))
+            return reshape(z, shape=(batch.size, 1, z.shape[1]))
     most = max([x.ndim for x in inputs])
     given = [
         x if whole is None else _wide(whole, most) for x, whole in zip(inputs, wholes, strict=True)

@@ -12,8 +12,9 @@ from ..grad import pullback
 from ..hooks import hooked
 from ..nn.hooks import has_hooks
 from ..ops import reshape, stack
+from ..ops.clipping import _clip_gradient
 from ..randomness import noted
-from ..tensor import Tensor, _births, _Switch, describe, detach, mode, owned, recording
+from ..tensor import Tensor, _births, _Switch, describe, detach, history, mode, owned, recording
 from .batch import Passage, batches, behind, ground, grounded, kept, lifted, own, raised
 from .checkpoint import recalled
 from .containers import built, floats, function, got, leaves, matched
@@ -144,6 +145,13 @@ class Evaluation:
 
     def turn(self, vs: Sequence[Tensor | None], again: bool = True) -> list[Tensor]:
         """The gradient of the tangent of its one result: how the gradient moves."""
+        for y in history(self.ys):
+            if (hooks := has_hooks(y)) or _clips(y):
+                how = "changed by hooks" if hooks else "clipped"
+                raise ValueError(
+                    f"{self.who}: a gradient is {how} in the backward pass, and so of no function. "
+                    "Differentiate without, or take jvp(grad(f), ...), which follows that pass."
+                )
         with _Switch(recording=True, within=True):
             moved = self.push(vs)
         return self.pull([owned(np.ones(y.shape, y.dtype)) for y in moved], again, moved)
@@ -372,6 +380,13 @@ def _matrix(
             whole = stack([p[k] for p in passes], axis) if passes else owned(np.zeros(0, y.dtype))
             row.append(reshape(whole, shape=shape))
     return table
+
+
+def _clips(y: Tensor) -> bool:
+    """Whether a gradient is clipped there, or in the steps of a loop."""
+    held: Any = y.attrs.get("run") or y.attrs.get("scan")
+    steps = held.program.step.ops if hasattr(held, "program") else ()
+    return y.op is _clip_gradient or any(map(_clips, steps))
 
 
 # -- what they share -----------------------------------------------------------------------------
