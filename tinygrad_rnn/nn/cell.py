@@ -120,8 +120,8 @@ class Part(Module):
         >>> tg.nn.GRU(3, 4, dtype=np.float64).dtype
         dtype('float64')
         """
-        if "dtype" in vars(self):
-            return vars(self)["dtype"]
+        if (own := self.__dict__.get("dtype")) is not None:
+            return own
         kinds = {x.dtype for x in self._leaves().values() if x.dtype.kind == "f"}
         return kinds.pop() if len(kinds) == 1 else np.float32
 
@@ -141,9 +141,9 @@ class Part(Module):
 
     def begin(self, batch: int) -> tuple[Tensor, ...]:
         """The state before the first step: zeros (batch, size)."""
-        begin = []
+        begin, dtype = [], self.dtype
         for name, size in zip(self.state, self.sizes):  # noqa: B905 (one of each)
-            h = owned(np.zeros((batch, size), self.dtype))
+            h = owned(np.zeros((batch, size), dtype))
             h.name = f"{name}0"
             begin.append(h)
         return tuple(begin)
@@ -475,11 +475,13 @@ def _attributes(holders: Sequence[Any]) -> list[Any]:
     """What they do and hold, each behind a mark, so that what moves to another is noticed."""
     found: list[Any] = []
     for x in holders:
-        found.append(_MARK)
-        if isinstance(x, Module):
-            kind, x = x.__class__, vars(x)
-            found += [kind, *[getattr(kind, name, None) for name in _DONE]]
-        found += [*x, *x.values()] if isinstance(x, dict) else x
+        kind = x.__class__
+        if isinstance(x, Cell):
+            found += (_MARK, kind, kind.step, kind.advance, kind.output, *x.__dict__.values())
+        elif isinstance(x, Module):
+            found += (_MARK, kind, kind.__call__, *x.__dict__.values())
+        else:
+            found += (_MARK, *x, *x.values()) if isinstance(x, dict) else (_MARK, *x)
     return found
 
 
@@ -490,9 +492,8 @@ def _is_fixed(value: Any) -> bool:
     if isinstance(value, Module):  # what it holds is looked at, too
         return _is_ours(value.__class__) and not value.draws
     still = np.dtype | np.random.Generator | Changing  # of a generator, nothing is drawn
-    if value.__class__ in _PLAIN or value.__class__ in _HOLDERS or isinstance(value, still):
-        return True
-    return callable(value) and _is_ours(value) and not hasattr(value, "__self__")
+    plain = value.__class__ in _PLAIN or value.__class__ in _HOLDERS or isinstance(value, still)
+    return plain or (callable(value) and _is_ours(value) and not hasattr(value, "__self__"))
 
 
 def _inside(cell: Cell) -> list[Module]:
@@ -521,7 +522,6 @@ def _foreign(modules: Sequence[Module]) -> list[Any]:
     return found
 
 
-_DONE = ("__call__", "step", "advance", "output")  # by a module
 _HOLDERS, _MARK = (Module, dict, list), float("nan")  # no other attribute is this very NaN
 _PLAIN = {Tensor, bool, int, float, str, type(None), type(np.dtype(np.float32))}
 
