@@ -861,8 +861,7 @@ def test_J05_J07_weights_are_not_taken_for_those_of_another_function(word, tmp_p
 
 def test_an_older_or_foreign_state_has_no_conventions_to_compare(tmp_path):
     cell, other = filled(nn.LSTM(I, H)), nn.LSTM(I, H, convention="keras")
-    for state in (dict(cell.state_dict()), cell.state_dict() | {}):
-        assert other.load_state_dict(state) == ([], [])
+    assert other.load_state_dict(dict(cell.state_dict())) == ([], [])
     same = nn.LSTM(I, H, convention="flax")  # another name for the same layout
     assert same.load_state_dict(other.state_dict()) == ([], [])
     whole = nn.StateDict(cell.state_dict(), {"else": {"order": "fog"}, "": {"later": 1}})

@@ -838,7 +838,7 @@ REFUSALS = {
         ValueError, "state", "(3, 2)", "(1, 2)"),
     "a first target that is no tuple": (
         lambda: jordan(source="target")(ONE, tg.tensor(ONE[0]), targets=ONE),
-        ValueError, "expected (o,)"),
+        ValueError, "expected the tuple (o,)"),
     "targets in a layer": (
         lambda: nn.Recurrent(nn.Zoneout(jordan(source="target"), o=0.1))(ONE),
         ValueError, '"target"', "targets="),
