@@ -18,7 +18,7 @@ from subprocess import PIPE, Popen
 from threading import Thread
 from typing import Any
 
-from .cases import CASES, STOPPING
+from .cases import CASES
 from .engine import Engine, load
 from .grading import FAILED, Verdict, grade, verdict
 
@@ -50,7 +50,7 @@ def graded(path: str, name: str = "", limit: float = LIMIT) -> Iterator[Verdict]
                     known[case.name] = verdict(case, FAILED, found)
                 last = list(known.values())[-1]
                 yield last
-                spoilt = last.outcome == FAILED and last.name in STOPPING
+                spoilt = last.outcome == FAILED and CASES[last.name].stops
                 if spoilt or not isinstance(found, dict):
                     break
 

@@ -25,7 +25,8 @@ class Case:
 
     finds: the mistake that it finds. needs: the cases without which it says nothing. judge: raises
     Wrong with evidence, or NotOffered; it may return a remark. f: what it differentiates, if that
-    is one thing.
+    is one thing. stops: whether it raises in the middle of the engine's work, so that an engine
+    that fails it is not itself any longer.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Case:
     finds: str
     judge: Callable[[Engine], str | None]
     f: Any = None
+    stops: bool = False
 
 
 class Stop(Exception):
@@ -41,14 +43,17 @@ class Stop(Exception):
 
 
 CASES: dict[str, Case] = {}
-STOPPING = ("after_error", "no_grad_ends")  # an engine that fails these is not itself any longer
 
 
-def check(level: int, name: str, needs: str, finds: str) -> Callable[[Function], Function]:
+def check(
+    level: int, name: str, needs: str, finds: str, stops: bool = False
+) -> Callable[[Function], Function]:
     """Make a case of a function that judges an engine."""
 
     def listed(judge: Function) -> Function:
-        CASES[name] = Case(name, level, tuple(filter(None, needs.split(","))), finds, judge)
+        CASES[name] = Case(
+            name, level, tuple(filter(None, needs.split(","))), finds, judge, None, stops
+        )
         return judge
 
     return listed
@@ -73,7 +78,7 @@ case(
 )  # fmt: skip
 
 
-@check(1, "after_error", "mul", "after an error in f, what was left comes to the next call")
+@check(1, "after_error", "mul", "after an error in f, what was left comes to the next call", True)
 def after_error(engine: Engine) -> None:
     def broken(k: Any, x: Any, y: Any, z: Any) -> Any:
         raise Stop(x * y)

@@ -129,7 +129,7 @@ def aliases(engine: Engine) -> None:
             raise Wrong(f"gradient 0 and {name} are one array")
 
 
-@check(3, "no_grad_ends", "no_grad", "no_grad() is still on after an error under it")
+@check(3, "no_grad_ends", "no_grad", "no_grad() is still on after an error under it", True)
 def no_grad_ends(engine: Engine) -> None:
     def left(k: Any, x: Any, y: Any, z: Any) -> Any:
         with suppress(Stop), k.no_grad():

@@ -118,7 +118,7 @@ class Judge:
     def _run(self, what: str, run: Run) -> Any:
         returned: list[Any] = []
         try:
-            return run(noted(self.made, returned))
+            return run(remembering(self.made, returned))
         except (Wrong, Open, Overtime, KeyboardInterrupt):
             raise
         except BaseException as error:  # exit() too
@@ -147,8 +147,8 @@ class Judge:
 NOTHING = "None: nothing was returned"
 
 
-def noted(made: Any, returned: list[Any]) -> Any:
-    """A learner's function that notes what it returned last; anything else as it is."""
+def remembering(made: Any, returned: list[Any]) -> Any:
+    """A learner's function that remembers what it returned last; anything else as it is."""
     if not isfunction(made):
         return made
 
