@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from itertools import cycle, islice
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy as np
 from .. import nn
 from ..page import explain as page_of
 from .graph import sizes_of
+from .voice import verbatim
 
 SIGNS = "bananas"
 
@@ -30,11 +30,10 @@ def explain(options: argparse.Namespace) -> int:
     output = options.output or ("" if options.text or options.equations else "bptt.html")
     if output:
         page.save(output)
-    write = getattr(sys.stdout, "verbatim", sys.stdout.write)  # both have their language already
     if options.text:
-        write(page.text)
+        verbatim(page.text)  # which has its language already
     if options.equations:
-        write("\n".join(map(str, page.equations.values())))
+        verbatim("\n".join(map(str, page.equations.values())))
     if output:
         print(f"wrote {output}")
     return 0

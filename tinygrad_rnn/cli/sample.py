@@ -8,7 +8,7 @@ import sys
 from .. import data
 from .limits import check, option
 from .run import BEST, Run
-from .voice import harmless
+from .voice import harmless, verbatim
 
 
 def sample(options: argparse.Namespace) -> int:
@@ -25,13 +25,12 @@ def sample(options: argparse.Namespace) -> int:
     begin, length = vocabulary.encode(prompt), options.length
     how = {"temperature": options.temperature, "rng": options.seed}
     symbols = run.model.eval().sample(begin, length, **how)
-    write = getattr(sys.stdout, "verbatim", sys.stdout.write)
-    write(prompt.lstrip("\n"))
+    verbatim(prompt.lstrip("\n"))
     for symbol in symbols:
         if not getattr(sys.stdout, "heard", True):  # `| head` has seen enough
             break
         letter = run.characters[symbol]
-        write(harmless(letter) if sys.stdout.isatty() else letter)
+        verbatim(harmless(letter) if sys.stdout.isatty() else letter)
         sys.stdout.flush()
     print()
     return 0

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import data, optim
+from ..data.text import UnknownCharacter
 from ..kernels.threads import get_num_threads, set_num_threads
 from ..language import said
 from ..randomness import generator
@@ -180,9 +181,9 @@ def _resume(options: argparse.Namespace, given: dict[str, object]) -> tuple[Run,
     run.settings = replace(run.settings, **given)  # type: ignore[arg-type]
     try:
         corpus = Corpus.of(run.settings, data.Vocabulary(run.characters))
+    except UnknownCharacter:  # it was read, and has others
+        raise _changed(run, options.resume) from None
     except data.TextError as error:
-        if " occur " in str(error):  # it was read, and a letter does not
-            raise _changed(run, options.resume) from None
         command = f"tinygrad-rnn train TEXT --resume {shlex.quote(options.resume)}"
         raise data.TextError(f"--resume: {error}. Say where it is now: {command}") from None
     run.settings = _placed(run.settings)

@@ -84,3 +84,8 @@ def voices() -> Iterator[Voice]:
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         sys.stdout, sys.stderr = before
+
+
+def verbatim(text: str) -> None:
+    """Write what is no message to the standard output, in no other language."""
+    getattr(sys.stdout, "verbatim", sys.stdout.write)(text)

@@ -128,6 +128,10 @@ def _decoded(
             yield text
 
 
+class UnknownCharacter(TextError):
+    """A character that is not in a vocabulary."""
+
+
 class Vocabulary:
     """The characters of a text, numbered in the order of their code points.
 
@@ -152,7 +156,9 @@ class Vocabulary:
         unknown = self._codes[index] != codes if len(self) else codes == codes
         if unknown.any():
             character = text[int(unknown.argmax())]
-            raise TextError(f"the character {character!r} does not occur in the training text")
+            raise UnknownCharacter(
+                f"the character {character!r} does not occur in the training text"
+            )
         return index.astype(np.int64)
 
     def decode(self, index: np.ndarray | Iterable[int] | int) -> str:
