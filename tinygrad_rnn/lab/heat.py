@@ -75,9 +75,8 @@ def heat(
     loss: one number, cut by the steps t whose output it reads; or a list of numbers, one for each
     t. states: whose, one of those that return_states=True gives, or ys; by default what the loss
     reads of each step. inputs: a tensor (T, ...), or with batch_first (B, T, ...), that was folded
-    over and has a gradient, as
-    embedded text has, or xs made with requires_grad=True: then also ‖∂L(t)/∂x(k)‖, which shows what
-    of a text a prediction is connected with.
+    over and has a gradient, as embedded text has, or xs made with requires_grad=True: then also
+    ‖∂L(t)/∂x(k)‖, which shows what of a text a prediction is connected with.
 
     Raises ValueError for a loss without steps, inputs that it does not depend on, and a gradient
     that is clipped.
