@@ -13,6 +13,7 @@ from test_scan_search import mixed, random_parts
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
+from tinygrad_rnn.formula import term
 from tinygrad_rnn.nn.moment import Moment
 
 B, T, I = 4, 3, 2
@@ -572,3 +573,31 @@ def test_a_formula_that_is_too_long_is_refused():
 
     with pytest.raises(ValueError, match="equations: too many ops in a row"):
         own_step(step)
+
+
+ALGEBRA = {"plus": lambda a, b: a + b, "minus": lambda a, b: a - b, "times": lambda a, b: a * b}
+
+
+def computed(x, known):
+    """The number that a formula made of sums and products stands for."""
+    if isinstance(x, term.Sum):
+        return sum(c * computed(y, known) for c, y in x.terms)
+    if isinstance(x, term.Product):
+        return np.prod([computed(y, known) ** n for y, n in x.factors])
+    return x.value if isinstance(x, term.Number) else known[x]
+
+
+def test_formulas_keep_their_numbers_however_they_are_put_together():
+    rng = random.Random(0)
+    for _ in range(300):
+        known = {term.Symbol(c, mark="δ" * (c == "d")): rng.uniform(0.5, 2) for c in "abcd"}
+        pool = [*known.items(), (term.Number(-2.0), -2.0)]
+        for _ in range(12):
+            (x, a), (y, b) = rng.choices(pool, k=2)
+            if (n := rng.choice([-1, 0, 0, 0, 0, 2])) and abs(a) > 0.1:
+                pool.append((term.raised(x, n), a**n))
+            else:
+                name = rng.choice([*ALGEBRA])
+                pool.append((getattr(term, name)(x, y), ALGEBRA[name](a, b)))
+            made, right = pool[-1]
+            assert computed(made, known) == pytest.approx(right, rel=1e-9, abs=1e-9), made

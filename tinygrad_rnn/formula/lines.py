@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 from ..op import pick
@@ -57,13 +58,14 @@ class Derivation:
 
     def _name_repeated(self) -> None:
         """Names for what stands in several places, the largest first, until nothing does."""
+        size = cache(_size)
         while True:
             self.cotangents = self._cotangents()
             lines = [*self.forward(), *self._found(), *self._sums()]
             lines += self.gradients(self.program.carry)
             places = _places(line.right for line in lines).items()
-            large = [x for x, n in places if n > 1 and _size(x) > 3 and not is_turned(x)]
-            large.sort(key=_size, reverse=True)
+            large = [x for x, n in places if n > 1 and size(x) > 3 and not is_turned(x)]
+            large.sort(key=size, reverse=True)
             y = next((y for x in large if (y := self._made_by(x)) is not None), None)
             if y is None:
                 return

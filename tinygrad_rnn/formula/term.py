@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 from ..op import Op
 
 Factors: TypeAlias = "tuple[tuple[Term, int], ...]"
+Powers: TypeAlias = "dict[tuple[Term, bool], int]"
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,7 +175,16 @@ def _factors(x: Term) -> Factors:
     return () if isinstance(x, Number) else ((x, 1),)
 
 
-def _product(factors: Factors) -> Term:
+def _powers(*factors: tuple[Term, int]) -> Powers:
+    """How often each formula is a factor, and how often what is divided by: x / x is both."""
+    found: Powers = {}
+    for x, n in factors:
+        found[x, n > 0] = found.get((x, n > 0), 0) + n
+    return found
+
+
+def _product(powers: Powers) -> Term:
+    factors = tuple((x, n) for (x, _), n in powers.items())
     if not factors:
         return Number(1.0)
     return factors[0][0] if len(factors) == 1 and factors[0][1] == 1 else Product(factors)
@@ -199,15 +209,7 @@ def times(x: Term, y: Term) -> Term:
                 return one
             if isinstance(one, Number) or len(getattr(one, "terms", ())) > 1:
                 continue
-    found = dict(_factors(p))
-    powers = [*found.items()]
-    for z, n in _factors(q):
-        same = next((k for k, (w, m) in enumerate(powers) if w == z and m * n > 0), None)
-        if same is None:
-            powers.append((z, n))
-        else:
-            powers[same] = (z, powers[same][1] + n)
-    return _sum(((a * b, _product(tuple(powers))),))
+    return _sum(((a * b, _product(_powers(*_factors(p), *_factors(q)))),))
 
 
 def raised(x: Term, n: int) -> Term:
@@ -216,8 +218,8 @@ def raised(x: Term, n: int) -> Term:
         return x
     c, p = scaled(x)
     if c != 1:
-        return _product(((x, n),))
-    return _product(tuple((z, m * n) for z, m in _factors(p)))
+        return _product(_powers((x, n)))
+    return _product(_powers(*((z, m * n) for z, m in _factors(p))))
 
 
 def plus(x: Term, y: Term) -> Term:
@@ -255,20 +257,20 @@ def _shared(a: float, p: Term, b: float, q: Term) -> Term | None:
     """a·p + b·q, where one of p and q is a part of the other, or both are of one cotangent."""
     if p == q:
         return times(Number(a + b), p) if a + b else None
-    left, right = dict(_factors(p)), dict(_factors(q))
+    left, right = _powers(*_factors(p)), _powers(*_factors(q))
     if isinstance(p, Sum) or isinstance(q, Sum):
         return None
-    shared = {z: min(n, right[z]) for z, n in left.items() if n > 0 and right.get(z, 0) > 0}
+    shared = {k: min(n, right[k]) for k, n in left.items() if n > 0 and k in right}
     if shared not in (left, right):
-        shared = {z: n for z, n in shared.items() if isinstance(z, Symbol) and z.mark == "δ"}
+        shared = {k: n for k, n in shared.items() if getattr(k[0], "mark", "") == "δ"}
     if not shared:
         return None
     rest = [
-        tuple((z, n - shared.get(z, 0)) for z, n in factors.items() if n != shared.get(z, 0))
-        for factors in (left, right)
+        {k: n - shared.get(k, 0) for k, n in powers.items() if n != shared.get(k, 0)}
+        for powers in (left, right)
     ]
     ends = [times(Number(c), _product(r)) for c, r in zip((a, b), rest, strict=True)]
-    return times(_product(tuple(shared.items())), plus(*ends))
+    return times(_product(shared), plus(*ends))
 
 
 def minus(x: Term, y: Term) -> Term:
