@@ -2,6 +2,7 @@
 
 import gc
 import random
+import threading
 import tracemalloc
 import weakref
 from typing import NamedTuple
@@ -823,7 +824,7 @@ def test_what_a_checkpoint_refuses():
     x = tg.tensor(np.ones(50), requires_grad=True)
     for size in (1.0, 1e-9, 1e-200):  # small numbers are others, too
         y = checkpoint(lambda x: x * rng.random(50))(size * x).sum()
-        with pytest.raises(RuntimeError, match="gave other numbers when it was run again"):
+        with pytest.raises(RuntimeError, match="did something else when it was run again"):
             y.backward()
     w = nn.Linear(2, 2, dtype=f64, rng=0)
     y = checkpoint(w)(np.ones((1, 2))).sum()
@@ -887,3 +888,114 @@ def test_layers_of_no_examples():
     for cell in (nn.GRU(3, 2, dtype=f64), nn.LSTM(3, 2, dtype=f64)):
         found = tg.transforms.vmap(lambda x, cell=cell: cell(x)[0])(np.zeros((0, 5, 3)))
         assert found.shape == (0, 5, 2)
+
+
+AGAIN = {
+    "checkpoint": lambda f: checkpoint(f)(np.ones(2)).sum(),
+    "value_and_grad": lambda f: value_and_grad(f)(np.ones(()))[0],
+    "grad": lambda f: grad(f)(np.ones(())),
+    "jvp": lambda f: jvp(f, (np.ones(2),), (np.ones(2),))[1].sum(),
+    "vjp": lambda f: vjp(f, np.ones(2))[1](np.ones(2))[0].sum(),
+    "linearize": lambda f: linearize(f, np.ones(2))[1](np.ones(2)).sum(),
+    "jacobian": lambda f: jacobian(f)(np.ones(2)).sum(),
+    "hvp": lambda f: hvp(f, (np.ones(()),), (np.ones(()),))[0],
+}
+
+
+@pytest.mark.parametrize("name", AGAIN)
+@pytest.mark.parametrize("begin", [0.0, 1.0])
+def test_the_names_of_a_function_mean_in_the_backward_pass_what_they_meant(name, begin):
+    """Of a loop around it: where weights begin with equal numbers, the results tell nothing."""
+    weights = [tg.tensor(np.full((), begin), requires_grad=True) for _ in range(3)]
+    total, expected = 0.0, []
+    for w, c in zip(weights, (1.0, 2.0, 3.0), strict=True):
+        total = total + AGAIN[name](lambda x: w * x**3 * c)  # noqa: B023 (what is tried)
+        one = tg.tensor(np.full((), begin), requires_grad=True)
+        expected.append(tg.grad(AGAIN[name](lambda x, one=one, c=c: one * x**3 * c), one).data)
+    total.backward()
+    assert [w.grad.data for w in weights] == expected and all(expected)
+
+
+def changed_array(w):
+    x = np.array([1e4, 1.0])
+    y = checkpoint(lambda w, x: w * x)(w, x)
+    x[1] = 3.0
+    return y.sum()
+
+
+def changed_array_of_a_gradient(w):
+    x = np.ones(2)
+    y = grad(lambda x: (w * x**2).sum())(x)
+    x[1] = 3.0
+    return y.sum()
+
+
+def changed_tensor(w):
+    v = tg.tensor(np.ones(2))
+    y = grad(lambda x: (w * v * x).sum())(np.ones(2))
+    v.data = np.full(2, 5.0)
+    return y.sum()
+
+
+def changed_layer(w):
+    layer = nn.Dropout(0.5, rng=0)
+    y = checkpoint(layer)(w)
+    layer.eval()
+    return y.sum()
+
+
+def another_weight(w):
+    weights = {"w": w}
+    y = checkpoint(lambda x: weights["w"] * x)(np.ones(2))
+    weights["w"] = tg.tensor(w.data, requires_grad=True)
+    return y.sum()
+
+
+@pytest.mark.parametrize("begin", [0.0, 1.0])
+@pytest.mark.parametrize("change", [
+    changed_array, changed_array_of_a_gradient, changed_tensor, changed_layer, another_weight,
+])  # fmt: skip
+def test_what_a_function_reads_and_has_changed_is_noticed_whatever_it_returns(change, begin):
+    loss = change(tg.tensor(np.full(2, begin), requires_grad=True))
+    with pytest.raises(RuntimeError, match=r"did something else|was given new values"):
+        loss.backward()
+
+
+@pytest.mark.parametrize("inside", [
+    checkpoint, lambda f: grad(lambda x: (f(x) ** 2).sum()),
+])  # fmt: skip
+@pytest.mark.parametrize("begin", [0.0, 1.0])
+def test_a_step_that_is_run_again_draws_what_was_drawn_for_it(inside, begin):
+    class Own(nn.Cell):
+        def __init__(self):
+            self.inputs = self.hidden = 4
+            self.dropout = nn.Dropout(0.5, rng=3)
+            self.W = tg.tensor(np.eye(4) * begin, requires_grad=True)
+
+        def step(self, x, h):
+            return inside(lambda x: self.dropout(x) @ self.W + x)(x)
+
+    found = []
+    for unroll in (False, True):
+        cell = Own()
+        ys, _ = cell(np.ones((3, 1, 4)), unroll=unroll)
+        found.append(tg.grad(ys.sum(), cell.W).data)
+    np.testing.assert_array_equal(*found)
+
+
+def test_a_layer_without_a_generator_draws_the_same_on_another_thread():
+    w, layer = tg.tensor(np.ones(50), requires_grad=True), nn.Dropout(0.5)
+    tg.manual_seed(0)
+    try:
+        y = checkpoint(lambda w: layer(w) * w)(w)
+        thread = threading.Thread(target=y.sum().backward)
+        thread.start()
+        thread.join()
+        first, w.grad = w.grad, None
+        again = checkpoint(lambda w: layer(w) * w)(w)
+        tg.manual_seed(1)
+        again.sum().backward()
+    finally:
+        tg.manual_seed(None)
+    np.testing.assert_array_equal(first.data, 2 * y.data)
+    np.testing.assert_array_equal(w.grad.data, 2 * again.data)

@@ -21,6 +21,7 @@ _seeded: WeakKeyDictionary[threading.Thread, np.random.Generator] = WeakKeyDicti
 class _Here(threading.local):
     unnamed = 0  # how often something has drawn that was given no generator
     noted: Draws | None = None
+    again: Iterator[np.random.Generator] = iter(())  # who draws next, where it is done again
 
 
 _here = _Here()
@@ -54,9 +55,11 @@ def manual_seed(seed: Random) -> np.random.Generator:
 def generator(who: object, rng: Random) -> np.random.Generator:
     """What `who` draws from now: what it was given as `rng`, or else the thread's generator."""
     found, thread = given(who, rng), threading.current_thread()
+    before = next(_here.again, None)
     if found is None:
         _here.unnamed += 1
-        found = _seeded.get(thread) or (None if _seeded else _unseeded(os.getpid()))
+        usual = _seeded.get(thread) or (None if _seeded else _unseeded(os.getpid()))
+        found = before or usual
     if found is None:
         raise RuntimeError(
             f"{_name(who)}: rng: expected a seed on the thread {thread.name!r}, got none, while "
@@ -86,12 +89,11 @@ def unnamed() -> int:
 
 
 @contextmanager
-def noted() -> Iterator[Draws]:
+def noted(draws: Draws) -> Iterator[None]:
     """Note who draws in this block, on this thread."""
-    draws: Draws = []
     outer, _here.noted = _here.noted, draws
     try:
-        yield draws
+        yield
     finally:
         _here.noted = outer
         if outer is not None:
@@ -101,13 +103,15 @@ def noted() -> Iterator[Draws]:
 @contextmanager
 def repeated(draws: Draws) -> Iterator[None]:
     """Let those who drew in a block draw the same in this one; who draws here is then put back."""
-    with noted() as now:
-        now += [(rng, rng.bit_generator.state) for rng, _ in draws]
-        _set(draws)
-        try:
+    now = [(rng, rng.bit_generator.state) for rng, _ in draws]
+    outer, _here.again = _here.again, iter([rng for rng, _ in draws])
+    _set(draws)
+    try:
+        with noted(now):
             yield
-        finally:
-            _set(now)
+    finally:
+        _set(now)
+        _here.again = outer
 
 
 def _set(draws: Draws) -> None:

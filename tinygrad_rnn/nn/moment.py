@@ -7,7 +7,8 @@ sequences, one slice for each step. `each_step` and `once` ask for them from ins
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, TypeVar
 
 import numpy as np
@@ -72,6 +73,27 @@ class Moment:
         if k == len(self.made):
             self.made.append(make())
         return self.made[k]
+
+
+def step_now() -> Callable[[], AbstractContextManager[Any]]:
+    """What puts the step that is being done now, and how often it has asked, back for a block."""
+    moment = _here.moment
+    if moment is None:
+        return nullcontext
+    names = "slices", "reads", "shares", "shown"
+    then = {name: getattr(moment, name) for name in names} | {"shown": {}}
+
+    @contextmanager
+    def again() -> Iterator[None]:
+        now = {name: getattr(moment, name) for name in names}
+        vars(moment).update(then)
+        try:
+            with moment:
+                yield
+        finally:
+            vars(moment).update(now)
+
+    return again
 
 
 def each_step(make: Callable[[int], Tensor]) -> Tensor:

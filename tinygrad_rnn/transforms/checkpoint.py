@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from functools import wraps
+from types import CellType, FunctionType
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 
 from ..grad import pullback
+from ..loops.reach import PLAIN, names_in
+from ..nn.moment import step_now
 from ..op import Op, pick
-from ..randomness import Draws, noted, repeated
+from ..randomness import noted, repeated
 from ..tensor import Tensor, _births, _Switch, mode
 from .containers import built, function, leaves
-from .tangents import Tangents, as_tensor, older, pushed, refuse_changed
+from .tangents import Tangents, as_tensor, made_since, older, pushed, refuse_changed
 
 
 class Checkpoint(Op):
@@ -52,10 +57,11 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
 
     In the backward pass f is run again: less memory, for one more forward pass. f may take and
     return anything; its tensors may be in lists, tuples and dicts, and it may read others from
-    outside, a module's parameters among them. It must do the same when it is run again: layers in
-    it draw the same masks, but one that draws by itself is refused in the backward pass, a
-    RuntimeError; draw outside, and give it the mask. In a step of a scan nothing is kept or not
-    kept: see `checkpoint=` of `tg.scan`.
+    outside, a module's parameters among them. It must do the same when it is run again: its own
+    names mean what they meant, and layers in it draw the same masks, but one that draws by itself,
+    or reads an array that has changed, is refused in the backward pass, a RuntimeError; draw
+    outside, and give it the mask. In a step of a scan nothing is kept or not kept: see
+    `checkpoint=` of `tg.scan`.
 
     >>> x = tg.tensor(2.0, requires_grad=True)
     >>> block = tg.transforms.checkpoint(lambda x: tg.exp(tg.sin(x)))
@@ -75,30 +81,128 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
 
 def _forgotten(f: Any, args: Any, words: Any) -> Any:
     """What f returns, its tensors as parts of one node."""
-    began, here = next(_births), mode.within
-    with noted() as draws:
+    began, around, same = next(_births), Around(mode.within), fixed(f)
+    with around.first():
         out = f(*args, **words)
     made = {x for _, x in leaves(out) if isinstance(x, Tensor) and x.op and x.born > began}
-    return recalled(out, made, older([*made], began), lambda: f(*args, **words), draws, here)
+    before = Made(out, began)
+
+    def again() -> Any:
+        began = next(_births)
+        out = same(*args, **words)
+        before.check(Made(out, began))
+        return out
+
+    return recalled(out, made, older([*made], began), again, around)
+
+
+def fixed(f: Any) -> Any:
+    """A function in which its own names mean what they mean now, as those of a loop around it."""
+    if not isinstance(f, FunctionType):
+        return f
+    world = {n: f.__globals__[n] for n in (*names_in(f.__code__), "__builtins__", "__name__")
+             if n in f.__globals__}  # fmt: skip
+    cells = [CellType(*_content(c)) for c in f.__closure__ or ()]
+    made = FunctionType(f.__code__, world, f.__name__, f.__defaults__, tuple(cells))
+    made.__kwdefaults__, made.__dict__ = f.__kwdefaults__, {**f.__dict__}
+    return made
+
+
+def _content(c: CellType) -> tuple[Any, ...]:
+    try:
+        return (c.cell_contents,)
+    except ValueError:  # not yet filled
+        return ()
+
+
+class Made:
+    """What results were made of since a birth, in brief: each op, and what came in from before.
+
+    `ends` are made anew for each run, and what they are made of does not count.
+
+    Two runs made the same if their ops are, if what requires gradients is the same, and if other
+    numbers that came in are equal.
+    """
+
+    def __init__(self, out: Any, began: int, ends: Sequence[Tensor] = ()):
+        ys = [x for _, x in leaves(out) if isinstance(x, Tensor)]
+        made, _ = made_since([y for y in ys if y.born > began], began, ends)
+        number: dict[Tensor, int] = {}
+        self.came: list[Any] = []  # from before: a tensor, or a digest of new numbers
+
+        def place(x: Tensor) -> int:
+            if x not in number:
+                number[x] = len(number)
+                self.came.append(_brief(x._array) if x.born > began else x)
+            return number[x]
+
+        rows: list[Any] = [*map(place, ends)]
+        for y in sorted((y for y in made if y.op and y not in number), key=lambda y: y.born):
+            rows.append((y.op.name, _brief(y.attrs), *map(place, y.inputs or ())))
+            number[y] = len(number)
+        self.ops = hash((*rows, *map(place, ys)))
+
+    def check(self, other: Made) -> None:
+        """Refuse another run if it made something else."""
+        pairs = zip(self.came, other.came, strict=False)
+        alike = self.ops == other.ops and len(self.came) == len(other.came)
+        if not alike or not all(x is y or _numbers(x) == _numbers(y) for x, y in pairs):
+            raise _unlike()
+
+
+def _numbers(x: Any) -> Any:
+    """What numbers are compared by; where there is a gradient only the tensor itself will do."""
+    return x if not isinstance(x, Tensor) else id(x) if x.tracked else _brief(x._array)
+
+
+def _brief(x: Any) -> Any:
+    """Equal for what is equal, and short."""
+    if isinstance(x, np.ndarray):
+        return x.dtype.str, x.shape, crc32(np.ascontiguousarray(x).data)
+    if isinstance(x, dict):
+        return tuple((name, _brief(v)) for name, v in x.items())
+    if isinstance(x, list | tuple):
+        return tuple(map(_brief, x))
+    return repr(x) if isinstance(x, PLAIN) else type(x).__name__
+
+
+class Around:
+    """What is around a function when it is first run, to be there when it is run again.
+
+    What layers in it drew, which step of a layer is being done, and whether a transform does it.
+    """
+
+    def __init__(self, within: bool):
+        self.switch = _Switch(recording=True, within=within, scope=mode.scope)
+        self.draws, self.step = list[Any](), step_now()
+
+    def first(self) -> AbstractContextManager[None]:
+        """The block in which it is run first."""
+        return noted(self.draws)
+
+    @contextmanager
+    def again(self) -> Iterator[None]:
+        """The block in which it is run again."""
+        with self.switch, self.step(), repeated(self.draws):
+            yield
 
 
 def recalled(
     out: Any, made: Collection[Tensor], read: Iterable[Tensor], again: Callable[[], Any],
-    draws: Draws, here: bool,
+    around: Around,
 ) -> Any:  # fmt: skip
     """Containers of tensors, of which those that were `made` are now parts of one node.
 
-    It was made of what was `read`; its derivative comes of doing all `again`, with the same `draws`
-    of layers, `here` in a transform or not.
+    It was made of what was `read`; its derivative comes of doing all `again`, with what was
+    `around` then.
     """
     parts = [x for _, x in leaves(out)]
     places = [k for k, x in enumerate(parts) if isinstance(x, Tensor) and x in made]
     arrays = tuple([parts[k]._array for k in places])
-    switch = _Switch(recording=True, within=here, scope=mode.scope)
 
     def results(node: Tensor) -> list[Tensor]:
         refuse_changed([node])
-        with switch, repeated(draws):
+        with around.again():
             found = [x for _, x in leaves(again())]
         found = [found[k] for k in places if k < len(found)]
         _check_same(arrays, found)
@@ -112,7 +216,7 @@ def recalled(
 
 
 def _check_same(arrays: Sequence[np.ndarray], results: Sequence[Any]) -> None:
-    """Refuse a function that gave other numbers when it was run again."""
+    """Refuse a function that gave other numbers when it was run again, as a loop may."""
     same = len(arrays) == len(results)
     for a, y in zip(arrays, results, strict=False):
         same = same and isinstance(y, Tensor) and y.shape == a.shape and y.dtype == a.dtype
@@ -120,8 +224,13 @@ def _check_same(arrays: Sequence[np.ndarray], results: Sequence[Any]) -> None:
         size = np.abs(a[np.isfinite(a)]).max(initial=0.0)
         same = same and np.allclose(y._array, a, near, near * size, equal_nan=True)
     if not same:
-        raise RuntimeError(
-            "transforms: a function gave other numbers when it was run again for a backward pass, "
-            "so the gradient would be wrong. Draw random numbers outside and give them to it, but "
-            "for those of layers, which draw the same again; and change nothing that it reads."
-        )
+        raise _unlike()
+
+
+def _unlike() -> RuntimeError:
+    return RuntimeError(
+        "transforms: a function did something else when it was run again for a backward pass, so "
+        "the gradient would be wrong. Give it what it reads as arguments, change no array and no "
+        "layer that it reads, and draw random numbers outside, but for those of layers, which "
+        "draw the same again."
+    )

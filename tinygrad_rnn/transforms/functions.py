@@ -13,10 +13,9 @@ from ..hooks import hooked
 from ..nn.hooks import has_hooks
 from ..ops import reshape, stack
 from ..ops.clipping import _clip_gradient
-from ..randomness import noted
 from ..tensor import Tensor, _births, _Switch, describe, detach, history, mode, owned, recording
 from .batch import Passage, batches, behind, ground, grounded, kept, lifted, own, raised
-from .checkpoint import recalled
+from .checkpoint import Around, Made, fixed, recalled
 from .containers import built, floats, function, got, leaves, matched
 from .tangents import as_tensor, nothing, older, pushed
 
@@ -44,6 +43,8 @@ class Evaluation:
             if mode.trace:
                 mode.trace.written_down()
         self.who, self.has_aux, args = who, has_aux, [*given]
+        same, self.around = fixed(f), Around(True)
+        self.again = lambda: Evaluation(who, same, given, places, has_aux, words)
         self.given, fresh = list[Tensor](), list[Tensor]()
         self.began, self.keys = next(_births), [batch.key for batch in batches()]
         for k in places:
@@ -62,7 +63,7 @@ class Evaluation:
             raise ValueError(f"{who}: the same parameters stand twice in what it differentiates by")
         self.aux = None
         with _Switch(recording=True, within=True), lifted(self.xs, fresh) as self.ends:
-            with noted() as self.draws:
+            with self.around.first():
                 out = f(*args, **words)
             if has_aux:
                 if not isinstance(out, tuple) or len(out) != 2:
@@ -165,15 +166,21 @@ class Evaluation:
         """What the function returned; without a past where nothing is recorded."""
         return x if kept() else detach(x)
 
-    def told(self, again: Callable[[], Any], found: Any, *more: Tensor) -> Any:
-        """What was found, and that it came from what the function read, and `more`.
+    def told(self, make: Callable[[Evaluation], Any], *more: Tensor) -> Any:
+        """What is made of this run, and that it came from what the function read, and `more`.
 
         Where somebody outside waits for gradients of that, all is done again when they come by.
         """
-        read = {x for x in (*self.outside, *self.given, *map(behind, more)) if x.tracked}
-        if kept() or not mode.recording or not read:
-            return found
-        trace = mode.trace
+        read = {*self.outside, *self.given, *map(behind, more)}
+        if kept() or not mode.recording or not any(x.tracked for x in read):
+            return make(self)
+        trace, anew, before = mode.trace, self.again, Made(self.wholes, self.began, self.ends)
+        found = make(self)
+
+        def again() -> Any:
+            run = anew()
+            before.check(Made(run.wholes, run.began, run.ends))
+            return make(run)
 
         def below(found: Callable[[], Any]) -> Any:
             with _Switch(trace=trace):
@@ -184,7 +191,7 @@ class Evaluation:
         found = below(lambda: found)
         made = {x for _, x in leaves(found) if _is_float(x)}
         with ground():
-            found = recalled(found, made, read, lambda: below(again), self.draws, True)
+            found = recalled(found, made, read, lambda: below(again), self.around)
         inside = [raised(x) if _is_float(x) else x for _, x in leaves(found)]
         return built(found, iter(inside), lambda module, _: module)
 
@@ -207,10 +214,9 @@ def vjp(f: F, *primals: Any, has_aux: bool = False) -> Any:
 
     def pull(cotangents: Any) -> Any:
         gs = matched("vjp", run.result, cotangents, "the cotangent")
-        again = lambda: vjp(f, *primals, has_aux=has_aux)[1](cotangents)
-        return run.told(again, tuple(run.like_primals(run.pull(gs))), *gs)
+        return run.told(lambda run: tuple(run.like_primals(run.pull(gs))), *gs)
 
-    return _with_function(run, f, primals, pull)
+    return _with_function(run, pull)
 
 
 def value_and_grad(f: F, argnums: Argnums = 0, has_aux: bool = False) -> F:
@@ -266,10 +272,9 @@ def linearize(f: F, *primals: Any, has_aux: bool = False) -> Any:
 
     def push(*tangents: Any) -> Any:
         vs = run.ways(tangents)
-        again = lambda: linearize(f, *primals, has_aux=has_aux)[1](*tangents)
-        return run.told(again, built(run.result, iter(run.push(vs))), *vs)
+        return run.told(lambda run: built(run.result, iter(run.push(vs))), *vs)
 
-    return _with_function(run, f, primals, push)
+    return _with_function(run, push)
 
 
 def jvp(f: F, primals: Sequence[Any], tangents: Sequence[Any], has_aux: bool = False) -> Any:
@@ -286,8 +291,8 @@ def jvp(f: F, primals: Sequence[Any], tangents: Sequence[Any], has_aux: bool = F
     """
     run = _at("jvp", f, primals, has_aux)
     vs = run.ways(tangents)
-    found = _with_aux(run, run.value(run.result), built(run.result, iter(run.push(vs))))
-    return run.told(lambda: jvp(f, primals, tangents, has_aux), found, *vs)
+    both = lambda run: (run.value(run.result), built(run.result, iter(run.push(vs))))
+    return run.told(lambda run: _with_aux(run, *both(run)), *vs)
 
 
 def hvp(f: F, primals: Sequence[Any], tangents: Sequence[Any], has_aux: bool = False) -> Any:
@@ -303,8 +308,8 @@ def hvp(f: F, primals: Sequence[Any], tangents: Sequence[Any], has_aux: bool = F
     run = _at("hvp", f, primals, has_aux)
     run.one()
     vs = run.ways(tangents)
-    found = _with_aux(run, tuple(run.like_primals(run.turn(vs, again=False))))
-    return run.told(lambda: hvp(f, primals, tangents, has_aux), found, *vs)
+    turned = lambda run: tuple(run.like_primals(run.turn(vs, again=False)))
+    return run.told(lambda run: _with_aux(run, turned(run)), *vs)
 
 
 def _at(who: str, f: F, primals: Any, has_aux: bool) -> Evaluation:
@@ -399,8 +404,7 @@ def _derivative(
 
     def derivative(*args: Any, **words: Any) -> Any:
         run = Evaluation(who, f, args, _places(who, argnums, args), has_aux, words)
-        again = lambda: _derivative(who, f, argnums, has_aux, made)(*args, **words)
-        return run.told(again, made(run))
+        return run.told(made)
 
     return wraps(function(who, f))(derivative)
 
@@ -416,10 +420,9 @@ def _with_aux(run: Evaluation, *found: Any) -> Any:
     return found if len(found) > 1 else found[0]
 
 
-def _with_function(run: Evaluation, f: F, primals: Any, more: F) -> Any:
+def _with_function(run: Evaluation, more: F) -> Any:
     """The result, a function that differentiates it, and aux."""
-    shown = lambda run: _with_aux(run, run.value(run.result))
-    found = run.told(lambda: shown(_at(run.who, f, primals, run.has_aux)), shown(run))
+    found = run.told(lambda run: _with_aux(run, run.value(run.result)))
     return (found[0], more, found[1]) if run.has_aux else (found, more)
 
 

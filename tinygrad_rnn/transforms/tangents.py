@@ -62,15 +62,28 @@ def as_tensor(v: Any) -> Tensor:
     return v if isinstance(v, Tensor) else owned(v)
 
 
-def older(outputs: Sequence[Tensor], began: int) -> set[Tensor]:
-    """What the outputs came from that was there before: where a function's own history ends."""
-    seen, stack, found = set(outputs), [*outputs], set[Tensor]()
+def made_since(
+    outputs: Sequence[Tensor], began: int, ends: Sequence[Tensor] = ()
+) -> tuple[set[Tensor], set[Tensor]]:
+    """What the outputs came from since a birth, themselves included, and what was there before.
+
+    What `ends` came from is left out.
+    """
+    made, old = {*outputs, *ends}, set[Tensor]()
+    stack = [*made.difference(ends)]
     while stack:
         for x in stack.pop().inputs or ():
-            if x not in seen:
-                seen.add(x)
-                (stack.append if x.born > began else found.add)(x)
-    return found
+            if x.born <= began:
+                old.add(x)
+            elif x not in made:
+                made.add(x)
+                stack.append(x)
+    return made, old
+
+
+def older(outputs: Sequence[Tensor], began: int) -> set[Tensor]:
+    """What the outputs came from that was there before: where a function's own history ends."""
+    return made_since(outputs, began)[1]
 
 
 def nothing(x: Any) -> Any:
