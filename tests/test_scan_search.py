@@ -1047,3 +1047,69 @@ def test_what_a_step_did_holds_no_weights_and_hands_out_no_tensor_that_was_kept(
     switch |= {"keep": False, "use": True}
     with pytest.raises(tg.Untraceable, match="was kept from inside a step"):
         run()
+
+
+@pytest.fixture
+def busy():
+    """Another thread that draws from what is everybody's, as those do that load data."""
+    stop, begun = threading.Event(), threading.Event()
+
+    def draw():
+        while not stop.is_set():
+            np.random.permutation(5)
+            random.random()
+            begun.set()
+
+    thread = threading.Thread(target=draw)
+    thread.start()
+    begun.wait()
+    yield
+    stop.set()
+    thread.join()
+
+
+def test_what_other_threads_draw_is_not_taken_for_what_a_step_draws(busy):
+    xs = np.ones((4, 2, 3), np.float32)
+    for k in range(4):
+        nn.LSTM(3, 3 + k, rng=0)(xs)
+        tg.scan(lambda x, h, k=k: h + x * k, np.zeros(3), np.ones((2, 3)))
+    layer = nn.GRU(3, 4, rng=0)
+    gradients = tg.transforms.grad(lambda layer, x: layer(x)[0].sum())
+    for _ in range(10):
+        tg.transforms.vmap(gradients, in_axes=(None, 1))(layer, xs)
+    for draw in (np.random.random, random.random):
+        with pytest.raises(tg.Untraceable, match="draws random numbers"):
+            tg.transforms.vmap(lambda x: x * draw())(np.ones((3, 2)))  # noqa: B023 (called at once)
+        with pytest.raises(tg.Untraceable, match="draws random numbers"):
+            tg.scan(lambda x, h: h + x * draw(), np.zeros(3), np.ones((2, 3)))  # noqa: B023
+
+
+def test_what_other_threads_do_to_a_cell_is_not_taken_for_what_its_step_does():
+    class Own(nn.Cell):
+        def __init__(self):
+            self.inputs = self.hidden = 3
+            self.dropout, self.calls = nn.Dropout(0.5, rng=0), 0
+
+        def step(self, x, h):
+            return self.dropout(x) + h
+
+        def __call__(self, xs):
+            self.calls += 1
+            return super().__call__(xs)
+
+    def use(cell):
+        try:
+            for _ in range(8):
+                cell(np.ones((4, 2, 3), np.float32))
+        except Exception as error:
+            wrong.append(error)
+
+    wrong = []
+    for _ in range(8):
+        cell = Own()
+        threads = [threading.Thread(target=use, args=[cell]) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert not wrong

@@ -83,7 +83,8 @@ class _Worker:
         self.error: Any = None
         self.callback = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 2)(self._run)
         self.address = ctypes.cast(self.callback, ctypes.c_void_p).value
-        self.thread: Any = threading.Thread(target=self.crew.serve, args=(self.desk,), daemon=True)
+        serve, args = self.crew.serve, (self.desk,)
+        self.thread: Any = threading.Thread(target=serve, args=args, name=__name__, daemon=True)
         self.thread.start()
 
     def _run(self, *_: int) -> None:

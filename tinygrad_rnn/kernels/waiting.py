@@ -40,7 +40,7 @@ def apart(work: Callable[..., Answer], *given: Any, alike: Any = None) -> Answer
             _running.pop(alike, None)
             over.set()
 
-    thread = threading.Thread(target=copy_context().run, args=(done,))
+    thread = threading.Thread(target=copy_context().run, args=(done,), name=__name__)
     with suppress(RuntimeError, KeyError):  # an interpreter that is leaving begins no thread
         if threading.current_thread() is threading.main_thread():
             if alike in _running:

@@ -6,10 +6,11 @@ import gc
 import marshal
 import random
 import sys
+import threading
 import warnings
 from array import array
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import chain, zip_longest
 from operator import is_, itemgetter, length_hint
 from types import CodeType, FunctionType, GeneratorType, ModuleType, SimpleNamespace
@@ -21,6 +22,7 @@ from ..caches import remembered
 from ..op import Op
 from ..tensor import Outline, Tensor
 
+TRIES = 8  # to find out what a function does itself, and what other threads did
 MANY = 5_000  # things that are looked at; what a function reaches beyond them is not
 LARGE = 1 << 20  # bytes of an array that are compared one by one; of a larger one, every n-th item
 OURS = __package__.split(".")[0]
@@ -90,6 +92,31 @@ class Reach:
         if isinstance(x, Tensor) and x._array.__class__ is np.ndarray:
             return (frozen(x._array), x.tracked)
         return ("thing", self.number[id(x)]) if id(x) in self.number else frozen(x)
+
+
+def alone() -> bool:
+    """Whether there is no other thread that is a user's."""
+    here = threading.current_thread()
+    ours = [x is here or x.name.startswith(OURS) for x in threading.enumerate()]
+    return all(ours) or here.name.startswith(OURS)
+
+
+def by_itself(run: Callable[[], Any], look: Callable[[], Reach]) -> bool:
+    """Whether it is a run that changed what it reaches, where other threads may have done so, too.
+
+    It is not if it once changes nothing. Meanwhile other threads are seldom let in.
+    """
+    interval, tries = sys.getswitchinterval(), TRIES * (not alone())
+    sys.setswitchinterval(max(interval, 1.0))
+    try:
+        for _ in range(tries):
+            reach = look()
+            run()
+            if not reach.changed():
+                return False
+    finally:
+        sys.setswitchinterval(interval)
+    return True
 
 
 def differences(before: Any, after: Any) -> Iterable[Any]:

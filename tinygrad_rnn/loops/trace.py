@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,7 +27,7 @@ from ..tensor import (
     owned,
     scope,
 )
-from .reach import WORLD, Reach, frozen
+from .reach import TRIES, WORLD, Reach, alone, by_itself, frozen
 
 Key = tuple[Any, ...]
 
@@ -454,11 +455,13 @@ def done_again(ops: Sequence[Tensor], known: dict[Tensor, Any], do: Any = None) 
 def trace(
     step: Callable[..., Any], xs: Sequence[Tensor], carry: Sequence[Tensor],
     roots: Sequence[Any] = (), again: Any = None, loops: bool = False, along: Any = None,
+    tries: int = TRIES,
 ) -> Any:  # fmt: skip
     """Run a step on outlines; states that may be trained count as if they were.
 
     A scan inside is written out, or with `loops` one of its ops. xs are at one time, of `along`.
-    Refused if it changes anything that the `roots` reach. Returns its `Trace`; or `again`, an
+    Refused if it changes anything that the `roots` reach; as another thread may have done that, it
+    is tried again while there are any. Returns its `Trace`; or `again`, an
     `Again`, if that is given and the step did what it did before.
     """
     made: Any = again or Trace([*xs, *carry], mode.trace, loops)
@@ -475,7 +478,9 @@ def trace(
         mode.__dict__.update(around)  # Ctrl-C may come just when the block ends
     drawn = "draws numbers without an rng" if unnamed() != before else None
     if changed := drawn or (reach and reach.changed()):
-        raise impure(changed)
+        if drawn or alone() or not tries:
+            raise impure(changed)
+        return trace(step, xs, carry, roots, None, loops, along, tries - 1)
     results = results_of(0, carry, new)
     if made is again:
         if again.became is None and again.repeats(results):
@@ -520,7 +525,6 @@ def results_of(t: int, before: Sequence[Tensor], new: Any) -> tuple[Tensor, ...]
     return found
 
 
-TRIES = 8
 MADE_ANEW = (
     "does not do the same each time it runs: it draws random numbers, or changes something outside"
 )
@@ -531,7 +535,8 @@ def check_repeatable(first: Trace, again: Callable[[], Trace], tries: int = TRIE
     world = Reach(**WORLD)
     others = [again() for _ in range(tries)]
     same = [same_numbers(x.captured, first.captured) for x in others if x.key() == first.key()]
-    if (drawn := world.changed()) or same != [True] * tries:
+    drawn = world.changed()
+    if (drawn and by_itself(again, partial(Reach, **WORLD))) or same != [True] * tries:
         raise impure(drawn or MADE_ANEW)
 
 

@@ -82,7 +82,8 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
 
 def _forgotten(f: Any, args: Any, words: Any) -> Any:
     """What f returns, its tensors as parts of one node."""
-    began, around, same = next(_births), Around(mode.within), fixed(f)
+    began, same = next(_births), fixed(f)
+    around = Around(mode.within, lambda: same(*args, **words))
     with around.first():
         out = f(*args, **words)
     made = {x for _, x in leaves(out) if isinstance(x, Tensor) and x.op and x.born > began}
@@ -90,7 +91,7 @@ def _forgotten(f: Any, args: Any, words: Any) -> Any:
 
     def again() -> Any:
         began = next(_births)
-        out = same(*args, **words)
+        out = around.run()
         before.check(Made(out, began))
         return out
 
@@ -182,10 +183,12 @@ def _brief(x: Any) -> Any:
 class Around:
     """What is around a function when it is first run, to be there when it is run again.
 
-    What layers in it drew, which step of a layer is being done, and whether a transform does it.
+    What layers in it drew, which step of a layer is being done, and whether it is `within` a
+    transform. `run` runs it.
     """
 
-    def __init__(self, within: bool):
+    def __init__(self, within: bool, run: Callable[[], Any]):
+        self.run = run
         self.switch = _Switch(recording=True, within=within, scope=mode.scope)
         self.draws, self.step = list[Any](), step_now()
 

@@ -43,8 +43,8 @@ class Evaluation:
             if mode.trace:
                 mode.trace.written_down()
         self.who, self.has_aux, args = who, has_aux, [*given]
-        same, self.around = fixed(f), Around(True)
-        self.again = lambda: Evaluation(who, same, given, places, has_aux, words)
+        same = fixed(f)
+        self.around = Around(True, lambda: Evaluation(who, same, given, places, has_aux, words))
         self.given, fresh = list[Tensor](), list[Tensor]()
         self.began, self.keys = next(_births), [batch.key for batch in batches()]
         for k in places:
@@ -174,11 +174,11 @@ class Evaluation:
         read = {*self.outside, *self.given, *map(behind, more)}
         if kept() or not mode.recording or not any(x.tracked for x in read):
             return make(self)
-        trace, anew, before = mode.trace, self.again, Made(self.wholes, self.began, self.ends)
+        trace, around, before = mode.trace, self.around, Made(self.wholes, self.began, self.ends)
         found = make(self)
 
         def again() -> Any:
-            run = anew()
+            run = around.run()
             before.check(Made(run.wholes, run.began, run.ends))
             return make(run)
 
@@ -191,7 +191,7 @@ class Evaluation:
         found = below(lambda: found)
         made = {x for _, x in leaves(found) if _is_float(x)}
         with ground():
-            found = recalled(found, made, read, lambda: below(again), self.around)
+            found = recalled(found, made, read, lambda: below(again), around)
         inside = [raised(x) if _is_float(x) else x for _, x in leaves(found)]
         return built(found, iter(inside), lambda module, _: module)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..loops.reach import WORLD, Reach
+from ..loops.reach import WORLD, Reach, by_itself
 from ..nn.module import Module
 from ..ops import moveaxis
 from ..randomness import unnamed
@@ -75,11 +75,11 @@ def _done(f: Callable[..., Any], args: Any, words: Any, in_axes: Any, out_axes: 
         return module
 
     args = built(args, iter(ones), itself)
-    reach = Reach(f, unwrap(f), *met, *words.values(), **WORLD)
-    before = unnamed()
-    with batch.on():
-        out = f(*args, **words)
-    if changed := reach.changed() or (unnamed() > before and "draws random numbers"):
+    look = lambda: Reach(f, unwrap(f), *met, *words.values(), **WORLD)
+    one, reach, before = batch.on()(lambda: f(*args, **words)), look(), unnamed()
+    out = one()
+    changed = "draws random numbers" if unnamed() > before else reach.changed()
+    if changed and (unnamed() > before or by_itself(one, look)):
         raise Untraceable(
             f"vmap: the function {changed}. It is run once for all examples. Draw random numbers "
             "for all of them outside, and give them as one more argument; return what changes."
