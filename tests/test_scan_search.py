@@ -1059,6 +1059,7 @@ def busy():
             np.random.permutation(5)
             random.random()
             begun.set()
+            time.sleep(1e-3)
 
     thread = threading.Thread(target=draw)
     thread.start()

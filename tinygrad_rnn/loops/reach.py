@@ -78,6 +78,11 @@ class Reach:
                 return f"changes {spelled((place, piece)) or 'something outside'}"
         return None
 
+    def is_blind(self) -> bool:
+        """Whether code of installed packages is reached, which is not looked into."""
+        every = [top(y) for _, _, content, _ in self.things for _, y in content]
+        return any(word not in KNOWN and is_known_package(word) for word in {*every})
+
     def key(self) -> Any:
         """The same by value: equal for two functions that do the same and read the same."""
         return tuple(
@@ -188,7 +193,10 @@ def top(x: Any) -> str:
 
 def is_known(x: Any) -> bool:
     """Whether code is Python's, NumPy's, this library's, or of a package that is installed."""
-    package = top(x)
+    return is_known_package(top(x))
+
+
+def is_known_package(package: str) -> bool:
     return package in KNOWN or (is_installed(package) and package not in _looked_into)
 
 

@@ -75,8 +75,9 @@ def _done(f: Callable[..., Any], args: Any, words: Any, in_axes: Any, out_axes: 
         return module
 
     args = built(args, iter(ones), itself)
-    look = lambda: Reach(f, unwrap(f), *met, *words.values(), **WORLD)
-    one, reach, before = batch.on()(lambda: f(*args, **words)), look(), unnamed()
+    roots = f, unwrap(f), *met, *words.values()
+    look = lambda: Reach(*roots, **WORLD if Reach(*roots).is_blind() else {})
+    one, reach, before = batch.on()(lambda: f(*args, **words)), Reach(*roots, **WORLD), unnamed()
     out = one()
     changed = "draws random numbers" if unnamed() > before else reach.changed()
     if changed and (unnamed() > before or by_itself(one, look)):
