@@ -471,7 +471,7 @@ def test_a_new_op_and_a_new_composite_are_written_everywhere():
     page = tg.explain((centre_op(swish_op(x)) * numbers(1, 2, 5)).sum())
     told = {r.call.op: r.call for r in page.tape.records}
     assert told["swish_op"].formula == "silu(x)" and told["centre_op"].formula == "centre(x)"
-    rules = {"swish_op": "g ⊙ (σ(x) + y ⊙ (1 − σ(x)))", "centre_op": "g − Σ_j g / 5"}
+    rules = {"swish_op": "g ⊙ (σ(x) + y ⊙ (1 − σ(x)))", "centre_op": "g − (Σ_j g) / 5"}
     for op, rule in rules.items():
         assert told[op].rules == (rule,) and rule in page.html
     shown = {node.glyph for node in tg.draw(centre_op(swish_op(x)).sum())._sheet.graph.nodes}
@@ -601,3 +601,38 @@ def test_formulas_keep_their_numbers_however_they_are_put_together():
                 pool.append((getattr(term, name)(x, y), ALGEBRA[name](a, b)))
             made, right = pool[-1]
             assert computed(made, known) == pytest.approx(right, rel=1e-9, abs=1e-9), made
+
+
+class Named(nn.Cell):
+    """Weights in lists, and with names that end in t."""
+
+    def __init__(self):
+        self.inputs = self.hidden = 3
+        self.parts = [own_weight(None), own_weight(None)]
+        self.Wt, self.ht = own_weight(None), own_weight(None)
+
+    def step(self, x, h):
+        return x @ self.parts[0] + h @ self.parts[1] @ self.Wt @ self.ht
+
+
+def test_no_weight_is_called_by_a_number_alone_or_looks_like_a_state():
+    made = tg.equations(Named())
+    assert made.lines("sums")[0].startswith("∂L/∂parts.0 = ")
+    assert r"\mathrm{Wt}" in made.latex and "h_{t}} &= " not in made.latex
+
+
+def lines_of(step):
+    return [line for name in ("forward", "backward") for line in own_step(step).lines(name)]
+
+
+def test_conditions_stand_in_brackets_and_known_ones_are_gone():
+    kept = lines_of(lambda x, h: (lambda m: tg.where(m, h, x) + tg.where(m, x * h, h))(h == x))
+    assert any(line.endswith(" = [h_{t−1} = x_t]") for line in kept)
+    assert not any("[0 ?" in line for line in lines_of(lambda x, h: x + 2**h))
+
+
+def test_a_sum_along_an_axis_says_how_far_it_reaches():
+    lines = lines_of(lambda x, h: h + tg.logsumexp(h, axis=-1, keepdims=True))
+    assert any("(Σ_j δh_{t+1}) ⊙ softmax(h_t)" in line for line in lines)
+    lines = lines_of(lambda x, h: x + tg.norm(h, axis=-1, keepdims=True))
+    assert any(" / (2 u_t)" in line for line in lines)

@@ -130,6 +130,14 @@ def turned(x: Term) -> Term:
 _TURNED = (("axes", None),)
 
 
+def _where(read: Reader, y: Tensor, condition: Term, *ways: Term) -> Term | None:
+    """Where it is known which way, that one."""
+    if not isinstance(condition, Number):
+        return None
+    k = 0 if condition.value else 1
+    return ways[k] if y.inputs[1 + k].shape == y.shape else None
+
+
 def _astype(read: Reader, y: Tensor, x: Term) -> Term | None:
     return x if y.inputs[0].dtype.kind == "f" and y.dtype.kind == "f" else None
 
@@ -176,6 +184,7 @@ _FORMS: dict[Op, Any] = {
     ar.neg: lambda read, y, a: times(Number(-1.0), a),
     ar.power: _power,
     ar.astype: _astype,
+    ar.where: _where,
     ar.tanh_slope: lambda read, z, y, x: minus(Number(1.0), raised(y, 2)),
     ar.sigmoid_slope: lambda read, z, y, x: minus(y, raised(y, 2)),
     linear._matmul: _matmul,

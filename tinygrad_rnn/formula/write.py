@@ -20,7 +20,7 @@ from ..ops import linear, reduce, shape
 from .term import Call, Number, Product, Sum, Symbol, Term
 
 # How tightly a formula holds together.
-ANY, SUM, RATIO, PRODUCT, TOTAL, MATRIX, POWER, ATOM = range(8)
+ANY, SUM, RATIO, PRODUCT, UNDER, MATRIX, POWER, ATOM = range(8)
 COMPARISONS = (ar.less, ar.less_equal, ar.greater, ar.greater_equal, ar.equal, ar.not_equal)
 
 
@@ -80,18 +80,18 @@ class Text:
             return self.number(c), ATOM
         factors = x.factors if isinstance(x, Product) else ((x, 1),)
         over = [self.raised(z, n, PRODUCT) for z, n in factors if n > 0]
-        under = [self.raised(z, -n, TOTAL) for z, n in factors if n < 0]
+        under = [self.raised(z, -n, UNDER) for z, n in factors if n < 0]
+        below = len(under)
         if c != 1:
             whole = round(1 / c) if c and abs(1 / c) < 1e15 else 0
-            if over and whole > 1 and 1 / whole == c:
-                under.insert(0, self.number(whole))
-            elif over:
-                over[0] = self.BESIDE.format(self.number(c), over[0])
-            else:
-                over.append(self.number(c))
+            is_part = over and whole > 1 and 1 / whole == c
+            part, value = (under, whole) if is_part else (over, c)
+            words = self.number(value)
+            part[:1] = [self.BESIDE.format(words, part[0])] if part else [words]
+            below += bool(is_part)
         times = self.operator(" ⊙ ")
         top, bottom = times.join(over) or self.number(1), times.join(under)
-        bottom = self.UNDER.format(bottom) if len(under) > 1 else bottom
+        bottom = self.UNDER.format(bottom) if below > 1 else bottom
         words = self.RATIO.format(top, bottom) if under else top
         return words, PRODUCT if c == 1 and not under else RATIO
 
@@ -106,15 +106,16 @@ class Text:
         if op is shape.transpose and attrs["axes"] is None:
             return self.TURNED.format(*to(ATOM)), ATOM
         if op is reduce.sum and "over" in attrs:
-            return self.total(attrs["over"], *to(POWER)), TOTAL
+            return self.total(attrs["over"], *to(POWER)), RATIO
         if op is ar.where:
-            return self.WHERE.format(*to(ANY)), ATOM
+            return self.WHERE.format(self.condition(x.inputs[0]), *to(ANY)[1:]), ATOM
         if op is ar.power:
             return self.power(*to(ATOM)), POWER
         if op in COMPARISONS:
-            return self.operator(f" {op.declared.sign} ").join(to(SUM)), ANY
-        condition = op is ar.astype and isinstance(z := x.inputs[0], Call) and z.op in COMPARISONS
-        if condition or (op is shape._concat and attrs["axis"] in (-1, "last")):
+            return self.SQUARE.format(self.condition(x)), ATOM
+        if op is ar.astype and isinstance(z := x.inputs[0], Call) and z.op in COMPARISONS:
+            return self.form(z)
+        if op is shape._concat and attrs["axis"] in (-1, "last"):
             return self.SQUARE.format(self.COMMA.join(to(ANY))), ATOM
         if op in (shape.take, pick) and len(x.inputs) == 1:
             index = index_words(attrs["index"]) if op is shape.take else str(attrs["i"])
@@ -127,6 +128,12 @@ class Text:
         settings = [self.SETTING.format(self.escaped(s)) for s in self.settings(op, attrs)]
         given = self.COMMA.join([*to(ANY), *settings])
         return self.FUNCTION.format(self.function(name), given), ATOM
+
+    def condition(self, x: Term) -> str:
+        """A comparison, without the brackets that make it a number."""
+        if not isinstance(x, Call) or x.op not in COMPARISONS:
+            return self(x)
+        return self.operator(f" {x.op.declared.sign} ").join([self(z, SUM) for z in x.inputs])
 
     def settings(self, op: Op, attrs: dict[str, Any]) -> list[str]:
         known = op.defaults
@@ -276,9 +283,9 @@ class Latex(Text):
 
 
 def below_name(name: str) -> tuple[str, str]:
-    """A name, and the letter of it that stands below: W and x for "Wx"."""
+    """A name, and the letter of it that stands below: W and x for "Wx". A t would be the time."""
     letters = [c for c in name if not unicodedata.combining(c)]
-    two = len(letters) == 2 and name[-1:] == letters[1] and name[-1:].isalnum()
+    two = len(letters) == 2 and name[-1:] == letters[1] and name[-1:].isalnum() and name[-1:] != "t"
     return (name[:-1], name[-1]) if two else (name, "")
 
 

@@ -123,8 +123,9 @@ def _names(leaves: dict[str, Tensor]) -> dict[Tensor, str]:
     """What leaves are called, without the part of their paths that tells nothing."""
     paths = {x: (x.name or path).split(".") for path, x in leaves.items()}
     ends = Counter(".".join(path[k:]) for path in paths.values() for k in range(len(path)))
+    tells = lambda p, k: not p[k].isdigit() and ends[".".join(p[k:])] == 1
     return {
-        x: next(e for k in reversed(range(len(p))) if ends[e := ".".join(p[k:])] == 1 or not k)
+        x: next(".".join(p[k:]) for k in reversed(range(len(p))) if not k or tells(p, k))
         for x, p in paths.items()
     }
 
