@@ -53,7 +53,7 @@ for epoch in range(EPOCHS):
     bits = [update.loss / math.log(2) for update in updates]
     print(f"epoch {epoch + 1}: {np.mean(bits[-50:]):.3f} bits per character")
 
-rng, symbol, state = np.random.default_rng(0), vocabulary.encode("\n")[0], None
+rng, symbol, state = np.random.default_rng(0), vocabulary.encode(text[0])[0], None
 for _ in range(300):
     with tg.no_grad():
         logits, state = model([[symbol]], state)

@@ -207,6 +207,10 @@ def test_clip_grad_value():
     kept = x.grad
     assert optim.clip_grad_value([x], 1.0) == 1 and x.grad is kept  # idempotent
     assert optim.clip_grad_value([x, y], 2.0) == np.inf and y.grad.data.tolist() == [0.1, 2]
+    single = tg.tensor(np.zeros(1, np.float32), requires_grad=True)
+    single.grad = np.full(1, np.inf, np.float32)
+    assert optim.clip_grad_value([single], 1e300) == np.inf
+    assert single.grad.data[0] == np.finfo(np.float32).max
     y.grad = [np.nan, -5.0]
     assert np.isnan(optim.clip_grad_value([y, x], 2.0))
     assert np.array_equal(y.grad.data, [np.nan, -2], equal_nan=True)

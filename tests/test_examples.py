@@ -56,6 +56,12 @@ def test_it_runs_and_draws_what_it_says(name, printed):
         assert ET.parse(folder / picture).getroot().tag == "{http://www.w3.org/2000/svg}svg"
 
 
+def test_a_text_of_one_line_will_do(tmp_path):
+    (tmp_path / "text.txt").write_text("abc def ghi. " * 200)
+    out = run(EXAMPLES / "character_model.py", tmp_path, "text.txt")
+    assert out.returncode == 0 and not out.stderr
+
+
 def table(text):
     """The numbers of each row of a printed table, by what stands before them."""
     rows = re.findall(r"^(\S.*?) {2,}([-+]?\d+\.\d+(?: +[-+]?\d+\.\d+)*)$", text, re.M)

@@ -200,6 +200,12 @@ def test_a_tensor_that_is_given_twice_is_clipped_once():
     assert optim.clip_grad_norm([w, w], 1.0) == 5.0 and np.allclose(w.grad.data, [0.6, 0.8])
 
 
+def test_what_is_no_optimizer_is_refused_before_anything_is_computed():
+    model, windows = tg.nn.LanguageModel(5, embedding=3, hidden=4), [(1.0, 1.0)]
+    with pytest.raises(TypeError, match=r"optimizer: expected one such as .* got LanguageModel"):
+        list(optim.truncated_bptt(model.loss, windows, model))
+
+
 @pytest.mark.parametrize(("answer", "words"), [
     (lambda loss, state: (state, loss), r"got \(tuple, \.\.\.\)"),
     (lambda loss, state: (1.5, state), r"got \(float, \.\.\.\)"),

@@ -730,6 +730,7 @@ REFUSED = {
     "aux": (lambda: grad(lambda x: x, has_aux=True)(1.0), ["has_aux", "(result, aux)"]),
     "argnums": (lambda: grad(tg.sin, argnums=1)(1.0), ["argnums", "among 1", "got 1"]),
     "argnums twice": (lambda: grad(tg.mul, argnums=(1, -1))(1.0, 2.0), ["argnums", "(1, -1)"]),
+    "argnums none": (lambda: grad(tg.sin, argnums=None)(1.0), ["argnums", "got None"]),
     "argnums name": (lambda: grad(tg.sin, argnums="x")(1.0), ["argnums", "got 'x'"]),
     "shape": (lambda: jvp(tg.sin, (np.ones(2),), (np.ones(3),)),
               ["jvp: tangents[0]", "float64[2]", "got float64[3]"]),

@@ -1,5 +1,6 @@
 """Every op of one number at a time against mpmath: values and slopes, eager and in a loop."""
 
+import functools
 from fractions import Fraction
 
 import mpmath as mp
@@ -236,17 +237,26 @@ def in_a_loop(names, dtype):
             for n, y in zip(names, ys, strict=True)}  # fmt: skip
 
 
+@functools.cache
+def truths(name, dtype):
+    """Of each input where the op has a value, that and each slope; None where it has none."""
+    rows = [[mp.mpf(float(v)) for v in row] for row in zip(*inputs(name, dtype), strict=True)]
+    values = [exact(TRUTH[name][0], row) for row in rows]
+    known = [v is not None for v in values]
+    slopes = [[exact(f, row) if yes else None for row, yes in zip(rows, known, strict=True)]
+              for f in TRUTH[name][1:]]  # fmt: skip
+    return rows, [values, *slopes]
+
+
 def worst(name, found, dtype):
     """Of the value and each slope, how far it is off at the worst number, and that number."""
-    xs = inputs(name, dtype)
-    numbers = [[mp.mpf(float(v)) for v in row] for row in zip(*xs, strict=True)]
     coarse = ABSOLUTE if dtype == np.float64 else ABSOLUTE | ANSWERS
-    for k, f in enumerate(TRUTH[name]):
-        defined = [exact(TRUTH[name][0], row) is not None for row in numbers]
+    rows, answers = truths(name, dtype)
+    for k, of in enumerate(answers):
         off = [
             (ulps(v, truth, row[0], (name, k) in coarse), *map(float, row))
-            for v, row, known in zip(found[k], numbers, defined, strict=True)
-            if known and (truth := exact(f, row)) is not None
+            for v, row, truth in zip(found[k], rows, of, strict=True)
+            if truth is not None
         ]
         assert len(off) > 40
         yield k, max(off)

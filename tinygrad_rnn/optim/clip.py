@@ -78,10 +78,11 @@ def clip_grad_value(parameters: Iterable[Tensor] | Any, limit: float) -> float:
     largest = 0.0
     for x in _with_gradients("clip_grad_value", parameters):
         assert x.grad is not None
-        size = np.abs(x.grad.data).max(initial=0)
+        size = float(np.abs(x.grad.data).max(initial=0))
         largest = float(np.maximum(largest, size))  # NaN wins
         if not size <= limit:
-            x.grad = owned(x.grad.data.clip(-limit, limit))
+            most = min(limit, float(np.finfo(x.grad.dtype).max))
+            x.grad = owned(x.grad.data.clip(-most, most))
     return largest
 
 

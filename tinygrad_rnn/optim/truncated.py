@@ -58,6 +58,11 @@ def truncated_bptt(
             "truncated_bptt: forward: expected a function (x, y, state), got "
             f"{type(forward).__name__}: pass model.loss"
         )
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(
+            "truncated_bptt: optimizer: expected one such as tg.optim.Adam(model), got "
+            f"{type(optimizer).__name__}"
+        )
     for x, y in windows:
         answer: Any = forward(x, y, state)
         pair = isinstance(answer, tuple | list) and len(answer) == 2
