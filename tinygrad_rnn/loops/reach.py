@@ -33,6 +33,7 @@ WORLD = {  # what is everybody's
     "random": random.random.__self__,  # type: ignore[attr-defined]
     "np.random": np.random.random.__self__,  # type: ignore[attr-defined]
 }
+DRAWS = "draws random numbers"
 ABSENT = object()
 SECOND = itemgetter(1)
 Content = Iterable[tuple[Any, Any]]  # what is there, each with what it goes by
@@ -74,7 +75,7 @@ class Reach:
                 continue
             for piece in differences(before, after):
                 if isinstance(x, RANDOM):
-                    return f"draws random numbers from {spelled(place) or type(x).__name__}"
+                    return f"{DRAWS} from {spelled(place) or type(x).__name__}"
                 return f"changes {spelled((place, piece)) or 'something outside'}"
         return None
 

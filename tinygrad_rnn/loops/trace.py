@@ -27,7 +27,7 @@ from ..tensor import (
     owned,
     scope,
 )
-from .reach import TRIES, WORLD, Reach, alone, by_itself, frozen
+from .reach import DRAWS, TRIES, WORLD, Reach, alone, by_itself, frozen
 
 Key = tuple[Any, ...]
 
@@ -460,8 +460,8 @@ def trace(
     """Run a step on outlines; states that may be trained count as if they were.
 
     A scan inside is written out, or with `loops` one of its ops. xs are at one time, of `along`.
-    Refused if it changes anything that the `roots` reach; as another thread may have done that, it
-    is tried again while there are any. Returns its `Trace`; or `again`, an
+    Refused if it changes anything that the `roots` reach, or draws; as another thread may have
+    drawn, that is tried again where there are any. Returns its `Trace`; or `again`, an
     `Again`, if that is given and the step did what it did before.
     """
     made: Any = again or Trace([*xs, *carry], mode.trace, loops)
@@ -477,8 +477,8 @@ def trace(
     finally:
         mode.__dict__.update(around)  # Ctrl-C may come just when the block ends
     drawn = "draws numbers without an rng" if unnamed() != before else None
-    if changed := drawn or (reach and reach.changed()):
-        if drawn or alone() or not tries:
+    if changed := drawn or (reach.changed() if reach else None):
+        if not changed.startswith(DRAWS) or alone() or not tries:
             raise impure(changed)
         return trace(step, xs, carry, roots, None, loops, along, tries - 1)
     results = results_of(0, carry, new)

@@ -428,7 +428,7 @@ def _with_function(run: Evaluation, more: F) -> Any:
 
 def _places(who: str, argnums: Argnums, args: Sequence[Any]) -> list[int]:
     """The arguments by which a function is differentiated, counted from 0."""
-    places = list(argnums) if isinstance(argnums, list | tuple) else [argnums]
+    places: list[Any] = list(argnums) if isinstance(argnums, list | tuple) else [argnums]
     whole = all(isinstance(k, int | np.integer) and not isinstance(k, bool) for k in places)
     inside = {k % len(args) for k in places if -len(args) <= k < len(args)} if whole else set[int]()
     if not places or len(inside) != len(places):
