@@ -75,7 +75,7 @@ class Reach:
                 continue
             for piece in differences(before, after):
                 if isinstance(x, RANDOM):
-                    return f"{DRAWS} from {spelled(place) or type(x).__name__}"
+                    return f"draws random numbers from {spelled(place) or type(x).__name__}"
                 return f"changes {spelled((place, piece)) or 'something outside'}"
         return None
 
