@@ -401,6 +401,25 @@ def test_a_worker_is_there_at_once_and_after_it_has_slept(four):
     assert_array_equal(x, expected)
 
 
+@compiled
+def test_workers_that_are_late_again_and_again_are_not_waited_for_a_while(monkeypatch):
+    """They share their core with another program; parts, and so the bits, stay what they are."""
+    pool, who = threads._Pool(), []
+    monkeypatch.setattr(threads, "_pool", pool)
+    late = lambda: (time.sleep(0.01), who.append(threading.get_ident()))
+    here = threading.get_ident()
+    for _ in range(2):
+        assert pool.until == 0
+        threads.together([lambda: None, late])
+    assert here not in who and time.perf_counter() < pool.until < time.perf_counter() + 1
+    threads.together([lambda: None, late])
+    assert who[-1] == here
+    pool.until = 0.0
+    threads.together([late, lambda: who.append(threading.get_ident())])
+    assert here in who[-2:] and {*who[-2:]} != {here}
+    assert pool.late == 0 and pool.until == 0
+
+
 def test_without_a_compiler_the_caller_does_all_parts(four, monkeypatch):
     monkeypatch.setattr(threads, "_pool", threads._Pool())
     monkeypatch.setitem(sys.modules, "tinygrad_rnn.kernels.crew", None)

@@ -22,6 +22,7 @@ __all__ = ["Call", "get_num_threads", "set_num_threads", "shared", "together"]
 
 MOST = 1024  # threads: each has memory of its own
 NAP = 5e-5  # seconds between two looks at a worker that takes longer than we do
+LATE, LONGEST = 2e-4, 0.5  # seconds that a worker may be late, and that nobody is hired at most
 
 
 def _cores() -> int:
@@ -117,9 +118,22 @@ class _Pool:
         self.idle: deque[_Worker] = deque()
         self.growing = threading.Lock()
         self.avoided: int | None = None  # the core that the workers leave to the caller
+        self.late, self.until = 0, 0.0  # how often in a row they were; till when nobody is hired
+
+    def judge(self, own: float, waited: float) -> None:
+        """Do without workers for a while where they are late again and again, each time longer.
+
+        Parts are equally long: who waits for as long again shares the cores with other programs,
+        and a thread that waits for work takes from them what it does not use.
+        """
+        self.late = self.late + 1 if waited > own + LATE else 0
+        if self.late > 1:
+            self.until = time.perf_counter() + min(LATE * 4**self.late, LONGEST)
 
     def hire(self, hired: list[_Worker], wanted: int) -> None:
         """Add so many who are idle to a list, or as many as there are."""
+        if time.perf_counter() < self.until:
+            return
         if len(self.workers) < wanted:
             self.grow(wanted)
         self.step_aside()
@@ -192,14 +206,18 @@ def together(calls: Sequence[Callable[[], None]]) -> None:
             pool.hire(hired, len(calls) - 1)
             for worker, call in zip(hired, calls[1:], strict=False):
                 worker.give(call)
+            began = time.perf_counter()
             for call in (calls[0], *calls[1 + len(hired) :]):
                 try:
                     call()
                 except BaseException as raised:
                     errors.append(raised)
+            ended = time.perf_counter()
         finally:
             for worker in hired:
                 worker.wait()
+        if hired:
+            pool.judge(ended - began, time.perf_counter() - ended)
     finally:
         done = hired
         try:
