@@ -8,17 +8,7 @@ import memory_lessons as lessons
 import numpy as np
 import pytest
 
-import tinygrad_rnn as tg
 from tinygrad_rnn import data, nn
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Where several tests run at once a thread more would be waited for."""
-    before = tg.get_num_threads()
-    tg.set_num_threads(1)
-    yield
-    tg.set_num_threads(before)
 
 
 def generator(seed=0):

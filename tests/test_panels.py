@@ -302,7 +302,9 @@ def test_I03_loading_from_many_threads_at_once():
 
 
 @pytest.fixture
-def four():
+def four(monkeypatch):
+    """Four threads, however few cores there are and whoever else has them."""
+    monkeypatch.setattr(threads, "LONGEST", 0.0)
     before = threads.get_num_threads()
     threads.set_num_threads(4)
     yield
@@ -401,23 +403,28 @@ def test_a_worker_is_there_at_once_and_after_it_has_slept(four):
     assert_array_equal(x, expected)
 
 
-@compiled
-def test_workers_that_are_late_again_and_again_are_not_waited_for_a_while(monkeypatch):
+def test_workers_that_are_of_no_use_are_not_hired_for_a_while(monkeypatch):
     """They share their core with another program; parts, and so the bits, stay what they are."""
-    pool, who = threads._Pool(), []
+    pool, who, here = threads._Pool(), [], threading.get_ident()
     monkeypatch.setattr(threads, "_pool", pool)
-    late = lambda: (time.sleep(0.01), who.append(threading.get_ident()))
-    here = threading.get_ident()
-    for _ in range(2):
-        assert pool.until == 0
-        threads.together([lambda: None, late])
-    assert here not in who and time.perf_counter() < pool.until < time.perf_counter() + 1
-    threads.together([lambda: None, late])
-    assert who[-1] == here
-    pool.until = 0.0
-    threads.together([late, lambda: who.append(threading.get_ident())])
-    assert here in who[-2:] and {*who[-2:]} != {here}
-    assert pool.late == 0 and pool.until == 0
+    called = lambda: who.append(threading.get_ident())
+
+    def busy():
+        end = time.thread_time() + 4e-3
+        while time.thread_time() < end:
+            pass
+
+    late = lambda: (time.sleep(0.05), called())
+    threads.together([busy, late])
+    assert pool.vain == 1 and pool.until > time.perf_counter() and who != [here]
+    for vain in (2, 3):
+        pool.until = 0.0
+        threads.together([busy, late])
+        assert pool.vain == vain
+    threads.together([busy, late])
+    assert who[-1] == here and pool.until < time.perf_counter() + threads.LONGEST
+    pool.judge(1.2e-2, 1e-2, 2)  # they are of use again
+    assert pool.vain == 0
 
 
 def test_without_a_compiler_the_caller_does_all_parts(four, monkeypatch):

@@ -22,7 +22,8 @@ __all__ = ["Call", "get_num_threads", "set_num_threads", "shared", "together"]
 
 MOST = 1024  # threads: each has memory of its own
 NAP = 5e-5  # seconds between two looks at a worker that takes longer than we do
-LATE, LONGEST = 2e-4, 0.5  # seconds that a worker may be late, and that nobody is hired at most
+SPAN, LONGEST = 5e-3, 0.5  # seconds that workers are judged by, that none is hired for at most
+USEFUL = 0.8  # of the time that the caller alone would take
 
 
 def _cores() -> int:
@@ -118,17 +119,22 @@ class _Pool:
         self.idle: deque[_Worker] = deque()
         self.growing = threading.Lock()
         self.avoided: int | None = None  # the core that the workers leave to the caller
-        self.late, self.until = 0, 0.0  # how often in a row they were; till when nobody is hired
+        self.wall = self.own = self.until = 0.0  # seconds; till when nobody is hired
+        self.vain = 0  # how often in a row they were of no use
 
-    def judge(self, own: float, waited: float) -> None:
-        """Do without workers for a while where they are late again and again, each time longer.
+    def judge(self, wall: float, own: float, parts: int) -> None:
+        """Do without workers for a while where the caller alone is as quick, each time longer.
 
-        Parts are equally long: who waits for as long again shares the cores with other programs,
-        and a thread that waits for work takes from them what it does not use.
+        own: the processor's time of the caller's part, and so of each. Where other programs have
+        the cores too, a worker is late, and while it looks for work takes from them what it does
+        not use.
         """
-        self.late = self.late + 1 if waited > own + LATE else 0
-        if self.late > 1:
-            self.until = time.perf_counter() + min(LATE * 4**self.late, LONGEST)
+        self.wall, self.own = self.wall + wall, self.own + own * parts
+        if self.wall > SPAN and time.get_clock_info("thread_time").resolution < SPAN / 100:
+            self.vain = self.vain + 1 if self.wall > USEFUL * self.own else 0
+            self.wall = self.own = 0.0
+            if self.vain:
+                self.until = time.perf_counter() + min(SPAN * 2**self.vain, LONGEST)
 
     def hire(self, hired: list[_Worker], wanted: int) -> None:
         """Add so many who are idle to a list, or as many as there are."""
@@ -206,18 +212,18 @@ def together(calls: Sequence[Callable[[], None]]) -> None:
             pool.hire(hired, len(calls) - 1)
             for worker, call in zip(hired, calls[1:], strict=False):
                 worker.give(call)
-            began = time.perf_counter()
+            began, own = time.perf_counter(), time.thread_time()
             for call in (calls[0], *calls[1 + len(hired) :]):
                 try:
                     call()
                 except BaseException as raised:
                     errors.append(raised)
-            ended = time.perf_counter()
+            own = time.thread_time() - own
         finally:
             for worker in hired:
                 worker.wait()
         if hired:
-            pool.judge(ended - began, time.perf_counter() - ended)
+            pool.judge(time.perf_counter() - began, own, 1 + len(hired))
     finally:
         done = hired
         try:
