@@ -1,5 +1,6 @@
 """Transforms of functions: both modes against each other, against closed forms, in any order."""
 
+import functools
 import gc
 import random
 import threading
@@ -1000,3 +1001,53 @@ def test_a_layer_without_a_generator_draws_the_same_on_another_thread():
         tg.manual_seed(None)
     np.testing.assert_array_equal(first.data, 2 * y.data)
     np.testing.assert_array_equal(w.grad.data, 2 * again.data)
+
+
+@functools.cache
+def triangle(n):
+    return tg.tensor(np.tril(np.ones((n, n))))
+
+
+def counted(x, depth=[0]):  # noqa: B006 (kept on purpose)
+    if depth[0] == 3:
+        return x
+    depth[0] += 1
+    y = counted(x) * 2.0
+    depth[0] -= 1
+    return y
+
+
+def setter():
+    held = None
+
+    def helper(x):
+        return tg.tanh(x + held)
+
+    def outer(x):
+        nonlocal held
+        held = x * 2.0
+        return helper(x)
+
+    return outer
+
+
+@pytest.mark.parametrize("f", [
+    lambda x: checkpoint(lambda x: x * triangle(2))(x) * 2.0,
+    lambda x: checkpoint(nn.GRU(2, 3, rng=0, dtype=f64))(x)[0] * 2.0,
+    lambda x: grad(lambda x: (checkpoint(nn.GRU(2, 3, rng=0, dtype=f64))(x)[0] ** 2).sum())(x),
+    counted, setter(), lambda x: eval("x * np.pi"), lambda x: x * globals()["np"].pi,
+])  # fmt: skip
+def test_what_is_done_alike_is_not_taken_for_something_else(f):
+    x = normal(0, 2, 2)
+    x.requires_grad = True
+    checkpoint(f)(x).sum().backward()
+    np.testing.assert_allclose(x.grad.data, tg.grad(f(x).sum(), x).data, rtol=1e-12)
+
+
+def test_rows_that_change_places_are_noticed_in_a_large_array():
+    w = np.random.default_rng(0).normal(size=(200, 64))
+    x = tg.tensor(np.ones((200, 64)), requires_grad=True)
+    y = checkpoint(lambda x: (x * w).sum())(x)
+    w[[0, 61]] = w[[61, 0]]
+    with pytest.raises(RuntimeError, match="did something else"):
+        y.backward()

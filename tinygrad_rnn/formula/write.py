@@ -79,19 +79,25 @@ class Text:
         if isinstance(x, Number):
             return self.number(c), ATOM
         factors = x.factors if isinstance(x, Product) else ((x, 1),)
-        over = [self.raised(z, n, PRODUCT) for z, n in factors if n > 0]
-        under = [self.raised(z, -n, UNDER) for z, n in factors if n < 0]
-        below = len(under)
+        above, lines = [(z, n) for z, n in factors if n > 0], self.UNDER == "{}"
+        below = [(z, -n) for z, n in factors if n < 0]
+        over = [self.raised(z, n, PRODUCT) for z, n in above]
+        under = [self.raised(z, n, UNDER) for z, n in below]
+        if above and is_total(*above[-1]) and (lines or not (below or abs(c) < 1)):
+            over[-1] = self(above[-1][0])  # nothing follows that it could reach over
+        if lines and len(below) == 1 and is_total(*below[0]):
+            under = [self(below[0][0])]
+        parts = len(under)
         if c != 1:
             whole = round(1 / c) if c and abs(1 / c) < 1e15 else 0
             is_part = over and whole > 1 and 1 / whole == c
             part, value = (under, whole) if is_part else (over, c)
             words = self.number(value)
             part[:1] = [self.BESIDE.format(words, part[0])] if part else [words]
-            below += bool(is_part)
+            parts += bool(is_part)
         times = self.operator(" ⊙ ")
         top, bottom = times.join(over) or self.number(1), times.join(under)
-        bottom = self.UNDER.format(bottom) if below > 1 else bottom
+        bottom = self.UNDER.format(bottom) if parts > 1 else bottom
         words = self.RATIO.format(top, bottom) if under else top
         return words, PRODUCT if c == 1 and not under else RATIO
 
@@ -177,6 +183,11 @@ class Text:
 
     def escaped(self, words: str) -> str:
         return words
+
+
+def is_total(x: Term, n: int) -> bool:
+    """Whether it is a sum over an axis."""
+    return n == 1 and isinstance(x, Call) and x.op is reduce.sum and "over" in dict(x.attrs)
 
 
 SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")

@@ -11,6 +11,7 @@ import warnings
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterable
+from dis import get_instructions
 from itertools import chain, zip_longest
 from operator import is_, itemgetter, length_hint
 from types import CodeType, FunctionType, GeneratorType, ModuleType, SimpleNamespace
@@ -80,9 +81,10 @@ class Reach:
         return None
 
     def is_blind(self) -> bool:
-        """Whether code of installed packages is reached, which is not looked into."""
-        every = [top(y) for _, _, content, _ in self.things for _, y in content]
-        return any(word not in KNOWN and is_known_package(word) for word in {*every})
+        """Whether code is reached that is not looked into: what is imported there, or installed."""
+        every = [y for _, _, content, _ in self.things for _, y in content]
+        known = {word for word in map(top, every) if word not in KNOWN and is_known_package(word)}
+        return bool(known) or any(used(y, "IMPORT_NAME") for y in every if isinstance(y, CodeType))
 
     def key(self) -> Any:
         """The same by value: equal for two functions that do the same and read the same."""
@@ -112,17 +114,21 @@ def by_itself(run: Callable[[], Any], look: Callable[[], Reach]) -> bool:
 
     It is not if it once changes nothing. Meanwhile other threads are seldom let in.
     """
-    interval, tries = sys.getswitchinterval(), TRIES * (not alone())
-    sys.setswitchinterval(max(interval, 1.0))
-    try:
-        for _ in range(tries):
-            reach = look()
-            run()
-            if not reach.changed():
-                return False
-    finally:
-        sys.setswitchinterval(interval)
+    with _seldom:
+        interval, tries = sys.getswitchinterval(), 4 * TRIES * (not alone())
+        sys.setswitchinterval(max(interval, 1.0))
+        try:
+            for _ in range(tries):
+                reach = look()
+                run()
+                if not reach.changed():
+                    return False
+        finally:
+            sys.setswitchinterval(interval)
     return True
+
+
+_seldom = threading.RLock()  # held by the one who says how often threads take turns
 
 
 def differences(before: Any, after: Any) -> Iterable[Any]:
@@ -215,6 +221,14 @@ def names_in(code: CodeType) -> tuple[str, ...]:
     """The globals and attributes that a code names, the functions inside it too."""
     inner = [n for c in code.co_consts if isinstance(c, CodeType) for n in names_in(c)]
     return tuple(dict.fromkeys([*code.co_names, *inner]))
+
+
+@remembered(4096)
+def used(code: CodeType, *kinds: str) -> bool:
+    """Whether a code, or one inside it, does so with a name that is not its own."""
+    own = set(code.co_cellvars)
+    mine = [i for i in get_instructions(code) if i.opname in kinds and i.argval not in own]
+    return bool(mine) or any(used(c, *kinds) for c in code.co_consts if isinstance(c, CodeType))
 
 
 def function(f: FunctionType) -> Content:

@@ -13,7 +13,7 @@ from zlib import crc32
 import numpy as np
 
 from ..grad import pullback
-from ..loops.reach import PLAIN, names_in
+from ..loops.reach import PLAIN, used
 from ..nn.moment import step_now
 from ..op import Op, pick
 from ..randomness import noted, repeated
@@ -99,13 +99,14 @@ def _forgotten(f: Any, args: Any, words: Any) -> Any:
 
 
 def fixed(f: Any) -> Any:
-    """A function in which its own names mean what they mean now, as those of a loop around it."""
-    if not isinstance(f, FunctionType):
+    """A function in which its own names mean what they mean now, as those of a loop around it.
+
+    One that gives such a name another meaning is left as it is: others may have to see that.
+    """
+    if not isinstance(f, FunctionType) or used(f.__code__, *STORES):
         return f
-    world = {n: f.__globals__[n] for n in (*names_in(f.__code__), "__builtins__", "__name__")
-             if n in f.__globals__}  # fmt: skip
     cells = [CellType(*_content(c)) for c in f.__closure__ or ()]
-    made = FunctionType(f.__code__, world, f.__name__, f.__defaults__, tuple(cells))
+    made = FunctionType(f.__code__, {**f.__globals__}, f.__name__, f.__defaults__, tuple(cells))
     made.__kwdefaults__, made.__dict__ = f.__kwdefaults__, {**f.__dict__}
     return made
 
@@ -117,7 +118,9 @@ def _content(c: CellType) -> tuple[Any, ...]:
         return ()
 
 
-FOLD = 8 * 61  # bytes; no width that arrays have
+STORES = "STORE_GLOBAL", "DELETE_GLOBAL", "STORE_DEREF", "DELETE_DEREF"
+FOLD = 8 * 61  # bytes
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # odd, and no pattern that numbers have
 
 
 class Made:
@@ -144,8 +147,10 @@ class Made:
         rows: list[Any] = [*map(place, ends)]
         for y in sorted(made.difference(number), key=attrgetter("born")):
             if y.op:
+                inside = y.op is checkpointed  # which sees to constants itself
+                inputs = [x for x in y.inputs or () if x.tracked or not inside]
                 rows.append((y.op.name, _brief(y.attrs) if y.attrs else ()))
-                rows += [number[x] if x in number else place(x) for x in y.inputs or ()]
+                rows += [number[x] if x in number else place(x) for x in inputs]
                 number[y] = len(number)
         self.ops = hash((*rows, *map(place, ys)))
 
@@ -158,10 +163,11 @@ class Made:
 
 
 def _digest(x: np.ndarray) -> tuple[int, int]:
-    """Of bytes. Sums of every 61st word are quicker than a checksum, and know rows apart."""
+    """Of bytes. Weighted sums of words, of a weight for each place, are quicker than a checksum."""
     n = len(x) // FOLD * FOLD if len(x) > 1 << 15 else 0
     words = x[:n].view(np.uint64).reshape(-1, FOLD // 8)
-    return crc32(np.add.reduce(words, 0).data), crc32(x[n:].data)
+    weights = np.arange(1, 2 * len(words) + 1, 2, dtype=np.uint64) * GOLDEN
+    return crc32(np.einsum("i,ij->j", weights, words).data), crc32(x[n:].data)
 
 
 def _numbers(x: Any) -> Any:
