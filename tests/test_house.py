@@ -179,7 +179,7 @@ def test_the_core_stays_readable():
     engine = ("tensor", "op", "hooks", "grad", "check", "refusals")
     how = [p for p in FILES if room(p) in engine or (room(p) == "ops" and p.stem in MACHINERY)]
     assert _lines(how) <= 1341
-    assert _lines([p for p in FILES if room(p) == "loops"]) <= 3480
+    assert _lines([p for p in FILES if room(p) == "loops"]) <= 3489
 
 
 def lesson(path):
@@ -193,7 +193,7 @@ def test_the_whole_stays_small():
               if p.suffix in (".css", ".html", ".js", ".json", ".pyi", ".md")}  # fmt: skip
     shown = ("view", "lab", "page")
     code = {p: code_lines(p)[0] for p in FILES if not lesson(p)} | assets
-    assert sum(code.values()) <= 27_392
+    assert sum(code.values()) <= 27_429
     assert sum(lines for p, lines in code.items() if room(p) in shown) <= 6450
 
 
