@@ -416,11 +416,11 @@ def test_workers_that_are_of_no_use_are_not_hired_for_a_while(monkeypatch):
 
     late = lambda: (time.sleep(0.05), called())
     threads.together([busy, late])
-    assert pool.vain == 1 and pool.until > time.perf_counter() and who != [here]
+    assert pool.vain == 1 and pool.until == 0 and who != [here]  # it may be by chance
     for vain in (2, 3):
         pool.until = 0.0
         threads.together([busy, late])
-        assert pool.vain == vain
+        assert pool.vain == vain and pool.until > time.perf_counter()
     threads.together([busy, late])
     assert who[-1] == here and pool.until < time.perf_counter() + threads.LONGEST
     pool.judge(1.2e-2, 1e-2, 2)  # they are of use again

@@ -133,7 +133,7 @@ class _Pool:
         if self.wall > SPAN and time.get_clock_info("thread_time").resolution < SPAN / 100:
             self.vain = self.vain + 1 if self.wall > USEFUL * self.own else 0
             self.wall = self.own = 0.0
-            if self.vain:
+            if self.vain > 1:
                 self.until = time.perf_counter() + min(SPAN * 2**self.vain, LONGEST)
 
     def hire(self, hired: list[_Worker], wanted: int) -> None:
