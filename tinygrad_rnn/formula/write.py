@@ -40,6 +40,7 @@ class Text:
     BESIDE, TURNED, INDEXED, TOTAL = "{} {}", "{}ᵀ", "{}[{}]", "Σ_{} {}"
     RATIO, UNDER, POWER, WHERE = "{} / {}", "({})", "{}^{}", "[{0} ? {1} : {2}]"
     FUNCTION, ROOT, SIZE, EACH = "{}({})", "√({})", "abs({})", "{} = {}"
+    STACKED = False  # whether a line stands between what is divided and by what
     LOSS: ClassVar = {"∂": "∂L/∂{}", "∂t": "∂L_t/∂{}", "δ": "δ{}", "": "{}"}
 
     def __init__(self, first: bool = False):
@@ -79,13 +80,13 @@ class Text:
         if isinstance(x, Number):
             return self.number(c), ATOM
         factors = x.factors if isinstance(x, Product) else ((x, 1),)
-        above, lines = [(z, n) for z, n in factors if n > 0], self.UNDER == "{}"
+        above = [(z, n) for z, n in factors if n > 0]
         below = [(z, -n) for z, n in factors if n < 0]
         over = [self.raised(z, n, PRODUCT) for z, n in above]
         under = [self.raised(z, n, UNDER) for z, n in below]
-        if above and is_total(*above[-1]) and (lines or not (below or abs(c) < 1)):
+        if above and is_total(*above[-1]) and (self.STACKED or not (below or abs(c) < 1)):
             over[-1] = self(above[-1][0])  # nothing follows that it could reach over
-        if lines and len(below) == 1 and is_total(*below[0]):
+        if self.STACKED and len(below) == 1 and is_total(*below[0]):
             under = [self(below[0][0])]
         parts = len(under)
         if c != 1:
@@ -245,6 +246,7 @@ class Latex(Text):
     WHERE = r"\begin{{cases}} {1} & {0} \\ {2} & \text{{else}} \end{{cases}}"
     FUNCTION, ROOT, SIZE = r"{}\left({}\right)", r"\sqrt{{{}}}", r"\left|{}\right|"
     EACH, WORD = r"{} \in \{{{}\}}", r"\text{{{}}}"
+    STACKED = True
     LOSS: ClassVar = {
         **{"": "{}", "δ": r"\delta {}", "∂": r"\frac{{\partial L}}{{\partial {}}}"},
         **{"∂t": r"\frac{{\partial L_t}}{{\partial {}}}"},

@@ -34,7 +34,6 @@ WORLD = {  # what is everybody's
     "random": random.random.__self__,  # type: ignore[attr-defined]
     "np.random": np.random.random.__self__,  # type: ignore[attr-defined]
 }
-DRAWS = "draws random numbers"
 ABSENT = object()
 SECOND = itemgetter(1)
 Content = Iterable[tuple[Any, Any]]  # what is there, each with what it goes by
@@ -52,6 +51,7 @@ class Reach:
     def __init__(self, *roots: Any, **others: Any):
         self.things: list[tuple[Any, Any, Any, Any]] = []  # it, how it is read, its content, where
         self.number: dict[int, int] = {}  # by address
+        self.drew = False  # whether what has changed is a generator
         _looked_into.update([top(x) for x in roots])
         left: deque[tuple[Any, Any]] = deque([(x, None) for x in roots])
         left += [(x, (None, name)) for name, x in others.items()]
@@ -75,7 +75,8 @@ class Reach:
             if len(before) == len(after) and all(map(is_, map(SECOND, before), map(SECOND, after))):
                 continue
             for piece in differences(before, after):
-                if isinstance(x, RANDOM):
+                self.drew = isinstance(x, RANDOM)
+                if self.drew:
                     return f"draws random numbers from {spelled(place) or type(x).__name__}"
                 return f"changes {spelled((place, piece)) or 'something outside'}"
         return None
@@ -103,10 +104,9 @@ class Reach:
 
 
 def alone() -> bool:
-    """Whether there is no other thread that is a user's."""
-    here = threading.current_thread()
-    ours = [x is here or x.name.startswith(OURS) for x in threading.enumerate()]
-    return all(ours) or here.name.startswith(OURS)
+    """Whether no more than one thread is a user's."""
+    users = [x for x in threading.enumerate() if not x.name.startswith(OURS)]
+    return len(users) < 2
 
 
 def by_itself(run: Callable[[], Any], look: Callable[[], Reach]) -> bool:

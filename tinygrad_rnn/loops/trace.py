@@ -27,7 +27,7 @@ from ..tensor import (
     owned,
     scope,
 )
-from .reach import DRAWS, TRIES, WORLD, Reach, alone, by_itself, frozen
+from .reach import TRIES, WORLD, Reach, alone, by_itself, frozen
 
 Key = tuple[Any, ...]
 
@@ -478,7 +478,7 @@ def trace(
         mode.__dict__.update(around)  # Ctrl-C may come just when the block ends
     drawn = "draws numbers without an rng" if unnamed() != before else None
     if changed := drawn or (reach.changed() if reach else None):
-        if not changed.startswith(DRAWS) or alone() or not tries:
+        if not (reach and reach.drew) or alone() or not tries:
             raise impure(changed)
         return trace(step, xs, carry, roots, None, loops, along, tries - 1)
     results = results_of(0, carry, new)

@@ -13,7 +13,7 @@ from zlib import crc32
 import numpy as np
 
 from ..grad import pullback
-from ..loops.reach import PLAIN, used
+from ..loops.reach import ABSENT, PLAIN, cell, used
 from ..nn.moment import step_now
 from ..op import Op, pick
 from ..randomness import noted, repeated
@@ -105,17 +105,11 @@ def fixed(f: Any) -> Any:
     """
     if not isinstance(f, FunctionType) or used(f.__code__, *STORES):
         return f
-    cells = [CellType(*_content(c)) for c in f.__closure__ or ()]
+    found = map(cell, f.__closure__ or ())
+    cells = [CellType() if x is ABSENT else CellType(x) for x in found]
     made = FunctionType(f.__code__, {**f.__globals__}, f.__name__, f.__defaults__, tuple(cells))
     made.__kwdefaults__, made.__dict__ = f.__kwdefaults__, {**f.__dict__}
     return made
-
-
-def _content(c: CellType) -> tuple[Any, ...]:
-    try:
-        return (c.cell_contents,)
-    except ValueError:  # not yet filled
-        return ()
 
 
 STORES = "STORE_GLOBAL", "DELETE_GLOBAL", "STORE_DEREF", "DELETE_DEREF"
@@ -238,7 +232,7 @@ def recalled(
 
 
 def _check_same(arrays: Sequence[np.ndarray], results: Sequence[Any]) -> None:
-    """Refuse a function that gave other numbers when it was run again, as a loop may."""
+    """Refuse other numbers: a number in a step of a loop is not among what was made."""
     same = len(arrays) == len(results)
     for a, y in zip(arrays, results, strict=False):
         same = same and isinstance(y, Tensor) and y.shape == a.shape and y.dtype == a.dtype

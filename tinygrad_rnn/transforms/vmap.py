@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..loops.reach import DRAWS, WORLD, Reach, by_itself
+from ..loops.reach import WORLD, Reach, by_itself
 from ..nn.module import Module
 from ..ops import moveaxis
 from ..randomness import unnamed
@@ -79,8 +79,8 @@ def _done(f: Callable[..., Any], args: Any, words: Any, in_axes: Any, out_axes: 
     look = lambda: Reach(*roots, **WORLD if Reach(*roots).is_blind() else {})
     one, reach, before = batch.on()(lambda: f(*args, **words)), Reach(*roots, **WORLD), unnamed()
     out = one()
-    changed = DRAWS if unnamed() > before else reach.changed()
-    if changed and (changed == DRAWS or not changed.startswith(DRAWS) or by_itself(one, look)):
+    changed = "draws random numbers" if unnamed() > before else reach.changed()
+    if changed and (not reach.drew or by_itself(one, look)):
         raise Untraceable(
             f"vmap: the function {changed}. It is run once for all examples. Draw random numbers "
             "for all of them outside, and give them as one more argument; return what changes."
