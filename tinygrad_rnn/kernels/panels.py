@@ -27,7 +27,7 @@ STACK = 1 << 17  # bytes of rows that are copied at a time
 WAYS = 8  # rows that fit there
 COPY_FROM = 64  # columns from which it pays to copy rows that do
 PACK_FROM = 1 << 15  # numbers from which a thread packs some
-TALL = 512  # rows that `gather` packs at a time
+TALL = 128  # rows that `gather` packs at a time: a panel of each side stays in the first cache
 # A few rows go under several panels at once: eight chains or more hide the latency of an FMA.
 THIN = {1: 4, 2: 2, 3: 2} | ({4: 2} if REGISTERS == 32 else {})
 TILES = [(rows, 2) for rows in range(1, HIGH + 1)]
@@ -260,11 +260,15 @@ def gather_all(
             w.call(pack, g, g_step, g_row, g_col, right, depth, rows, columns, start, stop)
         panels = ready.choose(g + start * LINE, right)
         b_next = ready.choose(lines, depth) * LINE
-        with w.loop(0, columns, wide) as j, w.loop(0, tall, wide) as i:
+        full = tall // wide  # panels that go under one of the other side at once
+        with w.loop(0, columns, wide) as j, w.loop(0, 2) as rest:
+            count = (rest == 0).choose(full, 1)
+            high = (rest == 0).choose(wide, tall - full * wide)
+            i = (rest == 0).choose(0, full * wide)
             w.call(
-                symbol("strip_packed", w.real), left + i * depth * item, 0, item, LINE,
-                panels + j // wide * b_next, LINE, 0, c + i * c_row + j * item, 0, c_row, item, 1,
-                (tall - i).most(wide), depth, (columns - j).most(wide), 1,
+                symbol("strip_packed", w.real), left + i * depth * item, depth * LINE, item, LINE,
+                panels + j // wide * b_next, LINE, 0, c + i * c_row + j * item, wide * c_row,
+                c_row, item, count, high, depth, (columns - j).most(wide), 1,
                 (fresh != 0) & (start == 0),
             )  # fmt: skip
 

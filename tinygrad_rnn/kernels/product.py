@@ -87,6 +87,44 @@ class Block:
         return lines
 
 
+class Rows:
+    """The addresses of a tile's rows of A, at one step after another.
+
+    Where they are so far apart as a call says, LLVM would find each by adding to that of the row
+    before, and run out of registers; it is not told what three rows at a time come from. Where
+    they lie side by side all is said by the first, and the next lines are asked for.
+    """
+
+    def __init__(self, block, a, a_row, a_k, height):
+        self.block, self.a_row, self.a_k, self.height = block, a_row, a_k, height
+        self.packed = isinstance(a_row, ir.Constant)
+        self.each = height if self.packed else 3
+        self.places, self.steps = [], [block.times(a_row, r) for r in range(self.each)]
+        if not self.packed:
+            self.steps[1:] = map(self.apart, self.steps[1:])
+        for r in range(0, height, self.each):
+            self.places.append(room(block.builder, I64))
+            block.builder.store(block.builder.add(a, block.times(a_row, r)), self.places[-1])
+
+    def apart(self, number):
+        """The same number, of which LLVM does not know where it comes from."""
+        kind = ir.FunctionType(I64, [I64])
+        return self.block.builder.asm(kind, "", "=r,0", [number], False)
+
+    def next(self):
+        """The addresses at the step that is due."""
+        builder, rows = self.block.builder, []
+        for place in self.places:
+            at = builder.load(place)
+            at = at if self.packed else self.apart(at)
+            rows += [builder.add(at, step) for step in self.steps]
+            builder.store(builder.add(at, self.a_k), place)
+        if self.packed and self.height > FETCHING:
+            for row in (rows[0], rows[-1]):
+                self.block.fetch(builder.add(row, self.block.times(self.a_k, AHEAD)))
+        return rows[: self.height]
+
+
 def sum_up(block, height, width, a, a_row, a_k, b, b_k, b_next, c, c_row, depth, fresh):
     """Write the code of one tile, `height` by `width`: what `tile` says."""
     builder = block.builder
@@ -95,12 +133,14 @@ def sum_up(block, height, width, a, a_row, a_k, b, b_k, b_next, c, c_row, depth,
     places = [builder.add(c, block.times(c_row, r)) for r in range(height)]
     for cell in cells:
         builder.store(ir.Constant(block.vector, None), sums[cell])
-    lines = [builder.add(a, block.times(a_row, r)) for r in range(height)]
+    for r, v in cells if height > FETCHING else ():  # read at the end
+        block.fetch(block.offset(places[r], v))
+    lines = Rows(block, a, a_row, a_k, height)
     pairs = [builder.add(b, block.times(b_next, v // 2)) for v in range(width)]
     with loop(builder, I64(0), depth, I64(1)) as k:
-        down, along = builder.mul(k, b_k), builder.mul(k, a_k)
+        down = builder.mul(k, b_k)
         columns = [block.offset(builder.add(pairs[v], down), v % 2) for v in range(width)]
-        rows = [builder.add(line, along) for line in lines]
+        rows = lines.next()
         for column in columns[:: max(1, 64 // VECTOR_BYTES)] if height > FETCHING else ():
             block.fetch(builder.add(column, block.times(b_k, AHEAD)))
 
