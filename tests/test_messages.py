@@ -73,7 +73,32 @@ def opened(tmp_path):
     io.load(path)
 
 
+def ragged():
+    """A state whose bias is lists of several lengths."""
+    cell = lstm()
+    cell.load_state_dict({**cell.state_dict(), "b": [[1, 2], [3]]})
+
+
+def both_ways(**how):
+    """A sum from first to last, or from last to first."""
+    return tg.scan(lambda x, h: h + x, tg.tensor(0.0), np.arange(3.0), **how)
+
+
 REFUSALS = {
+    "a flag in words": (
+        lambda: nn.Recurrent(lstm(), reverse="no"), ValueError, "reverse: expected one of"),
+    "a flag of a scan in words": (
+        lambda: both_ways(reverse="no"), ValueError, "scan: reverse: expected one of (True, False)"),
+    "gradients asked for in words": (
+        lambda: tg.tensor(1.0, requires_grad="no"), ValueError, "requires_grad: expected one of"),
+    "a dtype that nobody knows": (
+        lambda: lstm(dtype="foo"), TypeError, "LSTM: dtype: expected float32 or float64, got foo"),
+    "a state of ragged lists": (
+        ragged, ValueError, "'b': expected lists of one length, got ragged ones"),
+    "no function to check": (
+        lambda: tg.check_grads(3, [1.0]), TypeError, "f: expected a function, got int"),
+    "no model to stop": (
+        lambda: optim.EarlyStopping(3, 2), TypeError, "model: expected a module, got int"),
     "another dtype": (
         lambda: lstm()(tg.tensor(ONE, dtype=float)),
         TypeError, "or the cell with dtype=np.float64"),

@@ -34,6 +34,8 @@ def check_grads(
     Traceback (most recent call last):
     AssertionError: <lambda>: derivative of order 1: numerically ..., got ...
     """
+    if not callable(f):
+        raise TypeError(f"check_grads: f: expected a function, got {type(f).__name__}")
     if not isinstance(args, list | tuple):
         raise TypeError(f"check_grads: args: expected a list of arrays, got {type(args).__name__}")
     rng = generator("check_grads", rng)

@@ -47,6 +47,14 @@ def one_of(who: str, word: str, given: Any, known: Iterable[Any]) -> Any:
     return given
 
 
+FLAGS = True, False
+
+
+def flag(who: str, word: str, given: Any) -> bool:
+    """True or False; other things are not asked whether they are true."""
+    return given if given is True or given is False else bool(one_of(who, word, given, FLAGS))
+
+
 def axis_of(word: str, given: Any, ndim: int) -> int:
     """An axis of so many, counted from 0."""
     return _counted(normalize_axis_index, word, given, ndim, "one axis, a whole number")

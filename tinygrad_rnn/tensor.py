@@ -337,6 +337,7 @@ class Tensor(Methods):
 
     @requires_grad.setter
     def requires_grad(self, on: bool) -> None:
+        on = limits.flag("tensor", "requires_grad", on)
         if self.op is not None:
             raise RuntimeError(
                 f"requires_grad: {describe(self)} was computed by {self.op.name}; only a leaf's "
@@ -349,7 +350,7 @@ class Tensor(Methods):
             )
         if on and not self.tracked:
             self.born = next(_births)  # a graph made before does not lead here
-        self.tracked = bool(on)
+        self.tracked = on
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from .. import kernels
-from ..limits import whole
+from ..limits import flag, whole
 from ..ops import reshape, sqrt, stack, unstack
 from ..ops.shape import take
 from ..tensor import Operand, Tensor, describe, mode, outside, scope
@@ -44,6 +44,7 @@ def unroll(
     array([1., 3., 6.])
     """
     state, inputs, steps = _given("unroll", carry, xs, length)
+    reverse = flag("unroll", "reverse", reverse)
     check_order("unroll", step, inputs)
     slices = [_slices(x) for x in inputs]
     path: list[tuple[Tensor, ...]] = []
@@ -97,6 +98,7 @@ def scan(
     (array([1.  , 0.5 , 0.25]), 1.0)
     """
     check_order("scan", step, xs is not None)
+    reverse, unroll = flag("scan", "reverse", reverse), flag("scan", "unroll", unroll)
     return fold(
         step, carry, xs, reverse=reverse, length=length, checkpoint=checkpoint, unrolled=unroll
     )

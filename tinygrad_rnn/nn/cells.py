@@ -9,7 +9,7 @@ from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
-from ..limits import number, one_of
+from ..limits import flag, number, one_of
 from ..loops import unroll
 from ..ops import concat, maximum, minimum, sigmoid, softmax, split, tanh
 from ..randomness import Random, generator
@@ -213,7 +213,7 @@ class LSTM(Affine):
         how = convention_of("LSTM", convention)
         if projection is not None:
             positive("LSTM", projection=projection)
-        self.convention, self.coupled = convention, bool(coupled)
+        self.convention, self.coupled = convention, flag("LSTM", "coupled", coupled)
         self.order = how.lstm.replace("f", "") if coupled else how.lstm
         self.activations, count = several("LSTM", activations, 3), len(self.order)
         biases = how.lstm_biases if bias else ()

@@ -17,7 +17,7 @@ import numpy as np
 
 from ..hooks import Handle
 from ..lengths import plain
-from ..limits import lost, whole
+from ..limits import lost, ragged, whole
 from ..refusals import refuse_made
 from ..tensor import Operand, Tensor, foreign, replace, wholly
 from .activations import name_of
@@ -314,7 +314,11 @@ def misfits(
     wrong = [f"missing {name!r}" for name in expected if strict and name not in given]
     wrong += [f"unexpected {name!r}" for name in given if strict and name not in expected]
     for name, like in expected.items():
-        array = np.asanyarray(given[name]) if name in given else like
+        try:
+            array = np.asanyarray(given[name]) if name in given else like
+        except ValueError as error:
+            wrong.append(f"{name!r}: {ragged(error)}")
+            continue
         if array.shape != like.shape or array.dtype.kind != like.dtype.kind:
             wanted = f"{kind or like.dtype}{list(like.shape)}"
             wrong.append(f"{name!r} is {array.dtype}{list(array.shape)}, expected {wanted}")
@@ -482,10 +486,12 @@ def as_floats(who: str, word: str, x: Operand, dtype: Any, features: int | None 
 
 def floating(who: str, dtype: Any) -> np.dtype:
     """The dtype of a layer's weights: float32 or float64."""
-    wanted = np.dtype(dtype)
-    if wanted not in (np.float32, np.float64):
-        raise TypeError(f"{who}: dtype: expected float32 or float64, got {wanted}")
-    return wanted
+    try:
+        if (wanted := np.dtype(dtype)) in (np.float32, np.float64):
+            return wanted
+    except TypeError:
+        wanted = dtype
+    raise TypeError(f"{who}: dtype: expected float32 or float64, got {wanted}")
 
 
 def positive(who: str, **sizes: Any) -> None:

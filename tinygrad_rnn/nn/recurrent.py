@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from ..lengths import check_lengths, check_mask, plain
-from ..limits import one_of
+from ..limits import flag, one_of
 from ..ops import concat, stack, swapaxes, where
 from ..ops import max as max_
 from ..ops import sum as sum_
@@ -72,9 +72,10 @@ class Recurrent(Module):
             )
         rng = given(self, rng)
         self.cells: list[Any] = list(cells)
-        self.batch_first, self.reverse = bool(batch_first), bool(reverse)
+        self.batch_first = flag("Recurrent", "batch_first", batch_first)
+        self.reverse = flag("Recurrent", "reverse", reverse)
         self.readout, self.pad = readout, pad
-        self.checkpoint, self.unroll = checkpoint, unroll
+        self.checkpoint, self.unroll = checkpoint, flag("Recurrent", "unroll", unroll)
         self.dropout = [Dropout(p, rng=rng) for p in rates]
 
     @worded("layer", "Recurrent")

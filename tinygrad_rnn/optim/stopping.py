@@ -13,7 +13,7 @@ class EarlyStopping:
 
     model: a module, or whatever has `state_dict()` and `load_state_dict()`. patience: how many
     costs that are no better end it. best: the lowest cost so far; since: how many came after it.
-    Raises ValueError for a patience below 1.
+    Raises ValueError for a patience below 1, TypeError for what is no model.
 
     >>> layer = tg.nn.Linear(2, 1, rng=0)
     >>> stopping = tg.optim.EarlyStopping(layer, patience=2)
@@ -24,6 +24,9 @@ class EarlyStopping:
     """
 
     def __init__(self, model: Any, patience: int):
+        if not (hasattr(model, "state_dict") and hasattr(model, "load_state_dict")):
+            got = type(model).__name__
+            raise TypeError(f"EarlyStopping: model: expected a module, got {got}")
         self.model, self.patience = model, whole("EarlyStopping", "patience", patience, 1)
         self.best, self.since = math.inf, 0
         self._state: Any = None
