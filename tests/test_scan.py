@@ -1480,11 +1480,13 @@ def test_uint64_beside_others_runs_step_by_step(step, x):
 
 
 @pytest.mark.compiled
-@pytest.mark.parametrize("norm", ["ba2016", "per_gate"])
-def test_a_row_of_a_normalised_cell_does_not_depend_on_its_batch_mates(norm):
+@pytest.mark.parametrize(("norm", "dtype", "hidden"), [
+    ("ba2016", float, 7), ("per_gate", float, 7), ("per_gate", "f", 5), ("per_gate", "f", 13),
+])  # fmt: skip
+def test_a_row_of_a_normalised_cell_does_not_depend_on_its_batch_mates(norm, dtype, hidden):
     """To the bit, its gradients too: rows of a batch of one do not need each other either."""
-    cell = nn.LSTM(5, 7, norm=norm, dtype=np.float64, rng=1)
-    xs = np.random.default_rng(0).normal(size=(3, 4, 5))
+    cell = nn.LSTM(5, hidden, norm=norm, dtype=np.dtype(dtype), rng=1)
+    xs = np.random.default_rng(0).normal(size=(3, 4, 5)).astype(dtype)
 
     def found(rows):
         x = tg.tensor(rows, requires_grad=True)
