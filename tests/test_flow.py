@@ -311,7 +311,8 @@ def test_jacobians_are_central_differences_of_the_formula(name, compiled):
 @pytest.mark.parametrize("name", CELLS)
 def test_products_of_jacobians_are_what_the_whole_run_says(name, how):
     cell = CELLS[name]()
-    _, _, states, gates = cell(XS, unroll=True, return_states=True, return_gates=True, **how)
+    begin = tuple(tg.tensor(h, requires_grad=True) for h in cell.begin(XS.shape[1]))
+    _, _, states, gates = cell(XS, begin, unroll=True, return_states=True, return_gates=True, **how)
     found = lab.flow(states, gates=gates, row=1)
     first, last = found.steps[[1, -1]]
     stacked = {name: x.inputs for name, x in states.items()}
@@ -351,6 +352,28 @@ def test_a_skip_over_time_carries():
     found = lab.flow(cell, XS)
     np.testing.assert_allclose(found.norms("h", "h")[:, 0], [2, 0, 0, 2, 0])
     assert found.states == ("h", "h-2", "h-3") and found.verdict.word == "carries"
+
+
+def test_a_state_that_is_handed_on_lets_gradients_through_from_the_first_step_on():
+    """With lengths, too: there it is chosen, at each step, from the one before."""
+    cell = nn.TimeSkip(nn.RNN(I, H, dtype=np.float64, rng=0), 2)
+    plain = lab.flow(cell, XS)
+    for how in ({"lengths": [len(XS)] * XS.shape[1]}, {"reset": np.zeros(XS.shape[:2], bool)}):
+        found = lab.flow(cell, XS, **how)
+        np.testing.assert_allclose(found.jacobians, plain.jacobians, rtol=1e-12)
+        np.testing.assert_allclose(found.end, plain.end, rtol=1e-12)
+        _, _, states = cell(XS, unroll=True, return_states=True, **how)
+        with pytest.raises(ValueError, match="h-2 of some steps is made of constants"):
+            lab.flow(states)
+
+
+def test_what_a_state_that_is_handed_on_feels_is_not_told():
+    """It is the tensor that another state was at the step before, and others read that."""
+    cell = nn.TimeSkip(nn.RNN(I, H, dtype=np.float64, rng=0), 2)
+    ys, _, states = cell(XS, unroll=True, return_states=True)
+    assert lab.heat(squares(ys), states=states["h"]).norms.any()
+    with pytest.raises(ValueError, match="of step 0 is handed on from a step before"):
+        lab.heat(squares(ys), states=states["h-2"])
 
 
 def test_one_tensor_that_is_two_states_counts_once():

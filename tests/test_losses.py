@@ -277,6 +277,12 @@ def test_weights_learn_and_take_the_precision_of_the_logits():
         tg.cross_entropy(x, target, label_smoothing=1.5)
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
+def test_a_loss_without_bound_is_infinite_and_not_nan(smoothing):
+    for logits, target in (([[-np.inf, 0.0]], 0), (np.array([[2e38, -3e38]], np.float32), 1)):
+        assert tg.cross_entropy(logits, [target], label_smoothing=smoothing).item() == np.inf
+
+
 # -- far off, and other distributions ---------------------------------------------------------
 
 

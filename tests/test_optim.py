@@ -62,6 +62,17 @@ def test_a_cosine_goes_up_in_its_warm_up_and_down_to_its_floor():
     np.testing.assert_allclose([rate(k) for k in (4, 5, 7, 9)], [1, half(1 / 6), 0.5, half(5 / 6)])
     assert rate(10) == rate(99) == 0
     assert optim.cosine(7, peak=1.0, total=10, warmup=4, floor=0.2) == pytest.approx(0.6)
+    for step, kind in (("3", TypeError), (None, TypeError), (math.nan, ValueError)):
+        with pytest.raises(kind, match=r"cosine: step: expected a number in \[0, inf\)"):
+            optim.cosine(step, peak=1.0, total=10)
+
+
+@pytest.mark.parametrize("cost", [None, "a", np.array([0.5, 1.0])])
+def test_a_cost_is_one_number(cost):
+    stopping = optim.EarlyStopping(nn.Linear(1, 1), 2)
+    with pytest.raises(TypeError, match="EarlyStopping: cost: expected a number, got"):
+        stopping.step(cost)
+    assert stopping.since == 0
 
 
 class Line(nn.Module):

@@ -537,6 +537,24 @@ def test_C11_readouts_read_the_steps_that_count(name, reverse, valid):
             close(found.data[b], own[0 if reverse else -1])
 
 
+@pytest.mark.parametrize("pad", ["zero", "hold"])
+@pytest.mark.parametrize(("steps", "how"), [
+    (3, {"lengths": [0, 2, 3]}), (3, {"mask": np.tri(3, 3, 1, bool)}), (4, {"lengths": [1, 0, 4]}),
+    (4, {}), (0, {}),
+], ids=str)  # fmt: skip
+def test_a_merge_of_ones_own_is_the_same_as_one_by_name(steps, how, pad):
+    """As many steps as rows, too, where nothing but the axis tells them apart."""
+    xs = np.random.default_rng(0).normal(size=(steps, 3, I))
+
+    def found(merge, readout):
+        ways = nn.RNN(I, H, dtype=F8, rng=0), nn.GRU(I, H, dtype=F8, rng=1)
+        return nn.Bidirectional(*ways, merge=merge)(xs, pad=pad, readout=readout, **how)[0].data
+
+    for readout in nn.recurrent.READOUTS if steps else ("all",):
+        own = found(lambda f, b: f + b, readout)
+        np.testing.assert_array_equal(own, found("sum", readout))
+
+
 @pytest.mark.parametrize("reverse", [False, True])
 def test_steps_that_do_not_count_hold_the_output_before(reverse):
     part, xs = made("own"), normal(T, B, I)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -196,7 +197,7 @@ def flow(
         bounds = _bounds(run)
         with recording(True):
             asked = {"unroll": True, "return_states": True, "return_gates": True, **how}
-            *_, states, gates = run(xs, state, **asked)
+            *_, states, gates = _from_leaves(run)(xs, state, **asked)
     paths, doors, steps = _read(states, gates or {})
     whole("flow", "row", row, 0, paths[0][0].shape[0] - 1, ", a row of the batch")
     if wrong := [path[0].shape for path in paths if path[0].ndim != 2]:
@@ -211,6 +212,19 @@ def flow(
     end = largest(np.stack(chain.products))
     verdict = _verdict(end, steps, chain)
     return Flow(tuple(states), sizes, steps, chain.jacobians, end, bounds, verdict)
+
+
+def _from_leaves(cell: Part) -> Part:
+    """A cell whose first state gradients get to: what it hands on is no constant then."""
+    twin = copy(cell)
+    begin = lambda batch: tuple([_leaf(h) for h in cell.begin(batch)])
+    vars(twin)["begin"] = begin
+    return twin
+
+
+def _leaf(h: Tensor) -> Tensor:
+    floats = h.dtype.kind == "f" and not h.tracked
+    return Tensor(h, requires_grad=True, name=h.name) if floats else h
 
 
 def _bounds(cell: Any) -> dict[str, float]:
@@ -239,6 +253,12 @@ def _read(states: Mapping[str, Tensor], gates: Mapping[str, Tensor]) -> Any:
             f"flow: expected the states of one loop, got those of {sorted(layers)}. Give one "
             "direction of a Bidirectional: {k: v for k, v in states.items() if 'forward' in k}"
         )
+    for name, path in zip(states, paths):  # noqa: B905 (one of each)
+        if any(step_of(h.scope) and not h.tracked for h in path):
+            raise ValueError(
+                f"flow: {name} of some steps is made of constants, so that nothing gets through "
+                "it: begin with states made with requires_grad=True"
+            )
     steps = np.arange(len(paths[0]))
     if paths[0][0].born > paths[0][-1].born:
         steps = steps[::-1]

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..ops.shape import swapaxes
 from ..tape.itemised import Bundle, Itemised
+from ..tape.words import step_of
 from ..tensor import Tensor, describe
 from .steps import in_parts, path_of
 from .table import table
@@ -90,6 +91,12 @@ def heat(
     of = parts.read
     if states is not None:
         of = {t: [h] for t, h in enumerate(path_of("heat", rest.pop(0)))}
+        for t, (h,) in of.items():
+            if (made := step_of(h.scope)) is None or made[1] != t:
+                raise ValueError(
+                    f"heat: states: what {describe(states)} has of step {t} is handed on from a "
+                    "step before, with all that others read of it. Give the state that was new."
+                )
         if set(parts.nodes).isdisjoint([h for (h,) in of.values()]):
             raise ValueError(f"heat: states: the loss depends on none of {describe(states)}")
     x = None if inputs is None else rest[0]

@@ -111,7 +111,8 @@ def cross_entropy(
     if label_smoothing:
         logs = log_softmax(where(counted.reshape(-1, 1), rows, 0))
         even = -reduce.mean(logs if weight is None else logs * weight, axis=-1)
-        losses = losses + label_smoothing * (where(counted, even, 0) - losses)
+        sharp = (1 - label_smoothing) * losses if label_smoothing < 1 else 0  # not 0 · inf
+        losses = sharp + label_smoothing * where(counted, even, 0)
     return _classes_reduced(losses, share, counted, np.shape(target), reduction)
 
 

@@ -36,9 +36,14 @@ class EarlyStopping:
 
         What is not finite is no better than anything.
         """
+        try:
+            cost = float(cost)
+        except (TypeError, ValueError):
+            got = type(cost).__name__
+            raise TypeError(f"EarlyStopping: cost: expected a number, got {got}") from None
         self.since += 1
-        if -math.inf < float(cost) < self.best:
-            self.best, self.since = float(cost), 0
+        if -math.inf < cost < self.best:
+            self.best, self.since = cost, 0
             self._state = self.model.state_dict()
         return self.since >= self.patience
 
