@@ -1085,6 +1085,33 @@ def test_what_other_threads_draw_is_not_taken_for_what_a_step_draws(busy):
             tg.scan(lambda x, h: h + x * draw(), np.zeros(3), np.ones((2, 3)))  # noqa: B023
 
 
+def test_a_step_that_is_known_is_tried_again_where_another_thread_drew(monkeypatch):
+    """On what it sees at one time, and not on the whole sequence."""
+    from tinygrad_rnn.loops import trace
+
+    class Drawn:
+        """What a step reaches, from which somebody draws once."""
+
+        drew, said = True, []
+
+        def __init__(self, *roots, **how):
+            """Of no step in particular."""
+
+        def changed(self):
+            """Say it."""
+            return self.said.pop() if self.said else None
+
+    step = lambda x, h: tg.tanh(h + 2 * x)
+    xs = np.random.default_rng(0).normal(size=(4, 2, 3))
+    expected = tg.unroll(step, np.zeros((2, 3)), xs)[0].data
+    monkeypatch.setattr(trace, "Reach", Drawn)
+    monkeypatch.setattr(trace, "alone", lambda: False)
+    for said in ([], [], ["changes its rng"], []):
+        Drawn.said = said
+        np.testing.assert_allclose(tg.scan(step, np.zeros((2, 3)), xs)[0].data, expected)
+        assert not said
+
+
 def test_what_other_threads_draw_for_a_cell_is_not_taken_for_what_its_step_draws():
     class Own(nn.Cell):
         def __init__(self):

@@ -480,6 +480,8 @@ def trace(
     if changed := drawn or (reach.changed() if reach else None):
         if not (reach and reach.drew) or alone() or not tries:
             raise impure(changed)
+        if again is not None:  # which is given whole sequences
+            xs, along = [at_one_time(x) for x in xs], xs
         return trace(step, xs, carry, roots, None, loops, along, tries - 1)
     results = results_of(0, carry, new)
     if made is again:
