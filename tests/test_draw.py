@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
+from tinygrad_rnn import nn
 from tinygrad_rnn.tape import tape_of
 from tinygrad_rnn.view import Figure, GraphvizNotFound, curve, draw
 from tinygrad_rnn.view import render as render_module
@@ -23,6 +24,7 @@ from tinygrad_rnn.view.canvas import MARGIN, Box, Group, Path, Text
 from tinygrad_rnn.view.heat import heat_map
 from tinygrad_rnn.view.paint import badges
 from tinygrad_rnn.view.path import smooth
+from tinygrad_rnn.view.text import brief, width
 
 core = importlib.import_module("tinygrad_rnn.tensor")  # `tg.tensor` is the function
 op_module = importlib.import_module("tinygrad_rnn.op")
@@ -1079,6 +1081,7 @@ def test_L03_L08_text_is_saved_as_utf_8_and_replaces_what_was_there(tmp_path, su
 
 LOCALE = r"""
 import sys, numpy as np, tinygrad_rnn as tg
+from tinygrad_rnn import nn
 from tinygrad_rnn.tape import tape_of
 x = tg.tensor(np.ones(2), requires_grad=True, name="\u91cd\u307f")
 loss = (x * x).sum()
@@ -1334,3 +1337,54 @@ def test_a_curve_is_saved_as_svg_and_not_as_a_page(tmp_path):
 def test_importing_the_package_starts_no_graphviz():
     code = "import sys, tinygrad_rnn.view; assert 'graphviz' not in sys.modules"
     subprocess.run([os.sys.executable, "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.parametrize("series", [
+    [1e308, -1e308], [1.797e308] * 2, [5e-324, 1e-323], [10**400, 1], [-1e300, 1e300],
+    ([-1e308, 1e308], [1, 2]), [1e9 + k for k in range(5)], [1.0000001, 1.0000002, 1.0000003],
+])  # fmt: skip
+@pytest.mark.parametrize("log", [False, True])
+def test_numbers_of_any_size_have_a_chart_with_whole_labels(series, log):
+    root = ElementTree.fromstring(curve(series, log=log).svg)
+    words = [el for el in root.iter() if el.tag.endswith("text") and el.get("text-anchor") == "end"]
+    assert words
+    for el in words:  # on the paper from their first letter on
+        assert float(el.get("x")) - width(el.text, float(el.get("font-size"))) >= 0, el.text
+
+
+def test_the_name_of_a_run_is_no_longer_than_what_its_facts_leave():
+    loss = nn.LSTM(2, 3, rng=0)(np.ones((4, 1, 2), np.float32))[0].sum()
+    svg = tg.view.memory({"W" * 60: loss, "b": loss}).svg
+    words = {el.text: el for el in ElementTree.fromstring(svg).iter() if el.tag.endswith("text")}
+    name = next(el for text, el in words.items() if text and text.startswith("WWW"))
+    beside = next(el for text, el in words.items() if text and "a step" in text)
+    end = float(name.get("x")) + width(name.text, float(name.get("font-size")))
+    assert end < float(beside.get("x")) - width(beside.text, float(beside.get("font-size")))
+
+
+def test_a_number_in_five_letters():
+    given = [0.0, 0.25, 12.0, 99.4, 99.6, 100.0, -99.9, 150.0, -9999.0, 1e4, 123456.0, 0.001]
+    told = [brief(v) for v in given]
+    assert told == [
+        "0",
+        "0.25",
+        "12",
+        "99",
+        "100",
+        "100",
+        "-100",
+        "150",
+        "-9999",
+        "1e4",
+        "1e5",
+        "1e-3",
+    ]
+    assert max(map(len, told)) <= 5
+
+
+@pytest.mark.parametrize("path", [5, "", None])
+def test_a_path_that_is_none_is_refused_in_words(path):
+    x = tg.tensor([1.0], requires_grad=True)
+    for picture in (curve([1.0]), tg.explain((x * x).sum())):
+        with pytest.raises((TypeError, ValueError), match=r"save\(path\): expected "):
+            picture.save(path)

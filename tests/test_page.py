@@ -845,3 +845,76 @@ def test_a_longer_run_is_shown_more_coarsely(browser, tmp_path, monkeypatch):
     seen = Seen(browser, tmp_path / "page.html", "#lang=en")
     assert "Too many ops" in seen.tab.inner_text("#facts")
     seen.close()
+
+
+def in_parts():
+    """A tuple of which one part is read three times, and the other once."""
+    x = tg.tensor(np.random.default_rng(0).normal(size=(4, 20)), requires_grad=True, name="x")
+    a, b = tg.split(x, 2, axis=-1)
+    return (a * 3.0).sum() + (a * -2.0).sum() + (b * 0.5).sum() + (a * a).sum()
+
+
+def shared():
+    """A large weight that each step reads twice, with terms that nearly cancel."""
+    rng = np.random.default_rng(0)
+    W = tg.tensor(rng.normal(size=(12, 12)) * 0.1, requires_grad=True, name="W")
+    h = tg.tensor(rng.normal(size=(1, 12)), name="h0")
+    for t in range(3):
+        with tg.scope(f"layer0/t={t}"):
+            h = tg.tanh(h @ W - 0.9 * (h @ W))
+    return h.sum()
+
+
+@pytest.mark.parametrize("make", [in_parts, shared])
+def test_sums_of_large_gradients_are_added_up_and_not_their_norms(make, browser, tmp_path):
+    page = tg.explain(make())
+    page.save(tmp_path / "page.html")
+    seen, looked = Seen(browser, tmp_path / "page.html"), 0
+    for r, came in zip(page.tape.records, page.tape.arrivals(), strict=True):
+        every, steps = {}, {}
+        for n, (source, term) in enumerate(came):
+            part = source.inputs[term.place][1]
+            for some in (every, steps.setdefault(source.t, {})):
+                some[part] = some.get(part, 0) + term.numbers.flat
+            if [again for again, _ in came[n + 1 : n + 2]] == [source]:
+                continue  # one step of the pass adds both
+            tick = f"explained.run.backwardAt[{source.id}]"
+            norms = [seen.ask(f"() => explained.run.gradientAt({r.id}, {tick}, {t}).l2")
+                     for t in ("null", source.t)]  # fmt: skip
+            expected = [np.linalg.norm(np.concatenate([*some.values()]))
+                        for some in (every, steps[source.t])]  # fmt: skip
+            np.testing.assert_allclose(norms, expected, rtol=1e-3)
+            looked += len(came) > 1
+    assert looked >= 4
+    seen.close()
+
+
+def test_arrows_and_outlines_of_norm_one_are_seen_on_the_paper(browser, tmp_path):
+    x = tg.tensor(np.zeros(1), requires_grad=True, name="x")
+    tg.explain((x * 1.0).sum() + (x * 1.0).sum()).save(tmp_path / "page.html")
+    seen = Seen(browser, tmp_path / "page.html", "#overlay=both")
+    seen.ask("() => explained.go(explained.run.last)")
+    lines = seen.ask("""() => [...document.querySelectorAll(".level:not([hidden]) g path")]
+        .map((path) => path.style.stroke).filter(Boolean)""")
+    assert lines and "rgb(255, 255, 255)" not in lines
+    seen.close()
+
+
+def test_bars_are_in_time_in_both_directions(browser, tmp_path):
+    both = nn.Recurrent(nn.Bidirectional(nn.RNN(2, 3, rng=0), nn.RNN(2, 3, rng=1)), unroll=True)
+    tg.explain(both(np.ones((4, 1, 2), np.float32))[0].sum()).save(tmp_path / "page.html")
+    seen = Seen(browser, tmp_path / "page.html", "#lang=en")
+    rows = seen.ask("""() => [...document.querySelectorAll("details.weight .bars")]
+        .map((bars) => [...bars.children].map((bar) => bar.title.match(/t = (\\d+)/)[1]))""")
+    assert len(rows) == 6 and all(times == sorted(times) for times in rows)
+    seen.close()
+
+
+def test_a_graph_without_time_has_no_stop_for_its_first_step(browser, tmp_path):
+    x = tg.tensor(np.ones(2), requires_grad=True, name="x")
+    tg.explain((x * x).sum()).save(tmp_path / "page.html")
+    seen = Seen(browser, tmp_path / "page.html", "#lang=en")
+    seen.ask("() => document.getElementById('guide').click()")
+    seen.ask("() => document.getElementById('next').click()")
+    assert "first step" not in seen.tab.inner_text("#caption")
+    seen.close()

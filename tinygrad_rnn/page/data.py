@@ -11,7 +11,8 @@ import numpy as np
 from ..lab.heat import heat
 from ..optim.clip import euclidean
 from ..tape import Call, Place, Record, Tape
-from ..tape.document import rounded, usual
+from ..tape.document import rounded, statistics, usual
+from ..tape.numbers import Numbers
 from ..tape.words import literal
 from ..tensor import Tensor
 from ..view.fold import Folder
@@ -32,6 +33,7 @@ def page_data(
         "usual": {k: v for k, v in known.items() if k not in ("id", "call", "place")},
         "saved": {str(r.id): r.saved for r in tape.records if r.saved},
         "weights": weights(tape),
+        "sums": sums(tape),
         "signs": {str(t): literal(sign, 8) for t, sign in signs.items()},
         "rows": state_rows(tape),
         "itemised": itemised(loss, tape),
@@ -56,6 +58,30 @@ def weights(tape: Tape) -> list[dict[str, Any]]:
                 total = total + term.numbers.flat
                 shares.append(_share(source, term.numbers.flat, total))
             found.append({"id": r.id, "size": total.size, "shares": shares})
+    return found
+
+
+def sums(tape: Tape) -> dict[str, list[dict[str, Any]]]:
+    """What is told of a gradient after each of its terms, where the page cannot add them up itself:
+    it has no elements of large arrays, and each part of a tuple has a sum of its own.
+
+    Nothing of the first term, and of all of them what the record itself tells. step: the norm of
+    what the same time step gave, where that is several terms.
+    """
+    found = {}
+    for r, came in zip(tape.records, tape.arrivals(), strict=True):
+        parts = {source.inputs[term.place][1] for source, term in came}
+        if len(came) > 1 and (len(parts) > 1 or any(term.numbers.data is None for _, term in came)):
+            told, every, steps = [], dict[int, Any](), dict[int, dict[int, Any]]()
+            for n, (source, term) in enumerate(came):
+                part, again = source.inputs[term.place][1], source.t in steps
+                own = steps.setdefault(source.t, {})
+                for some in (every, own):
+                    some[part] = some.get(part, 0.0) + term.numbers.flat
+                told.append(statistics(Numbers(*every.values())) if 0 < n < len(came) - 1 else {})
+                if again:
+                    told[-1]["step"] = rounded(Numbers(*own.values()).l2)
+            found[str(r.id)] = told
     return found
 
 

@@ -132,7 +132,7 @@ class Graph {
     const inside = { none: null, value, grad, both: value }[overlay];
     node.rect.style.fill = overlay === "none" ? "" : normColour(inside);
     node.el.classList.toggle("deep", isDeep(inside));
-    node.rect.style.stroke = line ? normColour(grad) : "";
+    node.rect.style.stroke = line ? lineColour(grad) : "";
     node.rect.style.strokeWidth = line ? String(1.5 + normWidth(grad)) : "";
     const isGrad = overlay === "grad" || line;  // not by comparing: NaN is not NaN
     const tells = node.size.classList.contains("size") ? "" : isGrad ? "‖g‖ " : "‖y‖ ";
@@ -149,7 +149,7 @@ class Graph {
     const l2 = terms.find((x) => x.place === edge.place)?.numbers.l2;
     const told = l2 !== undefined;
     edge.el.classList.toggle("back", told);
-    edge.path.style.stroke = !told ? "" : isLoud(l2) ? "#d000d0" : normColour(l2);
+    edge.path.style.stroke = !told ? "" : isLoud(l2) ? "#d000d0" : lineColour(l2);
     edge.path.style.strokeWidth = told ? String(normWidth(l2)) : "";
   }
 

@@ -136,13 +136,16 @@ function factsOfRun() {
   const times = new Set(run.records.map((r) => r.t).filter((t) => t >= 0)).size;
   const loss = run.records[run.tape.outputs[0]].value?.data?.[0];
   const facts = { t: times, f: run.forward.length, b: run.backward.length, loss: brief(loss) };
-  return say("facts", facts) + (data.levels.includes("op") ? "" : ` ${say("too_many")}`);
+  return say("facts", facts) + (data.levels.includes("op") ? "" : ` · ${say("too_many")}`);
 }
 
 /** The few whole sentences of the picture itself: "before the steps". */
 function translatePicture() {
-  for (const el of document.querySelectorAll(".level g.step[data-word]"))
-    el.querySelector("text").textContent = say(`picture_${el.dataset.word}`);
+  for (const el of document.querySelectorAll(".level g.step[data-word]")) {
+    const text = el.querySelector("text");
+    const [many = ""] = text.textContent.match(/ {2}×.+$/) ?? []; // how many steps it stands for
+    text.textContent = say(`picture_${el.dataset.word}`) + many;
+  }
 }
 
 function press(group, value) {

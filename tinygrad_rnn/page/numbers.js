@@ -35,8 +35,8 @@ function brief(v) {
   if (!Number.isFinite(v)) return v > 0 ? "∞" : "−∞";
   const size = Math.abs(v);
   const plain = size === 0 || (size >= 0.001 && size < 10000);
-  const text = plain ? String(Number(v.toPrecision(3))) : v.toExponential(1).replace("e+", "e");
-  return text.replace(/-/g, "−");
+  const short = () => String(Number(v.toPrecision(size < 999.5 ? 3 : 4))); // whole ones are whole
+  return (plain ? short() : v.toExponential(1).replace("e+", "e")).replace(/-/g, "−");
 }
 
 /** The power of ten in which numbers that go up to `most` are short: 0 where they are anyway. */
@@ -81,12 +81,15 @@ const isLoud = (l2) => l2 !== null && !Number.isFinite(l2);
 const placeOf = (l2) => Math.max(-1, Math.min(1, Math.log10(l2) / SCALE.decades));
 
 /** The colour of a norm; none, and 0, have no place on the scale. What is not finite is hatched. */
-function normColour(l2) {
-  if (!l2 && !isLoud(l2)) return SCALE[theme].none;
+function normColour(l2, scale = SCALE[theme]) {
+  if (!l2 && !isLoud(l2)) return scale.none;
   if (isLoud(l2)) return "url(#hatch)";
   const x = placeOf(l2);
-  return mixed(SCALE[theme], Math.sign(x) * Math.abs(x) ** SCALE.exponent);
+  return mixed(scale, Math.sign(x) * Math.abs(x) ** SCALE.exponent);
 }
+
+/** That of a line, which is seen on the paper: that of 1 is no paper. */
+const lineColour = (l2) => normColour(l2, { ...SCALE[theme], middle: SCALE.line });
 
 /** Whether a norm's colour is so deep that only white can be read on it. */
 const isDeep = (l2) => Boolean(l2) && !isLoud(l2) && Math.abs(placeOf(l2)) > SCALE.deep;

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..formula.equations import Equations
-from ..io import write_atomically
+from ..io.atomic import plain_path, write_atomically
 from ..tape import Tape
 from ..view.figure import Figure
 from .backward import backward_text
@@ -37,7 +37,7 @@ class Page:
         Raises ValueError when the name does not end in .html, FileNotFoundError where there is no
         such folder, IsADirectoryError where the path is a folder.
         """
-        target = Path(os.fspath(path))
+        target = Path(plain_path("save", path))
         if target.suffix.lower() not in (".html", ".htm"):
             raise ValueError(f"save: expected a file name ending in .html, got {str(target)!r}")
         write_atomically(target, self.html.encode("utf-8"), who="save")

@@ -153,8 +153,10 @@ class Weights {
     const most = Math.max(...w.shares.map((s) => s.l2).filter(Number.isFinite), 1e-300);
     const marks = w.shares.map((s) => this.bar(s, most));
     const look = marks.length > 16 ? "bars many" : "bars";
-    const inTime = [...marks].reverse(); // it goes to the right, the backward pass to the left
-    const bars = make("span", { class: look, role: "img" }, ...inTime);
+    const time = ({ source }) => [source.t, -source.order]; // that of the run, to the right
+    const order = w.shares.map((share, n) => ({ at: time(share), mark: marks[n] }));
+    order.sort((p, q) => p.at[0] - q.at[0] || p.at[1] - q.at[1]);
+    const bars = make("span", { class: look, role: "img" }, ...order.map(({ mark }) => mark));
     const cells = make("section");
     const line = make("summary", {}, make("span", { text: w.label, title: w.label }), bars, sum);
     line.addEventListener("click", () => choose(w.record.id));

@@ -1,8 +1,8 @@
 // The run: what is known at each tick. Ticks 1 to F go forward, F + 1 to F + B backward.
 
 class Run {
-  constructor({ tape, usual, saved, signs, weights }) {
-    Object.assign(this, { tape, signs });
+  constructor({ tape, usual, saved, signs, weights, sums }) {
+    Object.assign(this, { tape, signs, sums });
     this.records = tape.records.map((given) => {
       const { call, place, id } = given;
       const r = { ...usual, ...given, ...tape.calls[call], ...tape.places[place] };
@@ -59,7 +59,11 @@ class Run {
     if (this.backwardAt[id] <= k && t === null) return this.records[id].grad;
     const near = (a) => t === null || this.records[a.from].t === t;
     const came = this.arrivals[id].filter((a) => a.tick <= k && near(a));
-    return came.length ? summed(came) : null;
+    if (came.length < 2) return came[0]?.numbers ?? null;
+    const told = this.sums[id]?.[this.arrivals[id].indexOf(came.at(-1))];
+    if (!told) return added(came.map((a) => a.numbers.data));
+    if (t !== null) return measured({ l2: told.step });
+    return told.l2 === undefined ? this.records[id].grad : measured(told);
   }
 
   /** The value a record reads: of a tuple, the part, where its elements are known. */
@@ -93,15 +97,6 @@ class Run {
     if (t < 0) return scope;
     return `t = ${t}${this.signs[t] ? ` (${this.signs[t]})` : ""}${layer && `, ${layer}`}`;
   }
-}
-
-/** The terms that have come so far, added up; of large arrays only about their norm is known. */
-function summed(came) {
-  const parts = new Set(came.map((a) => a.part));
-  if (came.length === 1) return came[0].numbers;
-  if (parts.size === 1 && came.every((a) => a.numbers.data))
-    return added(came.map((a) => a.numbers.data));
-  return { ...came[0].numbers, l2: norm(came.map((a) => a.numbers.l2)), data: null };
 }
 
 /** A parameter, and the terms of its gradient in the order in which they come. */

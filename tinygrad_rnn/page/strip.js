@@ -7,6 +7,7 @@ class Strip {
     const times = rows.flatMap((row) => Object.keys(row.cells).map(Number));
     this.times = [...new Set(times)].sort((p, q) => p - q);
     this.dense = this.times.length > 24; // then there is no room for numbers
+    box.classList.toggle("dense", this.dense);
     const states = rows.map(({ layer, label, cells }) =>
       this.row(`${layer} ${label}`.trim(), (t) => [cells[t], null, null]),
     );
@@ -95,10 +96,11 @@ function marks(box, run) {
 function tourOf(run) {
   const F = run.forward.length;
   const tickWhere = (test) => run.backwardAt[run.backward.find((id) => test(run.records[id]))];
+  const first = run.forward.findIndex((id) => run.records[id].t >= 0);
   const late = run.records[run.backward.find((id) => run.records[id].t >= 0)]?.t;
   const stops = {
     start: 0,
-    step: run.forward.findIndex((id) => run.records[id].t >= 0) + 1,
+    step: first < 0 ? undefined : first + 1,
     loss: F,
     seed: F + 1,
     rule: tickWhere((r) => r.pointwise && r.terms.some((x) => x.rule.includes("y"))),

@@ -47,14 +47,18 @@ def rounded(v: Any, digits: int = 6) -> Any:
     return "NaN" if math.isnan(v) else "Infinity" if v > 0 else "-Infinity"
 
 
+def statistics(x: Numbers) -> dict[str, Any]:
+    """What is told of an array beside its elements."""
+    told = {name: getattr(x, name) for name in USUAL}
+    return {"l2": rounded(x.l2)} | {k: rounded(v) for k, v in told.items() if v != USUAL[k]}
+
+
 def _short_form(x: Any) -> Any:
     if isinstance(x, Numbers):
         if x.data is not None:
             digits = 4 if len(x.data) > 1 else 6
             return {"l2": rounded(x.l2), "data": [rounded(v, digits) for v in x.data]}
-        told = {name: getattr(x, name) for name in USUAL}
-        kept = {name: rounded(v) for name, v in told.items() if v != USUAL[name]}
-        return {"l2": rounded(x.l2), **kept}
+        return statistics(x)
     if is_dataclass(x):
         given = [(name, getattr(x, name), usual) for name, usual in usual(x.__class__).items()]
         return {name: _short_form(v) for name, v, usual in given if v != usual}

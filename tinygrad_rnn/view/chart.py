@@ -14,13 +14,14 @@ from . import look
 from .canvas import Canvas
 from .figure import Picture
 from .legend import legend, line
-from .text import literal, number, width
+from .text import count, literal, number, width
 
 Span: TypeAlias = tuple[float, float]
 Points: TypeAlias = "list[tuple[float, float]]"
 
 WIDTH, HEIGHT = 720.0, 400.0
 LEFT, RIGHT, TOP, BOTTOM = 72.0, 24.0, 56.0, 56.0  # around the plot
+MOST = 1e300  # what is larger could not be divided, nor told apart
 DASHES = ("", "7 4", "12 3 3 3", "9 3 3 3 3 3")  # lines are told apart on paper, too
 
 
@@ -31,8 +32,9 @@ def curve(
 
     A line is numbers, which stand at x = 0, 1, 2, …; or (xs, ys); or pairs [(x, y), …]. Numbers are
     lists, arrays, tensors, or whatever can be iterated over. Of several without names, as of a list
-    of lists or an array of rows, each is a line. A NaN, an infinity or a None is a gap in its line;
-    a point alone is a dot; no points at all is an empty chart that says so.
+    of lists or an array of rows, each is a line. A NaN, an infinity or a None is a gap in its line,
+    and so is a number beyond 1e300; one below 1e-300 is 0. A point alone is a dot; no points at all
+    is an empty chart that says so.
 
     log: whether y has a logarithmic scale, on which what is not above 0 is a gap.
 
@@ -44,7 +46,7 @@ def curve(
     words = [literal(text, 80) for text in (title, x_label, y_label)]
     chart, points = _Chart(lines, log), sum(map(len, lines.values()))
     chart.paint(*words)
-    told = f"curve: {len(lines)} series, {points} points"
+    told = f"curve: {len(lines)} series, {count(points, 'point')}"
     return Picture(chart.canvas, told, words[0] or "curve")
 
 
@@ -72,7 +74,10 @@ def _listed(name: str, given: Any) -> Any:
         parts = [_listed(name, part) for part in given]
         return tuple(parts) if isinstance(given, tuple) else parts
     try:
-        return float(given)
+        value = float(given)
+        return math.inf if abs(value) > MOST else 0.0 if abs(value) < 1 / MOST else value
+    except OverflowError:
+        return math.inf
     except (TypeError, ValueError):
         raise TypeError(
             f"curve: {name or 'series'}: expected numbers, got {given!r}: give a list of them, "
@@ -147,10 +152,12 @@ class _Chart:
         self.x_ticks = [x for x in ticks if self.x_span[0] <= x <= self.x_span[1]]
         self.y_ticks = _decades(y_span) if log else round_ticks(y_span)
         self.y_span, self.top = (self.y_ticks[0], self.y_ticks[-1]), TOP
+        self.y_words = [*map(_power, self.y_ticks)] if log else _labels(self.y_ticks)
+        self.left = max(LEFT, 20 + max(width(word, 11) for word in self.y_words))
 
     def paint(self, title: str, x_label: str, y_label: str) -> None:
         """Everything, from top to bottom."""
-        canvas, middle = self.canvas, (LEFT + WIDTH - RIGHT) / 2
+        canvas, middle = self.canvas, (self.left + WIDTH - RIGHT) / 2
         size = min(15.0, (WIDTH - LEFT - 10) / max(1.0, width(title, 1)))
         canvas.text(LEFT, 26, title, size, bold=True)
         names = [literal(name, 28) for name in self.lines]
@@ -171,15 +178,14 @@ class _Chart:
         (left, right), (low, high) = self.x_span, self.y_span
         bottom = self.canvas.height - BOTTOM
         return (
-            LEFT + (x - left) / (right - left) * (WIDTH - LEFT - RIGHT),
+            self.left + (x - left) / (right - left) * (WIDTH - self.left - RIGHT),
             bottom - (y - low) / (high - low) * (bottom - self.top),
         )
 
     def _axes(self) -> None:
-        canvas, left, top, right = self.canvas, LEFT, self.top, WIDTH - RIGHT
+        canvas, left, top, right = self.canvas, self.left, self.top, WIDTH - RIGHT
         bottom = canvas.height - BOTTOM
-        words = [f"{10**y:g}" for y in self.y_ticks] if self.log else _labels(self.y_ticks)
-        for y, tick in zip(self.y_ticks, words, strict=True):
+        for y, tick in zip(self.y_ticks, self.y_words, strict=True):
             _, v = self._at(0, y)
             canvas.line([(left, v), (right, v)], look.INNER_LINE)
             canvas.text(left - 8, v + 4, tick, at="end")
@@ -211,6 +217,14 @@ def _runs(points: Points) -> Iterator[Points]:
     for whole, run in groupby(points, lambda point: all(map(math.isfinite, point))):
         if whole:
             yield list(run)
+
+
+def _power(y: float) -> str:
+    """10ʸ in a few letters, however large it is: 0.05, 200, 1e6, 1e330."""
+    if -4.5 < y < 5.5:
+        return f"{10**y:g}"
+    whole = math.floor(y + 1e-9)
+    return f"{10 ** (y - whole):.3g}e{whole}"
 
 
 def _labels(ticks: list[float]) -> list[str]:

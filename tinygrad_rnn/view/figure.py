@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ..io import write_atomically
+from ..io.atomic import plain_path, write_atomically
 from ..limits import one_of
 from .canvas import Canvas
 from .dot import dot
@@ -45,7 +45,7 @@ class Picture:
         Raises ValueError for a suffix that is not known, FileNotFoundError where there is no such
         folder, IsADirectoryError where the path is a folder, and what `render` raises.
         """
-        target = Path(os.fspath(path))
+        target = Path(plain_path("save", path))
         suffix = target.suffix.lower()
         if suffix not in self.suffixes:
             raise ValueError(

@@ -32,14 +32,15 @@ LEAF = ("#f3f3ee", "#9a9a8c")
 # From blue over white to red, after ColorBrewer's RdBu. A norm of 1 is white, and a line of it
 # grey; `decades` powers of ten away the colour is deep, beyond `deep` only white can be read on it.
 DECADES, POWER, DEEP = 6, 0.75, 0.7
+NEUTRAL, EMPTY, BAD = "#8a8f96", "#b8c0ca", "#000000"  # lines: of 1, of nothing, of no number
 SCALE = {
     "light": {"low": "#2166ac", "middle": "#ffffff", "high": "#b2182b", "none": "#e3e6ea"},
     "dark": {"low": "#438cd8", "middle": "#262e38", "high": "#e05252", "none": "#39424d"},
+    "line": NEUTRAL,
     "decades": DECADES,
     "exponent": POWER,
     "deep": DEEP,
 }
-NEUTRAL, EMPTY, BAD = "#8a8f96", "#b8c0ca", "#000000"  # lines: of 1, of nothing, of no number
 
 
 def hue(index: int) -> tuple[str, str]:

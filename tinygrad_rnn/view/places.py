@@ -127,9 +127,9 @@ class Places:
         many = f"×{max(counts):,}" if len(counts) == 1 else "×T"
         shifts = {self._shift(y) for y in self.cells}
         return [
-            *[Column("delay", "the step before")] * (-1 in shifts),
-            Column("step", f"every step  {many}", 0, every=True),
-            *[Column("delay", "the step after")] * (1 in shifts),
+            *[Column("delay", "the step before", word="earlier")] * (-1 in shifts),
+            Column("step", f"every step  {many}", 0, word="every", every=True),
+            *[Column("delay", "the step after", word="later")] * (1 in shifts),
         ]
 
     def _column_before(self) -> Column:

@@ -238,8 +238,10 @@ class _Chart:
     def panel(self, name: str, windows: list[Window], floor: float) -> None:
         ceiling = floor - PANEL
         canvas = self.canvas
-        canvas.text(20, ceiling - 22, name, 13, bold=True)
-        canvas.text(WIDTH - RIGHT, ceiling - 22, _words(windows), at="end")
+        words = _words(windows)
+        free = WIDTH - RIGHT - 40 - width(words, 11)
+        canvas.text(20, ceiling - 22, name, min(13.0, free / max(1.0, width(name, 1))), bold=True)
+        canvas.text(WIDTH - RIGHT, ceiling - 22, words, at="end")
         for tick in self.ticks:
             y = floor - tick * self.scale
             canvas.line([(LEFT, y), (WIDTH - RIGHT, y)], look.INNER_LINE)

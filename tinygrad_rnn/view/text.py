@@ -71,9 +71,11 @@ def gradient_words(size: float | None) -> tuple[str, bool]:
 
 
 def brief(value: float) -> str:
-    """A number in at most five letters: 0.25, 12, 1e-3, NaN, ∞."""
-    if not np.isfinite(value) or value == 0 or 0.01 <= abs(value) < 100:
-        return f"{value:.2g}" if np.isfinite(value) else number(value)
+    """A number in at most five letters: 0.25, 12, 150, 1e-3, NaN, ∞."""
+    if not np.isfinite(value):
+        return number(value)
+    if value == 0 or 0.01 <= abs(value) < 9999.5:
+        return f"{value:.2g}" if abs(value) < 99.5 else f"{value:.0f}"
     mantissa, exponent = f"{value:.0e}".split("e")
     return f"{mantissa}e{int(exponent)}"
 
