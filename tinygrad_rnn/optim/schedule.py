@@ -17,9 +17,10 @@ def cosine(step: int, *, peak: float, total: int, warmup: int = 0, floor: float 
     >>> [round(tg.optim.cosine(step, peak=1.0, total=4), 3) for step in range(5)]
     [1.0, 0.854, 0.5, 0.146, 0.0]
     """
-    given = {"step": step, "peak": peak, "total": total, "warmup": warmup, "floor": floor}
-    for word, value in given.items():
-        number("cosine", word, value, "[0, inf)")
+    for word, rate in (("peak", peak), ("floor", floor)):
+        number("cosine", word, rate, "[0, inf)")
+    for word, steps in (("step", step), ("total", total), ("warmup", warmup)):
+        number("cosine", word, steps, "(-inf, inf)")
     if total < 1 or not 0 <= warmup <= total or step < 0:
         raise ValueError(
             f"cosine: expected total >= 1, 0 <= warmup <= total and step >= 0, got total={total}, "
