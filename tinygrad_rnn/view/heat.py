@@ -45,9 +45,7 @@ def heat_map(
         )
     steps = max([*rows, *columns], default=-1) + 1
     if 0 < len(words) < steps:
-        raise ValueError(
-            f"heat_map: words: expected one for each of {steps} steps, got {len(words)}"
-        )
+        raise ValueError(f"draw: words: expected one for each of {steps} steps, got {len(words)}")
     title, labels = literal(title, 90), (literal(x_label, 40), literal(y_label, 40))
     chart = _Map(rows, columns, words)
     chart.axes(title, *labels)
