@@ -68,7 +68,7 @@ class Kept:
 
     def __init__(self, *key: object) -> None:
         versions = llvmlite.__version__, sys.version, _STAMP
-        self.key = repr((*key, *versions, machine.SECOND))
+        self.key = repr((*key, *versions, machine.FIRST, machine.SECOND))
 
     def path(self) -> Path | None:
         """The file; None where nothing can be kept."""

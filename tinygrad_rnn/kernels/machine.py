@@ -18,5 +18,5 @@ def cache_size(level: int, usual: int, folder: str = FOLDER) -> int:
     return usual
 
 
-SECOND = cache_size(2, 512 << 10)
+FIRST, SECOND = cache_size(1, 32 << 10), cache_size(2, 512 << 10)
 CROWDED = 4096  # bytes: rows so far apart, or a multiple, share one place in the first cache

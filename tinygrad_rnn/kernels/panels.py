@@ -14,7 +14,7 @@ import numpy as np
 from llvmlite import binding, ir
 
 from . import target
-from .machine import CROWDED, SECOND
+from .machine import CROWDED, FIRST, SECOND
 from .objects import array, by_worker, matrix
 from .product import DEPTH, HIGH, REGISTERS, Block, copy_all, sum_up
 from .target import VECTOR_BYTES
@@ -27,7 +27,8 @@ STACK = 1 << 17  # bytes of rows that are copied at a time
 WAYS = 8  # rows that fit there
 COPY_FROM = 64  # columns from which it pays to copy rows that do
 PACK_FROM = 1 << 15  # numbers from which a thread packs some
-TALL = 128  # rows that `gather` packs at a time: a panel of each side stays in the first cache
+SHORT = 128  # rows of which a panel of each side stays in a first cache of three such panels
+TALL = SHORT if 3 * SHORT * LINE <= FIRST else DEPTH  # rows that `gather` packs at a time
 # A few rows go under several panels at once: eight chains or more hide the latency of an FMA.
 THIN = {1: 4, 2: 2, 3: 2} | ({4: 2} if REGISTERS == 32 else {})
 TILES = [(rows, 2) for rows in range(1, HIGH + 1)]
