@@ -1081,7 +1081,6 @@ def test_L03_L08_text_is_saved_as_utf_8_and_replaces_what_was_there(tmp_path, su
 
 LOCALE = r"""
 import sys, numpy as np, tinygrad_rnn as tg
-from tinygrad_rnn import nn
 from tinygrad_rnn.tape import tape_of
 x = tg.tensor(np.ones(2), requires_grad=True, name="\u91cd\u307f")
 loss = (x * x).sum()
@@ -1350,6 +1349,16 @@ def test_numbers_of_any_size_have_a_chart_with_whole_labels(series, log):
     assert words
     for el in words:  # on the paper from their first letter on
         assert float(el.get("x")) - width(el.text, float(el.get("font-size"))) >= 0, el.text
+
+
+@pytest.mark.parametrize(
+    "series", [[999000.0, 1e6], [1e-5, 1e-4, 1e-3], [0.5, 2e7], [1e299, 1e300]]
+)
+def test_labels_of_powers_are_told_apart_and_written_one_way(series):
+    root = ElementTree.fromstring(curve(series, log=True).svg)
+    words = [el.text for el in root.iter() if el.get("text-anchor") == "end"]
+    assert len({*words}) == len(words) and not any(re.search("e[+-]?0|^10e", w) for w in words)
+    assert [float(w) for w in words] == sorted(map(float, words))
 
 
 def test_the_name_of_a_run_is_no_longer_than_what_its_facts_leave():

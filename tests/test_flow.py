@@ -367,12 +367,54 @@ def test_a_state_that_is_handed_on_lets_gradients_through_from_the_first_step_on
             lab.flow(states)
 
 
+def test_flow_runs_the_hooks_of_a_cell_and_any_first_state():
+    cell = nn.RNN(I, H, dtype=np.float64, rng=0)
+    cell.register_forward_pre_hook(lambda module, given: (given[0] * 3.0, *given[1:]))
+    _, _, states = cell(XS, unroll=True, return_states=True)
+    expected = lab.flow(states).end
+    np.testing.assert_allclose(lab.flow(cell, XS).end, expected, rtol=1e-12)
+    begin = (np.zeros((B, H)),)
+    np.testing.assert_allclose(lab.flow(cell, XS, begin).end, expected, rtol=1e-12)
+    turned = XS.transpose(1, 0, 2)
+    np.testing.assert_allclose(lab.flow(cell, turned, batch_first=True).end, expected, rtol=1e-12)
+    np.testing.assert_allclose(lab.flow(cell, [*turned]).end, expected, rtol=1e-12)
+    alone = lab.flow(cell, XS[:, :1]).end
+    np.testing.assert_allclose(lab.flow(cell, XS[:, 0]).end, alone, rtol=1e-12)
+
+    class Begun(nn.Cell):
+        """A cell that begins with an array, or a list."""
+
+        inputs, hidden, dtype = I, H, np.float64
+        W = nn.module.parameter(normal(6, I, H), "W")
+
+        def begin(self, batch):
+            """Zeros, as they are."""
+            return self.how(batch)
+
+        def step(self, x, h):
+            """Half of what was, and what is read."""
+            return tg.tanh(0.5 * h + x @ self.W)
+
+    ends = []
+    for how in (lambda b: (np.zeros((b, H)),), lambda b: ([[0.0] * H] * b,), lambda b: None):
+        cell = Begun()
+        vars(cell)["how"] = how if how(1) else lambda b: (tg.zeros((b, H)),)
+        ends.append(lab.flow(cell, XS).end)
+    np.testing.assert_allclose(ends[:2], [ends[2]] * 2, rtol=1e-12)
+
+
 def test_what_a_state_that_is_handed_on_feels_is_not_told():
     """It is the tensor that another state was at the step before, and others read that."""
     cell = nn.TimeSkip(nn.RNN(I, H, dtype=np.float64, rng=0), 2)
     ys, _, states = cell(XS, unroll=True, return_states=True)
     assert lab.heat(squares(ys), states=states["h"]).norms.any()
-    with pytest.raises(ValueError, match="of step 0 is handed on from a step before"):
+    h, path = tg.tensor(np.ones((2, 4)), requires_grad=True), []
+    for t in range(1, 4):  # nor are they taken for one that begin elsewhere
+        with tg.scope(f"t={t}"):
+            path.append(h := tg.tanh(h * 0.5))
+    whole = tg.stack(path)
+    assert lab.heat((whole * whole).sum(), states=whole).norms.any()
+    with pytest.raises(ValueError, match="of a step is handed on from the one before"):
         lab.heat(squares(ys), states=states["h-2"])
 
 

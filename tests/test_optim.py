@@ -63,11 +63,15 @@ def test_a_cosine_goes_up_in_its_warm_up_and_down_to_its_floor():
     assert rate(10) == rate(99) == 0
     assert optim.cosine(7, peak=1.0, total=10, warmup=4, floor=0.2) == pytest.approx(0.6)
     for step, kind in (("3", TypeError), (None, TypeError), (math.nan, ValueError)):
-        with pytest.raises(kind, match=r"cosine: step: expected a number in \(-inf, inf\)"):
+        with pytest.raises(kind, match=r"cosine: step: expected a number in \(-inf, inf\]"):
             optim.cosine(step, peak=1.0, total=10)
 
+    assert (
+        optim.cosine(10**400, peak=1.0, total=10) == optim.cosine(math.inf, peak=1.0, total=10) == 0
+    )
 
-@pytest.mark.parametrize("cost", [None, "a", np.array([0.5, 1.0])])
+
+@pytest.mark.parametrize("cost", [None, "a", 10**400, np.array([0.5, 1.0])])
 def test_a_cost_is_one_number(cost):
     stopping = optim.EarlyStopping(nn.Linear(1, 1), 2)
     with pytest.raises(TypeError, match="EarlyStopping: cost: expected a number, got"):

@@ -910,6 +910,23 @@ def test_bars_are_in_time_in_both_directions(browser, tmp_path):
     seen.close()
 
 
+def test_terms_before_and_after_the_steps_are_at_the_ends(browser, tmp_path):
+    W = tg.tensor(np.eye(3) * 0.5, requires_grad=True, name="W")
+    h = tg.tensor(np.ones((1, 3)), name="h0") @ W
+    for t in range(3):
+        with tg.scope(f"layer0/t={t}"):
+            h = tg.tanh(h @ W)
+    with tg.scope("readout"):
+        y = tg.tanh(h @ W)
+    tg.explain(y.sum()).save(tmp_path / "page.html")
+    seen = Seen(browser, tmp_path / "page.html", "#lang=en")
+    titles = seen.ask("() => [...document.querySelectorAll('.bars > i')].map((b) => b.title)")
+    where = [title.split(":")[0] for title in titles]
+    assert [w.split(",")[0] for w in where[1:4]] == ["t = 0", "t = 1", "t = 2"]
+    assert where[4] == "readout" and len(where) == 5
+    seen.close()
+
+
 def test_a_graph_without_time_has_no_stop_for_its_first_step(browser, tmp_path):
     x = tg.tensor(np.ones(2), requires_grad=True, name="x")
     tg.explain((x * x).sum()).save(tmp_path / "page.html")

@@ -33,6 +33,8 @@ def number(
     given = given[()] if isinstance(given, np.ndarray) and not given.ndim else given
     if isinstance(given, bool) or not isinstance(given, int | float | np.integer | np.floating):
         raise TypeError(f"{who}: {word}: expected {kind} in {limits}, got {given!r}")
+    if isinstance(given, int) and given.bit_length() > 1023:  # more than any float
+        given = np.inf if given > 0 else -np.inf
     low, high = map(float, limits[1:-1].split(","))
     ends = [low] * (limits[0] == "[") + [high] * (limits[-1] == "]")
     if not (low < given < high or given in ends):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from copy import copy
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -197,7 +196,8 @@ def flow(
         bounds = _bounds(run)
         with recording(True):
             asked = {"unroll": True, "return_states": True, "return_gates": True, **how}
-            *_, states, gates = _from_leaves(run)(xs, state, **asked)
+            state = _begin(run, xs, how) if state is None else state
+            *_, states, gates = run(xs, _leaves(state), **asked)
     paths, doors, steps = _read(states, gates or {})
     whole("flow", "row", row, 0, paths[0][0].shape[0] - 1, ", a row of the batch")
     if wrong := [path[0].shape for path in paths if path[0].ndim != 2]:
@@ -214,17 +214,28 @@ def flow(
     return Flow(tuple(states), sizes, steps, chain.jacobians, end, bounds, verdict)
 
 
-def _from_leaves(cell: Part) -> Part:
-    """A cell whose first state gradients get to: what it hands on is no constant then."""
-    twin = copy(cell)
-    begin = lambda batch: tuple([_leaf(h) for h in cell.begin(batch)])
-    vars(twin)["begin"] = begin
-    return twin
+def _begin(cell: Part, xs: Any, how: Mapping[str, Any]) -> Any:
+    """The state that a call would begin with; None where the call itself is to see to it."""
+    arrays = isinstance(xs, list | tuple) and all(isinstance(x, Tensor | np.ndarray) for x in xs)
+    if not arrays and not (isinstance(xs, Tensor | np.ndarray) and xs.ndim in (2, 3)):
+        return None
+    single = not arrays and xs.ndim == 2
+    batch = len(xs) if arrays else 1 if single else xs.shape[not how.get("batch_first")]
+    begin = cell.begin(batch)
+    if not isinstance(begin, tuple | list) or not all(hasattr(h, "shape") for h in begin):
+        return None
+    return tuple([h[0] if single else h for h in begin])
 
 
-def _leaf(h: Tensor) -> Tensor:
-    floats = h.dtype.kind == "f" and not h.tracked
-    return Tensor(h, requires_grad=True, name=h.name) if floats else h
+def _leaves(state: Any) -> Any:
+    """A state that gradients get to, as to all that follow: what is handed on is no constant."""
+    return tuple(map(_leaf, state)) if isinstance(state, tuple | list) else state
+
+
+def _leaf(h: Any) -> Any:
+    x = h if isinstance(h, Tensor) else Tensor(h)
+    fixed = x.tracked or x.dtype.kind != "f"
+    return h if fixed else Tensor(x, requires_grad=True, name=x.name)
 
 
 def _bounds(cell: Any) -> dict[str, float]:

@@ -91,12 +91,11 @@ def heat(
     of = parts.read
     if states is not None:
         of = {t: [h] for t, h in enumerate(path_of("heat", rest.pop(0)))}
-        for t, (h,) in of.items():
-            if (made := step_of(h.scope)) is None or made[1] != t:
-                raise ValueError(
-                    f"heat: states: what {describe(states)} has of step {t} is handed on from a "
-                    "step before, with all that others read of it. Give the state that was new."
-                )
+        if not all(step_of(h.scope) for (h,) in of.values()):  # the first was made before a step
+            raise ValueError(
+                f"heat: states: what {describe(states)} has of a step is handed on from the one "
+                "before, with all that others read of it. Give the state that was new."
+            )
         if set(parts.nodes).isdisjoint([h for (h,) in of.values()]):
             raise ValueError(f"heat: states: the loss depends on none of {describe(states)}")
     x = None if inputs is None else rest[0]

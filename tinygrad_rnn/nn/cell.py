@@ -281,7 +281,7 @@ class Cell(Part):
 
     def _met(self, xs: Any, state: Any) -> Any:
         known = _known(self, False)
-        if known is not None and type(xs) is np.ndarray and xs.dtype.kind == "f":
+        if known is not None and type(xs) is np.ndarray and xs.dtype.char in "efd":
             xs = Tensor(xs, dtype=self.reads or self.dtype)
         if known is None or xs.__class__ is not Tensor or xs._array.ndim != 3:
             return None

@@ -20,7 +20,7 @@ def cosine(step: int, *, peak: float, total: int, warmup: int = 0, floor: float 
     for word, rate in (("peak", peak), ("floor", floor)):
         number("cosine", word, rate, "[0, inf)")
     for word, steps in (("step", step), ("total", total), ("warmup", warmup)):
-        number("cosine", word, steps, "(-inf, inf)")
+        number("cosine", word, steps, "(-inf, inf]")
     if total < 1 or not 0 <= warmup <= total or step < 0:
         raise ValueError(
             f"cosine: expected total >= 1, 0 <= warmup <= total and step >= 0, got total={total}, "

@@ -38,7 +38,7 @@ class EarlyStopping:
         """
         try:
             cost = float(cost)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             got = type(cost).__name__
             raise TypeError(f"EarlyStopping: cost: expected a number, got {got}") from None
         self.since += 1

@@ -153,15 +153,22 @@ class Weights {
     const most = Math.max(...w.shares.map((s) => s.l2).filter(Number.isFinite), 1e-300);
     const marks = w.shares.map((s) => this.bar(s, most));
     const look = marks.length > 16 ? "bars many" : "bars";
-    const time = ({ source }) => [source.t, -source.order]; // that of the run, to the right
-    const order = w.shares.map((share, n) => ({ at: time(share), mark: marks[n] }));
-    order.sort((p, q) => p.at[0] - q.at[0] || p.at[1] - q.at[1]);
-    const bars = make("span", { class: look, role: "img" }, ...order.map(({ mark }) => mark));
+    const order = this.inTime(w).map((n) => marks[n]);
+    const bars = make("span", { class: look, role: "img" }, ...order);
     const cells = make("section");
     const line = make("summary", {}, make("span", { text: w.label, title: w.label }), bars, sum);
     line.addEventListener("click", () => choose(w.record.id));
     const el = make("details", { class: "weight" }, line, cells);
     return { el, w, sum, bars, marks, cells, came: -1 };
+  }
+
+  /** The terms from the left to the right: before the steps, by their time, after the steps. */
+  inTime({ shares }) {
+    const tick = ({ source }) => this.run.forwardAt[source.id];
+    const first = Math.min(...shares.filter((s) => s.source.t >= 0).map(tick));
+    const time = (s) => (s.source.t >= 0 ? s.source.t : tick(s) < first ? -1 : Infinity);
+    const later = (p, q) => (time(p) === time(q) ? tick(p) - tick(q) : time(p) - time(q));
+    return [...shares.keys()].sort((m, n) => later(shares[m], shares[n]) || n - m);
   }
 
   bar(share, most) {

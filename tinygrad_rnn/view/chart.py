@@ -221,10 +221,10 @@ def _runs(points: Points) -> Iterator[Points]:
 
 def _power(y: float) -> str:
     """10ʸ in a few letters, however large it is: 0.05, 200, 1e6, 1e330."""
-    if -4.5 < y < 5.5:
-        return f"{10**y:g}"
-    whole = math.floor(y + 1e-9)
-    return f"{10 ** (y - whole):.3g}e{whole}"
+    whole = 0 if abs(y) < 300 else math.floor(y)
+    mantissa, _, exponent = f"{10 ** (y - whole):g}".partition("e")
+    power = whole + int(exponent or 0)
+    return f"{mantissa}e{power}" if power else mantissa
 
 
 def _labels(ticks: list[float]) -> list[str]:
