@@ -885,3 +885,10 @@ def test_a_prompt_is_one_row_of_symbols():
         ValueError, match=r"sample: prompt: expected symbols in a row, got \(2, 2\)"
     ):
         model.sample(np.array([[1, 2], [3, 4]]), 2)
+
+
+@pytest.mark.parametrize("around", [lambda cell: cell, lambda cell: nn.TimeSkip(cell, 2)])
+def test_weights_of_which_each_step_has_others_are_not_cut_alike(around):
+    cell = around(nn.RNN(3, 3, untied=4, rng=0))
+    with pytest.raises(ValueError, match="expected weights that all steps share, got untied ones"):
+        nn.DropConnect(cell, 0.3)

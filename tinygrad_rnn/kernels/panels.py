@@ -263,9 +263,8 @@ def gather_all(
         b_next = ready.choose(lines, depth) * LINE
         full = tall // wide  # panels that go under one of the other side at once
         with w.loop(0, columns, wide) as j, w.loop(0, 2) as rest:
-            count = (rest == 0).choose(full, 1)
-            high = (rest == 0).choose(wide, tall - full * wide)
-            i = (rest == 0).choose(0, full * wide)
+            pairs = (0, full * wide), (wide, tall - full * wide), (full, 1)
+            i, high, count = [(rest == 0).choose(*pair) for pair in pairs]
             w.call(
                 symbol("strip_packed", w.real), left + i * depth * item, depth * LINE, item, LINE,
                 panels + j // wide * b_next, LINE, 0, c + i * c_row + j * item, wide * c_row,
