@@ -646,3 +646,29 @@ def test_sums_over_time_do_not_depend_on_how_long_others_are(readout, dtype):
     for length, longer in rng.integers(1, 40, (30, 2)):
         x, z = (rng.normal(size=(n, 3)).astype(dtype) for n in (length, length + longer))
         assert np.array_equal(layer([x])[0].data[0], layer([x, z])[0].data[0])
+
+
+def test_a_parameter_that_is_switched_off_is_forgotten_too():
+    layer = nn.Linear(2, 1, rng=0)
+    layer(np.ones((1, 2), np.float32)).sum().backward()
+    layer.W.requires_grad = False
+    layer.zero_grad()
+    assert layer.W.grad is None and layer.b.grad is None
+
+
+@pytest.mark.parametrize("word", ["reset", "update"])
+def test_a_gru_is_converted_to_what_there_is(word):
+    cell = nn.GRU(3, 4, convention="torch", rng=0)
+    with pytest.raises(ValueError, match=f"convert: {word}: expected one of"):
+        nn.convert(cell, "keras", **{word: "Previous"})
+
+
+def test_a_prompt_is_what_it_was_when_it_was_given():
+    model = nn.LanguageModel(5, hidden=4, rng=0).eval()
+    prompt = [0, 1]
+    later, expected = (
+        model.sample(prompt, 4, temperature=0),
+        [*model.sample(prompt, 4, temperature=0)],
+    )
+    prompt.append(2)
+    assert [*later] == expected

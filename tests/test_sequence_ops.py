@@ -215,3 +215,37 @@ def test_in_a_compiled_loop_they_are_what_they_are_unrolled(as_python):
         found.append([y.data for y in (path, *slopes, *curves)])
     for a, b in zip(*found, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
+
+
+def test_a_mask_of_nan_is_seen_in_attention():
+    """A mask that is learned and no number any more is not what hides a place."""
+    q = np.random.default_rng(0).normal(size=(3, 4))
+    mask = np.array([[0, np.nan, 0], [0, -np.inf, 1], [-np.inf] * 3])
+    found = tg.attention(q, q, q, mask=mask)
+    assert np.isnan(found[0]).all() and np.isfinite(found[1]).all() and not found[2].any()
+
+
+def test_scatter_add_adds_in_the_dtype_of_the_sum():
+    many = np.zeros(300, int)
+    assert tg.scatter_add(tg.zeros((1,)), 0, many, np.ones(300, np.uint8)).item() == 300
+    assert tg.scatter_add(tg.zeros((1,)), 0, [0, 0], [True, True]).item() == 2
+    near = tg.scatter_add(np.zeros(1), 0, [0, 0, 0], np.array([1e8, 1, 1], np.float32))
+    assert near[0] == 100_000_002
+    src = tg.tensor(np.ones((2, 2), np.float32), requires_grad=True)
+    tg.scatter_add(tg.zeros((4, 2)), 0, [[0, 1]], src).sum().backward()
+    np.testing.assert_array_equal(src.grad.data, np.float32([[1, 1], [0, 0]]))
+
+
+@pytest.mark.parametrize("call", [
+    lambda flags: tg.gather(np.arange(3.0), 0, flags),
+    lambda flags: tg.take_along_axis(np.arange(3.0), flags),
+    lambda flags: tg.scatter_add(np.zeros(3), 0, flags, np.ones(3)),
+])  # fmt: skip
+def test_bools_are_no_places(call):
+    with pytest.raises(IndexError, match="expected whole numbers as index, got bools"):
+        call(np.array([True, False, True]))
+
+
+def test_scatter_add_repeats_nothing():
+    with pytest.raises(ValueError, match=r"src: expected at least \(3, 2\), got \(1, 2\)"):
+        tg.scatter_add(tg.zeros((4, 2)), 0, [[0, 0], [1, 1], [2, 2]], [[1.0, 2.0]])

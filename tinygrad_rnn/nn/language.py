@@ -135,10 +135,10 @@ class LanguageModel(Module):
             raise ValueError(f"sample: prompt: expected symbols in a row, got {np.shape(prompt)}")
         number("sample", "temperature", temperature, "[0, inf)")
         whole("sample", "length", length)
-        rng = given(self, rng)
+        rng, begin = given(self, rng), np.array(prompt).reshape(-1, 1)
 
         def continued() -> Iterator[int]:
-            index, state = np.asarray(prompt).reshape(-1, 1), None
+            index, state = begin, None
             for _ in range(length):
                 with no_grad():
                     logits, state = self(index, state)

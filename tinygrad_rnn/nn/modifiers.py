@@ -218,7 +218,8 @@ class DropConnect(Drawn):
     def __init__(self, cell: Cell, p: float, *, rng: Random = None):
         super().__init__(cell, {"p": p}, rng)
         if any(getattr(module, "untied", None) for module in cell.modules()):
-            raise ValueError("DropConnect: expected weights that all steps share, got untied ones")
+            kind = type(cell).__name__
+            raise ValueError(f"DropConnect: {kind}: expected weights that steps share, got untied")
         if not self.links.get("h"):
             raise ValueError(
                 f"DropConnect: {type(cell).__name__} does not say which weights read its state: "

@@ -258,7 +258,7 @@ class Module:
 
     def zero_grad(self) -> None:
         """Forget the gradients; `backward()` adds to them otherwise."""
-        for x in self.parameters():
+        for x in self._leaves().values():  # those that were switched off meanwhile, too
             x.grad = None
 
     def state_dict(self) -> StateDict:

@@ -214,6 +214,8 @@ def _taken(x: Value, index: Value, axis: int) -> Value:
 def _placed(who: str, x: Value, index: Any, axis: int) -> tuple[Value, Value, int]:
     """x and an index as tensors or arrays of as many axes, and the axis counted from 0."""
     x, index = operand(x), operand(index)
+    if index.dtype.kind == "b":
+        raise IndexError(f"{who}: expected whole numbers as index, got bools")
     if index.ndim != x.ndim or not x.ndim:
         raise ValueError(f"{who}: expected as many axes, got {x.shape} and index {index.shape}")
     return x, index, axis_of(f"{who}: axis", axis, x.ndim)
@@ -268,7 +270,11 @@ def scatter_add(x: Value, axis: int, index: Value, src: Value) -> Value:
     tensor([1., 0., 5.], dtype=float64)
     """
     x, index, k = _placed("scatter_add", x, index, axis)
-    part = getitem(operand(src), tuple(map(slice, index.shape)))
+    src = operand(src)
+    part = getitem(src, tuple(map(slice, index.shape)))
+    if part.shape != index.shape:
+        raise ValueError(f"scatter_add: src: expected at least {index.shape}, got {src.shape}")
+    part = astype(part, dtype=np.result_type(x.dtype, src.dtype))  # in which they are added up
     places = _each(index.shape, index, k)
     return add(x, put(part, *places, index=(ARRAY,) * x.ndim, shape=x.shape))
 

@@ -7,7 +7,7 @@ import numpy as np
 from ..limits import whole
 from ..op import function, operand
 from ..tensor import Value
-from .arithmetic import greater, where
+from .arithmetic import not_equal, where
 from .linear import matmul
 from .reduce import softmax
 from .shape import concat, reshape, stack, swapaxes
@@ -107,7 +107,7 @@ def attention(
     scores = scores * (usual if scale is None else scale)
     sees = np.tril(np.ones(scores.shape[-2:], bool)) if causal else None
     if mask is not None and mask.dtype.kind != "b":
-        there = greater(mask, -np.inf)  # a query may see nothing at all
+        there = not_equal(mask, -np.inf)  # a query may see nothing at all; a NaN is seen
         scores, mask = scores + where(there, mask, 0), there
     if mask is not None:
         sees = mask if sees is None else where(sees, mask, False)
