@@ -174,8 +174,9 @@ def flow(
     was made, as return_states=True gives them for one layer, and its gates. row: of the batch. The
     Jacobian of a step is one pull with the identity, and a product of Jacobians is ∂h(t)/∂h(k).
 
-    Raises ValueError for two directions at once, states that are not all, and no steps;
-    RuntimeError for a freed graph.
+    Raises ValueError for two directions at once, states that are not all, or made of constants (as
+    a state that is handed on is, with lengths, unless the first one requires gradients), and no
+    steps; RuntimeError for a freed graph.
 
     >>> cell = tg.nn.RNN(3, 4, rng=0)
     >>> flow = tg.lab.flow(cell, np.ones((30, 1, 3), np.float32))

@@ -79,8 +79,8 @@ def heat(
     over and has a gradient, as embedded text has, or xs made with requires_grad=True: then also
     ‖∂L(t)/∂x(k)‖, which shows what of a text a prediction is connected with.
 
-    Raises ValueError for a loss without steps, inputs that it does not depend on, and a gradient
-    that is clipped.
+    Raises ValueError for a loss without steps, inputs that it does not depend on, a state that a
+    step hands on from the one before, and a gradient that is clipped.
 
     >>> cell = tg.nn.RNN(3, 4, rng=0)
     >>> ys, _ = cell(np.ones((4, 1, 3), np.float32))
