@@ -249,3 +249,16 @@ def test_bools_are_no_places(call):
 def test_scatter_add_repeats_nothing():
     with pytest.raises(ValueError, match=r"src: expected at least \(3, 2\), got \(1, 2\)"):
         tg.scatter_add(tg.zeros((4, 2)), 0, [[0, 0], [1, 1], [2, 2]], [[1.0, 2.0]])
+
+
+@pytest.mark.parametrize(("call", "kind", "words"), [
+    (lambda: tg.tile(np.ones(2), -1), ValueError, "tile: reps: expected at least 0, got -1"),
+    (lambda: tg.tile(np.ones(2), 2.5), TypeError, "tile: reps: expected a whole number, got 2.5"),
+    (lambda: tg.conv1d(np.ones((1, 2, 5)), np.ones((1, 2, 3)), padding=[1]), TypeError,
+     "conv1d: padding: expected a number, 'same' or 'causal'"),
+    (lambda: tg.conv1d(np.ones((1, 2, 5)), np.ones((1, 2, 3)), padding=np.array([1, 1])),
+     TypeError, "conv1d: padding: expected a number, 'same' or 'causal'"),
+])  # fmt: skip
+def test_counts_that_are_none_are_refused_by_name(call, kind, words):
+    with pytest.raises(kind, match=words):
+        call()

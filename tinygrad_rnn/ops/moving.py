@@ -126,7 +126,7 @@ def tile(x: Value, reps: Any) -> Value:
     >>> tg.tile(tg.tensor([1.0, 2.0]), 2)
     tensor([1., 2., 1., 2.], dtype=float64)
     """
-    reps = tuple(np.atleast_1d(reps).tolist())
+    reps = tuple([whole("tile", "reps", count) for count in np.atleast_1d(reps).tolist()])
     n = max(x.ndim, len(reps))
     shape, reps = ((1,) * (n - len(s)) + tuple(s) for s in (x.shape, reps))
     pairs = list(zip(reps, shape, strict=True))

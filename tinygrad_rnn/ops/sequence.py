@@ -68,11 +68,11 @@ def _ends(
     if bias is not None and tuple(bias.shape) != (O,):
         raise ValueError(f"conv1d: bias: expected shape {(O,)}, got {tuple(bias.shape)}")
     reach = dilation * (K - 1)
+    ends = {"same": (reach // 2, reach - reach // 2), "causal": (reach, 0)}
+    if not isinstance(padding, str) or padding not in ends:
+        padding = whole("conv1d", "padding", padding, kind="a number, 'same' or 'causal'")
     if padding == "same" and stride != 1:
         raise ValueError(f"conv1d: padding='same' keeps the length with stride 1, got {stride}")
-    ends = {"same": (reach // 2, reach - reach // 2), "causal": (reach, 0)}
-    if padding not in ends:
-        whole("conv1d", "padding", padding, kind="a number, 'same' or 'causal'")
     before, after = ends.get(padding, (padding, padding))
     if reach >= L + before + after or not K:
         raise ValueError(
