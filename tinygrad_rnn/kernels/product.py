@@ -96,7 +96,7 @@ class Rows:
     """
 
     def __init__(self, block, a, a_row, a_k, height):
-        self.block, self.a_row, self.a_k, self.height = block, a_row, a_k, height
+        self.block, self.a_k, self.height = block, a_k, height
         self.packed = isinstance(a_row, ir.Constant)
         self.each = height if self.packed else 3
         self.places, self.steps = [], [block.times(a_row, r) for r in range(self.each)]

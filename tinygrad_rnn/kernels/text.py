@@ -24,8 +24,6 @@ from .objects import ITEMS, NUMBERS, SIZES
 from .written import I1, I8, I64, KINDS, WRITTEN, Number, known, loop, room
 
 BYTES, VOID = I8.as_pointer(), ir.VoidType()
-
-
 # Vectors as wide as those of products, where LLVM would take half of that, on Intel: 0.9 of the
 # time. Not of float64: there it then cuts sums of less than eight terms in ways of its own.
 WIDE = f'"prefer-vector-width"="{8 * target.VECTOR_BYTES}"'
@@ -273,7 +271,7 @@ def written(source: str, counts: int, kinds: Any, called: Any) -> Any:
     inner = ir.Function(module, ir.FunctionType(VOID, [*wholes, *chain(*read)]), "loop")
     inner.linkage = "internal"
     inner.attributes.add("noinline")
-    if np.dtype(np.float64) not in [dtype for dtype, _ in kinds[1:]]:  # the first holds constants
+    if np.dtype(np.float64) not in [dtype for dtype, _ in kinds[1:]]:  # the first may be constants
         set.add(inner.attributes, WIDE)  # which llvmlite does not know
     outer = ir.Function(module, ir.FunctionType(VOID, [*wholes, BYTES]), "run")
     builder = ir.IRBuilder(outer.append_basic_block())

@@ -14,6 +14,7 @@ from ..grad import grad
 from ..limits import whole
 from ..nn.cell import Part
 from ..nn.cells import RNN
+from ..nn.recurrent import batch_of
 from ..tape.words import number, step_of
 from ..tensor import Tensor, history, recording
 from .jacobian import Step
@@ -197,7 +198,7 @@ def flow(
         bounds = _bounds(run)
         with recording(True):
             asked = {"unroll": True, "return_states": True, "return_gates": True, **how}
-            state = _begin(run, xs, how) if state is None else state
+            state = _begin(run, xs, bool(how.get("batch_first"))) if state is None else state
             *_, states, gates = run(xs, _leaves(state), **asked)
     paths, doors, steps = _read(states, gates or {})
     whole("flow", "row", row, 0, paths[0][0].shape[0] - 1, ", a row of the batch")
@@ -215,17 +216,13 @@ def flow(
     return Flow(tuple(states), sizes, steps, chain.jacobians, end, bounds, verdict)
 
 
-def _begin(cell: Part, xs: Any, how: Mapping[str, Any]) -> Any:
-    """The state that a call would begin with; None where the call itself is to see to it."""
-    arrays = isinstance(xs, list | tuple) and all(isinstance(x, Tensor | np.ndarray) for x in xs)
-    if not arrays and not (isinstance(xs, Tensor | np.ndarray) and xs.ndim in (2, 3)):
-        return None
-    single = not arrays and xs.ndim == 2
-    batch = len(xs) if arrays else 1 if single else xs.shape[not how.get("batch_first")]
-    begin = cell.begin(batch)
+def _begin(cell: Part, xs: Any, batch_first: bool = False) -> Any:
+    """The state that a call would begin with; None where it is of no arrays, but of lists."""
+    batch = batch_of(cell, xs, batch_first)
+    begin = cell.begin(batch or 1)
     if not isinstance(begin, tuple | list) or not all(hasattr(h, "shape") for h in begin):
         return None
-    return tuple([h[0] if single else h for h in begin])
+    return tuple([h[0] if batch is None else h for h in begin])
 
 
 def _leaves(state: Any) -> Any:
@@ -235,8 +232,7 @@ def _leaves(state: Any) -> Any:
 
 def _leaf(h: Any) -> Any:
     x = h if isinstance(h, Tensor) else Tensor(h)
-    fixed = x.tracked or x.dtype.kind != "f"
-    return h if fixed else Tensor(x, requires_grad=True, name=x.name)
+    return h if x.tracked or x.dtype.kind != "f" else Tensor(x, requires_grad=True, name=x.name)
 
 
 def _bounds(cell: Any) -> dict[str, float]:

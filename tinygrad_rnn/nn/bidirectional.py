@@ -111,9 +111,7 @@ class Bidirectional(Part):
             # A function may make something of nothing: 0 where neither has read anything.
             none = np.zeros((*xs.shape[:2], 1), bool)
             valid = none if way.valid is None else way.valid.data
-            if how == "zero":
-                return masked(valid, y)
-            some = valid.any(0)  # and so at all times, of which "last" has but one
+            some = valid if how == "zero" else valid.any(0)  # at all times, if one is held
             return masked(np.broadcast_to(some, valid.shape) if how == "hold" else some, y)
 
         return Folded(

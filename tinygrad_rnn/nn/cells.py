@@ -17,7 +17,7 @@ from ..tensor import Tensor, scope
 from .activations import Activation as Function
 from .activations import activation as activation_of
 from .cell import Cell
-from .conventions import convention_of
+from .conventions import RESETS, UPDATES, convention_of
 from .init import glorot, orthogonal
 from .module import as_floats, floating, parameter, positive
 from .moment import each_step, gates
@@ -294,8 +294,8 @@ class GRU(Affine):
     ):  # fmt: skip
         how = convention_of("GRU", convention)
         self.convention, self.order = convention, how.gru
-        self.reset = one_of("GRU", "reset", reset or how.reset, ("before", "after"))
-        self.update = one_of("GRU", "update", update or how.update, ("candidate", "previous"))
+        self.reset = one_of("GRU", "reset", reset or how.reset, RESETS)
+        self.update = one_of("GRU", "update", update or how.update, UPDATES)
         self.activations = several("GRU", activations, 2)
         biases = how.gru_biases if (how.has_gru_bias if bias is None else bias) else ()
         rng = self._make((inputs, hidden), (3, 2), biases, dtype, rng, clip=clip)

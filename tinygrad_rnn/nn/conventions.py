@@ -33,6 +33,9 @@ CONVENTIONS = {
     "flax": Convention("ifgo", ("b",), "rzn", ("b", "bn"), "after", "previous"),
     "onnx": Convention("iofg", ("b", "bh"), "zrn", ("b", "bh", "bn"), "before", "previous"),
 }
+# The ways in which the gates of a GRU act.
+RESETS, UPDATES = (tuple(dict.fromkeys(getattr(how, word) for how in CONVENTIONS.values()))
+                   for word in ("reset", "update"))  # fmt: skip
 
 
 def convention_of(who: str, name: str) -> Convention:

@@ -14,7 +14,7 @@ from ..ops import sigmoid
 from ..tensor import Tensor
 from .activations import hard_sigmoid, hard_sigmoid_keras
 from .cells import GRU, LSTM, RNN
-from .conventions import CONVENTIONS, convention_of
+from .conventions import CONVENTIONS, RESETS, UPDATES, convention_of
 from .module import Module, _walk
 
 Made = TypeVar("Made", bound=Module)
@@ -107,8 +107,8 @@ def form_in(cell: Any, to: str, reset: str | None = None, update: str | None = N
     how, old = convention_of("convert", to), form_of(cell)
     if kind_of(cell) is GRU:
         biases = how.gru_biases if old.biases else ()
-        one_of("convert", "reset", reset, (None, "before", "after"))
-        one_of("convert", "update", update, (None, "candidate", "previous"))
+        one_of("convert", "reset", reset, (None, *RESETS))
+        one_of("convert", "update", update, (None, *UPDATES))
         return Form(to, how.gru, biases, reset or how.reset, update or how.update)
     order = old.order if kind_of(cell) is RNN else how.lstm
     order = order.replace("f", "") if getattr(cell, "coupled", False) else order

@@ -191,6 +191,12 @@ def _read_out(layer: Folded, how: Any, valid: Tensor | None) -> Tensor:
 # -- what is given --------------------------------------------------------------------------------
 
 
+def batch_of(part: Part, xs: Any, batch_first: bool = False) -> int | None:
+    """How many rows a call with these inputs has; None of one sequence, which has no such axis."""
+    x = _check_inputs(part, _padded(part, xs, batch_first)[0], batch_first)
+    return x.shape[not batch_first] if x.ndim == 3 else None
+
+
 def _check_inputs(part: Part, xs: Any, batch_first: bool) -> Tensor:
     xs = as_floats("Recurrent", "xs", xs, part.reads or part.dtype)
     if xs.ndim not in (2, 3) or xs.shape[-1] != part.inputs:

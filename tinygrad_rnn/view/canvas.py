@@ -23,6 +23,7 @@ FONTS = (
     "'PingFang SC', 'Microsoft YaHei', sans-serif"
 )
 FONT = "Helvetica,Arial,sans-serif"  # for graphviz
+WORDS = 11.0  # the size of letters that nothing else is said of
 NONE = "none"
 HATCHED, DOTTED = "hatched", "dotted"  # fills: what is not finite, and where nothing arrives
 DOTS = "1 3"  # the dashes of a line on which nothing arrives
@@ -71,7 +72,7 @@ class Text:
     x: float
     y: float
     words: str
-    size: float = 11.0
+    size: float = WORDS
     colour: str = INK
     bold: bool = False
     at: str = "start"  # or "middle", or "end": which of its points x is
@@ -142,7 +143,7 @@ class Canvas:
         """Areas of one colour."""
         self.marks.append(Path([list(p) for p in parts], Pen(fill), closed=True, kind=kind))
 
-    def text(self, x: float, y: float, words: str, size: float = 11.0, **look: Any) -> None:
+    def text(self, x: float, y: float, words: str, size: float = WORDS, **look: Any) -> None:
         """Words, if there are any, see `Text`; the paper is as wide as they are in any font."""
         if words:
             self.marks.append(Text(x, y, words, size, **look))

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..tensor import Tensor
 from . import look
-from .canvas import Canvas
+from .canvas import WORDS, Canvas
 from .figure import Picture
 from .legend import legend, line
 from .text import count, literal, number, width
@@ -153,7 +153,7 @@ class _Chart:
         self.y_ticks = _decades(y_span) if log else round_ticks(y_span)
         self.y_span, self.top = (self.y_ticks[0], self.y_ticks[-1]), TOP
         self.y_words = [*map(_power, self.y_ticks)] if log else _labels(self.y_ticks)
-        self.left = max(LEFT, 20 + max(width(word, 11) for word in self.y_words))
+        self.left = max(LEFT, 20 + max(width(word, WORDS) for word in self.y_words))
 
     def paint(self, title: str, x_label: str, y_label: str) -> None:
         """Everything, from top to bottom."""

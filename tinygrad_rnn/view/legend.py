@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from . import look
-from .canvas import DOTTED, HATCHED, Canvas
+from .canvas import DOTTED, HATCHED, WORDS, Canvas
 from .text import brief, width
 
 LINE = 22.0  # from one line to the next
-WORDS, SMALL = 11.0, 10.0
+SMALL = 10.0
 CHIP = 18.0  # the height of a chip
 ENTRIES = 24  # a longer legend is cut
 

@@ -14,7 +14,7 @@ from ..loops.scanned import scanned
 from ..op import pick
 from ..tensor import Tensor, history
 from . import look
-from .canvas import DOTS, Canvas
+from .canvas import DOTS, WORDS, Canvas
 from .chart import round_ticks
 from .figure import Picture
 from .legend import legend, patch, sign
@@ -239,7 +239,7 @@ class _Chart:
         ceiling = floor - PANEL
         canvas = self.canvas
         words = _words(windows)
-        free = WIDTH - RIGHT - 40 - width(words, 11)
+        free = WIDTH - RIGHT - 40 - width(words, WORDS)
         canvas.text(20, ceiling - 22, name, min(13.0, free / max(1.0, width(name, 1))), bold=True)
         canvas.text(WIDTH - RIGHT, ceiling - 22, words, at="end")
         for tick in self.ticks:
@@ -281,7 +281,7 @@ class _Chart:
                 self.x(left), top - high, wide, high, look.PAPER, look.INK, dashes=AGAIN
             )
             words, top = f"{words} + {size_words(window.again)}", top - high
-        if width(words, 11) < self.wide(window) * self.unit or window.again:
+        if width(words, WORDS) < self.wide(window) * self.unit or window.again:
             self.canvas.text(self.x(right), top - 5, words, at="end", bold=True)
 
     def bar(
