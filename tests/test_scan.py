@@ -1481,7 +1481,8 @@ def test_uint64_beside_others_runs_step_by_step(step, x):
 
 @pytest.mark.compiled
 @pytest.mark.parametrize(("norm", "dtype", "hidden"), [
-    ("ba2016", float, 7), ("per_gate", float, 7), ("per_gate", "f", 5), ("per_gate", "f", 13),
+    ("ba2016", float, 4), ("ba2016", float, 7), ("per_gate", float, 7), ("per_gate", "f", 5),
+    ("per_gate", "f", 13),
 ])  # fmt: skip
 def test_a_row_of_a_normalised_cell_does_not_depend_on_its_batch_mates(norm, dtype, hidden):
     """To the bit, its gradients too: rows of a batch of one do not need each other either."""

@@ -21,7 +21,7 @@ from llvmlite import ir
 
 from . import curves, denormals, numbers, panels, target
 from .objects import ITEMS, NUMBERS, SIZES
-from .written import I1, I8, I64, KINDS, WRITTEN, Number, known, loop, room
+from .written import I1, I8, I64, KINDS, LANES, MASKED, WRITTEN, Number, known, loop, room
 
 BYTES, VOID = I8.as_pointer(), ir.VoidType()
 # Vectors as wide as those of products, where LLVM would take half of that, on Intel: 0.9 of the
@@ -128,6 +128,7 @@ class Array:
         part = self.cut(index)
         if part.shape:
             raise Unknown("an array that is written as a whole")
+        self.builder.stores = True
         self.builder.store(stored(known(self.builder, value), self.dtype), part.pointer)
 
     @property
@@ -210,6 +211,7 @@ def words(builder: Any) -> dict[str, Any]:
 
     def plus(total: Number, x: Number) -> Number:
         """total + x, where LLVM may add in any order: the only way a sum vectorises."""
+        builder.sums = True
         return total.made(lambda a, b: builder.fadd(a, b, flags=("reassoc",)), x)
 
     def cast(dtype: np.dtype[Any], x: Any) -> Number:
@@ -240,8 +242,26 @@ def machinery(builder: Any) -> dict[str, Any]:
     def around(*ends: Any) -> Iterator[Number]:
         """One turn of a loop, in which all turns are written."""
         ends = (0, *ends) if len(ends) == 1 else ends
-        with loop(builder, *[known(builder, end).value for end in (*ends, 1)[:3]]) as index:
+        start, stop, step = [known(builder, end).value for end in (*ends, 1)[:3]]
+        before, first = builder.block, builder.append_basic_block()
+        builder.position_at_end(first)
+        with loop(builder, start, stop, step) as index:
             yield Number(builder, index)
+            few = builder.sums and builder.stores and LANES == MASKED
+        end = builder.block
+        builder.position_at_end(before)
+        if not few:
+            builder.branch(first)
+        else:
+            # A row that is written may begin just behind one that is read: of fewer than a vector
+            # LLVM would ask how far, and add in another order if they are near.
+            some, count = builder.append_basic_block(), builder.sub(stop, start)
+            builder.cbranch(builder.icmp_signed("<", count, I64(LANES)), some, first)
+            builder.position_at_end(some)
+            with loop(builder, start, stop, step, lanes=1) as index:
+                yield Number(builder, index)
+            builder.branch(end)
+        builder.position_at_end(end)
 
     def keep(word: str, value: Any) -> None:
         if isinstance(value, Array):

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
-from .target import FUSED
+from .target import FUSED, VECTOR_BYTES
 
 I1, I8, I32, I64 = map(ir.IntType, (1, 8, 32, 64))
 F32, F64 = ir.FloatType(), ir.DoubleType()
 REALS: dict[Any, np.dtype[Any]] = {F32: np.dtype(np.float32), F64: np.dtype(np.float64)}
+LANES, MASKED = VECTOR_BYTES // 8, 8  # sums are of float64; of these a part is a vector, too
 KINDS = {dtype: kind for kind, dtype in REALS.items()}
 
 
@@ -58,10 +59,13 @@ def room(builder: Any, kind: Any) -> Any:
 
 
 @contextmanager
-def loop(builder: Any, start: Any, stop: Any, step: Any, plain: bool = False) -> Iterator[Any]:
+def loop(
+    builder: Any, start: Any, stop: Any, step: Any, plain: bool = False, lanes: int = LANES
+) -> Iterator[Any]:
     """What is written in this block is done for each of range(start, stop, step).
 
-    A `plain` loop stays one turn at a time: to unroll it takes LLVM longer than it saves.
+    A `plain` loop stays one turn at a time: to unroll it takes LLVM longer than it saves. `lanes`
+    is of how many turns a vector is where numbers are added up.
     """
     at = room(builder, I64)
     builder.store(start, at)
@@ -71,15 +75,24 @@ def loop(builder: Any, start: Any, stop: Any, step: Any, plain: bool = False) ->
     index = builder.load(at)
     builder.cbranch(builder.icmp_signed("<", index, stop), body, end)
     builder.position_at_end(body)
+    builder.sums = builder.stores = False
     yield index
     builder.store(builder.add(index, step, flags=("nsw",)), at)
     back = builder.branch(head)
-    if plain:
+    facts: list[Any] = [("unroll.disable",)] if plain else []
+    if builder.sums:  # in an order that depends on how many there are, and on nothing around them
+        facts += [("vectorize.width", I32(lanes)), ("interleave.count", I32(1))]
+        facts += [("vectorize.predicate.enable", I1(1))] if lanes == MASKED else []
+    if facts:
         module = builder.module
-        off = module.add_metadata([ir.MetaDataString(module, "llvm.loop.unroll.disable")])
+        told = [
+            module.add_metadata([ir.MetaDataString(module, f"llvm.loop.{word}"), *value])
+            for word, *value in facts
+        ]
         name = ir.values.MDValue(module, (), str(len(module.metadata)))
-        name.operands = name, off  # a loop's own name begins with itself
+        name.operands = name, *told  # a loop's own name begins with itself
         back.set_metadata("llvm.loop", name)
+    builder.sums = builder.stores = False
     builder.position_at_end(end)
 
 
