@@ -93,7 +93,8 @@ def pullback(
         this = BackwardPass(outputs, cotangents, wrt, until, create_graph, retain_graph)
         this.found.leaves = False
         deque(this.walk(), 0)
-        this.found.sums |= {x: this.found.sum_so_far(x) for x in this.found.blocks}
+        if this.found.blocks:
+            this.found.sums |= {x: this.found.sum_so_far(x) for x in this.found.blocks}
     finally:
         here["recording"] = before
     return this.found.sums

@@ -21,6 +21,7 @@ from .tensor import (
     Outline,
     Tensor,
     _births,
+    array_of,
     as_array,
     caller,
     describe,
@@ -193,9 +194,9 @@ class Op:
         inputs, attrs, answer = y.inputs, y.attrs, y._array
         if type(answer) is tuple:
             g = g.filled(answer)
-        given = (g, y, *inputs) if mode.recording else (g, answer, *_arrays(inputs))
+        given = (g, y, *inputs) if mode.recording else (g, answer, *map(array_of, inputs))
         if not self.ours:
-            _freeze(*(g if g.__class__ is tuple else (g,)), answer, *_arrays(inputs))
+            _freeze(*(g if g.__class__ is tuple else (g,)), answer, *map(array_of, inputs))
         pulled: list[Any] = []
         if self.arity < 0:
             pulled += self.rules[0](*given, **attrs)  # type: ignore[misc]
@@ -256,7 +257,7 @@ class Op:
                 )
             inputs, attrs = inputs[: self.arity], dict(zip(self.attributes, rest)) | attrs  # noqa: B905
         if attrs.keys() != self.attributes.keys():
-            if self.ours:
+            if self.ours and attrs:
                 refuse_words("f", self.name, attrs, self.attributes)
             attrs = {**self.defaults, **attrs}
         return inputs, attrs
@@ -445,16 +446,6 @@ class Pick(Op):
 def pick(x: Any, i: int) -> Any:
     """One part of the tuple that an op with several results returned."""
     return x[i]
-
-
-def _arrays(inputs: Sequence[Tensor]) -> Sequence[Any]:
-    """The arrays of inputs; of one or two without a loop, which would cost as much as the op."""
-    count = len(inputs)
-    if count == 1:
-        return (inputs[0]._array,)
-    if count == 2:
-        return inputs[0]._array, inputs[1]._array
-    return [x._array for x in inputs]
 
 
 def _freeze(*arrays: Any) -> None:

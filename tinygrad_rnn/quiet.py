@@ -31,6 +31,6 @@ def quiet(function: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(function)
     def call(*arguments: P.args, **words: P.kwargs) -> R:
-        return quietly(function, arguments, words)
+        return copy_context().run(_called, function, arguments, words)
 
     return call

@@ -282,7 +282,7 @@ class Tensor(Methods):
         dtype: Any = None,
         name: str | None = None,
     ):
-        _born(self, as_array(data, dtype, copy=True))
+        owned(as_array(data, dtype, copy=True), self)
         self.name = name
         self.requires_grad = requires_grad
 
@@ -293,7 +293,9 @@ class Tensor(Methods):
         >>> tg.tensor([1.0, 2.0]).data
         array([1., 2.])
         """
-        array = seen(self, "reads the numbers of")
+        array: Any = self._array
+        if array.__class__ is Outline:
+            seen(self, "reads the numbers of")
         return np.asarray(memoryview(array).toreadonly())  # which nobody can make writable again
 
     @data.setter
@@ -417,7 +419,7 @@ class Tensor(Methods):
             if mode.trace is None:
                 raise leaked(self)
             return mode.trace.detach(self)  # type: ignore[no-any-return]
-        return _born(object.__new__(Tensor), self._array)
+        return owned(self._array)
 
     def __bool__(self) -> bool:
         seen(self, "branches on")
@@ -472,6 +474,8 @@ class Tensor(Methods):
         )
 
 
+array_of, is_tracked = operator.attrgetter("_array"), operator.attrgetter("tracked")
+
 ELSEWHERE: dict[tuple[str, str], str] = {}  # what other libraries call it, see nn/elsewhere.py
 
 
@@ -518,20 +522,17 @@ def _check_like(x: Tensor, given: Any, word: str, hint: str) -> None:
         )
 
 
-def _born(x: Tensor, array: Any) -> Tensor:
-    """Make `x` a leaf that owns `array`, or a tuple of arrays, from now on."""
-    x._array, x.scope, x.born = array, mode.scope, next(_births)
-    x._grad = x._hooks = x.name = x.line = x.op = None
-    x.inputs, x.attrs, x.tracked = (), _NONE, False
-    return x
-
-
 _NONE: dict[str, Any] = {}
 
 
-def owned(array: np.ndarray) -> Tensor:
-    """A tensor around an array nobody else writes to, without a copy."""
-    return _born(object.__new__(Tensor), np.asarray(array))
+def owned(array: Any, x: Tensor | None = None) -> Tensor:
+    """A tensor (or from now on this one), a leaf, around an array nobody else writes to."""
+    x = object.__new__(Tensor) if x is None else x
+    x._array = array if array.__class__ is tuple else np.asarray(array)
+    x.scope, x.born = mode.scope, next(_births)
+    x._grad = x._hooks = x.name = x.line = x.op = None
+    x.inputs, x.attrs, x.tracked = (), _NONE, False
+    return x
 
 
 def replace(x: Tensor, array: np.ndarray) -> None:

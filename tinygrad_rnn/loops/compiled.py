@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from operator import attrgetter, is_
 from typing import Any
 
 from .. import caches
 from ..kernels import compiles
 from ..op import pick
 from ..ops.shape import check_index
-from ..tensor import Outline, Tensor, _births, _Switch, mode, recording
+from ..tensor import (
+    Outline,
+    Tensor,
+    _births,
+    _Switch,
+    array_of,
+    is_tracked,
+    mode,
+    recording,
+)
 from .again import Again, Past
 from .entry import NONE, Ends, Known, Steps, last_of, warn
 from .inside import Inner, program_inside, within
@@ -30,6 +40,8 @@ from .trace import (
     trace,
 )
 from .watched import watched
+
+like_of = attrgetter("_array.shape", "_array.dtype")
 
 
 def compiled(
@@ -81,7 +93,7 @@ def _learn(
     for y in sorted([y for y in found if y.op], key=lambda y: y.born):
         made.append((y.op, [slots.get(x, x) for x in y.inputs], y.attrs, y.scope, y.name))
         slots[y] = len(slots)
-    known.programs[given] = program, [slots.get(x, x) for x in captured], made
+    known.programs[given] = program, [slots.get(x, x) for x in captured], made, []
     known.resumed = resumed
 
 
@@ -93,10 +105,14 @@ def resumed(
     found = known.programs.get(_shapes(state, inputs))
     if found is None or mode.trace or not compiles():
         return None
-    program, places, made = found
-    captured = _found(known, places, made)
-    if not program.step.reads(captured):
-        return None
+    program, captured, made, before = found
+    if made or known.changing:
+        captured, before = _found(known, captured, made), []
+    now = [x.tracked or x._array for x in captured]  # all of them that can change
+    if len(now) != len(before) or not all(map(is_, now, before)):
+        if not program.step.reads(captured):
+            return None
+        before[:] = now
     told = Told(names, mode.scope, next(_births))
     return _run(program, captured, state, inputs, steps, reverse, every, ends, told)
 
@@ -120,12 +136,11 @@ def _run(
     for k, rows, low in program.lookups:
         check_index("index", inputs[k]._array, rows, IndexError, low)
     run = Run(
-        program, [x._array for x in inputs], [c._array for c in state],
-        [x._array for x in captured], steps, -1 if reverse else 1, every, ends,
+        program, [*map(array_of, inputs)], [*map(array_of, state)], [*map(array_of, captured)],
+        steps, -1 if reverse else 1, every, ends, told,
     )  # fmt: skip
-    run.told = told
     read = (*inputs, *state, *captured)
-    keep = mode.recording and True in [x.tracked for x in read]
+    keep = mode.recording and True in map(is_tracked, read)
     try:
         out = run.forward(keep)
     except MemoryError:
@@ -156,7 +171,7 @@ def _inside(
 def _shapes(state: Sequence[Tensor], inputs: Sequence[Tensor]) -> Any:
     return (
         tuple([(x._array.shape[1:], x._array.dtype, x.tracked) for x in inputs]),
-        tuple([(c._array.shape, c._array.dtype) for c in state]),
+        tuple(map(like_of, state)),
     )
 
 

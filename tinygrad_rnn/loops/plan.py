@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import InitVar, dataclass
 from functools import cached_property
-from operator import is_, itemgetter
+from operator import call, is_, itemgetter
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -113,7 +113,7 @@ class Plan:
         """
         key = tuple(map(id, captured))
         known: Held | None = self.known.get(key)
-        if known is None or not all(map(is_, [ref() for ref in known.of], captured)):
+        if known is None or not all(map(is_, map(call, known.of), captured)):
             for old, other in [*self.known.items()]:
                 if any([ref() is None for ref in other.of]):
                     self.known.pop(old, None)

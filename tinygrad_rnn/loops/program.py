@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from contextlib import suppress
-from typing import Any
 
-from ..caches import Cache
 from ..ops.shape import embedding, take
 from ..tensor import Tensor
 from .backward import Backward
 from .draft import Draft
-from .entry import Ends
 from .nodes import Coupled, Unsupported
 from .plan import Plan
 from .trace import Step
@@ -46,8 +42,6 @@ class Program:
         if draft is not None:
             back = self.backs[every] = draft.written(self.residuals)
             self.read = {k for _, kind, k in back.timed if kind in Draft.writes}
-        self.wanted = Cache(64)
-        self.rooms = Cache(64)  # for what the forward pass makes, see `Run.rooms`
         self.seen: list[Tensor] = []  # the numbers that the step itself made, last time
         place = {x: k for k, x in enumerate(step.xs)}
         self.lookups = []  # which inputs are numbers of rows, of how many, and the least of them
@@ -65,15 +59,6 @@ class Program:
         """The text of the loop of the forward pass, and of that of the backward pass."""
         plans = [self.forward, *list(self.backs.values())[:1]]
         return "\n\n".join([plan.source for plan in plans])
-
-    def kept(self, keep: bool, ends: Ends) -> tuple[Collection[int], frozenset[int]]:
-        """Of what is made, what the backward pass reads if that is kept, and what is whole."""
-        known: Any = self.wanted.get((keep, ends))
-        if known is None:
-            kept = self.read if keep else set[int]()
-            whole = kept.union([k for k in range(len(self.step.results)) if k not in ends])
-            known = self.wanted.keep((keep, ends), (kept, frozenset(whole)))
-        return known  # type: ignore[no-any-return]
 
     def backward(self, incoming: tuple[bool, ...]) -> Plan:
         """The loop of the backward pass, where so many results have a cotangent."""

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
-from itertools import chain, pairwise
+from collections.abc import Callable, Collection, Sequence
+from itertools import chain, pairwise, repeat
+from operator import call, itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..caches import Cache
 from ..kernels.spare import spare
 from ..kernels.threads import Call, get_num_threads, together
-from ..tensor import Tensor
+from ..tensor import Outline, Tensor
 from .entry import Ends
 from .plan import BUFFERS, FRESH, Array, Plan
 from .program import Program
@@ -30,9 +32,6 @@ class Told(NamedTuple):
     began: int = 0
 
 
-NOTHING_TOLD = Told()
-
-
 class Run:
     """One call of a scan: what it was given, and what it keeps for the backward pass.
 
@@ -40,14 +39,18 @@ class Run:
     """
 
     def __init__(
-        self, program: Program, xs: Sequence[Array], carry: Sequence[Array],
+        self, program: Program, xs: list[Array], carry: Sequence[Array],
         captured: Sequence[Array], length: int, way: int, every: int | None, ends: Ends,
+        told: Told,
     ):  # fmt: skip
+        for k, x in enumerate(xs):
+            if not x.flags.c_contiguous:
+                xs[k] = np.ascontiguousarray(x)
         self.program, self.length, self.way, self.every = program, length, way, every
-        self.xs = [x if x.flags.c_contiguous else np.ascontiguousarray(x) for x in xs]
-        self.carry, self.captured, self.ends = carry, captured, ends
-        self.told = NOTHING_TOLD
+        self.xs, self.carry, self.captured, self.ends = xs, carry, captured, ends
+        self.told = told
         self.kept: Sequence[Any] = ()  # what the forward pass made; None for what nobody reads
+        self.outlines: tuple[Outline, ...] = ()  # of the results
         self.begins: dict[int, list[Array]] = {}  # the carry where a span begins, if only that is
 
     def __repr__(self) -> str:
@@ -62,44 +65,24 @@ class Run:
 
     def forward(self, keep: bool) -> list[Array]:
         """Run all steps. `keep` what the backward pass reads, unless it is to be recomputed."""
-        T, program, every = self.length, self.program, self.every
-        work = Work(program.forward, self, self.way)
-        kept, whole = program.kept(keep and every is None, self.ends)
-        span = self.span(T if len(whole) == len(program.made) else 4 * work.course.block)
-        made, last = self.rooms(span, whole), self.carry
-        for low, high in stretches(0, T, span, self.way):
-            if keep and every is not None:
-                self.begins[low] = [c.copy() for c in last[: len(self.carry)]]
+        T, ends, count, ahead = self.length, self.ends, len(self.carry), self.way > 0
+        work = Work(self.program.forward, self, self.way)
+        rooms = work.course.rooms.get((keep, self.every, ends, ahead))
+        rooms = rooms or work.course.forward(self, keep)
+        made, last = rooms.made(), self.carry
+        for low, high in rooms.stretches:
+            if keep and self.every is not None:
+                self.begins[low] = [c.copy() for c in last[:count]]
             last = self.stretch(work, low, high, made, last)
         work.course.idle.append(work.buffers)
-        self.kept = made
-        if len(kept) < len(made):
-            self.kept = [array if k in kept else None for k, array in enumerate(made)]
-        ahead, out, ends, count = self.way > 0, [], self.ends, len(self.carry)
+        self.kept, self.outlines = made, rooms.outlines
+        if rooms.dropped:
+            self.kept = [None if k in rooms.dropped else array for k, array in enumerate(made)]
+        out = []
         for k, end in enumerate(last):
             first = ahead and k < count  # a path has one more
             out.append(end.copy() if k in ends else made[k][first : first + T])
         return out
-
-    def span(self, most: int) -> int:
-        """How many steps are done at a stretch: as checkpoints say, or `most`, or all."""
-        span = self.every or most
-        return span if span + 1 < self.length else self.length
-
-    def rooms(self, span: int, whole: frozenset[int] = frozenset()) -> list[Array]:
-        """Room for what the forward pass makes: in all steps what is `whole`, or in a stretch."""
-        known = self.program.rooms
-        rooms = known.get((self.length, span, whole))
-        if rooms is None:
-            rooms = []
-            for k, y in enumerate(self.program.made):
-                steps = (self.length if k in whole else span) + (k < len(self.carry))
-                rooms.append(spare.maker((steps, *y._array.shape), y._array.dtype))
-            known.keep((self.length, span, whole), rooms)
-        try:
-            return [make() for make in rooms]
-        except (ValueError, OverflowError) as error:  # NumPy's, of sizes beyond any address
-            raise MemoryError(f"scan: {self.length:,} steps are too many for any memory") from error
 
     def stretch(
         self, work: Work, low: int, high: int, made: Sequence[Array], carry: Sequence[Array]
@@ -108,11 +91,11 @@ class Run:
         parts, count = made[: len(self.program.step.results)], len(self.carry)
         if high - low < self.length:
             parts = [part(y, low, high, low, self.length, k < count) for k, y in enumerate(parts)]
-        first, last = (0, -1)[:: self.way]
+        first, last = (0, _LAST) if self.way > 0 else (-1, _FIRST)
         for path, c in zip(parts, carry):  # noqa: B905 (outputs are not carried on)
             path[first] = c
         work.run(low, high, self.xs, made)
-        return [array[last, ...] for array in parts]  # views, of numbers too
+        return [*map(last, parts)]
 
     # -- backward --------------------------------------------------------------------------------
 
@@ -121,34 +104,36 @@ class Run:
 
         Of xs and carry only those that are `wanted`; others are gone as soon as they are made.
         """
-        T, step, made = self.length, self.program.step, self.kept
+        incoming: list[Any] = [*gs]
+        for k, g in enumerate(gs):
+            if g is not None and not g.flags.c_contiguous:
+                incoming[k] = np.ascontiguousarray(g)
         plan = self.program.backward(tuple([g is not None for g in gs]))
-        work, again, led = Work(plan, self, -self.way), None, plan.led
-        late = [k for k in self.ends if gs[k] is not None]
-        every = not late and False not in [wanted[k] for k in led]
-        span = self.span(T if every else 4 * work.course.block)
+        work = Work(plan, self, -self.way)
+        known = work.course.rooms.get((*wanted, self.every, self.ends, self.way))
+        rooms = known or work.course.backward(self, wanted)
+        made, again = self.kept, None
         if self.every is not None:
-            made, again = self.rooms(span), Work(self.program.forward, self, self.way)
-        dxs = [
-            spare((T if wanted[k] else span, *x._array.shape), x._array.dtype) if k in led else None
-            for k, x in enumerate(step.xs)
-        ]
-        incoming: list[Any] = [
-            g if g is None or g.flags.c_contiguous else np.ascontiguousarray(g) for g in gs
-        ]
-        for k in late:  # nothing arrives before the stretch that is done first
-            last, incoming[k] = incoming[k], np.zeros((span, *incoming[k].shape), incoming[k].dtype)
-            incoming[k][(T - 1) % span if self.way > 0 else 0] = last
-        for low, high in stretches(0, T, span, self.way)[::-1]:
+            made, again = rooms.again.made(), Work(self.program.forward, self, self.way)
+        dxs = rooms.made()
+        for k in rooms.late:  # nothing arrives before the stretch that is done first
+            last, shape = incoming[k], (rooms.span, *incoming[k].shape)
+            incoming[k] = np.zeros(shape, last.dtype)
+            incoming[k][(self.length - 1) % rooms.span if self.way > 0 else 0] = last
+        for low, high in rooms.stretches:
             if again is not None:
                 self.stretch(again, low, high, made, self.begins[low])
             work.run(low, high, self.xs, made, dxs, incoming)
-            for k in late:
+            for k in rooms.late:
                 incoming[k].fill(0)
         work.course.idle.append(work.buffers)
-        asked = [dx if wanted[k] else None for k, dx in enumerate(dxs)]
-        carried = work.carried(step.carry, wanted[len(dxs) :])
-        return [*asked, *carried, *work.totals(step.captured)]
+        if rooms.dropped:
+            dxs = [None if k in rooms.dropped else dx for k, dx in enumerate(dxs)]
+        carried = work.carried(self.program.step.carry, wanted[len(dxs) :])
+        return [*dxs, *carried, *work.totals(self.program.step.captured)]
+
+
+_FIRST, _LAST = itemgetter((0, ...)), itemgetter((-1, ...))  # views, of numbers too
 
 
 def part(array: Array, low: int, high: int, begin: int, length: int, more: int) -> Array:
@@ -156,12 +141,6 @@ def part(array: Array, low: int, high: int, begin: int, length: int, more: int) 
     first = low if len(array) >= length else low - begin
     last = first + high - low + more
     return array if last - first == len(array) else array[first:last]
-
-
-def course_of(plan: Plan, program: Program, length: int, threads: int) -> Course:
-    """The course of so many steps, which does not depend on the arrays."""
-    course: Course | None = plan.courses.get((length, threads))
-    return course or plan.courses.keep((length, threads), Course(plan, program, length, threads))
 
 
 def stretches(low: int, high: int, span: int, way: int) -> list[tuple[int, int]]:
@@ -172,13 +151,41 @@ def stretches(low: int, high: int, span: int, way: int) -> list[tuple[int, int]]
     return pieces if way > 0 else [(low + high - b, low + high - a) for a, b in pieces]
 
 
+class Rooms(NamedTuple):
+    """Arrays along time, as one pass over a loop has them, and what it does at a stretch.
+
+    Those that are `dropped` are nobody's when the pass is done. `late` are the results of which
+    only the last has a cotangent, `again` the arrays of a forward pass that is done again.
+    """
+
+    length: int
+    span: int
+    stretches: list[tuple[int, int]]
+    makers: list[Callable[[], Any]]
+    dropped: frozenset[int] = frozenset()
+    outlines: tuple[Outline, ...] = ()
+    late: Sequence[int] = ()
+    again: Any = None
+
+    def made(self) -> list[Any]:
+        """Each of them, holding anything."""
+        try:
+            return [*map(call, self.makers)]
+        except (ValueError, OverflowError) as error:  # NumPy's, of sizes beyond any address
+            raise MemoryError(f"scan: {self.length:,} steps are too many for any memory") from error
+
+
 class Course:
-    """How a loop runs over so many steps: which rows each thread has, how many steps at once."""
+    """How a loop runs over so many steps: which rows each thread has, how many steps at once.
+
+    It does not depend on the arrays.
+    """
 
     def __init__(self, plan: Plan, program: Program, length: int, threads: int):
-        batch = program.batch
-        cost = plan.cost * (batch or 1)  # nanoseconds a step
-        self.parts = self.cut(batch, cost * length, threads)
+        self.plan, self.program, self.length = plan, program, length
+        self.function = plan.compiled(len(program.step.ops))
+        cost = plan.cost * (program.batch or 1)  # nanoseconds a step
+        self.parts = self.cut(program.batch, cost * length, threads)
         rows = [b - a for a, b in self.parts]
         self.block = max(1, min(length, plan.lines // max([1, *rows])))
         self.most = max(self.block, int(LONG / max(1.0, cost)))  # steps of one call
@@ -186,6 +193,7 @@ class Course:
         self.fresh = [[*plan.layout(FRESH, n, self.block)] for n in rows]
         self.buffers = [[*plan.layout(BUFFERS, n, self.block)] for n in rows]
         self.idle: deque[list[list[Array]]] = deque(maxlen=1)  # what the next call takes, if little
+        self.rooms = Cache(64)  # by what is asked of a pass
 
     def cut(self, batch: int | None, cost: float, threads: int) -> list[tuple[int, int]]:
         """The rows of each thread: one thread where there is little to do."""
@@ -205,42 +213,94 @@ class Course:
                 self.idle = deque(maxlen=0)
             return made
 
+    # -- arrays along time -----------------------------------------------------------------------
+
+    def forward(self, run: Run, keep: bool) -> Rooms:
+        """The arrays of a forward pass: of all steps what is asked for, or kept to be read."""
+        program, results = self.program, self.program.step.results
+        kept = program.read if keep and run.every is None else set[int]()
+        whole = kept.union([k for k in range(len(results)) if k not in run.ends])
+        outlines = [
+            Outline(y.shape if k in run.ends else (self.length, *y.shape), y.dtype)
+            for k, y in enumerate(results)
+        ]
+        span = self.span(run, len(whole) == len(program.made))
+        dropped = frozenset(range(len(program.made))) - kept
+        pieces = stretches(0, self.length, span, run.way)
+        rooms = Rooms(self.length, span, pieces, self.made(span, whole), dropped, tuple(outlines))
+        return self.rooms.keep((keep, run.every, run.ends, run.way > 0), rooms)
+
+    def backward(self, run: Run, wanted: Sequence[bool]) -> Rooms:
+        """The arrays of a backward pass: cotangents of xs, at all steps if they are wanted."""
+        plan, xs = self.plan, self.program.step.xs
+        late = [k for _, kind, k in plan.timed if kind == "incoming" and k in run.ends]
+        span = self.span(run, not late and all(wanted[k] for k in plan.led))
+        shapes = [(self.length if wanted[k] else span, *x.shape) for k, x in enumerate(xs)]
+        makers = [
+            spare.maker(shapes[k], x.dtype) if k in plan.led else _nothing for k, x in enumerate(xs)
+        ]
+        dropped = frozenset([k for k in plan.led if not wanted[k]])
+        pieces = stretches(0, self.length, span, run.way)[::-1]
+        again = run.every and Rooms(self.length, span, pieces, self.made(span, ()))
+        rooms = Rooms(self.length, span, pieces, makers, dropped, (), late, again)
+        return self.rooms.keep((*wanted, run.every, run.ends, run.way), rooms)
+
+    def span(self, run: Run, whole: bool) -> int:
+        """How many steps are done at a stretch: as checkpoints say, all, or a few blocks."""
+        span = run.every or (self.length if whole else 4 * self.block)
+        return span if span + 1 < self.length else self.length
+
+    def made(self, span: int, whole: Collection[int]) -> list[Callable[[], Array]]:
+        """What makes all that a forward pass makes: of all steps what is `whole`."""
+        makers, count = [], len(self.program.step.carry)
+        for k, y in enumerate(self.program.made):
+            steps = (self.length if k in whole else span) + (k < count)
+            makers.append(spare.maker((steps, *y.shape), y.dtype))
+        return makers
+
+
+_nothing = repeat(None).__next__
+
 
 class Work:
     """A loop with the arrays it needs, its batch cut into one part for each thread."""
 
     def __init__(self, plan: Plan, run: Run, way: int):
-        self.plan, self.way, self.length = plan, way, run.length
-        self.function = plan.function or plan.compiled(len(run.program.step.ops))
-        self.course = course = course_of(plan, run.program, run.length, get_num_threads())
-        self.held = plan.held(run.program.step.captured, run.captured)
-        self.fresh = [[make() for make in fresh] for fresh in course.fresh]
+        key = run.length, get_num_threads()
+        course: Course = plan.courses.get(key) or plan.courses.keep(
+            key, Course(plan, run.program, *key)
+        )
+        self.plan, self.course, self.way, self.length = plan, course, way, run.length
+        held = plan.held(run.program.step.captured, run.captured)
         self.buffers = course.lent()
+        self.fresh: list[list[Array]] = []
+        self.own: list[list[Array]] = []  # of each thread, all that is not along time
+        for makers, buffers in zip(course.fresh, self.buffers):  # noqa: B905 (one of each)
+            fresh = [*map(call, makers)]
+            self.fresh.append(fresh)
+            self.own.append([*held, *fresh, *buffers])
         self.paths = range(len(run.xs), len(run.xs) + len(run.carry))
         self.begun = 0  # steps that are done
-        self.given: list[Any] = []
 
     def run(self, low: int, high: int, *kinds: Sequence[Array | None]) -> None:
         """The steps low .. high, on arrays along time: of each kind those that there are."""
-        for a, b in stretches(low, high, self.course.most, self.way):
-            timed = [*chain(*kinds)]
+        course, timed = self.course, [*chain(*kinds)]
+        short = high - low <= course.most
+        for a, b in ((low, high),) if short else stretches(low, high, course.most, self.way):
+            some = timed
             if b - a < self.length:
-                timed = [
+                some = [
                     y if y is None else part(y, a, b, low, self.length, k in self.paths)
                     for k, y in enumerate(timed)
                 ]
-            self.given = [
-                self.course.order([*self.held, *fresh, *buffers, *timed])
-                for fresh, buffers in zip(self.fresh, self.buffers)  # noqa: B905 (of each part)
-            ]
-            together(self.calls(b - a))
+            calls, counts = [], (b - a, self.way, course.block)
+            for rows, own in zip(course.parts, self.own):  # noqa: B905 (one of each)
+                arrays = course.order([*own, *some])
+                calls.append(
+                    Call(course.function, *counts, *rows, self.begun, *self.plan.values, arrays)
+                )
+            together(calls)
             self.begun += b - a
-
-    def calls(self, count: int) -> list[Call]:
-        """What each thread does of so many steps."""
-        block, more = self.course.block, (self.begun, *self.plan.values)
-        parts = zip(self.course.parts, self.given)  # noqa: B905 (one for each)
-        return [Call(self.function, count, self.way, block, *rows, *more, x) for rows, x in parts]
 
     # -- what is left when the loop is done ------------------------------------------------------
 

@@ -11,7 +11,7 @@ from ..grad import pullback
 from ..op import Op, pick
 from ..ops import reshape
 from ..quiet import quiet
-from ..tensor import Outline, Tensor, _Switch, mode, owned, recording
+from ..tensor import Tensor, _Switch, is_tracked, mode, owned, recording
 from .entry import last_of, unroll, warn
 from .nodes import Unsupported
 from .trace import Step, is_written, surroundings
@@ -25,18 +25,21 @@ class Scan(Op):
 
     def several(self, out: tuple[Any, ...], inputs: Any, attrs: Any) -> tuple[Tensor, ...]:
         """The node of the loop knows what its results are like: it does not hold on to them."""
-        whole = self._remember(tuple([Outline(y.shape, y.dtype) for y in out]), inputs, attrs)
-        return tuple([pick._remember(y, (whole,), {"i": i}) for i, y in enumerate(out)])
+        whole, found = self._remember(attrs["run"].outlines, inputs, attrs), []
+        for i, y in enumerate(out):
+            found.append(pick._remember(y, (whole,), {"i": i}))
+        return tuple(found)
 
     def pull(self, g: Any, y: Tensor, wanted: set[Tensor] | None = None) -> list[Any]:
         run = y.attrs["run"]
         if mode.recording:
             return pull_unrolled(g, y, expand)
-        check_surroundings(run.program.step)
+        if run.program.step.around:
+            check_surroundings(run.program.step)
         try:
-            asked = [x.tracked if wanted is None else x in wanted for x in y.inputs]
-            gs = [g.get(i) for i in range(len(run.program.step.results))]
-            found: list[Any] = run.backward(gs, asked)
+            asked = map(is_tracked if wanted is None else wanted.__contains__, y.inputs)
+            gs = map(g.get, range(len(run.program.step.results)))
+            found: list[Any] = run.backward([*gs], [*asked])
             if not (mode.anomaly and doubtful(found)):
                 return found
         except Unsupported as reason:

@@ -18,7 +18,7 @@ from ..op import Op
 from ..ops import sum as sum_
 from ..ops import where
 from ..ops.shape import take
-from ..tensor import Tensor, owned, scope
+from ..tensor import Tensor, mode, owned
 from .hooks import INPUTS, OUTPUTS, hooks_of, through_hooks, watched
 from .module import Module
 from .moment import Moment
@@ -289,8 +289,13 @@ class Cell(Part):
             state = self.begin(xs._array.shape[1])
         elif state.__class__ is not tuple or not all([s.__class__ is Tensor for s in state]):
             return None
-        with scope("layer0"):
+        here = mode.__dict__
+        before = here["scope"]
+        try:
+            here["scope"] = f"{before}/layer0" if before else "layer0"
             return known.called(xs, state)
+        finally:
+            here["scope"] = before
 
     def _fold(self, xs: Tensor, state: Sequence[Tensor], way: Way) -> Folded:
         known = _known(self, way.gates) if way.valid is way.reset is None else None
