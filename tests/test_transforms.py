@@ -1051,3 +1051,69 @@ def test_rows_that_change_places_are_noticed_in_a_large_array():
     w[[0, 61]] = w[[61, 0]]
     with pytest.raises(RuntimeError, match="did something else"):
         y.backward()
+
+
+# -- a run that was made outside of what uses it ---------------------------------------------------
+
+
+def moved(f, x):
+    return linearize(f, x)[1]
+
+
+def pulled(f, x):
+    pull = vjp(f, x)[1]
+    return lambda c: pull(c)[0]
+
+
+OUTSIDE = {
+    "grad": lambda p, v: grad(lambda v: (p(v) ** 2).sum())(v),
+    "jvp": lambda p, v: jvp(p, (v,), (v,))[1],
+    "scan": lambda p, v: tg.scan(lambda h: tg.sin(p(h)), v, None, length=2)[0][-1],
+    "vmap": lambda p, v: vmap(p)(np.eye(3)),
+}
+
+
+@pytest.mark.parametrize("use", OUTSIDE)
+@pytest.mark.parametrize("make", [moved, pulled])
+def test_what_was_made_at_the_top_has_its_past_where_it_is_used(make, use):
+    """Gradients by what the function reads, and by its primal, against differences."""
+    v, f = normal(1, 3), lambda x: tg.sin(x * w) * x
+    w, x = normal(2, 3), normal(3, 3)
+    total = lambda: (OUTSIDE[use](make(f, x), v) ** 2).sum()
+    w.requires_grad = x.requires_grad = True
+    for y in (w, x):
+        numeric = np.zeros(3)
+        for k in range(3):
+            ends = []
+            for step in (1e-6, -1e-6):
+                before = y.data
+                y.data = before + step * np.eye(3)[k]
+                ends.append(total().item())
+                y.data = before
+            numeric[k] = (ends[0] - ends[1]) / 2e-6
+        np.testing.assert_allclose(tg.grad(total(), y).data, numeric, rtol=1e-5, atol=1e-7)
+
+
+CHANGES = {
+    "a number in a checkpoint inside": lambda x, given: checkpoint(lambda z: z * given[0])(x),
+    "a number in a gradient inside": lambda x, given: grad(lambda z: (z**2 * given[0]).sum())(x),
+    "how long a scan is": lambda x, given: tg.scan(
+        lambda h: h + x, np.zeros(2), None, length=int(given[0]))[0][-1],
+    "where a scan begins": lambda x, given: tg.scan(
+        lambda a, h: 0.5 * h + a * x, np.zeros(2), np.arange(3.0), reverse=given[0] > 3)[0].sum(0),
+    "what a step does": lambda x, given: tg.scan(
+        lambda h: h + x * (2 if given[0] > 3 else 3), np.zeros(2), None, length=2)[0][-1],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_a_change_that_moves_no_result_is_noticed(what):
+    """x is 0, and so is all that is made of it: only what was made tells."""
+    x, given = tg.tensor([0.0, 0.0], requires_grad=True), [3.0]
+    again = checkpoint(lambda x: CHANGES[what](x, given))(x).sum()
+    expected = tg.grad(CHANGES[what](x, given).sum(), x).data
+    np.testing.assert_allclose(tg.grad(again, x).data, expected)
+    y = checkpoint(lambda x: CHANGES[what](x, given))(x).sum()
+    given[0] = 4.0
+    with pytest.raises(RuntimeError, match="did something else"):
+        tg.grad(y, x)

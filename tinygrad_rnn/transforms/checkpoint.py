@@ -95,7 +95,7 @@ def _forgotten(f: Any, args: Any, words: Any) -> Any:
         before.check(Made(out, began))
         return out
 
-    return recalled(out, made, older([*made], began), again, around)
+    return recalled(out, made, older([*made], began), again, around, before)
 
 
 def fixed(f: Any) -> Any:
@@ -138,11 +138,16 @@ class Made:
                 self.came.append(_brief(x._array) if x.born > began else x)
             return number[x]
 
+        self.ops: int
         rows: list[Any] = [*map(place, ends)]
         for y in sorted(made.difference(number), key=attrgetter("born")):
             if y.op:
-                inside = y.op is checkpointed  # which sees to constants itself
-                inputs = [x for x in y.inputs or () if x.tracked or not inside]
+                inputs = [*(y.inputs or ())]
+                if y.op is checkpointed:  # what its function made counts, too
+                    inside: Made = y.attrs["made"]
+                    came = {x: x for x in inside.came if isinstance(x, Tensor) and x.tracked}
+                    inputs = [x for x in (*inputs, *came) if x.tracked]
+                    rows += [inside.ops, *[_numbers(x) for x in inside.came if x not in came]]
                 rows.append((y.op.name, _brief(y.attrs) if y.attrs else ()))
                 rows += [number[x] if x in number else place(x) for x in inputs]
                 number[y] = len(number)
@@ -177,6 +182,8 @@ def _brief(x: Any) -> Any:
         return tuple((name, _brief(v)) for name, v in x.items())
     if isinstance(x, list | tuple):
         return tuple(map(_brief, x))
+    if hasattr(x, "program"):  # a scan
+        return repr(x), x.program.forward.source
     return repr(x) if isinstance(x, PLAIN) else type(x).__name__
 
 
@@ -205,12 +212,12 @@ class Around:
 
 def recalled(
     out: Any, made: Collection[Tensor], read: Iterable[Tensor], again: Callable[[], Any],
-    around: Around,
+    around: Around, before: Made,
 ) -> Any:  # fmt: skip
     """Containers of tensors, of which those that were `made` are now parts of one node.
 
     It was made of what was `read`; its derivative comes of doing all `again`, with what was
-    `around` then.
+    `around` then, and the same is to be made as `before`.
     """
     parts = [x for _, x in leaves(out)]
     places = [k for k, x in enumerate(parts) if isinstance(x, Tensor) and x in made]
@@ -225,7 +232,7 @@ def recalled(
         return found
 
     given = tuple(sorted(read, key=lambda x: x.born))
-    whole = checkpointed._remember(arrays, given, {"again": results})
+    whole = checkpointed._remember(arrays, given, {"again": results, "made": before})
     for i, k in enumerate(places):
         parts[k] = pick._remember(arrays[i], (whole,), {"i": i})
     return built(out, iter(parts), lambda module, _: module)

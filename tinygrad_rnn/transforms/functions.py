@@ -47,6 +47,7 @@ class Evaluation:
         self.around = Around(True, lambda: Evaluation(who, same, given, places, has_aux, words))
         self.given, fresh = list[Tensor](), list[Tensor]()
         self.began, self.keys = next(_births), [batch.key for batch in batches()]
+        self.trace, self.linked = mode.trace, kept()
         for k in places:
             inside = [floats(who, where, x) for where, x in leaves(given[k], f"argument {k}")]
             fresh += map(own, inside)
@@ -172,15 +173,22 @@ class Evaluation:
         Where somebody outside waits for gradients of that, all is done again when they come by.
         """
         read = {*self.outside, *self.given, *map(behind, more)}
-        if kept() or not mode.recording or not any(x.tracked for x in read):
+        if kept() and (self.linked or not any(x.tracked for x in self.given)):
+            return make(self)
+        if not mode.recording or not any(x.tracked for x in read):
             return make(self)
         trace, around, before = mode.trace, self.around, Made(self.wholes, self.began, self.ends)
-        found = make(self)
 
-        def again() -> Any:
-            run = around.run()
+        def again(made_in: Any) -> Any:
+            with _Switch(trace=made_in):
+                run = around.run()
             before.check(Made(run.wholes, run.began, run.ends))
             return make(run)
+
+        if kept():  # and nobody differentiated when it was run
+            with around.again():
+                return again(trace)
+        found, made_in = make(self), self.trace
 
         def below(found: Callable[[], Any]) -> Any:
             with _Switch(trace=trace):
@@ -191,7 +199,8 @@ class Evaluation:
         found = below(lambda: found)
         made = {x for _, x in leaves(found) if _is_float(x)}
         with ground():
-            found = recalled(found, made, read, lambda: below(again), around)
+            back = lambda: below(lambda: again(made_in))
+            found = recalled(found, made, read, back, around, before)
         inside = [raised(x) if _is_float(x) else x for _, x in leaves(found)]
         return built(found, iter(inside), lambda module, _: module)
 
