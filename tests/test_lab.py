@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
-from tinygrad_rnn import lab
+from tinygrad_rnn import lab, nn
 
 T, B, I, H, O = 5, 2, 3, 4, 3
 
@@ -163,3 +163,16 @@ def test_one_weight_may_be_given_by_itself():
     assert len(lab.independent_parts(losses[0], without=[])) == 1
     with pytest.raises(TypeError, match="weights: expected a tensor"):
         lab.teacher_forcing_parts(losses, "W")
+
+
+@pytest.mark.parametrize("how", [{}, {"reset": np.zeros((3, 1), bool)}, {"lengths": [3]}])
+def test_heat_refuses_a_state_that_is_handed_on_whatever_chooses_it(how):
+    cell = nn.TimeSkip(nn.RNN(2, 2, rng=0, dtype=np.float64), 2)
+    xs = np.random.default_rng(0).normal(size=(3, 1, 2))
+    ys, _, states = cell(xs, return_states=True, **how)
+    plain, _, before = cell(xs, return_states=True)
+    expected = tg.lab.heat((plain * plain).sum(), states=before["h"]).norms
+    found = tg.lab.heat((ys * ys).sum(), states=states["h"]).norms
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    with pytest.raises(ValueError, match="handed on"):
+        tg.lab.heat((ys * ys).sum(), states=states["h-2"])

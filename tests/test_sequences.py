@@ -1360,3 +1360,19 @@ def test_what_is_around_a_cell_takes_its_states_as_they_are():
         same(counted(normal(T, B, I))[1][1], np.full((B, 1), T))
         tg.lab.assert_agree(Count(I, H, rng=0, dtype=F8))
     assert str(tg.equations(Fast())).startswith("Fast: x (B, 3), h (B, 3), S (B, 3, 3)\n")
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_reset_where_nothing_counts_waits_for_the_next_step_that_does(reverse):
+    """The state stays what it is until then, also as return_states gives it."""
+    cell = nn.RNN(1, 1, rng=0, dtype=np.float64)
+    mask = np.array([[1], [0], [0], [1], [1]], bool)
+    reset = np.array([[0], [0], [1], [0], [0]], bool)
+    xs = np.ones((5, 1, 1))
+    if reverse:  # a reset at t parts t-1 from t
+        mask, reset = mask[::-1], np.array([[0], [0], [0], [1], [0]], bool)
+    layer = nn.Recurrent(cell, reverse=reverse)
+    _, _, (states,) = layer(xs, mask=mask, reset=reset, return_states=True)
+    found = states["h"].data.ravel()[:: -1 if reverse else 1]
+    first, second = cell(np.ones((2, 1, 1)))[0].data.ravel()
+    np.testing.assert_allclose(found, [first, first, first, first, second], rtol=1e-12)

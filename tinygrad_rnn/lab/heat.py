@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..ops.arithmetic import where
 from ..ops.shape import swapaxes
 from ..tape.itemised import Bundle, Itemised
 from ..tape.words import step_of
@@ -91,7 +92,7 @@ def heat(
     of = parts.read
     if states is not None:
         of = {t: [h] for t, h in enumerate(path_of("heat", rest.pop(0)))}
-        if not all(step_of(h.scope) for (h,) in of.values()):  # the first was made before a step
+        if not all(_new(h) for (h,) in of.values()):  # the first was made before a step
             raise ValueError(
                 f"heat: states: what {describe(states)} has of a step is handed on from the one "
                 "before, with all that others read of it. Give the state that was new."
@@ -108,6 +109,17 @@ def heat(
             f"heat: inputs: expected one for each of {len(of)} steps in front, got {describe(x)}"
         )
     return _measured(parts, of, x, 1 + turned)
+
+
+def _new(h: Tensor) -> bool:
+    """Whether a step made it, and did not choose only from what was there: by a reset, a mask."""
+    left = [h]
+    for y in left:
+        if y.op is where and step_of(y.scope) == step_of(h.scope):
+            left += y.inputs[1:]
+        elif step_of(y.scope) and step_of(y.scope) == step_of(h.scope):
+            return True
+    return False
 
 
 def _turns(y: Tensor) -> bool:

@@ -43,17 +43,21 @@ class Way(NamedTuple):
     def resets(self) -> Tensor | None:
         """Return where a step begins again, in this direction.
 
-        A reset at t parts t-1 from t; from the end, that is met before step t-1. Where no step that
-        counts follows, nothing begins: the state stays that after a row's last.
+        A reset at t parts t-1 from t; from the end, that is met before step t-1. Where that step
+        does not count, the next that does begins again: until then the state stays what it is.
         """
         if self.reset is None:
             return None
-        flags, valid = self.reset.data, None if self.valid is None else self.valid.data
-        if valid is not None:
-            flags = flags & np.logical_or.accumulate(valid[::-1])[::-1]
+        flags, turn = self.reset.data, slice(None, None, -1 if self.reverse else 1)
         if self.reverse:
+            if self.valid is not None:  # else there is nothing to be parted from
+                flags = flags & np.logical_or.accumulate(self.valid.data[::-1])[::-1]
             flags = np.concatenate([flags[1:], np.zeros_like(flags[:1])])
-            flags = flags if valid is None else flags & np.logical_or.accumulate(valid)
+        if self.valid is not None:
+            valid, count = self.valid.data[turn], np.cumsum(flags[turn], axis=0)
+            met = np.maximum.accumulate(np.where(valid, count, 0))
+            before = np.concatenate([np.zeros_like(met[:1]), met[:-1]])
+            flags = (valid & (count > before))[turn]
         return Tensor(flags, name="reset")
 
 
