@@ -846,3 +846,38 @@ def test_J01_J03_npz_files_that_were_cut_off_or_changed_are_refused(tmp_path):
         io.arrays(tmp_path / "z.npz")
     with pytest.raises(FileNotFoundError, match=r"nothing.npz"):
         io.arrays(tmp_path / "nothing.npz")
+
+
+def test_a_state_that_takes_another_one_knows_what_its_numbers_mean():
+    """However it takes it: as `update`, `|=` and `|` of dicts."""
+    saved = nn.GRU(2, 3, bias=False, convention="keras", rng=1).state_dict()
+
+    def updated(state):
+        state.update(saved)
+        return state
+
+    def joined(state):
+        state |= saved
+        return state
+
+    for take in (updated, joined, lambda state: state | saved, lambda state: dict(state) | saved):
+        state = take(nn.GRU(2, 3, bias=False).state_dict())
+        assert state.conventions[""]["reset"] == "after"
+        with pytest.raises(ValueError, match="convention"):
+            nn.GRU(2, 3, bias=False).load_state_dict(state)
+        nn.GRU(2, 3, bias=False, convention="keras").load_state_dict(state)
+
+
+def test_arrays_of_either_byte_order_become_layers():
+    cell = nn.LSTM(3, 4, rng=0)
+    for dtype in (">f4", ">f8", ">f2"):
+        state = {name: x.astype(dtype) for name, x in tg.io.to_torch(cell).items()}
+        layer = tg.io.from_torch(state)
+        assert layer.cells[0].dtype == (np.float64 if dtype == ">f8" else np.float32)
+
+
+@pytest.mark.parametrize("framework", ["torch", "keras"])
+def test_a_layer_of_one_direction_has_nothing_to_merge(framework):
+    weights = getattr(tg.io, f"to_{framework}")(nn.LSTM(3, 4, rng=0))
+    with pytest.raises(ValueError, match="nothing to merge"):
+        getattr(tg.io, f"from_{framework}")(weights, merge="sum")

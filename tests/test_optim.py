@@ -231,3 +231,42 @@ def test_what_a_forward_function_returns_begins_with_the_loss(answer, words):
     forward = lambda x, y, state: answer((w * x).sum(), (w,))
     with pytest.raises(TypeError, match=rf"truncated_bptt: .* \(loss, state\), {words}"):
         list(optim.truncated_bptt(forward, [(1.0, 1.0)], optim.SGD([w], lr=0.1)))
+
+
+class Kept(optim.Optimizer):
+    """Remembers more than the weights have digits for, and one number."""
+
+    remembers = ("v", "t")
+
+    def update(self, x, g, memory):
+        v, t = 0.9 * memory.get("v", np.zeros(x.shape)) + g, memory.get("t", np.array(0)) + 1
+        return x - self.lr / t * v, {"v": v, "t": t}
+
+
+def test_what_an_optimiser_of_ones_own_remembers_comes_back_as_it_was():
+    model, twin = (nn.Linear(2, 1, rng=0) for _ in range(2))
+    first, other = Kept(model, lr=0.1), Kept(twin, lr=0.1)
+
+    def train(model, optimizer):
+        loss = (model(np.full((3, 2), 1 / 3, np.float32)) ** 2).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    train(model, first)
+    twin.load_state_dict(model.state_dict())
+    other.load_state_dict(first.state_dict())
+    assert other.state_dict()["v/W"].dtype == np.float64
+    for _ in range(20):
+        train(model, first)
+        train(twin, other)
+    np.testing.assert_array_equal(model.W.data, twin.W.data)
+
+
+def test_gradients_are_scaled_by_less_than_their_dtype_has_digits_for():
+    w = tg.tensor(np.ones(4, np.float32), requires_grad=True)
+    w.grad = np.full(4, 3e38, np.float32)
+    optim.clip_grad_norm([w], 1e-8)
+    np.testing.assert_allclose(w.grad.data, 0.5e-8, rtol=1e-6)
+    assert w.grad.dtype == np.float32
+    assert optim.cosine(0.5, peak=1.0, total=10, warmup=1) == 1.0

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from ..limits import one_of
+from ..limits import native, one_of
 from ..nn import GRU, LSTM, RNN, Bidirectional, Recurrent
-from ..nn.cell import Part
+from ..nn.cell import Cell, Part
 from ..nn.convert import form_in, form_of, kind_of, rewrite, rewrite_all
 from ..nn.hooks import hooks_of
 from ..nn.module import Module, misfits
@@ -199,7 +199,16 @@ def divided(how: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dic
 
 def widened(dtype: np.dtype) -> Any:
     """The dtype of a layer for weights of this one: float16 becomes float32, as everywhere."""
-    return np.float32 if dtype == np.float16 else dtype
+    return native(dtype) or dtype
+
+
+def joined(who: str, cells: Sequence[Cell], merge: dict[str, Any]) -> Part:
+    """A cell, or two in both directions; refused where nothing is there to be merged."""
+    if len(cells) > 1:
+        return Bidirectional(*cells, **merge)
+    if merge:
+        raise ValueError(f"{who}: merge: a layer of one direction has nothing to merge")
+    return cells[0]
 
 
 def kind_of_width(who: str, name: str, width: int, hidden: int) -> Any:

@@ -19,7 +19,9 @@ def to_onnx(part: Part) -> Arrays:
     peepholes. Coupled gates leave zeros where those of the forget gate would stand. The node's
     attributes, such as linear_before_reset and input_forget, are `tg.io.settings("onnx", part)[0]`.
 
-    Raises ValueError for what ONNX cannot say: projections, norms, modifiers, ...
+    ONNX Runtime differs from the standard where an LSTM is clipped, not clipping what goes into h,
+    and takes neither float64 nor layout=1. Raises ValueError for what ONNX cannot say: projections,
+    norms, modifiers, ...
 
     Source: https://onnx.ai/onnx/operators
 

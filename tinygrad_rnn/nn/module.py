@@ -50,9 +50,29 @@ class StateDict(dict[str, np.ndarray]):
         """
         return StateDict(self, self.conventions)
 
+    def update(self, *others: Any, **arrays: Any) -> None:
+        """Take the arrays of another dict, and what it knows of them.
+
+        >>> state = tg.nn.GRU(3, 4).state_dict()
+        >>> state.update(tg.nn.GRU(3, 4, convention="keras").state_dict())
+        >>> state.conventions[""]["reset"]
+        'after'
+        """
+        super().update(*others, **arrays)
+        for other in others:
+            self.conventions |= getattr(other, "conventions", {})
+
+    def __ior__(self, other: Any) -> Self:  # type: ignore[override]
+        self.update(other)
+        return self
+
     def __or__(self, other: Any) -> StateDict:  # type: ignore[override]
-        known = {**self.conventions, **getattr(other, "conventions", {})}
-        return StateDict({**self, **other}, known)
+        state = self.copy()
+        state.update(other)
+        return state
+
+    def __ror__(self, other: Any) -> StateDict:  # type: ignore[override]
+        return StateDict(other) | self
 
 
 class Module:
@@ -487,7 +507,7 @@ def as_floats(who: str, word: str, x: Operand, dtype: Any, features: int | None 
 def floating(who: str, dtype: Any) -> np.dtype:
     """The dtype of a layer's weights: float32 or float64."""
     try:
-        if (wanted := np.dtype(dtype)) in (np.float32, np.float64):
+        if (wanted := np.dtype(dtype).newbyteorder("=")) in (np.float32, np.float64):
             return wanted
     except TypeError:
         wanted = dtype

@@ -55,8 +55,12 @@ def clip_grad_norm(
             )
         return norm
     if norm > max_norm:
+        factor = max_norm / norm
+        tiny = factor < 1e-30  # which float32 would round
         for x in found:
-            x.grad = x.grad * (max_norm / norm) if x.grad is not None else None
+            assert x.grad is not None
+            g = np.multiply(x.grad.data, factor, dtype=np.float64 if tiny else x.grad.dtype)
+            x.grad = owned(g.astype(x.grad.dtype, copy=False))
     return norm
 
 

@@ -147,21 +147,25 @@ class Optimizer:
         return {"steps": np.array(self.steps), "lr": np.array(self.lr), **arrays}
 
     def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
-        """Remember again; raises ValueError, changing nothing, when names or shapes differ."""
+        """Remember again; raises ValueError, changing nothing, when names or shapes differ.
+
+        What an optimiser of your own remembers may be of any shape and dtype, and stays as it was.
+        """
         if not isinstance(state, Mapping):
             kind, who = type(state).__name__, type(self).__name__
             raise TypeError(f"{who}: state: expected arrays by name, got {kind}")
         memory: dict[str, Memory] = {name: {} for name in self.parameters}
+        ours = type(self).__module__ == __name__  # and so like the weights; of others as it was
         wrong = [f"missing {key!r}" for key in ("steps", "lr") if key not in state]
         for key, array in state.items():
             kind, _, name = key.partition("/")
             x = self.parameters.get(name) if kind in self.remembers else None
             if key not in ("steps", "lr") and x is None:
                 wrong.append(f"unexpected {key!r}")
-            elif unlike := _misfit(kind, np.asarray(array), x):
+            elif (ours or x is None) and (unlike := _misfit(kind, np.asarray(array), x)):
                 wrong.append(f"{key!r} is {unlike}")
             elif x is not None:
-                memory[name][kind] = np.array(array, None if kind == "count" else x.dtype)
+                memory[name][kind] = np.array(array, x.dtype if ours and kind != "count" else None)
         for name, parts in memory.items():
             if parts and len(parts) < len(self.remembers):
                 wrong.append(f"{name!r} has only {sorted(parts)} of {list(self.remembers)}")

@@ -29,6 +29,6 @@ def cosine(step: int, *, peak: float, total: int, warmup: int = 0, floor: float 
     if step >= total:
         return floor
     if step < warmup:
-        return peak * (step + 1) / warmup
+        return peak * min(1.0, (step + 1) / warmup)
     done = (step - warmup) / (total - warmup)
     return floor + (peak - floor) * 0.5 * (1 + math.cos(math.pi * done))
