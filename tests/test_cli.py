@@ -350,3 +350,11 @@ def test_what_is_no_number_is_refused_in_a_sentence(words, message, capsys):
     with pytest.raises(SystemExit):
         main(words)
     assert message in capsys.readouterr().err
+
+
+def test_equations_of_one_step_are_asked_for_in_vain(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["explain", "ab", "--equations"]) == 2
+    assert "expected at least 2 steps" in capsys.readouterr().err
+    assert main(["explain", "abc", "--equations"]) == 0
+    assert capsys.readouterr().out.strip()

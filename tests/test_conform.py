@@ -439,3 +439,12 @@ def test_the_kit_loads_no_compiler():
     code = "import tinygrad_rnn.conform.apart, sys; print('numba' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "False" and not out.stderr
+
+
+def test_where_a_report_cannot_be_written_is_said_before_the_grading(tmp_path, capsys):
+    path = written(tmp_path, SMALL.format(what="pass"))
+    assert main(["conform", path, "--json", str(tmp_path)]) == 2
+    one = str(tmp_path / "one.svg")
+    assert main(["conform", path, "--json", one, "--badge", one]) == 2
+    assert capsys.readouterr().err.count("expected a file for this alone") == 2
+    assert main(["conform", path, "--limit", "1e300"]) == 1

@@ -572,3 +572,12 @@ def test_evidence_names_the_kind_of_a_mistake():
     assert compare({"a": 1.0, "b": right}, (1.0, -right), 1e-6).place.startswith("b[")
     with pytest.raises(Wrong, match="changed its argument"):
         Judge(lambda x: x.fill(0), {}).see("", call(np.ones(2)), 0)
+
+
+def test_a_report_is_not_written_over_an_exercise(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["course", "start", "01"]) == 0
+    before = (tmp_path / "course" / "01_slope.py").read_text("utf-8")
+    assert main(["course", "report", "-o", "course/01_slope.py"]) == 2
+    assert "would be an exercise" in capsys.readouterr().err
+    assert (tmp_path / "course" / "01_slope.py").read_text("utf-8") == before

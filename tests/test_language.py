@@ -158,3 +158,20 @@ def test_who_showed_errors_before_goes_on_showing_them(monkeypatch):
     assert shown == [error]
     language.use("")
     assert sys.excepthook is mine
+
+
+def test_what_is_filled_in_is_no_sentence_however_it_reads(chinese):
+    """Names of files and learners may have words of sentences in them."""
+    for name in ("a, but b.svg", "x is empty", "two of them, default 3"):
+        assert language.said(f"wrote {name}") == f"已写出 {name}"
+    long = "; ".join(f"'cells.{k}.Wx' is float32[3, 4], expected float32[4, 4]" for k in range(800))
+    assert language.said(long) == long  # to find what fills gaps would take seconds
+
+
+def test_a_sample_is_the_model_s_own_words(chinese, capsys):
+    from tinygrad_rnn.cli.train import _Progress
+    from tinygrad_rnn.cli.voice import voices
+
+    with voices():
+        _Progress(1, quiet=False).say("wrote a.svg\n", "    The cat sat, but the dog ran\n")
+    assert capsys.readouterr().out == "已写出 a.svg\n    The cat sat, but the dog ran\n"

@@ -721,3 +721,16 @@ def test_a_new_run_may_begin_with_the_weights_of_another(saved, tmp_path, capsys
         capsys, "train", "b.txt", "--from", folder, "--hidden", "9"
     )
     assert "--from cannot" in refusal(capsys, "train", "--resume", "b", "--from", folder)
+
+
+def test_a_folder_with_a_model_alone_is_not_written_over(tmp_path, capsys, text):
+    (tmp_path / "only").mkdir()
+    model = tmp_path / "only" / "best.safetensors"
+    model.write_bytes(b"somebody's only copy")
+    assert "already holds a run" in refusal(capsys, "train", text, "--out", "only")
+    assert model.read_bytes() == b"somebody's only copy"
+
+
+def test_runs_that_are_nowhere_are_said_at_once(text, tmp_path, capsys):
+    (tmp_path / "runs").symlink_to(tmp_path / "nowhere" / "else")
+    assert "runs" in refusal(capsys, "train", text)

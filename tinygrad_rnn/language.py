@@ -22,6 +22,8 @@ WIDE = "[\u3001-\u9fff\uff00-\uffef]"  # what Chinese is written with, between w
 SPACE = re.compile(f"(?<={WIDE}) (?={WIDE})")
 GIVEN = "\ue000"  # a space in what is filled in, which stays
 DEEP = 4  # sentences that are filled into each other
+LEAST = 11  # letters of one that is found in another, and is no name or text of somebody's
+MOST = 2000  # letters of a text that is looked at: to find what fills gaps takes time
 _sentences: dict[str, str] = {}  # of the language in use, by the English ones
 _used = ["en"]
 _patterns: dict[str, re.Pattern[str]] = {}  # what recognises them
@@ -81,22 +83,25 @@ class Reading(NamedTuple):
 def read(text: str, patterns: dict[str, re.Pattern[str]]) -> Reading:
     """Read a text in that way in which most of its characters are those of sentences.
 
-    Of two such ways it is that whose outer sentence has more of them.
+    Of two such ways it is that whose outer sentence has more of them. One of few, which begins
+    with a gap, is none within another, and the last of all that may be meant.
     """
     own = lambda way: len(way.sentence.replace("{}", ""))
+    loose = lambda sentence: sentence.startswith("{}") and len(sentence.replace("{}", "")) < LEAST
 
     @cache
     def way_of(text: str, deep: int) -> Reading:
         best, whole = Reading(text), text.strip()
         if whole in _sentences or patterns.get(whole):
             return Reading(text, whole, (), len(whole))
-        for sentence, gaps in patterns.items() if deep else ():
-            match = gaps.fullmatch(whole)
+        for sentence, gaps in patterns.items() if deep and len(whole) <= MOST else ():
+            match = None if loose(sentence) and deep < DEEP else gaps.fullmatch(whole)
             if match:
                 parts = tuple(way_of(part, deep - 1) for part in match.groups())
                 known = len(sentence.replace("{}", "")) + sum(part.known for part in parts)
                 way = Reading(text, sentence, parts, known)
-                best = max(best, way, key=lambda way: (way.known, own(way)))
+                rank = lambda way: (not loose(way.sentence), way.known, own(way))
+                best = max(best, way, key=rank) if best.sentence else way
         return best
 
     return way_of(text, DEEP)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from .. import course as lessons
 from ..course import Folder, Lesson, lesson
+from ..course.folder import ENDINGS
 from ..course.lessons import numbers
 from ..course.reports import report, together
 from ..io.atomic import write_text_atomically
@@ -111,6 +112,8 @@ def _reset(options: argparse.Namespace) -> None:
 
 
 def _report(options: argparse.Namespace) -> None:
+    if Path(options.output).suffix in ENDINGS:
+        raise ValueError(f"--output: {options.output} would be an exercise: expected a .json file")
     name = options.name or Path(options.output).stem
     Path(options.output).parent.mkdir(parents=True, exist_ok=True)
     write_text_atomically(options.output, report(Folder(), name))

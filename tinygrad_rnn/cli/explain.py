@@ -27,6 +27,8 @@ def explain(options: argparse.Namespace) -> int:
     loss, _ = model.loss(index[:-1], index[1:])
     title = f"{options.cell.upper()}: {signs[:-1]} → {signs[1:]}"
     page = page_of(loss, title=title, text=signs[:-1])
+    if options.equations and not page.equations:
+        raise ValueError("--equations: expected at least 2 steps, which do the same, got 1")
     output = options.output or ("" if options.text or options.equations else "bptt.html")
     if output:
         page.save(output)

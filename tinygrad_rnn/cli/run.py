@@ -241,10 +241,12 @@ def _state(arrays: dict[str, np.ndarray], model: nn.LanguageModel) -> Any:
 
 def fresh_folder(cell: str) -> Path:
     """runs/lstm-1, or the first number that is free."""
+    runs = Path("runs")
+    runs.mkdir(exist_ok=True)  # or it is no folder, and raises
     for number in range(1, 1_000_000):
-        folder = Path("runs") / f"{cell}-{number}"
+        folder = runs / f"{cell}-{number}"
         try:
-            folder.mkdir(parents=True)
+            folder.mkdir()
         except FileExistsError:
             continue
         return folder

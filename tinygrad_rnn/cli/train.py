@@ -28,7 +28,7 @@ from .limits import check, check_memory, option
 from .lock import locked
 from .main import STOPPED
 from .run import BEST, CHECKPOINT, CURVE, GRAPH, Corpus, Run, Settings, fresh_folder
-from .voice import harmless
+from .voice import harmless, verbatim
 
 PROMPT = "The "  # what samples begin with, in a text that has these letters
 SAVE_EVERY = 20.0  # seconds; what a power cut can cost
@@ -162,7 +162,7 @@ def _placed(settings: Settings) -> Settings:
 def _check_folder(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"--out: {folder} is a file; name a folder")
-    if (folder / CHECKPOINT).exists():
+    if (folder / CHECKPOINT).exists() or (folder / BEST).exists():
         raise ValueError(
             f"--out: {folder} already holds a run. Go on with it by --resume {folder}, or name "
             "another folder."
@@ -285,7 +285,7 @@ def _epochs(run: Run, corpus: Corpus, stopped: list[int], *, quiet: bool) -> Ite
             if run.best == run.epoch:
                 run.save(BEST)
             if not quiet:
-                progress.say(_report(run, corpus))
+                progress.say(*_report(run, corpus))
             yield
 
 
@@ -302,7 +302,7 @@ def judge(run: Run, index: np.ndarray) -> float:
     return total / count / math.log(2)
 
 
-def _report(run: Run, corpus: Corpus) -> str:
+def _report(run: Run, corpus: Corpus) -> tuple[str, str]:
     """How well it does, and a prompt continued in its own words."""
     vocabulary = data.Vocabulary(run.characters)
     rng = generator("train", np.random.SeedSequence([run.settings.seed, run.epoch]))
@@ -311,10 +311,9 @@ def _report(run: Run, corpus: Corpus) -> str:
     symbols = run.model.eval().sample(prompt, 240, temperature=0.7, rng=rng)
     text = harmless(vocabulary.decode([*prompt, *symbols]))
     quoted = "\n".join(f"    {line}".rstrip() for line in text.splitlines())
-    return (
-        f"epoch {run.epoch}/{run.settings.epochs}: {run.judged[-1][1]:.3f} bits per character "
-        f"on the held-out text\n{quoted}\n"
-    )
+    done, bits = f"{run.epoch}/{run.settings.epochs}", f"{run.judged[-1][1]:.3f}"
+    line = f"epoch {done}: {bits} bits per character on the held-out text\n"
+    return line, f"{quoted}\n\n"
 
 
 @contextmanager
@@ -397,9 +396,11 @@ class _Progress:
                 flush=True,
             )
 
-    def say(self, text: str) -> None:
-        """Print without breaking the bar."""
-        self.bar.write(text, file=sys.stdout)
+    def say(self, text: str, quoted: str) -> None:
+        """Print without breaking the bar, in no other language what is quoted."""
+        with self.bar.external_write_mode(file=sys.stdout):
+            sys.stdout.write(text)
+            verbatim(quoted)
         sys.stdout.flush()
 
 

@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from queue import Empty, Queue
 from subprocess import PIPE, Popen
-from threading import Thread
+from threading import TIMEOUT_MAX, Thread
 from typing import Any
 
 from .cases import CASES
@@ -79,7 +79,7 @@ class _Child:
     def line(self, limit: float) -> Any:
         """What it says next, or in words why it says nothing."""
         try:
-            line = self.queue.get(timeout=limit)
+            line = self.queue.get(timeout=min(limit, TIMEOUT_MAX))
         except Empty:
             return f"gives no answer within {limit:g} seconds"
         if line:
