@@ -379,3 +379,22 @@ def test_a_million_float32_terms_keep_their_digits():
     tg.grad((x + rows).sum(), x)
     (gradient,) = [tg.grad((x * rows).sum(), x)]
     np.testing.assert_allclose(gradient.data, exact.sum(0), rtol=1e-6)
+
+
+@pytest.mark.parametrize("call", [
+    lambda x: x.sum(keepdims="no"), lambda x: tg.mean(x, keepdims="no"),
+    lambda x: tg.topk(x, 1, largest="no"), lambda x: tg.attention(x, x, x, causal="no"),
+])  # fmt: skip
+def test_what_is_true_or_false_is_not_asked_of_other_things(call):
+    with pytest.raises(ValueError, match="expected one of \\(True, False\\), got 'no'"):
+        call(tg.tensor([[1.0, 2.0]]))
+    assert tg.max(tg.tensor([[1.0, 2.0]]), axis=0, keepdims=np.True_).shape == (1, 2)
+
+
+@pytest.mark.parametrize("call, who", [
+    (lambda x: tg.eye("a"), "eye"), (lambda x: tg.repeat(x, [1, 2, 3], axis=0), "repeat"),
+    (lambda x: tg.pad(x[:0], 1, mode="edge"), "pad"),
+])  # fmt: skip
+def test_a_refusal_of_numpys_says_whose_it_is(call, who):
+    with pytest.raises((TypeError, ValueError), match=f"^{who}: "):
+        call(tg.tensor([[1.0, 2.0], [3.0, 4.0]]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial, update_wrapper, wraps
@@ -13,7 +14,7 @@ from typing import Any, cast
 import numpy as np
 
 from . import kernels
-from .limits import native
+from .limits import flag, native
 from .quiet import quietly
 from .refusals import F, refuse_words
 from .tensor import (
@@ -192,8 +193,7 @@ class Op:
         tensors, so that what it does can be differentiated again.
         """
         inputs, attrs, answer = y.inputs, y.attrs, y._array
-        if type(answer) is tuple:
-            g = g.filled(answer)
+        g = g.filled(answer) if type(answer) is tuple else g
         given = (g, y, *inputs) if mode.recording else (g, answer, *map(array_of, inputs))
         if not self.ours:
             _freeze(*(g if g.__class__ is tuple else (g,)), answer, *map(array_of, inputs))
@@ -256,6 +256,9 @@ class Op:
                     + f", got {len(inputs)} arguments"
                 )
             inputs, attrs = inputs[: self.arity], dict(zip(self.attributes, rest)) | attrs  # noqa: B905
+        for name, value in attrs.items():
+            if self.defaults.get(name).__class__ is bool and value.__class__ is not bool:
+                attrs = attrs | {name: flag(self.name, name, value)}
         if attrs.keys() != self.attributes.keys():
             if self.ours and attrs:
                 refuse_words("f", self.name, attrs, self.attributes)
@@ -384,7 +387,9 @@ def function(inputs: int = 0, **declared: Any) -> Callable[[F], F]:
     """
 
     def declare(body: F) -> F:
-        names = [*inspect.signature(body).parameters]
+        names, who = [*inspect.signature(body).parameters], body.__qualname__
+        every = inspect.signature(body).parameters.values()
+        flags = [p.name for p in every if p.default.__class__ is bool]
 
         @wraps(body)
         def made(*given: Any, **words: Any) -> Any:
@@ -394,16 +399,22 @@ def function(inputs: int = 0, **declared: Any) -> Callable[[F], F]:
                     break
             if words:
                 words |= {name: operand(words[name]) for name in names[:inputs] if name in words}
+                words |= {name: flag(who, name, words[name]) for name in flags if name in words}
             try:
                 return body(*given, **words)
-            except TypeError:
-                refuse_words("f", body.__qualname__, words, names)
-                raise
+            except (TypeError, ValueError, IndexError) as error:
+                refuse_words("f", who, words, names)
+                if type(error) not in RAW or re.match(r"[\w.]+( \w+)?(: |\()", str(error)):
+                    raise  # it says whose it is
+                raise type(error)(f"{who}: {error}") from error
 
         vars(made)["declared"] = Declared(**declared)
         return cast(F, made)
 
     return declare
+
+
+RAW = TypeError, ValueError, IndexError  # of Python's and NumPy's, which name nobody
 
 
 def operand(x: Any) -> Any:
