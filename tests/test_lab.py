@@ -176,3 +176,20 @@ def test_heat_refuses_a_state_that_is_handed_on_whatever_chooses_it(how):
     np.testing.assert_allclose(found, expected, rtol=1e-12)
     with pytest.raises(ValueError, match="handed on"):
         tg.lab.heat((ys * ys).sum(), states=states["h-2"])
+
+
+@pytest.mark.parametrize("around", [nn.Residual, lambda cell: cell])
+def test_heat_of_rows_of_other_lengths_is_that_of_each_row(around):
+    """Also where the output is another than the state, which lengths change after it is read."""
+    cell = around(nn.RNN(2, 2, rng=0, dtype=np.float64))
+    xs = np.random.default_rng(0).normal(size=(3, 2, 2))
+
+    def norms(xs, **how):
+        ys, _, states = cell(xs, return_states=True, **how)
+        return tg.lab.heat((ys * ys).sum(), states=states["h"]).norms
+
+    first, second = norms(xs[:, :1]), norms(xs[:2, 1:])
+    first[:2, :2] = np.hypot(first[:2, :2], second)
+    np.testing.assert_allclose(norms(xs, lengths=[3, 2]), first, rtol=1e-12)
+    mask = np.array([[1, 1], [1, 1], [1, 0]], bool)
+    np.testing.assert_allclose(norms(xs, mask=mask), first, rtol=1e-12)

@@ -99,6 +99,7 @@ def heat(
             )
         if set(parts.nodes).isdisjoint([h for (h,) in of.values()]):
             raise ValueError(f"heat: states: the loss depends on none of {describe(states)}")
+        of = {t: _both(h) for t, (h,) in of.items()}
     x = None if inputs is None else rest[0]
     if x is not None and all(x is not y for y in parts.nodes):
         raise ValueError(f"heat: inputs: the loss does not depend on {describe(x)} by any step")
@@ -122,6 +123,14 @@ def _new(h: Tensor) -> bool:
     return False
 
 
+def _both(h: Tensor) -> list[Tensor]:
+    """A state, and what a step made that it is where the step counts: an output may read that."""
+    if h.op is not where or step_of(h.inputs[0].scope):
+        return [h]
+    new = h.inputs[1]
+    return [h, new] if step_of(new.scope) == step_of(h.scope) else [h]
+
+
 def _turns(y: Tensor) -> bool:
     """Whether it puts time before the batch."""
     return y.op is swapaxes and {k % y.ndim for k in y.attrs.values()} == {0, 1}
@@ -134,6 +143,8 @@ def _measured(parts: Itemised, of: dict[int, list[Tensor]], x: Tensor | None, ax
     felt = np.zeros(norms.shape)
     for y, g, _ in parts.backward([*column, *([] if x is None else [x])]):
         if y in column:
+            if len(both := of[steps[column[y]]]) > 1 and y is both[0]:  # where it is not the other
+                g = Bundle(g.parts, np.where(y.inputs[0]._array, 0, g.arrays))
             rows = g.parts, column[y]
             norms[rows] = np.hypot(norms[rows], g.norms())
         if y is x:
