@@ -1499,3 +1499,13 @@ def test_a_row_of_a_normalised_cell_does_not_depend_on_its_batch_mates(norm, dty
     for k in range(4):
         for one, other in zip(found(xs[:, k : k + 1]), among, strict=True):
             np.testing.assert_array_equal(one[:, 0], other[:, k])
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize("op", [tg.relu, tg.sign])
+def test_zero_has_no_sign_in_a_loop_that_it_has_not_outside(op):
+    x = tg.tensor([-0.0, 0.0, np.nan, -2.0, 3.0])
+    step = lambda h: (h, op(h))
+    found, expected = [fold(step, x, None, length=1)[1].data for fold in (tg.scan, tg.unroll)]
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(np.signbit(found[0, :2]), np.signbit(expected[0, :2]))

@@ -223,7 +223,7 @@ def abs(x: Value) -> Value:
     return np.abs(x)
 
 
-@pointwise(None, number=lambda x: 1.0 if x > 0.0 else -1.0 if x < 0.0 else x, cheap=True)
+@pointwise(None, number=lambda x: 1.0 if x > 0.0 else -1.0 if x < 0.0 else x + 0.0, cheap=True)
 def sign(x: Value) -> Value:
     """Return -1, 0 or 1; NaN stays.
 
@@ -238,7 +238,7 @@ def sign(x: Value) -> Value:
 
 @pointwise(
     lambda g, y, x: where(x > 0, g, 0),
-    number=lambda x: 0.0 if x < 0.0 else x,
+    number=lambda x: 0.0 if x <= 0.0 else x,
     cheap=True,
     method=True,
 )
