@@ -77,7 +77,7 @@ MUTANTS = [
     Mutant("the sums of two threads only", "loops/runtime.py", "Work.totals",
            r"self\.fresh\[1:\]", "self.fresh[1:2]"),
     Mutant("relu without NaN", "ops/arithmetic.py", "relu",
-           r"0\.0 if x < 0\.0 else x", "x if x > 0.0 else 0.0"),
+           r"0\.0 if x <= 0\.0 else x", "x if x > 0.0 else 0.0"),
     Mutant("the sign of NaN is 0", "ops/arithmetic.py", "sign",
            r"(-1\.0 if x < 0\.0 else) x", r"\1 0.0"),
     Mutant("logsumexp of infinities", "ops/reduce.py", "_logsumexp",

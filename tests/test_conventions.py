@@ -881,3 +881,23 @@ def test_a_layer_of_one_direction_has_nothing_to_merge(framework):
     weights = getattr(tg.io, f"to_{framework}")(nn.LSTM(3, 4, rng=0))
     with pytest.raises(ValueError, match="nothing to merge"):
         getattr(tg.io, f"from_{framework}")(weights, merge="sum")
+
+
+def test_layers_of_one_direction_and_two_are_merged_together():
+    one = tg.io.to_keras(nn.LSTM(3, 4, rng=0))
+    both = nn.Bidirectional(nn.LSTM(4, 4, rng=0), nn.LSTM(4, 4, rng=1), merge="sum")
+    layer = tg.io.from_keras(one, tg.io.to_keras(both), merge="sum")
+    xs = np.ones((5, 2, 3), np.float32)
+    assert layer(xs)[0].shape == (5, 2, 4)
+
+
+def test_a_part_of_a_state_brings_what_its_own_arrays_mean():
+    class Model(nn.Module):
+        def __init__(self, **how):
+            self.encoder, self.head = nn.GRU(2, 3, bias=False, **how), nn.Linear(3, 1)
+
+    state, part = Model().state_dict(), Model(convention="keras").state_dict()
+    for name in [name for name in part if not name.startswith("head")]:
+        del part[name]
+    state |= part
+    assert Model().load_state_dict(state) == ([], [])

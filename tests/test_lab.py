@@ -193,3 +193,13 @@ def test_heat_of_rows_of_other_lengths_is_that_of_each_row(around):
     np.testing.assert_allclose(norms(xs, lengths=[3, 2]), first, rtol=1e-12)
     mask = np.array([[1, 1], [1, 1], [1, 0]], bool)
     np.testing.assert_allclose(norms(xs, mask=mask), first, rtol=1e-12)
+
+
+def test_a_state_that_a_step_chooses_is_its_own():
+    class Latch(nn.RNN):
+        def step(self, x, h):
+            return tg.where(tg.abs(x) > 0.5, x, h)
+
+    xs = tg.tensor(np.random.default_rng(0).normal(size=(5, 2, 2)), requires_grad=True)
+    ys, _, (states,) = nn.Recurrent(Latch(2, 2, dtype=np.float64))(xs, return_states=True)
+    assert tg.lab.heat((ys * ys).sum(), states=states["h"]).norms.any()

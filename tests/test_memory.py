@@ -4,6 +4,7 @@ import gc
 import subprocess
 import sys
 import tracemalloc
+import weakref
 
 import numpy as np
 import pytest
@@ -206,3 +207,13 @@ def test_what_is_done_in_stretches_is_what_the_steps_are(kind, how, monkeypatch)
     for x, y in zip(answers(False), answers(True), strict=True):
         assert x.shape == y.shape
         assert np.abs(x - y).max() <= 1e-12 * max(1, np.abs(y).max())
+
+
+def test_old_numbers_of_frozen_weights_are_let_go():
+    cell, old = nn.LSTM(4, 4, rng=0).freeze(), []
+    for batch in range(1, 5):
+        cell.Wx.data = np.full(cell.Wx.shape, batch, np.float32)
+        old.append(weakref.ref(cell.Wx._array))
+        for _ in range(3):
+            cell(np.ones((3, batch, 4), np.float32))
+    assert [array() is None for array in old] == [True, True, True, False]

@@ -398,3 +398,11 @@ def test_what_is_true_or_false_is_not_asked_of_other_things(call):
 def test_a_refusal_of_numpys_says_whose_it_is(call, who):
     with pytest.raises((TypeError, ValueError), match=f"^{who}: "):
         call(tg.tensor([[1.0, 2.0], [3.0, 4.0]]))
+
+
+def test_a_flag_of_an_op_of_ones_own_may_be_anything():
+    @tg.pointwise(lambda g, y, x, leak=False: g * tg.where(x > 0, 1.0, float(leak)))
+    def leaky(x, leak=False):
+        return np.where(x > 0, x, x * leak)
+
+    assert leaky(tg.tensor([1.0, -2.0]), leak=0.5).data.tolist() == [1.0, -1.0]

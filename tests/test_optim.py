@@ -270,3 +270,27 @@ def test_gradients_are_scaled_by_less_than_their_dtype_has_digits_for():
     np.testing.assert_allclose(w.grad.data, 0.5e-8, rtol=1e-6)
     assert w.grad.dtype == np.float32
     assert optim.cosine(0.5, peak=1.0, total=10, warmup=1) == 1.0
+
+
+def test_a_subclass_that_changes_nothing_loads_what_fits_alone():
+    class Mine(optim.Adam):
+        pass
+
+    model = nn.Linear(2, 1, rng=0)
+    mine = Mine(model, lr=0.1)
+    model(np.ones((3, 2), np.float32)).sum().backward()
+    mine.step()
+    state = mine.state_dict()
+    for bad in (np.array(["a"]), np.ones((5, 7))):
+        with pytest.raises(ValueError, match="'m/W' is"):
+            mine.load_state_dict({**state, "m/W": bad})
+    kept = Kept(model, lr=0.1)
+    with pytest.raises(ValueError, match="expected numbers"):
+        kept.load_state_dict({"steps": np.array(1), "lr": np.array(0.1), "v/W": np.array(["a"])})
+
+
+def test_gradients_that_are_scaled_keep_their_past():
+    w = tg.tensor([3.0, 4.0], requires_grad=True)
+    w.grad = tg.grad((w**3).sum(), w, create_graph=True)
+    optim.clip_grad_norm([w], 1.0)
+    assert w.grad.requires_grad

@@ -727,7 +727,7 @@ def test_a_folder_with_a_model_alone_is_not_written_over(tmp_path, capsys, text)
     (tmp_path / "only").mkdir()
     model = tmp_path / "only" / "best.safetensors"
     model.write_bytes(b"somebody's only copy")
-    assert "already holds a run" in refusal(capsys, "train", text, "--out", "only")
+    assert "already holds a model" in refusal(capsys, "train", text, "--out", "only")
     assert model.read_bytes() == b"somebody's only copy"
 
 

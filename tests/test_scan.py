@@ -1509,3 +1509,27 @@ def test_zero_has_no_sign_in_a_loop_that_it_has_not_outside(op):
     found, expected = [fold(step, x, None, length=1)[1].data for fold in (tg.scan, tg.unroll)]
     np.testing.assert_array_equal(found, expected)
     np.testing.assert_array_equal(np.signbit(found[0, :2]), np.signbit(expected[0, :2]))
+
+
+@pytest.mark.compiled
+def test_a_row_is_the_same_alone_where_numbers_far_apart_are_added_up():
+    """Over an axis that is not the last: alone they stand beside each other."""
+
+    def step(x, h):
+        inner = lambda a, s: (tg.sin(s + a * 0.5) * tg.sigmoid(x), s * 0.5)
+        path = tg.scan(inner, x, tg.stack([x, tg.sin(x), x * 0.5]))[0]
+        return 0.7 * h + 0.3 * tg.tanh(path.mean(axis=0))
+
+    rng = np.random.default_rng(0)
+    xs, h = rng.normal(size=(6, 5, 1)), rng.normal(size=(5, 1))
+
+    def found(xs, h):
+        x = tg.tensor(xs, requires_grad=True)
+        (y,) = tg.scan(step, h, x)
+        (y * y).sum().backward()
+        return y.data, x.grad.data
+
+    among = found(xs, h)
+    for k in range(5):
+        for one, other in zip(found(xs[:, k : k + 1], h[k : k + 1]), among, strict=True):
+            np.testing.assert_array_equal(one[:, 0], other[:, k])

@@ -1070,14 +1070,29 @@ OUTSIDE = {
     "jvp": lambda p, v: jvp(p, (v,), (v,))[1],
     "scan": lambda p, v: tg.scan(lambda h: tg.sin(p(h)), v, None, length=2)[0][-1],
     "vmap": lambda p, v: vmap(p)(np.eye(3)),
+    "vmap of grad": lambda p, v: vmap(grad(lambda v: (p(v) ** 2).sum()))(tg.stack([v, 2.0 * v])),
+    "scan in vmap": lambda p, v: vmap(
+        lambda u: tg.scan(lambda h: tg.sin(p(h)), u, None, length=2)[0])(tg.stack([v, 2.0 * v])),
+}  # fmt: skip
+
+
+def in_scan(x, w):
+    return tg.scan(lambda h: tg.sin(h * w), x, None, length=2)[0][-1]
+
+
+FUNCTIONS = {
+    "ops": lambda x, w: tg.sin(x * w) * x,
+    "a scan": in_scan,
+    "a checkpoint": lambda x, w: checkpoint(lambda x: tg.sin(x * w) * x)(x),
 }
 
 
 @pytest.mark.parametrize("use", OUTSIDE)
 @pytest.mark.parametrize("make", [moved, pulled])
-def test_what_was_made_at_the_top_has_its_past_where_it_is_used(make, use):
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_what_was_made_at_the_top_has_its_past_where_it_is_used(function, make, use):
     """Gradients by what the function reads, and by its primal, against differences."""
-    v, f = normal(1, 3), lambda x: tg.sin(x * w) * x
+    v, f = normal(1, 3), lambda x: FUNCTIONS[function](x, w)
     w, x = normal(2, 3), normal(3, 3)
     total = lambda: (OUTSIDE[use](make(f, x), v) ** 2).sum()
     w.requires_grad = x.requires_grad = True
@@ -1117,3 +1132,42 @@ def test_a_change_that_moves_no_result_is_noticed(what):
     given[0] = 4.0
     with pytest.raises(RuntimeError, match="did something else"):
         tg.grad(y, x)
+
+
+def scaled(c):
+    """An op, another each time it is made."""
+
+    @tg.pointwise(lambda g, y, x: g * c)
+    def act(x):
+        return x * c
+
+    return act
+
+
+@pytest.mark.parametrize("other", [3.0, 2.0])
+@pytest.mark.parametrize("scan", [False, True])
+def test_another_op_of_the_same_name_is_noticed(scan, other):
+    z, used = tg.tensor([0.0, 0.0], requires_grad=True), [scaled(3.0)]
+    if scan:
+        f = lambda z: tg.scan(lambda h: h + used[0](z), np.zeros(2), None, length=2)[0][-1]
+    else:
+        f = lambda z: used[0](z)
+    y = checkpoint(f)(z).sum()
+    used[0] = scaled(other)
+    if other == 3.0:  # it was made again, and is the same
+        assert tg.grad(y, z).data.tolist() == [3.0 * (1 + scan)] * 2
+    else:
+        with pytest.raises(RuntimeError, match="did something else"):
+            tg.grad(y, z)
+
+
+def test_an_attribute_with_a_program_is_no_scan():
+    class Filter:
+        program = "lowpass"
+
+    @tg.primitive(lambda g, y, x, how=None: g)
+    def filtered(x, how=None):
+        return x * 1.0
+
+    x = tg.tensor([1.0, 2.0], requires_grad=True)
+    assert checkpoint(lambda z: filtered(z, how=Filter()) * z)(x).data.tolist() == [1.0, 4.0]

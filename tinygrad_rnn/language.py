@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from itertools import repeat
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,8 +23,8 @@ WIDE = "[\u3001-\u9fff\uff00-\uffef]"  # what Chinese is written with, between w
 SPACE = re.compile(f"(?<={WIDE}) (?={WIDE})")
 GIVEN = "\ue000"  # a space in what is filled in, which stays
 DEEP = 4  # sentences that are filled into each other
-LEAST = 11  # letters of one that is found in another, and is no name or text of somebody's
-MOST = 2000  # letters of a text that is looked at: to find what fills gaps takes time
+LEAST = 11  # letters of one that is not vague; by so many one that is counts less
+MOST = 2000  # letters of a text from which on gaps are not looked into: that takes time
 _sentences: dict[str, str] = {}  # of the language in use, by the English ones
 _used = ["en"]
 _patterns: dict[str, re.Pattern[str]] = {}  # what recognises them
@@ -83,28 +84,32 @@ class Reading(NamedTuple):
 def read(text: str, patterns: dict[str, re.Pattern[str]]) -> Reading:
     """Read a text in that way in which most of its characters are those of sentences.
 
-    Of two such ways it is that whose outer sentence has more of them. One of few, which begins
-    with a gap, is none within another, and the last of all that may be meant.
+    Of two such ways it is that whose outer sentence has more of them. A vague sentence, which has
+    few and begins with a gap, counts less, and what is filled in behind a word is none: there stand
+    names of files and people.
     """
-    own = lambda way: len(way.sentence.replace("{}", ""))
-    loose = lambda sentence: sentence.startswith("{}") and len(sentence.replace("{}", "")) < LEAST
+    letters = lambda sentence: len(sentence.replace("{}", ""))
 
     @cache
-    def way_of(text: str, deep: int) -> Reading:
+    def way_of(text: str, deep: int, free: bool) -> Reading:
         best, whole = Reading(text), text.strip()
         if whole in _sentences or patterns.get(whole):
             return Reading(text, whole, (), len(whole))
-        for sentence, gaps in patterns.items() if deep and len(whole) <= MOST else ():
-            match = None if loose(sentence) and deep < DEEP else gaps.fullmatch(whole)
+        long = len(whole) > MOST
+        for sentence, gaps in patterns.items() if deep else ():
+            vague = sentence.startswith("{}") and letters(sentence) < LEAST
+            match = None if vague and not free else gaps.fullmatch(whole)
             if match:
-                parts = tuple(way_of(part, deep - 1) for part in match.groups())
-                known = len(sentence.replace("{}", "")) + sum(part.known for part in parts)
+                within = 0 if long else deep - 1
+                before = [words.rstrip()[-1:] in ":;.," for words in sentence.split("{}")[:-1]]
+                parts = tuple(map(way_of, match.groups(), repeat(within), before))
+                known = letters(sentence) + sum(part.known for part in parts)
+                known = max(1, known - LEAST) if vague else known
                 way = Reading(text, sentence, parts, known)
-                rank = lambda way: (not loose(way.sentence), way.known, own(way))
-                best = max(best, way, key=rank) if best.sentence else way
+                best = max(best, way, key=lambda way: (way.known, letters(way.sentence)))
         return best
 
-    return way_of(text, DEEP)
+    return way_of(text, DEEP, True)
 
 
 def pattern(sentence: str) -> re.Pattern[str]:

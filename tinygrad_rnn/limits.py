@@ -54,7 +54,9 @@ FLAGS = True, False
 
 def flag(who: str, word: str, given: Any) -> bool:
     """True or False; other things are not asked whether they are true."""
-    return given if given is True or given is False else bool(one_of(who, word, given, FLAGS))
+    if isinstance(given, int | np.bool_) and given in FLAGS:
+        return bool(given)
+    raise ValueError(f"{who}: {word}: expected one of {FLAGS}, got {given!r}")
 
 
 def axis_of(word: str, given: Any, ndim: int) -> int:

@@ -256,7 +256,7 @@ class Op:
                     + f", got {len(inputs)} arguments"
                 )
             inputs, attrs = inputs[: self.arity], dict(zip(self.attributes, rest)) | attrs  # noqa: B905
-        for name, value in attrs.items():
+        for name, value in attrs.items() if self.ours else ():
             if self.defaults.get(name).__class__ is bool and value.__class__ is not bool:
                 attrs = attrs | {name: flag(self.name, name, value)}
         if attrs.keys() != self.attributes.keys():

@@ -18,10 +18,11 @@ def conform(options: argparse.Namespace) -> int:
     check({"limit": options.limit}, option)
     if options.badge and not options.badge.endswith(".svg"):
         raise ValueError(f"--badge: expected the name of an .svg file, got {options.badge!r}")
-    for file in filter(None, (options.json, options.badge)):  # before the grading takes a while
+    files = [f for f in (options.json, options.badge) if f]
+    for file in files:  # before the grading takes a while
         if not Path(file).resolve().parent.is_dir():
             raise ValueError(f"there is no folder for {file}: make it first")
-        if Path(file).is_dir() or options.json == options.badge:
+        if Path(file).is_dir() or len({Path(f).resolve() for f in files}) < len(files):
             raise ValueError(f"{file}: expected a file for this alone, no folder")
     path, name = options.adapter, ""
     if not Path(path).exists():

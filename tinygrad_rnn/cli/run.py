@@ -242,7 +242,9 @@ def _state(arrays: dict[str, np.ndarray], model: nn.LanguageModel) -> Any:
 def fresh_folder(cell: str) -> Path:
     """runs/lstm-1, or the first number that is free."""
     runs = Path("runs")
-    runs.mkdir(exist_ok=True)  # or it is no folder, and raises
+    if not runs.is_dir() and (runs.exists() or runs.is_symlink()):
+        raise ValueError(f"{runs} is no folder: name one with --out")
+    runs.mkdir(exist_ok=True)
     for number in range(1, 1_000_000):
         folder = runs / f"{cell}-{number}"
         try:

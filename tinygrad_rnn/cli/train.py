@@ -162,11 +162,13 @@ def _placed(settings: Settings) -> Settings:
 def _check_folder(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"--out: {folder} is a file; name a folder")
-    if (folder / CHECKPOINT).exists() or (folder / BEST).exists():
+    if (folder / CHECKPOINT).exists():
         raise ValueError(
             f"--out: {folder} already holds a run. Go on with it by --resume {folder}, or name "
             "another folder."
         )
+    if (folder / BEST).exists():
+        raise ValueError(f"--out: {folder} already holds a model: name another folder")
 
 
 def _resume(options: argparse.Namespace, given: dict[str, object]) -> tuple[Run, Corpus]:

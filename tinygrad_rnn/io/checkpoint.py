@@ -133,7 +133,7 @@ def load(path: str | os.PathLike[str]) -> tuple[StateDict, dict[str, Any]]:
     except MemoryError as error:
         raise CheckpointError(f"{refused}, and it is larger than the free memory") from error
     except (ValueError, OverflowError, RecursionError, SafetensorError) as error:
-        raise CheckpointError(f"{refused}, but what it holds is wrong: {error}") from error
+        raise CheckpointError(f"{refused}, but {error}") from error
     ours = isinstance(metadata.get(CONVENTIONS_KEY), dict)
     conventions = metadata.pop(CONVENTIONS_KEY) if ours else {}
     return StateDict(dict(sorted(arrays.items())), conventions), metadata

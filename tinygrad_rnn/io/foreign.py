@@ -10,7 +10,7 @@ import numpy as np
 
 from ..limits import native, one_of
 from ..nn import GRU, LSTM, RNN, Bidirectional, Recurrent
-from ..nn.cell import Cell, Part
+from ..nn.cell import Part
 from ..nn.convert import form_in, form_of, kind_of, rewrite, rewrite_all
 from ..nn.hooks import hooks_of
 from ..nn.module import Module, misfits
@@ -202,13 +202,11 @@ def widened(dtype: np.dtype) -> Any:
     return native(dtype) or dtype
 
 
-def joined(who: str, cells: Sequence[Cell], merge: dict[str, Any]) -> Part:
-    """A cell, or two in both directions; refused where nothing is there to be merged."""
-    if len(cells) > 1:
-        return Bidirectional(*cells, **merge)
-    if merge:
+def refuse_merge(who: str, parts: Sequence[Part], merge: dict[str, Any]) -> None:
+    """Refuse a way to merge where no part has two directions, but for the usual one."""
+    both = any(isinstance(part, Bidirectional) for part in parts)
+    if merge.get("merge", "concat") != "concat" and not both:
         raise ValueError(f"{who}: merge: a layer of one direction has nothing to merge")
-    return cells[0]
 
 
 def kind_of_width(who: str, name: str, width: int, hidden: int) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..nn import GRU, RNN, Recurrent
+from ..nn import GRU, RNN, Bidirectional, Recurrent
 from ..nn.cell import Cell, Part
 from . import foreign
 from .foreign import BIAS_H, BIAS_X, READ_H, READ_X, Place
@@ -54,7 +54,8 @@ def from_keras(*layers: Sequence[Any], convention: str | None = None, **how: Any
         step = len(arrays) // (1 + (len(arrays) > 3))
         halves = [arrays[k : k + step] for k in range(0, len(arrays), step)]
         cells = [_made(half, convention, how) for half in halves]
-        parts.append(foreign.joined("from_keras", cells, merge))
+        parts.append(Bidirectional(*cells, **merge) if len(cells) == 2 else cells[0])
+    foreign.refuse_merge("from_keras", parts, merge)
     layer = Recurrent(*parts, **around)
     _load("from_keras", layer, [array for weights in layers for array in weights])
     return layer

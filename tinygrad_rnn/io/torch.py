@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..nn import RNN, Embedding, LayerNorm, Linear, Recurrent
+from ..nn import RNN, Bidirectional, Embedding, LayerNorm, Linear, Recurrent
 from ..nn.cell import Part
 from ..nn.module import Module, _walk
 from ..tensor import Tensor, replace, wholly
@@ -64,8 +64,9 @@ def from_torch(state: Mapping[str, Any], *, prefix: str = "", **how: Any) -> Rec
     parts: list[Part] = []
     for _ in {found[2] for found in names}:
         cells = [kind(inputs, **(options | how), rng=0) for _ in range(1 + both)]
-        parts.append(foreign.joined("from_torch", cells, merge))
+        parts.append(Bidirectional(*cells, **merge) if both else cells[0])
         inputs = parts[-1].outputs
+    foreign.refuse_merge("from_torch", parts, merge)
     layer = Recurrent(*parts, **around)
     _load("from_torch", layer, given)
     return layer

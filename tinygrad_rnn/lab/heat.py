@@ -113,13 +113,13 @@ def heat(
 
 
 def _new(h: Tensor) -> bool:
-    """Whether a step made it, and did not choose only from what was there: by a reset, a mask."""
-    left = [h]
-    for y in left:
-        if y.op is where and step_of(y.scope) == step_of(h.scope):
-            left += y.inputs[1:]
-        elif step_of(y.scope) and step_of(y.scope) == step_of(h.scope):
+    """Whether a step made it. What masks and resets choose from states before is handed on."""
+    here, left = step_of(h.scope), [h]
+    while left and here:
+        y = left.pop()
+        if step_of(y.scope) == here and (y.op is not where or step_of(y.inputs[0].scope)):
             return True
+        left += y.inputs[1:] if step_of(y.scope) == here else ()
     return False
 
 

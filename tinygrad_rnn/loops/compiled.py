@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from operator import attrgetter, is_
+from operator import attrgetter, call, is_
 from typing import Any
+from weakref import ref
 
 from .. import caches
 from ..kernels import compiles
@@ -108,11 +109,13 @@ def resumed(
     program, captured, made, before = found
     if made or known.changing:
         captured, before = _found(known, captured, made), []
-    now = [x.tracked or x._array for x in captured]  # all of them that can change
-    if len(now) != len(before) or not all(map(is_, now, before)):
+    # A tensor that requires gradients has other numbers at times, and is another constant never;
+    # of others the array is that of the last call, or all is looked at again.
+    now = [x.tracked or x._array for x in captured]
+    if len(now) != len(before) or not all(map(is_, now, map(call, before))):
         if not program.step.reads(captured):
             return None
-        before[:] = now
+        before[:] = [x.__bool__ if x is True else ref(x) for x in now]
     told = Told(names, mode.scope, next(_births))
     return _run(program, captured, state, inputs, steps, reverse, every, ends, told)
 

@@ -44,13 +44,18 @@ class Nest:
             [(VARIABLES[k], shape[k]) for k in axes]
             for axes in (loops[: max(0, outer)], loops[max(0, outer) :])
         ]
-        self.inner = loops[-1] if self.loop else None
         # what is made here, where the loop is, need not be read again
         self.making = {s.node for s in stores if s.makes is s.node and s.target is None}
         self.hoisted: list[str] = []
         self.body: list[str] = []
         self.after: list[str] = []
         self.registers: dict[Any, str] = {}
+        self.strided = False  # whether numbers are read that do not stand beside each other
+
+    @property
+    def inner(self) -> int | None:
+        """The axis of the innermost loop."""
+        return VARIABLES.index(self.loop[-1][0]) if self.loop else None
 
     def core(self) -> list[str]:
         """The innermost loop, with what is looked up before it and summed up after it."""
@@ -106,6 +111,7 @@ class Nest:
         """The text of an entry; rows are looked up before the inner loop, so that it is simple."""
         using = [k for k, way in enumerate(index) if way.axis == self.inner]
         last = self.inner is not None and using == [len(index) - 1] and index[-1].step == 1
+        self.strided |= bool(using) and not last
         if not last or (place.shift and len(index) == 1):
             return place.entry(index)
         begin, (variable, span) = index[-1].offset, self.loop[0]
@@ -138,7 +144,9 @@ class Nest:
         real = store.node.dtype.kind == "f"
         self.hoisted.append(f"{total} = {'0.0' if real else '0'}")
         self.after.append(f"{entry} {store.how} {total}")
-        return f"{total} = plus({total}, np.float64({value}))" if real else f"{total} += {value}"
+        if not real or self.strided:  # LLVM would ask how far apart they are, and add otherwise
+            return f"{total} += {f'np.float64({value})' if real else value}"
+        return f"{total} = plus({total}, np.float64({value}))"
 
 
 def joined(entry: str, how: str, value: str) -> str:

@@ -129,10 +129,10 @@ class LanguageModel(Module):
         At temperature 0 the likeliest is taken. Raises ValueError for an empty prompt or a
         negative temperature. The model is used as it stands: call `eval()` first.
         """
-        if not len(prompt):
-            raise ValueError("sample: prompt: expected at least one symbol to begin from")
         if np.ndim(prompt) != 1:
             raise ValueError(f"sample: prompt: expected symbols in a row, got {np.shape(prompt)}")
+        if not len(prompt):
+            raise ValueError("sample: prompt: expected at least one symbol to begin from")
         number("sample", "temperature", temperature, "[0, inf)")
         whole("sample", "length", length)
         rng, begin = given(self, rng), np.array(prompt).reshape(-1, 1)

@@ -60,7 +60,9 @@ class StateDict(dict[str, np.ndarray]):
         """
         super().update(*others, **arrays)
         for other in others:
-            self.conventions |= getattr(other, "conventions", {})
+            for path, known in getattr(other, "conventions", {}).items():
+                if any(name.startswith(path and f"{path}.") for name in other):
+                    self.conventions[path] = known
 
     def __ior__(self, other: Any) -> Self:  # type: ignore[override]
         self.update(other)

@@ -56,11 +56,13 @@ def clip_grad_norm(
         return norm
     if norm > max_norm:
         factor = max_norm / norm
-        tiny = factor < 1e-30  # which float32 would round
         for x in found:
             assert x.grad is not None
-            g = np.multiply(x.grad.data, factor, dtype=np.float64 if tiny else x.grad.dtype)
-            x.grad = owned(g.astype(x.grad.dtype, copy=False))
+            if factor < 1e-30:  # which float32 has no digits for
+                scaled = np.multiply(x.grad.data, factor, dtype=np.float64)
+                x.grad = owned(scaled.astype(x.grad.dtype))
+            else:
+                x.grad = x.grad * factor
     return norm
 
 

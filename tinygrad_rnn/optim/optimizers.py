@@ -149,13 +149,13 @@ class Optimizer:
     def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
         """Remember again; raises ValueError, changing nothing, when names or shapes differ.
 
-        What an optimiser of your own remembers may be of any shape and dtype, and stays as it was.
+        What an `update` of your own remembers may be of any shape, and stays as it was.
         """
         if not isinstance(state, Mapping):
             kind, who = type(state).__name__, type(self).__name__
             raise TypeError(f"{who}: state: expected arrays by name, got {kind}")
         memory: dict[str, Memory] = {name: {} for name in self.parameters}
-        ours = type(self).__module__ == __name__  # and so like the weights; of others as it was
+        ours = type(self).update.__module__ == __name__  # what it remembers is like the weights
         wrong = [f"missing {key!r}" for key in ("steps", "lr") if key not in state]
         for key, array in state.items():
             kind, _, name = key.partition("/")
@@ -164,6 +164,8 @@ class Optimizer:
                 wrong.append(f"unexpected {key!r}")
             elif (ours or x is None) and (unlike := _misfit(kind, np.asarray(array), x)):
                 wrong.append(f"{key!r} is {unlike}")
+            elif (found := np.asarray(array)).dtype.kind not in "biuf":
+                wrong.append(f"{key!r} is {found.dtype}{list(found.shape)}, expected numbers")
             elif x is not None:
                 memory[name][kind] = np.array(array, x.dtype if ours and kind != "count" else None)
         for name, parts in memory.items():

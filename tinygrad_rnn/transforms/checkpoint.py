@@ -14,6 +14,8 @@ import numpy as np
 
 from ..grad import pullback
 from ..loops.reach import ABSENT, PLAIN, cell, used
+from ..loops.scanned import scanned
+from ..loops.trace import surroundings
 from ..nn.moment import step_now
 from ..op import Op, pick
 from ..randomness import noted, repeated
@@ -138,17 +140,23 @@ class Made:
                 self.came.append(_brief(x._array) if x.born > began else x)
             return number[x]
 
-        self.ops: int
         rows: list[Any] = [*map(place, ends)]
         for y in sorted(made.difference(number), key=attrgetter("born")):
             if y.op:
                 inputs = [*(y.inputs or ())]
                 if y.op is checkpointed:  # what its function made counts, too
-                    inside: Made = y.attrs["made"]
+                    inside = y.attrs["made"]
                     came = {x: x for x in inside.came if isinstance(x, Tensor) and x.tracked}
                     inputs = [x for x in (*inputs, *came) if x.tracked]
                     rows += [inside.ops, *[_numbers(x) for x in inside.came if x not in came]]
-                rows.append((y.op.name, _brief(y.attrs) if y.attrs else ()))
+                rows.append((_brief_op(y.op), _brief(y.attrs) if y.attrs else ()))
+                if y.op is scanned:
+                    run = y.attrs["run"]
+                    rows += [
+                        repr(run),
+                        run.program.forward.source,
+                        *run.program.step.around.values(),
+                    ]
                 rows += [number[x] if x in number else place(x) for x in inputs]
                 number[y] = len(number)
         self.ops = hash((*rows, *map(place, ys)))
@@ -159,6 +167,11 @@ class Made:
         alike = self.ops == other.ops and len(self.came) == len(other.came)
         if not alike or not all(x is y or _numbers(x) == _numbers(y) for x, y in pairs):
             raise _unlike()
+
+
+def _brief_op(op: Op) -> Any:
+    """Somebody else's op is all that it reads; one made again at every call is the same."""
+    return op.name if op.ours else (op.name, surroundings(op))
 
 
 def _digest(x: np.ndarray) -> tuple[int, int]:
@@ -182,8 +195,6 @@ def _brief(x: Any) -> Any:
         return tuple((name, _brief(v)) for name, v in x.items())
     if isinstance(x, list | tuple):
         return tuple(map(_brief, x))
-    if hasattr(x, "program"):  # a scan
-        return repr(x), x.program.forward.source
     return repr(x) if isinstance(x, PLAIN) else type(x).__name__
 
 
@@ -197,7 +208,7 @@ class Around:
     def __init__(self, within: bool, run: Callable[[], Any]):
         self.run = run
         self.switch = _Switch(recording=True, within=within, scope=mode.scope)
-        self.draws, self.step = list[Any](), step_now()
+        self.draws, self.step, self.trace = list[Any](), step_now(), mode.trace
 
     def first(self) -> AbstractContextManager[None]:
         """The block in which it is run first."""

@@ -47,7 +47,6 @@ class Evaluation:
         self.around = Around(True, lambda: Evaluation(who, same, given, places, has_aux, words))
         self.given, fresh = list[Tensor](), list[Tensor]()
         self.began, self.keys = next(_births), [batch.key for batch in batches()]
-        self.trace, self.linked = mode.trace, kept()
         for k in places:
             inside = [floats(who, where, x) for where, x in leaves(given[k], f"argument {k}")]
             fresh += map(own, inside)
@@ -170,10 +169,13 @@ class Evaluation:
     def told(self, make: Callable[[Evaluation], Any], *more: Tensor) -> Any:
         """What is made of this run, and that it came from what the function read, and `more`.
 
-        Where somebody outside waits for gradients of that, all is done again when they come by.
+        Where somebody outside waits for gradients of that, all is done again when they come by; or
+        at once if a transform or a loop around records it, which did not when it was first run.
         """
         read = {*self.outside, *self.given, *map(behind, more)}
-        if kept() and (self.linked or not any(x.tracked for x in self.given)):
+        pairs = zip(self.ends, self.given, strict=True)
+        cut = any(x.op is None and x is not given and given.tracked for x, given in pairs)
+        if kept() and not cut:
             return make(self)
         if not mode.recording or not any(x.tracked for x in read):
             return make(self)
@@ -185,10 +187,10 @@ class Evaluation:
             before.check(Made(run.wholes, run.began, run.ends))
             return make(run)
 
-        if kept():  # and nobody differentiated when it was run
+        if kept():  # as was not so when it was run: its past has to be made now
             with around.again():
-                return again(trace)
-        found, made_in = make(self), self.trace
+                return again(around.trace)
+        found = make(self)
 
         def below(found: Callable[[], Any]) -> Any:
             with _Switch(trace=trace):
@@ -199,7 +201,7 @@ class Evaluation:
         found = below(lambda: found)
         made = {x for _, x in leaves(found) if _is_float(x)}
         with ground():
-            back = lambda: below(lambda: again(made_in))
+            back = lambda: below(lambda: again(around.trace))
             found = recalled(found, made, read, back, around, before)
         inside = [raised(x) if _is_float(x) else x for _, x in leaves(found)]
         return built(found, iter(inside), lambda module, _: module)
@@ -271,7 +273,7 @@ def _gradient(argnums: Argnums, run: Evaluation) -> Any:
 def linearize(f: F, *primals: Any, has_aux: bool = False) -> Any:
     """Return f(*primals), and the function that takes tangents of the primals to that of f.
 
-    As `jvp`, for many tangents: f is run once.
+    As `jvp`, for many tangents: f is run once, and again only for the past of what is made of it.
 
     >>> y, push = tg.transforms.linearize(lambda x: x * x, tg.tensor([1.0, 3.0]))
     >>> push([1.0, 0.0]).numpy(), push([0.0, 1.0]).numpy()
