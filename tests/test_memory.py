@@ -209,6 +209,7 @@ def test_what_is_done_in_stretches_is_what_the_steps_are(kind, how, monkeypatch)
         assert np.abs(x - y).max() <= 1e-12 * max(1, np.abs(y).max())
 
 
+@pytest.mark.compiled
 def test_old_numbers_of_frozen_weights_are_let_go():
     cell, old = nn.LSTM(4, 4, rng=0).freeze(), []
     for batch in range(1, 5):
@@ -216,4 +217,5 @@ def test_old_numbers_of_frozen_weights_are_let_go():
         old.append(weakref.ref(cell.Wx._array))
         for _ in range(3):
             cell(np.ones((3, batch, 4), np.float32))
+    gc.collect()
     assert [array() is None for array in old] == [True, True, True, False]
