@@ -21,7 +21,7 @@ from llvmlite import ir
 
 from . import curves, denormals, numbers, panels, target
 from .objects import ITEMS, NUMBERS, SIZES
-from .written import I1, I8, I64, KINDS, LANES, MASKED, WRITTEN, Number, known, loop, room
+from .written import I1, I8, I64, KINDS, LANES, MASKS, WRITTEN, Number, known, loop, room
 
 BYTES, VOID = I8.as_pointer(), ir.VoidType()
 # Vectors as wide as those of products, where LLVM would take half of that, on Intel: 0.9 of the
@@ -240,14 +240,14 @@ def machinery(builder: Any) -> dict[str, Any]:
     places: dict[str, Any] = {}
 
     def around(*ends: Any) -> Iterator[Number]:
-        """One turn of a loop, in which all turns are written."""
+        """One turn of a loop, in which all turns are written; a second, if another is for few."""
         ends = (0, *ends) if len(ends) == 1 else ends
         start, stop, step = [known(builder, end).value for end in (*ends, 1)[:3]]
         before, first = builder.block, builder.append_basic_block()
         builder.position_at_end(first)
         with loop(builder, start, stop, step) as index:
             yield Number(builder, index)
-            few = builder.sums and builder.stores and LANES == MASKED
+            few = builder.sums and builder.stores and MASKS  # what was in it is known now
         end = builder.block
         builder.position_at_end(before)
         if not few:

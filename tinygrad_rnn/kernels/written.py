@@ -18,7 +18,8 @@ from .target import FUSED, VECTOR_BYTES
 I1, I8, I32, I64 = map(ir.IntType, (1, 8, 32, 64))
 F32, F64 = ir.FloatType(), ir.DoubleType()
 REALS: dict[Any, np.dtype[Any]] = {F32: np.dtype(np.float32), F64: np.dtype(np.float64)}
-LANES, MASKED = VECTOR_BYTES // 8, 8  # sums are of float64; of these a part is a vector, too
+LANES = VECTOR_BYTES // 8  # of a vector of float64, in which all sums are made
+MASKS = VECTOR_BYTES == 64  # whether lanes can be left out, so that few numbers are a vector too
 KINDS = {dtype: kind for kind, dtype in REALS.items()}
 
 
@@ -82,7 +83,7 @@ def loop(
     facts: list[Any] = [("unroll.disable",)] if plain else []
     if builder.sums:  # in an order that depends on how many there are, and on nothing around them
         facts += [("vectorize.width", I32(lanes)), ("interleave.count", I32(1))]
-        facts += [("vectorize.predicate.enable", I1(1))] if lanes == MASKED else []
+        facts += [("vectorize.predicate.enable", I1(1))] if MASKS and lanes > 1 else []
     if facts:
         module = builder.module
         told = [

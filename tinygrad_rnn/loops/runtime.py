@@ -155,7 +155,7 @@ class Rooms(NamedTuple):
     """Arrays along time, as one pass over a loop has them, and what it does at a stretch.
 
     Those that are `dropped` are nobody's when the pass is done. `late` are the results of which
-    only the last has a cotangent, `again` the arrays of a forward pass that is done again.
+    only the last has a cotangent, `again` the rooms of a forward pass that is done again, or None.
     """
 
     length: int
@@ -227,7 +227,7 @@ class Course:
         span = self.span(run, len(whole) == len(program.made))
         dropped = frozenset(range(len(program.made))) - kept
         pieces = stretches(0, self.length, span, run.way)
-        rooms = Rooms(self.length, span, pieces, self.made(span, whole), dropped, tuple(outlines))
+        rooms = Rooms(self.length, span, pieces, self.makers(span, whole), dropped, tuple(outlines))
         return self.rooms.keep((keep, run.every, run.ends, run.way > 0), rooms)
 
     def backward(self, run: Run, wanted: Sequence[bool]) -> Rooms:
@@ -241,7 +241,7 @@ class Course:
         ]
         dropped = frozenset([k for k in plan.led if not wanted[k]])
         pieces = stretches(0, self.length, span, run.way)[::-1]
-        again = run.every and Rooms(self.length, span, pieces, self.made(span, ()))
+        again = run.every and Rooms(self.length, span, pieces, self.makers(span, ()))
         rooms = Rooms(self.length, span, pieces, makers, dropped, (), late, again)
         return self.rooms.keep((*wanted, run.every, run.ends, run.way), rooms)
 
@@ -250,7 +250,7 @@ class Course:
         span = run.every or (self.length if whole else 4 * self.block)
         return span if span + 1 < self.length else self.length
 
-    def made(self, span: int, whole: Collection[int]) -> list[Callable[[], Array]]:
+    def makers(self, span: int, whole: Collection[int]) -> list[Callable[[], Array]]:
         """What makes all that a forward pass makes: of all steps what is `whole`."""
         makers, count = [], len(self.program.step.carry)
         for k, y in enumerate(self.program.made):
