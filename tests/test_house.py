@@ -178,8 +178,8 @@ def test_the_core_stays_readable():
     """The engine in an evening; the compiler of loops, which nothing in it needs, in two more."""
     engine = ("tensor", "op", "hooks", "grad", "check", "refusals")
     how = [p for p in FILES if room(p) in engine or (room(p) == "ops" and p.stem in MACHINERY)]
-    assert _lines(how) <= 1344
-    assert _lines([p for p in FILES if room(p) == "loops"]) <= 3493
+    assert _lines(how) <= 1351
+    assert _lines([p for p in FILES if room(p) == "loops"]) <= 3548
 
 
 def lesson(path):
@@ -193,8 +193,8 @@ def test_the_whole_stays_small():
               if p.suffix in (".css", ".html", ".js", ".json", ".pyi", ".md")}  # fmt: skip
     shown = ("view", "lab", "page")
     code = {p: code_lines(p)[0] for p in FILES if not lesson(p)} | assets
-    assert sum(code.values()) <= 27_586
-    assert sum(lines for p, lines in code.items() if room(p) in shown) <= 6521
+    assert sum(code.values()) <= 27_781
+    assert sum(lines for p, lines in code.items() if room(p) in shown) <= 6535
 
 
 def test_ops_are_short():
