@@ -143,7 +143,7 @@ def _measured(parts: Itemised, of: dict[int, list[Tensor]], x: Tensor | None, ax
     felt = np.zeros(norms.shape)
     for y, g, _ in parts.backward([*column, *([] if x is None else [x])]):
         if y in column:
-            if len(both := of[steps[column[y]]]) > 1 and y is both[0]:  # where it is not the other
+            if y.op is where and y.inputs[1] in column:  # which it is where the step counts
                 g = Bundle(g.parts, np.where(y.inputs[0]._array, 0, g.arrays))
             rows = g.parts, column[y]
             norms[rows] = np.hypot(norms[rows], g.norms())
