@@ -1533,3 +1533,15 @@ def test_a_row_is_the_same_alone_where_numbers_far_apart_are_added_up():
     for k in range(5):
         for one, other in zip(found(xs[:, k : k + 1], h[k : k + 1]), among, strict=True):
             np.testing.assert_array_equal(one[:, 0], other[:, k])
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize("rows", [1, 4, 5])
+def test_a_row_is_the_same_among_as_many_as_it_is_wide(rows):
+    """With 4 rows of 4 numbers the loop sees no batch, and is another text."""
+    rng = np.random.default_rng(1)
+    W, U = tg.tensor(rng.normal(size=(5, 4))), tg.tensor(rng.normal(size=(2, 4)))
+    step = lambda x, h: tg.tanh(h + (x @ W + h @ U).mean(axis=-1, keepdims=True))
+    xs, h = rng.normal(size=(3, 8, 5)), rng.normal(size=(8, 2))
+    (among,), (alone,) = tg.scan(step, h, xs), tg.scan(step, h[:rows], xs[:, :rows])
+    np.testing.assert_array_equal(alone.data, among.data[:, :rows])

@@ -128,7 +128,6 @@ class Array:
         part = self.cut(index)
         if part.shape:
             raise Unknown("an array that is written as a whole")
-        self.builder.stores = True
         self.builder.store(stored(known(self.builder, value), self.dtype), part.pointer)
 
     @property
@@ -247,14 +246,15 @@ def machinery(builder: Any) -> dict[str, Any]:
         builder.position_at_end(first)
         with loop(builder, start, stop, step) as index:
             yield Number(builder, index)
-            few = builder.sums and builder.stores and MASKS  # what was in it is known now
+            few = builder.sums and MASKS  # what was in it is known now
         end = builder.block
         builder.position_at_end(before)
         if not few:
             builder.branch(first)
         else:
             # A row that is written may begin just behind one that is read: of fewer than a vector
-            # LLVM would ask how far, and add in another order if they are near.
+            # LLVM would ask how far, and add in another order if they are near. So they are added
+            # one by one, in every loop.
             some, count = builder.append_basic_block(), builder.sub(stop, start)
             builder.cbranch(builder.icmp_signed("<", count, I64(LANES)), some, first)
             builder.position_at_end(some)

@@ -76,7 +76,7 @@ def loop(
     index = builder.load(at)
     builder.cbranch(builder.icmp_signed("<", index, stop), body, end)
     builder.position_at_end(body)
-    builder.sums = builder.stores = False
+    builder.sums = False
     yield index
     builder.store(builder.add(index, step, flags=("nsw",)), at)
     back = builder.branch(head)
@@ -93,7 +93,7 @@ def loop(
         name = ir.values.MDValue(module, (), str(len(module.metadata)))
         name.operands = name, *told  # a loop's own name begins with itself
         back.set_metadata("llvm.loop", name)
-    builder.sums = builder.stores = False
+    builder.sums = False
     builder.position_at_end(end)
 
 
