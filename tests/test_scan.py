@@ -1545,3 +1545,29 @@ def test_a_row_is_the_same_among_as_many_as_it_is_wide(rows):
     xs, h = rng.normal(size=(3, 8, 5)), rng.normal(size=(8, 2))
     (among,), (alone,) = tg.scan(step, h, xs), tg.scan(step, h[:rows], xs[:, :rows])
     np.testing.assert_array_equal(alone.data, among.data[:, :rows])
+
+
+@pytest.mark.compiled
+def test_a_row_is_the_same_where_a_weight_is_as_wide_as_there_are_rows():
+    """The width is a number of the text then, and not one that the loop is given."""
+    rng = np.random.default_rng(0)
+    W, xs = tg.tensor(rng.normal(size=(3, 10))), rng.normal(size=(5, 10, 3))
+    step = lambda x, h: (h, tg.sum(x @ W, axis=-1))
+    among = tg.scan(step, np.zeros((10, 2)), xs)[1].data
+    for rows in (1, 9):
+        alone = tg.scan(step, np.zeros((rows, 2)), xs[:, :rows])[1].data
+        np.testing.assert_array_equal(alone, among[:, :rows])
+
+
+def test_a_step_is_the_same_however_many_shapes_were_met(monkeypatch):
+    """What a process forgets first may not be what the step did a moment ago."""
+    monkeypatch.setattr(caches.answers, "most", 200)
+
+    def step(x, h, n):
+        n = 0.9 * n + 0.1  # the same for all batches, and so long known
+        for k in range(1, 20):
+            h = h + x[:, :k].sum(axis=1, keepdims=True) * 0.01
+        return tg.tanh(h) * n, n
+
+    for batch in range(1, 30):
+        tg.scan(step, (np.zeros((batch, 1)), tg.tensor(1.0)), np.ones((2, batch, 60)))

@@ -282,6 +282,7 @@ def _library(name, x, *others):
     word = name.replace("arc", "a") + ("f" if x.kind == F32 else "")
     if not binding.address_of_symbol(word):
         raise NotImplementedError(word)
+    x.builder.calls = True  # which no loop of vectors can
     return x.called(word, *others)
 
 

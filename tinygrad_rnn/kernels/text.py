@@ -246,7 +246,7 @@ def machinery(builder: Any) -> dict[str, Any]:
         builder.position_at_end(first)
         with loop(builder, start, stop, step) as index:
             yield Number(builder, index)
-            few = builder.sums and MASKS  # what was in it is known now
+            few = builder.sums and not builder.calls and MASKS  # what was in it is known now
         end = builder.block
         builder.position_at_end(before)
         if not few:

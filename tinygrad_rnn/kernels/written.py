@@ -76,13 +76,15 @@ def loop(
     index = builder.load(at)
     builder.cbranch(builder.icmp_signed("<", index, stop), body, end)
     builder.position_at_end(body)
-    builder.sums = False
+    builder.sums = builder.calls = False
     yield index
     builder.store(builder.add(index, step, flags=("nsw",)), at)
     back = builder.branch(head)
     facts: list[Any] = [("unroll.disable",)] if plain else []
-    if builder.sums:  # in an order that depends on how many there are, and on nothing around them
-        facts += [("vectorize.width", I32(lanes)), ("interleave.count", I32(1))]
+    # Sums are made in an order that depends on how many terms there are, and on nothing around
+    # them: not on whether that is known, by which LLVM would unroll the loop first.
+    if builder.sums and not builder.calls:
+        facts = [("unroll.disable",), ("vectorize.width", I32(lanes)), ("interleave.count", I32(1))]
         facts += [("vectorize.predicate.enable", I1(1))] if MASKS and lanes > 1 else []
     if facts:
         module = builder.module
@@ -93,7 +95,7 @@ def loop(
         name = ir.values.MDValue(module, (), str(len(module.metadata)))
         name.operands = name, *told  # a loop's own name begins with itself
         back.set_metadata("llvm.loop", name)
-    builder.sums = False
+    builder.sums = builder.calls = False
     builder.position_at_end(end)
 
 
