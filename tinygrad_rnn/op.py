@@ -387,9 +387,8 @@ def function(inputs: int = 0, **declared: Any) -> Callable[[F], F]:
     """
 
     def declare(body: F) -> F:
-        names, who = [*inspect.signature(body).parameters], body.__qualname__
-        every = inspect.signature(body).parameters.values()
-        flags = [p.name for p in every if p.default.__class__ is bool]
+        known, who = inspect.signature(body).parameters, body.__qualname__
+        names, flags = [*known], [p.name for p in known.values() if p.default.__class__ is bool]
 
         @wraps(body)
         def made(*given: Any, **words: Any) -> Any:

@@ -239,7 +239,7 @@ def machinery(builder: Any) -> dict[str, Any]:
     places: dict[str, Any] = {}
 
     def around(*ends: Any) -> Iterator[Number]:
-        """One turn of a loop, in which all turns are written; a second, if another is for few."""
+        """One turn of a loop, in which all are written; one more, if few turns have their own."""
         ends = (0, *ends) if len(ends) == 1 else ends
         start, stop, step = [known(builder, end).value for end in (*ends, 1)[:3]]
         before, first = builder.block, builder.append_basic_block()

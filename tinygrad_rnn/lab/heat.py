@@ -92,7 +92,7 @@ def heat(
     of = parts.read
     if states is not None:
         of = {t: [h] for t, h in enumerate(path_of("heat", rest.pop(0)))}
-        if not all(_new(h) for (h,) in of.values()):  # the first was made before a step
+        if not all(_new(h) for (h,) in of.values()):
             raise ValueError(
                 f"heat: states: what {describe(states)} has of a step is handed on from the one "
                 "before, with all that others read of it. Give the state that was new."

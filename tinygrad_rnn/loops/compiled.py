@@ -109,8 +109,8 @@ def resumed(
     program, captured, made, before = found
     if made or known.changing:
         captured, before = _found(known, captured, made), []
-    # A tensor that requires gradients has other numbers at times, and is another constant never;
-    # of others the array is that of the last call, or all is looked at again.
+    # A tensor that requires gradients is handed over, whatever its numbers. Others may be written
+    # into the loop: unless their arrays are those of the last call, all is looked at again.
     now = [x.tracked or x._array for x in captured]
     if len(now) != len(before) or not all(map(is_, now, map(call, before))):
         if not program.step.reads(captured):

@@ -187,7 +187,7 @@ class Evaluation:
             before.check(Made(run.wholes, run.began, run.ends))
             return make(run)
 
-        if kept():  # as was not so when it was run: its past has to be made now
+        if kept():  # which was not so when it was run: its past is made now
             with around.again():
                 return again(around.trace)
         found = make(self)
