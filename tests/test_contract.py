@@ -1808,6 +1808,27 @@ def test_G05_what_a_loop_adds_up_number_by_number_keeps_its_digits(threads, step
 
 
 @pytest.mark.compiled
+def test_G05_sums_in_a_step_keep_their_digits_over_every_axis():
+    """In float64, as outside of loops; and the loop is one of float32 all the same."""
+    tenth, n = np.float64(np.float32(0.1)), 100_000
+    xs, ones = np.full((1, 2, n, 2), 0.1, np.float32), np.ones((1, 2, 2, n), np.float32)
+    h = leaf(np.ones((2, 1, 2)), np.float32)
+
+    def step(x, one, h):
+        (inner,) = tg.scan(lambda s: (x * s).sum(axis=1, keepdims=True), h, None, length=1)
+        y = x * h  # whose gradient by h is a sum over the middle axis
+        return h, y, y.sum(axis=1), y.sum(axis=(0, 1)), one @ x, inner[0]
+
+    out = tg.scan(step, h, (xs, ones))
+    _, y, middle, two, product, inner = out
+    assert y.inputs[0].attrs["run"].source.count("flush_denormals()") == 2
+    y.sum().backward()
+    exact = (middle, 1), (two, 2), (product, 1), (inner, 1), (h.grad, 1)
+    for found, times in exact:
+        assert np.abs(found.data / (times * n * tenth) - 1).max() < 2e-7
+
+
+@pytest.mark.compiled
 def test_G06_rows_beyond_two_thousand_million_elements(tmp_path):
     """Of a table on disk of which only a few pages are read, by a loop and by an op."""
     rows = 2**31 // 3 + 5

@@ -1536,6 +1536,17 @@ def test_a_row_is_the_same_alone_where_numbers_far_apart_are_added_up():
 
 
 @pytest.mark.compiled
+def test_a_row_of_float32_is_the_same_alone_where_a_sum_goes_over_an_axis_before_it():
+    rng = np.random.default_rng(0)
+    xs, h = rng.normal(size=(50, 6)).astype("f"), rng.normal(size=6).astype("f")
+    step = lambda x, h: tg.tanh(tg.stack([x, h, x * h, x - h, h * h]).sum(axis=0))
+    (among,) = tg.scan(step, h, xs)
+    for k in range(6):
+        (alone,) = tg.scan(step, h[k : k + 1], xs[:, k : k + 1])
+        np.testing.assert_array_equal(alone.data[:, 0], among.data[:, k])
+
+
+@pytest.mark.compiled
 @pytest.mark.parametrize("rows", [1, 4, 5])
 def test_a_row_is_the_same_among_as_many_as_it_is_wide(rows):
     """With 4 rows of 4 numbers the loop sees no batch, and is another text."""

@@ -12,7 +12,7 @@ from ..tensor import Tensor
 from . import nodes, roles
 from .draft import Draft, Outputs
 from .formula import cheap
-from .makers import looped, product, row_of
+from .makers import MANY, looped, product, row_of
 from .nodes import Coupled, Node, ordered
 from .plan import BACKWARD_LINES, LARGE_SUMS, Plan
 from .roles import Place
@@ -20,8 +20,6 @@ from .schedule import Piece, Store, reads
 from .sums import gathered
 from .trace import Step, detached
 from .where import ROWS, TURNED, Way, fixed, here, offset, straight
-
-MANY = 512  # numbers, added up one by one, at which float32 has lost two digits
 
 
 class Term(NamedTuple):

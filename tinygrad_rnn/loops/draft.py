@@ -18,7 +18,7 @@ from .nest import indented, nested
 from .nodes import Node, ordered
 from .places import Places
 from .plan import FORWARD_LINES, Plan
-from .roles import Fixed, Place, Timed, Total
+from .roles import Fixed, Place, Timed
 from .schedule import Schedule, Store
 from .sums import gathered
 from .trace import Step, is_written
@@ -133,7 +133,7 @@ class Draft:
             for node in costly:
                 self.schedule.keep(node)
         text = self.text(body)
-        given = [a for a in self.places.arguments.values() if not isinstance(a.role, Total)]
+        given = [a for name, a in self.places.arguments.items() if name not in self.places.wide]
         reals = {a.dtype for a in given if a.dtype.kind == "f"}
         if reals == {SINGLE} and not self.places.inside:
             text = [text[0], "control = flush_denormals()", *text[1:], "restore(control)"]

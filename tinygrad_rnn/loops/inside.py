@@ -154,7 +154,7 @@ def written(
     block = min(length, max(1, plan.lines // max(1, rows)))
     bound = {word: x for word, x in known.items() if word.__class__ is str}
     bound |= {word: known[n.source] for n, word in draft.places.numbers.items()}
-    loop, found = nodes.Loop([], (), np.dtype(np.float64)), dict[Any, nodes.Part]()
+    loop, found = nodes.Loop([], (), np.dtype(np.int64)), dict[Any, nodes.Part]()
     loop.packed = {a.name for a in plan.arguments if isinstance(a.role, Packed)}
     room = [make().shape for make in plan.layout(FRESH + BUFFERS, 1, block)]
     own = dict(zip([k for kind in FRESH + BUFFERS for k, _ in plan.roles[kind]], room, strict=True))

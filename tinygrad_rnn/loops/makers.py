@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from .schedule import Piece, Schedule, Store, Task
 from .where import ROWS, VARIABLES, ZERO, Way, Ways, fixed, offset, straight
 
 DEEP = 64  # ops that a formula goes through, from an array to its result
+MANY = 512  # numbers, added up one by one, at which float32 has lost two digits
 
 
 def make(schedule: Schedule, outputs: Iterable[Node]) -> None:
@@ -74,25 +76,38 @@ def dot(schedule: Schedule, node: nodes.Dot) -> None:
     x, y = node.inputs
     *lead, row, column = straight(len(node.shape))
     inner = Way(-1)
-    places = schedule.places
+    places, size = schedule.places, x.shape[-1]
+    made = widened(schedule, node) if places.sizes.count([size], 1) > MANY else node
     a, b = places.entry(x, [*lead, row, inner]), places.entry(y, [*lead, inner, column])
-    c = places.at[node].entry([*lead, row, column])
+    c = places.at[made].entry([*lead, row, column])
     along = [(column.text(), node.shape[-1])]
     lines = nested(along, [f"{c} = 0"])
-    lines += nested([(inner.text(), x.shape[-1]), *along], [f"{c} += {a} * {b}"])
+    lines += nested([(inner.text(), size), *along], [f"{c} += {a} * {b}"])
     loops = list(zip(VARIABLES, node.shape[:-1], strict=False))
-    schedule.add(Piece(node, (x, y), nested(loops, lines)))
+    schedule.add(Piece(made, (x, y), nested(loops, lines)))
+
+
+def widened(schedule: Schedule, node: Node) -> Node:
+    """What is added up in float64, and is the node when that is done: itself unless of float32."""
+    places, every = schedule.places, straight(len(node.shape))
+    if node.dtype != np.float32:
+        return node
+    made = replace(node, name=None)
+    places.widen(places.buffer(made).array)
+    line = f"{places.entry(node, every)} = f32({places.entry(made, every)})"
+    schedule.add(Piece(node, (made,), looped(node.shape, line)))
+    return made
 
 
 def reduce(schedule: Schedule, node: nodes.Reduce) -> None:
-    x, place = node.inputs[0], schedule.places.at[node]
+    places, x, how = schedule.places, node.inputs[0], node.how
     target = [fixed() if k in node.axes else Way(k) for k in range(len(x.shape))]
-    start, how = None, node.how
     if how == "+=" and last_only(x.shape, node.axes):
-        how = "="  # a total, written once
-    else:
-        start = fill(schedule, node, literal(first_of(node), node.dtype))
-    schedule.add(Store(x, place, target, how, node, start))
+        schedule.add(Store(x, places.at[node], target, "=", node))  # a total, written once
+        return
+    made = widened(schedule, node) if how == "+=" else node
+    start = fill(schedule, made, literal(first_of(node), node.dtype))
+    schedule.add(Store(x, places.at[made], target, how, made, start))
 
 
 def first_of(node: nodes.Reduce) -> Any:
@@ -190,6 +205,8 @@ def loop(schedule: Schedule, node: nodes.Loop) -> None:
     for word, x in [*zip(node.words, node.inputs, strict=True), *node.parts.items()]:
         if isinstance(x, nodes.Part) and x not in places.at:
             places.buffer(x)
+            if word in places.wide:
+                places.widen(places.at[x].array)
         lines.append(f"{word} = {places.packed(x) if word in node.packed else places.whole(x)}")
     schedule.add(Piece(node, node.inputs, [*lines, *node.lines]))
 

@@ -64,6 +64,8 @@ class Places:
         self.batched, self.inside = batched, around is not None
         self.names: Names = around.names if around else Names({*RESERVED, *sizes.words.values()})
         self.arguments: dict[str, Argument] = {}
+        # those whose numbers are wider than what is put there
+        self.wide: set[str] = around.wide if around else set()
         self.at: dict[Node, Place] = {}
         self.numbers: dict[Node, str] = {}
         self.given: set[Node] = set()  # what is there before the loop
@@ -81,6 +83,7 @@ class Places:
     def widen(self, word: str) -> None:
         """Have an argument's numbers in float64, whatever is put there."""
         self.arguments[word] = self.arguments[word]._replace(dtype=np.dtype(np.float64))
+        self.wide.add(word)
 
     def buffer(self, node: Node) -> Place:
         """Room for what a step computes: of one step, or of a block of them."""
