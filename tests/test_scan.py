@@ -18,7 +18,7 @@ import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import caches, kernels, nn
-from tinygrad_rnn.kernels import panels
+from tinygrad_rnn.kernels import panels, text
 from tinygrad_rnn.loops import compiled, entry, runtime
 from tinygrad_rnn.loops.trace import Step, trace
 from tinygrad_rnn.op import pointwise
@@ -1582,3 +1582,55 @@ def test_a_step_is_the_same_however_many_shapes_were_met(monkeypatch):
 
     for batch in range(1, 30):
         tg.scan(step, (np.zeros((batch, 1)), tg.tensor(1.0)), np.ones((2, batch, 60)))
+
+
+# -- steps in which much is alike ------------------------------------------------------------------
+
+
+def repeated(count):
+    """A step of so many blocks that do the same, in both float types."""
+
+    def step(x, h, s):
+        for _ in range(count):
+            h = h + 0.1 * (tg.tanh(h @ U + b) * tg.sigmoid(x) - h)
+            s = s + 0.1 * (tg.tanh(s @ SINGLE + s) * tg.sigmoid(s) - s)
+        return h, s, h
+
+    return step
+
+
+SINGLE = tg.tensor(0.5 * numbers(7, 3, 3).astype("f"), requires_grad=True)
+
+
+@pytest.mark.compiled
+def test_loops_that_are_alike_are_one_function():
+    """Of twelve blocks in each float type: written once for each, and called in all."""
+    xs, h, s = numbers(0, 6, 2, H), numbers(1, 2, H), numbers(2, 2, 3).astype("f")
+    found = []
+    for unroll in (False, True):
+        x = tg.tensor(xs, requires_grad=True)
+        states = tg.scan(repeated(12), (h, s), x, unroll=unroll)
+        loss = (states[0] ** 2).sum() + (states[1] ** 2).sum()
+        found.append([y.data for y in (*states, *tg.grad(loss, [x, U, b, SINGLE]))])
+        if not unroll:
+            program = tg.scan(repeated(12), (h, s), x)[0].inputs[0].attrs["run"].program
+    for one, other in zip(*found, strict=True):
+        tolerance = 1e-12 if one.dtype == np.float64 else 3e-6
+        np.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance)
+    for plan in (program.forward, *program.backs.values()):
+        kinds = [(np.dtype(np.float64), 1), *[(a.dtype, a.ndim) for a in plan.arguments]]
+        counts = 6 + len(plan.values)
+        module = str(text.written(plan.source, counts, kinds, plan.called))
+        written = module.count('define internal void @"part.')
+        assert 2 <= written <= 4 and module.count('call void @"part.') >= 8
+
+
+def test_the_text_of_a_chain_grows_with_its_length_and_no_faster():
+    """What products lie between is kept, and not done again from the beginning in every loop."""
+    lengths = []
+    for count in (10, 20, 40):
+        h, s = np.zeros((2, H)), np.zeros((2, 3), np.float32)
+        run = tg.scan(repeated(count), (h, s), np.zeros((2, 2, H)))[0].inputs[0].attrs["run"]
+        lengths.append([len(text.splitlines()) for text in run.source.split("def backward")])
+    for few, more, many in zip(*lengths, strict=True):
+        assert many - more < 2.2 * (more - few)

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import ast
 import ctypes
+import hashlib
+import keyword
 import operator
-from collections import Counter
-from collections.abc import Callable, Iterator
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterator
 from functools import partial, reduce
 from itertools import chain
+from textwrap import dedent, indent
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,6 +27,8 @@ from . import curves, denormals, numbers, panels, target
 from .objects import ITEMS, NUMBERS, SIZES
 from .written import I1, I8, I64, KINDS, LANES, MASKS, WRITTEN, Number, known, loop, room
 
+WORD = re.compile(r"(?<![\w.])[A-Za-z_]\w*")
+OFTEN = 4  # nests of loops that are alike, from which on they are one function
 BYTES, VOID = I8.as_pointer(), ir.VoidType()
 # Vectors as wide as those of products, where LLVM would take half of that, on Intel: 0.9 of the
 # time. Not of float64: there it then cuts sums of less than eight terms in ways of its own.
@@ -166,14 +172,23 @@ class Text(ast.NodeTransformer):
     """Makes a text one that can be run on numbers.
 
     A choice is a call; a word that changes has a place on the stack, so that loops see it change.
+    Loops that are `repeated` are calls, too: of a function, with what its words are there.
     """
 
-    def __init__(self, tree: ast.AST) -> None:
+    def __init__(self, tree: ast.AST, repeated: dict[ast.For, tuple[str, list[str]]]) -> None:
+        self.repeated = repeated
         nodes = [*ast.walk(tree)]
         names = [n for n in nodes if isinstance(n, ast.Name)]
         count = Counter(n.id for n in names if isinstance(n.ctx, ast.Store))
         loops = {ast.unparse(n.target) for n in nodes if isinstance(n, ast.For)}
         self.changing = {word for word, n in count.items() if n > 1} - loops
+
+    def visit_For(self, node: ast.For) -> ast.AST:
+        if node not in self.repeated:
+            return self.generic_visit(node)
+        text, words = self.repeated[node]
+        given = [ast.Name(word, ast.Load()) for word in words]
+        return ast.Expr(self.called("_part", ast.Constant(text), *given))
 
     def visit_IfExp(self, node: ast.IfExp) -> ast.expr:
         return self.called("_choose", node.test, node.body, node.orelse)
@@ -203,6 +218,80 @@ class Text(ast.NodeTransformer):
 
     def called(self, word: str, *given: ast.expr) -> ast.expr:
         return ast.Call(ast.Name(word, ast.Load()), [*map(self.visit, given)], [])
+
+
+def repeated(
+    source: str, tree: ast.AST, known: Collection[str]
+) -> dict[ast.For, tuple[str, list[str]]]:
+    """Nests of loops that are the same but for what their words mean, unless these are `known`.
+
+    Of each the text of a function, the same for all of them, and the words that it is given there.
+    """
+    lines, whole = source.splitlines(), Counter(WORD.findall(source))
+    loops = [n for n in ast.walk(tree) if isinstance(n, ast.For)]
+    turns, alike = {ast.unparse(n.target) for n in loops}, defaultdict(list)
+    for node in loops:
+        names = [n for n in ast.walk(node) if isinstance(n, ast.Name)]
+        made = {n.id for n in names if isinstance(n.ctx, ast.Store)}
+        text = dedent("\n".join(lines[node.lineno - 1 : node.end_lineno]))
+        own, count = dict[str, str](), Counter(WORD.findall(text))
+        nested = any([isinstance(n, ast.For) for line in node.body for n in ast.walk(line)])
+        if nested and all([count[word] == whole[word] for word in made - turns]):
+            for word in count:
+                if word not in known:
+                    own[word] = f"_{len(own)}"
+            text = indent(reworded(text, own), "    ")
+            given = [word for word in own if word not in made]
+            head = ", ".join([own[word] for word in given])
+            alike[f"def part({head}):\n{text}"].append((node, given))
+    often = [(text, one) for text, some in alike.items() if len(some) >= OFTEN for one in some]
+    return {node: (text, given) for text, (node, given) in often}
+
+
+def reworded(text: str, own: dict[str, str]) -> str:
+    return WORD.sub(lambda m: own.get(m[0], m[0]), text)
+
+
+def part(builder: Any, called: Any, text: str, *given: Any) -> None:
+    """Call the function of a text, which is written when it is first given the like."""
+    key = repr((text, [*map(kind_of, given)])).encode()
+    name = f"part.{hashlib.sha256(key).hexdigest()[:16]}"
+    function, values = builder.module.globals.get(name), [*chain(*map(values_of, given))]
+    if function is None:
+        kind = ir.FunctionType(VOID, [value.type for value in values])
+        function = ir.Function(builder.module, kind, name)
+        function.linkage = "internal"
+        set.update(function.attributes, builder.function.attributes)
+        for x in function.args:
+            if isinstance(x.type, ir.PointerType):
+                x.add_attribute("noalias")
+        inner, left = ir.IRBuilder(function.append_basic_block()), iter(function.args)
+        run(inner, text, called, [moved(x, inner, left) for x in given])
+        inner.ret_void()
+    builder.call(function, values)
+
+
+def values_of(x: Any) -> list[Any]:
+    """LLVM's values in an array or a number."""
+    if isinstance(x, Array):
+        return [x.pointer, *chain(*map(values_of, (*x.shape, *x.steps)))]
+    return [x.value] if isinstance(x, Number) else []
+
+
+def moved(x: Any, builder: Any, left: Iterator[Any]) -> Any:
+    """An array or a number with others for these values, in code that another builder writes."""
+    if isinstance(x, Array):
+        pointer, count = next(left), len(x.shape)
+        sizes = [moved(n, builder, left) for n in (*x.shape, *x.steps)]
+        return Array(builder, pointer, x.dtype, sizes[:count], sizes[count:])
+    return type(x)(builder, next(left)) if isinstance(x, Number) else x
+
+
+def kind_of(x: Any) -> Any:
+    """What a function is written for: all that is known of an array or a number beforehand."""
+    if isinstance(x, Array):
+        return x.dtype.str, [*map(kind_of, x.shape)], [*map(kind_of, x.steps)]
+    return (type(x).__name__, str(x.kind)) if isinstance(x, Number) else x
 
 
 def words(builder: Any) -> dict[str, Any]:
@@ -324,10 +413,11 @@ def apart(module: Any, outer: Any) -> None:
 
 def run(builder: Any, source: str, called: Any, given: list[Any]) -> None:
     """Write what a text says of what it is given."""
-    names = words(builder) | machinery(builder)
+    names = words(builder) | machinery(builder) | {"_part": partial(part, builder, called)}
     names |= {word: function_of(builder, c) for word, c in called.items()}
     tree = ast.parse(source)
-    code = ast.fix_missing_locations(Text(tree).visit(tree))
+    same = repeated(source, tree, {*names, *keyword.kwlist})
+    code = ast.fix_missing_locations(Text(tree, same).visit(tree))
     try:
         exec(compile(code, "<loop>", "exec"), names)
         names[tree.body[0].name](*given)  # type: ignore[attr-defined]

@@ -13,6 +13,8 @@ from .places import Places
 from .roles import Carried, Place
 from .where import ROWS, Ways, here, straight
 
+SEVERAL = 8  # ops that are done again sooner than what they make is kept and read
+
 
 @dataclass(eq=False, slots=True)
 class Store:
@@ -77,7 +79,7 @@ class Schedule:
         computed in more than one of them."""
         groups: list[list[str]] = []
         open_rows: list[str] | None = None
-        where = defaultdict[Node, set[int]](set)
+        where = defaultdict[Node, list[int]](list)  # each is computed, its inputs before it
         for group in self.groups():
             first = group[0]
             if isinstance(first, Piece):
@@ -93,10 +95,9 @@ class Schedule:
                 groups.append(nested(nest.outer, nest.core()))
                 open_rows = groups[-1] if by_row else None
             for node, *_ in nest.registers:
-                if isinstance(node, Node) and not cheap(node):
-                    where[node].add(len(groups))
-        costly = [node for node, places in where.items() if len(places) > 1]
-        return [line for lines in groups for line in lines], costly
+                if isinstance(node, Node):
+                    where[node].append(len(groups))
+        return [line for lines in groups for line in lines], costly(where)
 
     def groups(self) -> Iterator[list[Task]]:
         """All tasks, those together that one nest of loops can do."""
@@ -155,6 +156,26 @@ class Schedule:
             base = self.places.base(x) or x
             found |= dict.fromkeys([base, *reads(self.places, x, here(x.shape))], False)
         return found
+
+
+def costly(where: dict[Node, list[int]]) -> list[Node]:
+    """What is to be kept: it costs much, by itself or by all that it is made of, and is computed in
+    several nests of loops."""
+    kept, ops = list[Node](), dict[Node, int]()
+    for node, places in where.items():
+        ops[node] = 1
+        for x in node.inputs:
+            while isinstance(x, View):
+                x = x.inputs[0]
+            if places[0] in where.get(x, ()):  # it is computed there, and not read
+                if ops[x] >= SEVERAL and where[x][0] < places[0]:
+                    kept.append(x)
+                    ops[x] = 0
+                ops[node] += ops[x]
+        if not cheap(node) and places[0] != places[-1]:
+            kept.append(node)
+            ops[node] = 0
+    return kept
 
 
 def next_group(left: Sequence[Task], needs: Needs, done: set[Task]) -> list[Task]:
