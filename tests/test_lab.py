@@ -195,6 +195,27 @@ def test_heat_of_rows_of_other_lengths_is_that_of_each_row(around):
     np.testing.assert_allclose(norms(xs, mask=mask), first, rtol=1e-12)
 
 
+@pytest.mark.parametrize("how", [{}, {"lengths": [4, 2]}])
+def test_heat_of_outputs_that_nobody_reads_is_that_of_the_states_behind_them(how):
+    cell = nn.Residual(nn.LSTM(3, 3, rng=0, dtype=np.float64))
+    xs = np.random.default_rng(0).normal(size=(4, 2, 3))
+    ys, _, states = cell(xs, return_states=True, **how)
+    found, expected = tg.lab.heat((ys * ys).sum()), tg.lab.heat((ys * ys).sum(), states=states["h"])
+    np.testing.assert_allclose(found.norms, expected.norms, rtol=1e-12)
+    assert (np.tril(found.norms) > 0).sum() == 10
+
+
+def test_heat_of_a_state_that_is_kept_in_part_counts_what_is_kept():
+    cell = nn.Zoneout(nn.GRU(3, 3, dtype=np.float64, rng=0), h=0.5, rng=1)
+    ys, _ = cell(tg.tensor(np.random.default_rng(0).normal(size=(4, 1, 3))), unroll=True)
+    found = tg.lab.heat((ys * ys).sum()).norms
+    for t in range(4):
+        part = (ys.inputs[t] ** 2).sum()
+        for k in range(t + 1):
+            exact = np.linalg.norm(tg.grad(part, ys.inputs[k], retain_graph=True).data)
+            np.testing.assert_allclose(found[t, k], exact, rtol=1e-12)
+
+
 def test_a_state_that_a_step_chooses_is_its_own():
     class Latch(nn.RNN):
         def step(self, x, h):

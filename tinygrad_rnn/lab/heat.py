@@ -16,6 +16,8 @@ from ..tensor import Tensor, describe
 from .steps import in_parts, path_of
 from .table import table
 
+NEAR = 100  # ops between what a loss reads of a step and its state
+
 
 @dataclass(frozen=True)
 class Heat:
@@ -76,9 +78,10 @@ def heat(
 
     loss: one number, cut by the steps t whose output it reads; or a list of numbers, one for each
     t. states: whose, one of those that return_states=True gives, or ys; by default what the loss
-    reads of each step. inputs: a tensor (T, ...), or with batch_first (B, T, ...), that was folded
-    over and has a gradient, as embedded text has, or xs made with requires_grad=True: then also
-    ‖∂L(t)/∂x(k)‖, which shows what of a text a prediction is connected with.
+    reads of each step or, if no other step reads that, the state behind it. inputs: a tensor (T,
+    ...), or with batch_first (B, T, ...), that was folded over and has a gradient, as embedded text
+    has, or xs made with requires_grad=True: then also ‖∂L(t)/∂x(k)‖, which shows what of a text a
+    prediction is connected with.
 
     Raises ValueError for a loss without steps, inputs that it does not depend on, a state that a
     step hands on from the one before, and a gradient that is clipped.
@@ -89,7 +92,7 @@ def heat(
     (4, 4)
     """
     parts, rest = in_parts("heat", loss, states, inputs)
-    of = parts.read
+    of = _states(parts)
     if states is not None:
         of = {t: [h] for t, h in enumerate(path_of("heat", rest.pop(0)))}
         if not all(_new(h) for (h,) in of.values()):
@@ -110,6 +113,33 @@ def heat(
             f"heat: inputs: expected one for each of {len(of)} steps in front, got {describe(x)}"
         )
     return _measured(parts, of, x, 1 + turned)
+
+
+def _states(parts: Itemised) -> dict[int, list[Tensor]]:
+    """What the loss reads of each step or, if no other step reads that, the state behind it.
+
+    In the last step, whose state nobody reads, it is where it is in another.
+    """
+    here = lambda x: step_of(x.scope)
+    pairs = [(x, y) for y in parts.nodes for x in y.inputs if here(x) and here(y)]
+    handed = [x for x, y in pairs if here(x)[0] == here(y)[0] and here(x) != here(y)]
+    of = {new: _both(x) for x in handed for new in _both(x)}
+    if any([y in of for read in parts.read.values() for y in read]):
+        return parts.read
+    found, way = dict[int, list[Tensor]](), ()
+    for t, (y, *_) in parts.read.items():
+        left: list[Any] = [(y, ())]
+        for x, steps in left:  # of which there are more while they are looked at
+            if x in of:
+                found[t], way = of[x], steps
+                break
+            inside = [(z, (*steps, k)) for k, z in enumerate(x.inputs) if here(z) == here(y)]
+            left += inside if len(left) < NEAR else ()
+    for t, (y, *_) in parts.read.items():
+        for k in () if t in found else way:
+            y = y.inputs[k] if k < len(y.inputs) else y
+        found.setdefault(t, _both(y))
+    return found if way else parts.read
 
 
 def _new(h: Tensor) -> bool:
@@ -143,7 +173,7 @@ def _measured(parts: Itemised, of: dict[int, list[Tensor]], x: Tensor | None, ax
     felt = np.zeros(norms.shape)
     for y, g, _ in parts.backward([*column, *([] if x is None else [x])]):
         if y in column:
-            if y.op is where and y.inputs[1] in column:  # which it is where the step counts
+            if y.op is where and column.get(y.inputs[1]) == column[y]:  # where the step counts
                 g = Bundle(g.parts, np.where(y.inputs[0]._array, 0, g.arrays))
             rows = g.parts, column[y]
             norms[rows] = np.hypot(norms[rows], g.norms())
