@@ -636,3 +636,46 @@ def test_a_sum_along_an_axis_says_how_far_it_reaches():
     assert any("(Σ_j δh_{t+1}) ⊙ softmax(h_t)" in line for line in lines)
     lines = lines_of(lambda x, h: x + tg.norm(h, axis=-1, keepdims=True))
     assert any(" / (2 u_t)" in line for line in lines)
+
+
+def run_equations(step, T=5):
+    """The equations of a run of a step that is given t and all states before, the latest first."""
+    states = [tg.tensor(np.zeros((1, 3)))] * 2
+    for t in range(T):
+        with tg.scope(f"t={t}"):
+            states.insert(0, step(t, *states[:2]))
+    return tg.explain((states[0] ** 2).sum()).equations
+
+
+def test_a_run_is_told_of_states_that_are_read_two_steps_later():
+    W, x = tg.tensor(numbers(0, 3, 3), requires_grad=True, name="W"), tg.tensor(numbers(1, 1, 3))
+    found = run_equations(lambda t, h, old: tg.tanh(x * 1.0 + h @ W + 0.5 * old))[""]
+    assert found.lines("forward")[0].endswith("h1_{t−1} W + h1_{t−2} / 2")
+    assert found.lines("backward")[0] == "δh1_t = ∂L_t/∂h1_t + δa_{t+1} Wᵀ + δa_{t+2} / 2"
+
+    class Swap(nn.Cell):
+        state = ("h", "k")
+
+        def __init__(self):
+            self.inputs, self.hidden, self.W = 3, 3, W
+
+        def step(self, x, h, k):
+            return k, tg.tanh(x + h @ self.W)
+
+    ys, _ = Swap()(numbers(2, 6, 1, 3))
+    found = tg.explain((ys * ys).sum()).equations["layer0"]
+    assert found.lines("forward")[0] == "a_t = x_t + k_{t−2} W"
+    assert found.lines("backward")[1] == "δa_t = δk_t ⊙ (1 − k_t²)"
+
+
+def test_what_a_run_does_otherwise_in_each_step_is_no_number_of_all_of_them():
+    """What is cut from a sequence in the step is an input; else there are no equations."""
+    W, xs = (
+        tg.tensor(numbers(0, 3, 3), requires_grad=True, name="W"),
+        tg.tensor(numbers(1, 5, 1, 3)),
+    )
+    rows = tg.tensor(numbers(2, 5, 1, 3), requires_grad=True, name="E") * 1.0
+    found = run_equations(lambda t, h, old: tg.tanh(rows[t] + h @ W))[""]
+    assert found.lines("forward")[0].endswith("_t + h1_{t−1} W")
+    clipped = lambda t, h, old: tg.clip_gradient(tg.tanh(xs[t] + h @ W), value=0.1 * (t + 1))
+    assert not run_equations(clipped)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import pairwise
 from typing import Any
+
+import numpy as np
 
 from ..op import pick
 from ..tensor import Tensor, Untraceable, history
@@ -40,37 +43,52 @@ def _of_layer(layer: str, steps: Sequence[list[Tensor]], read: set[Tensor]) -> E
 
     read: what is read outside of the layer.
     """
-    for before, step in reversed(list(pairwise(steps))):
-        for earlier, now in ((before, step), (step, before)):
-            ops = [y.op for y in now]
-            if [y.op for y in earlier] == ops:
+    for order in (steps, steps[::-1]):  # in which they were done
+        for k in reversed(range(1, len(steps))):
+            ops = [y.op for y in order[k]]
+            if [y.op for y in order[k - 1]] == ops:
                 likes = [other for other in steps if [y.op for y in other] == ops]
-                told = {y for k, y in enumerate(now) if any(like[k] in read for like in likes)}
-                try:
-                    return _Step(earlier, now, told).equations(layer)
-                except (Untraceable, ValueError):
-                    continue
+                told = {y for n, y in enumerate(order[k]) if any(like[n] in read for like in likes)}
+                with suppress(Untraceable, ValueError):
+                    return _Step(order[: k + 1], told).equations(layer)
     return None
 
 
 class _Step:
-    """One step of a layer, and the one before it, whose ops are the same."""
+    """The last of some steps of a layer; the one before it has the same ops."""
 
-    def __init__(self, before: list[Tensor], now: list[Tensor], read: set[Tensor]):
-        self.read, own = read, set(now)
-        place = {y: k for k, y in enumerate(before)}
-        self.carry: dict[Tensor, Tensor] = {}  # of the step before, and what takes its place now
+    def __init__(self, steps: Sequence[list[Tensor]], read: set[Tensor]):
+        *_, before, now = self.steps = steps
+        self.read, last = read, len(steps) - 1
+        self.place = {y: (k, n) for k, step in enumerate(steps) for n, y in enumerate(step)}
+        self.carry: dict[Tensor, Tensor] = {}  # of a step before, and what takes its place now
         self.xs: dict[Tensor, None] = {}
         for earlier, y in zip(before, now, strict=True):
+            if not _are_same(earlier.attrs, y.attrs):
+                if any([x in self.place for x in y.inputs]):
+                    raise ValueError("each step does it with other numbers")
+                self.xs[y] = None  # its part of a sequence, as a rule
+                continue
             for old, x in zip(earlier.inputs, y.inputs, strict=True):
-                if x in place:
-                    self.carry[x] = now[place[x]]
-                elif x not in own and not _is_same(x, old):
+                k, n = self.place.get(x, (last, -1))
+                was, m = self.place.get(old, (k - 1, n))
+                fewer = len(steps[k - 1]) < len(now)  # the first steps may do less
+                if k < last and was == k - 1 and (m == n or fewer):
+                    self.hand_on(k, n)
+                elif (n < 0 or k < last) and not _is_same(x, old):
                     self.xs[x] = None
         if not self.carry:
             raise ValueError("nothing is carried from step to step")
         states = set(self.carry.values())
         self.outputs = [y for y in now if y in read and y not in states and y.op is not pick]
+
+    def hand_on(self, k: int, n: int) -> None:
+        """Carry what is read of step k from there to the last one."""
+        ops = [y.op for y in self.steps[-1]]
+        if any([y.op for y in step] != ops for step in self.steps[k:]):
+            raise ValueError("the steps between do something else")
+        for old, new in [*pairwise(self.steps[k:])][::-1]:
+            self.carry[old[n]] = new[n]
 
     def equations(self, title: str) -> Equations:
         """The equations, in which the loss reads what is read outside of the layer."""
@@ -81,6 +99,12 @@ class _Step:
         reads = [k for k, y in enumerate(results) if y in self.read]
         program = Program(results, [*self.xs], [*self.carry])
         return derived(program, names, title=title, weights={}, reads=reads, batch=batch)
+
+
+def _are_same(attrs: dict[str, Any], others: dict[str, Any]) -> bool:
+    """Whether two ops have the same attributes."""
+    pairs = [(x, others.get(name)) for name, x in attrs.items()]
+    return len(attrs) == len(others) and all([x is y or np.array_equal(x, y) for x, y in pairs])
 
 
 def _is_same(x: Tensor, old: Tensor) -> bool:
