@@ -1397,3 +1397,17 @@ def test_a_path_that_is_none_is_refused_in_words(path):
     for picture in (curve([1.0]), tg.explain((x * x).sum())):
         with pytest.raises((TypeError, ValueError), match=r"save\(path\): expected "):
             picture.save(path)
+
+
+def test_what_reads_only_the_last_of_folded_steps_is_shown():
+    """A head on the last state of a loop written by hand: no other op reads a step like it."""
+    cell, head = nn.GRU(2, 3, rng=0), nn.Linear(3, 1, rng=0)
+    (h,) = cell.begin(4)
+    for t in range(5):
+        with tg.scope(f"layer0/t={t}"):
+            h = cell.step(tg.tensor(np.ones((4, 2), np.float32)), h)
+    loss = tg.mean_squared_error(head(h), np.zeros((4, 1), np.float32))
+    for y in (loss, loss + (h * h).sum()):
+        sheet = tg.draw(y, view="folded")._sheet
+        assert [node.name for node in sheet.graph.nodes].count("W") == 1
+    assert tg.explain(loss).equations

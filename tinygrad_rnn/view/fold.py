@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from ..tape import Call, Place, Record, Tape
 
@@ -168,11 +169,25 @@ class Folder:
 
     def _only_others(self, x: int) -> bool:
         """Whether an op outside the steps reads only steps that are not kept: one of many alike."""
+        steps = self._read(x)
+        alike = bool(steps) and all(z.t != self.kept[z.layer] for z in steps)
+        return alike and _what(self.records[x]) in self.readers_of_kept
+
+    @cached_property
+    def readers_of_kept(self) -> set[object]:
+        """What ops outside the steps do that read a kept one."""
+        return {
+            _what(r)
+            for r in self.records
+            if any(z.t == self.kept[z.layer] for z in self._read(r.id))
+        }
+
+    def _read(self, x: int) -> list[Record]:
+        """The ops of steps that an op outside the steps reads."""
         r = self.records[x]
         if r.kind != "op" or x in self.slot or r.call.restacked:
-            return False
-        steps = [self.records[z] for z, _ in self.whole.sources(r) if z in self.slot]
-        return bool(steps) and all(z.t != self.kept[z.layer] for z in steps)
+            return []
+        return [self.records[z] for z, _ in self.whole.sources(r) if z in self.slot]
 
     # -- what a kept step reads ----------------------------------------------------------------
 
