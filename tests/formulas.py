@@ -12,7 +12,7 @@ LETTER = r"(?:(?![²³⁴⁵⁶⁷⁸⁹ᵀ])[\w.'\u0300-\u036f](?!\{))"
 TOKEN = re.compile(
     r"\s*(?:(?P<number>\d+(?:\.\d+)?(?:e[+−]\d+)?)|(?P<sum>Σ_batch|Σ_j)|(?P<root>√)"
     r"|(?P<small>[²³⁴⁵⁶⁷⁸⁹])|(?P<sign>[-+−⊙/^ᵀ()\[\],?:=≠<>≤≥])"
-    rf"|(?P<name>(?:∂L_t/∂|∂L/∂|δ)?[^\W\d_]{LETTER}*(?:_\{{[^}}]*\}})?))"
+    rf"|(?P<name>(?:∂L_(?:t|\d+|\{{[^}}]*\}})/∂|∂L/∂|δ)?[^\W\d_]{LETTER}*(?:_\{{[^}}]*\}})?))"
 )
 
 
@@ -242,7 +242,8 @@ class Evaluated:
 
     def __init__(self, text, known, steps, batch, functions=None):
         functions = functions or {}
-        self.known, self.batch, self.functions, self.t = dict(known), batch, functions, None
+        self.known, self.batch = {"B": float(batch)} | known, batch
+        self.functions, self.t = functions, None
         sections, self.end = sections_of(text), steps + BEYOND
         for name, when in [key for key in known if isinstance(key, tuple) and key[1] == steps]:
             last = 0 * known[name, when] if name.startswith("∂L") else known[name, when]
@@ -291,6 +292,7 @@ class Evaluated:
 
     def key(self, name):
         """A name and its time: "h_{t−1}" at step 3 is ("h", 2)."""
+        name = re.sub(r"∂L_(\d+|\{[^}]*\})/", "∂L_t/", name)  # it is that of its variable
         found = re.fullmatch(r"(.*?)_(?:\{([^}]*)\}|(t|\d+))((?:\[\w+\])?)", name)
         if not found or found[1] == "∂L":
             return name

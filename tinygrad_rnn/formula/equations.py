@@ -138,7 +138,7 @@ def derived(
     every = [*names, *(["y"] if outputs == 1 else [f"y{k + 1}" for k in range(outputs)])]
     if reads is None:
         reads = range(count, count + outputs) if outputs else [0]
-    if batch and batch not in _other_sizes(program):
+    if batch > 1 and batch not in _other_sizes(program):
         batch = -batch
     try:
         made = Derivation(program, every, dict(weights), reads, detail, batch)
@@ -154,8 +154,9 @@ def derived(
 
 
 def _other_sizes(program: Program) -> set[int]:
-    """The sizes of all axes but the first of what changes with time."""
-    moving = [n for x in (*program.xs, *program.carry) for n in x.shape[1:]]
+    """The sizes of all axes but the first of what changes with time, and of weights."""
+    single = [y for y in program.nodes if type(y._array) is not tuple]
+    moving = [n for x in (*program.xs, *program.carry, *single) for n in x.shape[1:]]
     return {*moving, *[n for x in program.weights.values() for n in x.shape]}
 
 

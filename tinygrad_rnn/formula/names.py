@@ -141,11 +141,14 @@ class Names:
         return labels if len(set(labels)) == len(parts) else list(map(str, numbers))
 
     def _part(self, y: Tensor) -> None:
-        """A part of what is split goes by the whole's name, if nothing else reads that."""
+        """A part of what is split goes by the whole's name, if nothing else reads that.
+
+        Else δu[i] would not be what arrives at u[i]; nor would it, of a state of the step before.
+        """
         whole, x = y.inputs[0], y.inputs[0].inputs[0]
         symbol = self.symbols.get(x) or self.name(x, Reader(self.symbols))
-        if len(self.program.readers[x]) > 1:  # then δu[i] would not be what arrives at u[i]
-            symbol = Symbol(self.likes.setdefault(x, self.fresh(self.sums)), self.time(x))
+        if len(self.program.readers[x]) > 1 or any([x is c for c in self.program.carry]):
+            symbol = Symbol(self.likes.setdefault(whole, self.fresh(self.sums)), self.time(whole))
         parts = [z for z in self.program.nodes if z.op is pick and z.inputs[0] is whole]
         labels = self.labels(parts, [z.attrs["i"] for z in parts])
         if not symbol.block:

@@ -200,8 +200,9 @@ def cut_with(y: Tensor, sizes: tuple[int, ...]) -> list[bool] | None:
         own = tuple(z.shape[-1:] for z in y.inputs) == tuple((n,) for n in sizes)
         last = y.attrs["axis"] % y.ndim == y.ndim - 1
         return [False] * len(y.inputs) if own and last else None
-    spans = [bool(z.ndim) and z.shape[-1] == y.shape[-1] != 1 for z in y.inputs]
-    return spans if y.op.pointwise else None
+    if not y.op.pointwise:
+        return None
+    return [bool(z.ndim) and z.shape[-1] == y.shape[-1] != 1 for z in y.inputs]
 
 
 class Cuts:

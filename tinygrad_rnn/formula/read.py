@@ -13,12 +13,15 @@ from ..ops import linear, reduce, shape
 from ..tensor import Tensor
 from .term import Call, Number, Symbol, Term, minus, plus, raised, scaled, times
 
+CHOSEN = 1009  # a batch that is chosen so that nothing else is as large
+
 
 class Reader:
     """Formulas of tensors, in which those that are in `names` go by their names.
 
     batch: the size that is the batch's, over which a sum is Σ_batch; below 0 for one that no other
-    axis has, which is B in shapes.
+    axis has, which is B in shapes, and if it is `CHOSEN` or more, as no number is by chance, in
+    formulas, too.
     """
 
     def __init__(self, names: Mapping[Tensor, Term], batch: int = 0):
@@ -42,6 +45,8 @@ class Reader:
         return self.known[y]
 
     def _made(self, y: Tensor) -> Term:
+        if y.op is None and not y.name and self.is_own:
+            return self.in_batches(constant(y._array))
         if y.op is None:
             return Symbol(y.name) if y.name else constant(y._array)
         inputs = [self.names[x] if x in self.names else self.known[x] for x in y.inputs]
@@ -55,7 +60,17 @@ class Reader:
         """An attribute, in which a shape has B for the batch."""
         if name != "shape" or not self.is_own:
             return value
-        return tuple(["B" if n == self.batch else n for n in value])
+        times = [n // self.batch if n % self.batch == 0 else 0 for n in value]
+        pairs = zip(times, value, strict=True)
+        return tuple([f"{k} * B" if k > 1 else "B" if k else n for k, n in pairs])
+
+    def in_batches(self, x: Term) -> Term:
+        """A constant, in which the batch is B."""
+        if isinstance(x, Number):
+            known = self.batch >= CHOSEN and x.value in (self.batch, 1 / self.batch)
+            return raised(Symbol("B"), 1 if x.value > 1 else -1) if known else x
+        assert isinstance(x, Call)
+        return Call(x.op, x.inputs, tuple([(name, self.setting(name, v)) for name, v in x.attrs]))
 
     def total(self, y: Tensor, x: Term) -> Term | None:
         """A sum that has a sign of its own: over the batch, or along the last axis."""

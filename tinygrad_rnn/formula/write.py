@@ -41,7 +41,7 @@ class Text:
     RATIO, UNDER, POWER, WHERE = "{} / {}", "({})", "{}^{}", "[{0} ? {1} : {2}]"
     FUNCTION, ROOT, SIZE, EACH = "{}({})", "√({})", "abs({})", "{} = {}"
     STACKED = False  # whether a line stands between what is divided and by what
-    LOSS: ClassVar = {"∂": "∂L/∂{}", "∂t": "∂L_t/∂{}", "δ": "δ{}", "": "{}"}
+    LOSS: ClassVar = {"∂": "∂L/∂{}", "∂t": "∂L{1}/∂{0}", "δ": "δ{}", "": "{}"}
 
     def __init__(self, first: bool = False):
         """first: whether t is 1."""
@@ -55,7 +55,7 @@ class Text:
     def form(self, x: Term) -> tuple[str, int]:
         """What a formula is written as, and how tightly that holds together."""
         if isinstance(x, Symbol):
-            return self.LOSS[x.mark].format(self.symbol(x)), ATOM
+            return self.LOSS[x.mark].format(self.symbol(x), self.below(self.time(x.at))), ATOM
         if isinstance(x, Number):
             return self.number(x.value), ATOM if x.value >= 0 else SUM
         if isinstance(x, Sum):
@@ -160,9 +160,11 @@ class Text:
 
     def symbol(self, x: Symbol) -> str:
         block = f"[{x.block}]" * bool(x.block)
-        at = self.time(x.at)
-        time = f"_{{{at}}}" if len(at) > 1 else "_" * bool(at) + at
-        return one_word(x.name) + time + block
+        return one_word(x.name) + self.below(self.time(x.at)) + block
+
+    def below(self, at: str) -> str:
+        """A time below a letter."""
+        return f"_{{{at}}}" if len(at) > 1 else "_" * bool(at) + at
 
     def time(self, at: int | None) -> str:
         if at is None or self.first:
@@ -249,7 +251,7 @@ class Latex(Text):
     STACKED = True
     LOSS: ClassVar = {
         **{"": "{}", "δ": r"\delta {}", "∂": r"\frac{{\partial L}}{{\partial {}}}"},
-        **{"∂t": r"\frac{{\partial L_t}}{{\partial {}}}"},
+        **{"∂t": r"\frac{{\partial L{1}}}{{\partial {0}}}"},
     }
 
     def symbol(self, x: Symbol) -> str:
@@ -258,6 +260,9 @@ class Latex(Text):
         words += [] if x.at is None else [self.digits(self.time(x.at))]
         name, commas = self.letter(name), self.COMMA.strip().join(words)
         return self.BELOW.format(name, commas) if words else name
+
+    def below(self, at: str) -> str:
+        return f"_{{{at}}}" if len(at) > 1 else f"_{at}"
 
     def letter(self, name: str) -> str:
         """A name, without the letter below it."""
@@ -333,9 +338,12 @@ class MathML(Latex):
     LOSS: ClassVar = {
         **{"": "{}", "δ": "<mrow><mi>δ</mi>{}</mrow>"},
         "∂": "<mfrac><mrow><mo>∂</mo><mi>L</mi></mrow><mrow><mo>∂</mo>{}</mrow></mfrac>",
-        "∂t": "<mfrac><mrow><mo>∂</mo><msub><mi>L</mi><mi>t</mi></msub></mrow>"
-        "<mrow><mo>∂</mo>{}</mrow></mfrac>",
+        "∂t": "<mfrac><mrow><mo>∂</mo><msub><mi>L</mi>{1}</msub></mrow>"
+        "<mrow><mo>∂</mo>{0}</mrow></mfrac>",
     }
+
+    def below(self, at: str) -> str:
+        return f"<mrow>{self.digits(at)}</mrow>"
 
     def digits(self, words: str) -> str:
         """The numbers, letters and signs of it, each as what it is."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -115,13 +116,17 @@ def _at_one_time(x: Tensor) -> Tensor:
 
 def _unlike(*sizes: int) -> int:
     """A size that none of these, nor their first multiples, are."""
+    from ..formula.read import CHOSEN
+
     taken = {size * k for size in sizes for k in range(1, 9)}
-    return next(n for n in range(5, 10_000) if n not in taken)
+    return next(n for n in count(CHOSEN) if n not in taken)
 
 
 def _names(leaves: dict[str, Tensor]) -> dict[Tensor, str]:
     """What leaves are called, without the part of their paths that tells nothing."""
-    paths = {x: (x.name or path).split(".") for path, x in leaves.items()}
+    names = Counter([x.name for x in leaves.values()])
+    own = {x: x.name if x.name and names[x.name] == 1 else path for path, x in leaves.items()}
+    paths = {x: path.split(".") for x, path in own.items()}
     ends = Counter(".".join(path[k:]) for path in paths.values() for k in range(len(path)))
     tells = lambda p, k: not p[k].isdigit() and ends[".".join(p[k:])] == 1
     return {
