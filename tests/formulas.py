@@ -50,7 +50,7 @@ def sum_to(x, shape):
 
 FUNCTIONS = {
     "σ": lambda x: 1 / (1 + np.exp(-x)),
-    "expm1": np.expm1, "log1p": np.log1p,
+    "sin": np.sin, "cos": np.cos, "expm1": np.expm1, "log1p": np.log1p,
     "softsign": lambda x: x / (1 + np.abs(x)),
     "tanh": np.tanh, "exp": np.exp, "log": np.log, "√": np.sqrt, "abs": np.abs, "sign": np.sign,
     "relu": lambda x: np.maximum(x, 0), "softplus": lambda x: np.logaddexp(x, 0),

@@ -679,3 +679,101 @@ def test_what_a_run_does_otherwise_in_each_step_is_no_number_of_all_of_them():
     assert found.lines("forward")[0].endswith("_t + h1_{t−1} W")
     clipped = lambda t, h, old: tg.clip_gradient(tg.tanh(xs[t] + h @ W), value=0.1 * (t + 1))
     assert not run_equations(clipped)
+
+
+def cut_twice(x, h):
+    a = x @ U
+    (f, g), (p, q, r, s) = tg.split(a, 2, axis=-1), tg.split(a, 4, axis=-1)
+    return tg.tanh(tg.concat([f * g, tg.concat([p * q, r * s], axis=-1)], axis=-1) + h @ V)
+
+
+def cut_state(x, h):
+    c, d = tg.split(h, 2, axis=-1)
+    d = 0.5 * d + tg.tanh(x @ U)[:, :2] * c
+    return tg.concat([tg.sin(d) @ V[:2, :2], d], axis=-1) + b
+
+
+def cut_part(x, h):
+    one, other = tg.split(x @ U, 2, axis=-1)
+    p, q = tg.split(tg.tanh(one), 2, axis=-1)
+    return tg.tanh(h @ V) * tg.concat([q, p, other], axis=-1) + tg.unstack(tg.stack([x, b * h]))[1]
+
+
+@pytest.mark.parametrize("detail", [False, True])
+@pytest.mark.parametrize("step", [cut_twice, cut_state, cut_part])
+def test_what_is_cut_twice_and_states_and_parts_that_are_cut(step, detail):
+    both = lambda x, h: (new := step(x, h), tg.sin(new))
+    check_step(both, 1, detail, step.__name__)
+
+
+def test_the_batch_of_a_cell_is_no_number():
+    class Groups(nn.Cell):
+        def __init__(self):
+            self.inputs, self.hidden, self.V = (
+                10,
+                4,
+                tg.tensor(numbers(0, 2, 4), requires_grad=True),
+            )
+
+        def step(self, x, h):
+            made = (x.reshape(x.shape[0], 5, 2) @ self.V).sum(1)
+            return tg.tanh(made + h - h.mean(axis=0, keepdims=True))
+
+    text = str(tg.equations(Groups()))
+    assert "shape=(B, 5, 2)" in text and "shape=(5 * B, 2)" in text and " / B" in text
+    assert "1009" not in text and "5045" not in text
+    cell = Groups()
+    ys, _ = cell(numbers(1, 5, 1, 10))
+    found = str(tg.explain((ys * ys).sum()).equations["layer0"])
+    assert "shape=(1, 5, 4)" in found and "/ B" not in found
+
+
+def test_weights_in_lists_go_by_their_paths():
+    class Listed(nn.Cell):
+        def __init__(self):
+            self.inputs = self.hidden = 4
+            self.parts = [nn.Linear(4, 4, rng=k) for k in range(2)]
+
+        def step(self, x, h):
+            return tg.tanh(self.parts[0](h) + self.parts[1](x))
+
+    sums = tg.equations(Listed()).lines("sums")
+    assert [x.split(" = ")[0] for x in sums] == [
+        f"∂L/∂parts.{k}.{name}" for k in (0, 1) for name in "Wb"
+    ]
+
+
+def test_one_formula_of_the_backward_pass_has_one_name():
+    first, second = own_weight("A"), own_weight("C")
+    lines = own_step(lambda x, h: tg.tanh(x + h @ first + h @ second))
+    assert sorted(lines.lines("sums")) == ["∂L/∂A = Σ_t u_t", "∂L/∂C = Σ_t u_t"]
+    assert sum(line.startswith("u_t") for line in lines.lines("backward")) == 1
+
+
+def test_what_the_loss_reads_later_is_of_the_later_step():
+    z, W = np.zeros((4, 3)), own_weight("W")
+    found = tg.equations(lambda x, h: (tg.tanh(x + h @ W), h), z, np.zeros((2, 4, 3)))
+    assert found.lines("backward")[0] == "δh_t = ∂L_t/∂h_t + ∂L_{t+1}/∂y_{t+1} + δa_{t+1} Wᵀ"
+    assert r"\frac{\partial L_{t+1}}{\partial y_{t+1}}" in found.latex
+
+
+def test_a_step_that_draws_has_no_equations():
+    with pytest.raises(tg.Untraceable, match="draws random numbers"):
+        own_step(lambda x, h: tg.tanh(x + h * np.random.rand()))
+
+
+def test_letters_of_every_script_in_latex():
+    for name, words in {
+        "Σ": r"\Sigma",
+        "ξ": r"\xi",
+        "权重": r"\text{权重}",
+        "é": r"\text{é}",
+    }.items():
+        weight = own_weight(name)
+        assert words in own_step(lambda x, h, weight=weight: tg.tanh(x + h @ weight)).latex
+
+
+def test_a_rule_has_the_numbers_that_are_known():
+    x = tg.tensor(np.ones((2, 3)), requires_grad=True)
+    rules = [r.call.rules for r in tg.explain((x**2).sum()).tape.records if r.call.op == "power"]
+    assert rules == [("2 g ⊙ x", "")]

@@ -66,10 +66,15 @@ class Derivation:
             places = _places(line.right for line in lines).items()
             large = [x for x, n in places if n > 1 and size(x) > 3 and not is_turned(x)]
             large.sort(key=size, reverse=True)
-            y = next((y for x in large if (y := self._made_by(x)) is not None), None)
+            found = ((y, x) for x in large if (y := self._made_by(x)) is not None)
+            y, formula = next(found, (None, None))
             if y is None:
                 return
-            self.names.name(y, self.reader())
+            read, backward = self.reader(), self.backward_ops()
+            alike = [z for z in backward if z not in self.symbols and read(z) == formula]
+            symbol = self.names.name(y, self.reader())
+            if y in set(backward):  # what arrives at two ops of the step is told apart
+                self.symbols |= dict.fromkeys(alike, symbol)
 
     def _made_by(self, x: Term) -> Tensor | None:
         """The op that has this formula, or that has it as its cotangent."""
@@ -159,7 +164,8 @@ class Derivation:
             lines.append(Line((symbol,), right if self.symbols[g] == symbol else read(g)))
         lines += self.gradients(self.program.xs)
         names = {y: name for y in self.backward_ops() if (name := self.symbols.get(y))}
-        return lines + [Line((x,), read.formula(y)) for y, x in names.items() if not x.mark]
+        made = [Line((x,), read.formula(y)) for y, x in names.items() if not x.mark]
+        return [*lines, *dict.fromkeys(made)]
 
     def _sums(self) -> list[Line]:
         return self.gradients(self.program.weights.values(), "∂")

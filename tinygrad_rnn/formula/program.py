@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from ..grad import pullback
-from ..loops.trace import Trace, trace
+from ..loops.trace import Trace, check_repeatable, trace
 from ..op import pick
 from ..ops import linear, shape
 from ..tensor import Outline, Tensor, Untraceable, history
@@ -165,7 +166,8 @@ class Program:
 
 def traced(step: Callable[..., Any], xs: Sequence[Tensor], carry: Sequence[Tensor]) -> Program:
     """The program of `step(*xs, *carry)`, of tensors that tell shapes and names."""
-    made = trace(step, xs, carry)
+    again = partial(trace, step, xs, carry)
+    check_repeatable(made := again(), again)
     return Program(made.results, made.leaves[: len(xs)], made.leaves[len(xs) :])
 
 

@@ -30,9 +30,11 @@ def in_letters(y: Tensor) -> tuple[str, tuple[str, ...]]:
     """What the op that made a tensor does, "tanh(x)", and the gradient of each input, as text; ""
     where that is nothing, or where the rule cannot be run without numbers.
 
-    An op's one input is x, several are a, b, c, …; y is the answer, g the cotangent of y.
+    An op's one input is x, several are a, b, c, …, numbers themselves; y is the answer, g the
+    cotangent of y.
     """
-    found: tuple[str, tuple[str, ...]] = _remembered(y, (), lambda: _letters(y))
+    numbers = [float(x._array) if is_number(x) else None for x in y.inputs]
+    found: tuple[str, tuple[str, ...]] = _remembered(y, numbers, lambda: _letters(y))
     return found
 
 
@@ -54,12 +56,15 @@ _known: dict[Any, Any] = {}
 def _letters(y: Tensor) -> tuple[str, tuple[str, ...]]:
     op, write = y.op, Text()
     assert op is not None
-    names = ["x"] if len(y.inputs) == 1 else [_letter(k) for k in range(len(y.inputs))]
-    xs = [blank(x._array.shape, x.dtype, n) for x, n in zip(y.inputs, names, strict=True)]
-    known: dict[Tensor, Term] = {x: Symbol(name) for x, name in zip(xs, names, strict=True)}
+    many = sum(not is_number(x) for x in y.inputs) > 1
+    xs = [x if is_number(x) else blank(x._array.shape, x.dtype) for x in y.inputs]
+    known: dict[Tensor, Term] = {
+        x: Number(float(x._array)) if is_number(x) else Symbol(_letter(k) if many else "x")
+        for k, x in enumerate(xs)
+    }
     trace = Trace(xs)
     trace.number |= dict.fromkeys(xs, 0)
-    formula: Term = Call(op, tuple(known.values()))
+    formula: Term = Call(op, tuple([known[x] for x in xs]))
     pulled: list[Any] = [None] * len(xs)
     with suppress(TypeError, ValueError, AttributeError, IndexError), trace.on():
         op(*xs, **y.attrs)
@@ -108,15 +113,16 @@ def form_of(y: Tensor) -> tuple[str, int]:
     Numbers that it reads stand there themselves.
     """
     ids = list(map(id, y.inputs))
-    is_number = [
-        not (x.ndim or x.op or x.name or x.tracked) and np.isfinite(x._array) for x in y.inputs
-    ]
     terms: list[Term] = [
-        Number(float(x._array)) if plain else Symbol(str(ids.index(id(x))))
-        for x, plain in zip(y.inputs, is_number, strict=True)
+        Number(float(x._array)) if is_number(x) else Symbol(str(ids.index(id(x)))) for x in y.inputs
     ]
     read = Reader(dict(zip(y.inputs, terms, strict=True)))
     return _remembered(y, terms, lambda: Form().form(read.formula(y)))
+
+
+def is_number(x: Tensor) -> bool:
+    """Whether it is a number that is written as such."""
+    return not (x.ndim or x.op or x.name or x.tracked) and bool(np.isfinite(x._array))
 
 
 def _letter(k: int) -> str:

@@ -267,8 +267,10 @@ class Latex(Text):
     def letter(self, name: str) -> str:
         """A name, without the letter below it."""
         if sum(not unicodedata.combining(c) for c in name) > 1:
-            return rf"\mathrm{{{self.escaped(name)}}}"
+            kind = r"\mathrm" if name.isascii() else r"\text"
+            return rf"{kind}{{{self.escaped(name)}}}"
         words = GREEK.get(name[:1], name[:1])
+        words = words if words.isascii() else rf"\text{{{words}}}"
         for accent in name[1:]:
             words = rf"{ACCENTS.get(accent, ACCENTS[TILDE])}{{{words}}}"
         return words
@@ -304,12 +306,14 @@ def below_name(name: str) -> tuple[str, str]:
     """A name, and the letter of it that stands below: W and x for "Wx". A t would be the time."""
     letters = [c for c in name if not unicodedata.combining(c)]
     two = len(letters) == 2 and name[-1:] == letters[1] and name[-1:].isalnum() and name[-1:] != "t"
-    return (name[:-1], name[-1]) if two else (name, "")
+    word = any([unicodedata.category(c) == "Lo" for c in letters])  # of a script without cases
+    return (name[:-1], name[-1]) if two and not word else (name, "")
 
 
-WORDS = r"""σ \sigma, δ \delta, ∂ \partial, Σ \sum, α \alpha, β \beta, γ \gamma, ε \varepsilon,
-λ \lambda, μ \mu, φ \varphi, ψ \psi, θ \theta, η \eta, κ \kappa, ρ \rho, τ \tau, ω \omega,
-√ \surd"""
+WORDS = r"""∂ \partial, √ \surd, α \alpha, β \beta, γ \gamma, δ \delta, ε \varepsilon, ζ \zeta,
+η \eta, θ \theta, ι \iota, κ \kappa, λ \lambda, μ \mu, ν \nu, ξ \xi, π \pi, ρ \rho, ς \varsigma,
+σ \sigma, τ \tau, υ \upsilon, φ \varphi, χ \chi, ψ \psi, ω \omega, Γ \Gamma, Δ \Delta, Θ \Theta,
+Λ \Lambda, Ξ \Xi, Π \Pi, Σ \Sigma, Υ \Upsilon, Φ \Phi, Ψ \Psi, Ω \Omega"""
 GREEK: dict[str, str] = dict(map(str.split, WORDS.split(",")))
 SIGNS = {"⊙": r"\odot", "≤": r"\le", "≥": r"\ge", "≠": r"\ne", "−": "-", "…": r"\dots"}
 SIGNS |= {"∞": r"\infty", "∨": r"\lor", "∧": r"\land", "¬": r"\lnot", "⊻": r"\veebar"}
