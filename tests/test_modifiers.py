@@ -737,7 +737,7 @@ def test_a_step_with_too_few_or_too_many_states_is_refused():
         cell = Wrong(H)
         cell.count = count
         for part in (cell, nn.Zoneout(cell, c=0.5), nn.TimeSkip(cell, 2)):
-            with refused(ValueError, "Wrong: step", "(h, c)", "2 in all", f"got {count}"):
+            with refused(ValueError, "Wrong: step", "(h, c)", "2 new states", f"got {count}"):
                 part(normal(T, B, H), lengths=[1, 2, 3])
 
 

@@ -267,8 +267,8 @@ class Cell(Part):
         new = tuple(new) if isinstance(new, tuple | list) else (new,)
         if len(new) != len(state):
             raise ValueError(
-                f"{type(self).__name__}: step: expected the new ({', '.join(self.state)}), "
-                f"{len(state)} in all, got {len(new)}"
+                f"{type(self).__name__}: step: expected {len(state)} new states, "
+                f"({', '.join(self.state)}), got {len(new)}"
             )
         return new
 

@@ -84,8 +84,8 @@ function marks(box, run) {
   const ops = Array.from({ length: run.last }, (_, k) => ({ k, ...run.at(k + 1).record }));
   const times = ops.filter((r) => r.kind === "op");
   const found = times.filter(({ t }, n) => t >= 0 && t !== times[n - 1]?.t);
-  const each = Math.ceil(found.length / 40);
-  for (const { k, t } of found.filter((_, n) => n % each === 0)) {
+  let free = 0; // where the one before leaves room: layers may have few ops in a step, or many
+  for (const { k, t } of found.filter(({ k }) => k >= free && (free = k + run.last / 40))) {
     const mark = make("span", { class: "mark", text: run.sign(t) });
     mark.style.left = share(k);
     box.append(mark);
