@@ -582,7 +582,7 @@ def as_array(data: Operand, dtype: Any = None, copy: bool = False) -> np.ndarray
         hint = f"expected numbers that {wanted} holds, got {lost.flat[0]}"
         raise ValueError(f"tensor: {hint}. Give another dtype, or round the numbers.")
     if copy or type(array) is not np.ndarray or array.dtype != wanted:
-        return np.array(array, dtype=wanted, order="C", subok=False)
+        return array.astype(wanted, order="C", subok=False)
     return array
 
 

@@ -156,7 +156,7 @@ def _floats(x: Array) -> Array:
     x = np.asarray(x)
     if x.dtype in NATIVE and x.flags.c_contiguous and x.flags.aligned:
         return x
-    dtype = x.dtype.newbyteorder("=") if x.dtype.kind == "f" else DOUBLE
+    dtype = np.dtype(x.dtype.type) if x.dtype.kind == "f" else DOUBLE
     return np.require(x, dtype, ("C", "A"))
 
 

@@ -53,7 +53,7 @@ class Spare:
 
     def maker(self, shape: tuple[int, ...], dtype: Any, zero: bool = False) -> Callable[[], Array]:
         """What makes such arrays soonest, holding zeros or anything."""
-        dtype = np.dtype(dtype)
+        dtype = np.dtype(np.dtype(dtype).type)  # NumPy's own object, by which dtypes are compared
         size = math.prod(shape) * dtype.itemsize
         if not SMALL <= size <= LARGE:
             return partial(np.zeros if zero else np.empty, shape, dtype)

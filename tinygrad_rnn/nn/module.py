@@ -509,8 +509,8 @@ def as_floats(who: str, word: str, x: Operand, dtype: Any, features: int | None 
 def floating(who: str, dtype: Any) -> np.dtype:
     """The dtype of a layer's weights: float32 or float64."""
     try:
-        if (wanted := np.dtype(dtype).newbyteorder("=")) in (np.float32, np.float64):
-            return wanted
+        if (wanted := np.dtype(dtype)).char in "fd":
+            return np.dtype(wanted.type)
     except TypeError:
         wanted = dtype
     raise TypeError(f"{who}: dtype: expected float32 or float64, got {wanted}")
