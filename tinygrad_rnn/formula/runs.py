@@ -103,7 +103,7 @@ class _Step:
 
 def _are_same(attrs: dict[str, Any], others: dict[str, Any]) -> bool:
     """Whether two ops have the same attributes."""
-    pairs = [(x, others.get(name)) for name, x in attrs.items()]
+    pairs: list[Any] = [(x, others.get(name)) for name, x in attrs.items()]
     return len(attrs) == len(others) and all([x is y or np.array_equal(x, y) for x, y in pairs])
 
 

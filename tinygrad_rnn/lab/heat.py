@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,28 +118,37 @@ def heat(
 def _states(parts: Itemised) -> dict[int, list[Tensor]]:
     """What the loss reads of each step or, if no other step reads that, the state behind it.
 
-    In the last step, whose state nobody reads, it is where it is in another.
+    In the last step, whose state nobody reads, it is where it is in the others.
     """
-    here = lambda x: step_of(x.scope)
-    pairs = [(x, y) for y in parts.nodes for x in y.inputs if here(x) and here(y)]
-    handed = [x for x, y in pairs if here(x)[0] == here(y)[0] and here(x) != here(y)]
-    of = {new: _both(x) for x in handed for new in _both(x)}
+    of: dict[Tensor, list[Tensor]] = {}  # what another step of a layer reads
+    for y in parts.nodes:
+        for x in y.inputs:
+            a, b = step_of(x.scope), step_of(y.scope)
+            if a and b and a != b and a[0] == b[0]:
+                of |= dict.fromkeys(_both(x), _both(x))
     if any([y in of for read in parts.read.values() for y in read]):
         return parts.read
-    found, way = dict[int, list[Tensor]](), ()
-    for t, (y, *_) in parts.read.items():
-        left: list[Any] = [(y, ())]
-        for x, steps in left:  # of which there are more while they are looked at
-            if x in of:
-                found[t], way = of[x], steps
-                break
-            inside = [(z, (*steps, k)) for k, z in enumerate(x.inputs) if here(z) == here(y)]
-            left += inside if len(left) < NEAR else ()
-    for t, (y, *_) in parts.read.items():
-        for k in () if t in found else way:
-            y = y.inputs[k] if k < len(y.inputs) else y
-        found.setdefault(t, _both(y))
-    return found if way else parts.read
+    ways = {t: _way(read[0], of) for t, read in parts.read.items()}
+    usual = next(filter(None, ways.values()), None)
+    if usual is None:
+        return parts.read
+    found = {}
+    for t, (h, *_) in parts.read.items():
+        for k in ways[t] or usual:
+            h = h.inputs[min(k, len(h.inputs) - 1)] if h.inputs else h
+        found[t] = of.get(h) or _both(h)
+    return found
+
+
+def _way(y: Tensor, ends: Collection[Tensor]) -> tuple[int, ...] | None:
+    """The shortest way back within a step to one of the ends: by which input of each op."""
+    here, left = step_of(y.scope), list[tuple[Tensor, tuple[int, ...]]]([(y, ())])
+    for x, way in left:  # of which there are more while they are looked at
+        if x in ends:
+            return way
+        inside = [(z, (*way, k)) for k, z in enumerate(x.inputs) if step_of(z.scope) == here]
+        left += inside if len(left) < NEAR else ()
+    return None
 
 
 def _new(h: Tensor) -> bool:
