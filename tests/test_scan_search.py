@@ -722,6 +722,21 @@ def test_powers_at_the_edge(plain):
         np.testing.assert_array_equal(*paths)
 
 
+def test_slopes_of_powers_at_the_edge(plain):
+    """The rule is another where it may be differentiated again, as in a loop."""
+    base = tg.tensor([[np.nan, np.nan, 0.0, -0.0, 0.0, np.inf, 2.0]], requires_grad=True)
+    power = tg.tensor([[0.0, -0.0, np.nan, 0.0, np.inf, 0.0, 0.0]], requires_grad=True)
+    with np.errstate(all="ignore"):
+        found = [
+            [g.data for g in tg.grad(y.sum(), [base, power], create_graph=again)]
+            for again in (False, True)
+            for y in (base**power, tg.scan(lambda h: (h, base**power), 0.0, None, length=1)[1])
+        ]
+    for pair in found[1:]:
+        for one, other in zip(found[0], pair, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
 def test_a_long_step_is_written_without_deep_recursion(plain):
     def step(x, h):
         total = h * w

@@ -82,7 +82,7 @@ def _sloped(x: Value, y: Value) -> Value:
     """The exponent, but 1 where x⁰ would have 0 times infinity for a slope: all of it if nobody
     asks how that changes with the exponent."""
     other = where(equal(y, 0), 1, y)
-    return where(less_equal(abs(x), 1.2e-38), other, y) if getattr(y, "tracked", False) else other
+    return where(greater(abs(x), 1.2e-38), y, other) if getattr(y, "tracked", False) else other
 
 
 def _power(x: Value, y: Value) -> Value:
