@@ -337,7 +337,7 @@ class MathML(Latex):
     SIZE = "<mrow><mo>|</mo>{}<mo>|</mo></mrow>"
     WHERE = (
         '<mrow><mo stretchy="true">{{</mo><mtable><mtr><mtd>{1}</mtd><mtd>{0}</mtd></mtr>'
-        "<mtr><mtd>{2}</mtd><mtd><mtext>else</mtext></mtd></mtr></mtable></mrow>"
+        '<mtr><mtd>{2}</mtd><mtd><mtext data-say="eq_else">else</mtext></mtd></mtr></mtable></mrow>'
     )
     LOSS: ClassVar = {
         **{"": "{}", "δ": "<mrow><mi>δ</mi>{}</mrow>"},
