@@ -141,7 +141,8 @@ def _title(cell: Cell) -> str:
     while isinstance(inner := getattr(inner, "cell", None), Cell):  # type: ignore[assignment]
         words += f" of {type(inner).__name__}"
     batch = "B"
-    parts = [f"x ({batch}, {cell.inputs})"]
+    x = "x" + "'" * ("x" in cell.state)  # as it is called in the lines
+    parts = [f"{x} ({batch}, {cell.inputs})"]
     for name, h in zip(cell.state, cell.begin(1), strict=True):
         parts.append(f"{name} ({', '.join(map(str, (batch, *h.shape[1:])))})")
     return f"{words}: {', '.join(parts)}"
