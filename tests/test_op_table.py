@@ -237,6 +237,16 @@ def test_einsum(subscripts, shapes):
     tg.check_grads(lambda *xs: tg.einsum(subscripts, *xs), xs, order=2)
 
 
+@pytest.mark.parametrize("dtype", [bool, np.int8, np.uint8])
+@pytest.mark.parametrize("subscripts", ["ij->j", "ij,jk->ik", "ij,k->k", "ij->"])
+def test_einsum_keeps_the_kind_of_its_numbers(subscripts, dtype):
+    x, y = np.array([[1, 0], [1, 1]], dtype), np.array([[1, 0], [0, 1]], dtype)
+    xs = [x, y[0] if ",k" in subscripts else y][: 1 + subscripts.count(",")]
+    found, expected = tg.einsum(subscripts, *map(tg.tensor, xs)), np.einsum(subscripts, *xs)
+    assert found.dtype == expected.dtype
+    np.testing.assert_array_equal(found.data, expected)
+
+
 @pytest.mark.parametrize("subscripts, shapes", [(s, shapes) for s, *shapes in REFUSED])
 def test_einsum_refuses_what_numpy_refuses(subscripts, shapes):
     with pytest.raises(ValueError):

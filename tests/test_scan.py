@@ -1584,6 +1584,33 @@ def test_a_step_is_the_same_however_many_shapes_were_met(monkeypatch):
         tg.scan(step, (np.zeros((batch, 1)), tg.tensor(1.0)), np.ones((2, batch, 60)))
 
 
+@pytest.mark.filterwarnings("ignore::tinygrad_rnn.ScanWarning")
+def test_values_put_at_a_mask_and_at_places_that_a_step_is_given():
+    mask, places = np.array([True, False, True]), np.array([[0, 2], [1, 1], [2, 0]])
+    h = tg.tensor(numbers(0, 3), requires_grad=True)
+
+    def step(i, h):
+        put = tg.index_put(0.5 * h, mask, h[:2] * h[1])
+        return put, tg.index_put(put, i, h[:2], accumulate=True)
+
+    found, expected = [
+        [y.data for y in (*ys, *tg.grad((ys[0] ** 2).sum() + (ys[1] ** 3).sum(), [h]))]
+        for ys in (tg.scan(step, h, places), tg.unroll(step, h, places))
+    ]
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-12)
+    several = tg.transforms.vmap(lambda i: tg.index_put(h, i, 2.0, accumulate=True))(places)
+    for row, i in zip(several.data, places, strict=True):
+        np.testing.assert_array_equal(row, tg.index_put(h, i, 2.0, accumulate=True).data)
+
+
+def test_the_first_op_of_a_process_may_be_a_slice():
+    caches.clear()
+    xs = numbers(0, 4, 3)
+    found = tg.scan(lambda x, h: h + x[1:], np.zeros(2), xs)[0].data
+    np.testing.assert_allclose(found, np.cumsum(xs[:, 1:], axis=0))
+
+
 # -- steps in which much is alike ------------------------------------------------------------------
 
 

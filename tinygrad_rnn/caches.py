@@ -22,7 +22,10 @@ class Cache(dict[Any, Any]):
         self.most = most
 
     def recent(self, key: Any) -> Any:
-        """What is known, or None; it will be the last to go."""
+        """What is known, or None; it will be the last to go. Raises TypeError for an unhashable key,
+        where an empty dictionary would not even look at it."""
+        if not self:
+            hash(key)
         with lock:
             value = self.pop(key, None)
             if value is not None:

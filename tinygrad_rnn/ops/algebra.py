@@ -9,7 +9,7 @@ import numpy as np
 from ..limits import axes_of, whole
 from ..op import function, operand
 from ..tensor import Value
-from .arithmetic import mul, where
+from .arithmetic import astype, mul, where
 from .linear import matmul
 from .moving import moveaxis, roll
 from .reduce import sum
@@ -261,9 +261,10 @@ def _product(x: Value, a: Any, y: Value, b: Any, kept: Any) -> tuple[Value, Any]
 
 
 def _summed(x: Value, labels: Any, kept: Any) -> tuple[Value, Any]:
-    """x summed over the labels that are not kept."""
+    """x summed in its own dtype over the labels that are not kept."""
     gone = tuple([k for k, c in enumerate(labels) if c not in kept])
-    return (sum(x, axis=gone) if gone else x), [c for c in labels if c in kept]
+    y, left = sum(x, axis=gone) if gone else x, [c for c in labels if c in kept]
+    return y if y.dtype == x.dtype else astype(y, dtype=x.dtype), left
 
 
 def _laid(x: Value, axes: Any = None, shape: Any = None) -> Value:

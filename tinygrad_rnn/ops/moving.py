@@ -285,8 +285,9 @@ def index_put(x: Value, index: Any, values: Value, accumulate: bool = False) -> 
 
     The index is any of `x[index]`; the values broadcast to it, and take the dtype of x. Of a place
     that is named twice the last value counts, as in NumPy, and it alone has a gradient; with
-    `accumulate` all are added to what is there. The name is PyTorch's. Raises IndexError for places
-    that are not there, ValueError for values that do not fit, TypeError for floats in integers.
+    `accumulate` all are added to what is there, also at places that a step of a scan or an example
+    of `vmap` is given. The name is PyTorch's. Raises IndexError for places that are not there,
+    ValueError for values that do not fit, TypeError for floats in integers.
 
     >>> tg.index_put(tg.tensor([1.0, 2.0, 3.0]), slice(1, None), [8.0, 9.0])
     tensor([1., 8., 9.], dtype=float64)
@@ -296,17 +297,20 @@ def index_put(x: Value, index: Any, values: Value, accumulate: bool = False) -> 
     x = operand(x)
     values = operand(values)
     plain, arrays = parsed(index)
-    arrays = list(map(as_array, arrays))
+    masked = any([a.dtype.kind == "b" for a in arrays])
+    # Which of two counts is known by their numbers alone.
+    arrays = arrays if accumulate and not masked else list(map(as_array, arrays))
     places = take(np.arange(prod(x.shape)).reshape(x.shape), *arrays, index=plain)
+    if masked:
+        arrays, plain = list(np.unravel_index(places, x.shape)), (ARRAY,) * x.ndim
     if not np.can_cast(values.dtype, x.dtype, "same_kind"):
         raise TypeError(f"index_put: values: expected {x.dtype} like x, got {values.dtype}")
     shape = np.shape(places)
-    given = values.shape
     try:
         values = broadcast_to(astype(values, dtype=x.dtype), shape)
     except ValueError:
         wanted = f"a shape that broadcasts to {shape}, that of x[index]"
-        raise ValueError(f"index_put: values: expected {wanted}, got {given}") from None
+        raise ValueError(f"index_put: values: expected {wanted}, got {values.shape}") from None
     if accumulate:
         return add(x, put(values, *arrays, index=plain, shape=x.shape))
     order = np.arange(prod(shape)).reshape(shape)
