@@ -668,6 +668,17 @@ def test_a_run_is_told_of_states_that_are_read_two_steps_later():
     assert found.lines("backward")[1] == "δa_t = δk_t ⊙ (1 − k_t²)"
 
 
+def test_the_equations_of_a_run_from_the_last_step_to_the_first_say_so():
+    ys, _ = nn.RNN(2, 3, rng=0)(np.ones((4, 1, 2), np.float32), reverse=True)
+    page = tg.explain((ys * ys).sum())
+    assert page.equations["layer0"].title == "layer0 (t counts from the last step to the first)"
+    assert 'data-say="eq_turned"' in page.html
+    ys, _ = nn.RNN(2, 3, rng=0)(np.ones((4, 1, 2), np.float32))
+    page = tg.explain((ys * ys).sum())
+    assert page.equations["layer0"].title == "layer0"
+    assert 'data-say="eq_turned"' not in page.html
+
+
 def test_what_a_run_does_otherwise_in_each_step_is_no_number_of_all_of_them():
     """What is cut from a sequence in the step is an input; else there are no equations."""
     W, xs = (

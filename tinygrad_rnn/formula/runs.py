@@ -15,6 +15,8 @@ from ..tensor import Tensor, Untraceable, history
 from .equations import Equations, derived
 from .program import Program
 
+TURNED = " (t counts from the last step to the first)"
+
 
 def equations_of(outputs: Sequence[Tensor], step_of: Any) -> dict[str, Equations]:
     """The equations of each layer, of which two steps that follow each other do the same.
@@ -43,14 +45,14 @@ def _of_layer(layer: str, steps: Sequence[list[Tensor]], read: set[Tensor]) -> E
 
     read: what is read outside of the layer.
     """
-    for order in (steps, steps[::-1]):  # in which they were done
+    for order, turned in (steps, ""), (steps[::-1], TURNED):  # in which they were done
         for k in reversed(range(1, len(steps))):
             ops = [y.op for y in order[k]]
             if [y.op for y in order[k - 1]] == ops:
                 likes = [other for other in steps if [y.op for y in other] == ops]
                 told = {y for n, y in enumerate(order[k]) if any(like[n] in read for like in likes)}
                 with suppress(Untraceable, ValueError):
-                    return _Step(order[: k + 1], told).equations(layer)
+                    return _Step(order[: k + 1], told).equations(layer + turned)
     return None
 
 

@@ -67,8 +67,9 @@ def _level_button(level: str) -> str:
 
 def _equations(equations: Mapping[str, Equations]) -> str:
     """The equations of each layer."""
+    turned = '<p class="facts" data-say="eq_turned"></p>'
     return "".join(
-        f"<section><h3>{escape(layer)}</h3>{found.html}</section>"
+        f"<section><h3>{escape(layer)}</h3>{turned * (found.title != layer)}{found.html}</section>"
         for layer, found in equations.items()
     )
 
