@@ -732,11 +732,25 @@ def test_the_batch_of_a_cell_is_no_number():
 
     text = str(tg.equations(Groups()))
     assert "shape=(B, 5, 2)" in text and "shape=(5 * B, 2)" in text and " / B" in text
-    assert "1009" not in text and "5045" not in text
+    assert "211" not in text and "1055" not in text
     cell = Groups()
     ys, _ = cell(numbers(1, 5, 1, 10))
     found = str(tg.explain((ys * ys).sum()).equations["layer0"])
     assert "shape=(1, 5, 4)" in found and "/ B" not in found
+
+
+@pytest.mark.parametrize("size", [0, 211, 422])
+def test_a_cell_may_be_as_wide_as_the_batch_that_its_equations_are_made_with(size):
+    assert tg.equations(nn.RNN(size or 211, 3)).title.startswith(f"RNN: x (B, {size or 211})")
+
+    class Alone(nn.Cell):
+        def __init__(self):
+            self.inputs, self.hidden, self.W = size, 3, own_weight("W")
+
+        def step(self, x, h):
+            return tg.tanh(h @ self.W)
+
+    assert tg.equations(Alone()).lines("forward")[0] == "a_t = h_{t−1} W"
 
 
 def test_weights_in_lists_go_by_their_paths():

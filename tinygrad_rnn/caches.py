@@ -22,10 +22,9 @@ class Cache(dict[Any, Any]):
         self.most = most
 
     def recent(self, key: Any) -> Any:
-        """What is known, or None; it will be the last to go. Raises TypeError for an unhashable key,
-        where an empty dictionary would not even look at it."""
+        """What is known, or None; it will be the last to go. TypeError for an unhashable key."""
         if not self:
-            hash(key)
+            hash(key)  # which an empty dictionary does not look at
         with lock:
             value = self.pop(key, None)
             if value is not None:

@@ -115,11 +115,12 @@ def _at_one_time(x: Tensor) -> Tensor:
 
 
 def _unlike(*sizes: int) -> int:
-    """A size that none of these, nor their first multiples, are."""
+    """A size that none of these, nor their first multiples, are; nor is one a multiple of it."""
     from ..formula.read import CHOSEN
 
     taken = {size * k for size in sizes for k in range(1, 9)}
-    return next(n for n in count(CHOSEN) if n not in taken)
+    fits = lambda n: n not in taken and all([size % n for size in sizes if size])
+    return next(filter(fits, count(CHOSEN)))
 
 
 def _names(leaves: dict[str, Tensor]) -> dict[Tensor, str]:
