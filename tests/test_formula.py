@@ -668,6 +668,17 @@ def test_a_run_is_told_of_states_that_are_read_two_steps_later():
     assert found.lines("backward")[1] == "δa_t = δk_t ⊙ (1 − k_t²)"
 
 
+def test_delays_are_told_of_steps_that_follow_each_other_alone():
+    """Where each step reads the last but one, a loss of the last step has every other one."""
+    W, h = own_weight("W"), [tg.tensor(numbers(k, 1, 3)) for k in (0, 1)]
+    for t in range(8):
+        with tg.scope(f"t={t}"):
+            h.append(tg.tanh(tg.tensor(numbers(t, 1, 3)) + h[-2] @ W))
+    every = tg.explain(sum((x**2).sum() for x in h[2:])).equations[""]
+    assert every.lines("forward")[0] == "a_t = x_t + h1_{t−2} W"
+    assert not tg.explain((h[-1] ** 2).sum()).equations
+
+
 def test_the_equations_of_a_run_from_the_last_step_to_the_first_say_so():
     ys, _ = nn.RNN(2, 3, rng=0)(np.ones((4, 1, 2), np.float32), reverse=True)
     page = tg.explain((ys * ys).sum())
@@ -733,6 +744,9 @@ def test_the_batch_of_a_cell_is_no_number():
     text = str(tg.equations(Groups()))
     assert "shape=(B, 5, 2)" in text and "shape=(5 * B, 2)" in text and " / B" in text
     assert "211" not in text and "1055" not in text
+    batch = np.ones((2, 256, 3))  # somebody's own may be a factor, too
+    found = tg.equations(lambda x, h: tg.tanh(x / 256 + h), batch[0], batch)
+    assert found.lines("forward")[0] == "a_t = x_t / 256 + h_{t−1}"
     cell = Groups()
     ys, _ = cell(numbers(1, 5, 1, 10))
     found = str(tg.explain((ys * ys).sum()).equations["layer0"])

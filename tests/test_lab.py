@@ -205,15 +205,35 @@ def test_heat_of_outputs_that_nobody_reads_is_that_of_the_states_behind_them(how
     assert (np.tril(found.norms) > 0).sum() == 10
 
 
-def test_heat_of_a_state_that_is_kept_in_part_counts_what_is_kept():
-    cell = nn.Zoneout(nn.GRU(3, 3, dtype=np.float64, rng=0), h=0.5, rng=1)
-    ys, _ = cell(tg.tensor(np.random.default_rng(0).normal(size=(4, 1, 3))), unroll=True)
-    found = tg.lab.heat((ys * ys).sum()).norms
-    for t in range(4):
-        part = (ys.inputs[t] ** 2).sum()
-        for k in range(t + 1):
-            exact = np.linalg.norm(tg.grad(part, ys.inputs[k], retain_graph=True).data)
-            np.testing.assert_allclose(found[t, k], exact, rtol=1e-12)
+RESET = np.arange(8).reshape(4, 2) == 4  # the third step of one of two rows
+
+
+@pytest.mark.parametrize("how", [{}, {"reset": RESET}])
+@pytest.mark.parametrize("around", [nn.Residual, lambda cell: cell])
+def test_heat_of_a_state_that_is_kept_in_part_counts_what_is_kept(around, how):
+    cell = around(nn.Zoneout(nn.GRU(3, 3, dtype=np.float64, rng=0), h=0.5, rng=1))
+    xs = tg.tensor(np.random.default_rng(0).normal(size=(4, 2, 3)))
+    ys, _, states = cell(xs, unroll=True, return_states=True, **how)
+    hs, loss = states["h"].inputs, (ys * ys).sum()
+    for found in tg.lab.heat(loss), tg.lab.heat(loss, states=states["h"]):
+        for t in range(4):
+            part = (ys[t] ** 2).sum()
+            for k in range(t + 1):
+                g = tg.grad(part, hs[k], retain_graph=True, allow_unused=True)
+                exact = 0 if g is None else np.linalg.norm(g.data)
+                np.testing.assert_allclose(found.norms[t, k], exact, rtol=1e-12)
+
+
+def test_heat_of_outputs_of_both_directions_is_that_of_both_states():
+    class Own(nn.RNN):
+        def output(self, x, h):
+            return 1.0 * h
+
+    xs, norms = np.random.default_rng(0).normal(size=(5, 2, 3)), []
+    for kind in nn.RNN, Own:
+        ys, _ = nn.Bidirectional(*[kind(3, 3, dtype=np.float64, rng=k) for k in (0, 1)])(xs)
+        norms.append(tg.lab.heat((ys * ys).sum()).norms)
+    np.testing.assert_allclose(*norms, rtol=1e-12)
 
 
 def test_a_state_that_a_step_chooses_is_its_own():

@@ -247,6 +247,14 @@ def test_einsum_keeps_the_kind_of_its_numbers(subscripts, dtype):
     np.testing.assert_array_equal(found.data, expected)
 
 
+def test_einsum_adds_up_in_the_kind_of_all_operands():
+    mask, w = np.ones((2, 4), bool), np.ones(2, np.float32)
+    small, f = np.full((1, 2), 100, np.int8), np.ones(3, np.float32)
+    for subscripts, *xs in ("bt,b->b", mask, w), ("ij,k->i", small, f):
+        found, expected = tg.einsum(subscripts, *map(tg.tensor, xs)), np.einsum(subscripts, *xs)
+        np.testing.assert_array_equal(found.data, expected)
+
+
 @pytest.mark.parametrize("subscripts, shapes", [(s, shapes) for s, *shapes in REFUSED])
 def test_einsum_refuses_what_numpy_refuses(subscripts, shapes):
     with pytest.raises(ValueError):

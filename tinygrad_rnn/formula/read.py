@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,11 @@ from ..tensor import Tensor
 from .term import Call, Number, Symbol, Term, minus, plus, raised, scaled, times
 
 CHOSEN = 211  # a batch, a prime, that is chosen so that hardly anything else is a multiple of it
+
+
+def is_chosen(batch: int) -> bool:
+    """Whether a batch is one that was chosen: the first of some that fits."""
+    return CHOSEN <= batch < CHOSEN + 10
 
 
 class Reader:
@@ -66,11 +72,17 @@ class Reader:
 
     def in_batches(self, x: Term) -> Term:
         """A constant, in which the batch is B."""
-        if isinstance(x, Number):
-            known = self.batch >= CHOSEN and x.value in (self.batch, 1 / self.batch)
-            return raised(Symbol("B"), 1 if x.value > 1 else -1) if known else x
-        assert isinstance(x, Call)
-        return Call(x.op, x.inputs, tuple([(name, self.setting(name, v)) for name, v in x.attrs]))
+        if isinstance(x, Call):
+            return replace(x, attrs=tuple([(name, self.setting(name, v)) for name, v in x.attrs]))
+        assert isinstance(x, Number)
+        if not is_chosen(self.batch) or not x.value:
+            return x
+        for value, n in (x.value, 1), (1 / x.value, -1):
+            times_batch = round(value / self.batch)
+            if times_batch and times_batch * self.batch in (value, value + 1):
+                whole = times(Number(float(times_batch)), Symbol("B"))
+                return raised(plus(whole, Number(value - times_batch * self.batch)), n)
+        return x
 
     def total(self, y: Tensor, x: Term) -> Term | None:
         """A sum that has a sign of its own: over the batch, or along the last axis."""

@@ -34,7 +34,10 @@ def equations_of(outputs: Sequence[Tensor], step_of: Any) -> dict[str, Equations
     for layer, steps in layers.items():
         own = {y for step in steps.values() for y in step}
         read = {*outputs, *[x for y in nodes if y not in own for x in y.inputs]}
-        found = _of_layer(layer, [steps[t] for t in sorted(steps)], read)
+        times = sorted(steps)
+        if times[-1] - times[0] < 2 * len(times):  # those between have no part in it
+            times = [*range(times[0], times[-1] + 1)]
+        found = _of_layer(layer, [steps[t] for t in times], read)
         if found is not None:
             made[layer] = found
     return made

@@ -128,16 +128,15 @@ def _states(parts: Itemised) -> dict[int, list[Tensor]]:
                 of |= dict.fromkeys(_both(x), _both(x))
     if any([y in of for read in parts.read.values() for y in read]):
         return parts.read
-    ways = {t: _way(read[0], of) for t, read in parts.read.items()}
-    usual = next(filter(None, ways.values()), None)
-    if usual is None:
-        return parts.read
-    found = {}
-    for t, (h, *_) in parts.read.items():
-        for k in ways[t] or usual:
-            h = h.inputs[min(k, len(h.inputs) - 1)] if h.inputs else h
-        found[t] = of.get(h) or _both(h)
-    return found
+    ways = {y: _way(y, of) for read in parts.read.values() for y in read}
+    usual = {step_of(y.scope)[0]: way for y, way in ways.items() if way}  # type: ignore[index]
+    found: dict[int, list[Tensor]] = {t: [] for t in parts.read}
+    for t, read in parts.read.items():
+        for y in read:
+            for k in ways[y] or usual.get(step_of(y.scope)[0], ()):  # type: ignore[index]
+                y = y.inputs[min(k, len(y.inputs) - 1)] if y.inputs else y
+            found[t] += of.get(y) or _both(y)
+    return found if usual else parts.read
 
 
 def _way(y: Tensor, ends: Collection[Tensor]) -> tuple[int, ...] | None:
@@ -156,7 +155,8 @@ def _new(h: Tensor) -> bool:
     here, left = step_of(h.scope), [h]
     while left and here:
         y = left.pop()
-        if step_of(y.scope) == here and (y.op is not where or step_of(y.inputs[0].scope)):
+        chosen = y.op is where and not step_of(y.inputs[0].scope)
+        if step_of(y.scope) == here and y.op is not None and not chosen:
             return True
         left += y.inputs[1:] if step_of(y.scope) == here else ()
     return False
@@ -167,7 +167,7 @@ def _both(h: Tensor) -> list[Tensor]:
     if h.op is not where or step_of(h.inputs[0].scope):
         return [h]
     new = h.inputs[1]
-    return [h, new] if step_of(new.scope) == step_of(h.scope) else [h]
+    return [h, new] if step_of(new.scope) == step_of(h.scope) and _new(new) else [h]
 
 
 def _turns(y: Tensor) -> bool:

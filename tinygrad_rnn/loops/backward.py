@@ -12,7 +12,7 @@ from ..tensor import Tensor
 from . import nodes, roles
 from .draft import Draft, Outputs
 from .formula import cheap
-from .makers import DEEP, MANY, looped, product, row_of
+from .makers import MANY, looped, product, row_of
 from .nodes import Coupled, Node, ordered
 from .plan import BACKWARD_LINES, LARGE_SUMS, Plan
 from .roles import Place
@@ -20,8 +20,6 @@ from .schedule import Piece, Store, reads
 from .sums import gathered
 from .trace import Step, detached
 from .where import ROWS, TURNED, Way, fixed, here, offset, straight
-
-FEW = 6  # arrays that are read to compute again what could be kept
 
 
 class Term(NamedTuple):
@@ -103,7 +101,7 @@ class Backward(Draft):
         outputs = [p for p in self.pulled if p is not None]
         there = {known[y] for y in step.results if y in known}
         stored = {n for n in ordered(outputs, mine) if n in mine and n not in there}
-        for n in sorted(stored, key=lambda n: n.born):  # what it is derived from is there for good
+        for n in sorted(stored, key=lambda n: -n.born):
             if derivable(n, (stored | there) - {n}):
                 stored.discard(n)
         return [mine[n] for n in sorted(stored, key=lambda n: n.born)]
@@ -294,18 +292,17 @@ class Backward(Draft):
 
 
 def derivable(node: Node, known: set[Node]) -> bool:
-    """Whether a node costs little to compute from what is known: few arrays are read for it."""
-    stack, seen, read = [node], set[Node](), set[Node]()
+    """Whether a node costs little to compute from what is known."""
+    stack, seen = [node], set[Node]()
     while stack:
         n = stack.pop()
-        if n in known or isinstance(n, nodes.There):
-            read.add(n)
-        elif n not in seen:
-            seen.add(n)
-            stack += n.inputs
-            if not (isinstance(n, nodes.View) or cheap(n)):
-                return False
-    return len(seen) <= DEEP and len(read) <= FEW
+        if n in seen or n in known or isinstance(n, nodes.There):
+            continue
+        seen.add(n)
+        if not (isinstance(n, nodes.View) or cheap(n)) or len(seen) > 64:
+            return False
+        stack += n.inputs
+    return True
 
 
 def in_rows(n: Node | None) -> bool:

@@ -174,6 +174,8 @@ def einsum(subscripts: str, *operands: Value) -> Value:
     tensor([21., 43.], dtype=float64)
     """
     xs = [operand(x) for x in operands]
+    kind = np.result_type(*[x.dtype for x in xs])
+    xs = [x if x.dtype == kind else astype(x, dtype=kind) for x in xs]
     terms, out = _terms(subscripts, [x.ndim for x in xs])
     sizes = _sizes(subscripts, terms, [x.shape for x in xs])
     (x, have), *rest = (_plain(x, term, sizes) for x, term in zip(xs, terms, strict=True))

@@ -297,15 +297,15 @@ def index_put(x: Value, index: Any, values: Value, accumulate: bool = False) -> 
     x = operand(x)
     values = operand(values)
     plain, arrays = parsed(index)
-    masked = any([a.dtype.kind == "b" for a in arrays])
-    # Which of two counts is known by their numbers alone.
-    arrays = arrays if accumulate and not masked else list(map(as_array, arrays))
-    places = take(np.arange(prod(x.shape)).reshape(x.shape), *arrays, index=plain)
+    masked = any([a.dtype == bool for a in arrays])
+    if masked or not accumulate:  # which of two counts is known by their numbers alone
+        arrays = list(map(as_array, arrays))
+    places = take(np.arange(x.size).reshape(x.shape), *arrays, index=plain)
     if masked:
-        arrays, plain = list(np.unravel_index(places, x.shape)), (ARRAY,) * x.ndim
+        arrays, plain = [*np.unravel_index(places, x.shape)], (ARRAY,) * x.ndim
     if not np.can_cast(values.dtype, x.dtype, "same_kind"):
         raise TypeError(f"index_put: values: expected {x.dtype} like x, got {values.dtype}")
-    shape = np.shape(places)
+    shape = places.shape
     try:
         values = broadcast_to(astype(values, dtype=x.dtype), shape)
     except ValueError:
@@ -313,8 +313,8 @@ def index_put(x: Value, index: Any, values: Value, accumulate: bool = False) -> 
         raise ValueError(f"index_put: values: expected {wanted}, got {values.shape}") from None
     if accumulate:
         return add(x, put(values, *arrays, index=plain, shape=x.shape))
-    order = np.arange(prod(shape)).reshape(shape)
-    last = np.full(prod(x.shape), -1)
+    order = np.arange(places.size).reshape(shape)
+    last = np.full(x.size, -1)
     last[places] = order
     counts = last[places] == order
     if not counts.all():
