@@ -265,7 +265,8 @@ def _product(x: Value, a: Any, y: Value, b: Any, kept: Any) -> tuple[Value, Any]
 def _summed(x: Value, labels: Any, kept: Any) -> tuple[Value, Any]:
     """x summed in its own dtype over the labels that are not kept."""
     gone = tuple([k for k, c in enumerate(labels) if c not in kept])
-    y, left = sum(x, axis=gone) if gone else x, [c for c in labels if c in kept]
+    left = [c for c in labels if c in kept]
+    y = sum(x, axis=gone) if gone else x
     return y if y.dtype == x.dtype else astype(y, dtype=x.dtype), left
 
 

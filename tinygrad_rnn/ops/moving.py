@@ -302,7 +302,8 @@ def index_put(x: Value, index: Any, values: Value, accumulate: bool = False) -> 
         arrays = list(map(as_array, arrays))
     places = take(np.arange(x.size).reshape(x.shape), *arrays, index=plain)
     if masked:
-        arrays, plain = [*np.unravel_index(places, x.shape)], (ARRAY,) * x.ndim
+        plain = (ARRAY,) * x.ndim
+        arrays = [*np.unravel_index(places, x.shape)]
     if not np.can_cast(values.dtype, x.dtype, "same_kind"):
         raise TypeError(f"index_put: values: expected {x.dtype} like x, got {values.dtype}")
     shape = places.shape
