@@ -224,6 +224,17 @@ def test_heat_of_a_state_that_is_kept_in_part_counts_what_is_kept(around, how):
                 np.testing.assert_allclose(found.norms[t, k], exact, rtol=1e-12)
 
 
+def test_heat_finds_the_state_however_far_behind_the_output_it_is():
+    class Own(nn.RNN):
+        def output(self, x, h):
+            for _ in range(12):
+                h = 0.9 * h + 0.1 * h * h
+            return h
+
+    ys, _ = Own(3, 3, dtype=np.float64, rng=0)(np.random.default_rng(0).normal(size=(4, 2, 3)))
+    assert (np.tril(tg.lab.heat((ys * ys).sum()).norms) > 0).sum() == 10
+
+
 def test_heat_of_outputs_of_both_directions_is_that_of_both_states():
     class Own(nn.RNN):
         def output(self, x, h):

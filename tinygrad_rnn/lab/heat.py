@@ -16,8 +16,6 @@ from ..tensor import Tensor, describe
 from .steps import in_parts, path_of
 from .table import table
 
-NEAR = 100  # ops between what a loss reads of a step and its state
-
 
 @dataclass(frozen=True)
 class Heat:
@@ -141,12 +139,13 @@ def _states(parts: Itemised) -> dict[int, list[Tensor]]:
 
 def _way(y: Tensor, ends: Collection[Tensor]) -> tuple[int, ...] | None:
     """The shortest way back within a step to one of the ends: by which input of each op."""
-    here, left = step_of(y.scope), list[tuple[Tensor, tuple[int, ...]]]([(y, ())])
+    here, known, left = step_of(y.scope), {y}, list[tuple[Tensor, tuple[int, ...]]]([(y, ())])
     for x, way in left:  # of which there are more while they are looked at
         if x in ends:
             return way
-        inside = [(z, (*way, k)) for k, z in enumerate(x.inputs) if step_of(z.scope) == here]
-        left += inside if len(left) < NEAR else ()
+        inside = [(z, k) for k, z in enumerate(x.inputs) if step_of(z.scope) == here]
+        left += [(z, (*way, k)) for z, k in inside if z not in known]
+        known.update(x.inputs)
     return None
 
 
