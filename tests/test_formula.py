@@ -816,3 +816,7 @@ def test_a_rule_has_the_numbers_that_are_known():
     x = tg.tensor(np.ones((2, 3)), requires_grad=True)
     rules = [r.call.rules for r in tg.explain((x**2).sum()).tape.records if r.call.op == "power"]
     assert rules == [("2 g ⊙ x", "")]
+
+
+def test_a_quotient_of_a_number_has_no_brackets():
+    assert own_step(lambda x, h: h + 2 / x).lines("forward") == ["h_t = h_{t−1} + 2 / x_t"]

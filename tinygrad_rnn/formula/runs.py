@@ -48,7 +48,7 @@ def _of_layer(layer: str, steps: Sequence[list[Tensor]], read: set[Tensor]) -> E
 
     read: what is read outside of the layer.
     """
-    for order, turned in (steps, ""), (steps[::-1], TURNED):  # in which they were done
+    for order, turned in (steps, ""), (steps[::-1], TURNED):  # one of them they were done in
         for k in reversed(range(1, len(steps))):
             ops = [y.op for y in order[k]]
             if [y.op for y in order[k - 1]] == ops:
@@ -77,7 +77,9 @@ class _Step:
             for old, x in zip(earlier.inputs, y.inputs, strict=True):
                 k, n = self.place.get(x, (last, -1))
                 was, m = self.place.get(old, (k - 1, n))
-                fewer = len(steps[k - 1]) < len(now)  # the first steps may do less
+                # The first steps may do less, where they begin with what needs no gradient: there
+                # the same op has another number.
+                fewer = len(steps[k - 1]) < len(now)
                 if k < last and was == k - 1 and (m == n or fewer):
                     self.hand_on(k, n)
                 elif (n < 0 or k < last) and not _is_same(x, old):

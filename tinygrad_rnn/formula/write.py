@@ -91,11 +91,11 @@ class Text:
         parts = len(under)
         if c != 1:
             whole = round(1 / c) if c and abs(1 / c) < 1e15 else 0
-            is_part = over and whole > 1 and 1 / whole == c
+            is_part = bool(over) and whole > 1 and 1 / whole == c
             part, value = (under, whole) if is_part else (over, c)
             words = self.number(value)
             part[:1] = [self.BESIDE.format(words, part[0])] if part else [words]
-            parts += bool(is_part)
+            parts += is_part
         times = self.operator(" ⊙ ")
         top, bottom = times.join(over) or self.number(1), times.join(under)
         bottom = self.UNDER.format(bottom) if parts > 1 else bottom

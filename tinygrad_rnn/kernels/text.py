@@ -28,7 +28,7 @@ from .objects import ITEMS, NUMBERS, SIZES
 from .written import I1, I8, I64, KINDS, LANES, MASKS, WRITTEN, Number, known, loop, room
 
 WORD = re.compile(r"(?<![\w.])[A-Za-z_]\w*")
-OFTEN = 4  # nests of loops that are alike, from which on they are one function
+OFTEN = 4  # nests of loops that are alike, from which on they are one function; at least 2
 BYTES, VOID = I8.as_pointer(), ir.VoidType()
 # Vectors as wide as those of products, where LLVM would take half of that, on Intel: 0.9 of the
 # time. Not of float64: there it then cuts sums of less than eight terms in ways of its own.
@@ -221,9 +221,9 @@ class Text(ast.NodeTransformer):
 
 
 def repeated(
-    source: str, tree: ast.AST, known: Collection[str]
+    source: str, tree: ast.AST, fixed: Collection[str]
 ) -> dict[ast.For, tuple[str, list[str]]]:
-    """Nests of loops that are the same but for what their words mean, unless these are `known`.
+    """Nests of loops that are the same but for what their words mean, unless these are `fixed`.
 
     Of each the text of a function, the same for all of them, and the words that it is given there.
     """
@@ -238,7 +238,7 @@ def repeated(
         nested = any([isinstance(n, ast.For) for line in node.body for n in ast.walk(line)])
         if nested and all([count[word] == whole[word] for word in made - turns]):
             for word in count:
-                if word not in known:
+                if word not in fixed:
                     own[word] = f"_{len(own)}"
             text = indent(reworded(text, own), "    ")
             given = [word for word in own if word not in made]
@@ -253,7 +253,10 @@ def reworded(text: str, own: dict[str, str]) -> str:
 
 
 def part(builder: Any, called: Any, text: str, *given: Any) -> None:
-    """Call the function of a text, which is written when it is first given the like."""
+    """Call the function of a text, which is written when it is first given the like.
+
+    No two arrays that it is given overlap where one is written: a text has one word for each.
+    """
     key = repr((text, [*map(kind_of, given)])).encode()
     name = f"part.{hashlib.sha256(key).hexdigest()[:16]}"
     function, values = builder.module.globals.get(name), [*chain(*map(values_of, given))]

@@ -88,7 +88,7 @@ def dot(schedule: Schedule, node: nodes.Dot) -> None:
 
 
 def widened(schedule: Schedule, node: Node) -> Node:
-    """What is added up in float64, and is the node when that is done: itself unless of float32."""
+    """A node, or if it is of float32 one of float64, which is put there when it is added up."""
     places, every = schedule.places, straight(len(node.shape))
     if node.dtype != np.float32:
         return node

@@ -64,7 +64,7 @@ class Places:
         self.batched, self.inside = batched, around is not None
         self.names: Names = around.names if around else Names({*RESERVED, *sizes.words.values()})
         self.arguments: dict[str, Argument] = {}
-        # those whose numbers are wider than what is put there
+        # arrays, of loops inside too, that are of float64 though the step computes in float32
         self.wide: set[str] = around.wide if around else set()
         self.at: dict[Node, Place] = {}
         self.numbers: dict[Node, str] = {}

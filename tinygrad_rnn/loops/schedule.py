@@ -160,19 +160,20 @@ class Schedule:
 
 def costly(where: dict[Node, list[int]]) -> list[Node]:
     """What is to be kept: it costs much, by itself or by all that it is made of, and is computed in
-    several nests of loops."""
+    several nests of loops. `where`: the numbers of these; all that share a loop over rows are one.
+    """
     kept, ops = list[Node](), dict[Node, int]()
-    for node, places in where.items():
+    for node, nests in where.items():
         ops[node] = 1
         for x in node.inputs:
             while isinstance(x, View):
                 x = x.inputs[0]
-            if places[0] in where.get(x, ()):  # it is computed there, and not read
-                if ops[x] >= SEVERAL and where[x][0] < places[0]:
+            if nests[0] in where.get(x, ()):  # it is computed there, and not read
+                if ops[x] >= SEVERAL and where[x][0] < nests[0]:
                     kept.append(x)
                     ops[x] = 0
                 ops[node] += ops[x]
-        if not cheap(node) and places[0] != places[-1]:
+        if not cheap(node) and nests[0] != nests[-1]:
             kept.append(node)
             ops[node] = 0
     return kept

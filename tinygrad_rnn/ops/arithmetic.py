@@ -101,8 +101,6 @@ def _power(x: Value, y: Value) -> Value:
 def power(x: Value, y: Value) -> Value:
     """Return x to the power y. At 0 the derivative by y is taken as 0, and 0⁰ is constant.
 
-    At 0 the derivative by y is taken as 0, and 0⁰ is constant.
-
     >>> tg.power(tg.tensor([2.0, 3.0]), 2)
     tensor([4., 9.], dtype=float64)
     """
