@@ -1604,6 +1604,24 @@ def test_values_put_at_a_mask_and_at_places_that_a_step_is_given():
         np.testing.assert_array_equal(row, tg.index_put(h, i, 2.0, accumulate=True).data)
 
 
+def test_a_table_may_be_read_several_times_in_a_step():
+    """Its gradient is a sum of rows from several places, each added where it belongs."""
+    table = tg.tensor(numbers(0, 7, H), requires_grad=True)
+    i, j = np.random.default_rng(1).integers(0, 7, size=(2, 5, 3))
+    steps = [
+        lambda i, j, h: tg.tanh(table[i] * table[j] + 0.5 * h),
+        lambda i, j, h: tg.tanh(tg.embedding(table, i) + table[j] * h + table[i] * table[i]),
+    ]
+    for step in steps:
+        found, expected = [
+            [y.data for y in (ys, tg.grad((ys * ys).sum(), table))]
+            for fold in (tg.scan, tg.unroll)
+            for ys in fold(step, np.zeros((3, H)), (i, j))
+        ]
+        for one, other in zip(found, expected, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-12)
+
+
 def test_the_first_op_of_a_process_may_be_a_slice():
     caches.clear()
     xs = numbers(0, 4, 3)

@@ -183,7 +183,7 @@ class Backward(Draft):
         left = [(n, target)]
         while left:
             n, target = left.pop()
-            if n.is_sum and not n.batched:
+            if n.is_sum and (nodes.AddRows in map(type, n.inputs) or not n.batched):
                 left += [(x, target) for x in n.inputs[::-1]]
                 continue
             if isinstance(n, nodes.View) and not n.batched and n not in self.places.at:
