@@ -11,7 +11,7 @@ from ..tensor import Tensor
 from .lines import Derivation
 from .order import Line
 from .program import Program
-from .read import Reader, is_chosen
+from .read import CHOSEN, Reader
 from .term import Call, Symbol
 from .write import ANY, RATIO, Latex, MathML, Text
 
@@ -138,7 +138,7 @@ def derived(
     every = [*names, *(["y"] if outputs == 1 else [f"y{k + 1}" for k in range(outputs)])]
     if reads is None:
         reads = range(count, count + outputs) if outputs else [0]
-    if is_chosen(batch) or (batch > 1 and batch not in _other_sizes(program)):
+    if batch in CHOSEN or (batch > 1 and batch not in _other_sizes(program)):
         batch = -batch
     try:
         made = Derivation(program, every, dict(weights), reads, detail, batch)

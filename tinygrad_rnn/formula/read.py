@@ -14,20 +14,14 @@ from ..ops import linear, reduce, shape
 from ..tensor import Tensor
 from .term import Call, Number, Symbol, Term, minus, plus, raised, scaled, times
 
-CHOSEN = 211  # a batch, a prime, that is chosen so that hardly anything else is a multiple of it
-
-
-def is_chosen(batch: int) -> bool:
-    """Whether a batch is one that was chosen: the first of some that fits."""
-    return CHOSEN <= batch < CHOSEN + 10
+CHOSEN = range(211, 250)  # batches to choose from, of which hardly anything else is a multiple
 
 
 class Reader:
     """Formulas of tensors, in which those that are in `names` go by their names.
 
     batch: the size that is the batch's, over which a sum is Σ_batch; below 0 for one that no other
-    axis has, which is B in shapes, and if it is `CHOSEN` or more, as no number is by chance, in
-    formulas, too.
+    axis has, which is B in shapes and, if it was `CHOSEN`, as no number is by chance, in formulas.
     """
 
     def __init__(self, names: Mapping[Tensor, Term], batch: int = 0):
@@ -75,7 +69,7 @@ class Reader:
         if isinstance(x, Call):
             return replace(x, attrs=tuple([(name, self.setting(name, v)) for name, v in x.attrs]))
         assert isinstance(x, Number)
-        if not is_chosen(self.batch) or not x.value:
+        if self.batch not in CHOSEN or not x.value:
             return x
         for value, n in (x.value, 1), (1 / x.value, -1):
             times_batch = round(value / self.batch)

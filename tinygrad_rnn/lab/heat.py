@@ -154,8 +154,7 @@ def _new(h: Tensor) -> bool:
     here, left = step_of(h.scope), [h]
     while left and here:
         y = left.pop()
-        chosen = y.op is where and not step_of(y.inputs[0].scope)
-        if step_of(y.scope) == here and y.op is not None and not chosen:
+        if step_of(y.scope) == here and y.op is not None and not _is_choice(y):
             return True
         left += y.inputs[1:] if step_of(y.scope) == here else ()
     return False
@@ -163,10 +162,14 @@ def _new(h: Tensor) -> bool:
 
 def _both(h: Tensor) -> list[Tensor]:
     """A state, and what a step made that it is where the step counts: an output may read that."""
-    if h.op is not where or step_of(h.inputs[0].scope):
-        return [h]
-    new = h.inputs[1]
-    return [h, new] if step_of(new.scope) == step_of(h.scope) and _new(new) else [h]
+    new = h.inputs[1] if _is_choice(h) else h
+    here = step_of(h.scope)
+    return [h, new] if new is not h and step_of(new.scope) == here and _new(new) else [h]
+
+
+def _is_choice(y: Tensor) -> bool:
+    """Whether it is chosen by what was made before the step: a mask, a reset, Zoneout."""
+    return y.op is where and not step_of(y.inputs[0].scope)
 
 
 def _turns(y: Tensor) -> bool:

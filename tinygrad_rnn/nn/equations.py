@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -120,7 +119,7 @@ def _unlike(*sizes: int) -> int:
 
     taken = {size * k for size in sizes for k in range(1, 9)}
     fits = lambda n: n not in taken and all([size % n for size in sizes if size])
-    return next(filter(fits, count(CHOSEN)))
+    return next(filter(fits, CHOSEN))
 
 
 def _names(leaves: dict[str, Tensor]) -> dict[Tensor, str]:
