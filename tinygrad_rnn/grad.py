@@ -43,19 +43,20 @@ class Cotangents:
         self.in_place = in_place  # a sum made here may be added to, unless it has a history
         self.terms: dict[Tensor, int] = {}  # how many are in a sum made here
         self.blocks: dict[Tensor, Any] = {}  # sums of full blocks
-        self.waiting: list[tuple[int, int, Tensor]] = []  # where something is, the youngest first
+        self.waiting: list[tuple[int, Tensor]] = []  # where something is, the youngest first
         self.leaves = True  # whether those wait too, of which nothing is asked any more
 
     def add(self, x: Tensor, g: Any, source: Tensor | None = None) -> None:
         """One more term for x, with broadcasting and promotion undone: here, and only here."""
         array, before = x._array, self.sums.get(x)
-        if type(g) is not np.ndarray or g.dtype is not array.dtype or g.shape != array.shape:
-            g = g if type(g) is Parts else _fitted(g, x, source)
+        kind = g.__class__
+        if kind is not np.ndarray or g.dtype is not array.dtype or g.shape != array.shape:
+            g = g if kind is Parts else _fitted(g, x, source)
         if before is None:
             self.sums[x] = g
             if (x.op or x._hooks or self.leaves) and x not in self.blocks:
-                heappush(self.waiting, (-x.born, id(x), x))
-        elif type(g) is Parts:
+                heappush(self.waiting, (-x.born, x))  # no two were born together
+        elif kind is Parts:
             before.merge(g)
         elif count := self.terms.get(x):
             before += g
@@ -125,7 +126,7 @@ class BackwardPass:
         found, wanted, ends, here = self.found, self.wanted, self.ends, mode.__dict__
         sums, blocks, waiting, retain = found.sums, found.blocks, found.waiting, self.retain
         while waiting:
-            y = heappop(waiting)[2]
+            y = heappop(waiting)[1]
             if y in blocks:
                 sums[y], _ = found.sum_so_far(y), blocks.pop(y)
             g = sums[y]
@@ -206,8 +207,7 @@ def backward_steps(y: Tensor, gradient: Operand | None = None) -> Iterator[Backw
     [1.0, 1.0, 5.0]
     """
     seen(y, "calls backward_steps() of")
-    seed = _seed(y, gradient, "backward_steps")
-    return _stepping(BackwardPass([y], [seed._array]))
+    return _stepping(BackwardPass([y], [_seed(y, gradient, "backward_steps")]))
 
 
 def _stepping(this: BackwardPass) -> Iterator[BackwardStep]:
@@ -286,7 +286,8 @@ def _unfit(g: Any, x: Tensor, source: Tensor | None) -> ValueError:
     )
 
 
-def _seed(y: Tensor, cotangent: Operand | None, who: str) -> Tensor:
+def _seed(y: Tensor, cotangent: Operand | None, who: str, tensor: bool = False) -> Any:
+    """What arrives at y: an array, or if asked for a tensor."""
     if mode.trace is not None:
         mode.trace.written_down()
     if not y.tracked:
@@ -304,14 +305,14 @@ def _seed(y: Tensor, cotangent: Operand | None, who: str) -> Tensor:
             )
         one = np.empty(array.shape, array.dtype)
         one.fill(1)
-        return owned(one)
+        return owned(one) if tensor else one
     seed = cotangent if isinstance(cotangent, Tensor) else Tensor(cotangent)
     if seed.shape != y.shape or seed.dtype.kind not in "fiu":
         raise ValueError(
             f"{who}: gradient: expected shape {y.shape} like the result, got shape {seed.shape} "
             f"and dtype {seed.dtype}."
         )
-    return seed
+    return seed if tensor else seed._array
 
 
 def backward(y: Tensor, gradient: Operand | None = None, *, retain_graph: bool = False) -> None:
@@ -329,19 +330,21 @@ def backward(y: Tensor, gradient: Operand | None = None, *, retain_graph: bool =
     """
     seen(y, "calls backward() of")
     seed = _seed(y, gradient, "backward")
-    _leave(pullback([y], [seed._array], retain_graph=retain_graph))
+    _leave(pullback([y], [seed], retain_graph=retain_graph))
 
 
 def _leave(found: dict[Tensor, Any]) -> None:
     """Add what a pass found to the gradients of leaves; those of the tensors in between it is."""
     own = frozenset([next(_births)])
+    words = {"passes": own}
     for x, g in found.items():
-        if x.tracked and type(x._array) is not tuple:
-            before, these = None if x.op else x._grad, own
+        if x.tracked and x._array.__class__ is not tuple:
+            before = None if x.op else x._grad
+            x._grad = now = owned(g if before is None else before._array + g)
+            now.attrs = words
             if before is not None:
-                g, these = before._array + g, own | passes(before)
-            x._grad = owned(g)
-            x._grad.attrs = {"passes": these if len(these) < MANY else frozenset([-min(own)])}
+                these = own | passes(before)
+                now.attrs = {"passes": these if len(these) < MANY else frozenset([-min(own)])}
 
 
 def passes(g: Tensor | None) -> frozenset[int]:
@@ -375,12 +378,11 @@ def grad(
         mode.trace.written_down().check_gradient(y, wrt)
         if not create_graph:  # without numbers there is nothing but what is recorded
             return detach(grad(y, xs, gradient, create_graph=True, allow_unused=allow_unused))
-    seed = _seed(y, gradient, "grad")
+    seed = _seed(y, gradient, "grad", create_graph)
     keep = create_graph if retain_graph is None else retain_graph
     if not allow_unused:
         _check_used(y, wrt)
-    start = [seed if create_graph else seed._array]
-    found = pullback([y], start, wrt, create_graph=create_graph, retain_graph=keep)
+    found = pullback([y], [seed], wrt, create_graph=create_graph, retain_graph=keep)
     out = [_tensor(found[x]) if x in found and x.tracked else None for x in wrt]
     missing = [describe(x) for x, g in zip(wrt, out, strict=True) if g is None]
     if missing and not allow_unused:

@@ -19,13 +19,16 @@ from .quiet import quietly
 from .refusals import F, refuse_words
 from .tensor import (
     _NONE,
+    ARRAYS,
     Outline,
     Tensor,
     _births,
+    _new,
     array_of,
     as_array,
     caller,
     describe,
+    is_tracked,
     leaked,
     mode,
     owned,
@@ -155,19 +158,15 @@ class Op:
 
     def _remember(self, out: Any, inputs: tuple[Tensor, ...], attrs: dict[str, Any]) -> Tensor:
         """The only place where a tensor with a past is born."""
-        if type(out) is not np.ndarray and type(out) is not tuple:
+        if out.__class__ not in ARRAYS:
             out = np.asarray(out)
-        here, y = mode.__dict__, _new(Tensor)
-        y._array, y.scope = out, here["scope"]
-        y._grad = y._hooks = y.name = y.line = y.op = None
-        y.born, y.tracked = next(_births), False
-        y.inputs, y.attrs = (), _NONE
-        if here["recording"] and (type(out) is tuple or out.dtype.kind == "f"):  # else no slope
-            for x in inputs:
-                if x.tracked:
-                    y.tracked, y.op = True, self
-                    y.inputs, y.attrs = inputs, attrs or _NONE
-                    break
+        here = mode.__dict__
+        floats = out.__class__ is tuple or out.dtype.kind == "f"  # else there is no slope
+        tracked = here["recording"] and floats and True in map(is_tracked, inputs)
+        y: Tensor = _new(Tensor)
+        y._array, y.scope, y.born, y.tracked = out, here["scope"], next(_births), tracked
+        y._grad = y._hooks = y.name = y.line = None
+        y.op, y.inputs, y.attrs = (self, inputs, attrs or _NONE) if tracked else (None, (), _NONE)
         if here["anomaly"]:
             _watch(self, inputs, y)
         return y
@@ -419,9 +418,6 @@ RAW = TypeError, ValueError, IndexError  # of Python's and NumPy's, which name n
 def operand(x: Any) -> Any:
     """Return x as a tensor or an array."""
     return x if isinstance(x, Tensor) else as_array(x)
-
-
-_new = object.__new__
 
 
 def _found(module: str, name: str) -> Any:

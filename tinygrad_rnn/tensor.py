@@ -522,13 +522,15 @@ def _check_like(x: Tensor, given: Any, word: str, hint: str) -> None:
         )
 
 
+_new: Any = object.__new__
 _NONE: dict[str, Any] = {}
+ARRAYS = {np.ndarray, tuple}  # what a tensor may hold as it is
 
 
 def owned(array: Any, x: Tensor | None = None) -> Tensor:
     """A tensor (or from now on this one), a leaf, around an array nobody else writes to."""
-    x = object.__new__(Tensor) if x is None else x
-    x._array = array if array.__class__ is tuple else np.asarray(array)
+    x = _new(Tensor) if x is None else x
+    x._array = array if array.__class__ in ARRAYS else np.asarray(array)
     x.scope, x.born = mode.scope, next(_births)
     x._grad = x._hooks = x.name = x.line = x.op = None
     x.inputs, x.attrs, x.tracked = (), _NONE, False

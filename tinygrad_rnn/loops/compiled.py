@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from operator import attrgetter, call, is_
+from operator import attrgetter
 from typing import Any
-from weakref import ref
 
 from .. import caches
 from ..kernels import compiles
@@ -72,8 +71,7 @@ def compiled(
     if known is not None:
         _learn(known, given, program, captured, began)
     _check_repeats(program, captured, began, again)
-    told = Told(names, mode.scope, began)
-    return _run(program, captured, state, inputs, steps, reverse, every, ends(), told)
+    return _run(program, captured, state, inputs, steps, reverse, every, names, ends(), began)
 
 
 def _learn(
@@ -94,7 +92,7 @@ def _learn(
     for y in sorted([y for y in found if y.op], key=lambda y: y.born):
         made.append((y.op, [slots.get(x, x) for x in y.inputs], y.attrs, y.scope, y.name))
         slots[y] = len(slots)
-    known.programs[given] = program, [slots.get(x, x) for x in captured], made, []
+    known.programs[given] = program, [slots.get(x, x) for x in captured], made
     known.resumed = resumed
 
 
@@ -106,18 +104,11 @@ def resumed(
     found = known.programs.get(_shapes(state, inputs))
     if found is None or mode.trace or not compiles():
         return None
-    program, captured, made, before = found
+    program, captured, made = found
     if made or known.changing:
-        captured, before = _found(known, captured, made), []
-    # A tensor that requires gradients is handed over, whatever its numbers. Others may be written
-    # into the loop: unless their arrays are those of the last call, all is looked at again.
-    now = [x.tracked or x._array for x in captured]
-    if len(now) != len(before) or not all(map(is_, now, map(call, before))):
-        if not program.step.reads(captured):
-            return None
-        before[:] = [x.__bool__ if x is True else ref(x) for x in now]
-    told = Told(names, mode.scope, next(_births))
-    return _run(program, captured, state, inputs, steps, reverse, every, ends, told)
+        captured = _found(known, captured, made)
+    began = next(_births)
+    return _run(program, captured, state, inputs, steps, reverse, every, names, ends, began)
 
 
 def _found(known: Known, places: Sequence[Any], made: Sequence[Any]) -> list[Tensor]:
@@ -133,14 +124,19 @@ def _found(known: Known, places: Sequence[Any], made: Sequence[Any]) -> list[Ten
 
 def _run(
     program: Program, captured: Sequence[Tensor], state: Sequence[Tensor],
-    inputs: Sequence[Tensor], steps: int, reverse: bool, every: Any, ends: Ends, told: Told,
+    inputs: Sequence[Tensor], steps: int, reverse: bool, every: Any, names: Any, ends: Ends,
+    began: int,
 ) -> list[Tensor] | None:  # fmt: skip
-    """The results; None if there may be a NaN that is looked for, which the steps will name."""
+    """The results; None if it is compiled for others, or there may be a NaN that is looked for,
+    which the steps will name."""
+    given = program.given(captured)
+    if given is None:
+        return None
     for k, rows, low in program.lookups:
         check_index("index", inputs[k]._array, rows, IndexError, low)
     run = Run(
-        program, [*map(array_of, inputs)], [*map(array_of, state)], [*map(array_of, captured)],
-        steps, -1 if reverse else 1, every, ends, told,
+        program, [*map(array_of, inputs)], [*map(array_of, state)], given,
+        steps, -1 if reverse else 1, every, ends, Told(names, mode.scope, began),
     )  # fmt: skip
     read = (*inputs, *state, *captured)
     keep = mode.recording and True in map(is_tracked, read)
@@ -150,7 +146,7 @@ def _run(
         raise
     except Exception:  # of somebody's op: done step by step, it says in which
         with recording(False):
-            step_by_step(program.step, read, told.began, None, reverse=reverse, length=steps)
+            step_by_step(program.step, read, began, None, reverse=reverse, length=steps)
         raise
     if mode.anomaly and (doubtful([*out, *run.kept]) or watched(run, inputs, state, captured)):
         return None

@@ -141,7 +141,7 @@ class Draft:
         sizes = {word: n for n, word in self.places.sizes.words.items()}
         told = [word for word in sizes if word in words]
         arguments = [a for name, a in self.places.arguments.items() if name in words]
-        parameters = ["length", "way", "block", "start", "stop", "begun", *told, "numbers"]
+        parameters = ["length", "way", "begun", "block", "start", "stop", *told, "numbers"]
         signature = ", ".join([*parameters, *[a.name for a in arguments]])
         source = "\n".join([f"def {self.head[0]}({signature}):", *indented(text)]) + "\n"
         values = tuple([sizes[word] for word in told])

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import InitVar, dataclass
 from functools import cached_property
-from operator import call, is_, itemgetter
+from operator import itemgetter
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -53,7 +53,6 @@ class Plan:
             for a in self.arguments
         ]  # of one row
         self.courses = Cache(64)  # by the number of steps and of threads, see `Course` of runtime
-        self.known = Cache(8)  # what is held, by the captured arrays
 
     @cached_property
     def timed(self) -> list[tuple[int, str, int]]:
@@ -105,27 +104,12 @@ class Plan:
         places = [place[k] for k in range(len(self.arguments))]
         return itemgetter(0, *places) if places else lambda arrays: (arrays[0],)
 
-    def held(self, tensors: Sequence[Tensor], captured: Sequence[Array]) -> list[Any]:
-        """The numbers, and the arguments that are the same at all times.
-
-        What is made of captured arrays is kept as long as they are there: an array in a graph never
-        changes. They themselves are not kept.
-        """
-        key = tuple(map(id, captured))
-        known: Held | None = self.known.get(key)
-        if known is None or not all(map(is_, map(call, known.of), captured)):
-            for old, other in [*self.known.items()]:
-                if any([ref() is None for ref in other.of]):
-                    self.known.pop(old, None)
-            known = self.known.keep(key, self.made_of(tensors, captured))
-        held = known.arguments.copy()
-        for i, j in known.given:
-            held[i] = captured[j]
-        return held
-
     @quiet
-    def made_of(self, tensors: Sequence[Tensor], captured: Sequence[Array]) -> Held:
-        """What is held of these arrays."""
+    def held(self, tensors: Sequence[Tensor], captured: Sequence[Array]) -> Any:
+        """What it is given at all times: numbers, and arrays that are made of those captured.
+
+        Then, which argument is one of these as it is: it stands there as None.
+        """
         from ..kernels import generated
 
         made: dict[Tensor, Any] = dict(zip(tensors, captured, strict=True))
@@ -143,7 +127,7 @@ class Plan:
                 same.append((len(arguments), place[x]))
             arguments.append(None if x in place and array is made[x] else array)
         arguments += map(generated.packed, [made[x] for x in packed])
-        return Held([weakref.ref(array) for array in captured], arguments, same)
+        return arguments, same
 
     def layout(self, kinds: Kinds, rows: int, block: int) -> Iterator[Callable[[], Array]]:
         """What makes each such array, in the order of roles."""
@@ -170,8 +154,27 @@ class Plan:
 
 
 class Held(NamedTuple):
-    """What a loop is given at all times, made of these captured arrays: numbers, then arrays."""
+    """What the loops of a program make of arrays that it captured.
+
+    It is kept as long as these are there: an array in a graph never changes.
+    """
 
     of: list[weakref.ref[Array]]
-    arguments: list[Any]
-    given: list[tuple[int, int]]  # which argument is which of them, as it is
+    made: dict[Plan, tuple[list[Any], list[tuple[int, int]]]]
+
+
+class Captured(NamedTuple):
+    """The arrays of what a program captured, and what its loops make of them."""
+
+    tensors: Sequence[Tensor]
+    arrays: Sequence[Array]
+    held: Held
+
+    def arguments(self, plan: Plan) -> list[Any]:
+        """What a loop is given at all times."""
+        made = self.held.made
+        known, same = made.get(plan) or made.setdefault(plan, plan.held(self.tensors, self.arrays))
+        arguments = known.copy()
+        for i, j in same:
+            arguments[i] = self.arrays[j]
+        return arguments

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
+from operator import call, is_
+from weakref import ref
 
+from ..caches import Cache
 from ..ops.shape import embedding, take
-from ..tensor import Tensor
+from ..tensor import Tensor, array_of, is_tracked
 from .backward import Backward
 from .draft import Draft
 from .nodes import Coupled, Unsupported
-from .plan import Plan
+from .plan import Captured, Held, Plan
 from .trace import Step
 
 
@@ -42,6 +46,7 @@ class Program:
         if draft is not None:
             back = self.backs[every] = draft.written(self.residuals)
             self.read = {k for _, kind, k in back.timed if kind in Draft.writes}
+        self.held = Cache(8)  # by the arrays of what it captured
         self.seen: list[Tensor] = []  # the numbers that the step itself made, last time
         place = {x: k for k, x in enumerate(step.xs)}
         self.lookups = []  # which inputs are numbers of rows, of how many, and the least of them
@@ -59,6 +64,20 @@ class Program:
         """The text of the loop of the forward pass, and of that of the backward pass."""
         plans = [self.forward, *list(self.backs.values())[:1]]
         return "\n\n".join([plan.source for plan in plans])
+
+    def given(self, captured: Sequence[Tensor]) -> Captured | None:
+        """What its loops are given of these tensors; None if it is compiled for others."""
+        arrays = [*map(array_of, captured)]
+        key = (*map(id, arrays), *map(is_tracked, captured))
+        held: Held | None = self.held.get(key)
+        if held is None or not all(map(is_, map(call, held.of), arrays)):
+            if not self.step.reads(captured):
+                return None
+            for old, other in [*self.held.items()]:
+                if any([array() is None for array in other.of]):
+                    self.held.pop(old, None)
+            held = self.held.keep(key, Held([*map(ref, arrays)], {}))
+        return Captured(self.step.captured, arrays, held)
 
     def backward(self, incoming: tuple[bool, ...]) -> Plan:
         """The loop of the backward pass, where so many results have a cotangent."""

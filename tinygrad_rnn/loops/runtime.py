@@ -15,7 +15,7 @@ from ..kernels.spare import spare
 from ..kernels.threads import Call, get_num_threads, together
 from ..tensor import Outline, Tensor
 from .entry import Ends
-from .plan import BUFFERS, FRESH, Array, Plan
+from .plan import BUFFERS, FRESH, Array, Captured, Plan
 from .program import Program
 from .roles import Carried, Total
 
@@ -39,9 +39,8 @@ class Run:
     """
 
     def __init__(
-        self, program: Program, xs: list[Array], carry: Sequence[Array],
-        captured: Sequence[Array], length: int, way: int, every: int | None, ends: Ends,
-        told: Told,
+        self, program: Program, xs: list[Array], carry: Sequence[Array], captured: Captured,
+        length: int, way: int, every: int | None, ends: Ends, told: Told,
     ):  # fmt: skip
         for k, x in enumerate(xs):
             if not x.flags.c_contiguous:
@@ -69,33 +68,33 @@ class Run:
         work = Work(self.program.forward, self, self.way)
         rooms = work.course.rooms.get((keep, self.every, ends, ahead))
         rooms = rooms or work.course.forward(self, keep)
-        made, last = rooms.made(), self.carry
+        made, last, parts = rooms.made(), _LAST if ahead else _FIRST, list[Any]()
         for low, high in rooms.stretches:
+            begin = [*map(last, parts[:count])] if parts else self.carry
             if keep and self.every is not None:
-                self.begins[low] = [c.copy() for c in last[:count]]
-            last = self.stretch(work, low, high, made, last)
+                self.begins[low] = [c.copy() for c in begin]
+            parts = self.stretch(work, low, high, made, begin)
         work.course.idle.append(work.buffers)
-        self.kept, self.outlines = made, rooms.outlines
+        self.kept, self.outlines, out = made, rooms.outlines, []
         if rooms.dropped:
             self.kept = [None if k in rooms.dropped else array for k, array in enumerate(made)]
-        out = []
-        for k, end in enumerate(last):
+        for k, path in enumerate(parts):
             first = ahead and k < count  # a path has one more
-            out.append(end.copy() if k in ends else made[k][first : first + T])
+            out.append(last(path).copy() if k in ends else made[k][first : first + T])
         return out
 
     def stretch(
         self, work: Work, low: int, high: int, made: Sequence[Array], carry: Sequence[Array]
-    ) -> list[Array]:
-        """Do the steps low .. high from that carry on, and return the results of the last."""
-        parts, count = made[: len(self.program.step.results)], len(self.carry)
+    ) -> list[Any]:
+        """Do the steps low .. high from that carry on, and return the paths of these steps."""
+        parts, count = [*made[: len(self.program.step.results)]], len(self.carry)
         if high - low < self.length:
             parts = [part(y, low, high, low, self.length, k < count) for k, y in enumerate(parts)]
-        first, last = (0, _LAST) if self.way > 0 else (-1, _FIRST)
+        first = 0 if self.way > 0 else -1
         for path, c in zip(parts, carry):  # noqa: B905 (outputs are not carried on)
             path[first] = c
         work.run(low, high, self.xs, made)
-        return [*map(last, parts)]
+        return parts
 
     # -- backward --------------------------------------------------------------------------------
 
@@ -185,10 +184,11 @@ class Course:
         self.plan, self.program, self.length = plan, program, length
         self.function = plan.compiled(len(program.step.ops))
         cost = plan.cost * (program.batch or 1)  # nanoseconds a step
-        self.parts = self.cut(program.batch, cost * length, threads)
-        rows = [b - a for a, b in self.parts]
+        parts = self.cut(program.batch, cost * length, threads)
+        rows = [b - a for a, b in parts]
         self.block = max(1, min(length, plan.lines // max([1, *rows])))
         self.most = max(self.block, int(LONG / max(1.0, cost)))  # steps of one call
+        self.counts = [(self.block, *part, *plan.values) for part in parts]
         self.order = plan.order(len(program.step.xs), len(program.made))
         self.fresh = [[*plan.layout(FRESH, n, self.block)] for n in rows]
         self.buffers = [[*plan.layout(BUFFERS, n, self.block)] for n in rows]
@@ -270,15 +270,9 @@ class Work:
         course: Course = plan.courses.get(key) or plan.courses.keep(
             key, Course(plan, run.program, *key)
         )
-        self.plan, self.course, self.way, self.length = plan, course, way, run.length
-        held = plan.held(run.program.step.captured, run.captured)
-        self.buffers = course.lent()
-        self.fresh: list[list[Array]] = []
-        self.own: list[list[Array]] = []  # of each thread, all that is not along time
-        for makers, buffers in zip(course.fresh, self.buffers):  # noqa: B905 (one of each)
-            fresh = [*map(call, makers)]
-            self.fresh.append(fresh)
-            self.own.append([*held, *fresh, *buffers])
+        self.course, self.way, self.length = course, way, run.length
+        self.held = run.captured.arguments(plan)
+        self.buffers, self.fresh = course.lent(), [[*map(call, made)] for made in course.fresh]
         self.paths = range(len(run.xs), len(run.xs) + len(run.carry))
         self.begun = 0  # steps that are done
 
@@ -287,18 +281,14 @@ class Work:
         course, timed = self.course, [*chain(*kinds)]
         short = high - low <= course.most
         for a, b in ((low, high),) if short else stretches(low, high, course.most, self.way):
-            some = timed
-            if b - a < self.length:
-                some = [
-                    y if y is None else part(y, a, b, low, self.length, k in self.paths)
-                    for k, y in enumerate(timed)
-                ]
-            calls, counts = [], (b - a, self.way, course.block)
-            for rows, own in zip(course.parts, self.own):  # noqa: B905 (one of each)
-                arrays = course.order([*own, *some])
-                calls.append(
-                    Call(course.function, *counts, *rows, self.begun, *self.plan.values, arrays)
-                )
+            some = timed if b - a == self.length else [
+                y if y is None else part(y, a, b, low, self.length, k in self.paths)
+                for k, y in enumerate(timed)
+            ]  # fmt: skip
+            calls = []
+            for counts, fresh, buffers in zip(course.counts, self.fresh, self.buffers):  # noqa: B905
+                arrays = course.order([*self.held, *fresh, *buffers, *some])
+                calls.append(Call(course.function, b - a, self.way, self.begun, *counts, arrays))
             together(calls)
             self.begun += b - a
 
@@ -307,23 +297,22 @@ class Work:
     def carried(self, carry: Sequence[Tensor], wanted: Sequence[bool]) -> list[Array | None]:
         """The cotangents of the first carry, as far as they are wanted."""
         found: list[Array | None] = [None] * len(carry)
-        for at, (_, role) in enumerate(self.plan.roles[Carried]):
-            if not wanted[role.k]:
-                continue
-            parts = [fresh[at][0] for fresh in self.fresh]
-            if role.padded:
-                parts = [part[..., : carry[role.k]._array.shape[-1]] for part in parts]
-            found[role.k] = parts[0].copy() if len(parts) == 1 else np.concatenate(parts)
+        for at, (_, role) in enumerate(self.course.plan.roles[Carried]):
+            if wanted[role.k]:
+                what: Any = 0, ..., *[slice(n) for n in carry[role.k].shape[-1:] if role.padded]
+                parts = [fresh[at][what] for fresh in self.fresh]
+                found[role.k] = parts[0].copy() if len(parts) == 1 else np.concatenate(parts)
         return found
 
     def totals(self, captured: Sequence[Tensor]) -> list[Array | None]:
         """The sums of all threads, in the order of their rows."""
         found: list[Array | None] = [None] * len(captured)
-        for at, (_, role) in enumerate(self.plan.roles[Total], len(self.plan.roles[Carried])):
+        roles = self.course.plan.roles
+        for at, (_, role) in enumerate(roles[Total], len(roles[Carried])):
             first = self.fresh[0][at]
             for fresh in self.fresh[1:]:
                 first += fresh[at]
             like = captured[role.k]._array
-            same = (first.dtype, first.shape) == (like.dtype, like.shape)
+            same = first.dtype is like.dtype and first.shape == like.shape
             found[role.k] = first if same else first.reshape(like.shape).astype(like.dtype)
         return found

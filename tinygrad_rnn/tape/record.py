@@ -109,7 +109,7 @@ class _Maker:
     def backward(self, y: Tensor) -> None:
         """Record the backward pass from y."""
         order = 0
-        for z, g, terms in BackwardPass([y], [_seed(y, None, "tape_of")._array]).steps():
+        for z, g, terms in BackwardPass([y], [_seed(y, None, "tape_of")]).steps():
             if z.op is pick:
                 continue
             r = self.records[self.number[z]]
