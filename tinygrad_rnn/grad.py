@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from typing import Any
@@ -370,7 +370,7 @@ def grad(
     >>> slope.item(), tg.grad(slope, x).item()
     (27.0, 18.0)
     """
-    wrt = [xs] if isinstance(xs, Tensor) else list(xs)
+    wrt = list(xs) if isinstance(xs, Iterable) and not isinstance(xs, Tensor) else [xs]
     for x in [y, *wrt]:
         if not isinstance(x, Tensor):
             raise TypeError(f"grad: expected tensors, got {type(x).__name__}")

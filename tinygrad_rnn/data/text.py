@@ -163,7 +163,8 @@ class Vocabulary:
 
     def decode(self, index: np.ndarray | Iterable[int] | int) -> str:
         """The characters of some numbers, as `sample` yields them. Raises IndexError for others."""
-        numbers = np.array([*index] if isinstance(index, Iterator) else index).reshape(-1)
+        given = [*index] if isinstance(index, Iterator) else index
+        numbers = plain("Vocabulary.decode", "index", given).reshape(-1)
         wrong = [i for i in numbers.tolist() if type(i) is not int or not 0 <= i < len(self)]
         if wrong:
             most = f"whole numbers from 0 to {len(self) - 1}"
