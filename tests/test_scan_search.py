@@ -1026,7 +1026,7 @@ def test_M03_a_step_that_turns_is_seen_wherever_it_turns(seed, plain):
                 caches.pasts = pasts
             runs = [out[0].inputs[0].attrs["run"] for out in (with_past, without)]
             assert runs[0].program is runs[1].program
-            for a, b_ in zip(runs[0].captured, runs[1].captured, strict=True):
+            for a, b_ in zip(runs[0].captured.arrays, runs[1].captured.arrays, strict=True):
                 np.testing.assert_array_equal(a, b_)
             slopes = [tg.grad(out[0].sum(), xs, allow_unused=True) for out in (with_past, without)]
             assert repr(slopes[0]) == repr(slopes[1])

@@ -107,8 +107,7 @@ def resumed(
     program, captured, made = found
     if made or known.changing:
         captured = _found(known, captured, made)
-    began = next(_births)
-    return _run(program, captured, state, inputs, steps, reverse, every, names, ends, began)
+    return _run(program, captured, state, inputs, steps, reverse, every, names, ends, next(_births))
 
 
 def _found(known: Known, places: Sequence[Any], made: Sequence[Any]) -> list[Tensor]:

@@ -50,6 +50,7 @@ class Draft:
                         sizes.add(n, word)
         for length in [*step.lengths, *[n + 1 for n in step.lengths]]:
             sizes.add(length, "L")
+        sizes.add(batch or 0, "B")  # another size that is as large by chance is no number, either
         self.places = Places(sizes, batch is not None, around)
         self.lowering, self.schedule = Builder(self.places, batch), Schedule(self.places)
         for k, x in enumerate(step.captured):
