@@ -703,6 +703,17 @@ def test_what_a_run_does_otherwise_in_each_step_is_no_number_of_all_of_them():
     assert not run_equations(clipped)
 
 
+@pytest.mark.parametrize("other", [0, 2, 4])
+def test_a_run_in_which_one_step_does_something_else_has_no_equations(other):
+    W, x = own_weight("W"), tg.tensor(numbers(1, 1, 3))
+    usual = lambda t, h, old: tg.tanh(x * 1.0 + h @ W)
+    assert run_equations(usual)
+    assert not run_equations(lambda t, h, old: x + h @ W if t == other else usual(t, h, old))
+    scaled = lambda t, h, old: usual(t, h, old) + (x @ W) * (2.0 if t == other else 0.5)
+    found = run_equations(scaled)  # with an input for what differs
+    assert not found or "x'_t" in found[""].lines("forward")[-1]
+
+
 def cut_twice(x, h):
     a = x @ U
     (f, g), (p, q, r, s) = tg.split(a, 2, axis=-1), tg.split(a, 4, axis=-1)

@@ -255,3 +255,15 @@ def test_a_state_that_a_step_chooses_is_its_own():
     xs = tg.tensor(np.random.default_rng(0).normal(size=(5, 2, 2)), requires_grad=True)
     ys, _, (states,) = nn.Recurrent(Latch(2, 2, dtype=np.float64))(xs, return_states=True)
     assert tg.lab.heat((ys * ys).sum(), states=states["h"]).norms.any()
+
+
+def test_heat_has_the_states_of_steps_of_which_the_loss_reads_nothing():
+    W, states = tg.tensor(np.eye(3) * 0.4, requires_grad=True), [tg.tensor(np.ones((1, 3)))]
+    for t in range(5):
+        with tg.scope(f"cell/t={t}"):
+            states.append(tg.tanh(states[-1] @ W + 0.1))
+    loss = (states[-1] ** 2).sum()
+    found = tg.lab.heat(loss)
+    assert found.parts.tolist() == [4] and found.steps.tolist() == [0, 1, 2, 3, 4]
+    grads = tg.grad(loss, states[1:])
+    np.testing.assert_allclose(found.norms[0], [np.linalg.norm(g.data) for g in grads])

@@ -927,11 +927,102 @@ def test_terms_before_and_after_the_steps_are_at_the_ends(browser, tmp_path):
     seen.close()
 
 
-def test_a_graph_without_time_has_no_stop_for_its_first_step(browser, tmp_path):
-    x = tg.tensor(np.ones(2), requires_grad=True, name="x")
-    tg.explain((x * x).sum()).save(tmp_path / "page.html")
+def test_a_graph_without_time_has_a_tour_without_steps_and_a_picture_of_each_op(browser, tmp_path):
+    x = y = tg.tensor(np.ones(2), requires_grad=True, name="x")
+    for _ in range(310):
+        y = tg.tanh(y + x)
+    tg.explain(y.sum()).save(tmp_path / "page.html")
+    seen = Seen(browser, tmp_path / "page.html", "#lang=en")
+    assert "Too many ops" not in seen.tab.inner_text("#facts")
+    assert seen.ask("explained.graph().nodes.length") > 600
+    seen.ask("() => document.getElementById('guide').click()")
+    captions = set()
+    while (caption := seen.tab.inner_text("#caption")) not in captions:
+        captions.add(caption)
+        assert not re.search("first step|recurrent|strip|border", caption)
+        if "All terms" in caption:
+            break
+        seen.ask("() => document.getElementById('next').click()")
+    assert len(captions) >= 4
+    seen.close()
+
+
+def test_the_tour_crosses_a_border_along_the_state(browser, tmp_path):
+    h, loss = tg.tensor(np.ones((1, 3)), name="h0"), 0.0
+    W = tg.tensor(np.eye(3) * 0.4, requires_grad=True, name="W")
+    for t in range(4):
+        with tg.scope(f"c/t={t}"):
+            h = tg.tanh(h @ W)
+            part = (tg.exp(h) * h).sum()
+            part.name = "ℓ"
+        loss = loss + part
+    tg.explain(loss).save(tmp_path / "page.html")
     seen = Seen(browser, tmp_path / "page.html", "#lang=en")
     seen.ask("() => document.getElementById('guide').click()")
-    seen.ask("() => document.getElementById('next').click()")
-    assert "first step" not in seen.tab.inner_text("#caption")
+    while "crosses" not in seen.tab.inner_text("#caption"):
+        seen.ask("() => document.getElementById('next').click()")
+    assert seen.ask("explained.run.at(explained.state.k).record.op") == "matmul"
+    # A box of several ops shows what others read of it, as its words and the picture do.
+    for level in ("gate", "cell", "folded"):
+        seen.ask(f"() => document.querySelector('#levels button[value={level}]').click()")
+        seen.until(f"explained.state.level == '{level}'")
+        seen.ask("() => explained.go(explained.run.last)")
+        shown = seen.ask("""() => explained.graph().nodes.filter((n) => n.ids.length > 1)
+            .map((n) => [n.exits.map((id) => explained.run.records[id])
+                                .map((r) => [r.t, r.grad.l2]),
+                         explained.graph().norms(n, explained.run.last).grad])""")
+        assert shown
+        for exits, norm in shown:
+            steps = {t: [g for s, g in exits if s == t] for t, _ in exits}
+            assert norm == pytest.approx(max(np.linalg.norm(g) for g in steps.values()))
+    seen.close()
+
+
+def test_letters_of_parts_and_beside_numbers_stand_for_their_own(browser, tmp_path):
+    z = tg.tensor([[0.1, 0.2, 0.3, 0.4, 0.5, 0.6]], requires_grad=True, name="z")
+    a, b = tg.split(z, 2, axis=-1)
+    tg.explain((a * b).sum() + (z**3).sum() + (1.0 / z).sum()).save(tmp_path / "page.html")
+    seen = Seen(browser, tmp_path / "page.html")
+    shown = [f"{x['op']} {x['text']}" for x in seen.ask(EXAMPLES)]
+    for words in ("mul 1 ⊙ 0.5", "mul 1 ⊙ 0.2", "power 3 · 1 ⊙ 0.4²", "div −1 ⊙ 3.33 / 0.3"):
+        assert words in shown, shown
+    seen.close()
+
+
+def test_sums_of_which_nothing_is_left_are_right(browser, tmp_path):
+    w = tg.tensor([1.0, 2.0], requires_grad=True, name="w")
+    u = tg.tanh(w)
+    page = tg.explain((u * 1.23412).sum() + (u * -1.23408).sum())
+    page.save(tmp_path / "page.html")
+    seen, (u,) = (
+        Seen(browser, tmp_path / "page.html"),
+        [r for r in page.tape.records if r.call.op == "tanh"],
+    )
+    last = f"explained.run.arrivals[{u.id}].at(-1).tick"
+    assert seen.ask(f"explained.run.gradientAt({u.id}, {last}).l2") == pytest.approx(4e-5 * 2**0.5)
+    seen.close()
+
+
+def test_what_is_chosen_stays_and_the_picture_follows_the_hand(browser, tmp_path):
+    tg.explain(language_model()).save(tmp_path / "page.html")
+    seen = Seen(browser, tmp_path / "page.html", "#theme=dark")
+    seen.tab.fill("#search", "tanh")
+    seen.tab.keyboard.press("Enter")
+    chosen = seen.ask("explained.state.node")
+    for button in ("#theme", "#language", "#overlays button[value=value]"):
+        seen.tab.click(button)
+        assert seen.ask("explained.state.node") == chosen != 0
+    seen.tab.set_viewport_size({"width": 1200, "height": 480})
+    seen.tab.wait_for_timeout(50)
+    place = "() => explained.graph().nodes.find((n) => n.box).el.getBoundingClientRect().x"
+    box, before = seen.tab.locator("#picture").bounding_box(), seen.ask(place)
+    seen.tab.mouse.move(box["x"] + 40, box["y"] + 40)
+    seen.tab.mouse.down()
+    seen.tab.mouse.move(box["x"] + 140, box["y"] + 70)
+    seen.tab.mouse.up()
+    assert seen.ask(place) - before == pytest.approx(100, abs=1)
+    seen.tab.click("#kinds summary")
+    seen.tab.uncheck("#kinds input[value=op]")
+    drawn = "document.querySelectorAll('.level:not([hidden]) .edge:not(.hidden)').length"
+    assert seen.ask(drawn) == 0
     seen.close()

@@ -55,7 +55,9 @@ def _of_layer(layer: str, steps: Sequence[list[Tensor]], read: set[Tensor]) -> E
                 likes = [other for other in steps if [y.op for y in other] == ops]
                 told = {y for n, y in enumerate(order[k]) if any(like[n] in read for like in likes)}
                 with suppress(Untraceable, ValueError):
-                    return _Step(order[: k + 1], told).equations(layer + turned)
+                    found = _Step(order[: k + 1], told)
+                    if found.is_done(order, read):
+                        return found.equations(layer + turned)
     return None
 
 
@@ -96,6 +98,40 @@ class _Step:
             raise ValueError("the steps between do something else")
         for old, new in [*pairwise(self.steps[k:])][::-1]:
             self.carry[old[n]] = new[n]
+
+    def is_done(self, steps: Sequence[Sequence[Tensor]], read: set[Tensor]) -> bool:
+        """Whether all steps do what this one does, or less: the first may begin with what needs no
+        gradient, and of the last nobody may read a state."""
+        stands: dict[Tensor, Tensor] = {}  # for what of this step
+        for step in steps:
+            left = iter(self.steps[-1])
+            for y in step:
+                now = next((now for now in left if self.is_twin(y, now, stands)), None)
+                if now is None or (y in read and now not in self.read):
+                    return False
+                stands[y] = now
+        return True
+
+    def is_twin(self, y: Tensor, now: Tensor, stands: dict[Tensor, Tensor]) -> bool:
+        """Whether an op of another step does what one of this step does, with the same."""
+        if y.op is not now.op or not (now in self.xs or _are_same(y.attrs, now.attrs)):
+            return False
+        last = len(self.steps) - 1
+        for x, own in zip(y.inputs, now.inputs, strict=True):
+            begins = own in self.carry or own in self.xs
+            while own in self.carry:  # to what takes its place now
+                own = self.carry[own]
+            if x in stands:
+                same = stands[x] is own
+            elif begins:
+                same = True
+            elif self.place.get(own, (-1,))[0] == last:
+                same = x.op is None and not x.tracked
+            else:
+                same = _is_same(x, own)
+            if not same:
+                return False
+        return True
 
     def equations(self, title: str) -> Equations:
         """The equations, in which the loss reads what is read outside of the layer."""

@@ -125,7 +125,7 @@ def _states(parts: Itemised) -> dict[int, list[Tensor]]:
             if a and b and a != b and a[0] == b[0]:
                 of |= dict.fromkeys(_both(x), _both(x))
     if any([y in of for read in parts.read.values() for y in read]):
-        return parts.read
+        return _with_others(parts.read, of)
     ways = {y: _way(y, of) for read in parts.read.values() for y in read}
     usual = {step_of(y.scope)[0]: way for y, way in ways.items() if way}  # type: ignore[index]
     found: dict[int, list[Tensor]] = {t: [] for t in parts.read}
@@ -134,7 +134,20 @@ def _states(parts: Itemised) -> dict[int, list[Tensor]]:
             for k in ways[y] or usual.get(step_of(y.scope)[0], ()):  # type: ignore[index]
                 y = y.inputs[min(k, len(y.inputs) - 1)] if y.inputs else y
             found[t] += of.get(y) or _both(y)
-    return found if usual else parts.read
+    return _with_others(found if usual else parts.read, of)
+
+
+def _with_others(
+    found: dict[int, list[Tensor]], of: dict[Tensor, list[Tensor]]
+) -> dict[int, list[Tensor]]:
+    """The same, with the like states of steps of which the loss reads nothing."""
+    kind = lambda y: ((step_of(y.scope) or ("",))[0], y.op, y.name)
+    alike, made = {kind(y) for states in found.values() for y in states}, dict(found)
+    for x, both in of.items():
+        _, t = step_of(x.scope)  # type: ignore[misc]
+        if t not in found and kind(x) in alike:
+            made[t] = [*made.get(t, []), *both]
+    return made
 
 
 def _way(y: Tensor, ends: Collection[Tensor]) -> tuple[int, ...] | None:

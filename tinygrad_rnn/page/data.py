@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..lab.heat import heat
 from ..optim.clip import euclidean
-from ..tape import Call, Place, Record, Tape
+from ..quiet import quiet
+from ..tape import Call, Place, Record, Tape, Term
 from ..tape.document import rounded, statistics, usual
 from ..tape.numbers import Numbers
 from ..tape.words import literal
@@ -21,8 +22,10 @@ from ..view.look import SCALE
 ELEMENTS = 64  # of a larger weight the page shows the first ones
 ITEMISED = 64  # time steps; more rows than that cannot be read
 DIGITS = 9  # of what is added up
+LEFT = 0.05  # of the largest term: of a smaller sum few of the digits are right that a term has
 
 
+@quiet
 def page_data(
     loss: Tensor, tape: Tape, signs: Mapping[int, str], levels: Iterable[str]
 ) -> dict[str, Any]:
@@ -63,7 +66,8 @@ def weights(tape: Tape) -> list[dict[str, Any]]:
 
 def sums(tape: Tape) -> dict[str, list[dict[str, Any]]]:
     """What is told of a gradient after each of its terms, where the page cannot add them up itself:
-    it has no elements of large arrays, and each part of a tuple has a sum of its own.
+    it has no elements of large arrays, only a few digits of others, of which nothing may be left,
+    and each part of a tuple has a sum of its own.
 
     Nothing of the first term, and of all of them what the record itself tells. step: the norm of
     what the same time step gave, where that is several terms.
@@ -71,7 +75,8 @@ def sums(tape: Tape) -> dict[str, list[dict[str, Any]]]:
     found = {}
     for r, came in zip(tape.records, tape.arrivals(), strict=True):
         parts = {source.inputs[term.place][1] for source, term in came}
-        if len(came) > 1 and (len(parts) > 1 or any(term.numbers.data is None for _, term in came)):
+        large = any(term.numbers.data is None for _, term in came)
+        if len(came) > 1 and (len(parts) > 1 or large or cancels([term for _, term in came])):
             told, every, steps = [], dict[int, Any](), dict[int, dict[int, Any]]()
             for n, (source, term) in enumerate(came):
                 part, again = source.inputs[term.place][1], source.t in steps
@@ -83,6 +88,13 @@ def sums(tape: Tape) -> dict[str, list[dict[str, Any]]]:
                     told[-1]["step"] = rounded(Numbers(*own.values()).l2)
             found[str(r.id)] = told
     return found
+
+
+def cancels(terms: Sequence[Term]) -> bool:
+    """Whether terms have more digits than their sums: some sum is far less than what made it."""
+    sums = np.cumsum([term.numbers.flat for term in terms], axis=0)
+    most = np.maximum.accumulate([term.numbers.l2 for term in terms])
+    return any(euclidean([total]) < LEFT * size for total, size in zip(sums, most, strict=True))
 
 
 def _share(source: Record, term: np.ndarray, total: np.ndarray) -> dict[str, Any]:
@@ -127,6 +139,9 @@ def itemised(loss: Tensor, tape: Tape) -> dict[str, Any] | None:
     for r in tape.records:
         if r.t < 0:
             cells |= {x.t: x.id for x in (tape.records[n] for n, _ in r.inputs) if x.t >= 0}
+    read = {tape.records[n].layer for n in cells.values()}
+    for row in state_rows(tape):  # of steps of which the loss reads nothing
+        cells = (row["cells"] if row["layer"] in read else {}) | cells
     try:
         found = heat(loss)
     except ValueError:  # it says why: no part of it belongs to a step, or a gradient is clipped

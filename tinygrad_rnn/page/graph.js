@@ -33,10 +33,10 @@ class Graph {
   readNode(el) {
     const rect = el.querySelector("rect");
     const box = rect ? boxOf(rect) : null;
-    const { ids, t } = el.dataset; // a shared weight has a chip in each of the steps
+    const { ids, exits, t } = el.dataset; // a shared weight has a chip in each of the steps
     const [, kind] = el.classList;
     const step = kind === "parameter" && t !== undefined ? Number(t) : null;
-    const node = { el, rect, box, kind, ids: idsOf(ids), step };
+    const node = { el, rect, box, kind, ids: idsOf(ids), exits: idsOf(exits ?? ids), step };
     node.ticks = this.ticksOf(node);
     node.size = el.querySelector("text.grad"); // from now on, what is known at a tick
     node.size?.classList.add("number");
@@ -113,14 +113,20 @@ class Graph {
     return node.ids.some((id) => run.gradientAt(id, k, node.step)) ? "partly" : "known";
   }
 
-  /** The norms a node shows: of several records the largest. */
-  norms(node, k) {
-    const largest = (found) =>
-      found.length ? found.reduce((p, q) => (isLoud(p) || p > q ? p : q)) : null;
-    const reached = node.ids.filter((id) => this.run.forwardAt[id] <= k);
-    const values = reached.map((id) => this.run.records[id].value?.l2).filter((v) => v != null);
-    const came = node.ids.map((id) => this.run.gradientAt(id, k, node.step));
-    return { value: largest(values), grad: largest(came.filter(Boolean).map((g) => g.l2)) };
+  /** The norms a node shows: of all that others read of it; of several steps the largest. */
+  norms({ exits, step }, k) {
+    const { records, forwardAt } = this.run;
+    const joint = (known) => {
+      const steps = {};
+      for (const id of exits) {
+        const l2 = known(id)?.l2;
+        if (l2 != null) (steps[records[id].t] ??= []).push(l2);
+      }
+      const larger = (p, q) => (isLoud(p) || p > q ? p : q);
+      return Object.values(steps).map(norm).reduce((p, q) => (p === null ? q : larger(p, q)), null);
+    };
+    const value = joint((id) => forwardAt[id] <= k && records[id].value);
+    return { value, grad: joint((id) => this.run.gradientAt(id, k, step)) };
   }
 
   lightNode(node, k, overlay) {
@@ -137,7 +143,8 @@ class Graph {
     const isGrad = overlay === "grad" || line;  // not by comparing: NaN is not NaN
     const tells = node.size.classList.contains("size") ? "" : isGrad ? "‖g‖ " : "‖y‖ ";
     node.size.textContent = size === null ? "" : tells + brief(size);
-    node.el.classList.toggle("bad", isLoud(size));
+    node.el.classList.toggle("bad", isLoud(inside));
+    node.size.classList.toggle("loud", isLoud(size));
   }
 
   lightEdge(edge, k, overlay) {
@@ -164,7 +171,7 @@ class Graph {
   /** Hide the nodes of some kinds, and the edges at them. */
   hide(kinds) {
     for (const node of this.nodes) node.el.classList.toggle("hidden", kinds.has(node.kind));
-    const hides = (e) => kinds.has(this.run.records[e.source]?.kind);
+    const hides = (e) => [e.source, e.target].some((id) => kinds.has(this.run.records[id]?.kind));
     for (const e of this.edges) e.el.classList.toggle("hidden", hides(e));
   }
 
@@ -219,12 +226,12 @@ class Graph {
 
   /** A point of the screen in the picture's own measure. */
   pointAt(event) {
-    const box = this.svg.getBoundingClientRect();
-    const { x, y, w, h } = this.view;
-    return {
-      x: x + ((event.clientX - box.left) / box.width) * w,
-      y: y + ((event.clientY - box.top) / box.height) * h,
-    };
+    return new DOMPoint(event.clientX, event.clientY).matrixTransform(this.measure());
+  }
+
+  /** What leads from the screen to the picture, which may have room at two sides. */
+  measure() {
+    return this.svg.getScreenCTM().inverse();
   }
 
   /** The picture as a file of its own, as it is lit now. */
@@ -266,12 +273,11 @@ function moveable(surface, graph) {
   });
   surface.addEventListener("pointermove", (event) => {
     if (!from || !(event.buttons & 1)) return;
-    const box = graph().svg.getBoundingClientRect();
     const [dx, dy] = [event.clientX - from.x, event.clientY - from.y];
     if (Math.hypot(dx, dy) > 4) from.moved = true;
     const { x, y, w, h } = from.view;
-    if (from.moved)
-      graph().look({ x: x - (dx / box.width) * w, y: y - (dy / box.height) * h, w, h });
+    const { a } = graph().measure();
+    if (from.moved) graph().look({ x: x - dx * a, y: y - dy * a, w, h });
   });
   const drop = (event) => {
     if (from?.moved) event.stopPropagation(); // a drag is no click

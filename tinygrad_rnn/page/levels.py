@@ -19,17 +19,18 @@ ALL = 10_000  # steps at the beginning: none is left out
 def pictures(tape: Tape) -> dict[str, Figure]:
     """The pictures that are not too large, by the name of the level, the finest first.
 
-    Of very many steps only the first and the last are drawn. Raises ValueError above 4000 ops.
+    Of very many steps only the first and the last are drawn; without steps there is one picture.
+    Raises ValueError above 4000 ops.
     """
     ops = sum(r.kind == "op" for r in tape.records)
     if ops > OPS:
         raise too_many(ops)
-    levels = ["op"] * (ops <= NODES) + ["gate"] * bool(tape.steps)
+    if not tape.steps:
+        return {"op": draw(tape, level="op")}
+    levels = ["op"] * (ops <= NODES) + ["gate"]
     found = {level: figure for level in levels if (figure := _whole(tape, level))}
-    if tape.steps or not found:
-        found["cell"] = _whole(tape, "cell") or draw(tape, level="cell", first=40, last=20)
-    if tape.steps:
-        found["folded"] = draw(tape, view="folded")
+    found["cell"] = _whole(tape, "cell") or draw(tape, level="cell", first=40, last=20)
+    found["folded"] = draw(tape, view="folded")
     return found
 
 

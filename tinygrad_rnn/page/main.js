@@ -27,10 +27,12 @@ const stops = tourOf(run);
 // -- showing --------------------------------------------------------------------------------------
 
 function go(k, { follow = true } = {}) {
+  const before = state.k;
   state.k = Math.max(0, Math.min(run.last, Math.round(k) || 0));
   if (!graph()) return; // the page is still being put together
   const { record, way } = run.at(state.k);
-  if (!byId("keep").checked) state.node = record ? record.id : run.records.length - 1;
+  const moves = state.node === null || (state.k !== before && !byId("keep").checked);
+  if (moves) state.node = record ? record.id : run.records.length - 1;
   graph().show(state.k, state.overlay);
   if (record && follow) graph().follow(record.id);
   weights.show(state.k, false);
@@ -164,7 +166,7 @@ function play(on) {
   const button = byId("play");
   button.textContent = on ? "‖" : "▶";
   button.dataset.hint = on ? "pause" : "play";
-  button.ariaLabel = say(button.dataset.hint);
+  button.ariaLabel = button.title = say(button.dataset.hint);
 }
 
 function found() {
@@ -314,7 +316,11 @@ function wire() {
   on("search", search, "input");
   on("search", (e) => e.key === "Enter" && nextFound(), "keydown");
   on("kinds", hideKinds, "change");
-  on("save", () => download("graph.svg", graph().file(), "image/svg+xml"));
+  on("save", () => {
+    onPaper(true); // a file is light, as paper is
+    download("graph.svg", graph().file(), "image/svg+xml");
+    onPaper(false);
+  });
   on("json", () => download("tape.json", JSON.stringify(data.tape), "application/json"));
   on("copy", () => copy(JSON.stringify(data.tape)));
   on("guide", () => tour(stop < 0 ? 0 : -1));

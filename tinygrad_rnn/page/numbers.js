@@ -26,7 +26,7 @@ function added(arrays) {
   return measured({ l2: norm(data), data });
 }
 
-const norm = (data) => Math.hypot(...data);
+const norm = (data) => (data.some(Number.isNaN) ? NaN : Math.hypot(...data));
 
 /** A number in a few characters: 0.25, 12.5, 1.2e-3, NaN, ∞. */
 function brief(v) {

@@ -17,6 +17,7 @@ const facts = (text, ...children) => make("p", { class: "facts", text }, ...chil
 const titled = (text, ...rest) => make("section", {}, make("h3", { text }), ...rest);
 
 const NUMBERED = 12; // columns that have room for numbers
+const ROOM = 16; // letters of a weight's name that have
 
 /** An array as coloured cells, with numbers where there is room, small ones in units of 10ⁿ. */
 function grid(data, shape, word) {
@@ -156,7 +157,8 @@ class Weights {
     const order = this.inTime(w).map((n) => marks[n]);
     const bars = make("span", { class: look, role: "img" }, ...order);
     const cells = make("section");
-    const line = make("summary", {}, make("span", { text: w.label, title: w.label }), bars, sum);
+    const text = w.label.length > ROOM ? `…${w.label.slice(1 - ROOM)}` : w.label; // own name last
+    const line = make("summary", {}, make("span", { text, title: w.label }), bars, sum);
     line.addEventListener("click", () => choose(w.record.id));
     const el = make("details", { class: "weight" }, line, cells);
     return { el, w, sum, bars, marks, cells, came: -1 };

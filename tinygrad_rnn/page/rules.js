@@ -2,7 +2,15 @@
 // rules: g is the cotangent of the answer y; x is the one input, a, b, c are several. The numbers
 // are the engine's: nothing is computed here a second time.
 
-const letters = (r) => (r.inputs.length === 1 ? ["x"] : [..."abcdefhijklmnopqrstuvw"]);
+/** The letter of each input; none of a number, which stands in the rule itself. */
+function letters(run, r) {
+  const x = ([source]) => run.records[source];
+  const isNumber = (input) =>
+    x(input).kind === "constant" && Number.isFinite(x(input).value?.data?.[0]);
+  const several = r.inputs.filter((input) => !isNumber(input)).length > 1;
+  const letter = (k) => (several ? "abcdefhijklmnopqrstuvw"[k] : "x");
+  return r.inputs.map((input, k) => (isNumber(input) ? "" : letter(k)));
+}
 
 /** The formula of a record: "y = tanh(x)". */
 const formula = (r) =>
@@ -15,10 +23,12 @@ const ruleOf = (term) => term.rule || say("rule_unknown");
 function lettersAt(run, r, j) {
   const elementAt = (numbers, at) => numbers?.data?.[at] ?? null;
   const found = { g: elementAt(r.grad, j), y: elementAt(r.value, j) };
-  r.inputs.forEach(([source], place) => {
-    const n = sizeOf(run.records[source]);
+  const known = letters(run, r);
+  r.inputs.forEach(([source, part], place) => {
+    const x = run.records[source];
+    const n = part < 0 ? sizeOf(x) : x.sizes[part];
     const at = n === sizeOf(r) ? j : n === 1 || j === 0 ? 0 : -1; // the first is the first of all
-    found[letters(r)[place]] = elementAt(run.inputValue(r, place), at);
+    found[known[place]] = elementAt(run.inputValue(r, place), at);
   });
   return found;
 }
@@ -61,7 +71,7 @@ function productExample(run, r, rule, numbers) {
 
 /** The first row of what a letter stands for, or its first column; null where it is not known. */
 function lineOf(run, r, letter, isRow) {
-  const place = letters(r).indexOf(letter);
+  const place = letters(run, r).indexOf(letter);
   const x = place < 0 ? r : run.records[r.inputs[place][0]];
   const known = place >= 0 ? run.inputValue(r, place) : letter === "g" ? r.grad : r.value;
   if (!known?.data || x.shape?.length !== 2) return null;

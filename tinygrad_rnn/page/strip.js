@@ -41,7 +41,7 @@ class Strip {
 
   row(text, cell) {
     const cells = this.times.map((t) => this.cell(...cell(t)));
-    return make("tr", {}, make("th", { text, scope: "row" }), ...cells);
+    return make("tr", {}, make("th", { text, title: text, scope: "row" }), ...cells);
   }
 
   /** A cell that lights the path from a state to where the loss reads it. */
@@ -97,16 +97,18 @@ function tourOf(run) {
   const F = run.forward.length;
   const tickWhere = (test) => run.backwardAt[run.backward.find((id) => test(run.records[id]))];
   const first = run.forward.findIndex((id) => run.records[id].t >= 0);
-  const late = run.records[run.backward.find((id) => run.records[id].t >= 0)]?.t;
+  const sources = (r) => r.terms.map((term) => run.records[r.inputs[term.place][0]]);
+  const before = (r, way) => (x) => x.t >= 0 && x.layer === r.layer && (r.t - x.t) * way > 0;
+  const crosses = (way) => tickWhere((r) => r.t >= 0 && sources(r).some(before(r, way)));
   const stops = {
-    start: 0,
+    [first < 0 ? "begin" : "start"]: 0,
     step: first < 0 ? undefined : first + 1,
     loss: F,
     seed: F + 1,
     rule: tickWhere((r) => r.pointwise && r.terms.some((x) => x.rule.includes("y"))),
-    border: tickWhere((r) => r.t >= 0 && r.t !== late),
+    border: crosses(1) ?? crosses(-1),
     shared: run.weights.find((w) => w.shares.length > 1)?.shares[1].tick,
-    end: run.last,
+    [first < 0 ? "done" : "end"]: run.last,
   };
   const known = Object.entries(stops).filter(([, k]) => k !== undefined);
   return known.sort((p, q) => p[1] - q[1]);

@@ -92,9 +92,11 @@ def paint(canvas: Canvas, sheet: Sheet) -> None:
     for edge in graph.edges:
         _edge(canvas, sheet, edge)
     for node in graph.nodes:
-        ids, column = " ".join(map(str, node.ids)), graph.columns[node.spot[0]]
-        time = None if column.every else _time(column)
-        with canvas.group(f"node {node.kind}", node.title, ids=ids, op=node.library_op, t=time):
+        ids, exits = (" ".join(map(str, some)) for some in (node.ids, node.exits))
+        column = graph.columns[node.spot[0]]
+        facts: dict[str, Any] = {"ids": ids, "exits": exits if exits and exits != ids else None}
+        facts |= {"op": node.library_op, "t": None if column.every else _time(column)}
+        with canvas.group(f"node {node.kind}", node.title, **facts):
             _node(canvas, node)
     for edge in graph.edges:
         if edge.part >= 0:

@@ -104,7 +104,9 @@ def graph_of(trace: Tape, wanted: Wanted, view: str, overlay: str | None) -> Gra
 def _name_origins(graph: Graph, trace: Tape, folded: Fold) -> None:
     """The records that a folded picture stands for are those of the trace it was folded from."""
     for node in graph.nodes:
-        node.ids = [z for y in node.ids for z in folded.origins[y].values()]
+        node.ids, node.exits = (
+            [z for y in some for z in folded.origins[y].values()] for some in (node.ids, node.exits)
+        )
     for edge in graph.edges:
         edge.ends = [
             (trace.whole(*trace.records[reader].inputs[where])[0], reader, where)
