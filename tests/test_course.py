@@ -94,11 +94,23 @@ def drawn_at_the_left(scores, temperature, u):
     return int(np.searchsorted(np.cumsum(e) / e.sum(), u))
 
 
+def clip_nearly(gradients, limit):
+    norm = np.sqrt(sum((g * g).sum() for g in gradients.values()))
+    return {name: g * min(1.0, limit / (norm + 1e-6)) for name, g in gradients.items()}
+
+
+def clip_to_a_list(gradients, limit):
+    norm = np.sqrt(sum((g * g).sum() for g in gradients.values()))
+    return [g * (limit / norm if norm > limit else 1.0) for g in gradients.values()]
+
+
 PASSED_ONCE = [  # and ought not to
     ("03.3", softmax_less(lambda x: x.min(-1, keepdims=True))),
     ("03.3", softmax_less(lambda x: x.mean(-1, keepdims=True))),
     ("03.3", softmax_less(lambda x: x[..., :1])),
     ("06.4", clip_in_place),
+    ("06.4", clip_nearly),
+    ("06.4", clip_to_a_list),
     ("09.3", padding_lost),
     ("11.3", drawn_at_the_left),
     ("12.5", lambda before, after: sorted(np.divide(before, after))[len(before) // 2]),
@@ -317,8 +329,17 @@ def test_a_loop_that_never_ends_is_stopped(monkeypatch):
             except Exception:
                 pass
 
+    def deaf(f, x, h):
+        while True:
+            try:
+                while True:
+                    pass
+            except:  # noqa: E722
+                pass
+
     lesson, exercise = lessons.exercise("01.1")
-    assert "never ends" in grade.judge(lesson, exercise, forever).evidence
+    for made in (forever, deaf):
+        assert "never ends" in grade.judge(lesson, exercise, made).evidence
 
 
 def test_a_file_that_is_watched_is_checked_when_it_is_saved(tmp_path):
@@ -372,6 +393,104 @@ def test_an_earlier_mistake_is_not_held_against_later_exercises(tmp_path, monkey
     Path("01_a.py").write_text(right.replace("def partials", "def partial"), "utf-8")
     assert main(["course", "check", "01_a.py"]) == 1
     assert "there is no partials in the file" in capsys.readouterr().out
+
+
+TAPE = """
+def mul(a, b):
+    return {product}
+
+def order(end):
+    return {order}
+"""
+
+
+def of_the_tape(number, product="0", order="0", flag=""):
+    """The verdict on functions in a file with its own class of nodes."""
+    lesson, exercise = lessons.exercise(number)
+    names = {}
+    text = lesson.source("solution").replace("self.gradient = 0.0", f"self.gradient = 0.0{flag}", 1)
+    exec(text + TAPE.format(product=product, order=order), names)
+    return grade.judge(lesson, exercise, names[exercise.name])
+
+
+def test_learners_are_given_nodes_of_their_own_class():
+    assert "unsupported operand" in of_the_tape("02.1", "a * b").evidence
+    assert of_the_tape("02.1", "Node(a.value * b.value, (a, b), (b.value, a.value))")
+    assert "Node" in of_the_tape("02.1", "Node(a.value * b.value, (a, b), (b, a))").evidence
+    walk = "(f := lambda n, seen: [] if n in seen or not isinstance(n, Node) else "
+    walk += "(seen.add(n), sum([f(p, seen) for p in n.parents], []) + [n])[1])(end, set())"
+    assert of_the_tape("02.3", order=walk)
+    marked = walk.replace("n in seen", "n.visited").replace(
+        "seen.add(n)", "setattr(n, 'visited', 1)"
+    )
+    assert of_the_tape("02.3", order=marked, flag="; self.visited = False")
+
+
+def test_a_recursion_limit_that_is_raised_and_put_back_is_seen():
+    lesson, exercise = lessons.exercise("02.5")
+
+    def deep(end):
+        before = sys.getrecursionlimit()
+        sys.setrecursionlimit(100_000)
+        try:
+            return walked(end, [], set())
+        finally:
+            sys.setrecursionlimit(before)
+
+    def walked(node, found, seen):
+        if node not in seen:
+            seen.add(node)
+            for parent in node.parents:
+                walked(parent, found, seen)
+            found.append(node)
+        return found
+
+    assert "sys.setrecursionlimit" in grade.judge(lesson, exercise, deep).evidence
+
+
+@pytest.mark.parametrize(
+    "number, made",
+    [
+        ("07.5", lambda *given: given[0]),
+        ("09.2", lambda *given: np.ones(3)),
+        ("08.3", lambda *given: np.ones(3)),
+        ("01.2", lambda *given: None),
+    ],
+)
+def test_an_answer_of_another_kind_is_judged(number, made):
+    found = grade.judge(*lessons.exercise(number), made)
+    assert found.state == "wrong" and "ambiguous" not in found.evidence
+    assert number != "01.2" or "nothing was returned" in found.evidence
+
+
+def test_the_best_step_is_that_of_ones_own_difference():
+    lesson, _ = lessons.exercise("01.2")
+    names = {}
+    exec(lesson.source("solution"), names)
+    own = "def central_difference(f, x, h):\n"
+    own += "    up, down = x + h, x - h\n    return (f(up) - f(down)) / (up - down)\n"
+    exec(own, names)
+    assert all(grade.judged(lesson, names))
+
+
+def test_what_stands_in_a_named_result_is_said_in_chinese():
+    difference = compare({"gradient 2 of 2": np.eye(3)}, {"gradient 2 of 2": np.ones((3, 3))}, 1e-6)
+    language.use("zh")
+    try:
+        assert "第 2 个梯度（共 2 个）的 [0, 1] 处" in language.said(
+            difference.words("the reference")
+        )
+    finally:
+        language.use("")
+
+
+def test_a_notebook_speaks_the_language_it_is_written_in(tmp_path):
+    language.use("zh")
+    try:
+        path = course.start("01", notebook=True, folder=tmp_path)
+    finally:
+        language.use("")
+    assert 'language.use("zh")' in code_of(path)
 
 
 def test_a_recursion_limit_that_a_learner_raises_is_put_back():

@@ -28,7 +28,7 @@ def likeness(got: Any, want: Any, same: Same) -> str:
     if factor := _factor(got, want, agree):
         return f"{factor:.6g} times as large"
     if got.ndim > 1 and agree(got.T, want):
-        return "transposed"
+        return "it is transposed"
     if want.ndim and len(want) > 1:
         if agree(got[::-1], want):
             return "the order along the first axis is reversed"
@@ -50,7 +50,7 @@ def _factor(got: Any, want: Any, agree: Same) -> float | None:
 def _shape(got: Any, want: Any, agree: Same) -> str:
     """The same of another shape: which way to the right one there is."""
     if got.ndim > 1 and agree(got.T, want):
-        return "transposed"
+        return "it is transposed"
     every = chain.from_iterable(combinations(range(got.ndim), n) for n in range(1, got.ndim + 1))
     for axes in every:
         axis = axes if len(axes) > 1 else axes[0]

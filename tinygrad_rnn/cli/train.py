@@ -281,7 +281,7 @@ def _epochs(run: Run, corpus: Corpus, stopped: list[int], *, quiet: bool) -> Ite
             limit = 2 * math.log2(len(run.characters) + 1)
             if not (run.judged[-1][1] < limit or learnt < limit / 2):  # or it knows it by heart
                 raise optim.Diverged(
-                    f"{run.judged[-1][1]:.3g} bits per character on the held-out text is far worse "
+                    f"the held-out text takes {run.judged[-1][1]:.3g} bits per character, far more "
                     "than guessing. Try a smaller learning rate."
                 )
             if run.best == run.epoch:

@@ -31,8 +31,10 @@ def graded(path: str, name: str = "", limit: float = LIMIT) -> Iterator[Verdict]
     path, name: a file of Python, and an object in it ("": the module). limit: seconds for a case.
     Raises ValueError in a sentence where there is no adapter.
     """
-    if not Path(path).is_file():
-        raise ValueError(f"conform: {path}: there is no such file")
+    file = Path(path)
+    if not (file.is_file() and os.access(file, os.R_OK)):
+        what = "it may not be read" if file.is_file() else "there is no such file"
+        raise ValueError(f"conform: {path}: {'it is a folder' if file.is_dir() else what}")
     known: dict[str, Verdict] = {}
     while len(known) < len(CASES):
         with _Child(path, name, known) as child:

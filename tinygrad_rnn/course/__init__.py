@@ -73,7 +73,8 @@ def check_file(path: Path, found: Lesson, folder: Folder) -> bool:
     try:
         names = names_of(path)
     except Wrong as evidence:
-        tell(str(evidence))
+        for line in str(evidence).splitlines():
+            tell(line)
         return False
     except Open:
         names = {}

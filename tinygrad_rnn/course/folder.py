@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..io.atomic import write_text_atomically
+from ..language import used
 from .lessons import Lesson, lesson, numbers, text_of
 from .words import passages, translated
 
@@ -123,6 +124,8 @@ def as_notebook(lesson: Lesson, text: str) -> str:
     first = min((text.index(text_of(text, e.name)) for e in lesson.exercises), default=len(text))
     before = "\n".join(text[:first].splitlines()[opening.last + 1 :]).strip()
     imports = f"{before}\nfrom tinygrad_rnn import course" if lesson.exercises else before
+    if used() != "en":  # as what it is written in
+        imports += f'\nfrom tinygrad_rnn import language\n\nlanguage.use("{used()}")'
     cells = [_cell("markdown", f"# {opening.text}"), _cell("code", imports.strip())]
     for k, exercise in enumerate(lesson.exercises, 1):
         check = f'course.check("{lesson.number}.{k}", {exercise.name})'

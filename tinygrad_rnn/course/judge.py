@@ -27,6 +27,7 @@ from ..likeness import likeness
 from ..tensor import Tensor
 
 LIMIT = 20.0  # seconds an exercise may take
+AGAIN = 1e-4  # seconds between two alarms, once it has taken so long
 # Where lines are no learner's: this package, Python and its libraries.
 FOLDERS = (str(Path(__file__).parent.parent), *map(sysconfig.get_path, ("stdlib", "purelib")))
 Run = Callable[[Any], Any]
@@ -108,6 +109,8 @@ class Judge:
     def demand(self, what: str, run: Run, holds: Callable[[Any], bool], words: str) -> None:
         """Raise Wrong with these words unless the result has a property."""
         got = self._run(what, run)
+        if got is None:
+            raise Wrong(what, NOTHING)
         try:
             right = bool(holds(got))
         except Exception:  # a result of another type has no such property
@@ -124,7 +127,7 @@ class Judge:
         except BaseException as error:  # exit() too
             if is_open(error):
                 raise Open from None
-            if returned[-1:] == [None]:
+            if returned and returned[-1] is None:
                 raise Wrong(what, NOTHING) from error
             frames = traceback.extract_tb(error.__traceback__)
             lines = [f"in line {f.lineno}, `{f.line}`" for f in frames if ours(f) and f.line]
@@ -223,7 +226,7 @@ def leaves(expected: Any, got: Any, place: str) -> Iterator[tuple[str, Any, Any]
             yield from leaves(expected[name], got[name], f"{place}{name}")
     elif isinstance(expected, tuple | list):
         if not isinstance(got, tuple | list) or len(got) != len(expected):
-            words = f"a {type(expected).__name__} of {len(expected)}"
+            words = f"a {type(expected).__name__} with {len(expected)} entries"
             yield place, Missing(words), Missing(_kind(got))
             return
         for k, (one, other) in enumerate(zip(expected, got, strict=True)):
@@ -236,15 +239,18 @@ def _kind(got: Any) -> str:
     """What was returned, where several results are expected."""
     if got is None:
         return NOTHING
-    return f"{len(got)} of them" if isinstance(got, tuple | list) else f"one {type(got).__name__}"
+    return (
+        f"{len(got)} of them" if isinstance(got, tuple | list) else f"a single {type(got).__name__}"
+    )
 
 
 def numbers(place: str, one: np.ndarray, given: Any, tolerance: float) -> Difference | None:
     """The first difference of two arrays, and its kind."""
     try:
-        other = np.asarray(np.asarray(given) + 0)  # bools become 0 and 1
+        other = np.asarray(given)
         if other.dtype.kind not in "biufc":
             raise TypeError
+        other = np.asarray(other + 0)  # bools become 0 and 1
     except (TypeError, ValueError):
         large = isinstance(given, int)  # of so many digits Python may print none
         words = f"of {given.bit_length()} bits" if large else f"{str(given)[:40]!r}"
@@ -261,7 +267,8 @@ def numbers(place: str, one: np.ndarray, given: Any, tolerance: float) -> Differ
     far = np.where(off, np.nan_to_num(distance, nan=np.inf), -1)
     worst = np.unravel_index(np.argmax(far), one.shape)
     index = f"[{', '.join(map(str, worst))}]" if worst else ""
-    return Difference(place + index, short(one[worst]), short(other[worst]), kind())
+    where = f"entry {index} of {place}" if index and " " in place else place + index
+    return Difference(where, short(one[worst]), short(other[worst]), kind())
 
 
 def near(other: np.ndarray, one: np.ndarray, tolerance: float) -> bool:
@@ -288,19 +295,23 @@ def limit(seconds: float = LIMIT) -> Iterator[None]:
         yield
         return
 
-    def ring(*_: Any) -> None:
-        raise Overtime
+    def ring(_: int, frame: Any) -> None:
+        if frame is None or not frame.f_code.co_filename.startswith(FOLDERS):
+            raise Overtime  # where it is stopped, and not while that is put in order
 
     before, began = signal.signal(signal.SIGALRM, ring), time.monotonic()
     left, _ = signal.getitimer(signal.ITIMER_REAL)  # of a limit around this one
-    signal.setitimer(signal.ITIMER_REAL, min(seconds, left or seconds))
+    # Again and again: an `except:` in a loop that has no end takes one for its own, or many.
+    signal.setitimer(signal.ITIMER_REAL, min(seconds, left or seconds), AGAIN)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
         if left:
-            signal.setitimer(signal.ITIMER_REAL, max(left - (time.monotonic() - began), 1e-3))
+            signal.setitimer(
+                signal.ITIMER_REAL, max(left - (time.monotonic() - began), 1e-3), AGAIN
+            )
 
 
 def mistakes_of(module: Any, exercise: str) -> dict[str, Any]:

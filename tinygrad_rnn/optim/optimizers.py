@@ -327,7 +327,7 @@ def _own_name(x: Any) -> list[str]:
 
 
 def _named(parameters: Parameters, who: str) -> dict[str, Tensor]:
-    if hasattr(parameters, "named_parameters"):
+    if hasattr(parameters, "named_parameters") and not isinstance(parameters, type):
         named = dict(parameters.named_parameters())
     elif isinstance(parameters, Mapping):
         named = dict(parameters)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -27,10 +28,17 @@ def central_difference(judge: Judge) -> None:
 
 
 def best_step(judge: Judge) -> None:
-    """Expected: the sum of both errors, of the formula h²/6 and of rounding, is smallest there."""
+    """Expected: the sum of both errors, of the formula h²/6 and of rounding, is smallest there; of
+    another way to write the formula, whose rounding is another, what is smallest with it."""
+    own: Any = getattr(judge.made, "__globals__", {}).get("central_difference")
     for dtype, expected in ((np.float64, 1e-5), (np.float32, 1e-2)):
         steps = [dtype(10.0**-k) for k in range(1, 13)]
         slope = float(np.exp(np.float64(1)))
+        with suppress(Exception), np.errstate(all="ignore"):  # it may be not begun, or wrong
+            errors = {h: abs(float(own(np.exp, dtype(1), h)) - slope) for h in steps}
+            if min(errors.values()) < 1e-3:
+                steps = [h for h in steps if np.isfinite(errors[h])]
+                expected = float(min(steps, key=errors.__getitem__))
         run = call(np.exp, dtype(1), slope, steps)
         words = f"f = exp, x = 1, in {np.dtype(dtype)}"
         none = "that is none of the steps: return the h itself"

@@ -6,6 +6,7 @@ import cmath
 import math
 import sys
 from collections.abc import Callable, Mapping
+from inspect import unwrap
 from typing import Any
 
 import numpy as np
@@ -20,24 +21,35 @@ from ..judge import Run, Wrong
 H = 1e-30  # an imaginary step: nothing is subtracted, so it can be as small as one likes
 
 
-class Number:
-    """What a learner's function is given: a node with a name, and with ops of its own."""
+class Node:
+    """A node with a name, and with ops of its own."""
 
     def __init__(self, value: float, parents: Any = (), slopes: Any = (), name: str = ""):
         self.value, self.parents, self.slopes, self.name = value, parents, slopes, name
         self.gradient = 0.0
 
-    def __add__(self, other: Number) -> Number:
-        return Number(self.value + other.value, (self, other), (1.0, 1.0))
+    def __add__(self, other: Node) -> Node:
+        return Node(self.value + other.value, (self, other), (1.0, 1.0))
 
-    def __mul__(self, other: Number) -> Number:
-        return Number(self.value * other.value, (self, other), (other.value, self.value))
+    def __mul__(self, other: Node) -> Node:
+        return Node(self.value * other.value, (self, other), (other.value, self.value))
+
+
+def class_of(made: Any) -> Any:
+    """What a learner's function is given nodes of: their own class, where there is one."""
+    return getattr(unwrap(made), "__globals__", {}).get("Node", Node)
+
+
+def named(node: Any, name: str) -> Any:
+    """A node that goes by a name."""
+    node.name = name
+    return node
 
 
 def bent(x: Any) -> Any:
     """The hyperbolic tangent of a node, or of a complex number."""
-    if isinstance(x, Number):
-        return Number(math.tanh(x.value), (x,), (1 / math.cosh(x.value) ** 2,))
+    if isinstance(x, Node):
+        return Node(math.tanh(x.value), (x,), (1 / math.cosh(x.value) ** 2,))
     return cmath.tanh(x)
 
 
@@ -54,7 +66,8 @@ def op(judge: Judge, f: Callable[..., Any], *cases: dict[str, float]) -> None:
     for values in cases:
 
         def run(made: Any, values: dict[str, float] = values) -> dict[str, Any]:
-            node = made(*(Number(value, name=name) for name, value in values.items()))
+            own = class_of(made)
+            node = made(*(named(own(value), name) for name, value in values.items()))
             if not hasattr(node, "slopes"):
                 raise Wrong(f"expected a Node, got {type(node).__name__}")
             parents = " ".join(getattr(p, "name", str(p)) for p in node.parents)
@@ -89,14 +102,14 @@ GRAPHS = (  # all nodes of a run, as they are made
 )
 
 
-def nodes_of(words: str) -> list[Number]:
+def nodes_of(words: str, own: Any = Node) -> list[Any]:
     """The nodes of a run in words; only how they hang together counts."""
-    made: dict[str, Number] = {}
+    made: dict[str, Any] = {}
     for part in words.split(", "):
         name, _, formula = part.partition(" = ")
         letters = formula.removeprefix("tanh(").removesuffix(")").split(" · ")
         parents = tuple(made[letter] for letter in letters if letter)
-        made[name] = Number(1.0, parents, (1.0,) * len(parents), name)
+        made[name] = named(own(1.0, parents, (1.0,) * len(parents)), name)
     return [*made.values()]
 
 
@@ -109,10 +122,11 @@ def after_their_parents(found: Any) -> int:
     return len(seen)
 
 
-def listed(nodes: list[Number]) -> Run:
+def listed(words: str) -> Run:
     """The names of what is listed; of any right order those of one of them."""
 
     def run(made: Any) -> str:
+        nodes = nodes_of(words, class_of(made))
         found = made(nodes[-1])
         if not isinstance(found, list | tuple):
             raise Wrong(f"expected a list of nodes, got {type(found).__name__}")
@@ -125,30 +139,30 @@ def listed(nodes: list[Number]) -> Run:
 def order(judge: Judge) -> None:
     """Expected: what the definition says, of any list."""
     for words in GRAPHS:
-        nodes = nodes_of(words)
-        names = " ".join(node.name for node in nodes)
-        judge.see(words, listed(nodes), names, by="one right order")
+        names = " ".join(node.name for node in nodes_of(words))
+        judge.see(words, listed(words), names, by="one right order")
 
 
 def deep_order(judge: Judge) -> None:
     """Expected: the same, and of a chain, with as many calls in each other as Python allows."""
     order(judge)
-    end = w = Number(0.9)
-    for _ in range(10_000):
-        end = Number(0.5, (end, w), (1.0, 1.0))
 
     def run(made: Any) -> Any:
-        before = sys.getrecursionlimit()
-        sys.setrecursionlimit(1000)
+        own, asked = class_of(made), list[int]()
+        end = w = own(0.9)
+        for _ in range(10_000):
+            end = own(0.5, (end, w), (1.0, 1.0))
+        before, allow = sys.getrecursionlimit(), sys.setrecursionlimit
+        allow(1000)
+        sys.setrecursionlimit = asked.append
         try:
             found = made(end)
-            if sys.getrecursionlimit() != 1000:
-                return "sys.setrecursionlimit"
-            return after_their_parents(found)
+            return "sys.setrecursionlimit" if asked else after_their_parents(found)
         except RecursionError:
-            return "RecursionError"
+            return "sys.setrecursionlimit" if asked else "RecursionError"
         finally:
-            sys.setrecursionlimit(before)
+            sys.setrecursionlimit = allow
+            allow(before)
 
     judge.see("a chain of 10,000 ops", run, 10_001, by="nodes listed after their parents")
 
@@ -177,7 +191,7 @@ def backward(judge: Judge) -> None:
         values = dict(zip(names, (0.5, -1.5, 0.75), strict=False))
 
         def run(made: Any, f: Any = f, values: Any = values) -> dict[str, float]:
-            nodes = {name: Number(value, name=name) for name, value in values.items()}
+            nodes = {name: Node(value, name=name) for name, value in values.items()}
             made(f(**nodes))
             return {name: node.gradient for name, node in nodes.items()}
 
@@ -186,12 +200,12 @@ def backward(judge: Judge) -> None:
 
 def picture(made: Mapping[str, Any]) -> Any:
     """A run on the learner's tape, and their walk back, drawn as the engine draws its own."""
-    w, h = Number(1.5, name="w"), Number(0.5, name="h(0)")
+    w, h = Node(1.5, name="w"), Node(0.5, name="h(0)")
     told = {w: ("w", "", -1), h: ("h(0)", "", -1)}  # name, op and time step of each node
     for t, value in enumerate((0.5, -1.0, 0.25), 1):
-        x = Number(value, name=f"x({t})")
+        x = Node(value, name=f"x({t})")
         product = made["mul"](w, h)
-        s = Number(product.value + x.value, (product, x), (1.0, 1.0))
+        s = Node(product.value + x.value, (product, x), (1.0, 1.0))
         h = made["tanh"](s)
         told |= {x: (x.name, "", t), product: ("", "mul", t), s: ("", "add", t)}
         told[h] = (f"h({t})", "tanh", t)

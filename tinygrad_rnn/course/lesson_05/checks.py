@@ -106,7 +106,7 @@ def parted(run: Run, name: str, shape: tuple[int, ...], places: list[Any]) -> Ru
         got = run(made)
         found = np.asarray(got.data if isinstance(got, Tensor) else got)
         if found.shape != shape:
-            words = "nothing" if got is None else found.shape
+            words = "nothing at all" if got is None else found.shape
             raise Wrong(f"expected an array of shape {shape}, got {words}")
         return {_name(name, place): found[place] for place in places}
 

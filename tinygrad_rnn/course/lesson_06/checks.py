@@ -93,7 +93,9 @@ def clip(judge: Judge) -> None:
     ):  # fmt: skip
         arrays = {name: np.array(values) for name, values in given.items()}
         wanted = {name: np.array(values) for name, values in expected.items()}
-        judge.see(what, call(arrays, limit), wanted, by="by hand")
+        dict_of = "expected a dict: each array by the name of its weight"
+        judge.demand(what, call(arrays, limit), lambda found: isinstance(found, dict), dict_of)
+        judge.see(what, call(arrays, limit), wanted, by="by hand", tolerance=1e-9)
     rng = np.random.default_rng(6)
     gradients = {"Wx": rng.normal(size=(2, 3)), "Wh": rng.normal(size=(3, 3)), "b": np.ones(3)}
     norm = math.sqrt(sum(x * x for g in gradients.values() for x in g.ravel().tolist()))
