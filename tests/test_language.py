@@ -186,3 +186,10 @@ def test_a_sample_is_the_model_s_own_words(chinese, capsys):
     with voices():
         _Progress(1, quiet=False).say("wrote a.svg\n", "    The cat sat, but the dog ran\n")
     assert capsys.readouterr().out == "已写出 a.svg\n    The cat sat, but the dog ran\n"
+
+
+def test_a_sentence_of_which_half_is_not_translated_stays_english(chinese):
+    assert language.said("wrote two of them").startswith("已写出")
+    half = "wrote something that nobody has ever said before"
+    assert language.said(half) == half
+    assert language.said(half.replace("something", "'something") + "'").startswith("已写出")

@@ -21,6 +21,8 @@ from typing import Any, NamedTuple
 DOMAIN, LOCALE = "tinygrad_rnn", Path(__file__).with_name("locale")
 WIDE = "[\u3001-\u9fff\uff00-\uffef]"  # what Chinese is written with, between which no space stands
 SPACE = re.compile(f"(?<={WIDE}) (?={WIDE})")
+PROSE = re.compile(r"\b[a-z]{2,}( [a-z]{2,}){4,}\b")
+QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"|`[^`]*`")
 GIVEN = "\ue000"  # a space in what is filled in, which stays
 DEEP = 4  # sentences that are filled into each other
 LEAST = 11  # letters of one that is not vague; by so many one that is counts less
@@ -68,8 +70,9 @@ def used() -> str:
 
 
 def said(text: str) -> str:
-    """A sentence in the language in use; as it is where no catalogue has it."""
-    return _translated(read(text, _patterns)).replace(GIVEN, " ")
+    """A sentence in the language in use; as it is where no catalogue has it, or not all of it."""
+    way = read(text, _patterns)
+    return text if _is_left(way) else _translated(way).replace(GIVEN, " ")
 
 
 class Reading(NamedTuple):
@@ -110,6 +113,15 @@ def read(text: str, patterns: dict[str, re.Pattern[str]]) -> Reading:
         return best
 
     return way_of(text, DEEP, True)
+
+
+def _is_left(way: Reading) -> bool:
+    """Whether something is filled in that is prose: half a sentence helps nobody."""
+    return (
+        any(map(_is_left, way.parts))
+        if way.sentence
+        else bool(PROSE.search(QUOTED.sub("", way.text)))
+    )
 
 
 def pattern(sentence: str) -> re.Pattern[str]:
