@@ -179,7 +179,8 @@ class Graph {
   label() {
     for (const { el, ids } of this.nodes) {
       const r = this.run.records[ids.at(-1)];
-      el.ariaLabel = r ? `${r.label} ${shapeWords(r)}, ${this.run.where(r)}` : "…";
+      const words = r && [`${r.label} ${shapeWords(r)}`, this.run.where(r)].filter(Boolean);
+      el.ariaLabel = r ? words.join(", ") : "…";
     }
   }
 

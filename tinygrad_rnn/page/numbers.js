@@ -47,6 +47,7 @@ function decadeOf(most) {
 
 /** A number where there is no room: .25, −.3, 12. */
 function briefest(v) {
+  if (!Number.isFinite(v)) return brief(v);
   const text = v.toFixed(Math.abs(v) < 0.995 ? 2 : Math.abs(v) < 9.95 ? 1 : 0);
   return (Number(text) === 0 ? "0" : text).replace(/^(-?)0\./, "$1.").replace("-", "−");
 }

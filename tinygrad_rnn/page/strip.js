@@ -6,7 +6,8 @@ class Strip {
     Object.assign(this, { box, run, light, choose, cells: [] });
     const times = rows.flatMap((row) => Object.keys(row.cells).map(Number));
     this.times = [...new Set(times)].sort((p, q) => p - q);
-    this.dense = this.times.length > 24; // then there is no room for numbers
+    const room = Math.min(24, Math.max(4, (innerWidth - 160) / 46)); // for a number each
+    this.dense = this.times.length > room;
     box.classList.toggle("dense", this.dense);
     const states = rows.map(({ layer, label, cells }) =>
       this.row(`${layer} ${label}`.trim(), (t) => [cells[t], null, null]),
@@ -84,8 +85,11 @@ function marks(box, run) {
   const ops = Array.from({ length: run.last }, (_, k) => ({ k, ...run.at(k + 1).record }));
   const times = ops.filter((r) => r.kind === "op");
   const found = times.filter(({ t }, n) => t >= 0 && t !== times[n - 1]?.t);
+  const wide = (text) => [...text].reduce((sum, letter) => sum + (letter > "⺀" ? 13 : 8), 10);
   let free = 0; // where the one before leaves room: layers may have few ops in a step, or many
-  for (const { k, t } of found.filter(({ k }) => k >= free && (free = k + run.last / 40))) {
+  for (const { k, t } of found) {
+    if (k < free) continue;
+    free = k + (run.last * wide(run.sign(t))) / (box.clientWidth || 900);
     const mark = make("span", { class: "mark", text: run.sign(t) });
     mark.style.left = share(k);
     box.append(mark);
