@@ -193,8 +193,8 @@ def test_the_whole_stays_small():
               if p.suffix in (".css", ".html", ".js", ".json", ".pyi", ".md")}  # fmt: skip
     shown = ("view", "lab", "page")
     code = {p: code_lines(p)[0] for p in FILES if not lesson(p)} | assets
-    assert sum(code.values()) <= 28_001
-    assert sum(lines for p, lines in code.items() if room(p) in shown) <= 6579
+    assert sum(code.values()) <= 28_119
+    assert sum(lines for p, lines in code.items() if room(p) in shown) <= 6642
 
 
 def test_ops_are_short():
