@@ -35,7 +35,7 @@ _FOREIGN = {
     b"\x89HDF": f"an HDF5 file, of Keras perhaps; {_KERAS}",
 }
 _PACKED = {  # what a zip archive is, by the end of a name in it
-    ".npy": f"of NumPy, {_READS}",
+    ".npy": f"of NumPy, a .npz, {_READS}",
     ".pkl": f"of PyTorch; {_TORCH}",
     "config.json": f"of Keras; {_KERAS}",
 }
