@@ -1679,3 +1679,53 @@ def test_the_text_of_a_chain_grows_with_its_length_and_no_faster():
         lengths.append([len(text.splitlines()) for text in run.source.split("def backward")])
     for few, more, many in zip(*lengths, strict=True):
         assert many - more < 2.2 * (more - few)
+
+
+def sines(x, h, n):
+    """So long that what is kept on the way is what is turned, with the batch behind."""
+    y = x + h
+    for _ in range(n):
+        y = tg.sin(y)
+    return y.T.T
+
+
+def products(x, h, n):
+    """The same of a view that a sum over time reads."""
+    for k in range(n):
+        h = h * x if k % 2 else h + x
+    return h[:, :2] @ WIDE
+
+
+WIDE = tg.tensor(numbers(7, 2, 3), requires_grad=True)
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize("n", range(60, 66))
+@pytest.mark.parametrize("step", [sines, products])
+def test_what_is_kept_of_a_long_formula_has_room_wherever_it_ends(step, n):
+    found, h = [], np.ones((4, 3))
+    for unroll in (False, True):
+        xs = tg.tensor(numbers(1, 2, 4, 3) * 0.1 + 1.0, requires_grad=True)
+        (ys,) = tg.scan(lambda x, h: step(x, h, n), h, xs, unroll=unroll)
+        assert unroll or "run" in ys.inputs[0].attrs
+        grads = tg.grad((ys * ys).sum(), [xs] if step is sines else [xs, WIDE])
+        found.append([ys.data, *[g.data for g in grads]])
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-12 * np.abs(other).max())
+
+
+@pytest.mark.compiled
+def test_long_formulas_in_tangents():
+    W, xs, h = numbers(0, 3, 3), numbers(1, 2, 4, 3), numbers(2, 4, 3)
+
+    def last(W, unroll):
+        def step(x, h):
+            for _ in range(32):
+                h = 0.9 * h + 0.1 * tg.tanh(h @ W + x) * tg.sigmoid(x)
+            return h
+
+        return tg.scan(step, h, xs, unroll=unroll)[0]
+
+    tangent = lambda unroll: tg.transforms.jvp(lambda W: last(W, unroll), (W,), (W,))[1].data
+    one, other = map(tangent, (False, True))
+    np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-14)

@@ -134,9 +134,8 @@ class Plan:
         from ..kernels.panels import gather_size, packed_size, padded
 
         for k, role in [pair for kind in kinds for pair in self.roles[kind]]:
-            a, shape = self.arguments[k], self.shapes[k].copy()
-            if ROWS in a.shape:
-                shape[0] = rows
+            a = self.arguments[k]
+            shape = [rows if w == ROWS else n for w, n in zip(a.shape, self.shapes[k], strict=True)]
             if isinstance(role, Scratch):
                 sums = [self.shapes[t] for t, _ in self.roles[Total]]
                 shape = [max([gather_size(s[0], s[1], a.dtype) for s in sums if len(s) == 2])]
