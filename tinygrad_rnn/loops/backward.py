@@ -139,8 +139,7 @@ class Backward(Draft):
         late = [(n, p) for n, p in dxs if isinstance(n, nodes.Product) and readers[n] == 1]
         operands = [x for n, _ in late for x, _ in n.pairs]
         for x in (*operands, *[x for t in self.terms if t.is_product for x in t.operands]):
-            under = x.inputs[:1] if isinstance(x, nodes.View) else ()  # it may get a place yet
-            places.in_blocks |= {places.base(x) or x, *under}
+            places.in_blocks |= {places.base(x) or x, *x.inputs[: isinstance(x, nodes.View)]}
         starts = [n.start for n, _ in late if n.start is not None]
         in_time = [pair for pair in dxs if pair not in late]
         needed = [x for t in self.terms for x in (t.operands or (t.node,))]
